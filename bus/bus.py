@@ -1,0 +1,218 @@
+"""The one queue of a neuron.
+
+Rule 1: one FIFO, run to completion. ``publish`` inside a handler appends; the outermost ``publish`` delivers until the
+queue is empty. So the order of delivery is the order of the log is the order of a replay.
+
+Rule 2: time passes, and the world is heard, by observed events alone. What is decided carries the clocks of the newest
+observed event.
+
+Rule 3: no handler can harm another. A raising one becomes ``ActorFailed``; users' own never run in the drain at all.
+
+pyee is the table of subscriptions and the dispatcher.
+"""
+
+import traceback
+from collections import deque
+from collections.abc import Callable
+from difflib import get_close_matches
+from inspect import Parameter, signature
+from typing import Any, Final, Literal, TypeVar
+
+from pyee import EventEmitter
+
+from bus.clock import Clock
+from bus.envelope import Envelope
+from bus.errors import NotAllowed, UnknownTopic
+from bus.events import (
+    TOPICS,
+    ActorFailed,
+    ClockStepped,
+    Event,
+    FromPeer,
+    NeuronFailed,
+    Observed,
+)
+from bus.identifiers import SECOND, Micros
+
+EVERYTHING: Final = "*"
+"""The topic that hears all events, after those who subscribed to the event itself."""
+CLOCK_STEP: Final = Micros(5 * SECOND)
+"""How far wall and monotonic clock may drift apart within ``CLOCK_WINDOW`` before it is a step."""
+CLOCK_WINDOW: Final = Micros(60 * SECOND)
+
+Topic = str | type[Event]
+Handler = Callable[[Any, Envelope], None]
+"""What the bus calls in a drain: the event, and its envelope. Returns at once, and never awaits."""
+UserHandler = TypeVar("UserHandler", bound=Callable[..., Any])
+Isolate = Callable[[Callable[..., Any]], Handler]
+"""How a user's handler is kept out of the drain."""
+
+
+class EventBus:
+    """Publish and subscribe within one neuron. Belongs to one thread: that of the neuron's event loop."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        record: Callable[[Envelope], None] | None = None,
+        isolate: Isolate | None = None,
+    ) -> None:
+        """
+        Args:
+            clock: read once for each observed event.
+            record: called with each envelope before it is delivered.
+            isolate: makes of a user's handler one that returns at once (``neurons/edges/handlers.py``). Without it
+                users' handlers are called in the drain, as tests and replays want them.
+        """
+        self._clock = clock
+        self._record = record
+        self._isolate = isolate or _call_directly
+        self._emitter = EventEmitter()
+        self._queue: deque[Envelope] = deque()
+        self._current: Envelope | None = None
+        self._draining = False
+        self._anybody_hears_everything = False
+        self._seq = 0
+        self._at = clock.wall()
+        self._mono = clock.mono()
+        self._clocks_apart = self._at - self._mono
+        self._clocks_compared = self._mono
+
+    def subscribe(self, topic: Topic, handler: Handler, name: str) -> None:
+        """Call ``handler`` in the drain, for actors and edges; ``name`` is whose failure it is if it raises.
+
+        Raises:
+            UnknownTopic: there is no such event.
+        """
+        key = _resolve(topic)
+        self._anybody_hears_everything |= key == EVERYTHING
+        self._emitter.add_listener(key, self._guarded(handler, name))
+
+    def on(self, topic: Topic, handler: UserHandler | None = None) -> Any:
+        """Subscribe a handler of one's own, sync or async, by event class, by topic, or to everything (``"*"``).
+
+        It is called with the event, or with the event and its envelope, outside the drain: it may be slow or raise
+        without harm to the neuron. Without ``handler`` this is a decorator.
+
+        Raises:
+            UnknownTopic: there is no such event.
+        """
+        if handler is None:
+            return lambda decorated: self.on(topic, decorated)
+        self.subscribe(topic, self._isolate(handler), handler_name(handler))
+        return handler
+
+    def publish(self, event: Event, causes: tuple[int, ...] | None = None) -> int:
+        """Append ``event`` to the queue, and deliver all of the queue unless a delivery is under way.
+
+        Args:
+            event: inside a drain any event; outside only what was observed.
+            causes: the events that led to this one, by ``seq``; by default the one that is being delivered.
+
+        Returns:
+            The event's ``seq``.
+
+        Raises:
+            NotAllowed: a decision outside a drain. Decisions come from events, or a replay could not repeat them.
+        """
+        current = self._current
+        if isinstance(event, Observed):
+            self._read_clocks()
+        elif current is None:
+            raise NotAllowed(f"{event.topic} was decided outside of any event; publish what was observed instead")
+        if causes is None:
+            causes = () if current is None else (current.seq,)
+        seq = self._stamp(event, causes)
+        if not self._draining:
+            self._drain()
+        return seq
+
+    def _stamp(self, event: Event, causes: tuple[int, ...]) -> int:
+        self._seq = seq = self._seq + 1
+        self._append(Envelope(seq, self._at, self._mono, causes, event))
+        return seq
+
+    def _append(self, envelope: Envelope) -> None:
+        if self._record is not None:
+            self._record(envelope)
+        self._queue.append(envelope)
+
+    def _drain(self) -> None:
+        self._draining = True
+        try:
+            while self._queue:
+                self._current = envelope = self._queue.popleft()
+                event = envelope.event
+                self._emitter.emit(event.topic, event, envelope)
+                if self._anybody_hears_everything:
+                    self._emitter.emit(EVERYTHING, event, envelope)
+        finally:
+            self._current = None
+            self._draining = False
+
+    def _read_clocks(self) -> None:
+        at, mono = self._clock.wall(), self._clock.mono()
+        apart = at - mono
+        step = apart - self._clocks_apart
+        stepped = abs(step) > CLOCK_STEP
+        if stepped or mono - self._clocks_compared > CLOCK_WINDOW:
+            self._clocks_apart, self._clocks_compared = apart, mono
+        self._at, self._mono = at, mono
+        if stepped:  # before the event that showed it: nothing may be judged by a clock that is not to be trusted
+            self._stamp(ClockStepped(Micros(step)), ())
+
+    def _guarded(self, handler: Handler, name: str) -> Handler:
+        def guarded(event: Event, envelope: Envelope) -> None:
+            try:
+                handler(event, envelope)
+            except Exception:  # noqa: BLE001 - the actor boundary: one policy for every bug, and it is the supervisor's
+                self._fail(name, envelope)
+
+        return guarded
+
+    def _fail(self, name: str, envelope: Envelope) -> None:
+        event = envelope.event
+        error = traceback.format_exc()
+        if isinstance(event, NeuronFailed):
+            return  # the neuron is stopping for a failure already
+        if isinstance(event, ActorFailed):
+            self.publish(NeuronFailed(f"{name} failed while it handled the failure of {event.actor}:\n{error}"))
+            return
+        connection = event.connection if isinstance(event, FromPeer) else None
+        self.publish(ActorFailed(name, envelope.seq, event.topic, connection, error))
+
+
+def handler_name(handler: Callable[..., Any]) -> str:
+    """How a user's handler is called in events and logs."""
+    return f"{getattr(handler, '__module__', '?')}:{getattr(handler, '__qualname__', repr(handler))}"
+
+
+def _resolve(topic: Topic) -> str:
+    key = topic if isinstance(topic, str) else topic.topic
+    if key != EVERYTHING and key not in TOPICS:
+        near = get_close_matches(key, [*TOPICS, EVERYTHING], n=1, cutoff=0)
+        raise UnknownTopic(f"there is no event {key!r}; the nearest is {near[0]!r}")
+    return key
+
+
+def _call_directly(handler: Callable[..., Any]) -> Handler:
+    takes = arity(handler)
+    return (lambda event, _envelope: handler(event)) if takes == 1 else handler
+
+
+def arity(handler: Callable[..., Any]) -> Literal[1, 2]:
+    """Whether ``handler`` takes the event alone, or the event and its envelope.
+
+    Raises:
+        TypeError: it takes neither.
+    """
+    parameters = [p for p in signature(handler).parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
+    if any(p.kind is Parameter.VAR_POSITIONAL for p in parameters):
+        return 2
+    required = sum(p.default is Parameter.empty and p.kind is not Parameter.VAR_KEYWORD for p in parameters)
+    if required not in (1, 2):
+        raise TypeError(
+            f"{handler_name(handler)} takes {required} arguments; a handler takes (event) or (event, envelope)"
+        )
+    return 1 if required == 1 else 2

@@ -1,0 +1,231 @@
+"""Messages to frame bytes and back (protocol, "Frame", "JSON").
+
+Knows the grammar and the limits of a frame. Verifies no signature and knows no session: what is read here is well
+formed, and no more than that.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from bus.codes import CloseCode, ErrorCode
+from bus.errors import Malformed, Unreadable
+from bus.games import Prediction, TeamGame, TeamGamePrediction, Text, UnreadablePrediction
+from bus.identifiers import GameId, Hotkey, MessageId, PredictionId, SessionId
+from bus.messages import (
+    KINDS,
+    MAX_FRAME_BYTES,
+    MAX_PREDICTIONS,
+    Broadcast,
+    Count,
+    Hex32,
+    PointToPoint,
+    PredictionMessage,
+    WebSocketMessage,
+)
+
+SIGNED_PREFIX: Final = b"bettensor/1\n"
+"""Stands before the JSON bytes in what is signed, so that a signature made for this protocol is good for no other."""
+
+_PART_BYTES: Final = MAX_FRAME_BYTES - 2048
+"""Bytes of games in one part of an update: what the other fields and the signature leave, with room to spare."""
+_SIGNATURE: Final = re.compile(rb"0x[0-9a-f]{128}")
+_PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Message = TypeVar("Message", bound=WebSocketMessage)
+
+
+class Frame(NamedTuple):
+    """One signed message."""
+
+    payload: bytes
+    """The JSON bytes, exactly as sent."""
+    signature: bytes
+    """64 bytes, over ``SIGNED_PREFIX + payload``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadMessage(PointToPoint):
+    """Stands for a message whose head is in order and whose content is not: its sender gets ``code`` for an answer."""
+
+    message_type: str
+    code: ErrorCode
+    fault: str
+    broadcast: bool = False
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What must be readable before anything can be answered."""
+
+    message_type: Text
+    message_id: Hex32
+    sender_hotkey: Text
+    timestamp: Text
+    session: Hex32 | None = None
+    seq: Count = 0
+    netuid: int | None = None
+
+
+class _Predictions(msgspec.Struct, frozen=True):
+    predictions: Annotated[tuple[TeamGamePrediction, ...], msgspec.Meta(min_length=1, max_length=MAX_PREDICTIONS)]
+    in_reply_to: Hex32 | None = None
+
+
+class _RawPredictions(msgspec.Struct, frozen=True):
+    predictions: Annotated[tuple[msgspec.Raw, ...], msgspec.Meta(min_length=1, max_length=MAX_PREDICTIONS)]
+    in_reply_to: Hex32 | None = None
+
+
+_encoder: Final = msgspec.json.Encoder()
+_head: Final = msgspec.json.Decoder(_Head)
+_predictions: Final = msgspec.json.Decoder(_Predictions)
+_raw_predictions: Final = msgspec.json.Decoder(_RawPredictions)
+_prediction: Final = msgspec.json.Decoder(TeamGamePrediction)
+
+
+@cache
+def _decoder(kind: type[WebSocketMessage]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def stamp(message: Message, *, message_id: MessageId, sender: Hotkey, timestamp: str) -> Message:
+    """``message`` with what every message gets once, when it is written."""
+    return replace(message, message_id=message_id, sender_hotkey=sender, timestamp=timestamp)
+
+
+def place(message: PointToPoint, session: SessionId, seq: int) -> PointToPoint:
+    """``message`` in its place in a session."""
+    return replace(message, session=session, seq=seq)
+
+
+def encode(message: WebSocketMessage) -> bytes:
+    """The JSON bytes of a stamped message, without raw newlines."""
+    return _encoder.encode(message)
+
+
+def encode_body(message: PointToPoint) -> bytes:
+    """The JSON bytes of a message that travels as the body of a signed HTTP request: it has no place in a session."""
+    fields: dict[str, Any] = msgspec.to_builtins(message)
+    del fields["session"], fields["seq"]
+    return _encoder.encode(fields)
+
+
+def join(frame: Frame) -> bytes:
+    """The bytes of a frame, as they cross the wire."""
+    return b"%b\n0x%b" % (frame.payload, frame.signature.hex().encode())
+
+
+def split(data: bytes) -> Frame:
+    """Take a frame apart.
+
+    Raises:
+        Unreadable: ``data`` is too long, or is not JSON, newline, signature.
+    """
+    if len(data) > MAX_FRAME_BYTES:
+        raise Unreadable(f"the frame has {len(data)} bytes; the limit is {MAX_FRAME_BYTES}", CloseCode.TOO_BIG)
+    payload, newline, signature = data.partition(b"\n")
+    if not newline or not _SIGNATURE.fullmatch(signature):
+        raise Unreadable(
+            "no signature: a frame is a JSON object without raw newlines, a newline, 0x and 128 lowercase hex digits",
+            CloseCode.BAD_SIGNATURE,
+        )
+    return Frame(payload, bytes.fromhex(signature[2:].decode()))
+
+
+def read(payload: bytes) -> WebSocketMessage:
+    """The message that ``payload`` is; an ``UnreadMessage`` where only its head is in order.
+
+    Raises:
+        Unreadable: not strict JSON, or not the head of a message.
+    """
+    try:
+        payload.decode()  # what the decoder skips, it does not check
+        head = _head.decode(payload)
+        try:
+            return _read_body(head, payload)
+        except (Malformed, msgspec.ValidationError) as error:
+            code = error.code if isinstance(error, Malformed) else ErrorCode.MALFORMED
+            return UnreadMessage(
+                message_type=head.message_type,
+                message_id=MessageId(head.message_id),
+                sender_hotkey=Hotkey(head.sender_hotkey),
+                timestamp=head.timestamp,
+                session=SessionId(head.session or ""),
+                seq=head.seq,
+                code=code,
+                fault=str(error),
+                broadcast=head.session is None and head.netuid is not None,
+            )
+    except msgspec.ValidationError as error:
+        raise Unreadable(f"not a message: {error}") from None
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"not UTF-8: byte {error.start}", CloseCode.INVALID_DATA) from None
+    except msgspec.DecodeError as error:
+        raise Unreadable(f"not JSON: {error}") from None
+    except RecursionError:
+        raise Unreadable("JSON nested too deeply") from None
+
+
+def _read_body(head: _Head, payload: bytes) -> WebSocketMessage:
+    kind = KINDS.get(head.message_type)
+    if kind is None:
+        raise Malformed(f"no kind of message is called {head.message_type!r}", ErrorCode.UNKNOWN_TYPE)
+    if kind is not PredictionMessage:
+        message: WebSocketMessage = _decoder(kind).decode(payload)
+        return message
+    predictions, in_reply_to = _read_predictions(payload)
+    return PredictionMessage(
+        message_id=MessageId(head.message_id),
+        sender_hotkey=Hotkey(head.sender_hotkey),
+        timestamp=head.timestamp,
+        in_reply_to=in_reply_to,
+        session=SessionId(head.session or ""),
+        seq=head.seq,
+        predictions=predictions,
+    )
+
+
+def _read_predictions(payload: bytes) -> tuple[tuple[Prediction, ...], str | None]:
+    """Each prediction by itself, where they cannot all be read at once."""
+    try:
+        body = _predictions.decode(payload)
+    except msgspec.ValidationError:
+        raw = _raw_predictions.decode(payload)
+        return tuple(map(_read_prediction, raw.predictions)), raw.in_reply_to
+    return body.predictions, body.in_reply_to
+
+
+def _read_prediction(raw: msgspec.Raw) -> Prediction:
+    try:
+        return _prediction.decode(raw)
+    except msgspec.ValidationError as error:
+        content = msgspec.json.decode(raw)
+        if not isinstance(content, dict):
+            content = {}
+        prediction_id = content.get("prediction_id")
+        if not isinstance(prediction_id, str) or not _PREDICTION_ID.fullmatch(prediction_id):
+            prediction_id = ""
+        return UnreadablePrediction(prediction_id=PredictionId(prediction_id), fault=str(error), content=content)
+
+
+def parts(games: Iterable[TeamGame]) -> Iterator[dict[GameId, TeamGame]]:
+    """``games`` in portions that each fit in one frame; one empty portion where there are none."""
+    portion: dict[GameId, TeamGame] = {}
+    size = 0
+    for game in games:
+        added = len(_encoder.encode(game)) + len(_encoder.encode(game.game_id)) + 2
+        if portion and size + added > _PART_BYTES:
+            yield portion
+            portion, size = {}, 0
+        portion[game.game_id] = game
+        size += added
+    yield portion
+
+
+def is_broadcast(message: WebSocketMessage) -> bool:
+    """Whether ``message`` has its place in the stream, and not in a session."""
+    return isinstance(message, Broadcast) or (isinstance(message, UnreadMessage) and message.broadcast)

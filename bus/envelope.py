@@ -1,0 +1,24 @@
+"""An event's place in the one total order of a neuron."""
+
+from typing import NamedTuple
+
+from bus.events import Event
+from bus.identifiers import Micros
+
+
+class Envelope(NamedTuple):
+    """What the bus stamps on an event when it is published.
+
+    ``at`` and ``mono`` are the clocks at the newest observed event: no time passes for actors but by what the
+    world tells them, which is why a replay decides the same.
+    """
+
+    seq: int
+    """1, 2, 3 ... in order of publishing, which is the order of delivery."""
+    at: Micros
+    """Wall clock, UTC."""
+    mono: Micros
+    """Since the neuron's start."""
+    causes: tuple[int, ...]
+    """The ``seq`` of each event that led to this one; empty for what the world did by itself."""
+    event: Event

@@ -1,0 +1,50 @@
+"""The exceptions of this project.
+
+::
+
+    BettensorError
+    ├── UnknownTopic         a subscription to an event that does not exist
+    ├── NotAllowed           an event published where its kind may not be
+    ├── ConfigurationError   a file, key or value of the operator's
+    └── RemoteFault          what a peer sent cannot be read; it knows its reply
+        ├── Unreadable       not a frame at all, or not JSON: the session cannot go on
+        └── Malformed        a frame that breaks the rules of its kind: answered, and the session goes on
+"""
+
+from bus.codes import CloseCode, ErrorCode
+
+
+class BettensorError(Exception):
+    """Everything that this project raises on purpose."""
+
+
+class UnknownTopic(BettensorError):
+    """No event has this topic; the message names the nearest."""
+
+
+class NotAllowed(BettensorError):
+    """An event was published where its kind may not be: see ``EventBus.publish``."""
+
+
+class ConfigurationError(BettensorError):
+    """What is wrong, in which file and key, and what was expected. Exit code 2."""
+
+
+class RemoteFault(BettensorError):
+    """A peer's fault. Never one of ours, never counted against the neuron."""
+
+
+class Unreadable(RemoteFault):
+    """The frame cannot be attributed to a place in the session, which is closed with ``close``."""
+
+    def __init__(self, message: str, close: CloseCode = CloseCode.PROTOCOL_VIOLATION) -> None:
+        super().__init__(message)
+        self.close = close
+
+
+class Malformed(RemoteFault):
+    """The frame is in order, its content is not: an ``error`` with ``code`` answers it."""
+
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.MALFORMED) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,651 @@
+"""Every event of a neuron. Their order on the bus is the whole of what happened.
+
+An **observed** event is what the world told us; only edges publish them. A **decided** event is what an actor
+concluded; only actors publish them, and a replay of what was observed decides the same again. Events are frozen, are
+named in the past tense (requests to the world end in ``Requested``), and have no behaviour.
+
+A subclass of ``Observed`` or ``Decided`` anywhere is an event: its topic is its name in snake case.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal
+
+from bus.codes import RefusalCode, VerdictCode
+from bus.games import Prediction, TeamGame, TeamGamePrediction
+from bus.identifiers import (
+    ConnectionId,
+    Epoch,
+    GameId,
+    Hotkey,
+    LedgerId,
+    Micros,
+    Millionths,
+    Netuid,
+    Offset,
+    PredictionId,
+    SessionId,
+    Uid,
+)
+from bus.messages import WebSocketMessage
+
+Role = Literal["validator", "miner"]
+Scheme = Literal["sr25519", "ed25519"]
+Road = Literal["websocket", "http"]
+
+TOPICS: Final[dict[str, type["Event"]]] = {}
+"""Topic -> event class: all that can be subscribed to."""
+
+_WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+class Event:
+    """Something that happened."""
+
+    __slots__ = ()
+    topic: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.topic = _WORD_START.sub("_", cls.__name__).lower()
+        if cls.__name__ in ("Observed", "Decided"):
+            return
+        known = TOPICS.get(cls.topic)
+        # dataclass(slots=True) makes each class twice; two different classes of one name are a mistake
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"the topic {cls.topic!r} belongs to {known.__module__}.{known.__qualname__}; rename one")
+        TOPICS[cls.topic] = cls
+
+
+class Observed(Event):
+    """The world told us."""
+
+    __slots__ = ()
+
+
+class Decided(Event):
+    """We concluded."""
+
+    __slots__ = ()
+
+
+class FromPeer:
+    """Marks events that one message of one peer leads to: a failure while one is handled is charged to that peer."""
+
+    __slots__ = ()
+    connection: ConnectionId
+
+
+# --- the neuron itself
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronStarted(Observed):
+    """The first event of every run."""
+
+    role: Role
+    netuid: Netuid
+    hotkey: Hotkey
+    scheme: Scheme
+    seed: int
+    """Of jitter, and of nothing else; fresh for each run."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronStopping(Observed):
+    """The operator, or a failure, ends this run: nothing new is begun."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerRequested(Decided):
+    """Wake ``owner`` with ``key`` when the monotonic clock reads ``deadline``; replaces a timer of the same name."""
+
+    owner: str
+    key: str
+    deadline: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class TimerCancelled(Decided):
+    """Forget the timer, if there is one."""
+
+    owner: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired(Observed):
+    """A deadline has passed."""
+
+    owner: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStepped(Observed):
+    """The wall clock went elsewhere than the monotonic clock, by more than five seconds within a minute."""
+
+    by: Micros
+    """Forward if positive."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorFailed(Decided):
+    """A handler raised. The others still got the event."""
+
+    actor: str
+    seq: int
+    """Of the event that was being handled."""
+    handling: str
+    """Its topic."""
+    connection: ConnectionId | None
+    """The peer to whom this is charged; None where it is our own affair."""
+    error: str
+    """The traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronFailed(Decided):
+    """This neuron cannot go on; it stops with a non-zero exit."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFailed(Observed):
+    """A user's handler raised. Nothing else is affected."""
+
+    handler: str
+    handling: str
+    """The topic."""
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerOverflowed(Observed):
+    """A user's handler is too slow for its topic: events were dropped for it, and for nobody else."""
+
+    handler: str
+    handling: str
+    """The topic."""
+    dropped: int
+    """How many so far in this run."""
+
+
+# --- who is there
+
+
+@dataclass(frozen=True, slots=True)
+class Neuron:
+    """One row of the metagraph."""
+
+    uid: Uid
+    hotkey: Hotkey
+    coldkey: str = ""
+    validator_permit: bool = False
+    stake: float = 0.0
+    """In the subnet's own token."""
+    axon: str | None = None
+    """``ip:port`` where this neuron serves; None where it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetagraphSynced(Observed):
+    """The neurons of the subnet, all of them."""
+
+    neurons: tuple[Neuron, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlacklistLoaded(Observed):
+    """Whom the operator does not want, all of them."""
+
+    hotkeys: tuple[Hotkey, ...]
+
+
+# --- connections
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequestReceived(Observed, FromPeer):
+    """A whole HTTP request, a WebSocket handshake included, which waits for its answer."""
+
+    connection: ConnectionId
+    method: str
+    target: str
+    """Path and query, exactly as received."""
+    headers: tuple[tuple[str, str], ...]
+    """Names in lower case, in the order received, duplicates included."""
+    body: bytes
+    remote: str
+    """The peer's IP address."""
+    upgrade: bool
+    """Whether this is a WebSocket handshake."""
+    salt: str
+    """32 random hex digits, for the session that this request may become."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOpened(Observed):
+    """A WebSocket is open. On the miner the welcome is still to come."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    """Whom it is with: verified on the validator, meant on the miner."""
+    challenge: str
+    """The nonce of the request that opened it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed(Observed):
+    """A WebSocket, or an HTTP request, has ended, whoever ended it."""
+
+    connection: ConnectionId
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReceived(Observed, FromPeer):
+    """A text frame. ``data`` is as it came."""
+
+    connection: ConnectionId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryReceived(Observed, FromPeer):
+    """A binary frame, which this protocol does not have."""
+
+    connection: ConnectionId
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestVerificationRequested(Decided, FromPeer):
+    """Is the btauth/1 signature of this HTTP request its sender's? Answered by ``SignatureChecked``."""
+
+    connection: ConnectionId
+    request: HttpRequestReceived
+    received_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationRequested(Decided, FromPeer):
+    """Is this frame signed by ``signer``? Answered by ``SignatureChecked``."""
+
+    connection: ConnectionId
+    signer: Hotkey
+    scheme: Scheme
+    payload: bytes
+    signature: bytes
+    message: WebSocketMessage
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureChecked(Observed, FromPeer):
+    """The answer to the verification that was requested by the event ``request``."""
+
+    connection: ConnectionId
+    request: int
+    """The ``seq`` of the request."""
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAuthenticated(Decided, FromPeer):
+    """The other side of a connection is who it says, and welcome."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    uid: Uid
+    scheme: Scheme
+    road: Road
+    session: SessionId
+    challenge: str
+    salt: str
+    known_epoch: Epoch | None = None
+    """The miner's place in the game stream, if it named one."""
+    known_offset: Offset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRefused(Decided, FromPeer):
+    """An HTTP request, or a handshake, was refused."""
+
+    connection: ConnectionId
+    code: RefusalCode
+    message: str
+    remote: str
+    hotkey: Hotkey | None = None
+    """Whom it claimed to be from; unverified."""
+    retry_after: int | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswered(Decided):
+    """An answer that is not frames: health."""
+
+    connection: ConnectionId
+    status: int
+    body: str
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeCompleted(Decided):
+    """An HTTP exchange has all its frames: answer it."""
+
+    connection: ConnectionId
+
+
+@dataclass(frozen=True, slots=True)
+class SessionActivated(Decided, FromPeer):
+    """Both sides have proven themselves. This session is now the one of its hotkey."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    uid: Uid
+    session: SessionId
+    known_epoch: Epoch | None = None
+    known_offset: Offset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAccepted(Decided, FromPeer):
+    """A message came, in order, from the one who signed it."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    message: WebSocketMessage
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused(Decided, FromPeer):
+    """A message was not taken; its sender hears ``code``."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    message_id: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequested(Decided):
+    """Say ``message`` to ``hotkey``: by ``connection`` if that is still there, else by its present session."""
+
+    hotkey: Hotkey
+    message: WebSocketMessage
+    connection: ConnectionId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequested(Decided):
+    """Stamp, sign and write ``message``. Answered by ``FrameWritten`` or ``SendFailed``."""
+
+    connection: ConnectionId | None
+    """None where there is no session: the answer is ``SendFailed``."""
+    hotkey: Hotkey
+    message: WebSocketMessage
+
+
+@dataclass(frozen=True, slots=True)
+class FrameWritten(Observed):
+    """``message``, as stamped, was handed to the transport."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    message: WebSocketMessage
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendFailed(Observed):
+    """``message`` did not reach the transport. The HTTP fallback begins here."""
+
+    hotkey: Hotkey
+    message: WebSocketMessage
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRequested(Decided):
+    """End this connection."""
+
+    connection: ConnectionId
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialRequested(Decided):
+    """Open a WebSocket to a validator. Answered by ``ConnectionOpened`` or ``DialFailed``."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    endpoint: str
+    """``ip:port``."""
+    epoch: Epoch | None = None
+    offset: Offset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed(Observed):
+    """There is no WebSocket. ``status`` is None where there was not even an HTTP answer."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    reason: str
+    status: int | None = None
+    retry_after: int | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectScheduled(Decided):
+    """The next try is due after ``delay``."""
+
+    hotkey: Hotkey
+    delay: Micros
+    reason: str
+
+
+# --- games
+
+
+@dataclass(frozen=True, slots=True)
+class WithheldGame:
+    """A game that cannot be offered."""
+
+    game_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GamesFetched(Observed):
+    """The feed's whole slate."""
+
+    source: str
+    games: tuple[TeamGame, ...]
+    withheld: tuple[WithheldGame, ...]
+    epoch: Epoch
+    """Of the stream, if this begins one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedFailed(Observed):
+    """The feed cannot be read; the last good slate stays in force."""
+
+    source: str
+    reason: str
+    """File, game and field."""
+
+
+@dataclass(frozen=True, slots=True)
+class GamesUpdated(Decided):
+    """The slate changed: on the validator what the feed changed, on the miner what a validator said."""
+
+    validator: Hotkey
+    epoch: Epoch
+    offset: Offset
+    games: tuple[TeamGame, ...]
+    """The games that changed; all of them where ``snapshot``."""
+    snapshot: bool
+
+
+# --- predictions, on the validator
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionSubmitted(Decided, FromPeer):
+    """A prediction of a proven sender. Only AuthActor publishes it: the type is the proof."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    uid: Uid
+    about: str
+    """The ``message_id`` of the attempt."""
+    prediction: Prediction
+    received_at: Micros
+    """Wall clock at receipt, by which games have started and days begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedVerdict:
+    """What the rules say of one prediction; the ledger has the last word."""
+
+    hotkey: Hotkey
+    prediction: Prediction
+    digest: str
+    code: VerdictCode
+    message: str
+    received_at: Micros
+    wager: Millionths
+    expires_at: Micros
+    """When the row may be swept."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequested(Decided):
+    """Store these verdicts, in order, in one transaction. Answered by ``PredictionsStored`` or ``CommitFailed``."""
+
+    proposals: tuple[ProposedVerdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVerdict:
+    """What the ledger answers for one key."""
+
+    hotkey: Hotkey
+    prediction_id: PredictionId
+    code: VerdictCode
+    message: str
+    fresh: bool
+    """Whether this commit stored it; False where the ledger knew the key before."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionsStored(Observed):
+    """The commit of ``request`` is on disk: one answer for each of its proposals, in order."""
+
+    request: int
+    """The ``seq`` of the ``CommitRequested``."""
+    verdicts: tuple[StoredVerdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed(Observed):
+    """Nothing of the commit ``request`` was stored."""
+
+    request: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionAccepted(Decided):
+    """A stored, positive verdict. ``fresh`` the first time it is given, and False when the same is asked again."""
+
+    hotkey: Hotkey
+    uid: Uid
+    prediction: TeamGamePrediction
+    received_at: Micros
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRejected(Decided):
+    """A stored, negative verdict, or a conflict with one that is stored."""
+
+    hotkey: Hotkey
+    uid: Uid
+    prediction: Prediction
+    code: VerdictCode
+    message: str
+    received_at: Micros
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotal:
+    """One miner's UTC day, as the ledger has it."""
+
+    day: int
+    """Days since 1970-01-01."""
+    hotkey: Hotkey
+    accepted: int
+    rejected: int
+    wagered: Millionths
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerOpened(Observed):
+    """The ledger's state at start."""
+
+    ledger_id: LedgerId
+    days: tuple[DayTotal, ...]
+    """Of today and yesterday."""
+
+
+# --- predictions, on the miner
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionsRequested(Decided):
+    """Ask the model for predictions on this slate. Answered by ``PredictionMade``, or by nothing."""
+
+    validator: Hotkey
+    games: tuple[TeamGame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionMade(Observed):
+    """The model, or the operator, wants this prediction to be pushed."""
+
+    validator: Hotkey
+    prediction: TeamGamePrediction
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionDiscarded(Decided):
+    """A prediction that cannot be sent at all: it is not valid JSON, or its id is not one."""
+
+    prediction_id: PredictionId
+    game_id: GameId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictReceived(Decided):
+    """A validator's verdict on one of our predictions. Published once for each prediction."""
+
+    validator: Hotkey
+    prediction: TeamGamePrediction
+    success: bool
+    code: str
+    message: str
+    latency: Micros
+    """From the first write to the verdict."""

@@ -1,0 +1,30 @@
+"""Instants as text, RFC 3339, and back. Reads no clock."""
+
+from datetime import UTC, datetime, timedelta
+
+from bus.identifiers import SECOND, Micros
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY = Micros(86_400 * SECOND)
+
+
+def rfc3339(at: Micros) -> str:
+    """``at`` in UTC with microseconds: ``2026-01-31T18:00:00.000000Z``."""
+    return (_EPOCH + timedelta(microseconds=at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_rfc3339(text: str) -> Micros:
+    """The instant that ``text`` names.
+
+    Raises:
+        ValueError: not a date and time of RFC 3339, or without its offset from UTC.
+    """
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset from UTC; write for example 2026-01-31T18:00:00Z")
+    return Micros((instant - _EPOCH) // timedelta(microseconds=1))
+
+
+def utc_day(at: Micros) -> int:
+    """The UTC day of ``at``, counted from 1970-01-01."""
+    return at // DAY
