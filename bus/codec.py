@@ -212,6 +212,18 @@ def _read_prediction(raw: msgspec.Raw) -> Prediction:
         return UnreadablePrediction(prediction_id=PredictionId(prediction_id), fault=str(error), content=content)
 
 
+def fault_of(prediction: TeamGamePrediction) -> str | None:
+    """Why no validator could read ``prediction`` (a number that is not finite, an id that is none), if so.
+
+    What a model makes is checked by what its reader would do.
+    """
+    try:
+        _prediction.decode(_encoder.encode(prediction))
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        return str(error)
+    return None
+
+
 def parts(games: Iterable[TeamGame]) -> Iterator[dict[GameId, TeamGame]]:
     """``games`` in portions that each fit in one frame; one empty portion where there are none."""
     portion: dict[GameId, TeamGame] = {}

@@ -31,6 +31,9 @@ from bus.messages import WebSocketMessage
 
 Role = Literal["validator", "miner"]
 Scheme = Literal["sr25519", "ed25519"]
+Purpose = Literal["session", "predictions", "games"]
+"""What a miner wants of a validator: a WebSocket, or one HTTP exchange."""
+
 Road = Literal["websocket", "http"]
 
 TOPICS: Final[dict[str, type["Event"]]] = {}
@@ -150,6 +153,15 @@ class NeuronFailed(Decided):
     """This neuron cannot go on; it stops with a non-zero exit."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineLogged(Decided):
+    """A line for the operator's log."""
+
+    level: str
+    """loguru's: ``DEBUG``, ``INFO``, ``SUCCESS``, ``WARNING``, ``ERROR``, ``CRITICAL``."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +313,7 @@ class PeerAuthenticated(Decided, FromPeer):
     hotkey: Hotkey
     uid: Uid
     scheme: Scheme
-    road: Road
+    purpose: Purpose
     session: SessionId
     challenge: str
     salt: str
@@ -343,14 +355,20 @@ class ExchangeCompleted(Decided):
 
 @dataclass(frozen=True, slots=True)
 class SessionActivated(Decided, FromPeer):
-    """Both sides have proven themselves. This session is now the one of its hotkey."""
+    """Both sides have proven themselves. This WebSocket is now the session of its hotkey."""
 
     connection: ConnectionId
     hotkey: Hotkey
     uid: Uid
     session: SessionId
-    known_epoch: Epoch | None = None
-    known_offset: Offset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlateRequested(Decided, FromPeer):
+    """A miner needs the slate, on this connection."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,7 +385,6 @@ class MessageRefused(Decided, FromPeer):
     """A message was not taken; its sender hears ``code``."""
 
     connection: ConnectionId
-    hotkey: Hotkey
     message_id: str | None
     code: str
     message: str
@@ -401,6 +418,7 @@ class FrameWritten(Observed):
     message: WebSocketMessage
     size: int
     """Bytes."""
+    road: Road
 
 
 @dataclass(frozen=True, slots=True)
@@ -567,18 +585,17 @@ class CommitFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class PredictionAccepted(Decided):
-    """A stored, positive verdict. ``fresh`` the first time it is given, and False when the same is asked again."""
+    """A positive verdict was stored. Published once for each prediction, whatever its miner sends again."""
 
     hotkey: Hotkey
     uid: Uid
     prediction: TeamGamePrediction
     received_at: Micros
-    fresh: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionRejected(Decided):
-    """A stored, negative verdict, or a conflict with one that is stored."""
+    """A negative verdict was stored. Published once for each prediction, whatever its miner sends again."""
 
     hotkey: Hotkey
     uid: Uid
@@ -586,7 +603,26 @@ class PredictionRejected(Decided):
     code: VerdictCode
     message: str
     received_at: Micros
-    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRepeated(Decided):
+    """A miner sent a prediction again, and got the verdict that is stored."""
+
+    hotkey: Hotkey
+    uid: Uid
+    prediction_id: PredictionId
+    code: VerdictCode
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionConflicted(Decided):
+    """A miner sent other content under an id that has its verdict. Nothing was stored, and nothing replaced."""
+
+    hotkey: Hotkey
+    uid: Uid
+    prediction: Prediction
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,87 @@
+"""Who speaks.
+
+Knows which signatures are being checked. Lets nothing pass that was not signed by the other side of its session: a
+``MessageAccepted`` or a ``PredictionSubmitted`` is the proof that this was done.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from actors.actor import Actor, on
+from bus.codec import UnreadMessage
+from bus.codes import CloseCode, ErrorCode
+from bus.envelope import Envelope
+from bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    MessageAccepted,
+    MessageRefused,
+    SignatureChecked,
+    VerificationRequested,
+)
+from bus.identifiers import ConnectionId, Micros
+from bus.messages import WebSocketMessage
+
+
+@dataclass(slots=True)
+class Unverified:
+    """A message whose signature is being checked."""
+
+    request: VerificationRequested
+    received_at: Micros
+
+
+@dataclass(slots=True)
+class AuthState:
+    """What waits for ``SignatureChecked``, by the ``seq`` of the question."""
+
+    unverified: dict[int, Unverified] = field(default_factory=dict)
+
+
+class AuthActor(Actor):
+    """Accepts messages of proven senders. The validator's also says who may open a session: ``validator_auth.py``."""
+
+    name = "auth"
+    State = AuthState
+    state: AuthState
+
+    foreign: ClassVar[tuple[type[WebSocketMessage], ...]] = ()
+    """Kinds that only our own side sends."""
+
+    @on(VerificationRequested)
+    def expect(self, event: VerificationRequested, envelope: Envelope) -> None:
+        self.state.unverified[envelope.seq] = Unverified(event, envelope.at)
+
+    @on(SignatureChecked)
+    def judge_frame(self, event: SignatureChecked, _: Envelope) -> None:
+        unverified = self.state.unverified.pop(event.request, None)
+        if unverified is None:
+            return
+        if event.valid:
+            self._take(unverified)
+        else:
+            reason = f"the frame is not signed by {unverified.request.signer}"
+            self.publish(CloseRequested(event.connection, CloseCode.BAD_SIGNATURE, reason))
+
+    @on(ConnectionClosed)
+    def forget_unverified(self, event: ConnectionClosed, _: Envelope) -> None:
+        pending = self.state.unverified
+        for seq in [seq for seq, item in pending.items() if item.request.connection == event.connection]:
+            del pending[seq]
+
+    def _take(self, unverified: Unverified) -> None:
+        request, message = unverified.request, unverified.request.message
+        if isinstance(message, UnreadMessage):
+            if message.message_type != "error":  # an error is never answered by an error
+                self._refuse(request.connection, message, message.code, message.fault)
+        elif isinstance(message, self.foreign):
+            self._refuse(request.connection, message, ErrorCode.MALFORMED, "this kind is not yours to send")
+        else:
+            self._accept(unverified, message)
+
+    def _accept(self, unverified: Unverified, message: WebSocketMessage) -> None:
+        request = unverified.request
+        self.publish(MessageAccepted(request.connection, request.signer, message))
+
+    def _refuse(self, connection: ConnectionId, message: WebSocketMessage, code: ErrorCode, fault: str) -> None:
+        self.publish(MessageRefused(connection, message.message_id, code, fault))

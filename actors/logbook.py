@@ -1,0 +1,262 @@
+"""The operator's log: which events become lines, and how many.
+
+The lines are an interface, documented in the README. Of each kind, ``LINES_PER_SECOND`` are written; the others are
+summed up in one line at the end of the second, so that no load and no attacker can drown the log.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from actors.actor import Actor, on
+from bus.envelope import Envelope
+from bus.events import (
+    ActorFailed,
+    ClockStepped,
+    CloseRequested,
+    CommitFailed,
+    ConnectionClosed,
+    DialFailed,
+    FeedFailed,
+    FrameWritten,
+    GamesFetched,
+    GamesUpdated,
+    HandlerFailed,
+    HandlerOverflowed,
+    LineLogged,
+    MessageRefused,
+    MetagraphSynced,
+    NeuronFailed,
+    NeuronStarted,
+    NeuronStopping,
+    PeerAuthenticated,
+    PeerRefused,
+    PredictionConflicted,
+    PredictionDiscarded,
+    ReconnectScheduled,
+    Road,
+    SendFailed,
+    SessionActivated,
+    TimerFired,
+    VerdictReceived,
+)
+from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
+from bus.messages import ConfirmationMessage, PredictionMessage
+
+LINES_PER_SECOND: Final = 20
+"""Of one kind; of refusals and faults of peers, one."""
+_ROADS: Final[dict[Road, str]] = {"websocket": "WebSocket", "http": "HTTP"}
+
+
+@dataclass(slots=True)
+class Window:
+    """One kind of line within one second."""
+
+    began_at: Micros
+    written: int = 0
+    held_back: int = 0
+    level: str = "INFO"
+
+
+@dataclass(slots=True)
+class LogbookState:
+    """What names are needed for lines, and how much of each kind has been written."""
+
+    role: str = ""
+    windows: dict[str, Window] = field(default_factory=dict)
+    peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
+    uids: dict[Hotkey, Uid] = field(default_factory=dict)
+
+
+class LogbookActor(Actor):
+    """Writes all log lines, and is the only one that does."""
+
+    name = "logbook"
+    State = LogbookState
+    state: LogbookState
+
+    # --- the neuron
+
+    @on(NeuronStarted)
+    def started(self, event: NeuronStarted, envelope: Envelope) -> None:
+        self.state.role = event.role
+        self._line(envelope, "started", f"{event.role} started: netuid {event.netuid}, hotkey {event.hotkey}")
+
+    @on(NeuronStopping)
+    def stopping(self, event: NeuronStopping, envelope: Envelope) -> None:
+        self._line(envelope, "stopping", f"Stopping: {event.reason}")
+
+    @on(NeuronFailed)
+    def failed(self, event: NeuronFailed, envelope: Envelope) -> None:
+        self._line(envelope, "failed", event.reason, "CRITICAL")
+
+    @on(ActorFailed)
+    def actor_failed(self, event: ActorFailed, envelope: Envelope) -> None:
+        text = f"{event.actor} failed while it handled {event.handling} (event {event.seq}):\n{event.error}"
+        self._line(envelope, "actor failures", text, "ERROR", limit=1)
+
+    @on(HandlerFailed)
+    def handler_failed(self, event: HandlerFailed, envelope: Envelope) -> None:
+        text = f"The handler {event.handler} failed on {event.handling}; nothing else is affected:\n{event.error}"
+        self._line(envelope, f"failures of {event.handler}", text, "ERROR", limit=1)
+
+    @on(HandlerOverflowed)
+    def handler_overflowed(self, event: HandlerOverflowed, envelope: Envelope) -> None:
+        text = f"The handler {event.handler} is too slow for {event.handling}: {event.dropped} events dropped for it"
+        self._line(envelope, f"overflows of {event.handler}", text, "WARNING", limit=1)
+
+    @on(ClockStepped)
+    def clock_stepped(self, event: ClockStepped, envelope: Envelope) -> None:
+        text = f"The wall clock stepped by {event.by / SECOND:+.1f} s; for a minute no prediction is judged by it"
+        self._line(envelope, "clock", text, "WARNING")
+
+    @on(CommitFailed)
+    def commit_failed(self, event: CommitFailed, envelope: Envelope) -> None:
+        self._line(envelope, "failed commits", f"A commit failed: {event.reason}", "ERROR", limit=1)
+
+    # --- who is there
+
+    @on(MetagraphSynced)
+    def synced(self, event: MetagraphSynced, envelope: Envelope) -> None:
+        self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
+        self._line(envelope, "metagraph", f"Metagraph: {len(event.neurons)} neurons")
+
+    @on(PeerAuthenticated)
+    def know_peer(self, event: PeerAuthenticated, _: Envelope) -> None:
+        self.state.peers[event.connection] = event.hotkey
+
+    @on(SessionActivated)
+    def activated(self, event: SessionActivated, envelope: Envelope) -> None:
+        self.state.peers[event.connection] = event.hotkey
+        other = "miner" if self.state.role == "validator" else "validator"
+        text = f"WebSocket connection established with {other} {self._peer(event.hotkey)}"
+        self._line(envelope, "new connections", text)
+
+    @on(ConnectionClosed)
+    def closed(self, event: ConnectionClosed, envelope: Envelope) -> None:
+        hotkey = self.state.peers.pop(event.connection, None)
+        if hotkey is not None and event.code:
+            text = f"WebSocket connection with {self._peer(hotkey)} closed: {event.code} {event.reason}".rstrip()
+            self._line(envelope, "closed connections", text)
+
+    @on(CloseRequested)
+    def closing(self, event: CloseRequested, envelope: Envelope) -> None:
+        hotkey = self.state.peers.get(event.connection)
+        who = "a peer" if hotkey is None else self._peer(hotkey)
+        text = f"Closing the connection with {who}: {event.code} {event.reason}"
+        self._line(envelope, f"closes with {event.code}", text, "WARNING" if event.code < 4200 else "INFO", limit=1)
+
+    @on(PeerRefused)
+    def refused(self, event: PeerRefused, envelope: Envelope) -> None:
+        who = event.remote or "a peer" if event.hotkey is None else f"{event.remote} ({self._peer(event.hotkey)})"
+        text = f"Refused {who}: {event.code.status} {event.code}: {event.message}"
+        self._line(envelope, f"refusals: {event.code}", text, "WARNING", limit=1)
+
+    @on(DialFailed)
+    def dial_failed(self, event: DialFailed, envelope: Envelope) -> None:
+        text = f"No WebSocket connection with validator {self._peer(event.hotkey)}: {event.reason}"
+        self._line(envelope, "failed dials", text, "WARNING")
+
+    @on(ReconnectScheduled)
+    def reconnecting(self, event: ReconnectScheduled, envelope: Envelope) -> None:
+        text = f"Connecting again with validator {self._peer(event.hotkey)} in {event.delay / SECOND:.1f} s"
+        self._line(envelope, "reconnects", text)
+
+    @on(MessageRefused)
+    def message_refused(self, event: MessageRefused, envelope: Envelope) -> None:
+        hotkey = self.state.peers.get(event.connection)
+        who = "a peer" if hotkey is None else self._peer(hotkey)
+        self._line(
+            envelope, f"messages not taken: {event.code}", f"Not taken from {who}: {event.message}", "WARNING", limit=1
+        )
+
+    # --- games and predictions
+
+    @on(GamesFetched)
+    def fetched(self, event: GamesFetched, envelope: Envelope) -> None:
+        text = f"{len(event.games)} games from {event.source}, {len(event.withheld)} withheld"
+        self._line(envelope, "games", text)
+        for withheld in event.withheld:
+            text = f"Game {withheld.game_id!r} is withheld: {withheld.reason}"
+            self._line(envelope, "withheld games", text, "WARNING")
+
+    @on(FeedFailed)
+    def feed_failed(self, event: FeedFailed, envelope: Envelope) -> None:
+        text = f"The games cannot be read, the last good slate stays in force: {event.reason}"
+        self._line(envelope, "games that cannot be read", text, "ERROR", limit=1)
+
+    @on(GamesUpdated)
+    def updated(self, event: GamesUpdated, envelope: Envelope) -> None:
+        if self.state.role == "miner":
+            what = "the whole slate" if event.snapshot else "an update"
+            text = f"Received {what} of {len(event.games)} games from validator {self._peer(event.validator)}"
+            self._line(envelope, "game updates", text)
+
+    @on(FrameWritten)
+    def written(self, event: FrameWritten, envelope: Envelope) -> None:
+        message = event.message
+        if isinstance(message, ConfirmationMessage):
+            for result in message.results:
+                text = f"Sent confirmation for prediction {result.prediction_id} via {_ROADS[event.road]}"
+                self._line(envelope, "confirmations sent", text)
+        elif isinstance(message, PredictionMessage):
+            for prediction in message.predictions:
+                text = f"Pushed prediction {prediction.prediction_id} via {_ROADS[event.road]}"
+                self._line(envelope, "predictions pushed", text)
+
+    @on(SendFailed)
+    def send_failed(self, event: SendFailed, envelope: Envelope) -> None:
+        text = f"Not sent to {self._peer(event.hotkey)}: {event.reason}"
+        self._line(envelope, "failed sends", text, "WARNING", limit=1)
+
+    @on(VerdictReceived)
+    def verdict(self, event: VerdictReceived, envelope: Envelope) -> None:
+        prediction = event.prediction
+        if event.success:
+            text = f"Prediction {prediction.prediction_id} accepted in {event.latency / 1000:.1f} ms"
+            self._line(envelope, "accepted predictions", text, "SUCCESS")
+        else:
+            text = f"Prediction {prediction.prediction_id} rejected: {event.code}: {event.message}"
+            self._line(envelope, "rejected predictions", text, "WARNING")
+
+    @on(PredictionDiscarded)
+    def discarded(self, event: PredictionDiscarded, envelope: Envelope) -> None:
+        text = f"Prediction {event.prediction_id} on game {event.game_id} cannot be sent: {event.reason}"
+        self._line(envelope, "discarded predictions", text, "ERROR")
+
+    @on(PredictionConflicted)
+    def conflicted(self, event: PredictionConflicted, envelope: Envelope) -> None:
+        text = f"{self._peer(event.hotkey)} sent other content as prediction {event.prediction.prediction_id}"
+        self._line(envelope, "conflicts", text, "WARNING", limit=1)
+
+    # --- how much of it
+
+    @on(TimerFired)
+    def sum_up(self, event: TimerFired, _: Envelope) -> None:
+        if event.owner == self.name:
+            self._close(event.key)
+
+    def _peer(self, hotkey: Hotkey) -> str:
+        uid = self.state.uids.get(hotkey)
+        return hotkey if uid is None else f"{hotkey} (UID: {uid})"
+
+    def _line(
+        self, envelope: Envelope, kind: str, text: str, level: str = "INFO", limit: int = LINES_PER_SECOND
+    ) -> None:
+        window = self.state.windows.get(kind)
+        if window is not None and envelope.mono - window.began_at >= SECOND:
+            self._close(kind)
+            window = None
+        if window is None:
+            window = self.state.windows[kind] = Window(envelope.mono, level=level)
+        if window.written < limit:
+            window.written += 1
+            self.publish(LineLogged(level, text))
+            return
+        window.held_back += 1
+        if window.held_back == 1:
+            self.wake(kind, Micros(window.began_at + SECOND))
+
+    def _close(self, kind: str) -> None:
+        window = self.state.windows.pop(kind, None)
+        if window is not None and window.held_back:
+            self.publish(LineLogged(window.level, f"... and {window.held_back} more {kind} within a second"))

@@ -1,0 +1,113 @@
+"""Sessions as a miner has them: one with each validator, spoken on only after its welcome has proven true."""
+
+from dataclasses import dataclass, field
+
+from actors.actor import on
+from actors.budget import Budget
+from actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
+from bus.codes import CloseCode
+from bus.envelope import Envelope
+from bus.events import (
+    ConnectionOpened,
+    GamesUpdated,
+    SessionActivated,
+    TimerFired,
+)
+from bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, micros
+from bus.messages import (
+    Broadcast,
+    HeartbeatMessage,
+    PointToPoint,
+    WebSocketMessage,
+    WelcomeMessage,
+    session_id,
+)
+
+
+@dataclass(slots=True)
+class Position:
+    """How far we know a validator's game stream."""
+
+    epoch: Epoch
+    offset: Offset
+
+
+@dataclass(slots=True)
+class MinerConnectionState(ConnectionState):
+    """Where the miner is in each validator's stream."""
+
+    positions: dict[Hotkey, Position] = field(default_factory=dict)
+
+
+class MinerConnectionActor(ConnectionActor):
+    """Believes a validator only after its welcome, and speaks only then."""
+
+    Settings = ConnectionSettings
+    State = MinerConnectionState
+    state: MinerConnectionState
+
+    @on(GamesUpdated)
+    def know_position(self, event: GamesUpdated, _: Envelope) -> None:
+        self.state.positions[event.validator] = Position(event.epoch, event.offset)
+
+    @on(ConnectionOpened)
+    def await_welcome(self, event: ConnectionOpened, envelope: Envelope) -> None:
+        self.state.sessions[event.connection] = Session(
+            connection=event.connection,
+            hotkey=event.hotkey,
+            purpose="session",
+            challenge=event.challenge,
+            heard_at=envelope.mono,
+            budget=Budget(self.settings.burst, envelope.mono),
+        )
+        self.wake(f"greeting {event.connection}", Micros(envelope.mono + micros(self.settings.greeting_timeout)))
+
+    @on(TimerFired)
+    def lose_patience(self, event: TimerFired, _: Envelope) -> None:
+        if event.owner != self.name:
+            return
+        session = self.state.sessions.get(ConnectionId(int(event.key.removeprefix("greeting "))))
+        if session is not None and session.stage is Stage.GREETING:
+            reason = f"no valid welcome within {self.settings.greeting_timeout:g} s"
+            self._close(session, CloseCode.PROTOCOL_VIOLATION, reason)
+
+    def _activate(self, session: Session, _: WebSocketMessage) -> None:
+        self.let_sleep(f"greeting {session.connection}")
+        session.become(Stage.ACTIVE)
+        self.state.present[session.hotkey] = session.connection
+        position = self.state.positions.get(session.hotkey)
+        heartbeat = HeartbeatMessage()
+        if position is not None:
+            heartbeat = HeartbeatMessage(epoch=position.epoch, offset=position.offset)
+        # protocol, "Handshake": the miner sends a heartbeat at once, by which the validator activates the session
+        self._write(session, heartbeat)
+        self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
+
+    def _forgotten(self, session: Session) -> None:
+        self.let_sleep(f"greeting {session.connection}")
+
+    def _of_session(self, session: Session, message: PointToPoint) -> bool:
+        if session.stage is Stage.ACTIVE:
+            return message.session == session.session
+        return isinstance(message, WelcomeMessage) and self._believable(session, message)
+
+    def _believable(self, session: Session, welcome: WelcomeMessage) -> bool:
+        """Whether this welcome is for us and for this very request; its signature is still to be checked."""
+        mine = session_id(self.state.netuid, session.hotkey, self.state.hotkey, session.challenge, welcome.salt)
+        if (
+            welcome.receiver_hotkey != self.state.hotkey
+            or welcome.challenge != session.challenge
+            or welcome.netuid != self.state.netuid
+            or welcome.session != mine
+        ):
+            return False
+        session.session, session.salt, session.scheme = mine, welcome.salt, welcome.crypto
+        return True
+
+    def _takes_broadcast(self, session: Session, message: WebSocketMessage) -> bool:
+        if session.stage is Stage.ACTIVE and (
+            not isinstance(message, Broadcast) or message.netuid == self.state.netuid
+        ):
+            return True
+        self._violation(session, "a broadcast before the welcome, or of another subnet", CloseCode.PROTOCOL_VIOLATION)
+        return False

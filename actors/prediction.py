@@ -1,0 +1,318 @@
+"""Proposes one verdict for each prediction; the ledger disposes, and what it answers is what is said.
+
+Commits are grouped: what arrives while one runs goes into the next. A miner's wagers are reserved against its daily
+limit while their commit runs, and given back where the ledger knew the prediction already, or could not store it.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from actors.actor import Actor, on
+from actors.rules import Offer, judge
+from bus.bus import CLOCK_WINDOW
+from bus.codes import ErrorCode, VerdictCode
+from bus.envelope import Envelope
+from bus.events import (
+    ClockStepped,
+    CommitFailed,
+    CommitRequested,
+    Decided,
+    GamesUpdated,
+    LedgerOpened,
+    MessageRefused,
+    PredictionAccepted,
+    PredictionConflicted,
+    PredictionRejected,
+    PredictionsStored,
+    PredictionSubmitted,
+    ProposedVerdict,
+    SendRequested,
+    StoredVerdict,
+    VerdictRepeated,
+)
+from bus.games import Prediction, TeamGamePrediction, content_digest, millionths
+from bus.identifiers import ConnectionId, GameId, Hotkey, Micros, Millionths, micros
+from bus.messages import MAX_PREDICTIONS, ConfirmationMessage, MinerStats, PredictionResult
+from bus.timestamps import DAY, utc_day
+
+MAX_COMMIT = 2_000
+"""Predictions in one commit: about 10 ms of the ledger's time."""
+RETENTION = Micros(30 * DAY)
+"""How long a verdict is kept after its game's start; or after its receipt, where there is no such game."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionSettings:
+    """The subnet's rules that an operator may set."""
+
+    daily_wager_limit: float = 1000.0
+    """What one miner may wager in a UTC day, in the subnet's units."""
+    odds_grace: float = 0.0
+    """Seconds for which odds may still be quoted after they changed."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.daily_wager_limit <= 1e9:
+            raise ValueError(f"daily_wager_limit must be above 0 and at most 1e9, not {self.daily_wager_limit}")
+        if not 0 <= self.odds_grace <= 3600:
+            raise ValueError(f"odds_grace must be 0 to 3600 seconds, not {self.odds_grace}")
+
+
+@dataclass(slots=True)
+class Submission:
+    """A prediction on its way to its verdict."""
+
+    event: PredictionSubmitted
+    seq: int
+    proposal: ProposedVerdict
+
+
+@dataclass(slots=True)
+class Tally:
+    """One miner's UTC day. What is reserved is on its way to the disk."""
+
+    accepted: int = 0
+    rejected: int = 0
+    wagered: Millionths = Millionths(0)
+    reserved: Millionths = Millionths(0)
+
+
+@dataclass(slots=True)
+class PredictionState:
+    """The slate, the day, and what is on its way."""
+
+    offers: dict[GameId, Offer] = field(default_factory=dict)
+    days: dict[int, dict[Hotkey, Tally]] = field(default_factory=dict)
+    waiting: list[Submission] = field(default_factory=list)
+    """For the next commit."""
+    committing: list[Submission] = field(default_factory=list)
+    undecided: dict[Hotkey, list[Submission]] = field(default_factory=dict)
+    """Within the daily limit or not, as the commit that runs will show."""
+    suspect_until: Micros = Micros(0)
+    """Until then the wall clock may not be trusted."""
+
+
+Stored = list[tuple[Submission, StoredVerdict]]
+
+
+class PredictionActor(Actor):
+    """Judges predictions, asks the ledger to store the verdicts, and confirms what it stored."""
+
+    name = "prediction"
+    Settings = PredictionSettings
+    State = PredictionState
+    settings: PredictionSettings
+    state: PredictionState
+
+    def __init__(self, settings: PredictionSettings | None = None) -> None:
+        super().__init__(settings)
+        self._limit = Millionths(millionths(self.settings.daily_wager_limit) or 0)
+        self._grace = micros(self.settings.odds_grace)
+
+    @on(LedgerOpened)
+    def recall(self, event: LedgerOpened, _: Envelope) -> None:
+        for total in event.days:
+            tally = Tally(total.accepted, total.rejected, total.wagered)
+            self.state.days.setdefault(total.day, {})[total.hotkey] = tally
+
+    @on(GamesUpdated)
+    def offer(self, event: GamesUpdated, envelope: Envelope) -> None:
+        if event.snapshot:
+            offered = {game.game_id for game in event.games}
+            for game_id in [game_id for game_id in self.state.offers if game_id not in offered]:
+                del self.state.offers[game_id]
+        for game in event.games:
+            offer = self.state.offers.get(game.game_id)
+            if offer is None:
+                self.state.offers[game.game_id] = Offer.of(game)
+            else:
+                offer.change(game, envelope.mono, self._grace)
+
+    @on(ClockStepped)
+    def distrust(self, _: ClockStepped, envelope: Envelope) -> None:
+        self.state.suspect_until = Micros(envelope.mono + CLOCK_WINDOW)
+
+    @on(PredictionSubmitted)
+    def propose(self, event: PredictionSubmitted, envelope: Envelope) -> None:
+        if envelope.mono < self.state.suspect_until:
+            text = "this validator's clock has just been set; send the same prediction again in a minute"
+            self.publish(MessageRefused(event.connection, event.about, ErrorCode.INTERNAL, text))
+            return
+        submission = Submission(event, envelope.seq, self._judge(event, envelope.mono))
+        undecided = self.state.undecided.get(event.hotkey)
+        if undecided is not None:
+            undecided.append(submission)  # a miner's predictions are judged in the order in which they came
+        else:
+            self._admit(submission)
+        self._commit()
+
+    @on(PredictionsStored)
+    def confirm(self, event: PredictionsStored, envelope: Envelope) -> None:
+        settled = self._settle()
+        stored = list(zip(settled, event.verdicts, strict=True))
+        for submission, verdict in stored:
+            self._count(submission, verdict)
+        self._answer(stored, envelope)
+        for submission, verdict in stored:
+            self._announce(submission, verdict, envelope)
+        self._go_on(settled)
+
+    @on(CommitFailed)
+    def apologise(self, event: CommitFailed, _: Envelope) -> None:
+        failed = self._settle()
+        attempts = dict.fromkeys((submission.event.connection, submission.event.about) for submission in failed)
+        for connection, about in attempts:
+            text = f"the verdict could not be stored ({event.reason}); send the same prediction again"
+            self.publish(MessageRefused(connection, about, ErrorCode.INTERNAL, text))
+        self._go_on(failed)
+
+    # --- before the commit
+
+    def _judge(self, event: PredictionSubmitted, mono: Micros) -> ProposedVerdict:
+        prediction = event.prediction
+        offer = self.state.offers.get(prediction.game_id) if isinstance(prediction, TeamGamePrediction) else None
+        quotable = [] if offer is None else offer.odds_since(Micros(mono - self._grace))
+        rejection = judge(prediction, offer, event.received_at, quotable)
+        code, message = rejection or (VerdictCode.ACCEPTED, "")
+        return ProposedVerdict(
+            event.hotkey,
+            prediction,
+            content_digest(prediction),
+            code,
+            message,
+            event.received_at,
+            _wager(prediction) if rejection is None else Millionths(0),
+            Micros(RETENTION + (event.received_at if offer is None else max(offer.starts_at, event.received_at))),
+        )
+
+    def _admit(self, submission: Submission) -> None:
+        """Apply the daily limit, which is the last rule, and pass the verdict on to the next commit."""
+        proposal = submission.proposal
+        if proposal.code is VerdictCode.ACCEPTED:
+            tally = self._tally(proposal)
+            if tally.wagered + proposal.wager > self._limit:
+                submission.proposal = self._over_limit(proposal, tally)
+            elif tally.wagered + tally.reserved + proposal.wager > self._limit:
+                # what is reserved may still be given back: no verdict may rest on it
+                self.state.undecided.setdefault(proposal.hotkey, []).append(submission)
+                return
+            else:
+                tally.reserved = Millionths(tally.reserved + proposal.wager)
+        self.state.waiting.append(submission)
+
+    def _over_limit(self, proposal: ProposedVerdict, tally: Tally) -> ProposedVerdict:
+        current, attempted = _units(tally.wagered), _units(proposal.wager)
+        message = f"wagered today {current:g}, attempted {attempted:g}, and the limit is {_units(self._limit):g}"
+        return replace(proposal, code=VerdictCode.DAILY_LIMIT_EXCEEDED, message=message)
+
+    def _commit(self) -> None:
+        if self.state.committing or not self.state.waiting:
+            return
+        batch = self.state.waiting[:MAX_COMMIT]
+        del self.state.waiting[:MAX_COMMIT]
+        self.state.committing = batch
+        self.publish(
+            CommitRequested(tuple(submission.proposal for submission in batch)),
+            causes=tuple(submission.seq for submission in batch),
+        )
+
+    # --- after the commit
+
+    def _settle(self) -> list[Submission]:
+        """What was being committed; its reservations are released."""
+        settled, self.state.committing = self.state.committing, []
+        for submission in settled:
+            proposal = submission.proposal
+            if proposal.code is VerdictCode.ACCEPTED:
+                tally = self._tally(proposal)
+                tally.reserved = Millionths(tally.reserved - proposal.wager)
+        return settled
+
+    def _count(self, submission: Submission, verdict: StoredVerdict) -> None:
+        if not verdict.fresh:
+            return
+        tally = self._tally(submission.proposal)
+        if verdict.code is VerdictCode.ACCEPTED:
+            tally.accepted += 1
+            tally.wagered = Millionths(tally.wagered + submission.proposal.wager)
+        else:
+            tally.rejected += 1
+
+    def _answer(self, stored: Stored, envelope: Envelope) -> None:
+        """One confirmation for each connection, in the order received (protocol, "Results and rules")."""
+        results: dict[tuple[ConnectionId, Hotkey], list[PredictionResult]] = {}
+        for submission, verdict in stored:
+            event = submission.event
+            results.setdefault((event.connection, event.hotkey), []).append(_result(event.about, verdict))
+        for (connection, hotkey), mine in results.items():
+            stats = self._stats(hotkey, envelope)
+            for first in range(0, len(mine), MAX_PREDICTIONS):
+                message = ConfirmationMessage(results=tuple(mine[first : first + MAX_PREDICTIONS]), miner_stats=stats)
+                self.publish(SendRequested(hotkey, message, connection))
+
+    def _announce(self, submission: Submission, verdict: StoredVerdict, envelope: Envelope) -> None:
+        event, causes = submission.event, (submission.seq, envelope.seq)
+        prediction = event.prediction
+        decided: Decided
+        if verdict.code is VerdictCode.CONFLICT:
+            decided = PredictionConflicted(event.hotkey, event.uid, prediction, verdict.message)
+        elif not verdict.fresh:
+            decided = VerdictRepeated(event.hotkey, event.uid, verdict.prediction_id, verdict.code)
+        elif verdict.code is VerdictCode.ACCEPTED and isinstance(prediction, TeamGamePrediction):
+            decided = PredictionAccepted(event.hotkey, event.uid, prediction, event.received_at)
+        else:
+            decided = PredictionRejected(
+                event.hotkey, event.uid, prediction, verdict.code, verdict.message, event.received_at
+            )
+        self.publish(decided, causes)
+
+    def _go_on(self, settled: list[Submission]) -> None:
+        """Judge what waited for this commit, and begin the next."""
+        for hotkey in dict.fromkeys(submission.event.hotkey for submission in settled):
+            for submission in self.state.undecided.pop(hotkey, ()):
+                if hotkey in self.state.undecided:
+                    self.state.undecided[hotkey].append(submission)
+                else:
+                    self._admit(submission)
+        self._commit()
+
+    def _tally(self, proposal: ProposedVerdict) -> Tally:
+        return self._tally_of(proposal.hotkey, proposal.received_at)
+
+    def _tally_of(self, hotkey: Hotkey, at: Micros) -> Tally:
+        day = utc_day(at)
+        tallies = self.state.days.get(day)
+        if tallies is None:
+            for past in [known for known in self.state.days if known < day - 1]:
+                del self.state.days[past]
+            tallies = self.state.days[day] = {}
+        tally = tallies.get(hotkey)
+        if tally is None:
+            tally = tallies[hotkey] = Tally()
+        return tally
+
+    def _stats(self, hotkey: Hotkey, envelope: Envelope) -> MinerStats:
+        tally = self._tally_of(hotkey, envelope.at)
+        return MinerStats(
+            accepted_today=tally.accepted,
+            rejected_today=tally.rejected,
+            wagered_today=_units(tally.wagered),
+            daily_limit=self.settings.daily_wager_limit,
+        )
+
+
+def _result(about: str, verdict: StoredVerdict) -> PredictionResult:
+    return PredictionResult(
+        prediction_id=verdict.prediction_id,
+        about=about,
+        success=verdict.code is VerdictCode.ACCEPTED,
+        code=verdict.code,
+        message=verdict.message,
+    )
+
+
+def _wager(prediction: Prediction) -> Millionths:
+    scaled = millionths(prediction.wager) if isinstance(prediction, TeamGamePrediction) else None
+    return scaled or Millionths(0)
+
+
+def _units(amount: Millionths) -> float:
+    return amount / 1_000_000

@@ -1,0 +1,231 @@
+"""When a miner dials (protocol, "Closing").
+
+Knows each validator's endpoint, whether there is a session with it, and when the next try is due. Closes and refusals
+are unsigned hints: none of them stops a miner for ever.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+
+from actors.actor import Actor, on
+from bus.codes import CloseCode
+from bus.envelope import Envelope
+from bus.events import (
+    ConnectionClosed,
+    DialFailed,
+    DialRequested,
+    GamesUpdated,
+    MetagraphSynced,
+    NeuronStarted,
+    NeuronStopping,
+    ReconnectScheduled,
+    SessionActivated,
+    TimerFired,
+)
+from bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, micros
+
+
+class Answer(StrEnum):
+    """What a miner does after a close, or a refusal."""
+
+    BACK_OFF = "back off"
+    """Exponentially, with full jitter."""
+    WAIT = "wait"
+    """``max_reconnect_interval``: trying sooner changes nothing, unless our own configuration or metagraph does."""
+    RETURN = "return"
+    """At once, with jitter: the validator asked for it."""
+
+
+AFTER_CLOSE: Final[dict[int, Answer]] = {
+    CloseCode.GOING_AWAY: Answer.RETURN,
+    CloseCode.PROTOCOL_ERROR: Answer.WAIT,
+    CloseCode.ABNORMAL: Answer.BACK_OFF,
+    CloseCode.INVALID_DATA: Answer.WAIT,
+    CloseCode.POLICY_VIOLATION: Answer.WAIT,
+    CloseCode.TOO_BIG: Answer.WAIT,
+    CloseCode.INTERNAL_ERROR: Answer.BACK_OFF,
+    CloseCode.SERVICE_RESTART: Answer.RETURN,
+    CloseCode.PROTOCOL_VIOLATION: Answer.WAIT,
+    CloseCode.BAD_SIGNATURE: Answer.WAIT,
+    CloseCode.NOT_REGISTERED: Answer.WAIT,
+    CloseCode.BLACKLISTED: Answer.WAIT,
+    CloseCode.STALE: Answer.BACK_OFF,
+    CloseCode.SLOW_CONSUMER: Answer.BACK_OFF,
+    CloseCode.OVER_CAPACITY: Answer.BACK_OFF,
+    CloseCode.RATE_LIMITED: Answer.BACK_OFF,
+    CloseCode.REPLACED: Answer.WAIT,
+    CloseCode.RESTARTING: Answer.RETURN,
+}
+"""By close code; what is not listed backs off."""
+
+AFTER_REFUSAL: Final[dict[int, Answer]] = {
+    400: Answer.WAIT,
+    401: Answer.WAIT,
+    403: Answer.WAIT,
+    404: Answer.WAIT,
+    429: Answer.BACK_OFF,
+    503: Answer.BACK_OFF,
+}
+"""By HTTP status; what is not listed backs off."""
+
+RETURN_WINDOW: Final = 2.0
+"""Seconds over which miners spread when a validator restarts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconnectSettings:
+    """How eagerly a miner dials."""
+
+    websocket_enabled: bool = True
+    reconnect_base_interval: float = 5.0
+    """Seconds: the first back-off is a random time up to this."""
+    max_reconnect_interval: float = 300.0
+    """Seconds: the longest back-off, and the wait where trying sooner changes nothing."""
+    validators: tuple[str, ...] = ()
+    """Hotkeys of the validators to connect to; empty means every one with a permit and an endpoint."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.reconnect_base_interval <= self.max_reconnect_interval:
+            raise ValueError("reconnect_base_interval must be above 0 and at most max_reconnect_interval")
+
+
+@dataclass(slots=True)
+class Target:
+    """One validator that we want a session with."""
+
+    endpoint: str
+    connection: ConnectionId | None = None
+    """The try, or the session, that is under way."""
+    failures: int = 0
+    """In a row; the exponent of the back-off."""
+    active_since: Micros | None = None
+    interval: Micros = Micros(0)
+    """The longest that the last back-off could have been."""
+    epoch: Epoch | None = None
+    offset: Offset | None = None
+
+
+@dataclass(slots=True)
+class ReconnectState:
+    """Whom to dial."""
+
+    hotkey: Hotkey = Hotkey("")
+    seed: int = 0
+    draws: int = 0
+    dialled: int = 0
+    stopping: bool = False
+    targets: dict[Hotkey, Target] = field(default_factory=dict)
+
+
+class ReconnectActor(Actor):
+    """Keeps a miner connected to its validators."""
+
+    name = "reconnect"
+    Settings = ReconnectSettings
+    State = ReconnectState
+    settings: ReconnectSettings
+    state: ReconnectState
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.hotkey, self.state.seed = event.hotkey, event.seed
+
+    @on(NeuronStopping)
+    def stop(self, _: NeuronStopping, __: Envelope) -> None:
+        self.state.stopping = True
+
+    @on(MetagraphSynced)
+    def choose(self, event: MetagraphSynced, _: Envelope) -> None:
+        """Dial who is new or has moved; a changed metagraph also ends every wait."""
+        chosen = self.settings.validators
+        for neuron in event.neurons:
+            wanted = neuron.hotkey in chosen if chosen else neuron.validator_permit
+            if not wanted or neuron.axon is None or neuron.hotkey == self.state.hotkey:
+                continue
+            target = self.state.targets.setdefault(neuron.hotkey, Target(neuron.axon))
+            target.endpoint = neuron.axon
+            if target.connection is None:
+                self._dial(neuron.hotkey, target)
+
+    @on(SessionActivated)
+    def rejoice(self, event: SessionActivated, envelope: Envelope) -> None:
+        self.state.targets[event.hotkey].active_since = envelope.mono
+
+    @on(GamesUpdated)
+    def know_position(self, event: GamesUpdated, _: Envelope) -> None:
+        target = self.state.targets.get(event.validator)
+        if target is not None:
+            target.epoch, target.offset = event.epoch, event.offset
+
+    @on(ConnectionClosed)
+    def reconnect(self, event: ConnectionClosed, envelope: Envelope) -> None:
+        found = self._target_of(event.connection)
+        if found is None:
+            return
+        hotkey, target = found
+        lived = 0 if target.active_since is None else envelope.mono - target.active_since
+        if lived > target.interval:
+            target.failures = 0
+        answer = AFTER_CLOSE.get(event.code, Answer.BACK_OFF)
+        self._schedule(hotkey, target, answer, f"closed with {event.code} {event.reason}".rstrip(), envelope.mono)
+
+    @on(DialFailed)
+    def retry(self, event: DialFailed, envelope: Envelope) -> None:
+        found = self._target_of(event.connection)
+        if found is None:
+            return
+        hotkey, target = found
+        answer = Answer.BACK_OFF if event.status is None else AFTER_REFUSAL.get(event.status, Answer.BACK_OFF)
+        self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
+
+    @on(TimerFired)
+    def try_again(self, event: TimerFired, _: Envelope) -> None:
+        target = self.state.targets.get(Hotkey(event.key)) if event.owner == self.name else None
+        if target is not None and target.connection is None:
+            self._dial(Hotkey(event.key), target)
+
+    def _target_of(self, connection: ConnectionId) -> tuple[Hotkey, Target] | None:
+        for hotkey, target in self.state.targets.items():
+            if target.connection == connection:
+                return hotkey, target
+        return None
+
+    def _dial(self, hotkey: Hotkey, target: Target) -> None:
+        if self.state.stopping or not self.settings.websocket_enabled:
+            return
+        self.let_sleep(hotkey)
+        self.state.dialled += 1
+        target.connection = ConnectionId(self.state.dialled)
+        target.active_since = None
+        self.publish(DialRequested(target.connection, hotkey, target.endpoint, target.epoch, target.offset))
+
+    def _schedule(
+        self, hotkey: Hotkey, target: Target, answer: Answer, reason: str, now: Micros, at_least: int = 0
+    ) -> None:
+        target.connection = None
+        if self.state.stopping:
+            return
+        delay = micros(max(self._delay(target, answer), at_least))
+        self.publish(ReconnectScheduled(hotkey, delay, reason))
+        self.wake(hotkey, Micros(now + delay))
+
+    def _delay(self, target: Target, answer: Answer) -> float:
+        """Seconds until the next try."""
+        longest = self.settings.max_reconnect_interval
+        if answer is Answer.WAIT:
+            return longest
+        if answer is Answer.RETURN:
+            target.failures, target.interval = 0, Micros(0)
+            return self._uniform(min(RETURN_WINDOW, self.settings.reconnect_base_interval))
+        ceiling = min(longest, self.settings.reconnect_base_interval * 2 ** min(target.failures, 32))
+        target.failures += 1
+        target.interval = micros(ceiling)
+        return self._uniform(ceiling)
+
+    def _uniform(self, ceiling: float) -> float:
+        """Full jitter: anything up to ``ceiling`` seconds, from the run's seed, so that a replay draws the same."""
+        self.state.draws += 1
+        digest = sha256(f"{self.state.seed} {self.state.draws}".encode()).digest()
+        return int.from_bytes(digest[:6]) / 2**48 * ceiling

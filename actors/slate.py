@@ -1,0 +1,78 @@
+"""The miner's copy of each validator's slate.
+
+Applies an update only where it fits (protocol, "The game stream"), and all of it or nothing.
+"""
+
+from dataclasses import dataclass, field
+
+from actors.actor import Actor, on
+from bus.envelope import Envelope
+from bus.events import GamesUpdated, MessageAccepted
+from bus.games import TeamGame
+from bus.identifiers import Epoch, GameId, Hotkey, Offset
+from bus.messages import GameUpdateMessage, WelcomeMessage
+
+
+@dataclass(slots=True)
+class Stream:
+    """How far one validator's stream is known, and the update that is coming in."""
+
+    session_epoch: Epoch | None = None
+    """As the present session's welcome names it; None where the validator had no slate then."""
+    epoch: Epoch | None = None
+    offset: Offset = Offset(0)
+    coming: Offset = Offset(0)
+    coming_parts: int = 0
+    """How many parts of the update ``coming`` are here."""
+    coming_games: dict[GameId, TeamGame] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class SlateState:
+    """One stream for each validator."""
+
+    streams: dict[Hotkey, Stream] = field(default_factory=dict)
+
+
+class SlateActor(Actor):
+    """Puts the parts of game updates together, and says what changed."""
+
+    name = "slate"
+    State = SlateState
+    state: SlateState
+
+    @on(MessageAccepted)
+    def take(self, event: MessageAccepted, _: Envelope) -> None:
+        message = event.message
+        if isinstance(message, WelcomeMessage):
+            stream = self.state.streams.setdefault(event.hotkey, Stream())
+            stream.session_epoch = message.epoch
+            stream.coming_parts = 0
+        elif isinstance(message, GameUpdateMessage):
+            self._apply(event.hotkey, message)
+
+    def _apply(self, validator: Hotkey, update: GameUpdateMessage) -> None:
+        stream = self.state.streams.setdefault(validator, Stream())
+        if not _fits(stream, update):
+            return
+        if update.part == 1:
+            stream.coming, stream.coming_parts = update.offset, 0
+            stream.coming_games = {}
+        if update.offset != stream.coming or update.part != stream.coming_parts + 1:
+            stream.coming_parts = 0  # a part is missing: the whole update is
+            return
+        stream.coming_parts = update.part
+        stream.coming_games.update(update.updated_games)
+        if update.part == update.parts:
+            games, stream.coming_games = tuple(stream.coming_games.values()), {}
+            stream.coming_parts = 0
+            stream.epoch, stream.offset = update.epoch, update.offset
+            self.publish(GamesUpdated(validator, update.epoch, update.offset, games, snapshot=update.previous is None))
+
+
+def _fits(stream: Stream, update: GameUpdateMessage) -> bool:
+    if stream.session_epoch is not None and update.epoch != stream.session_epoch:
+        return False
+    if update.previous is None:
+        return True
+    return update.epoch == stream.epoch and update.previous <= stream.offset < update.offset

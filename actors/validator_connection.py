@@ -1,0 +1,239 @@
+"""Sessions as a validator has them: welcomed, activated by the miner's first word, one for each hotkey.
+
+An HTTP request is a session of one request: it is active at once, replaces nothing, and ends with its answer.
+"""
+
+import json
+from dataclasses import dataclass
+
+from actors.actor import on
+from actors.budget import Budget
+from actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
+from bus.bus import CLOCK_WINDOW
+from bus.codes import CloseCode, ErrorCode, RefusalCode
+from bus.envelope import Envelope
+from bus.events import (
+    ClockStepped,
+    ConnectionOpened,
+    ExchangeCompleted,
+    GamesUpdated,
+    HttpAnswered,
+    HttpRequestReceived,
+    LedgerOpened,
+    MessageAccepted,
+    MessageRefused,
+    PeerAuthenticated,
+    PeerRefused,
+    SendRequested,
+    SessionActivated,
+    SlateRequested,
+    TimerFired,
+)
+from bus.identifiers import ConnectionId, Epoch, LedgerId, Micros, Offset, micros
+from bus.messages import (
+    MAX_FRAME_BYTES,
+    MAX_PREDICTIONS,
+    ConfirmationMessage,
+    GameUpdateMessage,
+    Limits,
+    PredictionMessage,
+    WebSocketMessage,
+    WelcomeMessage,
+)
+
+HEALTH = "/ws/health"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatorConnectionSettings(ConnectionSettings):
+    """What one session, or one request, may cost a validator."""
+
+    verdict_timeout: float = 10.0
+    """Seconds within which a ``POST /predictions`` has all its verdicts, or a 503."""
+
+
+@dataclass(slots=True)
+class ValidatorConnectionState(ConnectionState):
+    """What a welcome says, besides what belongs to its session."""
+
+    ledger_id: LedgerId = LedgerId("")
+    epoch: Epoch | None = None
+    offset: Offset | None = None
+    degraded_until: Micros = Micros(0)
+
+
+class ValidatorConnectionActor(ConnectionActor):
+    """Welcomes miners, and knows which session is a miner's present one."""
+
+    Settings = ValidatorConnectionSettings
+    State = ValidatorConnectionState
+    settings: ValidatorConnectionSettings
+    state: ValidatorConnectionState
+
+    @on(LedgerOpened)
+    def know_ledger(self, event: LedgerOpened, _: Envelope) -> None:
+        self.state.ledger_id = event.ledger_id
+
+    @on(GamesUpdated)
+    def know_position(self, event: GamesUpdated, _: Envelope) -> None:
+        self.state.epoch, self.state.offset = event.epoch, event.offset
+
+    @on(ClockStepped)
+    def degrade(self, _: ClockStepped, envelope: Envelope) -> None:
+        self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
+
+    @on(PeerAuthenticated)
+    def prepare(self, event: PeerAuthenticated, envelope: Envelope) -> None:
+        session = Session(
+            connection=event.connection,
+            hotkey=event.hotkey,
+            purpose=event.purpose,
+            challenge=event.challenge,
+            heard_at=envelope.mono,
+            budget=Budget(self.settings.burst, envelope.mono),
+            scheme=event.scheme,
+            uid=event.uid,
+            session=event.session,
+            salt=event.salt,
+            known_epoch=event.known_epoch,
+            known_offset=event.known_offset,
+        )
+        self.state.sessions[event.connection] = session
+        if event.purpose != "session":
+            self._begin_exchange(session, envelope)
+
+    @on(ConnectionOpened)
+    def welcome(self, event: ConnectionOpened, envelope: Envelope) -> None:
+        session = self.state.sessions.get(event.connection)
+        if session is not None and session.stage is Stage.GREETING:
+            self._write(session, self._welcome(session))
+            self.wake(f"greeting {session.connection}", Micros(envelope.mono + micros(self.settings.greeting_timeout)))
+
+    @on(TimerFired)
+    def lose_patience(self, event: TimerFired, _: Envelope) -> None:
+        if event.owner != self.name:
+            return
+        what, _space, connection = event.key.partition(" ")
+        session = self.state.sessions.get(ConnectionId(int(connection)))
+        if session is None or session.stage is Stage.CLOSING:
+            return
+        if what == "greeting":
+            reason = f"no valid frame within {self.settings.greeting_timeout:g} s of the welcome"
+            self._close(session, CloseCode.PROTOCOL_VIOLATION, reason)
+        else:
+            reason = f"no verdict within {self.settings.verdict_timeout:g} s; send the same ids again"
+            self._fail_exchange(session, RefusalCode.NO_VERDICT, reason)
+
+    @on(HttpRequestReceived)
+    def report_health(self, event: HttpRequestReceived, envelope: Envelope) -> None:
+        if event.target != HEALTH or event.method not in ("GET", "HEAD"):
+            return
+        patience = micros(1.5 * self.settings.heartbeat_interval)
+        open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
+        active = sum(envelope.mono - session.heard_at <= patience for session in open_sessions)
+        degraded = envelope.mono < self.state.degraded_until
+        health = {
+            "status": "offline" if self.state.stopping else "degraded" if degraded else "online",
+            "connections": len(open_sessions),
+            "active_connections": active,
+        }
+        healthy = health["status"] == "online"
+        self.publish(HttpAnswered(event.connection, 200 if healthy else 503, json.dumps(health)))
+
+    # --- WebSocket
+
+    def _activate(self, session: Session, _: WebSocketMessage) -> None:
+        self.let_sleep(f"greeting {session.connection}")
+        older = self.state.sessions.get(self.state.present.get(session.hotkey, ConnectionId(-1)))
+        if older is not None:
+            self._close(older, CloseCode.REPLACED, "a newer session of the same hotkey took its place")
+        session.become(Stage.ACTIVE)
+        self.state.present[session.hotkey] = session.connection
+        self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
+        for parcel in self.state.parcels.pop(session.hotkey, ()):
+            self._write(session, parcel)
+        if not self._recovered(session):
+            self.publish(SlateRequested(session.connection, session.hotkey))
+
+    def _forgotten(self, session: Session) -> None:
+        self.let_sleep(f"{'greeting' if session.purpose == 'session' else 'exchange'} {session.connection}")
+
+    def _welcome(self, session: Session) -> WelcomeMessage:
+        return WelcomeMessage(
+            receiver_hotkey=session.hotkey,
+            challenge=session.challenge,
+            salt=session.salt,
+            netuid=self.state.netuid,
+            crypto=self.state.scheme,
+            ledger_id=self.state.ledger_id,
+            heartbeat_interval=self.settings.heartbeat_interval,
+            connection_timeout=self.settings.connection_timeout,
+            epoch=self.state.epoch,
+            offset=self.state.offset,
+            recovered=self._recovered(session),
+            limits=Limits(
+                frame_bytes=MAX_FRAME_BYTES,
+                predictions_per_message=MAX_PREDICTIONS,
+                messages_per_second=self.settings.messages_per_second,
+                burst=self.settings.burst,
+            ),
+        )
+
+    def _recovered(self, session: Session) -> bool:
+        """Whether the miner has all of the stream already."""
+        here = (self.state.epoch, self.state.offset)
+        return self.state.epoch is not None and here == (session.known_epoch, session.known_offset)
+
+    # --- HTTP exchanges
+
+    def _begin_exchange(self, session: Session, envelope: Envelope) -> None:
+        session.become(Stage.ACTIVE)
+        self._write(session, self._welcome(session))
+        self.wake(f"exchange {session.connection}", Micros(envelope.mono + micros(self.settings.verdict_timeout)))
+        if session.purpose == "games":
+            if self._recovered(session):
+                self._complete_exchange(session)
+            else:
+                self.publish(SlateRequested(session.connection, session.hotkey))
+
+    @on(MessageAccepted)
+    def count_predictions(self, event: MessageAccepted, _: Envelope) -> None:
+        session = self.state.sessions.get(event.connection)
+        if session is not None and session.purpose == "predictions" and isinstance(event.message, PredictionMessage):
+            session.outstanding += sum(bool(p.prediction_id) for p in event.message.predictions)
+
+    @on(SendRequested)
+    def address(self, event: SendRequested, envelope: Envelope) -> None:
+        super().address(event, envelope)
+        session = None if event.connection is None else self.state.sessions.get(event.connection)
+        if session is None or session.stage is not Stage.ACTIVE:
+            return
+        message = event.message
+        if isinstance(message, ConfirmationMessage) and session.purpose == "predictions":
+            session.outstanding -= len(message.results)
+            if session.outstanding <= 0:
+                self._complete_exchange(session)
+        elif isinstance(message, GameUpdateMessage) and session.purpose == "games" and message.part == message.parts:
+            self._complete_exchange(session)
+
+    @on(MessageRefused)
+    def answer_refused(self, event: MessageRefused, envelope: Envelope) -> None:
+        session = self.state.sessions.get(event.connection)
+        if session is None:  # a failure of ours before the sender was known
+            self.publish(PeerRefused(event.connection, RefusalCode.INTERNAL, event.message, remote=""))
+        elif session.purpose == "session":
+            super().answer_refused(event, envelope)
+        elif session.stage is Stage.ACTIVE and event.code != ErrorCode.MALFORMED:
+            self._fail_exchange(session, RefusalCode.INTERNAL, event.message)
+        elif session.stage is Stage.ACTIVE:
+            super().answer_refused(event, envelope)
+            if session.outstanding <= 0:
+                self._complete_exchange(session)
+
+    def _complete_exchange(self, session: Session) -> None:
+        self._leave(session)
+        self.publish(ExchangeCompleted(session.connection))
+
+    def _fail_exchange(self, session: Session, code: RefusalCode, reason: str) -> None:
+        self._leave(session)
+        self.publish(PeerRefused(session.connection, code, reason, remote="", hotkey=session.hotkey, retry_after=1))

@@ -1,0 +1,7 @@
+"""``python -m neurons``: the same as ``bettensor``."""
+
+import sys
+
+from neurons.cli import main
+
+sys.exit(main())

@@ -1,0 +1,217 @@
+"""The command ``bettensor``. Imports nothing heavy until it is known what is asked."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bus.errors import BettensorError, ConfigurationError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+"""Wrong usage or configuration, as argparse has it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 fine, 1 failed, 2 wrong usage or configuration."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    try:
+        arguments.flags = _flags(rest)
+        if arguments.flags and not arguments.takes_flags:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        code: int = arguments.command(arguments)
+    except ConfigurationError as error:
+        print(f"bettensor: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except BettensorError as error:
+        print(f"bettensor: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 128 + 2  # as shells report SIGINT
+    return code
+
+
+def _flags(rest: Sequence[str]) -> dict[str, str]:
+    """``--a.b=c`` or ``--a.b c``, as dotted keys with their values.
+
+    Raises:
+        ConfigurationError: something is no such flag, or has no value.
+    """
+    flags: dict[str, str] = {}
+    words = iter(rest)
+    for word in words:
+        if not word.startswith("--") or word == "--":
+            raise ConfigurationError(f"unrecognized argument: {word}")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            following = next(words, None)
+            if following is None or following.startswith("--"):
+                raise ConfigurationError(f"--{key}: expected a value, as in --{key}=VALUE")
+            value = following
+        flags[key] = value
+    return flags
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bettensor",
+        description="Real-time, authenticated communication between the miners and validators of the Bettensor subnet.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for role in ("validator", "miner"):
+        neuron = _add(commands, role, f"run a {role}", f"bettensor {role} --config {role}.yaml --logging.level=DEBUG")
+        neuron.add_argument("--config", type=Path, required=True, metavar="FILE", help="the YAML file")
+        neuron.set_defaults(command=_run_neuron, role=role, takes_flags=True)
+    _add_demo(commands)
+    _add_config(commands)
+    _add_wallet(commands)
+    _add_games(commands)
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, what: str, example: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"example: {example}",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(takes_flags=False)
+    return parser
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = _add(
+        commands, "demo", "run a validator and miners on this machine", "bettensor demo --miners 3 --duration 20"
+    )
+    demo.add_argument("--miners", type=int, default=3, metavar="N", help="how many miners (default 3)")
+    demo.add_argument("--duration", type=float, default=20.0, metavar="S", help="seconds of work (default 20)")
+    demo.add_argument("--json", action="store_true", help="print the outcome as JSON, and nothing else")
+    demo.set_defaults(command=_run_demo)
+
+
+def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    config = _add(commands, "config", "show or check a configuration", "bettensor config check validator.yaml")
+    actions = config.add_subparsers(metavar="ACTION", required=True)
+    show = _add(actions, "show", "print every key with its default", "bettensor config show --role validator")
+    show.add_argument("--role", choices=["validator", "miner"], required=True, help="whose keys")
+    show.set_defaults(command=_show_config)
+    check = _add(actions, "check", "check a file without starting anything", "bettensor config check validator.yaml")
+    check.add_argument("file", type=Path, metavar="FILE", help="the YAML file")
+    check.set_defaults(command=_check_config, takes_flags=True)
+
+
+def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    wallet = _add(commands, "wallet", "make wallets", "bettensor wallet new --wallet.name test --wallet.hotkey miner1")
+    actions = wallet.add_subparsers(metavar="ACTION", required=True)
+    new = _add(
+        actions,
+        "new",
+        "make a throwaway wallet, its keys unencrypted: for trying things out, never for money",
+        "bettensor wallet new --wallet.name test --wallet.hotkey miner1",
+    )
+    new.add_argument("--wallet.name", dest="name", default="default", metavar="NAME", help="the wallet's folder")
+    new.add_argument("--wallet.hotkey", dest="hotkey", default="default", metavar="NAME", help="the hotkey's file")
+    new.add_argument(
+        "--wallet.path", dest="path", default="~/.bittensor/wallets", metavar="DIR", help="where to keep it"
+    )
+    new.add_argument("--crypto", choices=["sr25519", "ed25519"], default="sr25519", help="the signature scheme")
+    new.set_defaults(command=_new_wallet)
+
+
+def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    games = _add(commands, "games", "prepare a slate", "bettensor games import odds.json --output games.json")
+    actions = games.add_subparsers(metavar="ACTION", required=True)
+    importer = _add(
+        actions,
+        "import",
+        "make a games file of an odds service's snapshots",
+        "bettensor games import odds.json --output games.json --starting 2026-12-01T18:00:00Z",
+    )
+    importer.add_argument("file", type=Path, metavar="FILE", help="a JSON list of snapshots")
+    importer.add_argument("--output", type=Path, required=True, metavar="FILE", help="the games file to write")
+    importer.add_argument("--starting", metavar="TIME", help="move all games so that the first starts then (RFC 3339)")
+    importer.set_defaults(command=_import_games)
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: that takes longer than all the rest."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"bettensor {version('bettensor')}")
+        parser.exit()
+
+
+# --- the commands
+
+
+def _run_neuron(arguments: argparse.Namespace) -> int:
+    from neurons.launch import run
+    from neurons.settings import load_settings
+
+    return run(load_settings(arguments.config, arguments.flags, arguments.role), str(arguments.config))
+
+
+def _run_demo(arguments: argparse.Namespace) -> int:
+    from neurons.demo import run_demo
+
+    return run_demo(miners=arguments.miners, duration=arguments.duration, as_json=arguments.json)
+
+
+def _show_config(arguments: argparse.Namespace) -> int:
+    from neurons.config_file import commented_defaults
+
+    print(commented_defaults(arguments.role), end="")
+    return 0
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    from neurons.launch import check
+    from neurons.settings import load_settings
+
+    settings = load_settings(arguments.file, arguments.flags)
+    check(settings, str(arguments.file))
+    print(f"{arguments.file}: a {settings.role} for netuid {settings.netuid}, nothing wrong")
+    return 0
+
+
+def _new_wallet(arguments: argparse.Namespace) -> int:
+    from neurons.edges.keys import new_wallet
+
+    hotkey = new_wallet(arguments.name, arguments.hotkey, arguments.path, arguments.crypto)
+    print(f"made the wallet {arguments.name}/{arguments.hotkey} in {arguments.path}, its keys unencrypted")
+    print(f"hotkey: {hotkey}")
+    return 0
+
+
+def _import_games(arguments: argparse.Namespace) -> int:
+    from datetime import datetime
+
+    from neurons.odds_import import run_import
+
+    try:
+        starting = None if arguments.starting is None else datetime.fromisoformat(arguments.starting)
+    except ValueError:
+        raise ConfigurationError(
+            f"--starting: expected a time like 2026-12-01T18:00:00Z, not {arguments.starting!r}"
+        ) from None
+    imported = run_import(arguments.file, arguments.output, starting)
+    for skipped in imported.skipped:
+        print(f"skipped {skipped}", file=sys.stderr)
+    print(f"{arguments.output}: {len(imported.games)} games")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

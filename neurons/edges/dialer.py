@@ -1,0 +1,176 @@
+"""The miner's way out: WebSockets to validators, by the websockets library.
+
+Knows how to open, read and write one. When to dial, and whom to believe, is decided elsewhere.
+"""
+
+import asyncio
+import json
+from typing import Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed as SocketClosed
+from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.typing import Subprotocol
+
+from bus.bus import EventBus
+from bus.codes import CloseCode
+from bus.envelope import Envelope
+from bus.events import (
+    BinaryReceived,
+    CloseRequested,
+    ConnectionClosed,
+    ConnectionOpened,
+    DialFailed,
+    DialRequested,
+    FrameReceived,
+    Road,
+)
+from bus.identifiers import ConnectionId, Netuid
+from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
+from neurons.edges.keys import Keys
+from neurons.edges.writer import FrameWriter, TransportGone
+
+OPEN_TIMEOUT: Final = 10.0
+"""Seconds for a handshake."""
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that a validator has to answer our close."""
+
+
+class Dialled:
+    """One open WebSocket. Frames are queued, and written in order by a task."""
+
+    road: Road = "websocket"
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._frames: asyncio.Queue[bytes] = asyncio.Queue()
+        self._close: tuple[int, str] | None = None
+        self._writer = asyncio.create_task(self._write_all(), name="dialled writer")
+
+    def write(self, data: bytes) -> None:
+        """Queue one text frame.
+
+        Raises:
+            TransportGone: the session has ended.
+        """
+        if self._writer.done() or self._close is not None:
+            raise TransportGone("the connection has ended")
+        self._frames.put_nowait(data)
+
+    def end(self, code: int, reason: str) -> None:
+        """Close, after what is queued."""
+        self._close = code, reason
+        self._frames.put_nowait(b"")
+
+    async def stop(self) -> None:
+        """End the writing task."""
+        self._writer.cancel()
+        await asyncio.gather(self._writer, return_exceptions=True)
+
+    async def _write_all(self) -> None:
+        try:
+            while data := await self._frames.get():
+                await self._socket.send(data, text=True)
+        except SocketClosed:
+            return  # the reader says so to everybody
+        if self._close is not None:
+            await self._socket.close(*self._close)
+
+
+class Dialer:
+    """Opens the WebSockets that are asked for, and reads them until they end."""
+
+    def __init__(self, bus: EventBus, writer: FrameWriter, keys: Keys, netuid: Netuid) -> None:
+        self._bus = bus
+        self._writer = writer
+        self._keys = keys
+        self._netuid = netuid
+        self._tasks: dict[ConnectionId, asyncio.Task[None]] = {}
+        self._open: dict[ConnectionId, Dialled] = {}
+        bus.subscribe(DialRequested, self.dial, "dialer")
+        bus.subscribe(CloseRequested, self.end, "dialer")
+
+    def dial(self, event: DialRequested, _: Envelope) -> None:
+        """Answered by ``ConnectionOpened`` or ``DialFailed``."""
+        task = asyncio.create_task(self._run(event), name=f"session with {event.hotkey}")
+        self._tasks[event.connection] = task
+        task.add_done_callback(lambda _: self._tasks.pop(event.connection, None))
+
+    def end(self, event: CloseRequested, _: Envelope) -> None:
+        """Answered by ``ConnectionClosed``."""
+        dialled = self._open.get(event.connection)
+        if dialled is not None:
+            dialled.end(event.code, event.reason)
+
+    async def close(self) -> None:
+        """Give sessions that are being closed their time, and end what is left."""
+        tasks = list(self._tasks.values())
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _run(self, event: DialRequested) -> None:
+        target = f"/ws?netuid={self._netuid}"
+        if event.epoch is not None:
+            target += f"&epoch={event.epoch}&offset={event.offset}"
+        headers = self._keys.sign_request("GET", target, b"", event.hotkey)
+        try:
+            socket = await connect(
+                f"ws://{event.endpoint}{target}",
+                additional_headers=headers,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                compression=None,
+                max_size=MAX_FRAME_BYTES,
+                ping_interval=None,
+                open_timeout=OPEN_TIMEOUT,
+                close_timeout=CLOSE_TIMEOUT,
+                proxy=None,
+            )
+        except InvalidStatus as refusal:
+            self._bus.publish(_refused(event, refusal))
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+            reason = str(error) or type(error).__name__
+            self._bus.publish(DialFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
+        else:
+            async with socket:
+                await self._read(event, socket, headers["X-Bittensor-Nonce"])
+
+    async def _read(self, event: DialRequested, socket: ClientConnection, challenge: str) -> None:
+        connection = event.connection
+        dialled = self._open[connection] = Dialled(socket)
+        self._writer.open(connection, dialled)
+        try:
+            self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge))
+            async for data in socket:
+                if isinstance(data, str):
+                    self._bus.publish(FrameReceived(connection, data.encode()))
+                else:
+                    self._bus.publish(BinaryReceived(connection, len(data)))
+        except SocketClosed:
+            pass  # how it closed is read off the socket
+        finally:
+            self._writer.close(connection)
+            del self._open[connection]
+            await dialled.stop()
+            code = CloseCode.ABNORMAL if socket.close_code is None else socket.close_code
+            self._bus.publish(ConnectionClosed(connection, int(code), socket.close_reason or ""))
+
+
+def _refused(event: DialRequested, refusal: InvalidStatus) -> DialFailed:
+    """What the validator said, as far as it can be read: it is unsigned, and only a hint."""
+    response = refusal.response
+    try:
+        body = json.loads(response.body or b"{}")
+        reason = f"{response.status_code} {body['error']}: {body['message']}"
+    except (ValueError, KeyError, TypeError):
+        reason = f"{response.status_code} {response.reason_phrase}"
+    retry_after = response.headers.get("Retry-After", "")
+    return DialFailed(
+        event.connection,
+        event.hotkey,
+        f"{event.endpoint}: {reason}"[:500],
+        response.status_code,
+        int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else None,
+    )

@@ -1,0 +1,170 @@
+"""Users' own handlers, kept out of the drain: each has its bounded queue, and its task or thread.
+
+A handler that is slow drops events for itself alone; one that raises is reported. Neither can block or stop the neuron.
+Async handlers run on the neuron's event loop. Sync ones run in a thread of their own, one event after the other: they
+may block, and must not touch what belongs to the loop.
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import Any
+
+from bus.bus import EventBus, Handler, arity, handler_name
+from bus.envelope import Envelope
+from bus.events import Event, HandlerFailed, HandlerOverflowed
+
+QUEUE_LENGTH = 10_000
+"""Events that wait for one handler; what comes on top is dropped, for it alone."""
+
+
+class UserHandlers:
+    """Runs users' handlers from ``start`` to ``close``."""
+
+    def __init__(self, queue_length: int = QUEUE_LENGTH) -> None:
+        self._queue_length = queue_length
+        self._isolated: list[_Isolated] = []
+        self._bus: EventBus | None = None
+
+    def isolate(self, handler: Callable[..., Any]) -> Handler:
+        """What the bus calls in ``handler``'s place: it queues the event, and returns.
+
+        Raises:
+            TypeError: ``handler`` takes neither an event, nor an event and its envelope.
+        """
+        is_async = iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+        isolated = (_InTask if is_async else _InThread)(handler, self._queue_length)
+        self._isolated.append(isolated)
+        if self._bus is not None:
+            isolated.start(self._bus)
+        return isolated.put
+
+    def start(self, bus: EventBus) -> None:
+        """Begin to work off the queues, and those of handlers that subscribe later too."""
+        self._bus = bus
+        for isolated in self._isolated:
+            isolated.start(bus)
+
+    async def close(self, patience: float = 5.0) -> None:
+        """Let handlers finish what they have, for ``patience`` seconds, and end them.
+
+        A sync handler that still hangs is left behind with its daemon thread. Safe to cancel.
+        """
+        await asyncio.gather(*(isolated.close(patience) for isolated in self._isolated))
+
+
+class _Isolated(ABC):
+    """One handler and the queue before it."""
+
+    def __init__(self, handler: Callable[..., Any], queue_length: int) -> None:
+        self._name = handler_name(handler)
+        self._takes_envelope = arity(handler) == 2
+        self._handler = handler
+        self._dropped = 0
+        self._bus: EventBus | None = None
+        self._open(queue_length)
+
+    def put(self, event: Event, envelope: Envelope) -> None:
+        if isinstance(event, HandlerFailed | HandlerOverflowed) and event.handler == self._name:
+            return  # its own trouble must not keep it busy
+        if self._try_put(event, envelope) or self._bus is None:
+            return
+        self._dropped += 1
+        if self._dropped & (self._dropped - 1) == 0:  # at 1, 2, 4, 8 ...
+            self._bus.publish(HandlerOverflowed(self._name, event.topic, self._dropped))
+
+    def start(self, bus: EventBus) -> None:
+        self._bus = bus
+        self._begin(bus)
+
+    def _call(self, event: Event, envelope: Envelope) -> Any:
+        return self._handler(event, envelope) if self._takes_envelope else self._handler(event)
+
+    def _failure(self, event: Event) -> HandlerFailed:
+        return HandlerFailed(self._name, event.topic, traceback.format_exc())
+
+    @abstractmethod
+    def _open(self, queue_length: int) -> None: ...
+
+    @abstractmethod
+    def _try_put(self, event: Event, envelope: Envelope) -> bool: ...
+
+    @abstractmethod
+    def _begin(self, bus: EventBus) -> None: ...
+
+    @abstractmethod
+    async def close(self, patience: float) -> None: ...
+
+
+class _InTask(_Isolated):
+    def _open(self, queue_length: int) -> None:
+        self._queue: asyncio.Queue[tuple[Event, Envelope]] = asyncio.Queue(queue_length)
+        self._task: asyncio.Task[None] | None = None
+
+    def _try_put(self, event: Event, envelope: Envelope) -> bool:
+        if self._queue.full():
+            return False
+        self._queue.put_nowait((event, envelope))
+        return True
+
+    def _begin(self, bus: EventBus) -> None:
+        self._task = asyncio.create_task(self._run(bus), name=f"handler {self._name}")
+
+    async def _run(self, bus: EventBus) -> None:
+        while True:
+            event, envelope = await self._queue.get()
+            try:
+                await self._call(event, envelope)
+            except Exception:  # noqa: BLE001 - a user's code may raise anything, and it is no affair of the neuron's
+                bus.publish(self._failure(event))
+            finally:
+                self._queue.task_done()
+
+    async def close(self, patience: float) -> None:
+        if self._task is None:
+            return
+        try:
+            async with asyncio.timeout(patience):
+                await self._queue.join()
+        except TimeoutError:
+            pass
+        finally:
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+class _InThread(_Isolated):
+    def _open(self, queue_length: int) -> None:
+        self._queue: queue.Queue[tuple[Event, Envelope] | None] = queue.Queue(queue_length + 1)  # one for the farewell
+        self._length = queue_length
+        self._thread: threading.Thread | None = None
+
+    def _try_put(self, event: Event, envelope: Envelope) -> bool:
+        if self._queue.qsize() >= self._length:
+            return False
+        self._queue.put_nowait((event, envelope))
+        return True
+
+    def _begin(self, bus: EventBus) -> None:
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, args=(bus, loop), name=f"handler {self._name}", daemon=True)
+        self._thread.start()
+
+    def _run(self, bus: EventBus, loop: asyncio.AbstractEventLoop) -> None:
+        while (item := self._queue.get()) is not None:
+            event, envelope = item
+            try:
+                self._call(event, envelope)
+            except Exception:  # noqa: BLE001 - as above
+                with contextlib.suppress(RuntimeError):  # the loop is closed: the neuron did not wait for us
+                    loop.call_soon_threadsafe(bus.publish, self._failure(event))
+
+    async def close(self, patience: float) -> None:
+        if self._thread is not None:
+            self._queue.put_nowait(None)
+            await asyncio.to_thread(self._thread.join, patience)

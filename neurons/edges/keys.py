@@ -1,0 +1,144 @@
+"""The one place that signs and verifies, and the one adapter around bittensor's ``http_auth``.
+
+Holds the hotkey, resolved once: signing with a wallet would read the key file each time. The coldkey is never loaded.
+"""
+
+from pathlib import Path
+from typing import Final, Protocol
+
+import bittensor_core
+from bittensor_core import Keypair
+
+from bus.bus import EventBus
+from bus.codec import SIGNED_PREFIX
+from bus.envelope import Envelope
+from bus.errors import ConfigurationError
+from bus.events import RequestVerificationRequested, Scheme, SignatureChecked, VerificationRequested
+from bus.identifiers import Hotkey
+
+CRYPTO_TYPES: Final[dict[Scheme, int]] = {
+    "ed25519": bittensor_core.CRYPTO_ED25519,
+    "sr25519": bittensor_core.CRYPTO_SR25519,
+}
+_SCHEMES: Final[dict[int, Scheme]] = {number: scheme for scheme, number in CRYPTO_TYPES.items()}
+
+
+class Hotkeys(Protocol):
+    """What of a bittensor ``Wallet`` is used."""
+
+    @property
+    def hotkey(self) -> Keypair:
+        """The private key, read from disk."""
+        ...
+
+
+class Keys:
+    """A neuron's hotkey at work, and everybody's signatures under check."""
+
+    def __init__(self, keypair: Keypair) -> None:
+        # http_auth takes most of a second to import: not before there is a neuron to run
+        from bittensor import http_auth
+
+        self._http_auth = http_auth
+        self._keypair = keypair
+        self.hotkey = Hotkey(keypair.ss58_address)
+        self.scheme = _SCHEMES[keypair.crypto_type]
+
+    def attach(self, bus: EventBus) -> None:
+        """Answer what is asked on ``bus``, in the same drain."""
+        self._bus = bus
+        bus.subscribe(VerificationRequested, self.verify_frame, "keys")
+        bus.subscribe(RequestVerificationRequested, self.verify_request, "keys")
+
+    def sign(self, payload: bytes) -> bytes:
+        """64 bytes over a frame's JSON bytes (protocol, "Frame")."""
+        return bytes(self._keypair.sign(SIGNED_PREFIX + payload))
+
+    def sign_request(self, method: str, target: str, body: bytes, receiver: Hotkey) -> dict[str, str]:
+        """Fresh btauth/1 headers for one attempt at one request (protocol, "Signed requests")."""
+        return self._http_auth.sign(self._keypair, method=method, path=target, body=body, receiver_ss58=receiver)
+
+    def verify_frame(self, event: VerificationRequested, envelope: Envelope) -> None:
+        """Answer with ``SignatureChecked``."""
+        valid = verify(event.signer, event.scheme, event.payload, event.signature)
+        self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
+
+    def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
+        """Answer with ``SignatureChecked``. AuthActor has judged shape, receiver and age; here it is the signature."""
+        request = event.request
+        try:
+            self._http_auth.verify(
+                dict(request.headers),
+                request.body,
+                method=request.method,
+                path=request.target,
+                self_hotkey_ss58=self.hotkey,
+                now_ns=event.received_at * 1000,
+                max_age=60.0,
+                allowed_skew=60.0,
+                nonce_store=_AnyNonce(),
+            )
+        except self._http_auth.AuthError:
+            valid = False
+        else:
+            valid = True
+        self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
+
+
+def verify(signer: Hotkey, scheme: Scheme, payload: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` is ``signer``'s over a frame's JSON bytes, under this scheme and no other."""
+    try:
+        return bool(bittensor_core.verify(SIGNED_PREFIX + payload, signature, signer, CRYPTO_TYPES[scheme]))
+    except ValueError:  # the signer is not an ss58 address
+        return False
+
+
+class _AnyNonce:
+    """Replays are AuthActor's to find: its memory is part of what a replay of the log repeats."""
+
+    def check_and_store(self, hotkey_ss58: str, nonce_ns: int) -> bool:  # noqa: ARG002 - the protocol's signature
+        return True
+
+
+def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:
+    """Read the hotkey of a wallet from disk; its coldkey is not touched.
+
+    Raises:
+        ConfigurationError: the key is missing, encrypted or unreadable; the message says how to repair it.
+    """
+    from bittensor.wallet import Wallet
+
+    file = Path(path).expanduser() / name / "hotkeys" / hotkey
+    wallet = Wallet(name=name, hotkey=hotkey, path=path)
+    if not file.exists():
+        repair = f"make one with: bettensor wallet new --wallet.name {name} --wallet.hotkey {hotkey}"
+        raise ConfigurationError(f"wallet {name!r} has no hotkey {hotkey!r}: there is no {file}; {repair}")
+    if wallet.hotkey_file.is_encrypted():
+        raise ConfigurationError(
+            f"the hotkey {file} is encrypted; a neuron needs one that is not (only the coldkey is)"
+        )
+    try:
+        return wallet.hotkey
+    except (OSError, ValueError, bittensor_core.KeyfileError) as error:
+        raise ConfigurationError(f"the hotkey {file} cannot be read: {error}") from None
+
+
+def new_wallet(name: str, hotkey: str, path: str, scheme: Scheme) -> Hotkey:
+    """Make a wallet with unencrypted keys, for trying things out; a coldkey that is there already is kept.
+
+    Raises:
+        ConfigurationError: there is such a hotkey already, or it cannot be written.
+    """
+    from bittensor.wallet import Wallet
+
+    wallet = Wallet(name=name, hotkey=hotkey, path=path)
+    crypto_type = CRYPTO_TYPES[scheme]
+    if wallet.hotkey_file.exists_on_device():
+        raise ConfigurationError(f"the hotkey {wallet.hotkey_file.path} is there already; choose another name")
+    try:
+        if not wallet.coldkey_file.exists_on_device():
+            wallet.create_new_coldkey(use_password=False, suppress=True)
+        wallet.create_new_hotkey(use_password=False, suppress=True, crypto_type=crypto_type)
+    except OSError as error:
+        raise ConfigurationError(f"the wallet cannot be written: {error}") from None
+    return Hotkey(wallet.hotkey.ss58_address)

@@ -1,0 +1,371 @@
+"""The validator's public port: HTTP and WebSocket on one socket, by uvicorn.
+
+Knows HTTP and RFC 6455, and nothing of who is asking or what is said: every request becomes an event and waits for the
+decision. Frames of an open session go straight from the socket to the bus.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import socket
+from collections.abc import Generator, Iterator
+from secrets import token_hex
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame
+
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.codes import CloseCode, RefusalCode
+from bus.envelope import Envelope
+from bus.errors import ConfigurationError
+from bus.events import (
+    BinaryReceived,
+    CloseRequested,
+    ConnectionClosed,
+    ConnectionOpened,
+    Event,
+    ExchangeCompleted,
+    FrameReceived,
+    HttpAnswered,
+    HttpRequestReceived,
+    PeerAuthenticated,
+    PeerRefused,
+    Road,
+)
+from bus.identifiers import ConnectionId
+from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
+from bus.timestamps import rfc3339
+from neurons.edges.writer import FrameWriter, TransportGone
+
+SEND_BUFFER: Final = 1024 * 1024
+"""Bytes that may wait for a slow reader before its session is ended with 4101."""
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that a peer has to answer our close; then its socket is aborted, read or not."""
+MAX_FRAGMENTS: Final = 64
+"""Of one message: the bytes are counted by the library, but empty fragments cost too."""
+_MAX_REASON: Final = 123
+"""Bytes of a close reason (RFC 6455, section 5.5)."""
+
+Scope = dict[str, Any]
+
+
+class SessionProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, which from its activation on talks to the bus and not to a coroutine."""
+
+    road: Road = "websocket"
+
+    def attach(self, bus: EventBus, connection: ConnectionId) -> None:
+        """From now on frames become events of ``connection``."""
+        self._bus = bus
+        self._connection: ConnectionId | None = connection
+
+    async def run_asgi(self) -> None:
+        self._connection = None
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions["bettensor"] = self
+        await super().run_asgi()
+
+    def send_receive_event_to_app(self) -> None:
+        if self._connection is None:
+            super().send_receive_event_to_app()
+            return
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames = []
+        if self.curr_msg_data_type == "text":
+            self._bus.publish(FrameReceived(self._connection, data))
+        else:
+            self._bus.publish(BinaryReceived(self._connection, len(data)))
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self.end(CloseCode.TOO_BIG, f"more than {MAX_FRAGMENTS} fragments")
+            return
+        super().handle_cont(event)
+
+    def write(self, data: bytes) -> None:
+        """One text frame.
+
+        Raises:
+            TransportGone: the session has ended, or its reader is too slow.
+        """
+        if self.transport.is_closing():
+            raise TransportGone("the connection has ended")
+        if self.transport.get_write_buffer_size() > SEND_BUFFER:
+            self.end(CloseCode.SLOW_CONSUMER, "too slow a reader")
+            raise TransportGone("the reader is too slow")
+        try:
+            self.conn.send_text(data)
+        except InvalidState:
+            raise TransportGone("the connection is closing") from None
+        self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def end(self, code: int, reason: str) -> None:
+        """Close, and abort the socket if the peer does not follow."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.conn.send_close(code, _cut(reason))
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        connection, self._connection = getattr(self, "_connection", None), None
+        if connection is not None:
+            close = self.conn.close_sent or self.conn.close_rcvd
+            code, reason = (close.code, close.reason) if close is not None else (CloseCode.ABNORMAL, "")
+            self._bus.publish(ConnectionClosed(connection, int(code), reason))
+
+    def handle_parser_exception(self) -> None:
+        if self.conn.close_sent is None:  # it was no WebSocket handshake to begin with
+            self.transport.close()
+            return
+        super().handle_parser_exception()
+
+
+class Exchange:
+    """One HTTP request that waits for its answer, a handshake included. Frames written to it are the answer's body."""
+
+    road: Road = "http"
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+
+    def write(self, data: bytes) -> None:
+        """Add a frame to the answer."""
+        self.frames.append(data)
+
+    def decide(self, event: Event) -> None:
+        """The first decision counts."""
+        if not self.answer.done():
+            self.answer.set_result(event)
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield  # signals are the neuron's own affair
+
+
+class Listener:
+    """Serves one address until it is closed."""
+
+    def __init__(self, bus: EventBus, writer: FrameWriter, clock: Clock, host: str, port: int) -> None:
+        self._bus = bus
+        self._writer = writer
+        self._clock = clock
+        self._host = host
+        self._port = port
+        self._ids: Iterator[int] = itertools.count(1)
+        self._exchanges: dict[ConnectionId, Exchange] = {}
+        self._sessions: dict[ConnectionId, SessionProtocol] = {}
+        self._all_ended = asyncio.Event()
+        bus.subscribe(PeerAuthenticated, self._admitted, "listener")
+        bus.subscribe(PeerRefused, self._decided, "listener")
+        bus.subscribe(HttpAnswered, self._decided, "listener")
+        bus.subscribe(ExchangeCompleted, self._decided, "listener")
+        bus.subscribe(CloseRequested, self._close_session, "listener")
+        bus.subscribe(ConnectionClosed, self._forget_session, "listener")
+
+    async def start(self) -> int:
+        """Bind, and begin to serve; returns the port.
+
+        Raises:
+            ConfigurationError: the address cannot be bound.
+        """
+        self._socket = _bind(self._host, self._port)
+        config = uvicorn.Config(
+            self._serve,
+            http="httptools",
+            ws=SessionProtocol,
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(CLOSE_TIMEOUT),
+            backlog=2048,
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="listener")
+        while not self._server.started and not self._serving.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # uvicorn has no event for it
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def drained(self) -> None:
+        """Wait until every session has ended. Safe to cancel."""
+        self._all_ended = asyncio.Event()
+        if self._sessions:
+            await self._all_ended.wait()
+
+    async def close(self) -> None:
+        """Stop serving: what is still open is closed with 1012."""
+        self._server.should_exit = True
+        await self._serving
+
+    # --- ASGI
+
+    async def _serve(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await self._answer_request(scope, receive, send)
+        else:
+            await self._open_session(scope, receive, send)
+
+    async def _answer_request(self, scope: Scope, receive: Any, send: Any) -> None:
+        body = await _read_body(receive)
+        if body is None:
+            return
+        connection, exchange = self._begin()
+        try:
+            self._bus.publish(self._request(scope, connection, body))
+            status, headers, content = self._answer(await exchange.answer, exchange)
+        finally:
+            self._finish(connection)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _open_session(self, scope: Scope, receive: Any, send: Any) -> None:
+        await receive()
+        connection, exchange = self._begin()
+        try:
+            self._bus.publish(self._request(scope, connection, b"", upgrade=True))
+            decision = await exchange.answer
+        except asyncio.CancelledError:
+            self._finish(connection)
+            raise
+        if not isinstance(decision, PeerAuthenticated):
+            self._finish(connection)
+            status, headers, content = self._answer(decision, exchange)
+            await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": content})
+            return
+        del self._exchanges[connection]
+        protocol: SessionProtocol = scope["extensions"]["bettensor"]
+        protocol.attach(self._bus, connection)
+        if protocol.transport.is_closing():  # gone while it was decided
+            self._bus.publish(ConnectionClosed(connection, CloseCode.ABNORMAL, ""))
+            return
+        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        self._sessions[connection] = protocol
+        self._writer.open(connection, protocol)
+        self._bus.publish(ConnectionOpened(connection, decision.hotkey, decision.challenge))
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    def _begin(self) -> tuple[ConnectionId, Exchange]:
+        connection, exchange = ConnectionId(next(self._ids)), Exchange()
+        self._exchanges[connection] = exchange
+        self._writer.open(connection, exchange)
+        return connection, exchange
+
+    def _finish(self, connection: ConnectionId) -> None:
+        del self._exchanges[connection]
+        self._writer.close(connection)
+        self._bus.publish(ConnectionClosed(connection, 0, ""))
+
+    def _request(
+        self, scope: Scope, connection: ConnectionId, body: bytes, *, upgrade: bool = False
+    ) -> HttpRequestReceived:
+        query: bytes = scope["query_string"]
+        target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
+        return HttpRequestReceived(
+            connection,
+            scope.get("method", "GET"),
+            target.decode("latin-1"),
+            tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]),
+            body,
+            scope["client"][0] if scope["client"] else "",
+            upgrade,
+            token_hex(16),
+        )
+
+    def _answer(self, decision: Event, exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        headers = [(b"content-type", b"application/json")]
+        if isinstance(decision, HttpAnswered):
+            status, content = decision.status, decision.body.encode()
+        elif isinstance(decision, PeerRefused):
+            status = decision.code.status
+            content = json.dumps(
+                {
+                    "error": decision.code,
+                    "message": decision.message,
+                    "server_time": rfc3339(self._clock.wall()),
+                }
+            ).encode()
+            if decision.retry_after is not None:
+                headers.append((b"retry-after", str(decision.retry_after).encode()))
+        else:
+            status, content = 200, b"".join(frame + b"\n" for frame in exchange.frames)
+            headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        return status, [*headers, (b"content-length", str(len(content)).encode())], content
+
+    # --- what was decided
+
+    def _admitted(self, event: PeerAuthenticated, _: Envelope) -> None:
+        exchange = self._exchanges.get(event.connection)
+        if exchange is not None and event.purpose == "session":
+            exchange.decide(event)
+
+    def _decided(self, event: PeerRefused | HttpAnswered | ExchangeCompleted, _: Envelope) -> None:
+        exchange = self._exchanges.get(event.connection)
+        if exchange is not None:
+            exchange.decide(event)
+
+    def _close_session(self, event: CloseRequested, _: Envelope) -> None:
+        session = self._sessions.get(event.connection)
+        if session is not None:
+            session.end(event.code, event.reason)
+        exchange = self._exchanges.get(event.connection)
+        if exchange is not None:
+            exchange.decide(PeerRefused(event.connection, RefusalCode.INTERNAL, event.reason, remote=""))
+
+    def _forget_session(self, event: ConnectionClosed, _: Envelope) -> None:
+        self._sessions.pop(event.connection, None)
+        if not self._sessions:
+            self._all_ended.set()
+        self._writer.close(event.connection)
+
+
+async def _read_body(receive: Any) -> bytes | None:
+    """The whole body, or a byte more than the limit; None where the client left."""
+    body = bytearray()
+    while len(body) <= MAX_FRAME_BYTES:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    return bytes(body[: MAX_FRAME_BYTES + 1])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise ConfigurationError(
+            f"axon.ip {host!r}, axon.port {port}: cannot listen there: {error}. "
+            "Is another neuron running, or is the port below 1024?"
+        ) from None
+    listening.setblocking(False)
+    return listening
+
+
+def _cut(reason: str) -> str:
+    return reason.encode()[:_MAX_REASON].decode(errors="ignore")

@@ -1,0 +1,88 @@
+"""Metagraph and blacklist from files: a subnet without a chain.
+
+The metagraph file lists ``neurons``, each with ``hotkey`` and, where they matter, ``uid``, ``coldkey``,
+``validator_permit``, ``stake`` and ``axon`` (``ip:port``). The blacklist file lists ``hotkeys``.
+"""
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated
+
+from bittensor_core import ss58_decode
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from bus.errors import ConfigurationError
+from bus.events import BlacklistLoaded, MetagraphSynced, Neuron
+from bus.identifiers import Hotkey, Uid
+from neurons.settings import parse, read_yaml
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+def _address(value: str) -> str:
+    try:
+        ss58_decode(value)
+    except ValueError:
+        raise ValueError("expected an ss58 address like 5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY") from None
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Endpoint = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class _NeuronEntry:
+    hotkey: Address
+    uid: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """By default its place in the list, from 0."""
+    coldkey: str = ""
+    validator_permit: bool = False
+    stake: Annotated[float, Field(ge=0)] = 0.0
+    axon: Endpoint | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class _MetagraphFile:
+    neurons: list[_NeuronEntry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class _BlacklistFile:
+    hotkeys: list[Address] = field(default_factory=list)
+
+
+def read_metagraph(file: Path) -> MetagraphSynced:
+    """
+    Raises:
+        ConfigurationError: the file cannot be read, or is not a metagraph; the message names neuron and field.
+    """
+    entries = parse(_MetagraphFile, read_yaml(file), str(file)).neurons
+    neurons = tuple(
+        Neuron(
+            uid=Uid(place if entry.uid is None else entry.uid),
+            hotkey=Hotkey(entry.hotkey),
+            coldkey=entry.coldkey,
+            validator_permit=entry.validator_permit,
+            stake=entry.stake,
+            axon=entry.axon,
+        )
+        for place, entry in enumerate(entries)
+    )
+    for what in ("hotkey", "uid"):
+        seen: dict[object, int] = {}
+        for place, neuron in enumerate(neurons):
+            first = seen.setdefault(getattr(neuron, what), place)
+            if first != place:
+                value = getattr(neuron, what)
+                raise ConfigurationError(f"{file}: neurons.{place}.{what}: {value} is neurons.{first}'s already")
+    return MetagraphSynced(neurons)
+
+
+def read_blacklist(file: Path) -> BlacklistLoaded:
+    """
+    Raises:
+        ConfigurationError: the file cannot be read, or is not a blacklist; the message names the entry.
+    """
+    return BlacklistLoaded(tuple(map(Hotkey, parse(_BlacklistFile, read_yaml(file), str(file)).hotkeys)))

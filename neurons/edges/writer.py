@@ -1,0 +1,96 @@
+"""Stamps, signs and writes what was decided to be said, on whatever transport its connection has."""
+
+from collections import OrderedDict
+from secrets import token_hex
+from typing import Final, Protocol
+
+from bus import codec
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.envelope import Envelope
+from bus.events import FrameWritten, Road, SendFailed, WriteRequested
+from bus.identifiers import ConnectionId, MessageId
+from bus.messages import Broadcast, WebSocketMessage
+from bus.timestamps import rfc3339
+from neurons.edges.keys import Keys
+
+MAX_BROADCASTS: Final = 256
+"""Signed broadcasts kept, so that each is signed once however many miners get it."""
+
+
+class TransportGone(Exception):
+    """The bytes were not taken: the connection has ended, or takes nothing more."""
+
+
+class Transport(Protocol):
+    """Where the frames of one connection go."""
+
+    road: Road
+
+    def write(self, data: bytes) -> None:
+        """Take one frame, at once and in order.
+
+        Raises:
+            TransportGone: it was not taken.
+        """
+        ...
+
+
+class FrameWriter:
+    """The only place where a message becomes bytes with a signature."""
+
+    def __init__(self, bus: EventBus, keys: Keys, clock: Clock) -> None:
+        self._bus = bus
+        self._keys = keys
+        self._clock = clock
+        self._transports: dict[ConnectionId, Transport] = {}
+        self._broadcasts: OrderedDict[tuple[object, ...], tuple[WebSocketMessage, bytes]] = OrderedDict()
+        bus.subscribe(WriteRequested, self.write, "writer")
+
+    def open(self, connection: ConnectionId, transport: Transport) -> None:
+        """From now on ``connection`` can be written to."""
+        self._transports[connection] = transport
+
+    def close(self, connection: ConnectionId) -> None:
+        """Nothing more can be written to ``connection``."""
+        self._transports.pop(connection, None)
+
+    def write(self, event: WriteRequested, _: Envelope) -> None:
+        """Answer with ``FrameWritten`` or ``SendFailed``."""
+        transport = None if event.connection is None else self._transports.get(event.connection)
+        if event.connection is None or transport is None:
+            self._bus.publish(SendFailed(event.hotkey, event.message, "there is no session"))
+            return
+        message, data = self._frame(event.message)
+        try:
+            transport.write(data)
+        except TransportGone as gone:
+            self._bus.publish(SendFailed(event.hotkey, event.message, str(gone)))
+        else:
+            self._bus.publish(FrameWritten(event.connection, event.hotkey, message, len(data), transport.road))
+
+    def _frame(self, message: WebSocketMessage) -> tuple[WebSocketMessage, bytes]:
+        if not isinstance(message, Broadcast):
+            return self._sign(message)
+        place = (type(message), message.epoch, message.offset, *_part(message))
+        signed = self._broadcasts.get(place)
+        if signed is None:
+            signed = self._broadcasts[place] = self._sign(message)
+            if len(self._broadcasts) > MAX_BROADCASTS:
+                self._broadcasts.popitem(last=False)
+        return signed
+
+    def _sign(self, message: WebSocketMessage) -> tuple[WebSocketMessage, bytes]:
+        stamped = codec.stamp(
+            message,
+            message_id=MessageId(token_hex(16)),
+            sender=self._keys.hotkey,
+            timestamp=rfc3339(self._clock.wall()),
+        )
+        payload = codec.encode(stamped)
+        return stamped, codec.join(codec.Frame(payload, self._keys.sign(payload)))
+
+
+def _part(message: Broadcast) -> tuple[object, object]:
+    """What tells the frames of one update apart, and an update from a snapshot."""
+    return getattr(message, "previous", None), getattr(message, "part", None)

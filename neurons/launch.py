@@ -1,0 +1,407 @@
+"""The composition root: which actors and which edges a neuron is made of. Nobody else says so."""
+
+import asyncio
+import fcntl
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from secrets import randbits, token_hex
+from types import TracebackType
+from typing import Any, Final, Self
+
+from actors.actor import Actor
+from actors.auth import AuthActor
+from actors.broadcast import BroadcastActor
+from actors.games import GamesActor
+from actors.logbook import LogbookActor
+from actors.miner_connection import MinerConnectionActor
+from actors.model import ModelActor
+from actors.outbox import OutboxActor
+from actors.prediction import PredictionActor
+from actors.reconnect import ReconnectActor
+from actors.slate import SlateActor
+from actors.supervisor import SupervisorActor
+from actors.validator_auth import ValidatorAuthActor
+from actors.validator_connection import ValidatorConnectionActor
+from bus.bus import EVERYTHING, EventBus
+from bus.clock import Clock, SystemClock
+from bus.envelope import Envelope
+from bus.errors import ConfigurationError
+from bus.events import TOPICS, GamesFetched, NeuronFailed, NeuronStarted, NeuronStopping, Role
+from bus.identifiers import Epoch
+from neurons.edges.handlers import UserHandlers
+from neurons.edges.keys import Keys, load_hotkey
+from neurons.edges.log import start_log
+from neurons.edges.static_files import read_blacklist, read_metagraph
+from neurons.edges.timers import Timers
+from neurons.edges.writer import FrameWriter
+from neurons.models import KellyPredictor, Predictor
+from neurons.plugins import load
+from neurons.settings import MinerSettings, Settings, ValidatorSettings, parse
+
+SHUTDOWN_TIMEOUT: Final = 10.0
+"""Seconds to finish what is in flight when a neuron stops."""
+SWITCH_INTERVAL: Final = 0.001
+"""Seconds after which a busy thread lets another run: the ledger's must not wait Python's five milliseconds."""
+
+ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
+    "validator": (
+        ValidatorConnectionActor,
+        ValidatorAuthActor,
+        PredictionActor,
+        GamesActor,
+        BroadcastActor,
+        LogbookActor,
+    ),
+    "miner": (
+        MinerConnectionActor,
+        AuthActor,
+        ReconnectActor,
+        SlateActor,
+        ModelActor,
+        OutboxActor,
+        LogbookActor,
+    ),
+}
+"""In order of subscription, which is the order in which they hear an event."""
+
+ELSEWHERE: Final = {
+    "heartbeat_interval": "websocket.heartbeat_interval",
+    "connection_timeout": "websocket.connection_timeout",
+    "websocket_enabled": "websocket.enabled",
+    "reconnect_base_interval": "websocket.reconnect_base_interval",
+    "max_reconnect_interval": "websocket.max_reconnect_interval",
+    "validators": "validators",
+}
+"""Settings of actors that have their key in another section."""
+
+
+def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
+    """The actors that ``settings`` describe, the supervisor last.
+
+    Args:
+        settings: of either role.
+        where: the file, for messages.
+
+    Raises:
+        ConfigurationError: a class that cannot be loaded or is no actor, or a wrong key among its settings.
+    """
+    classes = {cls.name: cls for cls in ACTORS[role_of(settings)]}
+    sections = {name: dict(section) for name, section in settings.actors.items() if name != "predictor"}
+    for name, section in sections.items():
+        custom = section.pop("class", None)
+        if custom is not None:
+            classes[name] = _actor_class(str(custom), f"{where}: actors.{name}.class")
+        elif name not in classes:
+            known = ", ".join(sorted([*classes, "predictor"]))
+            raise ConfigurationError(
+                f"{where}: actors.{name}: there is no such actor (there are {known}); name a class"
+            )
+    actors = [_build(cls, name, sections.get(name, {}), settings, where) for name, cls in classes.items()]
+    return [*actors, SupervisorActor(actors)]
+
+
+def role_of(settings: Settings) -> Role:
+    """Which of the two ``settings`` are for."""
+    return "validator" if isinstance(settings, ValidatorSettings) else "miner"
+
+
+def _actor_class(name: str, where: str) -> type[Actor]:
+    cls = load(name, where)
+    if not isinstance(cls, type) or not issubclass(cls, Actor):
+        raise ConfigurationError(f"{where}: {name} is not a subclass of actors.actor.Actor")
+    return cls
+
+
+def _build(cls: type[Actor], name: str, section: dict[str, Any], settings: Settings, where: str) -> Actor:
+    for f in fields(cls.Settings):
+        key = ELSEWHERE.get(f.name)
+        if key is None:
+            continue
+        if f.name in section:
+            raise ConfigurationError(f"{where}: actors.{name}.{f.name}: this is set by {key}")
+        value: Any = settings
+        for part in key.split("."):
+            value = getattr(value, part)
+        section[f.name] = value
+    return cls(parse(cls.Settings, section, f"{where}: actors.{name}"))
+
+
+def build_predictor(settings: Settings, where: str = "settings") -> Predictor:
+    """The miner's model.
+
+    Raises:
+        ConfigurationError: a class that cannot be loaded or is no model, or a wrong key among its settings.
+    """
+    section = dict(settings.actors.get("predictor", {}))
+    name = section.pop("class", None)
+    cls: Any = KellyPredictor if name is None else load(str(name), f"{where}: actors.predictor.class")
+    if not callable(getattr(cls, "predict", None)) or not hasattr(cls, "Settings"):
+        raise ConfigurationError(f"{where}: actors.predictor.class: {name} has no method predict, or no class Settings")
+    predictor: Predictor = cls(parse(cls.Settings, section, f"{where}: actors.predictor"))
+    return predictor
+
+
+def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str, Callable[..., Any]]]:
+    """Topic and function of each of the operator's handlers.
+
+    Raises:
+        ConfigurationError: there is no such topic or function.
+    """
+    handlers = []
+    for topic, names in settings.handlers.items():
+        if topic not in TOPICS and topic != EVERYTHING:
+            known = ", ".join(sorted(TOPICS))
+            raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event; there are {known}")
+        for name in names:
+            function = load(name, f"{where}: handlers.{topic}")
+            if not callable(function):
+                raise ConfigurationError(f"{where}: handlers.{topic}: {name} cannot be called")
+            handlers.append((topic, function))
+    return handlers
+
+
+class Neuron:
+    """One validator or miner, from its configuration to its end.
+
+    ``async with`` starts and stops it; ``run`` also obeys signals. Cancelling either stops the neuron at once: what
+    was confirmed is on disk, what was not has no verdict.
+    """
+
+    def __init__(
+        self, settings: Settings, where: str = "settings", *, record: Callable[[Envelope], None] | None = None
+    ) -> None:
+        """
+        Args:
+            settings: of either role.
+            where: the file that they come from, for messages.
+            record: called with each envelope before it is delivered.
+
+        Raises:
+            ConfigurationError: what cannot be built, read or loaded.
+        """
+        self.settings = settings
+        self._where = where
+        self._clock: Clock = SystemClock()
+        self._handlers = UserHandlers()
+        self.bus = EventBus(self._clock, record=record, isolate=self._handlers.isolate)
+        self._stopped = asyncio.Event()
+        self._failure: str | None = None
+        self._reason = "the program that runs it ended"
+        start_log(self.bus, settings.logging.level)
+        self._actors = build_actors(settings, where)
+        for topic, handler in load_handlers(settings, where):
+            self.bus.on(topic, handler)
+        for actor in self._actors:
+            actor.attach(self.bus)
+        self.bus.subscribe(NeuronFailed, self._fail, "launch")
+        wallet = settings.wallet
+        self._keys = Keys(load_hotkey(wallet.name, wallet.hotkey, wallet.path))
+        self._keys.attach(self.bus)
+        self._timers = Timers(self.bus, self._clock)
+        self._writer = FrameWriter(self.bus, self._keys, self._clock)
+
+    async def __aenter__(self) -> Self:
+        self._lock = _lock(self.settings.state_dir)
+        try:
+            self._handlers.start(self.bus)
+            await self._start()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._stop()
+            self._timers.close()
+            await self._handlers.close()
+        finally:
+            os.close(self._lock)
+
+    def request_stop(self, reason: str) -> None:
+        """Stop soon, in good order."""
+        self._reason = reason
+        self._stopped.set()
+
+    async def run(self) -> int:
+        """Start, work until SIGTERM, SIGINT, ``request_stop`` or a failure, and stop; returns the exit code.
+
+        A second signal ends the process at once.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+        async with self:
+            await self._stopped.wait()
+        return 0 if self._failure is None else 1
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if self._stopped.is_set():
+            os._exit(1)
+        self.request_stop(number.name)
+
+    def _fail(self, event: NeuronFailed, _: Envelope) -> None:
+        self._failure = event.reason
+        self.request_stop("a failure that cannot be repaired")
+
+    def _begin(self) -> None:
+        settings = self.settings
+        self.bus.publish(
+            NeuronStarted(role_of(settings), settings.netuid, self._keys.hotkey, self._keys.scheme, randbits(64))
+        )
+
+    async def _start(self) -> None:
+        raise NotImplementedError
+
+    async def _stop(self) -> None:
+        raise NotImplementedError
+
+
+class Validator(Neuron):
+    """A validator: listens, judges, confirms."""
+
+    settings: ValidatorSettings
+
+    port: int
+    """Where it listens, once it does."""
+
+    async def _start(self) -> None:
+        # what only one role needs is not imported by the other: each costs start-up time
+        from neurons.edges.game_file import read_games
+        from neurons.edges.ledger import Ledger
+        from neurons.edges.listener import Listener
+
+        settings, now = self.settings, self._clock.wall()
+        metagraph = read_metagraph(settings.metagraph.static)
+        games = _games_file(settings)
+        slate = read_games(games, now, now)
+        blacklist = None if settings.blacklist is None else read_blacklist(settings.blacklist)
+        self._ledger = Ledger(settings.state_dir / "ledger.sqlite3", self._clock)
+        self._listener = Listener(self.bus, self._writer, self._clock, settings.axon.ip, settings.axon.port)
+        self._begin()
+        try:
+            await self._ledger.open(self.bus)
+            self.bus.publish(metagraph)
+            if blacklist is not None:
+                self.bus.publish(blacklist)
+            self.bus.publish(GamesFetched(games.name, slate.games, slate.withheld, Epoch(token_hex(16))))
+            self.port = await self._listener.start()
+        except BaseException:
+            await self._ledger.close()
+            raise
+
+    async def _stop(self) -> None:
+        """What came in is committed and answered; then sessions end, then the port."""
+        try:
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+                await self._ledger.settle()
+                self.bus.publish(NeuronStopping(self._reason))
+                await self._listener.drained()
+        except TimeoutError:
+            pass  # what is not done by now has no verdict, and will be asked again
+        finally:
+            await self._listener.close()
+            await self._ledger.close()
+
+
+class Miner(Neuron):
+    """A miner: dials, predicts, waits for verdicts."""
+
+    settings: MinerSettings
+
+    async def _start(self) -> None:
+        from neurons.edges.dialer import Dialer
+        from neurons.edges.predictor import PredictorEdge
+
+        settings = self.settings
+        metagraph = read_metagraph(settings.metagraph.static)
+        self._predictor = PredictorEdge(
+            self.bus, self._clock, self._keys.hotkey, build_predictor(settings, self._where)
+        )
+        self._dialer = Dialer(self.bus, self._writer, self._keys, settings.netuid)
+        self._begin()
+        self.bus.publish(metagraph)
+
+    async def _stop(self) -> None:
+        await self._predictor.close()
+        self.bus.publish(NeuronStopping(self._reason))
+        await self._dialer.close()
+
+
+def check(settings: Settings, where: str) -> None:
+    """Everything about ``settings`` that can be checked without starting: actors, model, handlers and files.
+
+    Raises:
+        ConfigurationError: what is wrong.
+    """
+    from neurons.edges.game_file import read_games
+
+    build_actors(settings, where)
+    load_handlers(settings, where)
+    read_metagraph(settings.metagraph.static)
+    now = SystemClock().wall()
+    if isinstance(settings, ValidatorSettings):
+        read_games(_games_file(settings), now, now)
+        if settings.blacklist is not None:
+            read_blacklist(settings.blacklist)
+    else:
+        build_predictor(settings, where)
+
+
+def _games_file(settings: ValidatorSettings) -> Path:
+    return settings.games.path or Path(__file__).parent / "data" / "games.json"
+
+
+def build(settings: Settings, where: str = "settings") -> Validator | Miner:
+    """The neuron that ``settings`` describe."""
+    return Validator(settings, where) if isinstance(settings, ValidatorSettings) else Miner(settings, where)
+
+
+def run(settings: Settings, where: str) -> int:
+    """Run a neuron in this process until it stops; returns the exit code.
+
+    Raises:
+        ConfigurationError: it cannot start.
+    """
+    import uvloop
+
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.freeze()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings, where))
+
+
+async def _run(settings: Settings, where: str) -> int:
+    return await build(settings, where).run()
+
+
+def _lock(state_dir: Path) -> int:
+    """Hold ``state_dir`` for this process alone; the lock goes with the process, however it ends.
+
+    Raises:
+        ConfigurationError: another neuron has it, or it cannot be created.
+    """
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"state_dir {state_dir} cannot be used: {error}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(lock, 32).decode(errors="replace").strip()
+        os.close(lock)
+        raise ConfigurationError(
+            f"state_dir {state_dir} is in use by another neuron (process {owner or 'unknown'}): "
+            "stop it, or give this one a state_dir of its own"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return lock

@@ -1,0 +1,278 @@
+"""A neuron's configuration: one YAML file, overridden by flags, checked before anything starts.
+
+Every key has its default and its unit here, and only here. A wrong key or value is refused with file, key and what was
+expected.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import yaml
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
+
+from bus.errors import ConfigurationError
+from bus.identifiers import Netuid
+
+_STRICT = ConfigDict(extra="forbid")
+
+ALIASES: Final = {
+    "websocket_enabled": "websocket.enabled",
+    "websocket_heartbeat_interval": "websocket.heartbeat_interval",
+    "websocket_reconnect_base_interval": "websocket.reconnect_base_interval",
+    "websocket_max_reconnect_interval": "websocket.max_reconnect_interval",
+}
+"""Flags as miners know them; both spellings work on both roles."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Parsed = TypeVar("Parsed")
+
+
+class _FlagText(str):
+    """A value from the command line: a path in it is relative to the working directory."""
+
+    __slots__ = ()
+
+
+def _locate(value: Any, info: ValidationInfo) -> Any:
+    folder: Path | None = (info.context or {}).get("folder")
+    if not isinstance(value, str):
+        return value
+    path = Path(value).expanduser()
+    return path if folder is None or isinstance(value, _FlagText) else folder / path
+
+
+LocalPath = Annotated[Path, BeforeValidator(_locate)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class WalletSettings:
+    """Which hotkey this neuron speaks for. Only the hotkey is ever read."""
+
+    name: str = "default"
+    """The wallet's folder."""
+    hotkey: str = "default"
+    """The hotkey's file in it."""
+    path: str = "~/.bittensor/wallets"
+    """Where wallets are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class MetagraphSettings:
+    """Who is in the subnet."""
+
+    static: LocalPath
+    """A YAML file that lists the neurons: no chain at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class AxonSettings:
+    """Where a validator listens."""
+
+    ip: str = "0.0.0.0"  # noqa: S104 - a validator's port is public
+    """The address to bind; 0.0.0.0 is every IPv4 one, :: every one."""
+    port: Port = 8091
+    """The port for HTTP and WebSocket; 0 takes any that is free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class WebSocketSettings:
+    """The persistent connections between miners and validators."""
+
+    enabled: bool = True
+    """False: HTTP alone."""
+    heartbeat_interval: Positive = 60.0
+    """Seconds between two heartbeats."""
+    connection_timeout: Positive = 300.0
+    """Seconds of silence after which a connection is stale."""
+    reconnect_base_interval: Positive = 5.0
+    """Seconds: a miner's first back-off is a random time up to this, and each next one up to twice as long."""
+    max_reconnect_interval: Positive = 300.0
+    """Seconds: a miner's longest back-off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class GamesSettings:
+    """Where a validator's slate comes from."""
+
+    source: Literal["file"] = "file"
+    """The kind of feed."""
+    path: LocalPath | None = None
+    """The JSON file with the games; by default the fixtures that come with this package."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class LoggingSettings:
+    """What the log tells."""
+
+    level: Literal["DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    """The least level that is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Settings:
+    """What both roles have."""
+
+    role: str
+    """What this neuron is."""
+    netuid: Annotated[Netuid, Field(ge=0, le=65535)]
+    """The subnet's number."""
+    state_dir: LocalPath
+    """The folder for what must outlive a restart: the ledger, the one-instance lock. Created with mode 0700."""
+    wallet: WalletSettings = field(default_factory=WalletSettings)
+    metagraph: MetagraphSettings
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    logging: LoggingSettings = field(default_factory=LoggingSettings)
+    actors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings of actors by their name; `class: "module:Class"` puts one of your own in its place, or beside them."""
+    handlers: dict[str, list[str]] = field(default_factory=dict)
+    """Functions of your own, "module:function", by the topic that they hear; "*" hears everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ValidatorSettings(Settings):
+    """A validator."""
+
+    role: Literal["validator"] = "validator"
+    """What this neuron is."""
+    blacklist: LocalPath | None = None
+    """A YAML file with the hotkeys that may not connect."""
+    axon: AxonSettings = field(default_factory=AxonSettings)
+    games: GamesSettings = field(default_factory=GamesSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class MinerSettings(Settings):
+    """A miner."""
+
+    role: Literal["miner"] = "miner"
+    """What this neuron is."""
+    validators: tuple[str, ...] = ()
+    """Hotkeys of the validators to connect to; empty means each one with a permit and an endpoint."""
+
+
+ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {
+    "validator": ValidatorSettings,
+    "miner": MinerSettings,
+}
+
+
+def load_settings(
+    file: Path, flags: Mapping[str, str] | None = None, role: str | None = None
+) -> ValidatorSettings | MinerSettings:
+    """Read and check a neuron's configuration.
+
+    Args:
+        file: the YAML file; paths in it are relative to its folder.
+        flags: dotted keys with their values as text; they override the file, and their paths are relative to the
+            working directory.
+        role: what the command line says that this neuron is, if it does.
+
+    Raises:
+        ConfigurationError: file, key, value and what was expected.
+    """
+    document = read_yaml(file)
+    for flag, value in (flags or {}).items():
+        _override(document, ALIASES.get(flag, flag), value)
+    given = document.setdefault("role", role)
+    if given not in ROLES or (role is not None and given != role):
+        expected = f"{role!r}, as the command says" if role else "'validator' or 'miner'"
+        raise ConfigurationError(f"{file}: role: expected {expected}, and it is {given!r}")
+    return parse(ROLES[given], document, str(file), folder=file.parent)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping.
+
+    Raises:
+        ConfigurationError: it cannot be read, is not YAML, or something else; the message says where.
+    """
+    try:
+        document = yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{file}: not YAML: {error}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{file}: expected keys with values, and it is a {type(document).__name__}")
+    return document
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML readers commonly let pass: a key that is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: list[Any] = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is there twice", problem_mark=key_node.start_mark)
+            seen.append(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse(kind: type[Parsed], document: Any, where: str, folder: Path | None = None) -> Parsed:
+    """``document`` as a settings class.
+
+    Args:
+        kind: a dataclass.
+        document: plain data.
+        where: what error messages begin with: a file, or a file and a key.
+        folder: what relative paths in it are relative to; by default the working directory.
+
+    Raises:
+        ConfigurationError: each wrong key with what was expected, a line each.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(document, context={"folder": folder})
+    except ValidationError as error:
+        lines = [f"{where}: {_explain(kind, details)}" for details in error.errors()]
+        raise ConfigurationError("\n".join(lines)) from None
+
+
+def _explain(kind: type[Any], details: ErrorDetails) -> str:
+    location = details["loc"]
+    key = ".".join(map(str, location))
+    if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _keys_at(kind, location[:-1])
+        near = get_close_matches(str(location[-1]), known, n=1, cutoff=0)
+        return f"{key}: there is no such key; the nearest is {'.'.join([*map(str, location[:-1]), *near])}"
+    if details["type"] in ("missing", "missing_argument"):
+        return f"{key}: this key is required"
+    message = details["msg"].removeprefix("Value error, ")
+    prefix = f"{key}: " if key else ""
+    return f"{prefix}{message[0].lower()}{message[1:]}, and it is {details['input']!r}"
+
+
+def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:
+    for key in location:
+        kind = next((section for name, section in sections(kind) if name == key), None)
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+
+
+def sections(kind: Any) -> Iterator[tuple[str, Any]]:
+    """The keys of a settings class that hold settings themselves, with their classes."""
+    if is_dataclass(kind):
+        for f in fields(kind):
+            if is_dataclass(f.type):
+                yield f.name, f.type
+
+
+def _override(document: dict[str, Any], key: str, value: str) -> None:
+    *folders, last = key.split(".")
+    section = document
+    for name in folders:
+        section = section.setdefault(name, {})
+        if not isinstance(section, dict):
+            raise ConfigurationError(f"--{key}: {name} is no section")
+    try:
+        section[last] = yaml.load(value, Loader=_Loader) if value[:1] in ("[", "{") else _FlagText(value)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"--{key}: not YAML: {error}") from None
