@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, overload
 
 from pyee import EventEmitter
 
@@ -41,7 +41,7 @@ CLOCK_STEP: Final = Micros(5 * SECOND)
 CLOCK_WINDOW: Final = Micros(60 * SECOND)
 
 Topic = str | type[Event]
-Handler = Callable[[Any, Envelope], None]
+Handler = Callable[[Any, Envelope], object]
 """What the bus calls in a drain: the event, and its envelope. Returns at once, and never awaits."""
 UserHandler = TypeVar("UserHandler", bound=Callable[..., Any])
 Isolate = Callable[[Callable[..., Any]], Handler]
@@ -89,7 +89,13 @@ class EventBus:
         self._anybody_hears_everything |= key == EVERYTHING
         self._emitter.add_listener(key, self._guarded(handler, name))
 
-    def on(self, topic: Topic, handler: UserHandler | None = None) -> Any:
+    @overload
+    def on(self, topic: Topic, handler: UserHandler) -> UserHandler: ...
+
+    @overload
+    def on(self, topic: Topic) -> Callable[[UserHandler], UserHandler]: ...
+
+    def on(self, topic: Topic, handler: Callable[..., Any] | None = None) -> Callable[..., Any]:
         """Subscribe a handler of one's own, sync or async, by event class, by topic, or to everything (``"*"``).
 
         It is called with the event, or with the event and its envelope, outside the drain: it may be slow or raise

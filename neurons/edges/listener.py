@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import socket
 from collections.abc import Generator, Iterator
 from secrets import token_hex
@@ -147,6 +148,11 @@ class Exchange:
             self.answer.set_result(event)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn calls every refused handshake an error of ours."""
+    return "without completing handshake" not in record.getMessage()
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -182,6 +188,7 @@ class Listener:
         self._socket = _bind(self._host, self._port)
         config = uvicorn.Config(
             self._serve,
+            interface="asgi3",
             http="httptools",
             ws=SessionProtocol,
             ws_max_size=MAX_FRAME_BYTES,
@@ -189,7 +196,7 @@ class Listener:
             ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
-            log_level="critical",
+            log_level="error",
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -197,6 +204,7 @@ class Listener:
             backlog=2048,
         )
         self._server = _Server(config)
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="listener")
         while not self._server.started and not self._serving.done():  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # uvicorn has no event for it

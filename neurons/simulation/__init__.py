@@ -1,0 +1,7 @@
+"""Edges without a world: for tests, ours and yours. Each keeps the contract of the real one (``tests/contracts``)."""
+
+from neurons.simulation.keys import SimulatedKeys
+from neurons.simulation.ledger import SimulatedLedger
+from neurons.simulation.timers import SimulatedTimers
+
+__all__ = ["SimulatedKeys", "SimulatedLedger", "SimulatedTimers"]

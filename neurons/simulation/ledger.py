@@ -1,0 +1,98 @@
+"""A ledger in memory, which answers within the drain, later, or not at all."""
+
+from collections import deque
+
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.codes import VerdictCode
+from bus.envelope import Envelope
+from bus.events import (
+    CommitFailed,
+    CommitRequested,
+    DayTotal,
+    LedgerOpened,
+    PredictionsStored,
+    ProposedVerdict,
+    StoredVerdict,
+)
+from bus.identifiers import Hotkey, LedgerId, Micros, Millionths, PredictionId
+from bus.timestamps import utc_day
+
+
+class SimulatedLedger:
+    """Keeps what the real one keeps, for as long as the test runs.
+
+    With ``held`` set, commits wait until ``release``: that is a disk that takes its time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.rows: dict[tuple[Hotkey, PredictionId], ProposedVerdict] = {}
+        self.held = False
+        self.failing: str | None = None
+        """Why each commit fails, while it is set."""
+        self._clock = clock
+        self._waiting: deque[tuple[CommitRequested, int]] = deque()
+
+    async def open(self, bus: EventBus) -> None:
+        """Publish ``LedgerOpened``, and answer commits from then on."""
+        self.attach(bus)
+
+    def attach(self, bus: EventBus) -> None:
+        """The same, where there is no event loop."""
+        self._bus = bus
+        bus.subscribe(CommitRequested, self.commit, "ledger")
+        bus.publish(LedgerOpened(LedgerId("0" * 32), self._totals()))
+
+    def commit(self, event: CommitRequested, envelope: Envelope) -> None:
+        """Answered by ``PredictionsStored`` or ``CommitFailed``."""
+        self._waiting.append((event, envelope.seq))
+        if not self.held:
+            self.release()
+
+    def release(self) -> None:
+        """Do the commits that wait."""
+        while self._waiting:
+            event, request = self._waiting.popleft()
+            if self.failing is None:
+                verdicts = tuple(map(self._store, event.proposals))
+                self._bus.publish(PredictionsStored(request, verdicts), causes=(request,))
+            else:
+                self._bus.publish(CommitFailed(request, self.failing), causes=(request,))
+
+    async def settle(self) -> None:
+        """Nothing is ever under way."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def sweep(self) -> int:
+        """Forget verdicts past their time; returns how many."""
+        past = [key for key, row in self.rows.items() if row.expires_at < self._clock.wall()]
+        for key in past:
+            del self.rows[key]
+        return len(past)
+
+    def _store(self, proposal: ProposedVerdict) -> StoredVerdict:
+        key = proposal.hotkey, proposal.prediction.prediction_id
+        known = self.rows.setdefault(key, proposal)
+        if known is proposal:
+            return StoredVerdict(*key, proposal.code, proposal.message, fresh=True)
+        if known.digest == proposal.digest:
+            return StoredVerdict(*key, known.code, known.message, fresh=False)
+        message = f"this id has its verdict ({known.code}) with other content; a new prediction needs a new id"
+        return StoredVerdict(*key, VerdictCode.CONFLICT, message, fresh=False)
+
+    def _totals(self) -> tuple[DayTotal, ...]:
+        totals: dict[tuple[int, Hotkey], list[int]] = {}
+        yesterday = utc_day(self._clock.wall()) - 1
+        for row in self.rows.values():
+            day = utc_day(Micros(row.received_at))
+            if day >= yesterday:
+                total = totals.setdefault((day, row.hotkey), [0, 0, 0])
+                accepted = row.code is VerdictCode.ACCEPTED
+                total[0 if accepted else 1] += 1
+                total[2] += row.wager if accepted else 0
+        return tuple(
+            DayTotal(day, hotkey, accepted, rejected, Millionths(wagered))
+            for (day, hotkey), (accepted, rejected, wagered) in sorted(totals.items())
+        )

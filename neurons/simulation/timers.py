@@ -1,0 +1,37 @@
+"""Timers by a clock that moves only when it is told to."""
+
+from bus.bus import EventBus
+from bus.clock import ManualClock
+from bus.envelope import Envelope
+from bus.events import TimerCancelled, TimerFired, TimerRequested
+from bus.identifiers import Micros
+from neurons.edges.timers import TimerQueue
+
+
+class SimulatedTimers:
+    """Advances a ``ManualClock`` and wakes whom it passes, in order."""
+
+    def __init__(self, bus: EventBus, clock: ManualClock) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._queue = TimerQueue()
+        bus.subscribe(TimerRequested, self.request, "timers")
+        bus.subscribe(TimerCancelled, self.cancel, "timers")
+
+    def request(self, event: TimerRequested, _: Envelope) -> None:
+        """Answered by ``TimerFired`` once the clock has been advanced so far."""
+        self._queue.add(event.owner, event.key, event.deadline)
+
+    def cancel(self, event: TimerCancelled, _: Envelope) -> None:
+        """Forget it, if it is there."""
+        self._queue.cancel(event.owner, event.key)
+
+    def advance(self, by: Micros) -> None:
+        """Let ``by`` microseconds pass: each timer fires at its own time."""
+        end = self._clock.mono() + by
+        while (deadline := self._queue.next_deadline()) is not None and deadline <= end:
+            self._clock.advance(Micros(max(0, deadline - self._clock.mono())))
+            due = self._queue.take_due(self._clock.mono())
+            if due is not None:
+                self._bus.publish(TimerFired(*due))
+        self._clock.advance(Micros(end - self._clock.mono()))
