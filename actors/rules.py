@@ -55,8 +55,8 @@ class Offer:
         return cls(game, parse_rfc3339(game.event_start_date))
 
     def odds_since(self, mono: Micros) -> list[Odds]:
-        """The odds in force, and those that were so at ``mono`` or later."""
-        return [self.odds, *(past.odds for past in reversed(self.past) if past.until >= mono)]
+        """The odds in force, and those that were so after ``mono``."""
+        return [self.odds, *(past.odds for past in reversed(self.past) if past.until > mono)]
 
     @property
     def odds(self) -> Odds:
@@ -65,7 +65,7 @@ class Offer:
     def change(self, game: TeamGame, now: Micros, grace: Micros) -> None:
         """Offer ``game`` from now on, and remember what was offered before for as long as it may be quoted."""
         if odds_of(game) != self.odds:
-            self.past = [past for past in self.past if past.until >= now - grace]
+            self.past = [past for past in self.past if past.until > now - grace]
             self.past.append(PastOdds(self.odds, now))
         self.game = game
         self.starts_at = parse_rfc3339(game.event_start_date)

@@ -1,0 +1,357 @@
+"""PredictionActor: what is stored is what is said, commits are grouped, and the daily limit holds whatever happens."""
+
+from collections.abc import Callable
+
+import pytest
+
+from actors.prediction import MAX_COMMIT, PredictionActor, PredictionSettings
+from bus.codes import ErrorCode, VerdictCode
+from bus.events import (
+    ClockStepped,
+    CommitRequested,
+    DayTotal,
+    GamesUpdated,
+    LedgerOpened,
+    MessageRefused,
+    PredictionAccepted,
+    PredictionConflicted,
+    PredictionRejected,
+    PredictionsStored,
+    PredictionSubmitted,
+    SendRequested,
+    VerdictRepeated,
+)
+from bus.games import Prediction, TeamGame
+from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, LedgerId, Micros, Millionths, Offset, Uid
+from bus.messages import ConfirmationMessage, PredictionResult
+from bus.timestamps import DAY, utc_day
+from neurons.simulation import SimulatedLedger
+from tests.support import HOUR, NOW, Harness, make_game, make_hex32, make_hotkey, make_prediction
+
+MINER = make_hotkey()
+CONNECTION = ConnectionId(1)
+
+
+class Bench(Harness):
+    """A PredictionActor with a slate and a ledger."""
+
+    def __init__(self, *games: TeamGame, limit: float = 1000.0, grace: float = 0.0) -> None:
+        self.actor = PredictionActor(PredictionSettings(daily_wager_limit=limit, odds_grace=grace))
+        super().__init__(self.actor)
+        self.ledger = SimulatedLedger(self.clock)
+        self.ledger.attach(self.bus)
+        self.offer(*(games or (make_game(),)))
+
+    def offer(self, *games: TeamGame, snapshot: bool = True) -> None:
+        self.observe(GamesUpdated(make_hotkey("validator"), Epoch("e" * 32), Offset(1), games, snapshot))
+
+    def submit(
+        self,
+        *predictions: Prediction,
+        hotkey: Hotkey = MINER,
+        connection: ConnectionId = CONNECTION,
+        at: Micros | None = None,
+    ) -> list[PredictionResult]:
+        """The results that these predictions, in one message, lead to at once."""
+        before, about = len(self.envelopes), make_hex32()
+        received_at = self.clock.wall() if at is None else at
+        for prediction in predictions:
+            self.observe(PredictionSubmitted(connection, hotkey, Uid(7), about, prediction, received_at))
+        return [
+            result
+            for envelope in self.envelopes[before:]
+            if isinstance(envelope.event, SendRequested)
+            for result in confirmation(envelope.event).results
+        ]
+
+    def codes(self) -> list[str]:
+        """Of all results so far."""
+        return [result.code for sent in self.all(SendRequested) for result in confirmation(sent).results]
+
+
+def confirmation(sent: SendRequested) -> ConfirmationMessage:
+    assert isinstance(sent.message, ConfirmationMessage)
+    return sent.message
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_good_prediction_is_stored_and_then_confirmed(bench: Bench) -> None:
+    prediction = make_prediction()
+    (result,) = bench.submit(prediction)
+    assert (result.prediction_id, result.success, result.code) == (prediction.prediction_id, True, "accepted")
+    assert bench.last(PredictionAccepted) == PredictionAccepted(MINER, Uid(7), prediction, NOW)
+    kinds = [type(envelope.event) for envelope in bench.envelopes]
+    assert kinds.index(CommitRequested) < kinds.index(PredictionsStored) < kinds.index(SendRequested)
+
+
+def test_nothing_is_said_before_the_ledger_has_answered(bench: Bench) -> None:
+    bench.ledger.held = True
+    assert bench.submit(make_prediction()) == []
+    assert bench.all(PredictionAccepted) == []
+    bench.ledger.release()
+    assert bench.codes() == ["accepted"]
+
+
+def test_a_rejection_is_stored_and_confirmed_too(bench: Bench) -> None:
+    prediction = make_prediction(team_a="Boston")
+    (result,) = bench.submit(prediction)
+    assert (result.success, result.code) == (False, "team_mismatch")
+    assert len(bench.ledger.rows) == 1
+    assert bench.last(PredictionRejected).code is VerdictCode.TEAM_MISMATCH
+
+
+def test_the_same_prediction_gets_the_same_answer_for_ever_and_is_announced_once(bench: Bench) -> None:
+    prediction = make_prediction()
+    bench.submit(prediction)
+    bench.offer()  # the game is gone
+    (again,) = bench.submit(prediction, at=Micros(NOW + 5 * DAY))
+    assert (again.success, again.code) == (True, "accepted")
+    assert len(bench.all(PredictionAccepted)) == 1
+    assert bench.last(VerdictRepeated).code is VerdictCode.ACCEPTED
+
+
+def test_a_rejection_stays_when_its_reason_has_gone(bench: Bench) -> None:
+    prediction = make_prediction(game_id="later")
+    assert bench.submit(prediction)[0].code == "game_not_found"
+    bench.offer(make_game("later"))
+    assert bench.submit(prediction)[0].code == "game_not_found"
+
+
+def test_other_content_under_the_same_id_is_a_conflict_and_replaces_nothing(bench: Bench) -> None:
+    prediction = make_prediction(prediction_id="mine")
+    bench.submit(prediction)
+    (result,) = bench.submit(make_prediction(prediction_id="mine", wager=11.0))
+    assert (result.success, result.code) == (False, "conflict")
+    assert "accepted" in result.message
+    assert isinstance(bench.last(PredictionConflicted), PredictionConflicted)
+    assert bench.submit(prediction)[0].code == "accepted"
+
+
+def test_two_miners_may_use_the_same_id(bench: Bench) -> None:
+    for hotkey in (MINER, make_hotkey("other")):
+        assert bench.submit(make_prediction(prediction_id="same", wager=len(hotkey)), hotkey=hotkey)[0].success
+
+
+def test_what_arrives_while_a_commit_runs_goes_into_the_next(bench: Bench) -> None:
+    bench.ledger.held = True
+    bench.submit(*(make_prediction() for _ in range(5)))
+    assert [len(commit.proposals) for commit in bench.all(CommitRequested)] == [1]
+    bench.ledger.release()
+    assert [len(commit.proposals) for commit in bench.all(CommitRequested)] == [1, 4]
+    assert bench.codes() == ["accepted"] * 5
+
+
+def test_a_commit_names_all_its_causes(bench: Bench) -> None:
+    bench.ledger.held = True
+    bench.submit(*(make_prediction() for _ in range(3)))
+    bench.ledger.release()
+    submitted = [e.seq for e in bench.envelopes if isinstance(e.event, PredictionSubmitted)]
+    commits = [e.causes for e in bench.envelopes if isinstance(e.event, CommitRequested)]
+    assert commits == [(submitted[0],), (submitted[1], submitted[2])]
+
+
+def test_a_commit_has_its_greatest_size() -> None:
+    bench = Bench(limit=1e9)
+    bench.ledger.held = True
+    bench.submit(*(make_prediction() for _ in range(MAX_COMMIT + 2)))
+    bench.ledger.release()
+    assert [len(commit.proposals) for commit in bench.all(CommitRequested)] == [1, MAX_COMMIT, 1]
+
+
+def test_results_of_one_commit_for_one_connection_travel_together_in_portions_of_64() -> None:
+    bench = Bench(limit=1e9)
+    bench.ledger.held = True
+    bench.submit(make_prediction(), connection=ConnectionId(9))
+    first = [make_prediction() for _ in range(70)]
+    bench.submit(*first)
+    bench.submit(make_prediction(), connection=ConnectionId(2), hotkey=make_hotkey("other"))
+    bench.ledger.release()
+    sent = [(send.connection, len(confirmation(send).results)) for send in bench.all(SendRequested)]
+    assert sent == [(9, 1), (1, 64), (1, 6), (2, 1)]
+    ids = [r.prediction_id for s in bench.all(SendRequested)[1:3] for r in confirmation(s).results]
+    assert ids == [prediction.prediction_id for prediction in first]
+
+
+def test_the_day_of_a_miner_comes_with_its_results(bench: Bench) -> None:
+    bench.submit(make_prediction(wager=12.5))
+    bench.submit(make_prediction(team_a="Boston"))
+    stats = confirmation(bench.last(SendRequested)).miner_stats
+    assert stats is not None
+    assert (stats.accepted_today, stats.rejected_today, stats.wagered_today, stats.daily_limit) == (1, 1, 12.5, 1000)
+
+
+def test_a_failed_commit_is_no_verdict_and_gives_its_reservation_back(bench: Bench) -> None:
+    bench.ledger.failing = "disk I/O error"
+    prediction = make_prediction(wager=900.0)
+    assert bench.submit(prediction, make_prediction(wager=1.0)) == []
+    refused = bench.last(MessageRefused)
+    assert refused.code == ErrorCode.INTERNAL
+    assert "disk I/O error" in refused.message
+    bench.ledger.failing = None
+    assert bench.submit(prediction)[0].code == "accepted"
+
+
+def test_a_failed_commit_is_told_once_for_each_message(bench: Bench) -> None:
+    bench.ledger.held = True
+    bench.ledger.failing = "locked"
+    bench.submit(make_prediction())
+    bench.submit(make_prediction(), make_prediction())
+    bench.submit(make_prediction(), connection=ConnectionId(2))
+    bench.ledger.release()
+    assert [refused.connection for refused in bench.all(MessageRefused)] == [1, 1, 2]
+
+
+# --- the daily limit
+
+
+def test_wagers_of_a_day_are_accepted_up_to_the_limit(bench: Bench) -> None:
+    assert bench.submit(make_prediction(wager=999.0))[0].success
+    (over,) = bench.submit(make_prediction(wager=1.01))
+    assert over.code == "daily_limit_exceeded"
+    assert over.message == "wagered today 999, attempted 1.01, and the limit is 1000"
+    assert bench.submit(make_prediction(wager=1.0))[0].success
+
+
+def test_each_miner_has_its_own_limit(bench: Bench) -> None:
+    for name in ("a", "b"):
+        assert bench.submit(make_prediction(wager=1000.0), hotkey=make_hotkey(name))[0].success
+
+
+def test_a_day_ends_at_midnight_utc_of_receipt(bench: Bench) -> None:
+    game = make_game(starts_at=Micros(NOW + 3 * DAY))
+    bench.offer(game)
+    midnight = Micros((utc_day(NOW) + 1) * DAY)
+    assert bench.submit(make_prediction(game, wager=1000.0), at=Micros(midnight - 1))[0].success
+    assert not bench.submit(make_prediction(game, wager=1.0), at=Micros(midnight - 1))[0].success
+    assert bench.submit(make_prediction(game, wager=1000.0), at=midnight)[0].success
+
+
+def test_the_days_before_yesterday_are_forgotten(bench: Bench) -> None:
+    game = make_game(starts_at=Micros(NOW + 30 * DAY))
+    bench.offer(game)
+    for _ in range(10):
+        bench.submit(make_prediction(game))
+        bench.clock.advance(DAY)
+    assert list(bench.actor.state.days) == [utc_day(NOW) + 8, utc_day(NOW) + 9]
+
+
+def test_a_thousand_predictions_of_one_miner_in_one_batch_keep_the_limit(bench: Bench) -> None:
+    bench.ledger.held = True
+    bench.submit(*(make_prediction(wager=3.0) for _ in range(1000)))
+    bench.ledger.release()
+    assert bench.codes().count("accepted") == 333
+    assert bench.codes().count("daily_limit_exceeded") == 667
+
+
+def test_a_repeated_prediction_is_counted_once(bench: Bench) -> None:
+    prediction = make_prediction(wager=600.0)
+    bench.ledger.held = True
+    bench.submit(prediction, prediction, make_prediction(wager=400.0))
+    bench.ledger.release()
+    assert bench.codes() == ["accepted"] * 3
+
+
+def test_no_verdict_rests_on_a_reservation_that_is_given_back(bench: Bench) -> None:
+    """After a restart of the miner a known prediction comes again: what comes behind it must not suffer."""
+    known = make_prediction(wager=600.0)
+    bench.submit(known)
+    bench.ledger.held = True
+    bench.submit(known, make_prediction(wager=400.0), make_prediction(wager=0.5))
+    bench.ledger.release()
+    assert bench.codes()[1:] == ["accepted", "accepted", "daily_limit_exceeded"]
+
+
+def test_a_miners_predictions_are_judged_in_order_while_one_is_undecided(bench: Bench) -> None:
+    bench.ledger.held = True
+    big, bigger, small = (make_prediction(wager=wager) for wager in (600.0, 700.0, 300.0))
+    bench.submit(big, bigger, small)
+    assert bench.submit(make_prediction(wager=1.0), hotkey=make_hotkey("other")) == []
+    bench.ledger.release()
+    codes = {result.prediction_id: result.code for s in bench.all(SendRequested) for result in confirmation(s).results}
+    assert codes[big.prediction_id] == codes[small.prediction_id] == "accepted"
+    assert codes[bigger.prediction_id] == "daily_limit_exceeded"
+
+
+def test_an_undecided_prediction_is_judged_by_its_receipt(bench: Bench) -> None:
+    game = make_game(starts_at=Micros(NOW + HOUR))
+    bench.offer(game)
+    bench.ledger.held = True
+    bench.submit(make_prediction(game, wager=600.0), make_prediction(game, wager=500.0))
+    bench.ledger.failing = "disk full"
+    bench.clock.advance(Micros(2 * HOUR))
+    bench.ledger.release()
+    bench.ledger.failing = None
+    assert bench.all(MessageRefused)
+
+
+def test_what_the_ledger_knew_at_start_counts(bench: Bench) -> None:
+    total = DayTotal(utc_day(NOW), MINER, accepted=3, rejected=1, wagered=Millionths(995_000_000))
+    bench.observe(LedgerOpened(LedgerId("1" * 32), (total,)))
+    assert bench.submit(make_prediction(wager=5.01))[0].code == "daily_limit_exceeded"
+    assert bench.submit(make_prediction(wager=5.0))[0].code == "accepted"
+
+
+# --- games and clocks
+
+
+def test_an_update_changes_only_its_games(bench: Bench) -> None:
+    bench.offer(make_game("a"), make_game("b"))
+    bench.offer(make_game("b", team_a_odds=1.5), snapshot=False)
+    assert bench.submit(make_prediction(make_game("a")))[0].success
+    assert bench.submit(make_prediction(make_game("b")))[0].code == "odds_mismatch"
+    assert bench.submit(make_prediction(make_game("b", team_a_odds=1.5)))[0].success
+
+
+def test_odds_within_their_grace_are_accepted() -> None:
+    bench = Bench(make_game(), grace=10.0)
+    bench.offer(make_game(team_a_odds=1.5), snapshot=False)
+    bench.clock.advance(Micros(9 * SECOND))
+    assert bench.submit(make_prediction())[0].success
+    bench.clock.advance(Micros(SECOND))
+    bench.observe(LedgerOpened(LedgerId("1" * 32), ()))  # time passes by what is observed
+    assert bench.submit(make_prediction())[0].code == "odds_mismatch"
+
+
+def test_while_the_clock_cannot_be_trusted_nothing_is_judged(bench: Bench) -> None:
+    bench.clock.step_wall(HOUR)
+    assert bench.submit(make_prediction()) == []
+    assert bench.all(ClockStepped)
+    assert bench.last(MessageRefused).code == ErrorCode.INTERNAL
+    assert bench.ledger.rows == {}
+    bench.clock.advance(Micros(61 * SECOND))
+    assert bench.submit(make_prediction())[0].success
+
+
+def test_a_verdict_is_kept_for_30_days_after_the_start_of_its_game(bench: Bench) -> None:
+    bench.submit(make_prediction(), make_prediction(game_id="nowhere"))
+    known, unknown = bench.ledger.rows.values()
+    assert known.expires_at == NOW + 31 * DAY
+    assert unknown.expires_at == NOW + 30 * DAY
+
+
+def test_a_snapshot_of_the_actor_decides_the_same(bench: Bench) -> None:
+    bench.ledger.held = True
+    bench.submit(make_prediction(wager=600.0), make_prediction(wager=500.0), make_prediction(wager=2.0))
+    before = bench.actor.state
+    bench.actor.restore(bench.actor.snapshot())
+    assert bench.actor.state == before
+    assert bench.actor.state is not before
+    bench.ledger.release()
+    assert sorted(bench.codes()) == ["accepted", "accepted", "daily_limit_exceeded"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: PredictionSettings(daily_wager_limit=0.0),
+        lambda: PredictionSettings(daily_wager_limit=float("nan")),
+        lambda: PredictionSettings(odds_grace=-1.0),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        wrong()
