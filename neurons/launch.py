@@ -1,6 +1,7 @@
 """The composition root: which actors and which edges a neuron is made of. Nobody else says so."""
 
 import asyncio
+import contextlib
 import fcntl
 import gc
 import os
@@ -31,8 +32,18 @@ from bus.bus import EVERYTHING, EventBus
 from bus.clock import Clock, SystemClock
 from bus.envelope import Envelope
 from bus.errors import ConfigurationError
-from bus.events import TOPICS, GamesFetched, NeuronFailed, NeuronStarted, NeuronStopping, Role
-from bus.identifiers import Epoch
+from bus.events import (
+    TOPICS,
+    GamesFetched,
+    NeuronFailed,
+    NeuronStarted,
+    NeuronStopping,
+    PredictionDiscarded,
+    PredictionMade,
+    Role,
+    VerdictReceived,
+)
+from bus.identifiers import Epoch, PredictionId
 from neurons.edges.handlers import UserHandlers
 from neurons.edges.keys import Keys, load_hotkey
 from neurons.edges.log import start_log
@@ -45,6 +56,8 @@ from neurons.settings import MinerSettings, Settings, ValidatorSettings, parse
 
 SHUTDOWN_TIMEOUT: Final = 10.0
 """Seconds to finish what is in flight when a neuron stops."""
+FAREWELL_TIMEOUT: Final = 3.0
+"""Seconds that a miner waits for verdicts before it ends its sessions."""
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a busy thread lets another run: the ledger's must not wait Python's five milliseconds."""
 
@@ -326,11 +339,31 @@ class Miner(Neuron):
             self.bus, self._clock, self._keys.hotkey, build_predictor(settings, self._where)
         )
         self._dialer = Dialer(self.bus, self._writer, self._keys, settings.netuid)
+        self._unanswered: dict[PredictionId, None] = {}
+        self._all_answered = asyncio.Event()
+        self.bus.subscribe(PredictionMade, self._count, "launch")
+        self.bus.subscribe(VerdictReceived, self._uncount, "launch")
+        self.bus.subscribe(PredictionDiscarded, self._uncount, "launch")
         self._begin()
         self.bus.publish(metagraph)
 
+    def _count(self, event: PredictionMade, _: Envelope) -> None:
+        self._unanswered[event.prediction.prediction_id] = None
+
+    def _uncount(self, event: VerdictReceived | PredictionDiscarded, _: Envelope) -> None:
+        settled = event.prediction.prediction_id if isinstance(event, VerdictReceived) else event.prediction_id
+        self._unanswered.pop(settled, None)
+        if not self._unanswered:
+            self._all_answered.set()
+
     async def _stop(self) -> None:
+        """No new predictions; then the verdicts that are on their way, then sessions end."""
         await self._predictor.close()
+        self._all_answered.clear()
+        if self._unanswered:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_TIMEOUT):
+                    await self._all_answered.wait()
         self.bus.publish(NeuronStopping(self._reason))
         await self._dialer.close()
 
