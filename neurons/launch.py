@@ -43,7 +43,7 @@ from bus.events import (
     Role,
     VerdictReceived,
 )
-from bus.identifiers import Epoch, PredictionId
+from bus.identifiers import Epoch, Hotkey, PredictionId
 from neurons.edges.handlers import UserHandlers
 from neurons.edges.keys import Keys, load_hotkey
 from neurons.edges.log import start_log
@@ -237,6 +237,11 @@ class Neuron:
             await self._handlers.close()
         finally:
             os.close(self._lock)
+
+    @property
+    def hotkey(self) -> Hotkey:
+        """Whom this neuron speaks for."""
+        return self._keys.hotkey
 
     def request_stop(self, reason: str) -> None:
         """Stop soon, in good order."""

@@ -122,11 +122,12 @@ class SessionProtocol(WebSocketsSansIOProtocol):
             code, reason = (close.code, close.reason) if close is not None else (CloseCode.ABNORMAL, "")
             self._bus.publish(ConnectionClosed(connection, int(code), reason))
 
-    def handle_parser_exception(self) -> None:
-        if self.conn.close_sent is None:  # it was no WebSocket handshake to begin with
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # uvicorn waits for ever for a handshake that the websockets library gave up (too many headers, say)
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             self.transport.close()
-            return
-        super().handle_parser_exception()
 
 
 class Exchange:

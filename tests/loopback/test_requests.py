@@ -1,0 +1,271 @@
+"""What is refused before a session: each row with its status and JSON, never a 500, and nothing is stored."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bittensor import http_auth
+from bittensor_core import CRYPTO_ED25519, Keypair
+
+from bus.events import LineLogged, PeerRefused, SessionActivated
+from bus.messages import HeartbeatMessage, PredictionMessage
+from tests.loopback.rig import ALICE, BOB, CHARLIE, EVE, Client, Rig, old, running_validator
+from tests.support import make_prediction
+
+Headers = dict[str, str]
+
+
+def without(name: str) -> Callable[[Rig], Headers]:
+    return lambda rig: {key: value for key, value in rig.sign().items() if key != name}
+
+
+def altered(**changes: str) -> Callable[[Rig], Headers]:
+    return lambda rig: rig.sign() | {f"X-Bittensor-{key.title()}": value for key, value in changes.items()}
+
+
+def forged(rig: Rig) -> Headers:
+    return rig.sign(EVE) | {"X-Bittensor-Hotkey": ALICE.ss58_address}
+
+
+ROWS: dict[str, tuple[Callable[[Rig], Headers], int, str]] = {
+    "no auth headers": (lambda _: {}, 400, "malformed"),
+    "no version": (without("X-Bittensor-Version"), 400, "malformed"),
+    "no hotkey": (without("X-Bittensor-Hotkey"), 400, "malformed"),
+    "no receiver": (without("X-Bittensor-Receiver"), 400, "malformed"),
+    "no nonce": (without("X-Bittensor-Nonce"), 400, "malformed"),
+    "no signature": (without("X-Bittensor-Signature"), 400, "malformed"),
+    "another version": (altered(version="2"), 400, "malformed"),
+    "a nonce that is no number": (altered(nonce="now"), 400, "malformed"),
+    "a signature that is no hex": (altered(signature="0x" + "zz" * 64), 400, "malformed"),
+    "a signature that is too short": (altered(signature="0x" + "00" * 63), 400, "malformed"),
+    "an unknown scheme": (altered(crypto="ecdsa"), 400, "malformed"),
+    "another receiver": (lambda rig: rig.sign(receiver_ss58=EVE.ss58_address), 401, "wrong_receiver"),
+    "too old": (lambda rig: rig.sign(nonce_ns=old(11)), 401, "stale"),
+    "from the future": (lambda rig: rig.sign(nonce_ns=old(-4)), 401, "stale"),
+    "a forged signature": (forged, 401, "bad_signature"),
+    "a signature of zeros": (altered(signature="0x" + "00" * 64), 401, "bad_signature"),
+    "the wrong scheme": (altered(crypto="ed25519"), 401, "bad_signature"),
+    "signed for another path": (lambda rig: rig.sign(path="/games?netuid=30"), 401, "bad_signature"),
+    "signed for another method": (lambda rig: rig.sign(method="POST"), 401, "bad_signature"),
+    "unregistered": (lambda rig: rig.sign(EVE), 403, "not_registered"),
+    "a hotkey that is none": (altered(hotkey="nobody"), 403, "not_registered"),
+    "blacklisted": (lambda rig: rig.sign(CHARLIE), 403, "blacklisted"),
+    "the validator's own hotkey": (lambda rig: rig.sign() | {"X-Bittensor-Hotkey": rig.hotkey}, 403, "own_hotkey"),
+}
+
+
+async def test_each_bad_request_gets_its_refusal(rig: Rig) -> None:
+    for name, (headers, status, code) in ROWS.items():
+        got, body = await rig.refusal(headers(rig))
+        assert (name, got, body["error"]) == (name, status, code)
+        assert set(body) == {"error", "message", "server_time"}
+        assert body["message"]
+        assert body["server_time"].endswith("Z")
+    assert not rig.all(SessionActivated)
+    assert len(rig.all(PeerRefused)) == len(ROWS)
+    async with rig.client() as client:
+        await client.works()
+
+
+@pytest.mark.parametrize("name", ["X-Bittensor-Hotkey", "X-Bittensor-Nonce", "X-Bittensor-Crypto"])
+async def test_a_duplicated_auth_header_is_malformed(rig: Rig, name: str) -> None:
+    signed = rig.sign() | {"X-Bittensor-Crypto": "sr25519"}
+    status, body = await rig.refusal([*signed.items(), (name, signed[name])])
+    assert (status, body["error"]) == (400, "malformed")
+    assert "twice" in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        ("/ws", "wrong_netuid"),
+        ("/ws?netuid=31", "wrong_netuid"),
+        ("/ws?netuid=30x", "wrong_netuid"),
+        ("/ws?netuid=30&netuid=30", "malformed"),
+        ("/ws?netuid=30&epoch=" + "a" * 32, "malformed"),
+        ("/ws?netuid=30&epoch=short&offset=1", "malformed"),
+        ("/ws?netuid=30&epoch=" + "a" * 32 + "&offset=-1", "malformed"),
+    ],
+)
+async def test_a_wrong_query_is_refused(rig: Rig, target: str, code: str) -> None:
+    status, body = await rig.refusal(rig.sign(path=target), target)
+    assert (status, body["error"]) == (400, code)
+
+
+@pytest.mark.parametrize("subprotocols", [(), ("chat",), ("bettensor.v2",)])
+async def test_no_or_another_subprotocol_is_refused(rig: Rig, subprotocols: tuple[str, ...]) -> None:
+    status, body = await rig.refusal(subprotocols=subprotocols)
+    assert (status, body["error"]) == (400, "unsupported_protocol")
+
+
+async def test_our_subprotocol_is_found_among_others(rig: Rig) -> None:
+    async with await rig.dial(subprotocols=("chat", "bettensor.v1")) as socket:
+        assert socket.subprotocol == "bettensor.v1"
+
+
+async def test_a_disabled_websocket_is_not_found_and_http_works(tmp_path: Path) -> None:
+    async with running_validator(tmp_path, websocket={"enabled": False}) as rig:
+        status, body = await rig.refusal()
+        assert (status, body["error"]) == (404, "websocket_disabled")
+        response = await rig.post(PredictionMessage(sender_hotkey=ALICE.ss58_address, **stamped(make_prediction())))
+        assert response.status_code == 200
+
+
+async def test_a_replayed_handshake_is_refused(rig: Rig) -> None:
+    headers = rig.sign()
+    async with await rig.dial(headers):
+        status, body = await rig.refusal(headers)
+    assert (status, body["error"]) == (401, "replayed")
+
+
+async def test_a_replay_after_a_restart_cannot_displace_the_live_session(tmp_path: Path) -> None:
+    async with running_validator(tmp_path) as rig:
+        headers = rig.sign()
+        async with await rig.dial(headers):
+            pass
+        port = rig.validator.port
+    restarted = {"axon": {"ip": "127.0.0.1", "port": port}}
+    async with running_validator(tmp_path, **restarted) as rig, rig.client() as live:
+        replayed = await rig.dial(headers)
+        async with replayed:
+            thief = Client(replayed, EVE)
+            await thief.be_welcomed()
+            await live.works()
+            await thief.say(HeartbeatMessage(), sender_hotkey=ALICE.ss58_address)
+            code, _, _ = await thief.closed()
+            assert code == 4001
+        await live.works()
+
+
+async def test_a_replay_is_known_under_any_spelling_of_its_nonce(rig: Rig) -> None:
+    """The signature covers the number, so leading zeros would make a new key of an old request."""
+    headers = rig.sign()
+    async with await rig.dial(headers):
+        status, _ = await rig.refusal(headers | {"X-Bittensor-Nonce": "0" + headers["X-Bittensor-Nonce"]})
+    assert status == 401
+
+
+async def test_plain_http_on_the_websocket_path_is_refused(rig: Rig) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        response = await client.get(f"http://{rig.address}{rig.target()}", headers=rig.sign())
+    assert (response.status_code, response.json()["error"]) == (400, "unsupported_protocol")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/", 404, "not_found"),
+        ("GET", "/admin?netuid=30", 404, "not_found"),
+        ("GET", "/predictions?netuid=30", 405, "method_not_allowed"),
+        ("DELETE", "/ws/health?x=1", 404, "not_found"),
+        ("POST", "/games?netuid=30", 405, "method_not_allowed"),
+    ],
+)
+async def test_other_paths_and_methods_are_refused(rig: Rig, method: str, path: str, status: int, code: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        response = await client.request(method, f"http://{rig.address}{path}")
+    assert (response.status_code, response.json()["error"]) == (status, code)
+
+
+async def test_a_flood_of_bad_requests_is_slowed_down_and_logged_once_a_second(tmp_path: Path) -> None:
+    settings = {"auth": {"failures_per_second": 1.0, "failure_burst": 5.0}}
+    async with running_validator(tmp_path, actors=settings) as rig:
+        codes = [(await rig.refusal(rig.sign(nonce_ns=old(60))))[0] for _ in range(8)]
+        assert set(codes) == {401}
+        status, body = await rig.refusal()
+        assert (status, body["error"]) == (429, "rate_limited")
+        began = time.monotonic()
+        lines = [line.text for line in rig.all(LineLogged) if "401 stale" in line.text]
+        assert len(lines) <= 1 + (time.monotonic() - began) + 1
+
+
+async def test_a_full_validator_says_when_to_come_again(tmp_path: Path) -> None:
+    async with running_validator(tmp_path, actors={"auth": {"max_connections": 1}}) as rig:
+        async with rig.client():
+            with pytest.raises(Exception, match="503") as refused:
+                await rig.dial(rig.sign(BOB))
+            assert refused.value.response.headers["Retry-After"] == "30"  # type: ignore[attr-defined]
+        await rig.until(SessionActivated)
+
+
+async def test_requests_of_one_hotkey_are_limited_and_others_go_on(tmp_path: Path) -> None:
+    settings = {"auth": {"requests_per_second": 0.001, "request_burst": 2.0}}
+    async with running_validator(tmp_path, actors=settings) as rig:
+        async with rig.client(), rig.client():
+            pass
+        status, body = await rig.refusal()
+        assert (status, body["error"]) == (429, "rate_limited")
+        async with rig.client(BOB) as client:
+            await client.works()
+
+
+async def test_garbage_instead_of_http_harms_nobody(rig: Rig) -> None:
+
+    for garbage in (
+        b"\x00\xff\x00\xff" * 100,
+        b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.validator.port)
+        writer.write(garbage)
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        assert b" 500 " not in answer
+        writer.close()
+    async with rig.client() as client:
+        await client.works()
+
+
+async def test_too_many_headers_harm_nobody(rig: Rig) -> None:
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.validator.port)
+    lines = ["GET /ws?netuid=30 HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += [f"X-Header-{i}: {i}" for i in range(500)]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    assert b" 500 " not in answer
+    writer.close()
+    async with rig.client() as client:
+        await client.works()
+
+
+async def test_both_schemes_work_throughout(rig: Rig) -> None:
+    for keypair in (ALICE, BOB):
+        async with rig.client(keypair) as client:
+            await client.works()
+
+
+async def test_health_is_open_and_exact(rig: Rig) -> None:
+    async def health() -> tuple[int, Any]:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            response = await http.get(f"http://{rig.address}/ws/health")
+            return response.status_code, response.json()
+
+    assert await health() == (200, {"status": "online", "connections": 0, "active_connections": 0})
+    async with rig.client(), rig.client(BOB):
+        assert await health() == (200, {"status": "online", "connections": 2, "active_connections": 2})
+
+
+def stamped(*predictions: Any) -> dict[str, Any]:
+    return {"message_id": "ab" * 16, "timestamp": "2026-01-01T00:00:00Z", "predictions": predictions}
+
+
+def test_the_adapter_signs_as_bittensor_does() -> None:
+    """The golden vector of btauth/1, of which the signature is ed25519's and so the same for everybody."""
+
+    headers = http_auth.sign(
+        Keypair.create_from_uri("//Alice", CRYPTO_ED25519),
+        method="POST",
+        path="/generate?stream=false",
+        body=b'{"prompt": "hello"}',
+        receiver_ss58="5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty",
+        nonce_ns=1752076800000000000,
+    )
+    assert headers["X-Bittensor-Signature"] == (
+        "0x1a6b631988bf1f7ea093ab9d5acf61f05c316d0b0e428b24b487b75a5f6ee0e1"
+        "a56a26918fdf871b6cf09437e6588023a4ce423cf622621b2a7feee17612f704"
+    )
