@@ -1,0 +1,274 @@
+"""The test vectors of the protocol: made anew from this code, they are what the documents say.
+
+``python -m tests.test_protocol_vectors`` writes ``docs/vectors.json`` and the end of ``docs/protocol.md``.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import bittensor_core
+import msgspec
+import pytest
+from bittensor import http_auth
+from bittensor_core import CRYPTO_ED25519, Keypair
+
+from bus import codec
+from bus.codes import ErrorCode, VerdictCode
+from bus.games import TeamGame, TeamGamePrediction, content_digest, millionths
+from bus.identifiers import Epoch, GameId, Hotkey, LedgerId, MessageId, Netuid, Offset, PredictionId, SessionId
+from bus.messages import (
+    Broadcast,
+    ConfirmationMessage,
+    ErrorMessage,
+    GameUpdateMessage,
+    HeartbeatMessage,
+    Limits,
+    MinerStats,
+    PointToPoint,
+    PredictionMessage,
+    PredictionResult,
+    WelcomeMessage,
+    session_id,
+)
+
+DOCS = Path(__file__).parent.parent / "docs"
+VALIDATOR = Keypair.create_from_uri("//Alice", CRYPTO_ED25519)
+MINER = Keypair.create_from_uri("//Bob", CRYPTO_ED25519)
+NETUID = Netuid(30)
+NONCE = 1752076800000000000
+SALT = "00112233445566778899aabbccddeeff"
+EPOCH = Epoch("e" * 32)
+TIMESTAMP = "2026-01-31T18:00:00.000000Z"
+SESSION = session_id(NETUID, Hotkey(VALIDATOR.ss58_address), Hotkey(MINER.ss58_address), str(NONCE), SALT)
+
+GAME = TeamGame(
+    game_id=GameId("epl-arsenal-chelsea"),
+    team_a="Arsenal",
+    team_b="Chelsea",
+    sport="soccer",
+    league="English Premier League",
+    create_date=TIMESTAMP,
+    last_update_date=TIMESTAMP,
+    event_start_date="2026-02-01T15:00:00.000000Z",
+    active=True,
+    team_a_odds=2.2,
+    team_b_odds=3.4,
+    tie_odds=3.3,
+    can_tie=True,
+)
+PREDICTION = TeamGamePrediction(
+    prediction_id=PredictionId("my-first-prediction"),
+    game_id=GAME.game_id,
+    prediction_date=TIMESTAMP,
+    predicted_outcome="Tie",
+    predicted_odds=3.3,
+    team_a="Arsenal",
+    team_b="Chelsea",
+    wager=12.5,
+    team_a_odds=2.2,
+    team_b_odds=3.4,
+    tie_odds=3.3,
+    model_name="élan",
+    confidence_score=0.31,
+)
+
+
+def messages() -> dict[str, tuple[Keypair, PointToPoint | Broadcast, int | None]]:
+    """Each message with its sender and its place."""
+    result = PredictionResult(
+        prediction_id=PREDICTION.prediction_id,
+        about=f"{2:032x}",
+        success=True,
+        code=VerdictCode.ACCEPTED,
+        message="",
+    )
+    welcome = WelcomeMessage(
+        receiver_hotkey=Hotkey(MINER.ss58_address),
+        challenge=str(NONCE),
+        salt=SALT,
+        netuid=NETUID,
+        crypto="ed25519",
+        ledger_id=LedgerId("1" * 32),
+        heartbeat_interval=60.0,
+        connection_timeout=300.0,
+        epoch=EPOCH,
+        offset=Offset(7),
+        recovered=False,
+        limits=Limits(frame_bytes=65536, predictions_per_message=64, messages_per_second=1000.0, burst=2000.0),
+    )
+    stats = MinerStats(accepted_today=1, rejected_today=0, wagered_today=12.5, daily_limit=1000.0)
+    update = GameUpdateMessage(
+        netuid=NETUID, epoch=EPOCH, offset=Offset(7), updated_games={GAME.game_id: GAME}, previous=None
+    )
+    return {
+        "welcome": (VALIDATOR, welcome, 1),
+        "heartbeat": (MINER, HeartbeatMessage(), 1),
+        "game_update": (VALIDATOR, update, None),
+        "prediction": (MINER, PredictionMessage(predictions=(PREDICTION,)), 2),
+        "confirmation": (VALIDATOR, ConfirmationMessage(results=(result,), miner_stats=stats), 2),
+        "error": (
+            VALIDATOR,
+            ErrorMessage(code=ErrorCode.UNKNOWN_TYPE, message="no such kind", in_reply_to="3" * 32),
+            3,
+        ),
+    }
+
+
+def frame_vector(keypair: Keypair, message: PointToPoint | Broadcast, seq: int | None, number: int) -> dict[str, Any]:
+    stamped: Any = codec.stamp(
+        message,
+        message_id=MessageId(f"{number:032x}"),
+        sender=Hotkey(keypair.ss58_address),
+        timestamp=TIMESTAMP,
+    )
+    if seq is not None:
+        stamped = codec.place(stamped, SessionId(SESSION), seq)
+    payload = codec.encode(stamped)
+    signature = bytes(keypair.sign(codec.SIGNED_PREFIX + payload))
+    return {"signer": keypair.ss58_address, "frame": codec.join(codec.Frame(payload, signature)).decode()}
+
+
+def request_vector(keypair: Keypair, **request: Any) -> dict[str, Any]:
+    headers = http_auth.sign(keypair, nonce_ns=NONCE, **request)
+    payload = http_auth.build_payload(
+        scheme=headers.get("X-Bittensor-Crypto", "sr25519"),
+        nonce_ns=NONCE,
+        sender_ss58=keypair.ss58_address,
+        **request,
+    )
+    return {"signed": payload.decode(), "headers": headers, "body": request["body"].decode()}
+
+
+def vectors() -> dict[str, Any]:
+    """All of ``docs/vectors.json``."""
+    validator, miner = VALIDATOR.ss58_address, MINER.ss58_address
+    body = codec.encode_body(
+        codec.stamp(
+            PredictionMessage(predictions=(PREDICTION,)),
+            message_id=MessageId(f"{9:032x}"),
+            sender=Hotkey(miner),
+            timestamp=TIMESTAMP,
+        )
+    )
+    handshake = {"method": "GET", "path": f"/ws?netuid={NETUID}", "body": b"", "receiver_ss58": validator}
+    post = {"method": "POST", "path": f"/predictions?netuid={NETUID}", "body": body, "receiver_ss58": validator}
+    golden = {
+        "method": "POST",
+        "path": "/generate?stream=false",
+        "body": b'{"prompt": "hello"}',
+        "receiver_ss58": "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty",
+    }
+    session_text = "\n".join(("bettensor/1 session", str(NETUID), validator, miner, str(NONCE), SALT))
+    return {
+        "keys": {
+            "validator": {"uri": "//Alice", "scheme": "ed25519", "ss58": validator, **public(VALIDATOR)},
+            "miner": {"uri": "//Bob", "scheme": "ed25519", "ss58": miner, **public(MINER)},
+        },
+        "requests": {
+            "btauth": request_vector(VALIDATOR, **golden),
+            "handshake": request_vector(MINER, **handshake),
+            "post_predictions": request_vector(MINER, **post),
+        },
+        "session": {"hashed": session_text, "sha256": hashlib.sha256(session_text.encode()).hexdigest(), "id": SESSION},
+        "frames": {
+            name: frame_vector(keypair, message, seq, number)
+            for number, (name, (keypair, message, seq)) in enumerate(messages().items(), start=1)
+        },
+        "same_content": same_content(),
+        "millionths": [[value, millionths(value)] for value in MILLIONTHS],
+    }
+
+
+def public(keypair: Keypair) -> dict[str, str]:
+    return {"public_key": bytes(keypair.public_key).hex()}
+
+
+MILLIONTHS = (1.0, 0.1 + 0.2, 1.91, 0.0000005, 0.0000015, 0.0000025, 2.0000005, 1e9, 12.345678901)
+
+
+def same_content() -> list[dict[str, Any]]:
+    """Pairs of predictions under one id, and whether they are the same."""
+    base = PREDICTION.to_dict()
+    changed: list[tuple[dict[str, Any], bool]] = [
+        ({"miner_uid": 5, "outcome": "Tie", "payout": 1.0}, True),
+        ({"wager": 12.500000000000002}, False),
+        ({"predicted_outcome": 2}, False),
+        ({"model_name": "e\u0301lan"}, False),
+        ({"model_name": None}, False),
+        ({"confidence_score": None}, False),
+    ]
+    return [{"first": base, "second": base | change, "same": same} for change, same in changed]
+
+
+@pytest.fixture(scope="module")
+def written() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((DOCS / "vectors.json").read_text())
+    return document
+
+
+def test_the_vectors_are_what_this_code_makes(written: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(vectors())) == written
+
+
+def test_every_signature_verifies(written: dict[str, Any]) -> None:
+    for vector in written["frames"].values():
+        payload, signature = codec.split(vector["frame"].encode())
+        signed = codec.SIGNED_PREFIX + payload
+        assert bittensor_core.verify(signed, signature, vector["signer"], CRYPTO_ED25519)
+    for vector in written["requests"].values():
+        signature = bytes.fromhex(vector["headers"]["X-Bittensor-Signature"][2:])
+        signer = vector["headers"]["X-Bittensor-Hotkey"]
+        assert bittensor_core.verify(vector["signed"].encode(), signature, signer, CRYPTO_ED25519)
+
+
+def test_the_btauth_vector_is_bittensors_own(written: dict[str, Any]) -> None:
+    assert written["requests"]["btauth"]["headers"]["X-Bittensor-Signature"] == (
+        "0x1a6b631988bf1f7ea093ab9d5acf61f05c316d0b0e428b24b487b75a5f6ee0e1"
+        "a56a26918fdf871b6cf09437e6588023a4ce423cf622621b2a7feee17612f704"
+    )
+
+
+def test_each_frame_is_read_as_it_was_meant(written: dict[str, Any]) -> None:
+    for name, (_, message, _) in messages().items():
+        read = codec.read(codec.split(written["frames"][name]["frame"].encode()).payload)
+        assert type(read) is type(message)
+
+
+def test_content_is_the_same_exactly_where_the_vectors_say(written: dict[str, Any]) -> None:
+    for pair in written["same_content"]:
+        first, second = (
+            content_digest(msgspec.convert(pair[which], TeamGamePrediction)) for which in ("first", "second")
+        )
+        assert (first == second) is pair["same"]
+
+
+def test_the_document_shows_the_vectors(written: dict[str, Any]) -> None:
+    assert (DOCS / "protocol.md").read_text().endswith(shown(written))
+
+
+def shown(written: dict[str, Any]) -> str:
+    """The end of the document."""
+    handshake = written["requests"]["handshake"]
+    headers = "\n".join(f"{name}: {value}" for name, value in handshake["headers"].items())
+    blocks = [
+        ("What the miner signs for its handshake", handshake["signed"]),
+        ("Its headers", headers),
+        ("The six lines of the session id", written["session"]["hashed"]),
+        ("The session id", written["session"]["id"]),
+        *((f"A `{name}` frame", written["frames"][name]["frame"]) for name in written["frames"]),
+    ]
+    return "".join(f"\n{title}:\n\n```\n{text}\n```\n" for title, text in blocks)
+
+
+def write() -> None:
+    made = json.loads(json.dumps(vectors()))
+    (DOCS / "vectors.json").write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n")
+    document = (DOCS / "protocol.md").read_text()
+    head, mark, _ = document.partition("with every vector in full. The first ones:\n")
+    (DOCS / "protocol.md").write_text(head + mark + shown(made))
+
+
+if __name__ == "__main__":
+    write()
