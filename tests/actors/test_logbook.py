@@ -1,0 +1,176 @@
+"""The log is an interface: its lines, and how many of them there are under load."""
+
+import pytest
+
+from actors.logbook import LINES_PER_SECOND, LogbookActor
+from bus.codes import RefusalCode
+from bus.events import (
+    ActorFailed,
+    ClockStepped,
+    CloseRequested,
+    CommitFailed,
+    ConnectionClosed,
+    DialFailed,
+    Event,
+    FeedFailed,
+    FrameWritten,
+    GamesFetched,
+    GamesUpdated,
+    HandlerFailed,
+    HandlerOverflowed,
+    LineLogged,
+    MessageRefused,
+    MetagraphSynced,
+    Neuron,
+    NeuronFailed,
+    NeuronStarted,
+    NeuronStopping,
+    PeerAuthenticated,
+    PeerRefused,
+    PredictionConflicted,
+    PredictionDiscarded,
+    ReconnectScheduled,
+    Role,
+    SendFailed,
+    SessionActivated,
+    VerdictReceived,
+    WithheldGame,
+)
+from bus.identifiers import ConnectionId, Epoch, GameId, Micros, Offset, PredictionId, SessionId, Uid
+from bus.messages import ConfirmationMessage, HeartbeatMessage, PredictionMessage, PredictionResult
+from tests.support import NETUID, Harness, make_game, make_hotkey, make_prediction
+
+ME, PEER, STRANGER = make_hotkey("me"), make_hotkey("peer"), make_hotkey("stranger")
+CONNECTION = ConnectionId(1)
+KNOWN = f"{PEER} (UID: 12)"
+
+
+class Bench(Harness):
+    def __init__(self, role: Role = "validator") -> None:
+        super().__init__(LogbookActor())
+        self.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), MetagraphSynced((Neuron(Uid(12), PEER),)))
+
+    def lines(self, *events: Event) -> list[str]:
+        return [line.text for line in self.during(lambda: self.observe(*events), LineLogged)]
+
+
+def confirmation(*ids: str) -> ConfirmationMessage:
+    return ConfirmationMessage(
+        results=tuple(
+            PredictionResult(prediction_id=PredictionId(i), about="a" * 32, success=True, code="accepted", message="")
+            for i in ids
+        )
+    )
+
+
+ACTIVATED = SessionActivated(CONNECTION, PEER, Uid(12), SessionId("5" * 32))
+PREDICTION = make_prediction(prediction_id="p1")
+
+LINES: list[tuple[Event, str]] = [
+    (NeuronStopping("SIGTERM"), "Stopping: SIGTERM"),
+    (NeuronFailed("no way on"), "no way on"),
+    (
+        ActorFailed("games", 7, "games_fetched", None, "Traceback"),
+        "games failed while it handled games_fetched (event 7)",
+    ),
+    (HandlerFailed("m:f", "prediction_accepted", "Traceback"), "The handler m:f failed on prediction_accepted"),
+    (HandlerOverflowed("m:f", "frame_written", 4), "m:f is too slow for frame_written: 4 events dropped"),
+    (ClockStepped(Micros(-3_600_000_000)), "The wall clock stepped by -3600.0 s"),
+    (CommitFailed(3, "disk I/O error"), "A commit failed: disk I/O error"),
+    (ACTIVATED, f"WebSocket connection established with miner {KNOWN}"),
+    (CloseRequested(CONNECTION, 4104, "newer"), "Closing the connection with a peer: 4104 newer"),
+    (
+        PeerRefused(CONNECTION, RefusalCode.STALE, "too old", "10.0.0.9", PEER),
+        f"Refused 10.0.0.9 ({KNOWN}): 401 stale: too old",
+    ),
+    (PeerRefused(CONNECTION, RefusalCode.MALFORMED, "bad", "10.0.0.9"), "Refused 10.0.0.9: 400 malformed: bad"),
+    (
+        DialFailed(CONNECTION, STRANGER, "refused"),
+        f"No WebSocket connection with validator {STRANGER}: refused",
+    ),
+    (ReconnectScheduled(PEER, Micros(2_500_000), "x"), f"Connecting again with validator {KNOWN} in 2.5 s"),
+    (MessageRefused(CONNECTION, None, "malformed", "nonsense"), "Not taken from a peer: nonsense"),
+    (FeedFailed("file", "games.json: not JSON"), "The games cannot be read, the last good slate stays in force"),
+    (
+        FrameWritten(CONNECTION, PEER, confirmation("p1"), 1, "websocket"),
+        "Sent confirmation for prediction p1 via WebSocket",
+    ),
+    (FrameWritten(CONNECTION, PEER, confirmation("p1"), 1, "http"), "Sent confirmation for prediction p1 via HTTP"),
+    (
+        FrameWritten(CONNECTION, PEER, PredictionMessage(predictions=(PREDICTION,)), 1, "websocket"),
+        "Pushed prediction p1 via WebSocket",
+    ),
+    (SendFailed(PEER, HeartbeatMessage(), "there is no session"), f"Not sent to {KNOWN}: there is no session"),
+    (VerdictReceived(PEER, PREDICTION, True, "accepted", "", Micros(1500)), "Prediction p1 accepted in 1.5 ms"),
+    (VerdictReceived(PEER, PREDICTION, False, "game_started", "late", Micros(1)), "p1 rejected: game_started: late"),
+    (PredictionDiscarded(PredictionId("p1"), GameId("g"), "NaN"), "Prediction p1 on game g cannot be sent: NaN"),
+    (PredictionConflicted(PEER, Uid(12), PREDICTION, ""), f"{KNOWN} sent other content as prediction p1"),
+]
+
+
+@pytest.mark.parametrize(("event", "line"), LINES, ids=[type(event).__name__ for event, _ in LINES])
+def test_what_an_event_writes(event: Event, line: str) -> None:
+    (text,) = Bench().lines(event)
+    assert line in text
+
+
+def test_a_miner_tells_of_validators_and_slates() -> None:
+    bench = Bench("miner")
+    games = (make_game("a"), make_game("b"))
+    assert bench.lines(ACTIVATED) == [f"WebSocket connection established with validator {KNOWN}"]
+    assert bench.lines(GamesUpdated(PEER, Epoch("e" * 32), Offset(1), games, snapshot=True)) == [
+        f"Received the whole slate of 2 games from validator {KNOWN}"
+    ]
+    assert "an update of 1 games" in bench.lines(GamesUpdated(PEER, Epoch("e" * 32), Offset(2), games[:1], False))[0]
+
+
+def test_withheld_games_are_named_with_their_reason() -> None:
+    withheld = (WithheldGame("g1", "it started"), WithheldGame("g2", "odds of 1.0"))
+    lines = Bench().lines(GamesFetched("games.json", (make_game(),), withheld, Epoch("e" * 32)))
+    assert lines == [
+        "1 games from games.json, 2 withheld",
+        "Game 'g1' is withheld: it started",
+        "Game 'g2' is withheld: odds of 1.0",
+    ]
+
+
+def test_the_end_of_a_session_is_told_and_that_of_an_exchange_is_not() -> None:
+    bench = Bench()
+    authenticated = PeerAuthenticated(
+        CONNECTION, PEER, Uid(12), "sr25519", "session", SessionId("5" * 32), "1", "a" * 32
+    )
+    bench.observe(authenticated)
+    assert bench.lines(CloseRequested(CONNECTION, 4100, "silent")) == [
+        f"Closing the connection with {KNOWN}: 4100 silent"
+    ]
+    assert bench.lines(MessageRefused(CONNECTION, None, "internal", "x")) == [f"Not taken from {KNOWN}: x"]
+    assert bench.lines(ConnectionClosed(CONNECTION, 4100, "silent")) == [
+        f"WebSocket connection with {KNOWN} closed: 4100 silent"
+    ]
+    assert bench.lines(ConnectionClosed(ConnectionId(2), 0, "")) == []
+
+
+def test_above_20_a_second_of_a_kind_the_rest_is_summed_up() -> None:
+    bench = Bench()
+    write = FrameWritten(CONNECTION, PEER, confirmation(*(f"p{i}" for i in range(50))), 1, "websocket")
+    assert len(bench.lines(write, write)) == LINES_PER_SECOND
+    other_kind = bench.lines(ACTIVATED)
+    assert len(other_kind) == 1
+    late = bench.during(lambda: bench.advance(1.0), LineLogged)
+    assert [line.text for line in late] == ["... and 80 more confirmations sent within a second"]
+    assert len(bench.lines(write)) == LINES_PER_SECOND
+
+
+def test_refusals_of_a_kind_are_one_line_a_second_whoever_makes_them() -> None:
+    bench = Bench()
+    floods = [PeerRefused(ConnectionId(i), RefusalCode.STALE, "old", f"10.0.0.{i}") for i in range(100)]
+    assert len(bench.lines(*floods)) == 1
+    late = bench.during(lambda: bench.advance(1.0), LineLogged)
+    assert [line.text for line in late] == ["... and 99 more refusals: stale within a second"]
+
+
+def test_a_quiet_second_has_no_summary() -> None:
+    bench = Bench()
+    bench.observe(ACTIVATED)
+    assert bench.during(lambda: bench.advance(5.0), LineLogged) == []
+    assert len(bench.lines(ACTIVATED)) == 1

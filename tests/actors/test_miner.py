@@ -1,0 +1,462 @@
+"""The miner's actors: the slate, the outbox, when the model is asked; and whom a miner believes."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from actors.auth import AuthActor
+from actors.connection import ConnectionSettings, Session, Stage
+from actors.miner_connection import MinerConnectionActor
+from actors.model import ModelActor, ModelSettings
+from actors.outbox import OutboxActor
+from actors.slate import SlateActor
+from bus import codec
+from bus.codes import CloseCode
+from bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    ConnectionOpened,
+    FrameReceived,
+    FrameWritten,
+    GamesUpdated,
+    MessageAccepted,
+    NeuronStarted,
+    PredictionDiscarded,
+    PredictionMade,
+    PredictionsRequested,
+    SendRequested,
+    SessionActivated,
+    VerdictReceived,
+    WriteRequested,
+)
+from bus.games import TeamGame
+from bus.identifiers import ConnectionId, Epoch, Hotkey, LedgerId, Netuid, Offset, SessionId, Uid
+from bus.messages import (
+    ConfirmationMessage,
+    ErrorMessage,
+    GameUpdateMessage,
+    HeartbeatMessage,
+    Limits,
+    PredictionMessage,
+    PredictionResult,
+    WebSocketMessage,
+    WelcomeMessage,
+    session_id,
+)
+from neurons.simulation import SimulatedKeys
+from neurons.simulation.keys import simulated_signature
+from tests.support import NETUID, Harness, make_game, make_hotkey, make_prediction, stamp
+
+ME, VALIDATOR, OTHER = make_hotkey("me"), make_hotkey("validator"), make_hotkey("other")
+CONNECTION, SESSION = ConnectionId(1), SessionId("5" * 32)
+EPOCH = Epoch("e" * 32)
+
+
+def update(
+    offset: int, previous: int | None, *games: TeamGame, epoch: Epoch = EPOCH, part: int = 1, parts: int = 1
+) -> GameUpdateMessage:
+    return GameUpdateMessage(
+        netuid=NETUID,
+        epoch=epoch,
+        offset=Offset(offset),
+        previous=None if previous is None else Offset(previous),
+        updated_games={game.game_id: game for game in games},
+        part=part,
+        parts=parts,
+    )
+
+
+def welcome(**changes: Any) -> WelcomeMessage:
+    challenge, salt = "1752076800000000000", "5a" * 16
+    message = WelcomeMessage(
+        session=session_id(NETUID, VALIDATOR, ME, challenge, salt),
+        seq=1,
+        receiver_hotkey=ME,
+        challenge=challenge,
+        salt=salt,
+        netuid=NETUID,
+        ledger_id=LedgerId("1" * 32),
+        heartbeat_interval=60.0,
+        connection_timeout=300.0,
+        epoch=EPOCH,
+        offset=Offset(3),
+        recovered=False,
+        limits=Limits(frame_bytes=65536, predictions_per_message=64, messages_per_second=1000.0, burst=2000.0),
+    )
+    return replace(message, **changes)
+
+
+# --- the slate
+
+
+class SlateBench(Harness):
+    def __init__(self, session_epoch: Epoch | None = EPOCH) -> None:
+        super().__init__(SlateActor())
+        self.hear(welcome(epoch=session_epoch))
+
+    def hear(self, message: WebSocketMessage) -> None:
+        self.observe(MessageAccepted(CONNECTION, VALIDATOR, message))
+
+    def positions(self) -> list[tuple[int, bool, int]]:
+        return [(event.offset, event.snapshot, len(event.games)) for event in self.all(GamesUpdated)]
+
+
+def test_a_snapshot_then_updates_that_fit() -> None:
+    bench = SlateBench()
+    bench.hear(update(3, None, make_game("a"), make_game("b")))
+    bench.hear(update(4, 3, make_game("a", active=False)))
+    bench.hear(update(7, 2, make_game("b")))  # merged: it follows something that we are past already
+    assert bench.positions() == [(3, True, 2), (4, False, 1), (7, False, 1)]
+
+
+@pytest.mark.parametrize(
+    ("why", "message"),
+    [
+        ("an old broadcast replayed", update(3, 2, make_game())),
+        ("a gap", update(5, 4, make_game())),
+        ("another epoch", update(4, 3, make_game(), epoch=Epoch("f" * 32))),
+        ("a snapshot of another epoch", update(9, None, make_game(), epoch=Epoch("f" * 32))),
+    ],
+)
+def test_an_update_that_does_not_fit_is_not_applied(why: str, message: GameUpdateMessage) -> None:
+    bench = SlateBench()
+    bench.hear(update(3, None, make_game("a")))
+    bench.hear(message)
+    assert (why, bench.positions()) == (why, [(3, True, 1)])
+
+
+def test_an_update_without_a_snapshot_before_is_not_applied() -> None:
+    bench = SlateBench()
+    bench.hear(update(4, 3, make_game()))
+    assert bench.positions() == []
+
+
+def test_parts_are_applied_together_after_the_last() -> None:
+    bench = SlateBench()
+    for part in (1, 2, 3):
+        assert bench.positions() == []
+        bench.hear(update(3, None, make_game(f"game-{part}"), part=part, parts=3))
+    assert bench.positions() == [(3, True, 3)]
+
+
+@pytest.mark.parametrize("order", [(1, 3), (2, 3), (2, 1, 3), (1, 1, 3), (3,)])
+def test_parts_that_are_missing_or_out_of_order_void_the_update(order: tuple[int, ...]) -> None:
+    bench = SlateBench()
+    for part in order:
+        bench.hear(update(3, None, make_game(f"game-{part}"), part=part, parts=3))
+    assert bench.positions() == []
+    for part in (1, 2, 3):
+        bench.hear(update(3, None, make_game(f"game-{part}"), part=part, parts=3))
+    assert bench.positions() == [(3, True, 3)]
+
+
+def test_parts_of_two_updates_are_not_mixed() -> None:
+    bench = SlateBench()
+    bench.hear(update(3, None, make_game("old"), part=1, parts=2))
+    bench.hear(update(4, None, make_game("new"), part=2, parts=2))
+    assert bench.positions() == []
+
+
+def test_a_new_session_begins_with_its_own_epoch() -> None:
+    bench = SlateBench()
+    bench.hear(update(3, None, make_game("a")))
+    fresh = Epoch("f" * 32)
+    bench.hear(welcome(epoch=fresh))
+    bench.hear(update(1, None, make_game("b"), epoch=fresh))
+    assert bench.positions() == [(3, True, 1), (1, True, 1)]
+
+
+def test_before_the_validator_had_a_slate_any_first_epoch_will_do() -> None:
+    bench = SlateBench(session_epoch=None)
+    bench.hear(update(1, None, make_game("a")))
+    assert bench.positions() == [(1, True, 1)]
+
+
+# --- the outbox
+
+
+class OutboxBench(Harness):
+    def __init__(self) -> None:
+        self.actor = OutboxActor()
+        super().__init__(self.actor)
+
+    def open(self, validator: Hotkey = VALIDATOR, connection: ConnectionId = CONNECTION) -> None:
+        self.observe(SessionActivated(connection, validator, Uid(0), SESSION))
+
+    def hear(self, message: WebSocketMessage, validator: Hotkey = VALIDATOR) -> None:
+        self.observe(MessageAccepted(CONNECTION, validator, message))
+
+    def sent(self) -> list[list[str]]:
+        return [
+            [prediction.prediction_id for prediction in send.message.predictions]
+            for send in self.all(SendRequested)
+            if isinstance(send.message, PredictionMessage)
+        ]
+
+
+def confirm(*ids: str, code: str = "accepted") -> ConfirmationMessage:
+    results = tuple(
+        PredictionResult(prediction_id=i, about="a" * 32, success=code == "accepted", code=code, message="")  # type: ignore[arg-type]
+        for i in ids
+    )
+    return ConfirmationMessage(results=results)
+
+
+def made(prediction_id: str = "p", validator: Hotkey = VALIDATOR, **changes: Any) -> PredictionMade:
+    return PredictionMade(validator, make_prediction(prediction_id=prediction_id, **changes))
+
+
+def test_a_prediction_is_pushed_at_once_where_there_is_a_session() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.observe(made("p"))
+    assert bench.sent() == [["p"]]
+
+
+def test_without_a_session_predictions_wait_and_go_in_portions_of_64() -> None:
+    bench = OutboxBench()
+    bench.observe(*(made(f"p{i}") for i in range(70)), made("for-another", OTHER))
+    assert bench.sent() == []
+    bench.open()
+    assert [len(ids) for ids in bench.sent()] == [64, 6]
+    assert bench.sent()[0][:2] == ["p0", "p1"]
+
+
+def test_what_has_its_verdict_is_not_sent_again() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.observe(made("p"), made("q"))
+    bench.hear(confirm("p"))
+    bench.observe(ConnectionClosed(CONNECTION, 1006, ""))
+    bench.observe(made("r"))
+    bench.open(connection=ConnectionId(2))
+    assert bench.sent() == [["p"], ["q"], ["q", "r"]]
+
+
+def test_a_verdict_is_told_once_with_its_latency_from_the_first_write() -> None:
+    bench = OutboxBench()
+    bench.open()
+    event = made("p")
+    bench.observe(event)
+    message = PredictionMessage(predictions=(event.prediction,))
+    bench.observe(FrameWritten(CONNECTION, VALIDATOR, message, 100, "websocket"))
+    bench.advance(0.25)
+    bench.observe(FrameWritten(CONNECTION, VALIDATOR, message, 100, "websocket"))
+    bench.advance(0.5)
+    bench.hear(confirm("p"))
+    bench.hear(confirm("p", code="odds_mismatch"))
+    (verdict,) = bench.all(VerdictReceived)
+    assert (verdict.code, verdict.success, verdict.latency) == ("accepted", True, 750_000)
+
+
+def test_verdicts_on_what_was_never_sent_to_that_validator_are_ignored() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.observe(made("p"))
+    bench.hear(confirm("p"), validator=OTHER)
+    bench.hear(confirm("never"))
+    assert bench.all(VerdictReceived) == []
+    assert list(bench.actor.state.items) == ["p"]
+
+
+def test_after_an_answer_that_is_no_verdict_it_sends_again_with_back_off() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.observe(made("p"))
+    for delay in (1, 2, 4, 8, 16, 32, 60, 60):
+        bench.hear(ErrorMessage(code="internal", message="disk full"))
+        before = len(bench.sent())
+        bench.advance(delay - 0.001)
+        assert len(bench.sent()) == before
+        bench.advance(0.002)
+        assert bench.sent()[before:] == [["p"]]
+    bench.hear(confirm("p"))
+    bench.hear(ErrorMessage(code="internal", message="again"))
+    bench.advance(1.001)
+    assert len(bench.sent()) == 9
+
+
+def test_an_unknown_type_is_no_reason_to_send_again() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.observe(made("p"))
+    bench.hear(ErrorMessage(code="unknown_type", message=""))
+    bench.hear(HeartbeatMessage())
+    bench.advance(100)
+    assert bench.sent() == [["p"]]
+
+
+def test_without_its_session_nothing_is_sent_again() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.observe(made("p"))
+    bench.hear(ErrorMessage(code="overloaded", message=""))
+    bench.observe(ConnectionClosed(CONNECTION, 1006, ""), ConnectionClosed(ConnectionId(9), 1006, ""))
+    bench.advance(100)
+    assert bench.sent() == [["p"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"wager": float("nan")}, "wager"),
+        ({"predicted_odds": float("inf")}, "predicted_odds"),
+        ({"prediction_id": "not an id"}, "regex"),
+        ({"model_name": "x" * 300}, "length"),
+        ({"model_name": "\ud800"}, "surrogates"),
+    ],
+)
+def test_what_no_validator_could_read_is_discarded_with_its_reason(changes: dict[str, Any], fault: str) -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.observe(PredictionMade(VALIDATOR, make_prediction(None, **changes)))
+    assert fault in bench.last(PredictionDiscarded).reason
+    assert bench.sent() == []
+
+
+def test_an_id_that_still_waits_is_not_used_twice() -> None:
+    bench = OutboxBench()
+    bench.observe(made("p"), made("p", wager=3.0))
+    assert "waits for its verdict" in bench.last(PredictionDiscarded).reason
+
+
+# --- the model
+
+
+def test_the_model_is_asked_when_the_slate_changes_and_every_interval() -> None:
+    bench = Harness(ModelActor(ModelSettings(interval=10.0)))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (make_game("a"), make_game("b", active=False)), True))
+    bench.advance(25)
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(2), (make_game("c"),), False))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(3), (make_game("a", active=False),), False))
+    asked = [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)]
+    assert asked == [["a"], ["a"], ["a"], ["a", "c"], ["c"]]
+
+
+def test_about_an_empty_slate_the_model_is_not_asked() -> None:
+    bench = Harness(ModelActor())
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (), snapshot=True))
+    bench.advance(120)
+    assert bench.all(PredictionsRequested) == []
+    with pytest.raises(ValueError, match="above 0 seconds"):
+        ModelSettings(interval=0.0)
+
+
+# --- whom a miner believes
+
+
+class SessionBench(Harness):
+    def __init__(self) -> None:
+        self.actor = MinerConnectionActor(ConnectionSettings())
+        super().__init__(self.actor, AuthActor())
+        SimulatedKeys(ME).attach(self.bus)
+        self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0))
+        self.observe(ConnectionOpened(CONNECTION, VALIDATOR, "1752076800000000000"))
+
+    def hear(self, message: WebSocketMessage, sender: Hotkey = VALIDATOR, signer: Hotkey | None = None) -> None:
+        payload = codec.encode(stamp(message, sender))
+        signature = simulated_signature(signer or sender, payload)
+        self.observe(FrameReceived(CONNECTION, codec.join(codec.Frame(payload, signature))))
+
+    @property
+    def closed(self) -> list[int]:
+        return [close.code for close in self.all(CloseRequested)]
+
+    @property
+    def session(self) -> Session:
+        return self.actor.state.sessions[CONNECTION]
+
+
+def test_a_true_welcome_is_answered_with_a_heartbeat() -> None:
+    bench = SessionBench()
+    bench.hear(welcome())
+    write = bench.last(WriteRequested)
+    assert isinstance(write.message, HeartbeatMessage)
+    assert (write.message.session, write.message.seq) == (welcome().session, 1)
+    assert bench.last(SessionActivated).hotkey == VALIDATOR
+    assert bench.session.stage is Stage.ACTIVE
+
+
+def other_session(**changes: Any) -> WelcomeMessage:
+    """A welcome that is consistent with itself, and not with our request."""
+    facts: dict[str, Any] = {"netuid": NETUID, "validator": VALIDATOR, "miner": ME, "challenge": "1752076800000000000"}
+    return welcome(session=session_id(**(facts | changes), salt="5a" * 16))
+
+
+@pytest.mark.parametrize(
+    ("why", "message", "sender", "signer", "code"),
+    [
+        ("unsigned", welcome(), VALIDATOR, OTHER, CloseCode.BAD_SIGNATURE),
+        ("by another hotkey", welcome(), OTHER, OTHER, CloseCode.PROTOCOL_VIOLATION),
+        ("for another session", welcome(session=SESSION), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+        ("for another miner", other_session(miner=OTHER), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+        ("naming another miner", welcome(receiver_hotkey=OTHER), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+        ("of another netuid", other_session(netuid=31), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+        ("naming another netuid", welcome(netuid=Netuid(31)), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+        ("for another request", other_session(challenge="1"), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+        ("naming another request", welcome(challenge="1"), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+        ("out of place", welcome(seq=2), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+        ("no welcome at all", HeartbeatMessage(seq=1), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+        ("a broadcast", update(1, None), VALIDATOR, None, CloseCode.PROTOCOL_VIOLATION),
+    ],
+)
+def test_a_welcome_that_is_not_ours_is_refused(
+    why: str, message: WebSocketMessage, sender: Hotkey, signer: Hotkey | None, code: CloseCode
+) -> None:
+    bench = SessionBench()
+    bench.hear(message, sender, signer)
+    assert (why, bench.closed) == (why, [code])
+    assert bench.all(SessionActivated) == []
+    assert bench.all(WriteRequested) == []
+
+
+def test_without_a_welcome_it_does_not_wait_for_ever() -> None:
+    bench = SessionBench()
+    bench.advance(5.1)
+    assert bench.closed == [CloseCode.PROTOCOL_VIOLATION]
+
+
+def test_frames_that_do_not_verify_end_the_session() -> None:
+    bench = SessionBench()
+    bench.hear(welcome())
+    bench.hear(replace(confirm("p"), session=welcome().session, seq=2), signer=OTHER)
+    assert bench.closed == [CloseCode.BAD_SIGNATURE]
+    bench.hear(replace(confirm("p"), session=welcome().session, seq=3))
+    assert not any(isinstance(event.message, ConfirmationMessage) for event in bench.all(MessageAccepted))
+
+
+def test_broadcasts_are_taken_in_a_session_and_only_of_its_subnet() -> None:
+    bench = SessionBench()
+    bench.hear(welcome())
+    bench.hear(update(3, None))
+    assert isinstance(bench.last(MessageAccepted).message, GameUpdateMessage)
+    bench.hear(replace(update(3, None), netuid=Netuid(31)))
+    assert bench.closed == [CloseCode.PROTOCOL_VIOLATION]
+
+
+def test_a_broadcast_of_an_unknown_kind_is_passed_over() -> None:
+    bench = SessionBench()
+    bench.hear(welcome())
+    payload = codec.encode(stamp(update(3, None), VALIDATOR)).replace(b"game_update", b"injury_news")
+    signature = simulated_signature(VALIDATOR, payload)
+    bench.observe(FrameReceived(CONNECTION, codec.join(codec.Frame(payload, signature))))
+    assert bench.closed == []
+
+
+def test_the_heartbeat_names_the_position() -> None:
+    bench = SessionBench()
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(3), (), snapshot=True))
+    bench.hear(welcome())
+    message = bench.last(WriteRequested).message
+    assert isinstance(message, HeartbeatMessage)
+    assert (message.epoch, message.offset) == (EPOCH, 3)
+
+
+def test_after_its_end_a_session_hears_nothing_and_its_timer_is_gone() -> None:
+    bench = SessionBench()
+    bench.observe(ConnectionClosed(CONNECTION, 1006, ""))
+    bench.hear(welcome())
+    bench.advance(10)
+    assert bench.closed == []
+    assert bench.actor.state.sessions == {}

@@ -1,0 +1,283 @@
+"""What only a manual clock can show of a validator's sessions, and what no peer should ever cause."""
+
+from typing import Any
+
+import pytest
+
+from actors.auth import AuthActor
+from actors.budget import Budget
+from actors.connection import ConnectionSettings, Session, Stage
+from actors.validator_auth import MAX_REMOTES, ValidatorAuthActor, ValidatorAuthSettings
+from actors.validator_connection import ValidatorConnectionActor, ValidatorConnectionSettings
+from bus.codes import RefusalCode
+from bus.events import (
+    BlacklistLoaded,
+    ClockStepped,
+    CloseRequested,
+    ConnectionClosed,
+    ConnectionOpened,
+    ExchangeCompleted,
+    HttpAnswered,
+    HttpRequestReceived,
+    LedgerOpened,
+    MessageAccepted,
+    MessageRefused,
+    MetagraphSynced,
+    Neuron,
+    NeuronStarted,
+    NeuronStopping,
+    PeerAuthenticated,
+    PeerRefused,
+    PredictionSubmitted,
+    SendRequested,
+    SessionActivated,
+    SignatureChecked,
+    VerificationRequested,
+    WriteRequested,
+)
+from bus.identifiers import ConnectionId, Hotkey, LedgerId, Micros, SessionId, Uid
+from bus.messages import ConfirmationMessage, ErrorMessage, HeartbeatMessage, WelcomeMessage
+from neurons.simulation import SimulatedKeys
+from tests.support import HOUR, NETUID, NOW, Harness, as_json, make_hex32, make_hotkey, make_prediction
+
+VALIDATOR, MINER, OTHER = make_hotkey("validator"), make_hotkey(), make_hotkey("other")
+
+
+class Bench(Harness):
+    def __init__(self, auth: dict[str, Any] | None = None, connection: dict[str, Any] | None = None) -> None:
+        self.connection = ValidatorConnectionActor(ValidatorConnectionSettings(**(connection or {})))
+        self.auth = ValidatorAuthActor(ValidatorAuthSettings(**(auth or {})))
+        super().__init__(self.connection, self.auth)
+        SimulatedKeys(VALIDATOR).attach(self.bus)
+        self.ids = iter(range(1, 1_000_000))
+        neurons = tuple(Neuron(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
+        self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0), MetagraphSynced(neurons))
+        self.observe(LedgerOpened(LedgerId("1" * 32), ()))
+
+    def request(self, hotkey: Hotkey = MINER, target: str = "/ws?netuid=30", **changes: Any) -> ConnectionId:
+        connection = ConnectionId(next(self.ids))
+        nonce = changes.pop("nonce", self.clock.wall() * 1000 + connection)
+        headers = {
+            "x-bittensor-version": "1",
+            "x-bittensor-hotkey": hotkey,
+            "x-bittensor-receiver": VALIDATOR,
+            "x-bittensor-nonce": str(nonce),
+            "x-bittensor-signature": "0x" + "00" * 64,
+            "sec-websocket-protocol": "bettensor.v1",
+        }
+        facts: dict[str, Any] = {
+            "method": "GET" if "/predictions" not in target else "POST",
+            "body": b"",
+            "remote": "10.0.0.1",
+            "upgrade": target.startswith("/ws?"),
+            "salt": make_hex32(),
+        }
+        self.observe(
+            HttpRequestReceived(connection, target=target, headers=tuple(headers.items()), **(facts | changes))
+        )
+        return connection
+
+    def open(self, hotkey: Hotkey = MINER) -> ConnectionId:
+        """A session that has been welcomed and activated."""
+        connection = self.request(hotkey)
+        self.observe(ConnectionOpened(connection, hotkey, "1"))
+        self.say(connection, hotkey)
+        return connection
+
+    def say(self, connection: ConnectionId, hotkey: Hotkey = MINER) -> None:
+        """A verified heartbeat comes."""
+        self.observe(MessageAccepted(connection, hotkey, HeartbeatMessage()))
+
+    def refusals(self) -> list[RefusalCode]:
+        return [refused.code for refused in self.all(PeerRefused)]
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        self.request(target="/ws/health")
+        answer = self.last(HttpAnswered)
+        return answer.status, as_json(answer.body)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_session_is_active_after_both_have_spoken(bench: Bench) -> None:
+    connection = bench.open()
+    assert isinstance(bench.all(WriteRequested)[0].message, WelcomeMessage)
+    assert bench.last(SessionActivated).connection == connection
+
+
+def test_the_end_of_an_old_session_does_not_touch_the_newer_one_of_the_same_hotkey(bench: Bench) -> None:
+    older, newer = bench.open(), bench.open()
+    bench.observe(ConnectionClosed(older, 4104, ""))
+    bench.observe(SendRequested(MINER, HeartbeatMessage()))
+    assert bench.last(WriteRequested).connection == newer
+
+
+def test_results_for_a_miner_that_is_away_wait_for_its_next_session(bench: Bench) -> None:
+    bench.observe(SendRequested(MINER, ConfirmationMessage(results=())))
+    assert not bench.all(WriteRequested)
+    bench.open(OTHER)
+    connection = bench.open()
+    parcels = [write for write in bench.all(WriteRequested) if isinstance(write.message, ConfirmationMessage)]
+    assert [write.connection for write in parcels] == [connection]
+
+
+def test_what_is_said_to_nobody_fails_at_the_writer(bench: Bench) -> None:
+    bench.observe(SendRequested(MINER, HeartbeatMessage()))
+    assert bench.last(WriteRequested).connection is None
+
+
+def test_health_counts_sessions_and_those_heard_of_late(bench: Bench) -> None:
+    silent, lively = bench.open(), bench.open(OTHER)
+    bench.advance(89)
+    bench.say(lively, OTHER)
+    bench.advance(2)
+    assert bench.health() == (200, {"status": "online", "connections": 2, "active_connections": 1})
+    bench.observe(ConnectionClosed(silent, 1006, ""))
+    assert bench.health()[1]["connections"] == 1
+
+
+def test_health_is_degraded_for_a_minute_after_a_step_of_the_clock(bench: Bench) -> None:
+    bench.clock.step_wall(HOUR)
+    status, health = bench.health()
+    assert (status, health["status"]) == (503, "degraded")
+    assert bench.all(ClockStepped)
+    bench.advance(61)
+    assert bench.health()[0] == 200
+
+
+def test_a_stopping_validator_is_offline_closes_and_refuses(bench: Bench) -> None:
+    connection = bench.open()
+    bench.observe(NeuronStopping("SIGTERM"))
+    assert [(close.connection, close.code) for close in bench.all(CloseRequested)] == [(connection, 4200)]
+    assert bench.health()[1]["status"] == "offline"
+    bench.request(OTHER)
+    assert bench.refusals() == [RefusalCode.RESTARTING]
+
+
+def test_an_exchange_without_a_verdict_in_time_fails(bench: Bench) -> None:
+    body = b'{"message_type":"prediction","message_id":"%s","sender_hotkey":"%s","timestamp":"","predictions":[%s]}' % (
+        make_hex32().encode(),
+        MINER.encode(),
+        make_prediction().to_json().encode(),
+    )
+    bench.request(target="/predictions?netuid=30", body=body)
+    assert len(bench.all(PredictionSubmitted)) == 1
+    bench.advance(10.1)
+    assert bench.refusals() == [RefusalCode.NO_VERDICT]
+    assert not bench.all(ExchangeCompleted)
+
+
+def test_an_exchange_whose_commit_failed_is_a_failure_and_no_verdict(bench: Bench) -> None:
+    connection = bench.request(target="/predictions?netuid=30", body=b"{}")
+    assert bench.refusals() == [RefusalCode.MALFORMED]
+    session = bench.request(target="/games?netuid=30")
+    bench.observe(MessageRefused(session, None, "internal", "disk full"))
+    assert bench.refusals()[-1] is RefusalCode.INTERNAL
+    assert connection != session
+
+
+def test_a_failure_before_the_sender_is_known_is_internal(bench: Bench) -> None:
+    bench.observe(MessageRefused(ConnectionId(77), None, "internal", "a bug"))
+    assert bench.refusals() == [RefusalCode.INTERNAL]
+
+
+def test_a_nonce_is_remembered_through_steps_of_the_wall_clock(bench: Bench) -> None:
+    """An hour forward and back again makes an accepted request fresh once more: it must still be known."""
+    nonce = NOW * 1000
+    bench.request(nonce=nonce)
+    bench.clock.step_wall(HOUR)
+    bench.request(OTHER)
+    bench.clock.step_wall(Micros(-HOUR))
+    bench.request(nonce=nonce)
+    assert bench.refusals() == [RefusalCode.REPLAYED]
+
+
+def test_nonces_are_forgotten_when_they_are_stale(bench: Bench) -> None:
+    for _ in range(200):
+        bench.request()
+        bench.advance(5)
+    assert len(bench.auth.state.nonces) == len(bench.auth.state.nonce_order) < 20
+
+
+def test_failures_of_strangers_do_not_use_up_a_members_budget() -> None:
+    bench = Bench(auth={"request_burst": 3.0, "requests_per_second": 0.001, "failure_burst": 1000.0})
+    for _ in range(50):
+        bench.request(nonce=1)
+    bench.request()
+    assert set(bench.refusals()) == {RefusalCode.STALE}
+    assert bench.all(PeerAuthenticated)
+
+
+def test_addresses_that_fail_are_counted_without_bound_on_neither_side() -> None:
+    bench = Bench()
+    for address in range(MAX_REMOTES + 50):
+        bench.request(nonce=1, remote=f"10.{address >> 16}.{address >> 8 & 255}.{address & 255}")
+    assert len(bench.auth.state.failures) == MAX_REMOTES
+
+
+def test_who_is_deregistered_or_blacklisted_in_mid_session_is_closed(bench: Bench) -> None:
+    first, second = bench.open(), bench.open(OTHER)
+    bench.observe(BlacklistLoaded((OTHER,)))
+    bench.observe(ConnectionClosed(second, 4003, ""))
+    bench.observe(MetagraphSynced((Neuron(Uid(0), VALIDATOR),)))
+    closes = [(close.connection, close.code) for close in bench.all(CloseRequested)]
+    assert closes == [(second, 4003), (first, 4002)]
+
+
+def test_late_events_of_a_session_that_is_gone_change_nothing(bench: Bench) -> None:
+    connection = bench.open()
+    bench.observe(ConnectionClosed(connection, 1006, ""))
+    before = len(bench.all(WriteRequested))
+    bench.say(connection)
+    bench.observe(
+        ConnectionOpened(connection, MINER, "1"),
+        CloseRequested(connection, 4100, ""),
+        SignatureChecked(connection, 12345, valid=True),
+        MessageRefused(connection, None, "malformed", ""),
+    )
+    assert len(bench.all(WriteRequested)) == before
+
+
+def test_an_unanswered_verification_is_forgotten_with_its_connection() -> None:
+    actor = AuthActor()
+    bench = Harness(actor)
+    request = VerificationRequested(ConnectionId(1), MINER, "sr25519", b"", b"", ErrorMessage(code="x", message=""))
+    bench.observe(request, ConnectionClosed(ConnectionId(2), 1006, ""))
+    assert len(actor.state.unverified) == 1
+    bench.observe(ConnectionClosed(ConnectionId(1), 1006, ""))
+    assert actor.state.unverified == {}
+
+
+def test_a_session_does_not_go_backwards() -> None:
+    session = Session(
+        connection=ConnectionId(1),
+        hotkey=MINER,
+        purpose="session",
+        challenge="",
+        heard_at=Micros(0),
+        budget=Budget(1, Micros(0)),
+        session=SessionId(""),
+    )
+    session.become(Stage.ACTIVE)
+    for stage in (Stage.GREETING, Stage.ACTIVE):
+        with pytest.raises(AssertionError, match="does not go from active"):
+            session.become(stage)
+
+
+def test_actors_state_survives_a_snapshot(bench: Bench) -> None:
+    bench.open()
+    for actor in (bench.connection, bench.auth):
+        before = actor.state
+        actor.restore(actor.snapshot())
+        assert actor.state == before
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda: ConnectionSettings(burst=0.0), lambda: ValidatorAuthSettings(max_connections=0)]
+)
+def test_settings_out_of_range_are_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="must be above 0"):
+        wrong()
