@@ -230,8 +230,10 @@ def parse(kind: type[Parsed], document: Any, where: str, folder: Path | None = N
     Raises:
         ConfigurationError: each wrong key with what was expected, a line each.
     """
+    # the settings of actors and models are plain dataclasses, which by themselves pass over what they do not know
+    config = None if hasattr(kind, "__pydantic_config__") else _STRICT
     try:
-        return TypeAdapter(kind).validate_python(document, context={"folder": folder})
+        return TypeAdapter(kind, config=config).validate_python(document, context={"folder": folder})
     except ValidationError as error:
         lines = [f"{where}: {_explain(kind, details)}" for details in error.errors()]
         raise ConfigurationError("\n".join(lines)) from None

@@ -74,8 +74,9 @@ class SimulatedLedger:
 
     def _store(self, proposal: ProposedVerdict) -> StoredVerdict:
         key = proposal.hotkey, proposal.prediction.prediction_id
-        known = self.rows.setdefault(key, proposal)
-        if known is proposal:
+        known = self.rows.get(key)
+        if known is None:
+            self.rows[key] = proposal
             return StoredVerdict(*key, proposal.code, proposal.message, fresh=True)
         if known.digest == proposal.digest:
             return StoredVerdict(*key, known.code, known.message, fresh=False)

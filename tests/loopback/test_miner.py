@@ -1,0 +1,218 @@
+"""A real miner and a real validator: they find each other, and what they decided can be decided again."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from actors.actor import Actor
+from bus.bus import EventBus
+from bus.envelope import Envelope
+from bus.events import (
+    ConnectionClosed,
+    DialFailed,
+    Event,
+    FeedFailed,
+    HandlerFailed,
+    MessageAccepted,
+    PredictionAccepted,
+    PredictionMade,
+    ReconnectScheduled,
+    SendFailed,
+    SessionActivated,
+    VerdictReceived,
+)
+from bus.identifiers import Micros
+from bus.messages import ErrorMessage
+from bus.replay import replay
+from neurons.edges.keys import new_wallet
+from neurons.launch import build_actors
+from neurons.settings import Settings
+from tests.loopback.rig import (
+    ALICE,
+    PATIENCE,
+    running_miner,
+    running_validator,
+    write,
+    write_configuration,
+)
+from tests.support import make_game, make_prediction
+
+BETS = {"predictor": {"edge": 3.0, "seed": 1}, "model": {"interval": 0.05}}
+
+
+def register_miner(folder: Path) -> dict[str, Any]:
+    """The miner's wallet; returns the metagraph with it."""
+    write_configuration(folder)
+    validator = (folder / "hotkey").read_text()
+    miner = new_wallet("test", "miner", str(folder / "wallets"), "ed25519")
+    neurons = [{"hotkey": validator, "validator_permit": True}, {"hotkey": ALICE.ss58_address}, {"hotkey": miner}]
+    write(folder / "with-miner.yaml", {"neurons": neurons})
+    return {"metagraph": {"static": "with-miner.yaml"}}
+
+
+def events(envelopes: list[Envelope], kind: type[Event]) -> list[Any]:
+    return [envelope.event for envelope in envelopes if isinstance(envelope.event, kind)]
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - the record has no event
+            await asyncio.sleep(0.005)
+
+
+def assert_replays(settings: Settings, envelopes: list[Envelope]) -> None:
+    """The observed events of a run lead to every decided one again."""
+
+    def build(bus: EventBus) -> None:
+        actors: list[Actor] = build_actors(settings)
+        for actor in actors:
+            actor.attach(bus)
+
+    assert replay(envelopes, build) is None
+
+
+async def test_a_miner_predicts_and_is_confirmed_and_both_sides_replay(tmp_path: Path) -> None:
+    registered = register_miner(tmp_path)
+    async with running_validator(tmp_path, **registered) as rig:
+        async with running_miner(rig, actors=BETS) as (miner, theirs):
+            await until(lambda: len(events(theirs, VerdictReceived)) >= 5)
+            settings = miner.settings
+        made, verdicts = events(theirs, PredictionMade), events(theirs, VerdictReceived)
+        assert {v.prediction.prediction_id for v in verdicts} == {m.prediction.prediction_id for m in made}
+        assert {v.code for v in verdicts} == {"accepted"}
+        async with rig.client() as client:  # and something less polite
+            await client.works()
+            await client.say(ErrorMessage(code="x", message="y"))
+            await client.predict(make_prediction(team_a="Boston"))
+            await client.socket.send("nonsense")
+            await client.closed()
+        await rig.refusal({})
+        await until(lambda: len(rig.all(ConnectionClosed)) >= 3)
+    assert len(rig.all(PredictionAccepted)) == len(verdicts) + 1
+    assert_replays(rig.validator.settings, rig.envelopes)
+    assert_replays(settings, theirs)
+
+
+async def test_a_tampered_recording_does_not_replay(tmp_path: Path) -> None:
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        await client.works()
+    spoiled = [
+        envelope._replace(at=Micros(envelope.at + 10**12)) if isinstance(envelope.event, MessageAccepted) else envelope
+        for envelope in rig.envelopes
+    ]
+    with pytest.raises(AssertionError):
+        assert_replays(rig.validator.settings, spoiled)
+
+
+async def test_predictions_made_while_the_validator_is_away_are_confirmed_when_it_is_back(tmp_path: Path) -> None:
+    registered = register_miner(tmp_path)
+    quick = {"reconnect_base_interval": 0.05, "max_reconnect_interval": 0.2}
+    async with running_validator(tmp_path, **registered) as rig:
+        port = rig.validator.port
+        manager = running_miner(rig, actors=BETS, websocket=quick)
+        _, theirs = await manager.__aenter__()
+        await until(lambda: events(theirs, VerdictReceived))
+    made_before = len(events(theirs, PredictionMade))
+    await until(lambda: events(theirs, DialFailed) and len(events(theirs, PredictionMade)) > made_before)
+    assert events(theirs, ReconnectScheduled)
+    async with running_validator(tmp_path, **registered, axon={"ip": "127.0.0.1", "port": port}):
+        await until(lambda: len(events(theirs, SessionActivated)) >= 2)
+        waiting = {m.prediction.prediction_id for m in events(theirs, PredictionMade)}
+        await until(lambda: waiting <= {v.prediction.prediction_id for v in events(theirs, VerdictReceived)})
+        await manager.__aexit__(None, None, None)
+    assert not events(theirs, SendFailed)
+
+
+async def test_a_validator_that_is_somebody_else_is_not_believed(tmp_path: Path) -> None:
+    registered = register_miner(tmp_path)
+    said: list[str | bytes] = []
+
+    async def impostor(socket: ServerConnection) -> None:
+        await socket.send('{"message_type":"welcome"}\n0x' + "00" * 64)
+        said.extend([message async for message in socket])
+
+    server = await serve(impostor, "127.0.0.1", 0, subprotocols=["bettensor.v1"])  # type: ignore[list-item]
+    port = server.sockets[0].getsockname()[1]
+    async with running_validator(tmp_path, **registered) as rig:
+        rig.validator.port = port  # where the metagraph says that the validator is
+        async with running_miner(rig, actors=BETS) as (_, theirs):
+            await until(lambda: events(theirs, ConnectionClosed))
+    server.close()
+    await server.wait_closed()
+    assert events(theirs, ConnectionClosed)[0].code == 4000
+    assert said == []
+    assert not events(theirs, SessionActivated)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (503, b'{"error": "over_capacity", "message": "full", "server_time": ""}', "503 over_capacity: full"),
+        (503, b"<html>", "503"),
+        (502, b"[]", "502"),
+    ],
+)
+async def test_refusals_are_read_as_far_as_they_can_be(tmp_path: Path, status: int, body: bytes, reason: str) -> None:
+    registered = register_miner(tmp_path)
+
+    def refuse(connection: ServerConnection, _: Request) -> Response:
+        response = connection.respond(status, "")
+        response.headers["Retry-After"] = "7"
+        response.body = body
+        response.headers.clear()
+        response.headers["Content-Length"] = str(len(body))
+        response.headers["Retry-After"] = "7"
+        return response
+
+    async def never(_: ServerConnection) -> None:
+        raise AssertionError
+
+    server = await serve(never, "127.0.0.1", 0, process_request=refuse)
+    async with running_validator(tmp_path, **registered) as rig:
+        rig.validator.port = server.sockets[0].getsockname()[1]
+        async with running_miner(rig, actors=BETS) as (_, theirs):
+            await until(lambda: events(theirs, ReconnectScheduled))
+    server.close()
+    await server.wait_closed()
+    failed = events(theirs, DialFailed)[0]
+    assert (failed.status, failed.retry_after) == (status, 7)
+    assert reason in failed.reason
+
+
+async def test_handlers_of_the_yaml_hear_and_cannot_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_subnet_handlers.py").write_text(
+        "heard = []\n"
+        "def on_prediction(event):\n    heard.append(event.prediction.prediction_id)\n"
+        "async def broken(event, envelope):\n    raise RuntimeError('mine')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    handlers = {"prediction_accepted": ["my_subnet_handlers:on_prediction", "my_subnet_handlers:broken"]}
+    async with running_validator(tmp_path, handlers=handlers) as rig, rig.client() as client:
+        await client.works()
+        await client.works()
+        await rig.until(HandlerFailed, 2)
+    import my_subnet_handlers  # type: ignore[import-not-found]
+
+    assert my_subnet_handlers.heard == [e.prediction.prediction_id for e in rig.all(PredictionAccepted)]
+
+
+async def test_an_actor_of_ones_own_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_subnet_actors.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from actors.prediction import PredictionActor, PredictionSettings\n"
+        "@dataclass(frozen=True, slots=True, kw_only=True)\n"
+        "class Settings(PredictionSettings):\n    favourite: str = ''\n"
+        "class Strict(PredictionActor):\n    Settings = Settings\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    section = {"class": "my_subnet_actors:Strict", "favourite": "Mets", "daily_wager_limit": 5}
+    async with running_validator(tmp_path, actors={"prediction": section}) as rig, rig.client() as client:
+        (result,) = (await client.predict(make_prediction(wager=6.0)))["results"]
+        assert result["code"] == "daily_limit_exceeded"
+    assert rig.game() == make_game()
+    assert not rig.all(FeedFailed)

@@ -1,0 +1,176 @@
+"""Users' handlers: sync and async, slow, raising, hanging; the neuron notices none of it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from bus.bus import EventBus
+from bus.clock import SystemClock
+from bus.envelope import Envelope
+from bus.events import HandlerFailed, HandlerOverflowed, NeuronStopping
+from neurons.edges.handlers import UserHandlers
+
+
+@asynccontextmanager
+async def running(queue_length: int = 100) -> AsyncIterator[tuple[EventBus, list[Any]]]:
+    """A bus with isolated handlers, and all that is recorded on it."""
+    handlers = UserHandlers(queue_length)
+    recorded: list[Any] = []
+    bus = EventBus(SystemClock(), record=lambda envelope: recorded.append(envelope.event), isolate=handlers.isolate)
+    handlers.start(bus)
+    yield bus, recorded
+    await handlers.close(patience=0.2)
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what a user's handler does has no event
+            await asyncio.sleep(0.002)
+
+
+async def test_async_handlers_run_on_the_loop_in_order() -> None:
+    heard: list[tuple[str, int]] = []
+
+    async def handler(event: NeuronStopping, envelope: Envelope) -> None:
+        await asyncio.sleep(0)
+        heard.append((event.reason, envelope.seq))
+
+    async with running() as (bus, _):
+        bus.on(NeuronStopping, handler)
+        for reason in "abc":
+            bus.publish(NeuronStopping(reason))
+        assert heard == []
+        await until(lambda: len(heard) == 3)
+    assert heard == [("a", 1), ("b", 2), ("c", 3)]
+
+
+async def test_sync_handlers_run_in_a_thread_of_their_own_in_order() -> None:
+    heard: list[str] = []
+    threads: list[int] = []
+
+    def handler(event: NeuronStopping) -> None:
+        threads.append(threading.get_ident())
+        heard.append(event.reason)
+
+    async with running() as (bus, _):
+        bus.on("neuron_stopping", handler)
+        for reason in "abc":
+            bus.publish(NeuronStopping(reason))
+        await until(lambda: len(heard) == 3)
+    assert heard == ["a", "b", "c"]
+    assert set(threads) != {threading.get_ident()}
+    assert len(set(threads)) == 1
+
+
+async def test_a_callable_object_with_an_async_call_is_async() -> None:
+    heard: list[str] = []
+
+    class Handler:
+        async def __call__(self, event: NeuronStopping) -> None:
+            heard.append(event.reason)
+
+    async with running() as (bus, _):
+        bus.on(NeuronStopping, Handler())
+        bus.publish(NeuronStopping("x"))
+        await until(lambda: heard)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_raising_handler_is_reported_and_goes_on(kind: str) -> None:
+    heard: list[str] = []
+
+    def fail(event: NeuronStopping) -> None:
+        heard.append(event.reason)
+        raise RuntimeError("user's bug")
+
+    async def fail_async(event: NeuronStopping) -> None:
+        fail(event)
+
+    async with running() as (bus, recorded):
+        bus.on(NeuronStopping, fail if kind == "sync" else fail_async)
+        bus.publish(NeuronStopping("a"))
+        bus.publish(NeuronStopping("b"))
+        await until(lambda: sum(isinstance(event, HandlerFailed) for event in recorded) == 2)
+    assert heard == ["a", "b"]
+    failure = next(event for event in recorded if isinstance(event, HandlerFailed))
+    assert failure.handling == "neuron_stopping"
+    assert "user's bug" in failure.error
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_hanging_handler_drops_events_for_itself_alone_and_blocks_nobody(kind: str) -> None:
+    heard: list[str] = []
+    release = threading.Event()
+
+    def hang(_: NeuronStopping) -> None:
+        release.wait(10)
+
+    async def hang_async(_: NeuronStopping) -> None:
+        await asyncio.sleep(10)
+
+    async with running(queue_length=10) as (bus, recorded):
+        bus.on(NeuronStopping, hang if kind == "sync" else hang_async)
+        bus.on("*", lambda event: heard.append(event.topic))
+        began = time.monotonic()
+        for number in range(100):
+            bus.publish(NeuronStopping(str(number)))
+            if number % 5 == 0:
+                await asyncio.sleep(0.001)
+        assert time.monotonic() - began < 5
+        await until(lambda: heard.count("neuron_stopping") == 100)
+    release.set()
+    dropped = [event.dropped for event in recorded if isinstance(event, HandlerOverflowed)]
+    assert dropped[:4] == [1, 2, 4, 8]
+    assert dropped[-1] <= 100
+
+
+async def test_what_is_queued_is_finished_at_the_end() -> None:
+    heard: list[int] = []
+
+    def slow(event: NeuronStopping) -> None:
+        time.sleep(0.005)
+        heard.append(int(event.reason))
+
+    async with running() as (bus, _):
+        bus.on(NeuronStopping, slow)
+        for number in range(10):
+            bus.publish(NeuronStopping(str(number)))
+    assert heard == list(range(10))
+
+
+async def test_before_the_start_events_are_kept_and_the_end_without_a_start_is_harmless() -> None:
+    handlers = UserHandlers()
+    heard: list[str] = []
+
+    async def handler(event: NeuronStopping) -> None:
+        heard.append(event.reason)
+
+    bus = EventBus(SystemClock(), isolate=handlers.isolate)
+    bus.on(NeuronStopping, handler)
+    bus.on(NeuronStopping, lambda event: heard.append(event.reason))
+    bus.publish(NeuronStopping("early"))
+    await handlers.close()
+    assert heard == []
+    handlers.start(bus)
+    await until(lambda: len(heard) == 2)
+    await handlers.close()
+
+
+async def test_a_handlers_own_failures_do_not_keep_it_busy() -> None:
+    calls: list[str] = []
+
+    def fail(event: Any) -> None:
+        calls.append(event.topic)
+        raise RuntimeError
+
+    async with running() as (bus, recorded):
+        bus.on("*", fail)
+        bus.publish(NeuronStopping("x"))
+        await until(lambda: any(isinstance(event, HandlerFailed) for event in recorded))
+        await asyncio.sleep(0.05)
+    assert calls == ["neuron_stopping"]
