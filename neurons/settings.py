@@ -230,10 +230,15 @@ def parse(kind: type[Parsed], document: Any, where: str, folder: Path | None = N
     Raises:
         ConfigurationError: each wrong key with what was expected, a line each.
     """
-    # the settings of actors and models are plain dataclasses, which by themselves pass over what they do not know
-    config = None if hasattr(kind, "__pydantic_config__") else _STRICT
+    if is_dataclass(kind) and isinstance(document, dict):
+        known = [f.name for f in fields(kind)]
+        for key in document:
+            if key not in known:  # plain dataclasses, as actors and models have them, would pass over it
+                near = get_close_matches(str(key), known, n=1, cutoff=0)
+                hint = f"the nearest is {near[0]}" if near else "there are none"
+                raise ConfigurationError(f"{where}: {key}: there is no such key; {hint}")
     try:
-        return TypeAdapter(kind, config=config).validate_python(document, context={"folder": folder})
+        return TypeAdapter(kind).validate_python(document, context={"folder": folder})
     except ValidationError as error:
         lines = [f"{where}: {_explain(kind, details)}" for details in error.errors()]
         raise ConfigurationError("\n".join(lines)) from None
