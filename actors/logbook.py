@@ -87,17 +87,17 @@ class LogbookActor(Actor):
 
     @on(NeuronFailed)
     def failed(self, event: NeuronFailed, envelope: Envelope) -> None:
-        self._line(envelope, "failed", event.reason, "CRITICAL")
+        self._line(envelope, "failed", event.reason, "CRITICAL", traceback=True)
 
     @on(ActorFailed)
     def actor_failed(self, event: ActorFailed, envelope: Envelope) -> None:
         text = f"{event.actor} failed while it handled {event.handling} (event {event.seq}):\n{event.error}"
-        self._line(envelope, "actor failures", text, "ERROR", limit=1)
+        self._line(envelope, "actor failures", text, "ERROR", limit=1, traceback=True)
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, envelope: Envelope) -> None:
         text = f"The handler {event.handler} failed on {event.handling}; nothing else is affected:\n{event.error}"
-        self._line(envelope, f"failures of {event.handler}", text, "ERROR", limit=1)
+        self._line(envelope, f"failures of {event.handler}", text, "ERROR", limit=1, traceback=True)
 
     @on(HandlerOverflowed)
     def handler_overflowed(self, event: HandlerOverflowed, envelope: Envelope) -> None:
@@ -240,7 +240,14 @@ class LogbookActor(Actor):
         return hotkey if uid is None else f"{hotkey} (UID: {uid})"
 
     def _line(
-        self, envelope: Envelope, kind: str, text: str, level: str = "INFO", limit: int = LINES_PER_SECOND
+        self,
+        envelope: Envelope,
+        kind: str,
+        text: str,
+        level: str = "INFO",
+        limit: int = LINES_PER_SECOND,
+        *,
+        traceback: bool = False,
     ) -> None:
         window = self.state.windows.get(kind)
         if window is not None and envelope.mono - window.began_at >= SECOND:
@@ -250,7 +257,7 @@ class LogbookActor(Actor):
             window = self.state.windows[kind] = Window(envelope.mono, level=level)
         if window.written < limit:
             window.written += 1
-            self.publish(LineLogged(level, text))
+            self.publish(LineLogged(level, text if traceback else _printable(text)))
             return
         window.held_back += 1
         if window.held_back == 1:
@@ -260,3 +267,10 @@ class LogbookActor(Actor):
         window = self.state.windows.pop(kind, None)
         if window is not None and window.held_back:
             self.publish(LineLogged(window.level, f"... and {window.held_back} more {kind} within a second"))
+
+
+def _printable(text: str) -> str:
+    """Much of a line may be a peer's words: it must neither end the line nor speak to the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

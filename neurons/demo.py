@@ -313,13 +313,14 @@ def _percentiles(latencies: list[float]) -> dict[str, float] | None:
 
 
 def _print_table(tallies: list[Tally], outcome: dict[str, Any]) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="\nWhat happened")
+    table = Table(title="\nWhat happened", box=SIMPLE, title_justify="left")
     table.add_column("miner")
-    for heading in ("sessions", "games", "pushed", "accepted", "rejected", "p50", "p99"):
-        table.add_column(heading, justify="right")
+    for heading in ("sessions", "games", "pushed", "accepted", "rejected", "p50 ms", "p99 ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for tally in tallies:
         latency = _percentiles(tally.latencies)
         table.add_row(
@@ -329,7 +330,7 @@ def _print_table(tallies: list[Tally], outcome: dict[str, Any]) -> None:
             str(len(tally.pushed)),
             str(tally.codes["accepted"]),
             str(tally.codes.total() - tally.codes["accepted"]),
-            *((f"{latency[p]:.1f} ms" for p in ("p50", "p99")) if latency else ("-", "-")),
+            *((f"{latency[p]:.1f}" for p in ("p50", "p99")) if latency else ("-", "-")),
         )
     console = Console()
     console.print(table)

@@ -169,6 +169,15 @@ def test_refusals_of_a_kind_are_one_line_a_second_whoever_makes_them() -> None:
     assert [line.text for line in late] == ["... and 99 more refusals: stale within a second"]
 
 
+def test_a_peers_words_neither_end_the_line_nor_speak_to_the_terminal() -> None:
+    reason = "fine\n2026-01-01 | INFO | all is well \x1b[2J\u2028"
+    (line,) = Bench().lines(DialFailed(CONNECTION, PEER, reason))
+    assert line.isprintable()
+    assert "fine\\n2026-01-01" in line
+    (traceback,) = Bench().lines(NeuronFailed("one\ntwo"))
+    assert traceback == "one\ntwo"
+
+
 def test_a_quiet_second_has_no_summary() -> None:
     bench = Bench()
     bench.observe(ACTIVATED)
