@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from actors.actor import Actor, on
+from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
     ActorFailed,
@@ -137,6 +138,9 @@ class LogbookActor(Actor):
         if hotkey is not None and event.code:
             text = f"WebSocket connection with {self._peer(hotkey)} closed: {event.code} {event.reason}".rstrip()
             self._line(envelope, "closed connections", text)
+        if event.code == CloseCode.REPLACED and self.state.role == "miner":
+            text = "Another process uses this hotkey: two miners that share one take each other's sessions"
+            self._line(envelope, "shared hotkey", text, "WARNING")
 
     @on(CloseRequested)
     def closing(self, event: CloseRequested, envelope: Envelope) -> None:

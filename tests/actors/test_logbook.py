@@ -124,6 +124,11 @@ def test_a_miner_tells_of_validators_and_slates() -> None:
     assert "an update of 1 games" in bench.lines(GamesUpdated(PEER, Epoch("e" * 32), Offset(2), games[:1], False))[0]
 
 
+def test_a_miner_that_is_replaced_tells_that_two_processes_share_its_hotkey() -> None:
+    assert "Another process uses this hotkey" in Bench("miner").lines(ConnectionClosed(CONNECTION, 4104, ""))[0]
+    assert Bench("validator").lines(ConnectionClosed(CONNECTION, 4104, "")) == []
+
+
 def test_withheld_games_are_named_with_their_reason() -> None:
     withheld = (WithheldGame("g1", "it started"), WithheldGame("g2", "odds of 1.0"))
     lines = Bench().lines(GamesFetched("games.json", (make_game(),), withheld, Epoch("e" * 32)))

@@ -3,8 +3,9 @@
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -12,8 +13,8 @@ from websockets.exceptions import ConnectionClosed as SocketClosed
 
 from bus import codec
 from bus.codes import CloseCode
-from bus.events import ConnectionClosed, PredictionsStored, SessionActivated, VerificationRequested
-from bus.messages import ErrorMessage, HeartbeatMessage, PredictionMessage
+from bus.events import ConnectionClosed, MessageAccepted, PredictionsStored, SessionActivated, VerificationRequested
+from bus.messages import KINDS, ErrorMessage, HeartbeatMessage, PointToPoint, PredictionMessage, register
 from tests.loopback.rig import ALICE, BOB, EVE, Client, Rig, running_validator
 from tests.support import make_hex32, make_prediction
 
@@ -138,6 +139,26 @@ async def test_an_error_is_never_answered(rig: Rig) -> None:
         await client.say(ErrorMessage(code="whatever", message="I did not like that"))
         await client.socket.send(client.sign(client.raw(message_type="error")))
         await client.works()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InjuryReport(PointToPoint):
+    """A kind of one's own."""
+
+    message_type: Literal["injury_report"] = "injury_report"
+    player: str
+
+
+async def test_a_kind_of_ones_own_reaches_the_bus_and_can_be_answered(rig: Rig) -> None:
+    register(InjuryReport)
+    try:
+        async with rig.client() as client:
+            await client.say(InjuryReport(player="Salah"))
+            await client.works()
+    finally:
+        del KINDS["injury_report"]
+    accepted = [event.message for event in rig.all(MessageAccepted)]
+    assert [message.player for message in accepted if isinstance(message, InjuryReport)] == ["Salah"]
 
 
 async def test_unknown_fields_are_ignored_and_of_duplicate_keys_the_last_counts(rig: Rig) -> None:

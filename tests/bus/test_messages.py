@@ -1,0 +1,130 @@
+"""Messages: the registry of kinds, their dictionaries for people and tools, and their frames."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus import codec
+from bus.codes import CloseCode, ErrorCode
+from bus.errors import Unreadable
+from bus.games import UnreadablePrediction, content_digest, millionths
+from bus.identifiers import PredictionId
+from bus.messages import KINDS, HeartbeatMessage, PointToPoint, PredictionMessage, WebSocketMessage, register
+from bus.timestamps import parse_rfc3339, rfc3339
+from tests.support import NOW, make_hotkey, make_prediction, stamp
+from tests.test_protocol_vectors import messages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InjuryReport(PointToPoint):
+    message_type: Literal["injury_report"] = "injury_report"
+    player: str
+
+
+@pytest.fixture
+def injury_reports() -> Iterator[None]:
+    register(InjuryReport)
+    yield
+    del KINDS["injury_report"]
+
+
+def read(message: WebSocketMessage) -> WebSocketMessage:
+    return codec.read(codec.encode(stamp(message, make_hotkey())))
+
+
+@pytest.mark.parametrize("name", messages())
+def test_every_kind_has_its_dictionary_and_its_json(name: str) -> None:
+    _, message, _ = messages()[name]
+    kind = type(message)
+    assert kind.from_dict(message.to_dict()) == message
+    assert kind.from_json(message.to_json()) == message
+    assert message.to_dict()["message_type"] == name
+
+
+def test_a_kind_of_ones_own_is_read_once_it_is_registered(injury_reports: None) -> None:
+    assert injury_reports is None
+    message = read(InjuryReport(session="ab" * 16, seq=1, player="Salah"))  # type: ignore[arg-type]
+    assert isinstance(message, InjuryReport)
+    assert message.player == "Salah"
+    assert register(InjuryReport) is InjuryReport
+
+
+def test_until_then_it_is_of_an_unknown_type() -> None:
+    message = read(InjuryReport(session="ab" * 16, seq=1, player="Salah"))  # type: ignore[arg-type]
+    assert isinstance(message, codec.UnreadMessage)
+    assert (message.code, message.message_type, message.seq) == (ErrorCode.UNKNOWN_TYPE, "injury_report", 1)
+
+
+def test_a_taken_name_is_refused() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Mine(PointToPoint):
+        message_type: Literal["heartbeat"] = "heartbeat"
+
+    with pytest.raises(ValueError, match="'heartbeat' is taken by HeartbeatMessage"):
+        register(Mine)
+    assert KINDS["heartbeat"] is HeartbeatMessage
+
+
+def test_what_is_no_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="inherit from PointToPoint"):
+        register(PointToPoint)
+    with pytest.raises(ValueError, match="inherit from PointToPoint"):
+        register(WebSocketMessage)
+
+
+@given(text=st.text(max_size=256), number=st.floats(allow_nan=False, allow_infinity=False))
+def test_what_is_written_is_read_again(text: str, number: float) -> None:
+    prediction = make_prediction(None, model_name=text, wager=number, predicted_outcome=text)
+    fault = codec.fault_of(prediction)
+    if fault is not None:
+        assert "surrogates" in fault
+        return
+    message = read(PredictionMessage(session="ab" * 16, seq=1, predictions=(prediction,)))  # type: ignore[arg-type]
+    assert isinstance(message, PredictionMessage)
+    assert message.predictions == (prediction,)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_are_worse_than_unreadable(data: bytes) -> None:
+    closes = set()
+    for read_it in (codec.split, codec.read):
+        try:
+            read_it(data)
+        except Unreadable as fault:
+            closes.add(fault.close)
+    assert closes <= {CloseCode.PROTOCOL_VIOLATION, CloseCode.BAD_SIGNATURE, CloseCode.INVALID_DATA}
+
+
+@given(
+    st.dictionaries(st.text(max_size=20), st.none() | st.booleans() | st.integers() | st.text(max_size=20), max_size=6)
+)
+def test_content_that_cannot_be_read_still_has_its_digest(content: dict[str, object]) -> None:
+    unreadable = UnreadablePrediction(prediction_id=PredictionId("x"), fault="", content=content)
+    assert len(content_digest(unreadable)) == 64
+
+
+def test_the_digest_of_what_cannot_be_read_takes_numbers_as_binary64() -> None:
+    def digest(**content: object) -> str:
+        return content_digest(UnreadablePrediction(prediction_id=PredictionId("x"), fault="", content=content))
+
+    assert digest(wager=1) == digest(wager=1.0) != digest(wager=2)
+    assert digest(wager=True) != digest(wager=1)
+    assert digest(wager=None) == digest()
+    assert digest(wager=10**400) != digest(wager=10**401)
+
+
+def test_millionths_are_rounded_half_to_even() -> None:
+    assert [millionths(value) for value in (0.0000005, 0.0000015, 0.0000025, 1e9)] == [0, 2, 2, 10**15]
+    assert millionths(float("inf")) is millionths(float("nan")) is millionths(1e308) is None
+
+
+def test_timestamps_are_rfc3339_in_utc_with_microseconds() -> None:
+    assert rfc3339(NOW) == "2026-05-28T20:26:40.000000Z"
+    assert parse_rfc3339(rfc3339(NOW)) == NOW
+    assert parse_rfc3339("2026-05-28T22:26:40+02:00") == NOW
+    with pytest.raises(ValueError, match="has no offset from UTC"):
+        parse_rfc3339("2026-05-28T20:26:40")
