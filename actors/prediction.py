@@ -36,6 +36,8 @@ from bus.timestamps import DAY, utc_day
 
 MAX_COMMIT = 2_000
 """Predictions in one commit: about 10 ms of the ledger's time."""
+MAX_WAITING = 20_000
+"""Predictions that may wait for the ledger; above that the answer is ``overloaded``, which is no verdict."""
 RETENTION = Micros(30 * DAY)
 """How long a verdict is kept after its game's start; or after its receipt, where there is no such game."""
 
@@ -135,6 +137,10 @@ class PredictionActor(Actor):
         if envelope.mono < self.state.suspect_until:
             text = "this validator's clock has just been set; send the same prediction again in a minute"
             self.publish(MessageRefused(event.connection, event.about, ErrorCode.INTERNAL, text))
+            return
+        if len(self.state.waiting) >= MAX_WAITING:
+            text = "too many predictions wait to be stored; send the same prediction again"
+            self.publish(MessageRefused(event.connection, event.about, ErrorCode.OVERLOADED, text))
             return
         submission = Submission(event, envelope.seq, self._judge(event, envelope.mono))
         undecided = self.state.undecided.get(event.hotkey)

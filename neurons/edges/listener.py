@@ -15,6 +15,7 @@ from secrets import token_hex
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
@@ -45,6 +46,8 @@ from neurons.edges.writer import FrameWriter, TransportGone
 
 SEND_BUFFER: Final = 1024 * 1024
 """Bytes that may wait for a slow reader before its session is ended with 4101."""
+REQUEST_TIMEOUT: Final = 10.0
+"""Seconds within which a request must be there, from the socket's first byte, or its opening, to the body's last."""
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a peer has to answer our close; then its socket is aborted, read or not."""
 MAX_FRAGMENTS: Final = 64
@@ -53,6 +56,31 @@ _MAX_REASON: Final = 123
 """Bytes of a close reason (RFC 6455, section 5.5)."""
 
 Scope = dict[str, Any]
+
+
+class RequestProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP, with a deadline for whoever opens a socket and does not say, or not finish, what he wants."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(REQUEST_TIMEOUT, transport.abort)
+
+    def on_message_complete(self) -> None:
+        self._deadline.cancel()
+        super().on_message_complete()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._deadline.cancel()
+        self._deadline = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)
+
+    def handle_websocket_upgrade(self) -> None:
+        self._deadline.cancel()
+        super().handle_websocket_upgrade()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
+        super().connection_lost(exc)
 
 
 class SessionProtocol(WebSocketsSansIOProtocol):
@@ -190,7 +218,7 @@ class Listener:
         config = uvicorn.Config(
             self._serve,
             interface="asgi3",
-            http="httptools",
+            http=RequestProtocol,
             ws=SessionProtocol,
             ws_max_size=MAX_FRAME_BYTES,
             ws_ping_interval=None,

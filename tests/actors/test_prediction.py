@@ -195,6 +195,19 @@ def test_a_failed_commit_is_no_verdict_and_gives_its_reservation_back(bench: Ben
     assert bench.submit(prediction)[0].code == "accepted"
 
 
+def test_what_the_ledger_cannot_keep_up_with_is_overloaded_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.prediction.MAX_WAITING", 3)
+    bench = Bench()
+    bench.ledger.held = True
+    predictions = [make_prediction(wager=1.0) for _ in range(6)]
+    bench.submit(*predictions)
+    assert [refused.code for refused in bench.all(MessageRefused)] == [ErrorCode.OVERLOADED] * 2
+    bench.ledger.held = False
+    bench.ledger.release()
+    assert bench.codes() == ["accepted"] * 4
+    assert [result.code for result in bench.submit(*predictions[4:])] == ["accepted"] * 2
+
+
 def test_a_failed_commit_is_told_once_for_each_message(bench: Bench) -> None:
     bench.ledger.held = True
     bench.ledger.failing = "locked"

@@ -1,6 +1,7 @@
 """What is refused before a session: each row with its status and JSON, never a 500, and nothing is stored."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -217,6 +218,33 @@ async def test_garbage_instead_of_http_harms_nobody(rig: Rig) -> None:
         writer.close()
     async with rig.client() as client:
         await client.works()
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"GET /ws/hea",
+        b"POST /predictions?netuid=30 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhal",
+        b"GET /ws/health HTTP/1.1\r\nHost: x\r\n\r\nGET /ws/hea",
+    ],
+    ids=["silence", "half a line", "half a body", "a second request"],
+)
+async def test_a_socket_that_does_not_say_what_it_wants_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    monkeypatch.setattr("neurons.edges.listener.REQUEST_TIMEOUT", 0.2)
+    async with running_validator(tmp_path) as rig:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.validator.port)
+        writer.write(beginning)
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(5):
+                while await reader.read(1000):
+                    pass
+        writer.close()
+        async with rig.client() as client:
+            await asyncio.sleep(0.4)  # a session has no such deadline
+            await client.works()
 
 
 async def test_too_many_headers_harm_nobody(rig: Rig) -> None:
