@@ -440,6 +440,15 @@ class CloseRequested(Decided):
 
 
 @dataclass(frozen=True, slots=True)
+class PeerStale(Decided):
+    """Nothing has been heard on this session for too long; it is being closed."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    silence: Micros
+
+
+@dataclass(frozen=True, slots=True)
 class DialRequested(Decided):
     """Open a WebSocket to a validator. Answered by ``ConnectionOpened`` or ``DialFailed``."""
 

@@ -18,6 +18,7 @@ from actors.actor import Actor
 from actors.auth import AuthActor
 from actors.broadcast import BroadcastActor
 from actors.games import GamesActor
+from actors.heartbeat import HeartbeatActor
 from actors.logbook import LogbookActor
 from actors.miner_connection import MinerConnectionActor
 from actors.model import ModelActor
@@ -68,12 +69,14 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         PredictionActor,
         GamesActor,
         BroadcastActor,
+        HeartbeatActor,
         LogbookActor,
     ),
     "miner": (
         MinerConnectionActor,
         AuthActor,
         ReconnectActor,
+        HeartbeatActor,
         SlateActor,
         ModelActor,
         OutboxActor,

@@ -13,7 +13,14 @@ from websockets.exceptions import ConnectionClosed as SocketClosed
 
 from bus import codec
 from bus.codes import CloseCode
-from bus.events import ConnectionClosed, MessageAccepted, PredictionsStored, SessionActivated, VerificationRequested
+from bus.events import (
+    ConnectionClosed,
+    MessageAccepted,
+    PeerStale,
+    PredictionsStored,
+    SessionActivated,
+    VerificationRequested,
+)
 from bus.messages import KINDS, ErrorMessage, HeartbeatMessage, PointToPoint, PredictionMessage, register
 from tests.loopback.rig import ALICE, BOB, EVE, Client, Rig, running_validator
 from tests.support import make_hex32, make_prediction
@@ -422,3 +429,20 @@ async def test_the_slate_by_http(rig: Rig) -> None:
     position = f"&epoch={welcome['epoch']}&offset={welcome['offset']}"
     (welcome,) = await get(rig.target("/games") + position)
     assert welcome["recovered"] is True
+
+
+async def test_a_silent_session_is_closed_as_stale_and_a_lively_one_is_not(tmp_path: Path) -> None:
+    quick = {"heartbeat_interval": 0.1, "connection_timeout": 0.4}
+    async with running_validator(tmp_path, websocket=quick) as rig:
+        async with rig.client(BOB) as lively, rig.client() as silent:
+            heard = []
+            while silent.socket.close_code is None:
+                await lively.say(HeartbeatMessage())
+                with contextlib.suppress(SocketClosed):
+                    heard.append(await silent.hear())
+            code, reason, _ = await silent.closed()
+            assert (code, reason) == (CloseCode.STALE, "nothing heard for 0 s")
+            assert {message["message_type"] for message in heard} == {"heartbeat"}
+            assert heard[0]["offset"] == silent.welcome["offset"]
+            await rig.until(PeerStale)
+        assert len(rig.all(PeerStale)) == 1

@@ -1,0 +1,130 @@
+"""Keeps sessions alive, and says which peers have gone silent (protocol, "Heartbeats").
+
+Knows when each peer was last heard. Writes nothing and closes nothing itself: it asks. All by the monotonic clock.
+"""
+
+from dataclasses import dataclass, field
+
+from actors.actor import Actor, on
+from bus.codes import CloseCode
+from bus.envelope import Envelope
+from bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    GamesUpdated,
+    MessageAccepted,
+    NeuronStarted,
+    PeerStale,
+    Role,
+    SendRequested,
+    SessionActivated,
+    TimerFired,
+)
+from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, micros
+from bus.messages import HeartbeatMessage, WelcomeMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatSettings:
+    """How often this side is heard, and how long it waits for the other."""
+
+    heartbeat_interval: float = 60.0
+    """Seconds between two heartbeats."""
+    connection_timeout: float = 300.0
+    """Seconds of silence after which a peer is stale."""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """One session's rhythm."""
+
+    hotkey: Hotkey
+    heard_at: Micros
+    beats_at: Micros
+    interval: Micros
+    timeout: Micros
+
+
+@dataclass(slots=True)
+class HeartbeatState:
+    """The pulse of each active session, and how far each stream is known."""
+
+    role: Role = "validator"
+    hotkey: Hotkey = Hotkey("")
+    pulses: dict[ConnectionId, Pulse] = field(default_factory=dict)
+    epochs: dict[Hotkey, Epoch] = field(default_factory=dict)
+    offsets: dict[Hotkey, Offset] = field(default_factory=dict)
+    wanted: dict[Hotkey, Micros] = field(default_factory=dict)
+    """How often a validator wants to hear from us, by its welcome."""
+
+
+class HeartbeatActor(Actor):
+    """Beats for every session, on validator and miner alike."""
+
+    name = "heartbeat"
+    Settings = HeartbeatSettings
+    State = HeartbeatState
+    settings: HeartbeatSettings
+    state: HeartbeatState
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.role, self.state.hotkey = event.role, event.hotkey
+
+    @on(GamesUpdated)
+    def know_position(self, event: GamesUpdated, _: Envelope) -> None:
+        self.state.epochs[event.validator] = event.epoch
+        self.state.offsets[event.validator] = event.offset
+
+    @on(MessageAccepted)
+    def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
+        if isinstance(event.message, WelcomeMessage):
+            self.state.wanted[event.hotkey] = micros(event.message.heartbeat_interval)
+        pulse = self.state.pulses.get(event.connection)
+        if pulse is not None:
+            pulse.heard_at = envelope.mono
+
+    @on(SessionActivated)
+    def start(self, event: SessionActivated, envelope: Envelope) -> None:
+        interval, timeout = micros(self.settings.heartbeat_interval), micros(self.settings.connection_timeout)
+        wanted = self.state.wanted.pop(event.hotkey, interval)
+        # a validator that wants to hear from us more often gets its way; one that speaks less often gets its time
+        rhythm, patience = min(interval, wanted), max(timeout, 2 * wanted)
+        first = Micros(envelope.mono + _share(event.session, rhythm))
+        pulse = Pulse(event.hotkey, envelope.mono, first, rhythm, Micros(patience))
+        self.state.pulses[event.connection] = pulse
+        self._schedule(event.connection, pulse)
+
+    @on(TimerFired)
+    def beat(self, event: TimerFired, envelope: Envelope) -> None:
+        if event.owner != self.name:
+            return
+        connection = ConnectionId(int(event.key))
+        pulse = self.state.pulses[connection]
+        silence = Micros(envelope.mono - pulse.heard_at)
+        if silence >= pulse.timeout:
+            self.publish(PeerStale(connection, pulse.hotkey, silence))
+            reason = f"nothing heard for {silence / SECOND:.0f} s"
+            self.publish(CloseRequested(connection, CloseCode.STALE, reason))
+            return
+        if envelope.mono >= pulse.beats_at:
+            pulse.beats_at = Micros(envelope.mono + pulse.interval)
+            self.publish(SendRequested(pulse.hotkey, self._heartbeat(pulse.hotkey), connection))
+        self._schedule(connection, pulse)
+
+    @on(ConnectionClosed, CloseRequested)
+    def forget(self, event: ConnectionClosed | CloseRequested, _: Envelope) -> None:
+        if self.state.pulses.pop(event.connection, None) is not None:
+            self.let_sleep(str(event.connection))
+
+    def _schedule(self, connection: ConnectionId, pulse: Pulse) -> None:
+        self.wake(str(connection), min(pulse.beats_at, Micros(pulse.heard_at + pulse.timeout)))
+
+    def _heartbeat(self, peer: Hotkey) -> HeartbeatMessage:
+        stream = self.state.hotkey if self.state.role == "validator" else peer
+        return HeartbeatMessage(epoch=self.state.epochs.get(stream), offset=self.state.offsets.get(stream))
+
+
+def _share(session: SessionId, interval: Micros) -> Micros:
+    """A place within the interval, another for each session, so that those who came together do not beat together."""
+    return Micros(int(session[:8], 16) * interval >> 32)
