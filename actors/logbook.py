@@ -12,6 +12,7 @@ from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
     ActorFailed,
+    BroadcastWritten,
     ClockStepped,
     CloseRequested,
     CommitFailed,
@@ -194,6 +195,11 @@ class LogbookActor(Actor):
             what = "the whole slate" if event.snapshot else "an update"
             text = f"Received {what} of {len(event.games)} games from validator {self._peer(event.validator)}"
             self._line(envelope, "game updates", text)
+
+    @on(BroadcastWritten)
+    def broadcast(self, event: BroadcastWritten, envelope: Envelope) -> None:
+        text = f"Broadcasting game updates to connected miners ({event.count})"
+        self._line(envelope, "broadcasts", text)
 
     @on(FrameWritten)
     def written(self, event: FrameWritten, envelope: Envelope) -> None:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from actors.actor import on
 from actors.budget import Budget
 from actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
+from actors.stream import recoverable
 from bus.bus import CLOCK_WINDOW
 from bus.codes import CloseCode, ErrorCode, RefusalCode
 from bus.envelope import Envelope
 from bus.events import (
+    BroadcastRequested,
+    BroadcastWriteRequested,
     ClockStepped,
     ConnectionOpened,
     ExchangeCompleted,
@@ -152,8 +155,13 @@ class ValidatorConnectionActor(ConnectionActor):
         self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
         for parcel in self.state.parcels.pop(session.hotkey, ()):
             self._write(session, parcel)
-        if not self._recovered(session):
-            self.publish(SlateRequested(session.connection, session.hotkey))
+        self._bring_up_to_date(session)
+
+    @on(BroadcastRequested)
+    def broadcast(self, event: BroadcastRequested, _: Envelope) -> None:
+        connections = tuple(self.state.present.values())
+        if connections:
+            self.publish(BroadcastWriteRequested(connections, event.message))
 
     def _forgotten(self, session: Session) -> None:
         self.let_sleep(f"{'greeting' if session.purpose == 'session' else 'exchange'} {session.connection}")
@@ -179,10 +187,17 @@ class ValidatorConnectionActor(ConnectionActor):
             ),
         )
 
+    def _bring_up_to_date(self, session: Session) -> None:
+        known = session.known_offset if self._recovered(session) else None
+        if known is None or known != self.state.offset:
+            self.publish(SlateRequested(session.connection, session.hotkey, known))
+
     def _recovered(self, session: Session) -> bool:
-        """Whether the miner has all of the stream already."""
-        here = (self.state.epoch, self.state.offset)
-        return self.state.epoch is not None and here == (session.known_epoch, session.known_offset)
+        """Whether updates alone bring the miner up to date."""
+        known, here = session.known_offset, self.state.offset
+        if known is None or here is None or session.known_epoch != self.state.epoch:
+            return False
+        return recoverable(known, here)
 
     # --- HTTP exchanges
 
@@ -191,10 +206,9 @@ class ValidatorConnectionActor(ConnectionActor):
         self._write(session, self._welcome(session))
         self.wake(f"exchange {session.connection}", Micros(envelope.mono + micros(self.settings.verdict_timeout)))
         if session.purpose == "games":
-            if self._recovered(session):
+            self._bring_up_to_date(session)
+            if self._recovered(session) and session.known_offset == self.state.offset:
                 self._complete_exchange(session)
-            else:
-                self.publish(SlateRequested(session.connection, session.hotkey))
 
     @on(MessageAccepted)
     def count_predictions(self, event: MessageAccepted, _: Envelope) -> None:
@@ -213,7 +227,7 @@ class ValidatorConnectionActor(ConnectionActor):
             session.outstanding -= len(message.results)
             if session.outstanding <= 0:
                 self._complete_exchange(session)
-        elif isinstance(message, GameUpdateMessage) and session.purpose == "games" and message.part == message.parts:
+        elif isinstance(message, GameUpdateMessage) and session.purpose == "games" and self._is_last(message):
             self._complete_exchange(session)
 
     @on(MessageRefused)
@@ -229,6 +243,9 @@ class ValidatorConnectionActor(ConnectionActor):
             super().answer_refused(event, envelope)
             if session.outstanding <= 0:
                 self._complete_exchange(session)
+
+    def _is_last(self, message: GameUpdateMessage) -> bool:
+        return message.offset == self.state.offset and message.part == message.parts
 
     def _complete_exchange(self, session: Session) -> None:
         self._leave(session)

@@ -27,7 +27,7 @@ from bus.identifiers import (
     SessionId,
     Uid,
 )
-from bus.messages import WebSocketMessage
+from bus.messages import Broadcast, WebSocketMessage
 
 Role = Literal["validator", "miner"]
 Scheme = Literal["sr25519", "ed25519"]
@@ -365,10 +365,12 @@ class SessionActivated(Decided, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class SlateRequested(Decided, FromPeer):
-    """A miner needs the slate, on this connection."""
+    """A miner needs what it has not of the game stream, on this connection."""
 
     connection: ConnectionId
     hotkey: Hotkey
+    known: Offset | None = None
+    """Its position, if all updates after it are kept; None asks for a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,6 +430,31 @@ class SendFailed(Observed):
     hotkey: Hotkey
     message: WebSocketMessage
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastRequested(Decided):
+    """Say ``message`` to everybody who is connected."""
+
+    message: Broadcast
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastWriteRequested(Decided):
+    """Stamp and sign ``message`` once, and write it to each of these."""
+
+    connections: tuple[ConnectionId, ...]
+    message: Broadcast
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastWritten(Observed):
+    """``message``, as stamped, was handed to this many transports."""
+
+    message: Broadcast
+    size: int
+    """Bytes of one frame."""
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

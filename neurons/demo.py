@@ -89,7 +89,8 @@ class Tally:
     read: int = 0
     """Bytes."""
     connections: int = 0
-    games: int = 0
+    updates: int = 0
+    """Of the slate, the first snapshot included."""
     pushed: set[str] = field(default_factory=set)
     answered: set[str] = field(default_factory=set)
     codes: Counter[str] = field(default_factory=Counter)
@@ -113,8 +114,9 @@ class Tally:
             self.connections += 1
             _say(f"{self.name} is connected")
         elif "games" in facts:
-            self.games = facts["games"]
-            _say(f"{self.name} has the slate: {self.games} games")
+            self.updates += 1
+            if self.updates == 1:
+                _say(f"{self.name} has the slate: {facts['games']} games")
         elif "pushed" in facts:
             self.pushed.add(facts["pushed"])
         else:
@@ -202,6 +204,7 @@ def _prepare(folder: Path, miners: int, port: int) -> list[str]:
         }
         if role == "validator":
             settings["axon"] = {"ip": "127.0.0.1", "port": port}
+            settings["games"] = {"source": "random", "interval": 2.0}
         else:
             number = int(name.removeprefix("miner-"))
             # the third of every three bets more than it may in a day, so that there is something to reject
@@ -319,14 +322,14 @@ def _print_table(tallies: list[Tally], outcome: dict[str, Any]) -> None:
 
     table = Table(title="\nWhat happened", box=SIMPLE, title_justify="left")
     table.add_column("miner")
-    for heading in ("sessions", "games", "pushed", "accepted", "rejected", "p50 ms", "p99 ms"):
+    for heading in ("sessions", "updates", "pushed", "accepted", "rejected", "p50 ms", "p99 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     for tally in tallies:
         latency = _percentiles(tally.latencies)
         table.add_row(
             tally.name,
             str(tally.connections),
-            str(tally.games),
+            str(tally.updates),
             str(len(tally.pushed)),
             str(tally.codes["accepted"]),
             str(tally.codes.total() - tally.codes["accepted"]),

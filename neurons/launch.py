@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from secrets import randbits, token_hex
+from secrets import randbits
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -35,7 +35,6 @@ from bus.envelope import Envelope
 from bus.errors import ConfigurationError
 from bus.events import (
     TOPICS,
-    GamesFetched,
     NeuronFailed,
     NeuronStarted,
     NeuronStopping,
@@ -44,7 +43,7 @@ from bus.events import (
     Role,
     VerdictReceived,
 )
-from bus.identifiers import Epoch, Hotkey, PredictionId
+from bus.identifiers import Hotkey, PredictionId
 from neurons.edges.handlers import UserHandlers
 from neurons.edges.keys import Keys, load_hotkey
 from neurons.edges.log import start_log
@@ -295,31 +294,32 @@ class Validator(Neuron):
 
     async def _start(self) -> None:
         # what only one role needs is not imported by the other: each costs start-up time
-        from neurons.edges.game_file import read_games
+        from neurons.edges.game_feed import GameFeed
         from neurons.edges.ledger import Ledger
         from neurons.edges.listener import Listener
 
-        settings, now = self.settings, self._clock.wall()
+        settings = self.settings
         metagraph = read_metagraph(settings.metagraph.static)
-        games = _games_file(settings)
-        slate = read_games(games, now, now)
         blacklist = None if settings.blacklist is None else read_blacklist(settings.blacklist)
         self._ledger = Ledger(settings.state_dir / "ledger.sqlite3", self._clock)
         self._listener = Listener(self.bus, self._writer, self._clock, settings.axon.ip, settings.axon.port)
+        self._feeding = contextlib.AsyncExitStack()
         self._begin()
         try:
             await self._ledger.open(self.bus)
             self.bus.publish(metagraph)
             if blacklist is not None:
                 self.bus.publish(blacklist)
-            self.bus.publish(GamesFetched(games.name, slate.games, slate.withheld, Epoch(token_hex(16))))
+            await self._feeding.enter_async_context(GameFeed(self.bus, self._clock, settings.games).running())
             self.port = await self._listener.start()
         except BaseException:
+            await self._feeding.aclose()
             await self._ledger.close()
             raise
 
     async def _stop(self) -> None:
         """What came in is committed and answered; then sessions end, then the port."""
+        await self._feeding.aclose()
         try:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 await self._ledger.settle()
@@ -382,6 +382,7 @@ def check(settings: Settings, where: str) -> None:
     Raises:
         ConfigurationError: what is wrong.
     """
+    from neurons.edges.game_feed import SHIPPED
     from neurons.edges.game_file import read_games
 
     build_actors(settings, where)
@@ -389,15 +390,11 @@ def check(settings: Settings, where: str) -> None:
     read_metagraph(settings.metagraph.static)
     now = SystemClock().wall()
     if isinstance(settings, ValidatorSettings):
-        read_games(_games_file(settings), now, now)
+        read_games(settings.games.path or SHIPPED, now, now)
         if settings.blacklist is not None:
             read_blacklist(settings.blacklist)
     else:
         build_predictor(settings, where)
-
-
-def _games_file(settings: ValidatorSettings) -> Path:
-    return settings.games.path or Path(__file__).parent / "data" / "games.json"
 
 
 def build(settings: Settings, where: str = "settings") -> Validator | Miner:

@@ -100,10 +100,14 @@ class WebSocketSettings:
 class GamesSettings:
     """Where a validator's slate comes from."""
 
-    source: Literal["file"] = "file"
-    """The kind of feed."""
+    source: Literal["file", "random"] = "file"
+    """file: the file, again whenever it changes. random: the file once, then odds that move, for demos and tests."""
     path: LocalPath | None = None
     """The JSON file with the games; by default the fixtures that come with this package."""
+    interval: Positive = 5.0
+    """Seconds between two moves of random odds."""
+    seed: int | None = None
+    """Of random odds; null takes a fresh one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

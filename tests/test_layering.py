@@ -18,6 +18,7 @@ WHERE = {
     "sqlalchemy": {"neurons/edges/ledger.py"},
     "uvicorn": {"neurons/edges/listener.py"},
     "uvloop": {"neurons/launch.py"},
+    "watchfiles": {"neurons/edges/game_feed.py"},
     "websockets": {"neurons/edges/listener.py", "neurons/edges/dialer.py"},
     "rich": {"neurons/demo.py"},
     "yaml": {"neurons/settings.py", "neurons/config_file.py", "neurons/demo.py"},
@@ -67,7 +68,7 @@ def test_what_decides_touches_no_world(layer: str) -> None:
 
 
 def test_actors_import_no_other_actor_but_their_base() -> None:
-    bases = {"actors.actor", "actors.budget", "actors.rules"}
+    bases = {"actors.actor", "actors.budget", "actors.rules", "actors.stream"}
     extends = {
         "actors/validator_connection.py": {"actors.connection"},
         "actors/miner_connection.py": {"actors.connection"},

@@ -1,21 +1,32 @@
 """Stamps, signs and writes what was decided to be said, on whatever transport its connection has."""
 
+import contextlib
 from collections import OrderedDict
 from secrets import token_hex
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from bus import codec
 from bus.bus import EventBus
 from bus.clock import Clock
 from bus.envelope import Envelope
-from bus.events import FrameWritten, Road, SendFailed, WriteRequested
+from bus.events import (
+    BroadcastWriteRequested,
+    BroadcastWritten,
+    FrameWritten,
+    Road,
+    SendFailed,
+    WriteRequested,
+)
 from bus.identifiers import ConnectionId, MessageId
 from bus.messages import Broadcast, WebSocketMessage
 from bus.timestamps import rfc3339
 from neurons.edges.keys import Keys
 
-MAX_BROADCASTS: Final = 256
+MAX_BROADCASTS: Final = 1024
 """Signed broadcasts kept, so that each is signed once however many miners get it."""
+
+
+Message = TypeVar("Message", bound=WebSocketMessage)
 
 
 class TransportGone(Exception):
@@ -44,8 +55,9 @@ class FrameWriter:
         self._keys = keys
         self._clock = clock
         self._transports: dict[ConnectionId, Transport] = {}
-        self._broadcasts: OrderedDict[tuple[object, ...], tuple[WebSocketMessage, bytes]] = OrderedDict()
+        self._broadcasts: OrderedDict[tuple[object, ...], tuple[Any, bytes]] = OrderedDict()
         bus.subscribe(WriteRequested, self.write, "writer")
+        bus.subscribe(BroadcastWriteRequested, self.broadcast, "writer")
 
     def open(self, connection: ConnectionId, transport: Transport) -> None:
         """From now on ``connection`` can be written to."""
@@ -69,7 +81,19 @@ class FrameWriter:
         else:
             self._bus.publish(FrameWritten(event.connection, event.hotkey, message, len(data), transport.road))
 
-    def _frame(self, message: WebSocketMessage) -> tuple[WebSocketMessage, bytes]:
+    def broadcast(self, event: BroadcastWriteRequested, _: Envelope) -> None:
+        """Answer with ``BroadcastWritten``. Who cannot take it now has lost its connection, and will ask."""
+        message, data = self._frame(event.message)
+        count = 0
+        for connection in event.connections:
+            transport = self._transports.get(connection)
+            if transport is not None:
+                with contextlib.suppress(TransportGone):
+                    transport.write(data)
+                    count += 1
+        self._bus.publish(BroadcastWritten(message, len(data), count))
+
+    def _frame(self, message: Message) -> tuple[Message, bytes]:
         if not isinstance(message, Broadcast):
             return self._sign(message)
         place = (type(message), message.epoch, message.offset, *_part(message))
@@ -80,7 +104,7 @@ class FrameWriter:
                 self._broadcasts.popitem(last=False)
         return signed
 
-    def _sign(self, message: WebSocketMessage) -> tuple[WebSocketMessage, bytes]:
+    def _sign(self, message: Message) -> tuple[Message, bytes]:
         stamped = codec.stamp(
             message,
             message_id=MessageId(token_hex(16)),

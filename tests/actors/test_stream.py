@@ -2,10 +2,11 @@
 
 from actors.broadcast import BroadcastActor
 from actors.games import GamesActor
+from actors.stream import HISTORY, recoverable
 from bus import codec
-from bus.events import GamesFetched, GamesUpdated, NeuronStarted, SendRequested, SlateRequested
+from bus.events import BroadcastRequested, GamesFetched, GamesUpdated, NeuronStarted, SendRequested, SlateRequested
 from bus.games import TeamGame
-from bus.identifiers import ConnectionId, Epoch
+from bus.identifiers import ConnectionId, Epoch, Offset
 from bus.messages import MAX_FRAME_BYTES, GameUpdateMessage
 from tests.support import NETUID, Harness, make_game, make_hotkey, stamp
 
@@ -21,9 +22,9 @@ class Bench(Harness):
     def fetch(self, *games: TeamGame, epoch: Epoch = EPOCH) -> None:
         self.observe(GamesFetched("file", games, (), epoch))
 
-    def slate(self) -> list[GameUpdateMessage]:
+    def slate(self, known: Offset | None = None) -> list[GameUpdateMessage]:
         """What a miner that asks is sent."""
-        sent = self.during(lambda: self.observe(SlateRequested(ConnectionId(1), MINER)), SendRequested)
+        sent = self.during(lambda: self.observe(SlateRequested(ConnectionId(1), MINER, known)), SendRequested)
         return [send.message for send in sent if isinstance(send.message, GameUpdateMessage)]
 
 
@@ -75,3 +76,49 @@ def test_a_large_slate_comes_in_parts_that_fit_in_frames() -> None:
 
 def test_before_there_is_a_slate_there_is_nothing_to_send() -> None:
     assert Bench().slate() == []
+
+
+def test_what_changed_is_broadcast_with_the_offset_that_it_follows() -> None:
+    bench = Bench()
+    bench.fetch(make_game("a"))
+    assert bench.all(BroadcastRequested) == []
+    bench.fetch(make_game("a", team_a_odds=1.5))
+    (update,) = (broadcast.message for broadcast in bench.all(BroadcastRequested))
+    assert isinstance(update, GameUpdateMessage)
+    assert (update.epoch, update.previous, update.offset, update.part, update.parts) == (EPOCH, 1, 2, 1, 1)
+    assert list(update.updated_games) == ["a"]
+
+
+def test_a_large_update_is_broadcast_in_parts() -> None:
+    bench = Bench()
+    bench.fetch()
+    bench.fetch(*(make_game(f"game-{i}", team_a="x" * 256, team_b="y" * 256) for i in range(300)))
+    parts = [broadcast.message for broadcast in bench.all(BroadcastRequested)]
+    assert len(parts) > 2
+    assert {(part.offset, part.previous) for part in parts if isinstance(part, GameUpdateMessage)} == {(2, 1)}
+
+
+def test_who_was_away_is_sent_the_very_updates_that_it_missed() -> None:
+    bench = Bench()
+    for odds in (1.5, 1.6, 1.7, 1.8):
+        bench.fetch(make_game("a", team_a_odds=odds))
+    broadcast = [event.message for event in bench.all(BroadcastRequested)]
+    assert bench.slate(Offset(2)) == broadcast[1:]
+    assert bench.slate(Offset(4)) == []
+
+
+def test_only_the_last_updates_are_kept() -> None:
+    bench = Bench()
+    for number in range(HISTORY + 11):
+        bench.fetch(make_game("a", team_a_odds=1.5 + number / 100))
+    end = Offset(HISTORY + 11)
+    oldest = Offset(end - HISTORY)
+    assert recoverable(oldest, end)
+    assert not recoverable(Offset(oldest - 1), end)
+    assert [message.offset for message in bench.slate(oldest)] == list(range(oldest + 1, end + 1))
+
+
+def test_a_position_ahead_of_the_stream_or_before_its_beginning_is_not_recoverable() -> None:
+    assert not recoverable(Offset(8), Offset(7))
+    assert not recoverable(Offset(0), Offset(7))
+    assert recoverable(Offset(7), Offset(7))

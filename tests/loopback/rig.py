@@ -174,13 +174,15 @@ class Client:
     async def say(self, message: PointToPoint, **changes: Any) -> None:
         await self.socket.send(self.frame(message, **changes))
 
-    async def hear(self) -> dict[str, Any]:
-        """The JSON of the next frame."""
-        async with asyncio.timeout(PATIENCE):
-            frame = await self.socket.recv()
-        assert isinstance(frame, str)
-        message: dict[str, Any] = json.loads(frame.partition("\n")[0])
-        return message
+    async def hear(self, *, heartbeats: bool = False) -> dict[str, Any]:
+        """The JSON of the next frame; heartbeats, which come when they come, are passed over unless asked for."""
+        while True:
+            async with asyncio.timeout(PATIENCE):
+                frame = await self.socket.recv()
+            assert isinstance(frame, str)
+            message: dict[str, Any] = json.loads(frame.partition("\n")[0])
+            if heartbeats or message["message_type"] != "heartbeat":
+                return message
 
     async def closed(self) -> tuple[int, str, list[dict[str, Any]]]:
         """Code and reason of the close that comes, and what was said before it."""

@@ -439,7 +439,7 @@ async def test_a_silent_session_is_closed_as_stale_and_a_lively_one_is_not(tmp_p
             while silent.socket.close_code is None:
                 await lively.say(HeartbeatMessage())
                 with contextlib.suppress(SocketClosed):
-                    heard.append(await silent.hear())
+                    heard.append(await silent.hear(heartbeats=True))
             code, reason, _ = await silent.closed()
             assert (code, reason) == (CloseCode.STALE, "nothing heard for 0 s")
             assert {message["message_type"] for message in heard} == {"heartbeat"}

@@ -1,11 +1,15 @@
 """A real miner and a real validator: they find each other, and what they decided can be decided again."""
 
 import asyncio
+import contextlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
@@ -13,11 +17,14 @@ from actors.actor import Actor
 from bus.bus import EventBus
 from bus.envelope import Envelope
 from bus.events import (
+    BroadcastWritten,
     ConnectionClosed,
     DialFailed,
     Event,
     FeedFailed,
+    GamesUpdated,
     HandlerFailed,
+    LineLogged,
     MessageAccepted,
     PredictionAccepted,
     PredictionMade,
@@ -27,16 +34,19 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.identifiers import Micros
-from bus.messages import ErrorMessage
+from bus.messages import ErrorMessage, HeartbeatMessage
 from bus.replay import replay
 from neurons.edges.keys import new_wallet
 from neurons.launch import build_actors
 from neurons.settings import Settings
 from tests.loopback.rig import (
     ALICE,
+    BOB,
     PATIENCE,
+    Client,
     running_miner,
     running_validator,
+    starting_soon,
     write,
     write_configuration,
 )
@@ -50,7 +60,8 @@ def register_miner(folder: Path) -> dict[str, Any]:
     write_configuration(folder)
     validator = (folder / "hotkey").read_text()
     miner = new_wallet("test", "miner", str(folder / "wallets"), "ed25519")
-    neurons = [{"hotkey": validator, "validator_permit": True}, {"hotkey": ALICE.ss58_address}, {"hotkey": miner}]
+    known = [ALICE.ss58_address, BOB.ss58_address, miner]
+    neurons = [{"hotkey": validator, "validator_permit": True}, *({"hotkey": hotkey} for hotkey in known)]
     write(folder / "with-miner.yaml", {"neurons": neurons})
     return {"metagraph": {"static": "with-miner.yaml"}}
 
@@ -216,3 +227,57 @@ async def test_an_actor_of_ones_own_takes_the_place_of_another(tmp_path: Path, m
         assert result["code"] == "daily_limit_exceeded"
     assert rig.game() == make_game()
     assert not rig.all(FeedFailed)
+
+
+async def test_a_change_of_the_games_reaches_every_miner_and_its_model(tmp_path: Path) -> None:
+    registered = register_miner(tmp_path)
+    async with running_validator(tmp_path, **registered) as rig, rig.client() as client:
+        async with running_miner(rig, actors={"predictor": {"edge": 3.0}, "model": {"interval": 3600}}) as (_, theirs):
+            await until(lambda: events(theirs, VerdictReceived))
+            await asyncio.sleep(0.2)  # the watch of the file has begun
+            games = [starting_soon(), starting_soon(game_id="another", team_a="Cubs", team_b="Padres")]
+            (tmp_path / "games.json").write_text(json.dumps({"games": games}))
+            update = await client.hear()
+            assert (update["message_type"], update["previous"], update["offset"]) == ("game_update", 1, 2)
+            assert list(update["updated_games"]) == ["another"]
+            await until(lambda: any(v.prediction.game_id == "another" for v in events(theirs, VerdictReceived)))
+        (written,) = rig.all(BroadcastWritten)
+        assert written.count == 2
+        assert "Broadcasting game updates to connected miners (2)" in [line.text for line in rig.all(LineLogged)]
+        missed = f"{rig.target()}&epoch={update['epoch']}&offset=1"
+        socket = await rig.dial(rig.sign(path=missed), missed)
+        async with socket:
+            again = Client(socket, ALICE)
+            await again.be_welcomed()
+            assert again.welcome["recovered"] is True
+            await again.say(HeartbeatMessage())
+            assert await again.hear() == update  # the same bytes, signed once
+        async with rig.client(BOB) as snapshot:
+            assert snapshot.welcome["recovered"] is False
+
+
+async def test_an_update_reaches_256_miners(tmp_path: Path) -> None:
+    keypairs = [Keypair.create_from_uri(f"//Miner{i}") for i in range(256)]
+    write_configuration(tmp_path)
+    neurons = [{"hotkey": (tmp_path / "hotkey").read_text()}, *({"hotkey": key.ss58_address} for key in keypairs)]
+    write(tmp_path / "many.yaml", {"neurons": neurons})
+    games = {"source": "random", "interval": 0.5, "seed": 1, "path": "games.json"}
+    validator = running_validator(tmp_path, metagraph={"static": "many.yaml"}, games=games)
+    async with validator as rig, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(rig.client(keypair)) for keypair in keypairs]
+        updates = await asyncio.gather(*(client.hear() for client in clients))
+        await until(lambda: any(written.count == 256 for written in rig.all(BroadcastWritten)))
+    assert {update["message_type"] for update in updates} == {"game_update"}
+
+
+async def test_the_slate_by_http_brings_up_to_date_too(tmp_path: Path) -> None:
+    games = {"source": "random", "interval": 0.05, "seed": 1, "path": "games.json"}
+    async with running_validator(tmp_path, games=games) as rig:
+        await rig.until(GamesUpdated, 3)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            epoch = rig.all(GamesUpdated)[0].epoch
+            target = f"{rig.target('/games')}&epoch={epoch}&offset=1"
+            response = await http.get(f"http://{rig.address}{target}", headers=rig.sign(path=target))
+    welcome, *rest = [json.loads(line) for line in response.text.splitlines()[::2]]
+    assert welcome["recovered"] is True
+    assert [update["previous"] for update in rest] == list(range(1, welcome["offset"]))

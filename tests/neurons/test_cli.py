@@ -249,5 +249,5 @@ def test_what_a_miner_tells_is_a_line_in_its_tally(tmp_path: Path, monkeypatch: 
     demo.on_verdict(VerdictReceived(validator, prediction, True, "accepted", "", Micros(1500)))
     tally = Tally("miner-1", tmp_path / "tally")
     tally.update()
-    assert (tally.connections, tally.games, len(tally.pushed), tally.codes["accepted"]) == (1, 1, 1, 1)
+    assert (tally.connections, tally.updates, len(tally.pushed), tally.codes["accepted"]) == (1, 1, 1, 1)
     assert tally.latencies == [1.5]

@@ -1,0 +1,95 @@
+"""Where a validator's slate comes from while it runs: a file that is watched, or odds that move at random."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from secrets import token_hex
+from typing import Final
+
+from watchfiles import awatch
+
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.errors import ConfigurationError
+from bus.events import FeedFailed, GamesFetched
+from bus.games import TeamGame
+from bus.identifiers import Epoch
+from bus.timestamps import parse_rfc3339
+from neurons.edges.game_file import Slate, read_games
+from neurons.settings import GamesSettings
+
+SHIPPED: Final = Path(__file__).parent.parent / "data" / "games.json"
+"""The fixtures that come with this package."""
+DEBOUNCE: Final = 50
+"""Milliseconds for which a file must be left alone before it is read."""
+MOVE: Final = 0.02
+"""How far odds move at a time: a standard deviation, of the odds' distance from 1."""
+
+
+class GameFeed:
+    """Publishes the slate, and again whenever it changes. A slate that cannot be read leaves the last one in force."""
+
+    def __init__(self, bus: EventBus, clock: Clock, settings: GamesSettings) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._settings = settings
+        self._path = settings.path or SHIPPED
+        self._started_at = clock.wall()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Publish the slate, and follow it until the end of the block.
+
+        Raises:
+            ConfigurationError: the first slate cannot be read.
+        """
+        slate = self._read()
+        self._publish(slate)
+        follow = self._watch() if self._settings.source == "file" else self._move(slate)
+        task = asyncio.create_task(follow, name="game feed")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        # the folder is watched, and not the file: editors and deployments put a new file in its place
+        async for changes in awatch(self._path.parent, recursive=False, debounce=DEBOUNCE, step=DEBOUNCE):
+            if any(Path(path).name == self._path.name for _, path in changes):
+                try:
+                    slate = await asyncio.to_thread(self._read)
+                except ConfigurationError as error:
+                    self._bus.publish(FeedFailed(self._path.name, str(error)))
+                else:
+                    self._publish(slate)
+
+    async def _move(self, slate: Slate) -> None:
+        for moved in moving_odds(slate.games, Random(self._settings.seed)):  # noqa: S311 - odds for a demo are no secret
+            await asyncio.sleep(self._settings.interval)
+            now = self._clock.wall()
+            self._publish(Slate(tuple(game for game in moved if parse_rfc3339(game.event_start_date) > now), ()))
+
+    def _read(self) -> Slate:
+        return read_games(self._path, self._started_at, self._clock.wall())
+
+    def _publish(self, slate: Slate) -> None:
+        self._bus.publish(GamesFetched(self._path.name, slate.games, slate.withheld, Epoch(token_hex(16))))
+
+
+def moving_odds(games: tuple[TeamGame, ...], random: Random) -> Iterator[tuple[TeamGame, ...]]:
+    """The same games with some of their odds moved, again and again."""
+    while True:
+        games = tuple(_moved(game, random) if random.random() < 0.2 else game for game in games)
+        yield games
+
+
+def _moved(game: TeamGame, random: Random) -> TeamGame:
+    def move(odds: float) -> float:
+        return round(max(1.01, 1 + (odds - 1) * (1 + random.gauss(0, MOVE))), 2)
+
+    tie = None if game.tie_odds is None else move(game.tie_odds)
+    return replace(game, team_a_odds=move(game.team_a_odds), team_b_odds=move(game.team_b_odds), tie_odds=tie)

@@ -1,0 +1,103 @@
+"""The feed: a file that is watched, and odds that move at random."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from bus.bus import EventBus
+from bus.clock import ManualClock
+from bus.errors import ConfigurationError
+from bus.events import FeedFailed, GamesFetched
+from neurons.edges.game_feed import GameFeed, moving_odds
+from neurons.edges.game_file import read_games
+from neurons.settings import GamesSettings
+from tests.loopback.rig import starting_soon
+from tests.neurons.edges.test_game_file import SHIPPED
+from tests.support import NOW
+
+
+class Bench:
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.file = folder / "games.json"
+        self.events: list[Any] = []
+        clock = ManualClock(NOW)
+        bus = EventBus(clock, record=lambda envelope: self.events.append(envelope.event))
+        self.feed = GameFeed(bus, clock, GamesSettings(path=self.file, **settings))
+
+    def write(self, *games: dict[str, Any]) -> None:
+        """As editors and deployments do: a new file in the place of the old one."""
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(json.dumps({"games": games}))
+        fresh.replace(self.file)
+
+    async def until(self, condition: Callable[[Any], bool]) -> Any:
+        async with asyncio.timeout(10):
+            while not any(map(condition, self.events)):  # noqa: ASYNC110 - the record has no event
+                await asyncio.sleep(0.01)
+        return next(event for event in self.events if condition(event))
+
+
+async def test_a_change_of_the_file_is_a_new_slate(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.write(starting_soon())
+    async with bench.feed.running():
+        assert [len(event.games) for event in bench.events] == [1]
+        await asyncio.sleep(0.2)  # the watch has begun
+        bench.write(starting_soon(), starting_soon(game_id="another"))
+        await bench.until(lambda event: isinstance(event, GamesFetched) and len(event.games) == 2)
+
+
+async def test_a_change_that_cannot_be_read_is_told_and_the_next_good_one_counts(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.write(starting_soon())
+    async with bench.feed.running():
+        await asyncio.sleep(0.2)
+        bench.write({"game_id": "half"})
+        failed = await bench.until(lambda event: isinstance(event, FeedFailed))
+        assert "games.0 ('half')" in failed.reason
+        bench.write(starting_soon(game_id="repaired"))
+        await bench.until(
+            lambda event: isinstance(event, GamesFetched) and [g.game_id for g in event.games] == ["repaired"]
+        )
+
+
+async def test_other_files_of_the_folder_are_none_of_its_business(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.write(starting_soon())
+    async with bench.feed.running():
+        await asyncio.sleep(0.2)
+        (tmp_path / "notes.txt").write_text("x")
+        await asyncio.sleep(0.3)
+    assert len(bench.events) == 1
+
+
+async def test_a_first_slate_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        async with Bench(tmp_path).feed.running():
+            raise AssertionError
+
+
+async def test_random_odds_move_until_the_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, source="random", interval=0.01, seed=3)
+    bench.write(*(starting_soon(game_id=f"g{i}") for i in range(20)))
+    async with bench.feed.running():
+        await bench.until(lambda event: event.games != bench.events[0].games)
+    assert all(len(event.games) == 20 for event in bench.events)
+
+
+def test_moving_odds_stay_odds_and_follow_their_seed() -> None:
+    games = read_games(SHIPPED, NOW, NOW).games
+    slates, again = (list(islice(moving_odds(games, Random(1)), 500)) for _ in range(2))  # noqa: S311 - as the feed's
+    assert slates == again
+    for before, after in zip(games, slates[-1], strict=True):
+        assert after.team_a_odds > 1
+        assert after.team_b_odds > 1
+        assert (after.tie_odds is None) is (before.tie_odds is None)
+    changed = [sum(a != b for a, b in zip(games, slates[0], strict=True))]
+    assert 0 < changed[0] < len(games)
