@@ -18,6 +18,7 @@ from bus.events import (
     CommitFailed,
     ConnectionClosed,
     DialFailed,
+    FallbackChosen,
     FeedFailed,
     FrameWritten,
     GamesFetched,
@@ -32,6 +33,7 @@ from bus.events import (
     NeuronStopping,
     PeerAuthenticated,
     PeerRefused,
+    PostFailed,
     PredictionConflicted,
     PredictionDiscarded,
     ReconnectScheduled,
@@ -165,6 +167,16 @@ class LogbookActor(Actor):
     def reconnecting(self, event: ReconnectScheduled, envelope: Envelope) -> None:
         text = f"Connecting again with validator {self._peer(event.hotkey)} in {event.delay / SECOND:.1f} s"
         self._line(envelope, "reconnects", text)
+
+    @on(FallbackChosen)
+    def falling_back(self, event: FallbackChosen, envelope: Envelope) -> None:
+        text = f"Using HTTP with validator {self._peer(event.hotkey)}: {event.reason}"
+        self._line(envelope, "fallbacks", text, "WARNING")
+
+    @on(PostFailed)
+    def post_failed(self, event: PostFailed, envelope: Envelope) -> None:
+        text = f"HTTP with validator {self._peer(event.hotkey)} failed: {event.reason}"
+        self._line(envelope, "failed HTTP exchanges", text, "WARNING", limit=1)
 
     @on(MessageRefused)
     def message_refused(self, event: MessageRefused, envelope: Envelope) -> None:

@@ -55,7 +55,7 @@ class MinerConnectionActor(ConnectionActor):
         self.state.sessions[event.connection] = Session(
             connection=event.connection,
             hotkey=event.hotkey,
-            purpose="session",
+            purpose=event.purpose,
             challenge=event.challenge,
             heard_at=envelope.mono,
             budget=Budget(self.settings.burst, envelope.mono),
@@ -74,6 +74,8 @@ class MinerConnectionActor(ConnectionActor):
     def _activate(self, session: Session, _: WebSocketMessage) -> None:
         self.let_sleep(f"greeting {session.connection}")
         session.become(Stage.ACTIVE)
+        if session.purpose != "session":
+            return  # an exchange has said all that it had to say
         self.state.present[session.hotkey] = session.connection
         position = self.state.positions.get(session.hotkey)
         heartbeat = HeartbeatMessage()

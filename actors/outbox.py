@@ -19,6 +19,7 @@ from bus.events import (
     SendRequested,
     SessionActivated,
     TimerFired,
+    VerdictOverdue,
     VerdictReceived,
 )
 from bus.games import TeamGamePrediction
@@ -27,6 +28,8 @@ from bus.messages import MAX_PREDICTIONS, ConfirmationMessage, ErrorMessage, Pre
 
 FIRST_DELAY = Micros(SECOND)
 """Until predictions are sent again after an answer that is no verdict; doubled each time."""
+OVERDUE = Micros(10 * SECOND)
+"""After a write without a verdict for so long, another road is tried (protocol, "Limits")."""
 LONGEST_DELAY = Micros(60 * SECOND)
 
 
@@ -38,6 +41,7 @@ class Item:
     prediction: TeamGamePrediction
     written_at: Micros | None = None
     """When it was first handed to a transport; monotonic."""
+    last_written_at: Micros = Micros(0)
 
 
 @dataclass(slots=True)
@@ -47,6 +51,8 @@ class OutboxState:
     items: dict[PredictionId, Item] = field(default_factory=dict)
     sessions: dict[Hotkey, ConnectionId] = field(default_factory=dict)
     delays: dict[Hotkey, Micros] = field(default_factory=dict)
+    watched: dict[Hotkey, None] = field(default_factory=dict)
+    """Validators that owe us verdicts, each with its timer."""
 
 
 class OutboxActor(Actor):
@@ -66,8 +72,7 @@ class OutboxActor(Actor):
             self.publish(PredictionDiscarded(prediction.prediction_id, prediction.game_id, fault))
             return
         self.state.items[prediction.prediction_id] = Item(event.validator, prediction)
-        if event.validator in self.state.sessions:
-            self.publish(SendRequested(event.validator, PredictionMessage(predictions=(prediction,))))
+        self.publish(SendRequested(event.validator, PredictionMessage(predictions=(prediction,))))
 
     @on(SessionActivated)
     def push_all(self, event: SessionActivated, _: Envelope) -> None:
@@ -85,8 +90,12 @@ class OutboxActor(Actor):
         if isinstance(event.message, PredictionMessage):
             for prediction in event.message.predictions:
                 item = self.state.items.get(prediction.prediction_id)
-                if item is not None and item.written_at is None:
-                    item.written_at = envelope.mono
+                if item is not None:
+                    item.written_at = envelope.mono if item.written_at is None else item.written_at
+                    item.last_written_at = envelope.mono
+            if event.hotkey not in self.state.watched:
+                self.state.watched[event.hotkey] = None
+                self.wake(f"overdue {event.hotkey}", Micros(envelope.mono + OVERDUE))
 
     @on(MessageAccepted)
     def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
@@ -98,12 +107,28 @@ class OutboxActor(Actor):
         elif isinstance(message, ErrorMessage) and message.code != ErrorCode.UNKNOWN_TYPE:
             delay = self.state.delays.get(event.hotkey, FIRST_DELAY)
             self.state.delays[event.hotkey] = Micros(min(2 * delay, LONGEST_DELAY))
-            self.wake(event.hotkey, Micros(envelope.mono + delay))
+            self.wake(f"again {event.hotkey}", Micros(envelope.mono + delay))
 
     @on(TimerFired)
-    def push_again(self, event: TimerFired, _: Envelope) -> None:
-        if event.owner == self.name and event.key in self.state.sessions:
-            self._send_all(Hotkey(event.key))
+    def wake_up(self, event: TimerFired, envelope: Envelope) -> None:
+        if event.owner != self.name:
+            return
+        what, _, hotkey = event.key.partition(" ")
+        if what == "overdue":
+            self._look_for_overdue(Hotkey(hotkey), envelope.mono)
+        elif hotkey in self.state.sessions:
+            self._send_all(Hotkey(hotkey))
+
+    def _look_for_overdue(self, validator: Hotkey, now: Micros) -> None:
+        del self.state.watched[validator]
+        written = [i for i in self.state.items.values() if i.validator == validator and i.written_at is not None]
+        overdue = [item for item in written if now - item.last_written_at >= OVERDUE]
+        if overdue:
+            self.publish(VerdictOverdue(validator, tuple(item.prediction for item in overdue)))
+        if written:
+            soonest = min((i.last_written_at for i in written if i not in overdue), default=now)
+            self.state.watched[validator] = None
+            self.wake(f"overdue {validator}", Micros(soonest + OVERDUE))
 
     def _send_all(self, validator: Hotkey) -> None:
         waiting = [item.prediction for item in self.state.items.values() if item.validator == validator]

@@ -6,10 +6,10 @@ are unsigned hints: none of them stops a miner for ever.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from hashlib import sha256
 from typing import Final
 
 from actors.actor import Actor, on
+from actors.targets import uniform, wanted
 from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
@@ -139,13 +139,9 @@ class ReconnectActor(Actor):
     @on(MetagraphSynced)
     def choose(self, event: MetagraphSynced, _: Envelope) -> None:
         """Dial who is new or has moved; a changed metagraph also ends every wait."""
-        chosen = self.settings.validators
-        for neuron in event.neurons:
-            wanted = neuron.hotkey in chosen if chosen else neuron.validator_permit
-            if not wanted or neuron.axon is None or neuron.hotkey == self.state.hotkey:
-                continue
-            target = self.state.targets.setdefault(neuron.hotkey, Target(neuron.axon))
-            target.endpoint = neuron.axon
+        for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
+            target = self.state.targets.setdefault(neuron.hotkey, Target(endpoint))
+            target.endpoint = endpoint
             if target.connection is None:
                 self._dial(neuron.hotkey, target)
 
@@ -225,7 +221,5 @@ class ReconnectActor(Actor):
         return self._uniform(ceiling)
 
     def _uniform(self, ceiling: float) -> float:
-        """Full jitter: anything up to ``ceiling`` seconds, from the run's seed, so that a replay draws the same."""
         self.state.draws += 1
-        digest = sha256(f"{self.state.seed} {self.state.draws}".encode()).digest()
-        return int.from_bytes(digest[:6]) / 2**48 * ceiling
+        return uniform(self.state.seed, self.state.draws, ceiling)

@@ -247,6 +247,8 @@ class ConnectionOpened(Observed):
     """Whom it is with: verified on the validator, meant on the miner."""
     challenge: str
     """The nonce of the request that opened it."""
+    purpose: Purpose = "session"
+    """On the miner also an HTTP exchange whose answer has come: its frames follow, and then its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,6 +510,55 @@ class ReconnectScheduled(Decided):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class PostRequested(Decided):
+    """Send ``message`` by ``POST /predictions``. Answered by ``PostAnswered`` or ``PostFailed``."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    endpoint: str
+    message: WebSocketMessage
+
+
+@dataclass(frozen=True, slots=True)
+class GamesRequested(Decided):
+    """Fetch the slate by ``GET /games``. Answered by ``PostAnswered`` or ``PostFailed``."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    endpoint: str
+    epoch: Epoch | None = None
+    offset: Offset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostAnswered(Observed):
+    """An HTTP exchange is over; all its frames have been received."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+
+
+@dataclass(frozen=True, slots=True)
+class PostFailed(Observed):
+    """An HTTP exchange had no answer of frames. ``status`` is None where there was no HTTP answer at all."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    reason: str
+    status: int | None = None
+    retry_after: int | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackChosen(Decided):
+    """From here on a validator is reached by HTTP, until its WebSocket is back."""
+
+    hotkey: Hotkey
+    reason: str
+
+
 # --- games
 
 
@@ -708,6 +759,14 @@ class PredictionDiscarded(Decided):
     prediction_id: PredictionId
     game_id: GameId
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictOverdue(Decided):
+    """These were written, and have no verdict after all this time: another road must be tried."""
+
+    validator: Hotkey
+    predictions: tuple[TeamGamePrediction, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from actors.auth import AuthActor
 from actors.broadcast import BroadcastActor
 from actors.games import GamesActor
 from actors.heartbeat import HeartbeatActor
+from actors.http_fallback import HttpFallbackActor
 from actors.logbook import LogbookActor
 from actors.miner_connection import MinerConnectionActor
 from actors.model import ModelActor
@@ -79,6 +80,7 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         SlateActor,
         ModelActor,
         OutboxActor,
+        HttpFallbackActor,
         LogbookActor,
     ),
 }
@@ -339,6 +341,7 @@ class Miner(Neuron):
 
     async def _start(self) -> None:
         from neurons.edges.dialer import Dialer
+        from neurons.edges.http_client import HttpClient
         from neurons.edges.predictor import PredictorEdge
 
         settings = self.settings
@@ -347,6 +350,7 @@ class Miner(Neuron):
             self.bus, self._clock, self._keys.hotkey, build_predictor(settings, self._where)
         )
         self._dialer = Dialer(self.bus, self._writer, self._keys, settings.netuid)
+        self._http = HttpClient(self.bus, self._keys, self._clock, settings.netuid)
         self._unanswered: dict[PredictionId, None] = {}
         self._all_answered = asyncio.Event()
         self.bus.subscribe(PredictionMade, self._count, "launch")
@@ -374,6 +378,7 @@ class Miner(Neuron):
                     await self._all_answered.wait()
         self.bus.publish(NeuronStopping(self._reason))
         await self._dialer.close()
+        await self._http.close()
 
 
 def check(settings: Settings, where: str) -> None:

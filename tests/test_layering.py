@@ -13,6 +13,7 @@ WHERE = {
     "bittensor": {"neurons/edges/keys.py"},
     "bittensor_core": {"neurons/edges/keys.py", "neurons/edges/static_files.py"},
     "dataclasses_json": {"bus/games.py", "bus/messages.py"},
+    "httpx": {"neurons/edges/http_client.py"},
     "loguru": {"neurons/edges/log.py"},
     "pyee": {"bus/bus.py"},
     "sqlalchemy": {"neurons/edges/ledger.py"},
@@ -68,7 +69,7 @@ def test_what_decides_touches_no_world(layer: str) -> None:
 
 
 def test_actors_import_no_other_actor_but_their_base() -> None:
-    bases = {"actors.actor", "actors.budget", "actors.rules", "actors.stream"}
+    bases = {"actors.actor", "actors.budget", "actors.rules", "actors.stream", "actors.targets"}
     extends = {
         "actors/validator_connection.py": {"actors.connection"},
         "actors/miner_connection.py": {"actors.connection"},

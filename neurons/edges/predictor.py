@@ -27,17 +27,21 @@ class PredictorEdge:
         self._waiting: dict[Hotkey, PredictionsRequested] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
         bus.subscribe(PredictionsRequested, self.ask, "predictor")
         bus.subscribe(MetagraphSynced, self._know_uid, "predictor")
 
     def ask(self, event: PredictionsRequested, _: Envelope) -> None:
         """Answered by a ``PredictionMade`` for each forecast."""
+        if self._closed:
+            return
         self._waiting[event.validator] = event
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(), name="predictor")
 
     async def close(self) -> None:
         """Ask no more; a model that still thinks is not waited for."""
+        self._closed = True
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()

@@ -27,6 +27,7 @@ from bus.events import (
     PredictionsRequested,
     SendRequested,
     SessionActivated,
+    VerdictOverdue,
     VerdictReceived,
     WriteRequested,
 )
@@ -214,13 +215,38 @@ def test_a_prediction_is_pushed_at_once_where_there_is_a_session() -> None:
     assert bench.sent() == [["p"]]
 
 
-def test_without_a_session_predictions_wait_and_go_in_portions_of_64() -> None:
+def test_what_has_no_verdict_goes_to_a_new_session_in_portions_of_64() -> None:
     bench = OutboxBench()
     bench.observe(*(made(f"p{i}") for i in range(70)), made("for-another", OTHER))
-    assert bench.sent() == []
+    before = bench.sent()
+    assert [len(ids) for ids in before] == [1] * 71  # each is tried at once: without a session it falls back to HTTP
     bench.open()
-    assert [len(ids) for ids in bench.sent()] == [64, 6]
-    assert bench.sent()[0][:2] == ["p0", "p1"]
+    first, second = bench.sent()[71:]
+    assert (len(first), len(second), first[:2]) == (64, 6, ["p0", "p1"])
+
+
+def test_what_was_written_and_has_no_verdict_in_10_s_is_overdue_again_and_again() -> None:
+    bench = OutboxBench()
+    bench.open()
+    for name, after in (("p", 0.0), ("q", 4.0)):
+        bench.advance(after)
+        event = made(name)
+        bench.observe(event)
+        bench.observe(
+            FrameWritten(CONNECTION, VALIDATOR, PredictionMessage(predictions=(event.prediction,)), 1, "http")
+        )
+    bench.advance(5.9)
+    assert bench.all(VerdictOverdue) == []
+    bench.advance(0.2)
+    assert [[p.prediction_id for p in event.predictions] for event in bench.all(VerdictOverdue)] == [["p"]]
+    bench.hear(confirm("p"))
+    bench.advance(4)
+    assert [p.prediction_id for p in bench.last(VerdictOverdue).predictions] == ["q"]
+    bench.hear(confirm("q"))
+    before = len(bench.all(VerdictOverdue))
+    bench.advance(60)
+    assert len(bench.all(VerdictOverdue)) == before
+    assert bench.actor.state.watched == {}
 
 
 def test_what_has_its_verdict_is_not_sent_again() -> None:
@@ -231,7 +257,7 @@ def test_what_has_its_verdict_is_not_sent_again() -> None:
     bench.observe(ConnectionClosed(CONNECTION, 1006, ""))
     bench.observe(made("r"))
     bench.open(connection=ConnectionId(2))
-    assert bench.sent() == [["p"], ["q"], ["q", "r"]]
+    assert bench.sent() == [["p"], ["q"], ["r"], ["q", "r"]]
 
 
 def test_a_verdict_is_told_once_with_its_latency_from_the_first_write() -> None:

@@ -21,11 +21,14 @@ from bus.events import (
     ConnectionClosed,
     DialFailed,
     Event,
+    FallbackChosen,
     FeedFailed,
+    FrameWritten,
     GamesUpdated,
     HandlerFailed,
     LineLogged,
     MessageAccepted,
+    PostFailed,
     PredictionAccepted,
     PredictionMade,
     ReconnectScheduled,
@@ -136,7 +139,8 @@ async def test_predictions_made_while_the_validator_is_away_are_confirmed_when_i
         waiting = {m.prediction.prediction_id for m in events(theirs, PredictionMade)}
         await until(lambda: waiting <= {v.prediction.prediction_id for v in events(theirs, VerdictReceived)})
         await manager.__aexit__(None, None, None)
-    assert not events(theirs, SendFailed)
+    assert events(theirs, SendFailed)
+    assert events(theirs, FallbackChosen)
 
 
 async def test_a_validator_that_is_somebody_else_is_not_believed(tmp_path: Path) -> None:
@@ -281,3 +285,50 @@ async def test_the_slate_by_http_brings_up_to_date_too(tmp_path: Path) -> None:
     welcome, *rest = [json.loads(line) for line in response.text.splitlines()[::2]]
     assert welcome["recovered"] is True
     assert [update["previous"] for update in rest] == list(range(1, welcome["offset"]))
+
+
+@pytest.mark.parametrize("where", ["on the miner", "on the validator"])
+async def test_with_the_websocket_disabled_everything_works_by_http(tmp_path: Path, where: str) -> None:
+    registered = register_miner(tmp_path)
+    disabled = {"websocket": {"enabled": False}}
+    on_miner, on_validator = (disabled, {}) if where == "on the miner" else ({}, disabled)
+    changes: dict[str, Any] = {"actors": BETS} | on_miner
+    validator = running_validator(tmp_path, **registered, **on_validator)
+    async with validator as rig, running_miner(rig, **changes) as (_, theirs):
+        await until(lambda: len(events(theirs, VerdictReceived)) >= 5)
+    assert {v.code for v in events(theirs, VerdictReceived)} == {"accepted"}
+    assert {w.road for w in events(theirs, FrameWritten)} == {"http"}
+    assert not events(theirs, SessionActivated)
+    assert any("via HTTP" in line.text for line in events(theirs, LineLogged) if "Pushed prediction" in line.text)
+    assert any("via HTTP" in line.text for line in rig.all(LineLogged) if "Sent confirmation" in line.text)
+
+
+async def test_http_without_a_validator_fails_and_backs_off(tmp_path: Path) -> None:
+    registered = register_miner(tmp_path)
+    async with running_validator(tmp_path, **registered) as rig:
+        rig.validator.port = 1  # nobody listens there
+        async with running_miner(rig, actors=BETS, websocket={"enabled": False}) as (_, theirs):
+            await until(lambda: events(theirs, PostFailed))
+    failed = events(theirs, PostFailed)[0]
+    assert failed.status is None
+    assert "127.0.0.1:1" in failed.reason
+
+
+async def test_http_that_answers_something_else_is_a_failure(tmp_path: Path) -> None:
+    registered = register_miner(tmp_path)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with running_validator(tmp_path, **registered) as rig:
+        rig.validator.port = server.sockets[0].getsockname()[1]
+        async with running_miner(rig, actors=BETS, websocket={"enabled": False}) as (_, theirs):
+            await until(lambda: events(theirs, PostFailed))
+    server.close()
+    await server.wait_closed()
+    failed = events(theirs, PostFailed)[0]
+    assert (failed.status, failed.retry_after) == (503, 9)
+    assert failed.reason.endswith("503 busy")

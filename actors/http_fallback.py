@@ -1,0 +1,236 @@
+"""The road that is always there: what the WebSocket could not carry goes by HTTP, until it can again.
+
+Subscribed to ``send_failed``: there is no session (it cannot be opened, it broke, it is disabled), or a write failed.
+And to ``verdict_overdue``: the session is open, and gives no verdict. The frames of an answer enter like any others.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from actors.actor import Actor, on
+from actors.targets import uniform, wanted
+from bus.envelope import Envelope
+from bus.events import (
+    ConnectionClosed,
+    DialFailed,
+    FallbackChosen,
+    GamesRequested,
+    GamesUpdated,
+    MetagraphSynced,
+    NeuronStarted,
+    NeuronStopping,
+    PostAnswered,
+    PostFailed,
+    PostRequested,
+    SendFailed,
+    SessionActivated,
+    TimerFired,
+    VerdictOverdue,
+    VerdictReceived,
+)
+from bus.games import TeamGamePrediction
+from bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, PredictionId, micros
+from bus.messages import MAX_PREDICTIONS, PredictionMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpFallbackSettings:
+    """How eagerly HTTP is used."""
+
+    websocket_enabled: bool = True
+    reconnect_base_interval: float = 5.0
+    """Seconds: the first back-off is a random time up to this."""
+    max_reconnect_interval: float = 300.0
+    """Seconds: the longest back-off."""
+    validators: tuple[str, ...] = ()
+    """Hotkeys of the validators to talk to; empty means every one with a permit and an endpoint."""
+    poll_interval: float = 15.0
+    """Seconds between two looks at the slate of a validator without a session."""
+
+    def __post_init__(self) -> None:
+        if not self.poll_interval > 0:
+            raise ValueError(f"poll_interval must be above 0 seconds, not {self.poll_interval}")
+
+
+@dataclass(slots=True)
+class Road:
+    """HTTP to one validator."""
+
+    endpoint: str
+    waiting: dict[PredictionId, TeamGamePrediction] = field(default_factory=dict)
+    """In the order of the outbox; until their verdict."""
+    posting: ConnectionId | None = None
+    """The exchange that is under way."""
+    polling: ConnectionId | None = None
+    failures: int = 0
+    """In a row; the exponent of the back-off."""
+    resting: bool = False
+    """A back-off is under way."""
+    posted: list[PredictionId] = field(default_factory=list)
+    session: ConnectionId | None = None
+    """The WebSocket, while there is one."""
+    chosen: bool = False
+    """The fallback is in use."""
+    epoch: Epoch | None = None
+    offset: Offset | None = None
+
+
+@dataclass(slots=True)
+class HttpFallbackState:
+    """A road to each validator."""
+
+    hotkey: Hotkey = Hotkey("")
+    seed: int = 0
+    draws: int = 0
+    exchanges: int = 0
+    stopping: bool = False
+    roads: dict[Hotkey, Road] = field(default_factory=dict)
+
+
+class HttpFallbackActor(Actor):
+    """Posts what failed, and polls games while there is no session."""
+
+    name = "http_fallback"
+    Settings = HttpFallbackSettings
+    State = HttpFallbackState
+    settings: HttpFallbackSettings
+    state: HttpFallbackState
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.hotkey, self.state.seed = event.hotkey, event.seed
+
+    @on(NeuronStopping)
+    def stop(self, _: NeuronStopping, __: Envelope) -> None:
+        self.state.stopping = True
+
+    @on(MetagraphSynced)
+    def know_endpoints(self, event: MetagraphSynced, envelope: Envelope) -> None:
+        for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
+            road = self.state.roads.setdefault(neuron.hotkey, Road(endpoint))
+            road.endpoint = endpoint
+            if not self.settings.websocket_enabled:
+                self._choose(neuron.hotkey, road, "the WebSocket is disabled here", envelope.mono)
+
+    @on(SendFailed)
+    def take_over(self, event: SendFailed, envelope: Envelope) -> None:
+        if isinstance(event.message, PredictionMessage):
+            predictions = [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)]
+            self._take(event.hotkey, predictions, event.reason, envelope.mono)
+
+    @on(VerdictOverdue)
+    def try_the_other_road(self, event: VerdictOverdue, envelope: Envelope) -> None:
+        self._take(event.validator, event.predictions, "the WebSocket gives no verdict", envelope.mono)
+
+    @on(DialFailed)
+    def poll_meanwhile(self, event: DialFailed, envelope: Envelope) -> None:
+        road = self.state.roads.get(event.hotkey)
+        if road is not None:
+            self._choose(event.hotkey, road, event.reason, envelope.mono)
+
+    @on(SessionActivated)
+    def step_back(self, event: SessionActivated, _: Envelope) -> None:
+        """The WebSocket is back, and the outbox sends all that it has by it."""
+        road = self.state.roads[event.hotkey]
+        road.session, road.chosen, road.failures, road.resting = event.connection, False, 0, False
+        road.waiting.clear()
+        self.let_sleep(f"poll {event.hotkey}")
+        self.let_sleep(f"post {event.hotkey}")
+
+    @on(ConnectionClosed)
+    def note_end(self, event: ConnectionClosed, _: Envelope) -> None:
+        for road in self.state.roads.values():
+            if road.session == event.connection:
+                road.session = None
+
+    @on(GamesUpdated)
+    def know_position(self, event: GamesUpdated, _: Envelope) -> None:
+        road = self.state.roads.get(event.validator)
+        if road is not None:
+            road.epoch, road.offset = event.epoch, event.offset
+
+    @on(VerdictReceived)
+    def settle(self, event: VerdictReceived, _: Envelope) -> None:
+        road = self.state.roads.get(event.validator)
+        if road is not None:
+            road.waiting.pop(event.prediction.prediction_id, None)
+
+    @on(PostAnswered)
+    def go_on(self, event: PostAnswered, envelope: Envelope) -> None:
+        road = self.state.roads[event.hotkey]
+        if event.connection == road.polling:
+            road.polling = None
+        elif event.connection == road.posting:
+            road.posting = None
+            if any(prediction_id in road.waiting for prediction_id in road.posted):
+                self._rest(event.hotkey, road, envelope.mono)  # an answer without all verdicts: not at once again
+            else:
+                road.failures = 0
+                self._post(event.hotkey, road)
+
+    @on(PostFailed)
+    def back_off(self, event: PostFailed, envelope: Envelope) -> None:
+        road = self.state.roads[event.hotkey]
+        if event.connection == road.polling:
+            road.polling = None
+        elif event.connection == road.posting:
+            road.posting = None
+            self._rest(event.hotkey, road, envelope.mono, event.retry_after or 0)
+
+    @on(TimerFired)
+    def wake_up(self, event: TimerFired, envelope: Envelope) -> None:
+        if event.owner != self.name:
+            return
+        what, _, hotkey = event.key.partition(" ")
+        road = self.state.roads[Hotkey(hotkey)]
+        if what == "poll":
+            self._poll(Hotkey(hotkey), road)
+            self.wake(event.key, Micros(envelope.mono + micros(self.settings.poll_interval)))
+        else:
+            road.resting = False
+            self._post(Hotkey(hotkey), road)
+
+    def _take(self, hotkey: Hotkey, predictions: Iterable[TeamGamePrediction], reason: str, now: Micros) -> None:
+        road = self.state.roads.get(hotkey)
+        if road is None:
+            return  # a validator that is not in the metagraph: its predictions wait in the outbox
+        for prediction in predictions:
+            road.waiting[prediction.prediction_id] = prediction
+        self._choose(hotkey, road, reason, now)
+        self._post(hotkey, road)
+
+    def _choose(self, hotkey: Hotkey, road: Road, reason: str, now: Micros) -> None:
+        if road.chosen:
+            return
+        road.chosen = True
+        self.publish(FallbackChosen(hotkey, reason))
+        if road.session is None:
+            self.wake(f"poll {hotkey}", now)
+
+    def _post(self, hotkey: Hotkey, road: Road) -> None:
+        if self.state.stopping or road.posting is not None or road.resting or not road.waiting:
+            return
+        batch = tuple(islice(road.waiting.values(), MAX_PREDICTIONS))
+        road.posted = [prediction.prediction_id for prediction in batch]
+        road.posting = self._exchange()
+        self.publish(PostRequested(road.posting, hotkey, road.endpoint, PredictionMessage(predictions=batch)))
+
+    def _poll(self, hotkey: Hotkey, road: Road) -> None:
+        if not self.state.stopping and road.polling is None:
+            road.polling = self._exchange()
+            self.publish(GamesRequested(road.polling, hotkey, road.endpoint, road.epoch, road.offset))
+
+    def _exchange(self) -> ConnectionId:
+        """Negative, so that it is nobody's WebSocket."""
+        self.state.exchanges += 1
+        return ConnectionId(-self.state.exchanges)
+
+    def _rest(self, hotkey: Hotkey, road: Road, now: Micros, at_least: int = 0) -> None:
+        settings = self.settings
+        ceiling = min(settings.max_reconnect_interval, settings.reconnect_base_interval * 2 ** min(road.failures, 32))
+        road.failures += 1
+        road.resting = True
+        self.state.draws += 1
+        delay = max(uniform(self.state.seed, self.state.draws, ceiling), at_least)
+        self.wake(f"post {hotkey}", Micros(now + micros(delay)))

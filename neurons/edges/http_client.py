@@ -1,0 +1,128 @@
+"""The miner's HTTP: signed requests to validators, by httpx. The frames of an answer are received like any others."""
+
+import asyncio
+from secrets import token_hex
+from typing import Final
+
+import httpx
+
+from bus import codec
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.codes import CloseCode
+from bus.envelope import Envelope
+from bus.events import (
+    ConnectionClosed,
+    ConnectionOpened,
+    FrameReceived,
+    FrameWritten,
+    GamesRequested,
+    PostAnswered,
+    PostFailed,
+    PostRequested,
+    Purpose,
+)
+from bus.identifiers import MessageId, Netuid
+from bus.messages import PointToPoint
+from bus.timestamps import rfc3339
+from neurons.edges.keys import Keys
+
+TIMEOUT: Final = 15.0
+"""Seconds for one exchange: a validator answers within 10, or says that it has no verdict."""
+MAX_ANSWER: Final = 16 * 1024 * 1024
+"""Bytes of an answer; a slate of 5,000 games is about 4 MiB."""
+
+Request = PostRequested | GamesRequested
+
+
+class HttpClient:
+    """Makes the exchanges that are asked for, each attempt signed anew."""
+
+    def __init__(self, bus: EventBus, keys: Keys, clock: Clock, netuid: Netuid) -> None:
+        self._bus = bus
+        self._keys = keys
+        self._clock = clock
+        self._netuid = netuid
+        self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+        self._tasks: set[asyncio.Task[None]] = set()
+        bus.subscribe(PostRequested, self.request, "http_client")
+        bus.subscribe(GamesRequested, self.request, "http_client")
+
+    def request(self, event: Request, _: Envelope) -> None:
+        """Answered by ``PostAnswered`` or ``PostFailed``."""
+        task = asyncio.create_task(self._exchange(event), name=f"HTTP with {event.hotkey}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End what is under way: it has no verdict, and will be asked again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _exchange(self, event: Request) -> None:
+        method, target, body = self._compose(event)
+        headers = self._keys.sign_request(method, target, body, event.hotkey)
+        try:
+            async with self._client.stream(
+                method, f"http://{event.endpoint}{target}", content=body, headers=headers
+            ) as response:
+                content = await _read(response)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = f"{event.endpoint}: {error or type(error).__name__}"
+            self._bus.publish(PostFailed(event.connection, event.hotkey, reason))
+            return
+        lines = content.splitlines()
+        if response.status_code != httpx.codes.OK or len(lines) % 2:
+            self._bus.publish(_failure(event, response, content))
+            return
+        self._receive(event, headers["X-Bittensor-Nonce"], lines)
+
+    def _compose(self, event: Request) -> tuple[str, str, bytes]:
+        """Method, target and body."""
+        if isinstance(event, GamesRequested):
+            position = "" if event.epoch is None else f"&epoch={event.epoch}&offset={event.offset}"
+            return "GET", f"/games?netuid={self._netuid}{position}", b""
+        message = codec.stamp(
+            event.message,
+            message_id=MessageId(token_hex(16)),
+            sender=self._keys.hotkey,
+            timestamp=rfc3339(self._clock.wall()),
+        )
+        assert isinstance(message, PointToPoint)  # noqa: S101 - for the type checker: predictions are
+        body = codec.encode_body(message)
+        self._bus.publish(FrameWritten(event.connection, event.hotkey, message, len(body), "http"))
+        return "POST", f"/predictions?netuid={self._netuid}", body
+
+    def _receive(self, event: Request, challenge: str, lines: list[bytes]) -> None:
+        purpose: Purpose = "predictions" if isinstance(event, PostRequested) else "games"
+        self._bus.publish(ConnectionOpened(event.connection, event.hotkey, challenge, purpose))
+        for payload, signature in zip(lines[::2], lines[1::2], strict=True):
+            self._bus.publish(FrameReceived(event.connection, payload + b"\n" + signature))
+        self._bus.publish(PostAnswered(event.connection, event.hotkey))
+        self._bus.publish(ConnectionClosed(event.connection, CloseCode.NORMAL, ""))
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """
+    Raises:
+        httpx.DecodingError: the answer is longer than any honest one.
+    """
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > MAX_ANSWER:
+            raise httpx.DecodingError(f"an answer of more than {MAX_ANSWER} bytes", request=response.request)
+    return bytes(content)
+
+
+def _failure(event: Request, response: httpx.Response, content: bytes) -> PostFailed:
+    retry_after = response.headers.get("Retry-After", "")
+    return PostFailed(
+        event.connection,
+        event.hotkey,
+        f"{event.endpoint}: {response.status_code} {content[:300].decode(errors='replace')}",
+        response.status_code,
+        int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else None,
+    )
