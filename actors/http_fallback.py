@@ -26,6 +26,7 @@ from bus.events import (
     SendFailed,
     SessionActivated,
     TimerFired,
+    UpdateMissed,
     VerdictOverdue,
     VerdictReceived,
 )
@@ -128,6 +129,12 @@ class HttpFallbackActor(Actor):
         road = self.state.roads.get(event.hotkey)
         if road is not None:
             self._choose(event.hotkey, road, event.reason, envelope.mono)
+
+    @on(UpdateMissed)
+    def fetch_missed(self, event: UpdateMissed, _: Envelope) -> None:
+        road = self.state.roads.get(event.validator)
+        if road is not None:
+            self._poll(event.validator, road)
 
     @on(SessionActivated)
     def step_back(self, event: SessionActivated, _: Envelope) -> None:

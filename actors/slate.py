@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from actors.actor import Actor, on
 from bus.envelope import Envelope
-from bus.events import GamesUpdated, MessageAccepted
+from bus.events import GamesUpdated, MessageAccepted, UpdateMissed
 from bus.games import TeamGame
 from bus.identifiers import Epoch, GameId, Hotkey, Offset
-from bus.messages import GameUpdateMessage, WelcomeMessage
+from bus.messages import GameUpdateMessage, HeartbeatMessage, WelcomeMessage
 
 
 @dataclass(slots=True)
@@ -50,10 +50,16 @@ class SlateActor(Actor):
             stream.coming_parts = 0
         elif isinstance(message, GameUpdateMessage):
             self._apply(event.hotkey, message)
+        elif isinstance(message, HeartbeatMessage) and message.offset is not None:
+            stream = self.state.streams.setdefault(event.hotkey, Stream())
+            if message.epoch == stream.session_epoch:
+                self._look_for_gap(event.hotkey, stream, message.offset)
 
     def _apply(self, validator: Hotkey, update: GameUpdateMessage) -> None:
         stream = self.state.streams.setdefault(validator, Stream())
         if not _fits(stream, update):
+            if update.epoch == stream.session_epoch and update.part == update.parts:
+                self._look_for_gap(validator, stream, update.offset)
             return
         if update.part == 1:
             stream.coming, stream.coming_parts = update.offset, 0
@@ -68,6 +74,11 @@ class SlateActor(Actor):
             stream.coming_parts = 0
             stream.epoch, stream.offset = update.epoch, update.offset
             self.publish(GamesUpdated(validator, update.epoch, update.offset, games, snapshot=update.previous is None))
+
+    def _look_for_gap(self, validator: Hotkey, stream: Stream, ahead: Offset) -> None:
+        known = stream.offset if stream.epoch == stream.session_epoch else Offset(0)
+        if ahead > known:
+            self.publish(UpdateMissed(validator, known, ahead))
 
 
 def _fits(stream: Stream, update: GameUpdateMessage) -> bool:

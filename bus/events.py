@@ -602,6 +602,15 @@ class GamesUpdated(Decided):
     snapshot: bool
 
 
+@dataclass(frozen=True, slots=True)
+class UpdateMissed(Decided):
+    """A validator's stream is ahead of what we have, and no session will close the gap: fetch it."""
+
+    validator: Hotkey
+    known: Offset
+    ahead: Offset
+
+
 # --- predictions, on the validator
 
 

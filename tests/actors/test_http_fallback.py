@@ -20,6 +20,7 @@ from bus.events import (
     PostRequested,
     SendFailed,
     SessionActivated,
+    UpdateMissed,
     VerdictOverdue,
     VerdictReceived,
 )
@@ -150,6 +151,18 @@ def test_without_a_session_games_are_polled_from_the_known_position() -> None:
     bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "x"))
     bench.advance(15)
     assert len(bench.all(GamesRequested)) == 3
+
+
+def test_a_missed_update_is_fetched_once_even_with_a_session() -> None:
+    bench = Bench()
+    bench.open()
+    for _ in range(3):
+        bench.observe(UpdateMissed(VALIDATOR, Offset(3), Offset(5)))
+    assert len(bench.all(GamesRequested)) == 1
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    bench.advance(100)
+    assert len(bench.all(GamesRequested)) == 1
+    bench.observe(UpdateMissed(make_hotkey("unknown"), Offset(3), Offset(5)))
 
 
 def test_with_the_websocket_disabled_it_begins_at_once() -> None:

@@ -27,6 +27,7 @@ from bus.events import (
     PredictionsRequested,
     SendRequested,
     SessionActivated,
+    UpdateMissed,
     VerdictOverdue,
     VerdictReceived,
     WriteRequested,
@@ -131,6 +132,19 @@ def test_an_update_without_a_snapshot_before_is_not_applied() -> None:
     bench = SlateBench()
     bench.hear(update(4, 3, make_game()))
     assert bench.positions() == []
+
+
+def test_a_heartbeat_that_is_ahead_or_an_update_that_leaves_a_gap_shows_what_was_missed() -> None:
+    bench = SlateBench()
+    bench.hear(update(3, None, make_game("a")))
+    bench.hear(HeartbeatMessage(epoch=EPOCH, offset=Offset(3)))
+    bench.hear(HeartbeatMessage(epoch=Epoch("f" * 32), offset=Offset(9)))
+    bench.hear(HeartbeatMessage())
+    bench.hear(update(3, 2, make_game("old")))
+    assert bench.all(UpdateMissed) == []
+    bench.hear(HeartbeatMessage(epoch=EPOCH, offset=Offset(5)))
+    bench.hear(update(7, 6, make_game("b")))
+    assert [(missed.known, missed.ahead) for missed in bench.all(UpdateMissed)] == [(3, 5), (3, 7)]
 
 
 def test_parts_are_applied_together_after_the_last() -> None:

@@ -129,7 +129,7 @@ async def test_predictions_made_while_the_validator_is_away_are_confirmed_when_i
     async with running_validator(tmp_path, **registered) as rig:
         port = rig.validator.port
         manager = running_miner(rig, actors=BETS, websocket=quick)
-        _, theirs = await manager.__aenter__()
+        miner, theirs = await manager.__aenter__()
         await until(lambda: events(theirs, VerdictReceived))
     made_before = len(events(theirs, PredictionMade))
     await until(lambda: events(theirs, DialFailed) and len(events(theirs, PredictionMade)) > made_before)
@@ -141,6 +141,7 @@ async def test_predictions_made_while_the_validator_is_away_are_confirmed_when_i
         await manager.__aexit__(None, None, None)
     assert events(theirs, SendFailed)
     assert events(theirs, FallbackChosen)
+    assert_replays(miner.settings, theirs)
 
 
 async def test_a_validator_that_is_somebody_else_is_not_believed(tmp_path: Path) -> None:
@@ -294,8 +295,10 @@ async def test_with_the_websocket_disabled_everything_works_by_http(tmp_path: Pa
     on_miner, on_validator = (disabled, {}) if where == "on the miner" else ({}, disabled)
     changes: dict[str, Any] = {"actors": BETS} | on_miner
     validator = running_validator(tmp_path, **registered, **on_validator)
-    async with validator as rig, running_miner(rig, **changes) as (_, theirs):
+    async with validator as rig, running_miner(rig, **changes) as (miner, theirs):
         await until(lambda: len(events(theirs, VerdictReceived)) >= 5)
+    assert_replays(miner.settings, theirs)
+    assert_replays(rig.validator.settings, rig.envelopes)
     assert {v.code for v in events(theirs, VerdictReceived)} == {"accepted"}
     assert {w.road for w in events(theirs, FrameWritten)} == {"http"}
     assert not events(theirs, SessionActivated)
