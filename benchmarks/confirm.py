@@ -120,7 +120,7 @@ class LoadMiner(asyncio.Protocol):
                 self.ready.set_result(None)
         elif b'"message_type":"confirmation"' in payload:
             self._confirm(payload)
-        else:
+        elif b'"message_type":"heartbeat"' not in payload:
             raise RuntimeError(f"unexpected: {payload!r}")
 
     def _confirm(self, payload: bytes) -> None:
@@ -276,7 +276,8 @@ async def load(port: int, validator: Hotkey, keypairs: list[Keypair], arguments:
     await asyncio.sleep(arguments.duration)
     for miner in miners:
         miner.running = False
-    while any(miner.outstanding for miner in miners):  # noqa: ASYNC110 - a benchmark may poll
+    deadline = time.perf_counter() + 30
+    while any(miner.outstanding for miner in miners) and time.perf_counter() < deadline:  # noqa: ASYNC110 - a benchmark may poll
         await asyncio.sleep(0.01)
     seconds = time.perf_counter() - begin
     latencies = sorted(1000 * latency for miner in miners for latency in miner.latencies)
