@@ -320,7 +320,7 @@ def _print_table(tallies: list[Tally], outcome: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="\nWhat happened", box=SIMPLE, title_justify="left")
+    table = Table(title="\nWhat happened", box=SIMPLE, title_justify="left", pad_edge=False)
     table.add_column("miner", no_wrap=True, min_width=max(len(tally.name) for tally in tallies))
     for heading in ("sessions", "updates", "pushed", "accepted", "rejected", "p50 ms", "p99 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
