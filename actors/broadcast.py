@@ -4,14 +4,12 @@ Says what is sent, and to whom nothing but a snapshot will do. Who is connected,
 """
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from actors.actor import Actor, on
-from actors.stream import HISTORY
-from bus import codec
+from actors.stream import HISTORY, apply, update_messages
 from bus.envelope import Envelope
-from bus.events import BroadcastRequested, GamesUpdated, NeuronStarted, SendRequested, SlateRequested
+from bus.events import BroadcastRequested, NeuronStarted, SendRequested, SlateRequested, StreamOpened, UpdateStored
 from bus.games import TeamGame
 from bus.identifiers import Epoch, GameId, Netuid, Offset
 from bus.messages import GameUpdateMessage
@@ -25,7 +23,7 @@ class BroadcastState:
     games: dict[GameId, TeamGame] = field(default_factory=dict)
     epoch: Epoch | None = None
     offset: Offset = Offset(0)
-    history: deque[list[GameUpdateMessage]] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    history: deque[tuple[GameUpdateMessage, ...]] = field(default_factory=lambda: deque(maxlen=HISTORY))
     """The parts of each of the last updates."""
 
 
@@ -40,47 +38,32 @@ class BroadcastActor(Actor):
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.netuid = event.netuid
 
-    @on(GamesUpdated)
-    def follow(self, event: GamesUpdated, _: Envelope) -> None:
+    @on(StreamOpened)
+    def resume(self, event: StreamOpened, _: Envelope) -> None:
         state = self.state
-        previous, state.offset = state.offset, event.offset
-        state.epoch = event.epoch
-        if event.snapshot:
-            state.games.clear()
-        for game in event.games:
-            if game.active:
-                state.games[game.game_id] = game
-            else:
-                state.games.pop(game.game_id, None)
-        if not event.snapshot:
-            messages = self._messages(event.epoch, event.games, previous)
-            state.history.append(messages)
-            for message in messages:
-                self.publish(BroadcastRequested(message))
+        state.epoch, state.offset = event.epoch, event.offset
+        apply(state.games, event.games)
+        state.history.extend(event.updates)
+
+    @on(UpdateStored)
+    def broadcast(self, event: UpdateStored, _: Envelope) -> None:
+        state = self.state
+        for part in event.parts:
+            state.epoch, state.offset = part.epoch, part.offset
+            apply(state.games, part.updated_games.values())
+            self.publish(BroadcastRequested(part))
+        if event.parts[0].previous is not None:
+            state.history.append(event.parts)
 
     @on(SlateRequested)
     def bring_up_to_date(self, event: SlateRequested, _: Envelope) -> None:
         state = self.state
         if state.epoch is None:
             return
+        messages: list[GameUpdateMessage]
         if event.known is None:
-            messages = self._messages(state.epoch, state.games.values(), None)
+            messages = [*update_messages(state.netuid, state.epoch, state.offset, state.games.values(), None)]
         else:
-            messages = [message for update in state.history for message in update if message.offset > event.known]
+            messages = [part for parts in state.history for part in parts if part.offset > event.known]
         for message in messages:
             self.publish(SendRequested(event.hotkey, message, event.connection))
-
-    def _messages(self, epoch: Epoch, games: Iterable[TeamGame], previous: Offset | None) -> list[GameUpdateMessage]:
-        portions = list(codec.parts(games))
-        return [
-            GameUpdateMessage(
-                netuid=self.state.netuid,
-                epoch=epoch,
-                offset=self.state.offset,
-                updated_games=portion,
-                previous=previous,
-                part=number,
-                parts=len(portions),
-            )
-            for number, portion in enumerate(portions, start=1)
-        ]

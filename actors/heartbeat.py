@@ -5,22 +5,23 @@ Knows when each peer was last heard. Writes nothing and closes nothing itself: i
 
 from dataclasses import dataclass, field
 
-from actors.actor import Actor, on
+from actors.actor import on
+from actors.stream import StreamFollower, heartbeat_message
 from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
     CloseRequested,
     ConnectionClosed,
-    GamesUpdated,
     MessageAccepted,
     NeuronStarted,
     PeerStale,
+    Position,
     Role,
     SendRequested,
     SessionActivated,
     TimerFired,
 )
-from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, micros
+from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, SessionId, micros
 from bus.messages import HeartbeatMessage, WelcomeMessage
 
 
@@ -52,13 +53,12 @@ class HeartbeatState:
     role: Role = "validator"
     hotkey: Hotkey = Hotkey("")
     pulses: dict[ConnectionId, Pulse] = field(default_factory=dict)
-    epochs: dict[Hotkey, Epoch] = field(default_factory=dict)
-    offsets: dict[Hotkey, Offset] = field(default_factory=dict)
+    positions: dict[Hotkey, Position] = field(default_factory=dict)
     wanted: dict[Hotkey, Micros] = field(default_factory=dict)
     """How often a validator wants to hear from us, by its welcome."""
 
 
-class HeartbeatActor(Actor):
+class HeartbeatActor(StreamFollower):
     """Beats for every session, on validator and miner alike."""
 
     name = "heartbeat"
@@ -70,11 +70,6 @@ class HeartbeatActor(Actor):
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.role, self.state.hotkey = event.role, event.hotkey
-
-    @on(GamesUpdated)
-    def know_position(self, event: GamesUpdated, _: Envelope) -> None:
-        self.state.epochs[event.validator] = event.epoch
-        self.state.offsets[event.validator] = event.offset
 
     @on(MessageAccepted)
     def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
@@ -122,7 +117,7 @@ class HeartbeatActor(Actor):
 
     def _heartbeat(self, peer: Hotkey) -> HeartbeatMessage:
         stream = self.state.hotkey if self.state.role == "validator" else peer
-        return HeartbeatMessage(epoch=self.state.epochs.get(stream), offset=self.state.offsets.get(stream))
+        return heartbeat_message(self.state.positions.get(stream))
 
 
 def _share(session: SessionId, interval: Micros) -> Micros:

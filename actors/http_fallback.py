@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from actors.actor import Actor, on
+from actors.actor import on
+from actors.stream import StreamFollower
 from actors.targets import uniform, wanted
 from bus.envelope import Envelope
 from bus.events import (
@@ -16,13 +17,14 @@ from bus.events import (
     DialFailed,
     FallbackChosen,
     GamesRequested,
-    GamesUpdated,
     MetagraphSynced,
     NeuronStarted,
     NeuronStopping,
+    Position,
     PostAnswered,
     PostFailed,
     PostRequested,
+    PredictionExpired,
     SendFailed,
     SessionActivated,
     TimerFired,
@@ -31,7 +33,7 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.games import TeamGamePrediction
-from bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, PredictionId, micros
+from bus.identifiers import ConnectionId, Hotkey, Micros, PredictionId, micros
 from bus.messages import MAX_PREDICTIONS, PredictionMessage
 
 
@@ -73,8 +75,6 @@ class Road:
     """The WebSocket, while there is one."""
     chosen: bool = False
     """The fallback is in use."""
-    epoch: Epoch | None = None
-    offset: Offset | None = None
 
 
 @dataclass(slots=True)
@@ -87,9 +87,10 @@ class HttpFallbackState:
     exchanges: int = 0
     stopping: bool = False
     roads: dict[Hotkey, Road] = field(default_factory=dict)
+    positions: dict[Hotkey, Position] = field(default_factory=dict)
 
 
-class HttpFallbackActor(Actor):
+class HttpFallbackActor(StreamFollower):
     """Posts what failed, and polls games while there is no session."""
 
     name = "http_fallback"
@@ -151,14 +152,8 @@ class HttpFallbackActor(Actor):
             if road.session == event.connection:
                 road.session = None
 
-    @on(GamesUpdated)
-    def know_position(self, event: GamesUpdated, _: Envelope) -> None:
-        road = self.state.roads.get(event.validator)
-        if road is not None:
-            road.epoch, road.offset = event.epoch, event.offset
-
-    @on(VerdictReceived)
-    def settle(self, event: VerdictReceived, _: Envelope) -> None:
+    @on(VerdictReceived, PredictionExpired)
+    def settle(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
         road = self.state.roads.get(event.validator)
         if road is not None:
             road.waiting.pop(event.prediction.prediction_id, None)
@@ -226,7 +221,7 @@ class HttpFallbackActor(Actor):
     def _poll(self, hotkey: Hotkey, road: Road) -> None:
         if not self.state.stopping and road.polling is None:
             road.polling = self._exchange()
-            self.publish(GamesRequested(road.polling, hotkey, road.endpoint, road.epoch, road.offset))
+            self.publish(GamesRequested(road.polling, hotkey, road.endpoint, self.state.positions.get(hotkey)))
 
     def _exchange(self) -> ConnectionId:
         """Negative, so that it is nobody's WebSocket."""

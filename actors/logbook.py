@@ -31,16 +31,20 @@ from bus.events import (
     NeuronFailed,
     NeuronStarted,
     NeuronStopping,
+    OutboxOpened,
     PeerAuthenticated,
     PeerRefused,
     PostFailed,
     PredictionConflicted,
     PredictionDiscarded,
+    PredictionExpired,
     ReconnectScheduled,
     Road,
+    SaveFailed,
     SendFailed,
     SessionActivated,
     TimerFired,
+    UpdateStoreFailed,
     VerdictReceived,
 )
 from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
@@ -116,6 +120,17 @@ class LogbookActor(Actor):
     @on(CommitFailed)
     def commit_failed(self, event: CommitFailed, envelope: Envelope) -> None:
         self._line(envelope, "failed commits", f"A commit failed: {event.reason}", "ERROR", limit=1)
+
+    @on(SaveFailed)
+    def save_failed(self, event: SaveFailed, envelope: Envelope) -> None:
+        text = f"The outbox cannot be written, predictions wait: {event.reason}"
+        self._line(envelope, "failed saves", text, "ERROR", limit=1)
+
+    @on(OutboxOpened)
+    def outbox_opened(self, event: OutboxOpened, envelope: Envelope) -> None:
+        if event.entries:
+            text = f"{len(event.entries)} predictions of earlier runs have no verdict yet; they are sent again"
+            self._line(envelope, "outbox", text)
 
     # --- who is there
 
@@ -201,6 +216,11 @@ class LogbookActor(Actor):
         text = f"The games cannot be read, the last good slate stays in force: {event.reason}"
         self._line(envelope, "games that cannot be read", text, "ERROR", limit=1)
 
+    @on(UpdateStoreFailed)
+    def update_not_stored(self, event: UpdateStoreFailed, envelope: Envelope) -> None:
+        text = f"A change of the games cannot be stored, the last slate stays in force: {event.reason}"
+        self._line(envelope, "updates that cannot be stored", text, "ERROR", limit=1)
+
     @on(GamesUpdated)
     def updated(self, event: GamesUpdated, envelope: Envelope) -> None:
         if self.state.role == "miner":
@@ -244,6 +264,15 @@ class LogbookActor(Actor):
     def discarded(self, event: PredictionDiscarded, envelope: Envelope) -> None:
         text = f"Prediction {event.prediction_id} on game {event.game_id} cannot be sent: {event.reason}"
         self._line(envelope, "discarded predictions", text, "ERROR")
+
+    @on(PredictionExpired)
+    def expired(self, event: PredictionExpired, envelope: Envelope) -> None:
+        prediction = event.prediction
+        text = (
+            f"Prediction {prediction.prediction_id} expired: game {prediction.game_id} started before it could be "
+            f"sent to {self._peer(event.validator)}"
+        )
+        self._line(envelope, "expired predictions", text, "WARNING")
 
     @on(PredictionConflicted)
     def conflicted(self, event: PredictionConflicted, envelope: Envelope) -> None:

@@ -5,31 +5,23 @@ from dataclasses import dataclass, field
 from actors.actor import on
 from actors.budget import Budget
 from actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
+from actors.stream import StreamFollower, heartbeat_message
 from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
     ConnectionOpened,
-    GamesUpdated,
+    Position,
     SessionActivated,
     TimerFired,
 )
-from bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, micros
+from bus.identifiers import ConnectionId, Hotkey, Micros, micros
 from bus.messages import (
     Broadcast,
-    HeartbeatMessage,
     PointToPoint,
     WebSocketMessage,
     WelcomeMessage,
     session_id,
 )
-
-
-@dataclass(slots=True)
-class Position:
-    """How far we know a validator's game stream."""
-
-    epoch: Epoch
-    offset: Offset
 
 
 @dataclass(slots=True)
@@ -39,16 +31,12 @@ class MinerConnectionState(ConnectionState):
     positions: dict[Hotkey, Position] = field(default_factory=dict)
 
 
-class MinerConnectionActor(ConnectionActor):
+class MinerConnectionActor(StreamFollower, ConnectionActor):
     """Believes a validator only after its welcome, and speaks only then."""
 
     Settings = ConnectionSettings
     State = MinerConnectionState
     state: MinerConnectionState
-
-    @on(GamesUpdated)
-    def know_position(self, event: GamesUpdated, _: Envelope) -> None:
-        self.state.positions[event.validator] = Position(event.epoch, event.offset)
 
     @on(ConnectionOpened)
     def await_welcome(self, event: ConnectionOpened, envelope: Envelope) -> None:
@@ -77,12 +65,8 @@ class MinerConnectionActor(ConnectionActor):
         if session.purpose != "session":
             return  # an exchange has said all that it had to say
         self.state.present[session.hotkey] = session.connection
-        position = self.state.positions.get(session.hotkey)
-        heartbeat = HeartbeatMessage()
-        if position is not None:
-            heartbeat = HeartbeatMessage(epoch=position.epoch, offset=position.offset)
         # protocol, "Handshake": the miner sends a heartbeat at once, by which the validator activates the session
-        self._write(session, heartbeat)
+        self._write(session, heartbeat_message(self.state.positions.get(session.hotkey)))
         self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
 
     def _forgotten(self, session: Session) -> None:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 
 from actors.actor import Actor, on
+from actors.stream import apply
 from bus.envelope import Envelope
-from bus.events import GamesUpdated, PredictionsRequested, TimerFired
-from bus.games import TeamGame
+from bus.events import GamesUpdated, MessageAccepted, OutboxOpened, Position, PredictionsRequested, TimerFired
+from bus.games import TeamGame, start_of
 from bus.identifiers import GameId, Hotkey, Micros, micros
+from bus.messages import WelcomeMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +24,20 @@ class ModelSettings:
 
 
 @dataclass(slots=True)
-class ModelState:
-    """The active games of each validator."""
+class Slate:
+    """The active games of one validator."""
 
-    slates: dict[Hotkey, dict[GameId, TeamGame]] = field(default_factory=dict)
+    position: Position
+    games: dict[GameId, TeamGame] = field(default_factory=dict)
+    confirmed: bool = False
+    """By its validator, in this run: what an earlier run left may be old, and bets on old odds are lost."""
+
+
+@dataclass(slots=True)
+class ModelState:
+    """What the model can be asked about."""
+
+    slates: dict[Hotkey, Slate] = field(default_factory=dict)
 
 
 class ModelActor(Actor):
@@ -37,25 +49,40 @@ class ModelActor(Actor):
     settings: ModelSettings
     state: ModelState
 
+    @on(OutboxOpened)
+    def recall(self, event: OutboxOpened, _: Envelope) -> None:
+        for known in event.slates:
+            slate = self.state.slates[known.validator] = Slate(Position(known.epoch, known.offset))
+            apply(slate.games, known.games)
+
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, envelope: Envelope) -> None:
-        slate = self.state.slates.setdefault(event.validator, {})
+        position = Position(event.epoch, event.offset)
+        slate = self.state.slates.setdefault(event.validator, Slate(position))
+        slate.position, slate.confirmed = position, True
         if event.snapshot:
-            slate.clear()
-        for game in event.games:
-            if game.active:
-                slate[game.game_id] = game
-            else:
-                slate.pop(game.game_id, None)
-        self._ask(event.validator, envelope)
+            slate.games.clear()
+        apply(slate.games, event.games)
+        self._ask(event.validator, slate, envelope)
+
+    @on(MessageAccepted)
+    def confirm(self, event: MessageAccepted, envelope: Envelope) -> None:
+        """A welcome that is where we are: what we remembered is what there is."""
+        slate = self.state.slates.get(event.hotkey)
+        if slate is None or slate.confirmed or not isinstance(event.message, WelcomeMessage):
+            return
+        if (event.message.epoch, event.message.offset) == (slate.position.epoch, slate.position.offset):
+            slate.confirmed = True
+            self._ask(event.hotkey, slate, envelope)
 
     @on(TimerFired)
     def ask_again(self, event: TimerFired, envelope: Envelope) -> None:
         if event.owner == self.name:
-            self._ask(Hotkey(event.key), envelope)
+            self._ask(Hotkey(event.key), self.state.slates[Hotkey(event.key)], envelope)
 
-    def _ask(self, validator: Hotkey, envelope: Envelope) -> None:
-        games = tuple(self.state.slates[validator].values())
-        if games:
-            self.publish(PredictionsRequested(validator, games))
+    def _ask(self, validator: Hotkey, slate: Slate, envelope: Envelope) -> None:
+        starts = ((game, start_of(game)) for game in slate.games.values())
+        open_games = tuple(game for game, starts_at in starts if starts_at is not None and starts_at > envelope.at)
+        if open_games:
+            self.publish(PredictionsRequested(validator, open_games))
         self.wake(validator, Micros(envelope.mono + micros(self.settings.interval)))

@@ -1,9 +1,12 @@
 """What a miner wants to say, until it has its verdict.
 
-Knows each prediction without a verdict, and to whom it goes. Sends it again whenever there is a new session, and after
-an answer that is no verdict, with back-off; the id and the content stay the same, so that one verdict is all there is.
+Knows each prediction without a verdict, and to whom it goes. A prediction is saved before it is pushed, so that it
+outlives the process; what one save put on disk travels in one message. It is sent again whenever there is a new session
+or another road, and after an answer that is no verdict, with back-off; id and content stay the same, so that one
+verdict is all there is. No validator waits for another.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from actors.actor import Actor, on
@@ -12,47 +15,79 @@ from bus.codes import ErrorCode
 from bus.envelope import Envelope
 from bus.events import (
     ConnectionClosed,
+    FallbackChosen,
     FrameWritten,
+    GamesUpdated,
     MessageAccepted,
+    OutboxEntry,
+    OutboxOpened,
+    PostAnswered,
+    PostFailed,
+    PostRequested,
     PredictionDiscarded,
+    PredictionExpired,
     PredictionMade,
+    PredictionsSaved,
+    SaveFailed,
+    SaveRequested,
+    SendFailed,
     SendRequested,
     SessionActivated,
     TimerFired,
     VerdictOverdue,
     VerdictReceived,
 )
-from bus.games import TeamGamePrediction
-from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, PredictionId
+from bus.games import TeamGamePrediction, start_of
+from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, PredictionId
 from bus.messages import MAX_PREDICTIONS, ConfirmationMessage, ErrorMessage, PredictionMessage, PredictionResult
 
 FIRST_DELAY = Micros(SECOND)
 """Until predictions are sent again after an answer that is no verdict; doubled each time."""
+LONGEST_DELAY = Micros(60 * SECOND)
 OVERDUE = Micros(10 * SECOND)
 """After a write without a verdict for so long, another road is tried (protocol, "Limits")."""
-LONGEST_DELAY = Micros(60 * SECOND)
+MAX_SAVE = 2_000
+"""Predictions in one transaction: about 10 ms of the disk's time."""
 
 
 @dataclass(slots=True)
 class Item:
     """One prediction without a verdict."""
 
-    validator: Hotkey
     prediction: TeamGamePrediction
+    saved: bool = False
+    perhaps_written: bool = False
+    """By this run, or by an earlier one: then only its validator can close it."""
     written_at: Micros | None = None
-    """When it was first handed to a transport; monotonic."""
+    """When it was first handed to a transport in this run; monotonic."""
     last_written_at: Micros = Micros(0)
 
 
 @dataclass(slots=True)
-class OutboxState:
-    """In the order in which predictions were made."""
+class Tray:
+    """What is for one validator, in the order in which it was made."""
 
     items: dict[PredictionId, Item] = field(default_factory=dict)
-    sessions: dict[Hotkey, ConnectionId] = field(default_factory=dict)
-    delays: dict[Hotkey, Micros] = field(default_factory=dict)
-    watched: dict[Hotkey, None] = field(default_factory=dict)
-    """Validators that owe us verdicts, each with its timer."""
+    session: ConnectionId | None = None
+    delay: Micros = FIRST_DELAY
+    watched: bool = False
+    """It owes us verdicts, and a timer is set."""
+    starts: dict[GameId, Micros] = field(default_factory=dict)
+    """When the games on its slate begin; wall clock."""
+    posting: dict[ConnectionId, tuple[PredictionId, ...]] = field(default_factory=dict)
+    """What an HTTP exchange that is under way may write at any moment."""
+
+
+@dataclass(slots=True)
+class OutboxState:
+    """A tray for each validator, and what waits for the disk."""
+
+    trays: dict[Hotkey, Tray] = field(default_factory=dict)
+    unsaved: list[OutboxEntry] = field(default_factory=list)
+    saving: tuple[OutboxEntry, ...] = ()
+    resting: bool = False
+    """The disk has failed us, and gets a moment's rest."""
+    rest: Micros = FIRST_DELAY
 
 
 class OutboxActor(Actor):
@@ -62,84 +97,201 @@ class OutboxActor(Actor):
     State = OutboxState
     state: OutboxState
 
+    # --- in, and onto the disk
+
+    @on(OutboxOpened)
+    def resume(self, event: OutboxOpened, _: Envelope) -> None:
+        for entry in event.entries:
+            item = Item(entry.prediction, saved=True, perhaps_written=True)
+            self._tray(entry.validator).items[entry.prediction.prediction_id] = item
+
     @on(PredictionMade)
-    def push(self, event: PredictionMade, _: Envelope) -> None:
-        prediction = event.prediction
+    def take(self, event: PredictionMade, _: Envelope) -> None:
+        prediction, tray = event.prediction, self._tray(event.validator)
         fault = codec.fault_of(prediction)
-        if prediction.prediction_id in self.state.items:
+        if prediction.prediction_id in tray.items:
             fault = "another prediction of this id waits for its verdict"
         if fault is not None:
             self.publish(PredictionDiscarded(prediction.prediction_id, prediction.game_id, fault))
             return
-        self.state.items[prediction.prediction_id] = Item(event.validator, prediction)
-        self.publish(SendRequested(event.validator, PredictionMessage(predictions=(prediction,))))
+        tray.items[prediction.prediction_id] = Item(prediction)
+        self.state.unsaved.append(OutboxEntry(event.validator, prediction))
+        self._save()
+
+    @on(PredictionsSaved)
+    def push(self, _: PredictionsSaved, __: Envelope) -> None:
+        saved, self.state.saving, self.state.rest = self.state.saving, (), FIRST_DELAY
+        fresh: dict[Hotkey, list[Item]] = {}
+        for entry in saved:
+            item = self._tray(entry.validator).items.get(entry.prediction.prediction_id)
+            if item is not None:  # it may have expired while it was saved
+                item.saved = True
+                fresh.setdefault(entry.validator, []).append(item)
+        for validator, items in fresh.items():
+            self._send(validator, items)
+        self._save()
+
+    @on(SaveFailed)
+    def save_later(self, _: SaveFailed, envelope: Envelope) -> None:
+        state = self.state
+        state.unsaved, state.saving, state.resting = [*state.saving, *state.unsaved], (), True
+        for entry in state.unsaved:
+            self._mind_start(entry.validator, entry.prediction, envelope)
+        self.wake("save", Micros(envelope.mono + state.rest))
+        state.rest = min(Micros(2 * state.rest), LONGEST_DELAY)
+
+    def _save(self) -> None:
+        """One save at a time: what is made meanwhile goes into the next."""
+        state = self.state
+        if state.saving or state.resting or not state.unsaved:
+            return
+        state.saving, state.unsaved = tuple(state.unsaved[:MAX_SAVE]), state.unsaved[MAX_SAVE:]
+        self.publish(SaveRequested(state.saving))
+
+    # --- out
 
     @on(SessionActivated)
     def push_all(self, event: SessionActivated, _: Envelope) -> None:
-        self.state.sessions[event.hotkey] = event.connection
-        self._send_all(event.hotkey)
+        tray = self._tray(event.hotkey)
+        tray.session = event.connection
+        self._send(event.hotkey, tray.items.values())
+
+    @on(FallbackChosen)
+    def push_by_http(self, event: FallbackChosen, _: Envelope) -> None:
+        """What no road was there for goes by the one that now is: without a session, the send fails into it."""
+        tray = self._tray(event.hotkey)
+        if tray.session is None:
+            self._send(event.hotkey, tray.items.values())
 
     @on(ConnectionClosed)
     def hold(self, event: ConnectionClosed, _: Envelope) -> None:
-        for hotkey, connection in list(self.state.sessions.items()):
-            if connection == event.connection:
-                del self.state.sessions[hotkey]
+        for tray in self.state.trays.values():
+            if tray.session == event.connection:
+                tray.session = None
 
     @on(FrameWritten)
     def note_written(self, event: FrameWritten, envelope: Envelope) -> None:
-        if isinstance(event.message, PredictionMessage):
-            for prediction in event.message.predictions:
-                item = self.state.items.get(prediction.prediction_id)
-                if item is not None:
-                    item.written_at = envelope.mono if item.written_at is None else item.written_at
-                    item.last_written_at = envelope.mono
-            if event.hotkey not in self.state.watched:
-                self.state.watched[event.hotkey] = None
-                self.wake(f"overdue {event.hotkey}", Micros(envelope.mono + OVERDUE))
-
-    @on(MessageAccepted)
-    def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
-        message = event.message
-        if isinstance(message, ConfirmationMessage):
-            self.state.delays.pop(event.hotkey, None)
-            for result in message.results:
-                self._settle(event.hotkey, result, envelope.mono)
-        elif isinstance(message, ErrorMessage) and message.code != ErrorCode.UNKNOWN_TYPE:
-            delay = self.state.delays.get(event.hotkey, FIRST_DELAY)
-            self.state.delays[event.hotkey] = Micros(min(2 * delay, LONGEST_DELAY))
-            self.wake(f"again {event.hotkey}", Micros(envelope.mono + delay))
+        if not isinstance(event.message, PredictionMessage):
+            return
+        tray = self._tray(event.hotkey)
+        for prediction in event.message.predictions:
+            item = tray.items.get(prediction.prediction_id)
+            if item is not None:
+                item.perhaps_written = True
+                item.written_at = envelope.mono if item.written_at is None else item.written_at
+                item.last_written_at = envelope.mono
+        if not tray.watched:
+            tray.watched = True
+            self.wake(f"overdue {event.hotkey}", Micros(envelope.mono + OVERDUE))
 
     @on(TimerFired)
     def wake_up(self, event: TimerFired, envelope: Envelope) -> None:
         if event.owner != self.name:
             return
-        what, _, hotkey = event.key.partition(" ")
-        if what == "overdue":
-            self._look_for_overdue(Hotkey(hotkey), envelope.mono)
-        elif hotkey in self.state.sessions:
-            self._send_all(Hotkey(hotkey))
+        what, _, about = event.key.partition(" ")
+        validator = Hotkey(about.partition(" ")[0])
+        if what == "save":
+            self.state.resting = False
+            self._save()
+        elif what == "overdue":
+            self._look_for_overdue(validator, envelope.mono)
+        elif what == "start":
+            self._expire(validator, envelope)
+        elif self._tray(validator).session is not None:
+            self._send(validator, self._tray(validator).items.values())
+
+    def _send(self, validator: Hotkey, items: Iterable[Item]) -> None:
+        saved = [item.prediction for item in items if item.saved]
+        for first in range(0, len(saved), MAX_PREDICTIONS):
+            message = PredictionMessage(predictions=tuple(saved[first : first + MAX_PREDICTIONS]))
+            self.publish(SendRequested(validator, message))
 
     def _look_for_overdue(self, validator: Hotkey, now: Micros) -> None:
-        del self.state.watched[validator]
-        written = [i for i in self.state.items.values() if i.validator == validator and i.written_at is not None]
+        tray = self._tray(validator)
+        written = [item for item in tray.items.values() if item.written_at is not None]
         overdue = [item for item in written if now - item.last_written_at >= OVERDUE]
         if overdue:
             self.publish(VerdictOverdue(validator, tuple(item.prediction for item in overdue)))
+        tray.watched = bool(written)
         if written:
-            soonest = min((i.last_written_at for i in written if i not in overdue), default=now)
-            self.state.watched[validator] = None
+            soonest = min((item.last_written_at for item in written if item not in overdue), default=now)
             self.wake(f"overdue {validator}", Micros(soonest + OVERDUE))
 
-    def _send_all(self, validator: Hotkey) -> None:
-        waiting = [item.prediction for item in self.state.items.values() if item.validator == validator]
-        for first in range(0, len(waiting), MAX_PREDICTIONS):
-            message = PredictionMessage(predictions=tuple(waiting[first : first + MAX_PREDICTIONS]))
-            self.publish(SendRequested(validator, message))
+    # --- the verdict
+
+    @on(MessageAccepted)
+    def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
+        message, tray = event.message, self._tray(event.hotkey)
+        if isinstance(message, ConfirmationMessage):
+            tray.delay = FIRST_DELAY
+            for result in message.results:
+                self._settle(event.hotkey, result, envelope.mono)
+        elif isinstance(message, ErrorMessage) and message.code != ErrorCode.UNKNOWN_TYPE:
+            self.wake(f"again {event.hotkey}", Micros(envelope.mono + tray.delay))
+            tray.delay = min(Micros(2 * tray.delay), LONGEST_DELAY)
 
     def _settle(self, validator: Hotkey, result: PredictionResult, now: Micros) -> None:
-        item = self.state.items.get(result.prediction_id)
-        if item is None or item.validator != validator:
+        items = self._tray(validator).items
+        item = items.get(result.prediction_id)
+        if item is None or not item.perhaps_written:
             return  # a verdict that we have, or on what we never said to this validator
-        del self.state.items[result.prediction_id]
+        del items[result.prediction_id]
         latency = Micros(0 if item.written_at is None else now - item.written_at)
         self.publish(VerdictReceived(validator, item.prediction, result.success, result.code, result.message, latency))
+
+    # --- what nobody will judge
+
+    @on(GamesUpdated)
+    def know_starts(self, event: GamesUpdated, _: Envelope) -> None:
+        tray = self._tray(event.validator)
+        bet_on = dict.fromkeys(item.prediction.game_id for item in tray.items.values())
+        if event.snapshot:
+            tray.starts = {game_id: at for game_id, at in tray.starts.items() if game_id in bet_on}
+        for game in event.games:
+            starts_at = start_of(game)
+            if starts_at is not None and (game.active or game.game_id in bet_on):
+                tray.starts[game.game_id] = starts_at
+            else:
+                tray.starts.pop(game.game_id, None)
+
+    @on(SendFailed)
+    def mind_starts(self, event: SendFailed, envelope: Envelope) -> None:
+        if isinstance(event.message, PredictionMessage):
+            for prediction in event.message.predictions:
+                if isinstance(prediction, TeamGamePrediction):
+                    self._mind_start(event.hotkey, prediction, envelope)
+
+    @on(PostRequested)
+    def lend(self, event: PostRequested, _: Envelope) -> None:
+        if isinstance(event.message, PredictionMessage):
+            ids = tuple(prediction.prediction_id for prediction in event.message.predictions)
+            self._tray(event.hotkey).posting[event.connection] = ids
+
+    @on(PostAnswered, PostFailed)
+    def take_back(self, event: PostAnswered | PostFailed, envelope: Envelope) -> None:
+        if self._tray(event.hotkey).posting.pop(event.connection, None) is not None:
+            self._expire(event.hotkey, envelope)
+
+    def _mind_start(self, validator: Hotkey, prediction: TeamGamePrediction, envelope: Envelope) -> None:
+        """Come back when the game of ``prediction`` starts, unless it has been written by now."""
+        tray = self._tray(validator)
+        item, starts_at = tray.items.get(prediction.prediction_id), tray.starts.get(prediction.game_id)
+        if item is not None and not item.perhaps_written and starts_at is not None:
+            deadline = Micros(envelope.mono + max(0, starts_at - envelope.at))
+            self.wake(f"start {validator} {prediction.game_id}", deadline)
+
+    def _expire(self, validator: Hotkey, envelope: Envelope) -> None:
+        tray = self._tray(validator)
+        lent = [prediction_id for ids in tray.posting.values() for prediction_id in ids]
+        for prediction_id, item in list(tray.items.items()):
+            starts_at = tray.starts.get(item.prediction.game_id)
+            if starts_at is None or item.perhaps_written or prediction_id in lent:
+                continue
+            if starts_at > envelope.at:
+                self._mind_start(validator, item.prediction, envelope)
+            else:
+                del tray.items[prediction_id]
+                self.publish(PredictionExpired(validator, item.prediction))
+
+    def _tray(self, validator: Hotkey) -> Tray:
+        return self.state.trays.setdefault(validator, Tray())

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from actors.actor import Actor, on
+from actors.actor import on
+from actors.stream import StreamFollower
 from actors.targets import uniform, wanted
 from bus.codes import CloseCode
 from bus.envelope import Envelope
@@ -16,15 +17,15 @@ from bus.events import (
     ConnectionClosed,
     DialFailed,
     DialRequested,
-    GamesUpdated,
     MetagraphSynced,
     NeuronStarted,
     NeuronStopping,
+    Position,
     ReconnectScheduled,
     SessionActivated,
     TimerFired,
 )
-from bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, micros
+from bus.identifiers import ConnectionId, Hotkey, Micros, micros
 
 
 class Answer(StrEnum):
@@ -103,8 +104,6 @@ class Target:
     active_since: Micros | None = None
     interval: Micros = Micros(0)
     """The longest that the last back-off could have been."""
-    epoch: Epoch | None = None
-    offset: Offset | None = None
 
 
 @dataclass(slots=True)
@@ -117,9 +116,10 @@ class ReconnectState:
     dialled: int = 0
     stopping: bool = False
     targets: dict[Hotkey, Target] = field(default_factory=dict)
+    positions: dict[Hotkey, Position] = field(default_factory=dict)
 
 
-class ReconnectActor(Actor):
+class ReconnectActor(StreamFollower):
     """Keeps a miner connected to its validators."""
 
     name = "reconnect"
@@ -148,12 +148,6 @@ class ReconnectActor(Actor):
     @on(SessionActivated)
     def rejoice(self, event: SessionActivated, envelope: Envelope) -> None:
         self.state.targets[event.hotkey].active_since = envelope.mono
-
-    @on(GamesUpdated)
-    def know_position(self, event: GamesUpdated, _: Envelope) -> None:
-        target = self.state.targets.get(event.validator)
-        if target is not None:
-            target.epoch, target.offset = event.epoch, event.offset
 
     @on(ConnectionClosed)
     def reconnect(self, event: ConnectionClosed, envelope: Envelope) -> None:
@@ -195,7 +189,7 @@ class ReconnectActor(Actor):
         self.state.dialled += 1
         target.connection = ConnectionId(self.state.dialled)
         target.active_since = None
-        self.publish(DialRequested(target.connection, hotkey, target.endpoint, target.epoch, target.offset))
+        self.publish(DialRequested(target.connection, hotkey, target.endpoint, self.state.positions.get(hotkey)))
 
     def _schedule(
         self, hotkey: Hotkey, target: Target, answer: Answer, reason: str, now: Micros, at_least: int = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from actors.actor import Actor, on
 from bus.envelope import Envelope
-from bus.events import GamesUpdated, MessageAccepted, UpdateMissed
+from bus.events import GamesUpdated, MessageAccepted, OutboxOpened, UpdateMissed
 from bus.games import TeamGame
 from bus.identifiers import Epoch, GameId, Hotkey, Offset
 from bus.messages import GameUpdateMessage, HeartbeatMessage, WelcomeMessage
@@ -40,6 +40,11 @@ class SlateActor(Actor):
     name = "slate"
     State = SlateState
     state: SlateState
+
+    @on(OutboxOpened)
+    def recall(self, event: OutboxOpened, _: Envelope) -> None:
+        for known in event.slates:
+            self.state.streams[known.validator] = Stream(epoch=known.epoch, offset=known.offset)
 
     @on(MessageAccepted)
     def take(self, event: MessageAccepted, _: Envelope) -> None:

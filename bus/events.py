@@ -27,7 +27,7 @@ from bus.identifiers import (
     SessionId,
     Uid,
 )
-from bus.messages import Broadcast, WebSocketMessage
+from bus.messages import Broadcast, GameUpdateMessage, WebSocketMessage
 
 Role = Literal["validator", "miner"]
 Scheme = Literal["sr25519", "ed25519"]
@@ -478,6 +478,14 @@ class PeerStale(Decided):
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a validator's game stream."""
+
+    epoch: Epoch
+    offset: Offset
+
+
+@dataclass(frozen=True, slots=True)
 class DialRequested(Decided):
     """Open a WebSocket to a validator. Answered by ``ConnectionOpened`` or ``DialFailed``."""
 
@@ -485,8 +493,8 @@ class DialRequested(Decided):
     hotkey: Hotkey
     endpoint: str
     """``ip:port``."""
-    epoch: Epoch | None = None
-    offset: Offset | None = None
+    position: Position | None = None
+    """In the validator's stream; None before any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -527,8 +535,7 @@ class GamesRequested(Decided):
     connection: ConnectionId
     hotkey: Hotkey
     endpoint: str
-    epoch: Epoch | None = None
-    offset: Offset | None = None
+    position: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -588,6 +595,38 @@ class FeedFailed(Observed):
     source: str
     reason: str
     """File, game and field."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened(Observed):
+    """A validator's own game stream, as its last run left it. Not published where there is none, or not all of it."""
+
+    epoch: Epoch
+    offset: Offset
+    games: tuple[TeamGame, ...]
+    updates: tuple[tuple[GameUpdateMessage, ...], ...]
+    """The parts of each of the last updates, as they were signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStoreRequested(Decided):
+    """Sign and store the next update of the stream. Answered by ``UpdateStored`` or ``UpdateStoreFailed``."""
+
+    parts: tuple[GameUpdateMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStored(Observed):
+    """The update is on disk, as signed: from now on it may be told."""
+
+    parts: tuple[GameUpdateMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStoreFailed(Observed):
+    """Nothing of the update was stored."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -746,6 +785,54 @@ class LedgerOpened(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """A prediction and whom it is for."""
+
+    validator: Hotkey
+    prediction: TeamGamePrediction
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSlate:
+    """How far one validator's stream is known, and the slate that it amounts to."""
+
+    validator: Hotkey
+    epoch: Epoch
+    offset: Offset
+    games: tuple[TeamGame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxOpened(Observed):
+    """What a miner's last run left: predictions without a verdict, in the order in which they were made, and slates."""
+
+    entries: tuple[OutboxEntry, ...]
+    slates: tuple[KnownSlate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRequested(Decided):
+    """Put these into the outbox on disk. Answered by ``PredictionsSaved`` or ``SaveFailed``."""
+
+    entries: tuple[OutboxEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionsSaved(Observed):
+    """What the event ``request`` asked for is on disk: from now on it may be sent."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFailed(Observed):
+    """Nothing of what the event ``request`` asked for is on disk."""
+
+    request: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PredictionsRequested(Decided):
     """Ask the model for predictions on this slate. Answered by ``PredictionMade``, or by nothing."""
 
@@ -768,6 +855,14 @@ class PredictionDiscarded(Decided):
     prediction_id: PredictionId
     game_id: GameId
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionExpired(Decided):
+    """Closed without a verdict: it was never written to any transport, and its game has started."""
+
+    validator: Hotkey
+    prediction: TeamGamePrediction
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from dataclasses_json import DataClassJsonMixin
 
-from bus.identifiers import GameId, Millionths, PredictionId
+from bus.identifiers import GameId, Micros, Millionths, PredictionId
+from bus.timestamps import parse_rfc3339
 
 MAX_TEXT: Final = 256
 """Characters in any string of a message, unless its field says otherwise."""
@@ -86,6 +87,14 @@ class TeamGamePrediction(DataClassJsonMixin):
     """0 to 1."""
     outcome: Text | Integer | None = None
     payout: float | None = None
+
+
+def start_of(game: TeamGame) -> Micros | None:
+    """When ``game`` starts, if its ``event_start_date`` can be read: a validator may have sent anything."""
+    try:
+        return parse_rfc3339(game.event_start_date)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

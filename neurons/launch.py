@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -40,6 +41,7 @@ from bus.events import (
     NeuronStarted,
     NeuronStopping,
     PredictionDiscarded,
+    PredictionExpired,
     PredictionMade,
     Role,
     VerdictReceived,
@@ -297,26 +299,33 @@ class Validator(Neuron):
     async def _start(self) -> None:
         # what only one role needs is not imported by the other: each costs start-up time
         from neurons.edges.game_feed import GameFeed
-        from neurons.edges.ledger import Ledger
+        from neurons.edges.game_stream import GameStream
+        from neurons.edges.ledger import Ledger, ledger_database
         from neurons.edges.listener import Listener
 
         settings = self.settings
         metagraph = read_metagraph(settings.metagraph.static)
         blacklist = None if settings.blacklist is None else read_blacklist(settings.blacklist)
-        self._ledger = Ledger(settings.state_dir / "ledger.sqlite3", self._clock)
+        self._database = ledger_database(settings.state_dir / "ledger.sqlite3")
+        self._ledger = Ledger(self._database, self._clock)
+        stream = GameStream(self._database, self._writer, self._keys.hotkey, settings.netuid)
         self._listener = Listener(self.bus, self._writer, self._clock, settings.axon.ip, settings.axon.port)
         self._feeding = contextlib.AsyncExitStack()
         self._begin()
         try:
+            await self._database.open()
             await self._ledger.open(self.bus)
+            await stream.open(self.bus)
             self.bus.publish(metagraph)
             if blacklist is not None:
                 self.bus.publish(blacklist)
             await self._feeding.enter_async_context(GameFeed(self.bus, self._clock, settings.games).running())
+            await self._database.settle()  # the slate is stored, and so in force
             self.port = await self._listener.start()
         except BaseException:
             await self._feeding.aclose()
             await self._ledger.close()
+            await self._database.close()
             raise
 
     async def _stop(self) -> None:
@@ -324,7 +333,7 @@ class Validator(Neuron):
         await self._feeding.aclose()
         try:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                await self._ledger.settle()
+                await self._database.settle()
                 self.bus.publish(NeuronStopping(self._reason))
                 await self._listener.drained()
         except TimeoutError:
@@ -332,6 +341,7 @@ class Validator(Neuron):
         finally:
             await self._listener.close()
             await self._ledger.close()
+            await self._database.close()
 
 
 class Miner(Neuron):
@@ -342,6 +352,7 @@ class Miner(Neuron):
     async def _start(self) -> None:
         from neurons.edges.dialer import Dialer
         from neurons.edges.http_client import HttpClient
+        from neurons.edges.outbox import Outbox, outbox_database
         from neurons.edges.predictor import PredictorEdge
 
         settings = self.settings
@@ -351,20 +362,30 @@ class Miner(Neuron):
         )
         self._dialer = Dialer(self.bus, self._writer, self._keys, settings.netuid)
         self._http = HttpClient(self.bus, self._keys, self._clock, settings.netuid)
-        self._unanswered: dict[PredictionId, None] = {}
+        self._unanswered: Counter[PredictionId] = Counter()
         self._all_answered = asyncio.Event()
         self.bus.subscribe(PredictionMade, self._count, "launch")
         self.bus.subscribe(VerdictReceived, self._uncount, "launch")
         self.bus.subscribe(PredictionDiscarded, self._uncount, "launch")
+        self.bus.subscribe(PredictionExpired, self._uncount, "launch")
+        self._database = outbox_database(settings.state_dir / "outbox.sqlite3")
+        self._outbox = Outbox(self._database, self._clock)
         self._begin()
+        try:
+            await self._database.open()
+            await self._outbox.open(self.bus)
+        except BaseException:
+            await self._http.close()
+            await self._database.close()
+            raise
         self.bus.publish(metagraph)
 
     def _count(self, event: PredictionMade, _: Envelope) -> None:
-        self._unanswered[event.prediction.prediction_id] = None
+        self._unanswered[event.prediction.prediction_id] += 1
 
-    def _uncount(self, event: VerdictReceived | PredictionDiscarded, _: Envelope) -> None:
-        settled = event.prediction.prediction_id if isinstance(event, VerdictReceived) else event.prediction_id
-        self._unanswered.pop(settled, None)
+    def _uncount(self, event: VerdictReceived | PredictionExpired | PredictionDiscarded, _: Envelope) -> None:
+        settled = event.prediction_id if isinstance(event, PredictionDiscarded) else event.prediction.prediction_id
+        self._unanswered -= Counter((settled,))
         if not self._unanswered:
             self._all_answered.set()
 
@@ -379,6 +400,8 @@ class Miner(Neuron):
         self.bus.publish(NeuronStopping(self._reason))
         await self._dialer.close()
         await self._http.close()
+        self._outbox.close()
+        await self._database.close()
 
 
 def check(settings: Settings, where: str) -> None:

@@ -16,7 +16,12 @@ WHERE = {
     "httpx": {"neurons/edges/http_client.py"},
     "loguru": {"neurons/edges/log.py"},
     "pyee": {"bus/bus.py"},
-    "sqlalchemy": {"neurons/edges/ledger.py"},
+    "sqlalchemy": {
+        "neurons/edges/database.py",
+        "neurons/edges/game_stream.py",
+        "neurons/edges/ledger.py",
+        "neurons/edges/outbox.py",
+    },
     "uvicorn": {"neurons/edges/listener.py"},
     "uvloop": {"neurons/launch.py"},
     "watchfiles": {"neurons/edges/game_feed.py"},

@@ -113,8 +113,8 @@ class Dialer:
 
     async def _run(self, event: DialRequested) -> None:
         target = f"/ws?netuid={self._netuid}"
-        if event.epoch is not None:
-            target += f"&epoch={event.epoch}&offset={event.offset}"
+        if event.position is not None:
+            target += f"&epoch={event.position.epoch}&offset={event.position.offset}"
         headers = self._keys.sign_request("GET", target, b"", event.hotkey)
         try:
             socket = await connect(

@@ -1,8 +1,9 @@
 """The miner's HTTP: signed requests to validators, by httpx. The frames of an answer are received like any others."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -32,7 +33,11 @@ TIMEOUT: Final = 15.0
 MAX_ANSWER: Final = 16 * 1024 * 1024
 """Bytes of an answer; a slate of 5,000 games is about 4 MiB."""
 
+_BEGUN: Final = "http11.send_request_headers.started"
+"""httpcore's name for the moment before the first byte of a request: from here on it may have arrived."""
+
 Request = PostRequested | GamesRequested
+_Trace = Callable[[str, dict[str, Any]], Awaitable[None]]
 
 
 class HttpClient:
@@ -62,11 +67,11 @@ class HttpClient:
         await self._client.aclose()
 
     async def _exchange(self, event: Request) -> None:
-        method, target, body = self._compose(event)
+        method, target, body, begun = self._compose(event)
         headers = self._keys.sign_request(method, target, body, event.hotkey)
         try:
             async with self._client.stream(
-                method, f"http://{event.endpoint}{target}", content=body, headers=headers
+                method, f"http://{event.endpoint}{target}", content=body, headers=headers, extensions={"trace": begun}
             ) as response:
                 content = await _read(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -79,11 +84,18 @@ class HttpClient:
             return
         self._receive(event, headers["X-Bittensor-Nonce"], lines)
 
-    def _compose(self, event: Request) -> tuple[str, str, bytes]:
-        """Method, target and body."""
+    def _compose(self, event: Request) -> tuple[str, str, bytes, _Trace]:
+        """Method, target, body, and what is to hear how the request goes."""
+
+        async def trace(step: str, _: dict[str, Any]) -> None:
+            if step == _BEGUN and written is not None:
+                self._bus.publish(written)
+
+        written: FrameWritten | None = None
         if isinstance(event, GamesRequested):
-            position = "" if event.epoch is None else f"&epoch={event.epoch}&offset={event.offset}"
-            return "GET", f"/games?netuid={self._netuid}{position}", b""
+            place = event.position
+            position = "" if place is None else f"&epoch={place.epoch}&offset={place.offset}"
+            return "GET", f"/games?netuid={self._netuid}{position}", b"", trace
         message = codec.stamp(
             event.message,
             message_id=MessageId(token_hex(16)),
@@ -92,8 +104,8 @@ class HttpClient:
         )
         assert isinstance(message, PointToPoint)  # noqa: S101 - for the type checker: predictions are
         body = codec.encode_body(message)
-        self._bus.publish(FrameWritten(event.connection, event.hotkey, message, len(body), "http"))
-        return "POST", f"/predictions?netuid={self._netuid}", body
+        written = FrameWritten(event.connection, event.hotkey, message, len(body), "http")
+        return "POST", f"/predictions?netuid={self._netuid}", body, trace
 
     def _receive(self, event: Request, challenge: str, lines: list[bytes]) -> None:
         purpose: Purpose = "predictions" if isinstance(event, PostRequested) else "games"

@@ -1,30 +1,21 @@
 """Verdicts on disk: the one place where a prediction becomes final.
 
-Inserts what is new, and answers for every key with the verdict that is stored. SQLite in WAL mode with
-``synchronous=FULL``: when a commit returns, it is on the disk. One worker thread owns the connection.
-
-A commit is one SQL statement over one JSON document, because each statement that SQLite runs lets go of Python's lock
-and has to win it back from a busy event loop, which can take milliseconds; a hundred statements would take a hundred
-times that.
+Inserts what is new, and answers for every key with the verdict that is stored.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
-import msgspec
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from bus.bus import EventBus
 from bus.clock import Clock
 from bus.codes import VerdictCode
 from bus.envelope import Envelope
-from bus.errors import ConfigurationError
 from bus.events import (
     CommitFailed,
     CommitRequested,
@@ -36,17 +27,16 @@ from bus.events import (
 )
 from bus.identifiers import Hotkey, LedgerId, Micros, Millionths, PredictionId
 from bus.timestamps import DAY, utc_day
+from neurons.edges.database import Database, Migrations, cause, to_json
 
 SWEEP_STEP: Final = 500
 """Rows that one step of a sweep deletes: a few milliseconds in which commits wait."""
 SWEEP_INTERVAL: Final = 3600.0
 """Seconds between two sweeps."""
-_BUSY_TIMEOUT: Final = 5.0
-"""Seconds to wait for another process (a backup, an operator's query) that locks the database."""
-
-_MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+_MIGRATIONS: Final[Migrations] = (
     (
         "CREATE TABLE ledger (ledger_id TEXT NOT NULL)",
+        "INSERT INTO ledger VALUES (lower(hex(randomblob(16))))",
         # AUTOINCREMENT: ids only grow, even after a sweep, so that what a commit added is what has a larger id
         """
         CREATE TABLE predictions (
@@ -67,8 +57,14 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX predictions_by_receipt ON predictions (received_at)",
         "CREATE INDEX predictions_by_expiry ON predictions (expires_at)",
     ),
+    (
+        "CREATE TABLE stream (validator TEXT NOT NULL, netuid INTEGER NOT NULL, epoch TEXT NOT NULL, "
+        "position INTEGER NOT NULL)",
+        "CREATE TABLE slate (game_id TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE updates (position INTEGER NOT NULL, part INTEGER NOT NULL, frame BLOB NOT NULL, "
+        "PRIMARY KEY (position, part)) WITHOUT ROWID",
+    ),
 )
-"""What makes schema version n + 1 of version n; ``PRAGMA user_version`` says where a database is."""
 
 _COLUMNS: Final = (
     "hotkey",
@@ -102,8 +98,6 @@ _SWEEP: Final = text(
     "DELETE FROM predictions WHERE id IN (SELECT id FROM predictions WHERE expires_at < :now LIMIT :step)"
 )
 
-Result = TypeVar("Result")
-
 
 class _Row(NamedTuple):
     id: int
@@ -112,48 +106,45 @@ class _Row(NamedTuple):
     message: str
 
 
-class Ledger:
-    """One database file. All work on it is done in its own thread, one commit after the other."""
+def ledger_database(path: Path) -> Database:
+    """The validator's database file: its ledger, and its game stream (``game_stream.py``)."""
+    repair = (
+        "If it is damaged, keep it, and start with a backup or, where there is none, with another state_dir: "
+        "its verdicts are then unknown"
+    )
+    return Database(path, "a ledger", _MIGRATIONS, repair)
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
+
+class Ledger:
+    """Answers commits, one after the other."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._last_id = 0
-        self._commits: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self, bus: EventBus) -> None:
-        """Open or create the file, publish ``LedgerOpened``, and answer commits from then on.
+        """Publish ``LedgerOpened``, and answer commits from then on.
 
         Raises:
-            ConfigurationError: the file is not a ledger, or of a newer version, or cannot be opened.
+            ConfigurationError: the database cannot be read.
         """
         self._bus = bus
-        opened = await self._in_thread(self._open)
+        opened = await self._database.load(self._load)
         bus.subscribe(CommitRequested, self.commit, "ledger")
         bus.publish(opened)
         self._sweeper = asyncio.create_task(self._sweep_forever(), name="ledger sweep")
 
     def commit(self, event: CommitRequested, envelope: Envelope) -> None:
         """Answered later, by ``PredictionsStored`` or ``CommitFailed``."""
-        task = asyncio.create_task(self._commit(event.proposals, envelope.seq), name="ledger commit")
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
-
-    async def settle(self) -> None:
-        """Wait until no commit is under way, the ones that follow from those included. Safe to cancel."""
-        while self._commits:
-            await asyncio.wait(self._commits)
+        self._database.start(self._commit(event.proposals, envelope.seq), "ledger commit")
 
     async def close(self) -> None:
-        """Finish what is under way, and close the file."""
+        """Sweep no more. The database has an owner of its own."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
-            await self.settle()
-            await self._in_thread(self._close)
-        self._thread.shutdown()
 
     async def sweep(self) -> int:
         """Delete verdicts past their time, in small steps between commits; returns how many.
@@ -163,16 +154,16 @@ class Ledger:
         """
         swept = 0
         while True:
-            step = await self._in_thread(self._sweep_step)
+            step = await self._database.run(self._sweep_step)
             swept += step
             if step < SWEEP_STEP:
                 return swept
 
     async def _commit(self, proposals: Sequence[ProposedVerdict], request: int) -> None:
         try:
-            verdicts = await self._in_thread(lambda: self._store(proposals))
+            verdicts = await self._database.run(lambda: self._store(proposals))
         except SQLAlchemyError as error:
-            self._bus.publish(CommitFailed(request, _cause(error)), causes=(request,))
+            self._bus.publish(CommitFailed(request, cause(error)), causes=(request,))
         else:
             self._bus.publish(PredictionsStored(request, verdicts), causes=(request,))
 
@@ -182,35 +173,25 @@ class Ledger:
                 await self.sweep()
             await asyncio.sleep(SWEEP_INTERVAL)
 
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    # --- in the database's thread
 
-    # --- in the worker thread
-
-    def _open(self) -> LedgerOpened:
-        self._engine = _engine(self._path)
-        try:
-            self._connection = self._engine.connect()
-            _migrate(self._connection, self._path)
-            ledger_id = self._connection.scalar(text("SELECT ledger_id FROM ledger"))
-            self._last_id = self._connection.scalar(text("SELECT coalesce(max(id), 0) FROM predictions")) or 0
-            days = self._totals()
-        except DBAPIError as error:
-            raise ConfigurationError(
-                f"{self._path} cannot be opened as a ledger: {_cause(error)}. If it is damaged, keep it, and start "
-                "with a backup or, where there is none, with another state_dir: its verdicts are then unknown"
-            ) from None
-        return LedgerOpened(LedgerId(ledger_id), days)
+    def _load(self) -> LedgerOpened:
+        connection = self._database.connection
+        ledger_id = connection.scalar(text("SELECT ledger_id FROM ledger"))
+        self._last_id = connection.scalar(text("SELECT coalesce(max(id), 0) FROM predictions")) or 0
+        return LedgerOpened(LedgerId(ledger_id or ""), self._totals())
 
     def _totals(self) -> tuple[DayTotal, ...]:
         yesterday = Micros((utc_day(self._clock.wall()) - 1) * DAY)
-        rows = self._connection.execute(_TOTALS, {"day": DAY, "since": yesterday})
+        rows = self._database.connection.execute(_TOTALS, {"day": DAY, "since": yesterday})
         return tuple(
             DayTotal(row.day, Hotkey(row.hotkey), row.accepted, row.rejected, Millionths(row.wagered)) for row in rows
         )
 
     def _store(self, proposals: Sequence[ProposedVerdict]) -> tuple[StoredVerdict, ...]:
-        result = self._connection.execute(_INSERT, {"rows": _json([_values(proposal) for proposal in proposals])})
+        result = self._database.connection.execute(
+            _INSERT, {"rows": to_json([_values(proposal) for proposal in proposals])}
+        )
         before, self._last_id = self._last_id, result.lastrowid if result.rowcount else self._last_id
         if result.rowcount == len(proposals):
             return tuple(
@@ -225,7 +206,7 @@ class Ledger:
             (Hotkey(row.hotkey), PredictionId(row.prediction_id)): _Row(
                 row.id, row.digest, VerdictCode(row.code), row.message
             )
-            for row in self._connection.execute(_STORED, {"keys": _json(keys)})
+            for row in self._database.connection.execute(_STORED, {"keys": to_json(keys)})
         }
         answered: set[tuple[Hotkey, PredictionId]] = set()
         verdicts = []
@@ -236,44 +217,7 @@ class Ledger:
         return tuple(verdicts)
 
     def _sweep_step(self) -> int:
-        return self._connection.execute(_SWEEP, {"now": self._clock.wall(), "step": SWEEP_STEP}).rowcount
-
-    def _close(self) -> None:
-        self._connection.close()
-        self._engine.dispose()
-
-
-def _engine(path: Path) -> Engine:
-    # autocommit: each of our statements is a transaction by itself
-    engine = create_engine(
-        f"sqlite:///{path}",
-        isolation_level="AUTOCOMMIT",
-        connect_args={"timeout": _BUSY_TIMEOUT, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-
-    return engine
-
-
-def _migrate(connection: Connection, path: Path) -> None:
-    version = connection.scalar(text("PRAGMA user_version")) or 0
-    if version > len(_MIGRATIONS):
-        raise ConfigurationError(
-            f"{path} has schema version {version}, and this release knows {len(_MIGRATIONS)}: "
-            "install the release that wrote it, or a newer one"
-        )
-    for number, statements in enumerate(_MIGRATIONS[version:], start=version + 1):
-        connection.execute(text("BEGIN IMMEDIATE"))
-        for statement in statements:
-            connection.execute(text(statement))
-        if number == 1:
-            connection.execute(text("INSERT INTO ledger VALUES (:id)"), {"id": token_hex(16)})
-        connection.execute(text(f"PRAGMA user_version = {number}"))
-        connection.execute(text("COMMIT"))
+        return self._database.connection.execute(_SWEEP, {"now": self._clock.wall(), "step": SWEEP_STEP}).rowcount
 
 
 def _values(proposal: ProposedVerdict) -> tuple[object, ...]:
@@ -286,7 +230,7 @@ def _values(proposal: ProposedVerdict) -> tuple[object, ...]:
         proposal.received_at,
         proposal.expires_at,
         proposal.wager,
-        _json(proposal.prediction),
+        to_json(proposal.prediction),
     )
 
 
@@ -296,15 +240,3 @@ def _verdict(proposal: ProposedVerdict, row: _Row, *, fresh: bool) -> StoredVerd
         return StoredVerdict(*key, row.code, row.message, fresh=fresh)
     message = f"this id has its verdict ({row.code}) with other content; a new prediction needs a new id"
     return StoredVerdict(*key, VerdictCode.CONFLICT, message, fresh=False)
-
-
-_encoder: Final = msgspec.json.Encoder()
-
-
-def _json(value: object) -> str:
-    return _encoder.encode(value).decode()
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    """What SQLite said, without SQLAlchemy's explanations."""
-    return str(error.orig) if isinstance(error, DBAPIError) else str(error)

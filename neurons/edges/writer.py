@@ -1,10 +1,10 @@
 """Stamps, signs and writes what was decided to be said, on whatever transport its connection has."""
 
 import contextlib
-from collections import OrderedDict
 from secrets import token_hex
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from actors.stream import HISTORY
 from bus import codec
 from bus.bus import EventBus
 from bus.clock import Clock
@@ -17,14 +17,10 @@ from bus.events import (
     SendFailed,
     WriteRequested,
 )
-from bus.identifiers import ConnectionId, MessageId
-from bus.messages import Broadcast, WebSocketMessage
+from bus.identifiers import ConnectionId, Epoch, MessageId, Offset
+from bus.messages import Broadcast, GameUpdateMessage, WebSocketMessage
 from bus.timestamps import rfc3339
 from neurons.edges.keys import Keys
-
-MAX_BROADCASTS: Final = 1024
-"""Signed broadcasts kept, so that each is signed once however many miners get it."""
-
 
 Message = TypeVar("Message", bound=WebSocketMessage)
 
@@ -55,7 +51,7 @@ class FrameWriter:
         self._keys = keys
         self._clock = clock
         self._transports: dict[ConnectionId, Transport] = {}
-        self._broadcasts: OrderedDict[tuple[object, ...], tuple[Any, bytes]] = OrderedDict()
+        self._broadcasts: dict[_Place, tuple[Any, bytes]] = {}
         bus.subscribe(WriteRequested, self.write, "writer")
         bus.subscribe(BroadcastWriteRequested, self.broadcast, "writer")
 
@@ -93,18 +89,24 @@ class FrameWriter:
                     count += 1
         self._bus.publish(BroadcastWritten(message, len(data), count))
 
+    def remember(self, message: Broadcast, frame: bytes) -> None:
+        """Use ``frame`` whenever ``message`` is to be written, for as long as it can be asked for."""
+        newest = _place(message)
+        for place in [place for place in self._broadcasts if place.is_past(newest)]:
+            del self._broadcasts[place]
+        self._broadcasts[newest] = message, frame
+
     def _frame(self, message: Message) -> tuple[Message, bytes]:
         if not isinstance(message, Broadcast):
-            return self._sign(message)
-        place = (type(message), message.epoch, message.offset, *_part(message))
-        signed = self._broadcasts.get(place)
+            return self.sign(message)
+        signed = self._broadcasts.get(_place(message))
         if signed is None:
-            signed = self._broadcasts[place] = self._sign(message)
-            if len(self._broadcasts) > MAX_BROADCASTS:
-                self._broadcasts.popitem(last=False)
+            signed = self.sign(message)
+            self.remember(*signed)
         return signed
 
-    def _sign(self, message: Message) -> tuple[Message, bytes]:
+    def sign(self, message: Message) -> tuple[Message, bytes]:
+        """``message`` as stamped, and its frame."""
         stamped = codec.stamp(
             message,
             message_id=MessageId(token_hex(16)),
@@ -115,6 +117,23 @@ class FrameWriter:
         return stamped, codec.join(codec.Frame(payload, self._keys.sign(payload)))
 
 
-def _part(message: Broadcast) -> tuple[object, object]:
-    """What tells the frames of one update apart, and an update from a snapshot."""
-    return getattr(message, "previous", None), getattr(message, "part", None)
+class _Place(NamedTuple):
+    """Where a broadcast has its place, and which of its frames it is."""
+
+    kind: type[Broadcast]
+    epoch: Epoch
+    offset: Offset
+    snapshot: bool
+    part: int
+
+    def is_past(self, newest: "_Place") -> bool:
+        """Whether nobody can ask for this any more, once ``newest`` is there."""
+        if self.kind is not newest.kind:
+            return False
+        oldest = newest.offset if self.snapshot else newest.offset - HISTORY + 1
+        return self.epoch != newest.epoch or self.offset < oldest
+
+
+def _place(message: Broadcast) -> _Place:
+    snapshot = isinstance(message, GameUpdateMessage) and message.previous is None
+    return _Place(type(message), message.epoch, message.offset, snapshot, getattr(message, "part", 1))

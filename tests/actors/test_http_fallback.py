@@ -15,6 +15,7 @@ from bus.events import (
     Neuron,
     NeuronStarted,
     NeuronStopping,
+    Position,
     PostAnswered,
     PostFailed,
     PostRequested,
@@ -141,13 +142,13 @@ def test_without_a_session_games_are_polled_from_the_known_position() -> None:
     bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "refused"))
     bench.advance(0)
     first = bench.last(GamesRequested)
-    assert (first.epoch, first.offset) == (None, None)
+    assert first.position is None
     bench.observe(GamesUpdated(VALIDATOR, Epoch("e" * 32), Offset(3), (), snapshot=True))
     bench.advance(16)
     assert len(bench.all(GamesRequested)) == 1  # one at a time
     bench.observe(PostAnswered(first.connection, VALIDATOR))
     bench.advance(15)
-    assert (bench.last(GamesRequested).epoch, bench.last(GamesRequested).offset) == ("e" * 32, 3)
+    assert bench.last(GamesRequested).position == Position(Epoch("e" * 32), Offset(3))
     bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "x"))
     bench.advance(15)
     assert len(bench.all(GamesRequested)) == 3

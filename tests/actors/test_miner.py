@@ -17,14 +17,23 @@ from bus.events import (
     CloseRequested,
     ConnectionClosed,
     ConnectionOpened,
+    Event,
+    FallbackChosen,
     FrameReceived,
     FrameWritten,
     GamesUpdated,
+    KnownSlate,
     MessageAccepted,
     NeuronStarted,
+    OutboxOpened,
+    PostFailed,
+    PostRequested,
     PredictionDiscarded,
+    PredictionExpired,
     PredictionMade,
     PredictionsRequested,
+    SaveRequested,
+    SendFailed,
     SendRequested,
     SessionActivated,
     UpdateMissed,
@@ -33,7 +42,7 @@ from bus.events import (
     WriteRequested,
 )
 from bus.games import TeamGame
-from bus.identifiers import ConnectionId, Epoch, Hotkey, LedgerId, Netuid, Offset, SessionId, Uid
+from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, LedgerId, Micros, Netuid, Offset, SessionId, Uid
 from bus.messages import (
     ConfirmationMessage,
     ErrorMessage,
@@ -46,9 +55,9 @@ from bus.messages import (
     WelcomeMessage,
     session_id,
 )
-from neurons.simulation import SimulatedKeys
+from neurons.simulation import SimulatedKeys, SimulatedOutbox
 from neurons.simulation.keys import simulated_signature
-from tests.support import NETUID, Harness, make_game, make_hotkey, make_prediction, stamp
+from tests.support import HOUR, NETUID, NOW, Harness, make_game, make_hotkey, make_prediction, stamp
 
 ME, VALIDATOR, OTHER = make_hotkey("me"), make_hotkey("validator"), make_hotkey("other")
 CONNECTION, SESSION = ConnectionId(1), SessionId("5" * 32)
@@ -192,9 +201,25 @@ def test_before_the_validator_had_a_slate_any_first_epoch_will_do() -> None:
 
 
 class OutboxBench(Harness):
-    def __init__(self) -> None:
+    def __init__(self, store: SimulatedOutbox | None = None) -> None:
         self.actor = OutboxActor()
         super().__init__(self.actor)
+        self.store = store or SimulatedOutbox()
+        self.store.attach(self.bus)
+
+    def write(self, event: PredictionMade, connection: ConnectionId = CONNECTION) -> None:
+        """It reaches a transport."""
+        message = PredictionMessage(predictions=(event.prediction,))
+        self.observe(FrameWritten(connection, event.validator, message, 100, "websocket"))
+
+    def push(self, *events: PredictionMade) -> None:
+        """Each is made, and at once written."""
+        for event in events:
+            self.observe(event)
+            self.write(event)
+
+    def waiting(self, validator: Hotkey = VALIDATOR) -> list[str]:
+        return list(self.actor.state.trays[validator].items)
 
     def open(self, validator: Hotkey = VALIDATOR, connection: ConnectionId = CONNECTION) -> None:
         self.observe(SessionActivated(connection, validator, Uid(0), SESSION))
@@ -244,11 +269,7 @@ def test_what_was_written_and_has_no_verdict_in_10_s_is_overdue_again_and_again(
     bench.open()
     for name, after in (("p", 0.0), ("q", 4.0)):
         bench.advance(after)
-        event = made(name)
-        bench.observe(event)
-        bench.observe(
-            FrameWritten(CONNECTION, VALIDATOR, PredictionMessage(predictions=(event.prediction,)), 1, "http")
-        )
+        bench.push(made(name))
     bench.advance(5.9)
     assert bench.all(VerdictOverdue) == []
     bench.advance(0.2)
@@ -260,13 +281,13 @@ def test_what_was_written_and_has_no_verdict_in_10_s_is_overdue_again_and_again(
     before = len(bench.all(VerdictOverdue))
     bench.advance(60)
     assert len(bench.all(VerdictOverdue)) == before
-    assert bench.actor.state.watched == {}
+    assert not bench.actor.state.trays[VALIDATOR].watched
 
 
 def test_what_has_its_verdict_is_not_sent_again() -> None:
     bench = OutboxBench()
     bench.open()
-    bench.observe(made("p"), made("q"))
+    bench.push(made("p"), made("q"))
     bench.hear(confirm("p"))
     bench.observe(ConnectionClosed(CONNECTION, 1006, ""))
     bench.observe(made("r"))
@@ -278,11 +299,9 @@ def test_a_verdict_is_told_once_with_its_latency_from_the_first_write() -> None:
     bench = OutboxBench()
     bench.open()
     event = made("p")
-    bench.observe(event)
-    message = PredictionMessage(predictions=(event.prediction,))
-    bench.observe(FrameWritten(CONNECTION, VALIDATOR, message, 100, "websocket"))
+    bench.push(event)
     bench.advance(0.25)
-    bench.observe(FrameWritten(CONNECTION, VALIDATOR, message, 100, "websocket"))
+    bench.write(event)
     bench.advance(0.5)
     bench.hear(confirm("p"))
     bench.hear(confirm("p", code="odds_mismatch"))
@@ -293,17 +312,18 @@ def test_a_verdict_is_told_once_with_its_latency_from_the_first_write() -> None:
 def test_verdicts_on_what_was_never_sent_to_that_validator_are_ignored() -> None:
     bench = OutboxBench()
     bench.open()
-    bench.observe(made("p"))
+    bench.push(made("p"))
+    bench.observe(made("unwritten"))
     bench.hear(confirm("p"), validator=OTHER)
-    bench.hear(confirm("never"))
+    bench.hear(confirm("never", "unwritten"))
     assert bench.all(VerdictReceived) == []
-    assert list(bench.actor.state.items) == ["p"]
+    assert bench.waiting() == ["p", "unwritten"]
 
 
 def test_after_an_answer_that_is_no_verdict_it_sends_again_with_back_off() -> None:
     bench = OutboxBench()
     bench.open()
-    bench.observe(made("p"))
+    bench.push(made("p"))
     for delay in (1, 2, 4, 8, 16, 32, 60, 60):
         bench.hear(ErrorMessage(code="internal", message="disk full"))
         before = len(bench.sent())
@@ -311,10 +331,12 @@ def test_after_an_answer_that_is_no_verdict_it_sends_again_with_back_off() -> No
         assert len(bench.sent()) == before
         bench.advance(0.002)
         assert bench.sent()[before:] == [["p"]]
+    bench.push(made("q"))
+    before = len(bench.sent())
     bench.hear(confirm("p"))
     bench.hear(ErrorMessage(code="internal", message="again"))
     bench.advance(1.001)
-    assert len(bench.sent()) == 9
+    assert bench.sent()[before:] == [["q"]]
 
 
 def test_an_unknown_type_is_no_reason_to_send_again() -> None:
@@ -361,6 +383,169 @@ def test_an_id_that_still_waits_is_not_used_twice() -> None:
     assert "waits for its verdict" in bench.last(PredictionDiscarded).reason
 
 
+def test_nothing_is_sent_before_it_is_saved_and_one_save_travels_in_one_message() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.store.held = True
+    bench.observe(made("a"), *(made(f"b{i}") for i in range(70)), made("c", OTHER))
+    assert bench.sent() == []
+    assert [len(event.entries) for event in bench.all(SaveRequested)] == [1]
+    bench.store.release()
+    assert [len(event.entries) for event in bench.all(SaveRequested)] == [1, 71]
+    assert bench.sent() == [["a"], [f"b{i}" for i in range(64)], [f"b{i}" for i in range(64, 70)], ["c"]]
+    assert bench.all(SendRequested)[-1].hotkey == OTHER
+
+
+def test_a_disk_that_fails_is_tried_again_with_back_off_and_nothing_is_sent_meanwhile() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.store.failing = "disk full"
+    bench.observe(made("p"), made("q"))
+    for delay in (1, 2, 4, 8, 16, 32, 60, 60):
+        before = len(bench.all(SaveRequested))
+        bench.advance(delay - 0.001)
+        assert len(bench.all(SaveRequested)) == before
+        bench.advance(0.001)
+        assert len(bench.all(SaveRequested)) == before + 1
+    assert bench.sent() == []
+    bench.store.failing = None
+    bench.observe(made("r"))
+    bench.advance(60)
+    assert bench.sent() == [["p", "q", "r"]]
+
+
+def test_after_a_restart_what_has_no_verdict_is_sent_again_same_id_same_content() -> None:
+    before = OutboxBench()
+    before.open()
+    one, two = made("p"), made("q")
+    before.push(one, two, made("settled"))
+    before.observe(made("for-another", OTHER))
+    before.hear(confirm("settled"))
+    after = OutboxBench(before.store)
+    assert after.sent() == []
+    after.open()
+    (send,) = after.all(SendRequested)
+    assert isinstance(send.message, PredictionMessage)
+    assert send.message.predictions == (one.prediction, two.prediction)
+    after.hear(confirm("q"))
+    assert after.last(VerdictReceived).prediction == two.prediction
+    assert after.waiting() == ["p"]
+    assert after.waiting(OTHER) == ["for-another"]
+
+
+def test_the_http_fallback_is_given_all_that_waits_unless_there_is_a_session() -> None:
+    store = SimulatedOutbox()
+    OutboxBench(store).observe(made("p"), made("q"))
+    bench = OutboxBench(store)
+    bench.observe(FallbackChosen(VALIDATOR, "refused"))
+    assert bench.sent() == [["p", "q"]]
+    bench.open()
+    bench.observe(FallbackChosen(VALIDATOR, "no verdict"))
+    assert bench.sent() == [["p", "q"], ["p", "q"]]
+
+
+# --- what nobody will judge
+
+
+class ExpiryBench(OutboxBench):
+    """A game that starts in an hour, and no session."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.game = make_game("g", starts_at=Micros(NOW + HOUR))
+        self.say(self.game)
+        self.event = PredictionMade(VALIDATOR, make_prediction(self.game, prediction_id="p"))
+
+    def say(self, *games: TeamGame, snapshot: bool = False) -> None:
+        self.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), games, snapshot))
+
+    def fail(self) -> None:
+        message = PredictionMessage(predictions=(self.event.prediction,))
+        self.observe(SendFailed(VALIDATOR, message, "there is no session"))
+
+    def expired(self) -> list[str]:
+        return [event.prediction.prediction_id for event in self.all(PredictionExpired)]
+
+
+def test_what_was_never_written_expires_when_its_game_starts() -> None:
+    bench = ExpiryBench()
+    bench.observe(bench.event)
+    bench.fail()
+    bench.advance(3599)
+    assert bench.expired() == []
+    bench.advance(2)
+    assert bench.expired() == ["p"]
+    bench.open()
+    assert bench.sent() == [["p"]]  # and not again
+    assert bench.store.entries == {}
+
+
+def test_what_may_have_been_written_is_closed_by_its_validator_alone() -> None:
+    bench = ExpiryBench()
+    bench.observe(bench.event)
+    bench.fail()
+    bench.write(bench.event)
+    bench.fail()
+    bench.advance(8000)
+    assert bench.expired() == []
+    restarted = OutboxBench(bench.store)
+    restarted.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (bench.game,), snapshot=False))
+    restarted.observe(SendFailed(VALIDATOR, PredictionMessage(predictions=(bench.event.prediction,)), ""))
+    restarted.advance(8000)
+    assert restarted.all(PredictionExpired) == []
+    assert restarted.waiting() == ["p"]
+
+
+def test_what_an_http_exchange_may_be_writing_waits_for_its_end() -> None:
+    bench = ExpiryBench()
+    bench.observe(bench.event)
+    bench.fail()
+    message = PredictionMessage(predictions=(bench.event.prediction,))
+    bench.advance(3599)
+    bench.observe(PostRequested(ConnectionId(-1), VALIDATOR, "127.0.0.1:1", message))
+    bench.advance(10)
+    assert bench.expired() == []
+    bench.observe(PostFailed(ConnectionId(-1), VALIDATOR, "refused"))
+    assert bench.expired() == ["p"]
+    bench.observe(PostFailed(ConnectionId(-2), VALIDATOR, "a question for games"))
+
+
+def test_a_game_that_is_put_off_keeps_its_predictions_and_one_that_left_the_slate_too() -> None:
+    bench = ExpiryBench()
+    bench.observe(bench.event)
+    bench.fail()
+    later = make_game("g", starts_at=Micros(NOW + 2 * HOUR))
+    bench.say(later)
+    bench.say(make_game("g", starts_at=Micros(NOW + 2 * HOUR), active=False), make_game("other", active=False))
+    bench.say(make_game("another"), snapshot=True)
+    bench.advance(3700)
+    assert bench.expired() == []
+    bench.advance(3600)
+    assert bench.expired() == ["p"]
+    assert list(bench.actor.state.trays[VALIDATOR].starts) == ["g", "another"]
+
+
+def test_without_a_readable_start_nothing_expires() -> None:
+    bench = ExpiryBench()
+    bench.say(make_game("g", event_start_date="some day"), snapshot=True)
+    bench.observe(bench.event)
+    bench.fail()
+    bench.advance(90_000)
+    assert bench.expired() == []
+
+
+def test_what_could_not_even_be_saved_expires_too() -> None:
+    bench = ExpiryBench()
+    bench.store.failing = "disk full"
+    bench.observe(bench.event)
+    bench.advance(3601)
+    assert bench.expired() == ["p"]
+    bench.store.failing = None
+    bench.open()
+    bench.advance(60)
+    assert bench.sent() == []
+
+
 # --- the model
 
 
@@ -381,6 +566,39 @@ def test_about_an_empty_slate_the_model_is_not_asked() -> None:
     assert bench.all(PredictionsRequested) == []
     with pytest.raises(ValueError, match="above 0 seconds"):
         ModelSettings(interval=0.0)
+
+
+def test_games_that_have_started_or_whose_start_cannot_be_read_are_not_asked_about() -> None:
+    bench = Harness(ModelActor(ModelSettings(interval=600.0)))
+    soon = make_game("soon", starts_at=Micros(NOW + 300 * SECOND))
+    games = (soon, make_game("later"), make_game("never", event_start_date="some day"))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), games, snapshot=True))
+    bench.advance(600)
+    asked = [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)]
+    assert asked == [["soon", "later"], ["later"]]
+
+
+def test_a_slate_of_an_earlier_run_is_for_the_model_once_its_validator_has_confirmed_it() -> None:
+    known = KnownSlate(VALIDATOR, EPOCH, Offset(3), (make_game("a"),))
+    for greeting, asked in ((welcome(), [["a"]]), (welcome(offset=Offset(4)), []), (welcome(epoch=None), [])):
+        bench = Harness(ModelActor())
+        bench.observe(OutboxOpened((), (known,)))
+        bench.advance(100)
+        bench.observe(MessageAccepted(CONNECTION, OTHER, greeting))
+        assert bench.all(PredictionsRequested) == []
+        for _ in range(2):
+            bench.observe(MessageAccepted(CONNECTION, VALIDATOR, greeting))
+        assert [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)] == asked
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(4), (make_game("b"),), snapshot=False))
+    assert [game.game_id for game in bench.last(PredictionsRequested).games] == ["a", "b"]
+
+
+def test_a_slate_of_an_earlier_run_takes_the_updates_that_follow_it() -> None:
+    bench = Harness(SlateActor())
+    bench.observe(OutboxOpened((), (KnownSlate(VALIDATOR, EPOCH, Offset(3), (make_game("a"),)),)))
+    bench.observe(MessageAccepted(CONNECTION, VALIDATOR, welcome(offset=Offset(4), recovered=True)))
+    bench.observe(MessageAccepted(CONNECTION, VALIDATOR, update(4, 3, make_game("b"))))
+    assert [(event.offset, event.snapshot) for event in bench.all(GamesUpdated)] == [(4, False)]
 
 
 # --- whom a miner believes
@@ -484,9 +702,16 @@ def test_a_broadcast_of_an_unknown_kind_is_passed_over() -> None:
     assert bench.closed == []
 
 
-def test_the_heartbeat_names_the_position() -> None:
+@pytest.mark.parametrize(
+    "event",
+    [
+        GamesUpdated(VALIDATOR, EPOCH, Offset(3), (), snapshot=True),
+        OutboxOpened((), (KnownSlate(VALIDATOR, EPOCH, Offset(3), ()),)),
+    ],
+)
+def test_the_heartbeat_names_the_position(event: Event) -> None:
     bench = SessionBench()
-    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(3), (), snapshot=True))
+    bench.observe(event)
     bench.hear(welcome())
     message = bench.last(WriteRequested).message
     assert isinstance(message, HeartbeatMessage)

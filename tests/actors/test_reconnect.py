@@ -15,6 +15,7 @@ from bus.events import (
     Neuron,
     NeuronStarted,
     NeuronStopping,
+    Position,
     ReconnectScheduled,
     SessionActivated,
 )
@@ -194,7 +195,7 @@ def test_it_names_the_position_that_it_has() -> None:
     bench.observe(GamesUpdated(VALIDATOR, Epoch("e" * 32), Offset(9), (), snapshot=True))
     bench.close(4200)
     bench.advance(RETURN_WINDOW)
-    assert (bench.last(DialRequested).epoch, bench.last(DialRequested).offset) == ("e" * 32, 9)
+    assert bench.last(DialRequested).position == Position(Epoch("e" * 32), Offset(9))
 
 
 def test_one_validator_does_not_wait_for_another() -> None:

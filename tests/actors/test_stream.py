@@ -4,10 +4,20 @@ from actors.broadcast import BroadcastActor
 from actors.games import GamesActor
 from actors.stream import HISTORY, recoverable
 from bus import codec
-from bus.events import BroadcastRequested, GamesFetched, GamesUpdated, NeuronStarted, SendRequested, SlateRequested
+from bus.events import (
+    BroadcastRequested,
+    GamesFetched,
+    GamesUpdated,
+    NeuronStarted,
+    SendRequested,
+    SlateRequested,
+    UpdateStored,
+    UpdateStoreFailed,
+)
 from bus.games import TeamGame
-from bus.identifiers import ConnectionId, Epoch, Offset
+from bus.identifiers import ConnectionId, Epoch, GameId, Offset
 from bus.messages import MAX_FRAME_BYTES, GameUpdateMessage
+from neurons.simulation import SimulatedGameStream
 from tests.support import NETUID, Harness, make_game, make_hotkey, stamp
 
 VALIDATOR, MINER = make_hotkey("validator"), make_hotkey()
@@ -17,6 +27,8 @@ EPOCH = Epoch("e" * 32)
 class Bench(Harness):
     def __init__(self) -> None:
         super().__init__(GamesActor(), BroadcastActor())
+        self.store = SimulatedGameStream(VALIDATOR, self.clock)
+        self.store.attach(self.bus)
         self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0))
 
     def fetch(self, *games: TeamGame, epoch: Epoch = EPOCH) -> None:
@@ -81,9 +93,8 @@ def test_before_there_is_a_slate_there_is_nothing_to_send() -> None:
 def test_what_changed_is_broadcast_with_the_offset_that_it_follows() -> None:
     bench = Bench()
     bench.fetch(make_game("a"))
-    assert bench.all(BroadcastRequested) == []
     bench.fetch(make_game("a", team_a_odds=1.5))
-    (update,) = (broadcast.message for broadcast in bench.all(BroadcastRequested))
+    _, update = (broadcast.message for broadcast in bench.all(BroadcastRequested))
     assert isinstance(update, GameUpdateMessage)
     assert (update.epoch, update.previous, update.offset, update.part, update.parts) == (EPOCH, 1, 2, 1, 1)
     assert list(update.updated_games) == ["a"]
@@ -93,7 +104,7 @@ def test_a_large_update_is_broadcast_in_parts() -> None:
     bench = Bench()
     bench.fetch()
     bench.fetch(*(make_game(f"game-{i}", team_a="x" * 256, team_b="y" * 256) for i in range(300)))
-    parts = [broadcast.message for broadcast in bench.all(BroadcastRequested)]
+    parts = [broadcast.message for broadcast in bench.all(BroadcastRequested)][1:]
     assert len(parts) > 2
     assert {(part.offset, part.previous) for part in parts if isinstance(part, GameUpdateMessage)} == {(2, 1)}
 
@@ -103,7 +114,7 @@ def test_who_was_away_is_sent_the_very_updates_that_it_missed() -> None:
     for odds in (1.5, 1.6, 1.7, 1.8):
         bench.fetch(make_game("a", team_a_odds=odds))
     broadcast = [event.message for event in bench.all(BroadcastRequested)]
-    assert bench.slate(Offset(2)) == broadcast[1:]
+    assert bench.slate(Offset(2)) == broadcast[2:]
     assert bench.slate(Offset(4)) == []
 
 
@@ -122,3 +133,52 @@ def test_a_position_ahead_of_the_stream_or_before_its_beginning_is_not_recoverab
     assert not recoverable(Offset(8), Offset(7))
     assert not recoverable(Offset(0), Offset(7))
     assert recoverable(Offset(7), Offset(7))
+
+
+def test_nothing_is_in_force_or_told_before_it_is_stored() -> None:
+    bench = Bench()
+    bench.store.held = True
+    bench.fetch(make_game("a"))
+    assert bench.all(GamesUpdated) == []
+    bench.fetch(make_game("a", team_a_odds=1.5))  # a newer slate, while the first is on its way to the disk
+    bench.store.release()
+    assert bench.all(UpdateStored)[0].parts[0].updated_games[GameId("a")].team_a_odds == 1.8
+    bench.store.release()
+    assert [(event.offset, event.snapshot) for event in bench.all(GamesUpdated)] == [(1, True), (2, False)]
+    assert bench.last(GamesUpdated).games[0].team_a_odds == 1.5
+
+
+def test_an_update_that_cannot_be_stored_is_tried_again_and_the_last_slate_stays_in_force() -> None:
+    bench = Bench()
+    bench.fetch(make_game("a"))
+    bench.store.failing = "disk full"
+    bench.fetch(make_game("a", team_a_odds=1.5))
+    bench.advance(12)
+    assert len(bench.all(UpdateStoreFailed)) == 3
+    assert len(bench.all(GamesUpdated)) == 1
+    assert bench.slate()[0].updated_games[GameId("a")].team_a_odds == 1.8
+    bench.store.failing = None
+    bench.fetch(make_game("a", team_a_odds=1.6))  # what is stored in the end is what the feed says by then
+    assert bench.slate()[0].updated_games[GameId("a")].team_a_odds == 1.6
+    assert bench.last(GamesUpdated).offset == 2
+    bench.advance(12)
+    assert len(bench.all(GamesUpdated)) == 2
+
+
+def test_a_restart_goes_on_with_the_same_epoch_and_the_same_updates() -> None:
+    before = Bench()
+    for odds in (1.5, 1.6, 1.7):
+        before.fetch(make_game("a", team_a_odds=odds), make_game("b"))
+    told = before.slate(Offset(1))
+    after = Harness(GamesActor(), BroadcastActor())
+    after.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0))
+    before.store.attach(after.bus)
+    (resumed,) = after.all(GamesUpdated)
+    assert (resumed.epoch, resumed.offset, resumed.snapshot, len(resumed.games)) == (EPOCH, 3, True, 2)
+    again = (make_game("a", team_a_odds=1.7), make_game("b"))
+    after.observe(GamesFetched("file", again, (), Epoch("f" * 32)))
+    assert len(after.all(GamesUpdated)) == 1  # nothing has changed meanwhile
+    after.observe(SlateRequested(ConnectionId(1), MINER, Offset(1)))
+    assert [send.message for send in after.all(SendRequested)] == told
+    after.observe(GamesFetched("file", again[:1], (), Epoch("f" * 32)))
+    assert (after.last(GamesUpdated).epoch, after.last(GamesUpdated).offset) == (EPOCH, 4)

@@ -14,7 +14,8 @@ from bus.envelope import Envelope
 from bus.events import CommitFailed, CommitRequested, LedgerOpened, PredictionsStored, ProposedVerdict, StoredVerdict
 from bus.identifiers import Micros, Millionths
 from bus.timestamps import DAY, utc_day
-from neurons.edges.ledger import Ledger
+from neurons.edges.database import Database
+from neurons.edges.ledger import Ledger, ledger_database
 from neurons.simulation import SimulatedLedger
 from tests.support import NOW, Injected, make_hotkey, make_prediction, make_proposal
 
@@ -26,6 +27,7 @@ class Bench:
         self.real, self.folder = real, folder
         self.clock = ManualClock(NOW)
         self.ledger: Any = None
+        self.database: Database | None = None
         self.events: list[Any] = []
 
     async def open(self) -> LedgerOpened:
@@ -34,14 +36,23 @@ class Bench:
         self.answered = asyncio.Event()
         for kind in (PredictionsStored, CommitFailed):
             self.bus.subscribe(kind, self._answer, "test")
-        if self.real or self.ledger is None:
-            self.ledger = Ledger(self.folder / "l.sqlite3", self.clock) if self.real else SimulatedLedger(self.clock)
+        if self.real:
+            self.database = ledger_database(self.folder / "l.sqlite3")
+            await self.database.open()
+            self.ledger = Ledger(self.database, self.clock)
+        elif self.ledger is None:
+            self.ledger = SimulatedLedger(self.clock)
         await self.ledger.open(self.bus)
         opened: LedgerOpened = next(event for event in reversed(self.events) if isinstance(event, LedgerOpened))
         return opened
 
-    async def reopen(self) -> LedgerOpened:
+    async def close(self) -> None:
         await self.ledger.close()
+        if self.database is not None:
+            await self.database.close()
+
+    async def reopen(self) -> LedgerOpened:
+        await self.close()
         return await self.open()
 
     def _answer(self, event: PredictionsStored | CommitFailed, _: Envelope) -> None:
@@ -62,7 +73,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     bench = Bench(request.param == "real", tmp_path)
     await bench.open()
     yield bench
-    await bench.ledger.close()
+    await bench.close()
 
 
 async def test_what_is_new_is_stored_and_answered_in_order(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,22 +12,40 @@ from bus.bus import EventBus
 from bus.clock import ManualClock
 from bus.errors import ConfigurationError
 from bus.events import CommitFailed, CommitRequested, PredictionsStored
-from neurons.edges.ledger import Ledger
+from neurons.edges.database import Database
+from neurons.edges.ledger import Ledger, ledger_database
 from tests.support import NOW, Injected, make_proposal
 
 
-async def opened(path: Path, events: list[object] | None = None) -> tuple[Ledger, EventBus]:
+@dataclass
+class Opened:
+    database: Database
+    ledger: Ledger
+    bus: EventBus
+
+    async def close(self) -> None:
+        await self.ledger.close()
+        await self.database.close()
+
+
+async def opened(path: Path, events: list[object] | None = None) -> Opened:
     sink = [] if events is None else events
     bus = EventBus(ManualClock(NOW), record=lambda envelope: sink.append(envelope.event))
     bus.subscribe(Injected, lambda event, _: bus.publish(event.decision), "test")
-    ledger = Ledger(path, ManualClock(NOW))
+    database = ledger_database(path)
+    try:
+        await database.open()
+    except ConfigurationError:
+        await database.close()
+        raise
+    ledger = Ledger(database, ManualClock(NOW))
     await ledger.open(bus)
-    return ledger, bus
+    return Opened(database, ledger, bus)
 
 
 async def test_commits_are_durable_by_wal_and_full_synchronisation(tmp_path: Path) -> None:
-    ledger, _ = await opened(tmp_path / "l.sqlite3")
-    connection = ledger._connection  # noqa: SLF001 - the pragma is of this connection alone
+    ledger = await opened(tmp_path / "l.sqlite3")
+    connection = ledger.database.connection
     from sqlalchemy import text
 
     assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
@@ -47,7 +66,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(ConfigurationError, match="schema version 99, and this release knows 1"):
+    with pytest.raises(ConfigurationError, match="schema version 99, and this release knows 2"):
         await opened(path)
 
 
@@ -58,15 +77,15 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
     from neurons.edges import ledger as module
 
     path = tmp_path / "l.sqlite3"
-    ledger, bus = await opened(path)
-    bus.publish(Injected(CommitRequested((make_proposal(),))))
-    await ledger.settle()
+    ledger = await opened(path)
+    ledger.bus.publish(Injected(CommitRequested((make_proposal(),))))
+    await ledger.database.settle()
     await ledger.close()
     monkeypatch.setattr(module, "_MIGRATIONS", (*module._MIGRATIONS, ("ALTER TABLE predictions ADD COLUMN note TEXT",)))  # noqa: SLF001
-    ledger, _ = await opened(path)
+    ledger = await opened(path)
     await ledger.close()
     with sqlite3.connect(path) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        assert database.execute("PRAGMA user_version").fetchone() == (3,)
         assert database.execute("SELECT count(*), max(note) FROM predictions").fetchone() == (1, None)
     database.close()
 
@@ -74,24 +93,22 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
 async def test_a_database_that_another_process_locks_fails_the_commit_and_work_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from neurons.edges import ledger as module
-
-    monkeypatch.setattr(module, "_BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("neurons.edges.database.BUSY_TIMEOUT", 0.05)
     events: list[object] = []
     path = tmp_path / "l.sqlite3"
-    ledger, bus = await opened(path, events)
+    ledger = await opened(path, events)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     proposal = make_proposal()
-    bus.publish(Injected(CommitRequested((proposal,))))
-    await ledger.settle()
+    ledger.bus.publish(Injected(CommitRequested((proposal,))))
+    await ledger.database.settle()
     failed = events[-1]
     assert isinstance(failed, CommitFailed)
     assert "locked" in failed.reason
     other.execute("ROLLBACK")
     other.close()
-    bus.publish(Injected(CommitRequested((proposal,))))
-    await ledger.settle()
+    ledger.bus.publish(Injected(CommitRequested((proposal,))))
+    await ledger.database.settle()
     stored = events[-1]
     assert isinstance(stored, PredictionsStored)
     assert stored.verdicts[0].fresh
@@ -100,10 +117,10 @@ async def test_a_database_that_another_process_locks_fails_the_commit_and_work_r
 
 async def test_settle_waits_for_commits(tmp_path: Path) -> None:
     events: list[object] = []
-    ledger, bus = await opened(tmp_path / "l.sqlite3", events)
+    ledger = await opened(tmp_path / "l.sqlite3", events)
     for _ in range(3):
-        bus.publish(Injected(CommitRequested((make_proposal(),))))
-    await asyncio.wait_for(ledger.settle(), 10)
+        ledger.bus.publish(Injected(CommitRequested((make_proposal(),))))
+    await asyncio.wait_for(ledger.database.settle(), 10)
     assert sum(isinstance(event, PredictionsStored) for event in events) == 3
     await ledger.close()
     assert stat.S_ISREG((tmp_path / "l.sqlite3").stat().st_mode)

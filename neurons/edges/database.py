@@ -1,0 +1,163 @@
+"""One SQLite file, on which all work is done in a thread of its own, one piece after the other.
+
+WAL mode with ``synchronous=FULL``: when a transaction returns, it is on the disk. Each statement that SQLite runs lets
+go of Python's lock and has to win it back from a busy event loop, which can take milliseconds; so whoever writes many
+rows does it in one statement over one JSON document.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from bus.errors import ConfigurationError
+
+BUSY_TIMEOUT: Final = 5.0
+"""Seconds to wait for another process (a backup, an operator's query) that locks the database."""
+
+Migrations = tuple[tuple[str, ...], ...]
+"""What makes schema version n + 1 of version n; ``PRAGMA user_version`` says where a database is."""
+Result = TypeVar("Result")
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Database:
+    """One database file and the thread that owns its connection.
+
+    What raises ``SQLAlchemyError`` in ``run`` has changed nothing, and may be tried again.
+    """
+
+    connection: Connection
+    """For use in ``run`` alone."""
+
+    def __init__(self, path: Path, kind: str, migrations: Migrations, repair: str) -> None:
+        """
+        Args:
+            path: the file.
+            kind: what it is, for messages.
+            migrations: from nothing to the newest schema.
+            repair: what to do where it cannot be opened.
+        """
+        self._path = path
+        self._kind = kind
+        self._migrations = migrations
+        self._repair = repair
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=kind)
+        self._engine: Engine | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Open or create the file, and bring its schema up to date.
+
+        Raises:
+            ConfigurationError: the file is no such database, or of a newer version, or cannot be written.
+        """
+        await self.load(self._open)
+
+    async def load(self, work: Callable[[], Result]) -> Result:
+        """Like ``run``, for what a neuron cannot start without.
+
+        Raises:
+            ConfigurationError: the database cannot be read; the message says what to do.
+        """
+        try:
+            return await self.run(work)
+        except DBAPIError as error:
+            raise ConfigurationError(
+                f"{self._path} cannot be opened as {self._kind}: {cause(error)}. {self._repair}"
+            ) from None
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Do ``work`` in the database's thread. What has begun is finished, whether somebody waits for it or not.
+
+        Raises:
+            SQLAlchemyError: the database cannot be read or written now.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def start(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Begin something that uses ``run``, and that ``settle`` waits for."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way, what follows from it included. Safe to cancel."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def close(self) -> None:
+        """Finish what is under way, and close the file."""
+        await self.settle()
+        await self.run(self._close)
+        self._thread.shutdown()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """All of what is done in the block, or nothing."""
+        self.connection.execute(text("BEGIN IMMEDIATE"))
+        try:
+            yield self.connection
+            self.connection.execute(text("COMMIT"))
+        except BaseException:
+            if self.connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+                self.connection.execute(text("ROLLBACK"))
+            raise
+
+    def _open(self) -> None:
+        engine = _engine(self._path)
+        self.connection = engine.connect()
+        self._engine = engine
+        self._migrate()
+
+    def _migrate(self) -> None:
+        version = self.connection.scalar(text("PRAGMA user_version")) or 0
+        newest = len(self._migrations)
+        if version > newest:
+            raise ConfigurationError(
+                f"{self._path} has schema version {version}, and this release knows {newest}: "
+                "install the release that wrote it, or a newer one"
+            )
+        for number, statements in enumerate(self._migrations[version:], start=version + 1):
+            with self.transaction() as connection:
+                for statement in statements:
+                    connection.execute(text(statement))
+                connection.execute(text(f"PRAGMA user_version = {number}"))
+
+    def _close(self) -> None:
+        if self._engine is not None:
+            self.connection.close()
+            self._engine.dispose()
+
+
+def _engine(path: Path) -> Engine:
+    # autocommit: each statement is a transaction by itself, unless Database.transaction says otherwise
+    engine = create_engine(
+        f"sqlite:///{path}",
+        isolation_level="AUTOCOMMIT",
+        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    return engine
+
+
+def to_json(value: object) -> str:
+    """A parameter of a statement over one JSON document."""
+    return _encoder.encode(value).decode()
+
+
+def cause(error: SQLAlchemyError) -> str:
+    """What SQLite said, without SQLAlchemy's explanations."""
+    return str(error.orig) if isinstance(error, DBAPIError) else str(error)

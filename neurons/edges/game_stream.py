@@ -1,0 +1,127 @@
+"""The validator's game stream on disk: each update is signed and stored before anybody hears of it.
+
+So a restarted validator goes on where it was, and gives who was away the same signed bytes.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from actors.stream import HISTORY
+from bus import codec
+from bus.bus import EventBus
+from bus.envelope import Envelope
+from bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
+from bus.games import TeamGame
+from bus.identifiers import Epoch, Hotkey, Netuid, Offset
+from bus.messages import GameUpdateMessage
+from neurons.edges.database import Database, cause, to_json
+from neurons.edges.writer import FrameWriter
+
+_CHANGE_SLATE = (
+    text("DELETE FROM slate WHERE game_id IN (SELECT json_extract(value, '$.game_id') FROM json_each(:games))"),
+    text(
+        "INSERT INTO slate SELECT json_extract(value, '$.game_id'), json(value) FROM json_each(:games) "
+        "WHERE json_extract(value, '$.active')"
+    ),
+)
+
+
+class _Signed(NamedTuple):
+    message: GameUpdateMessage
+    frame: bytes
+
+
+class _Stored(NamedTuple):
+    opened: StreamOpened
+    frames: list[_Signed]
+
+
+class GameStream:
+    """Keeps the slate, the position, and the last ``HISTORY`` updates."""
+
+    def __init__(self, database: Database, writer: FrameWriter, hotkey: Hotkey, netuid: Netuid) -> None:
+        self._database = database
+        self._writer = writer
+        self._validator = {"validator": hotkey, "netuid": netuid}
+
+    async def open(self, bus: EventBus) -> None:
+        """Publish ``StreamOpened`` if a history of ours is there and whole, and store updates from then on.
+
+        Raises:
+            ConfigurationError: the database cannot be read.
+        """
+        self._bus = bus
+        stored = await self._database.load(self._load)
+        bus.subscribe(UpdateStoreRequested, self.store, "game_stream")
+        if stored is not None:
+            for signed in stored.frames:
+                self._writer.remember(*signed)
+            bus.publish(stored.opened)
+
+    def store(self, event: UpdateStoreRequested, envelope: Envelope) -> None:
+        """Answered later, by ``UpdateStored`` or ``UpdateStoreFailed``."""
+        signed = [_Signed(*self._writer.sign(part)) for part in event.parts]
+        self._database.start(self._store(signed, envelope.seq), "game update")
+
+    async def _store(self, signed: list[_Signed], request: int) -> None:
+        try:
+            await self._database.run(lambda: self._write(signed))
+        except SQLAlchemyError as error:
+            self._bus.publish(UpdateStoreFailed(cause(error)), causes=(request,))
+        else:
+            for part in signed:
+                self._writer.remember(*part)
+            self._bus.publish(UpdateStored(tuple(part.message for part in signed)), causes=(request,))
+
+    # --- in the database's thread
+
+    def _load(self) -> _Stored | None:
+        connection = self._database.connection
+        stream = connection.execute(
+            text("SELECT epoch, position FROM stream WHERE validator = :validator AND netuid = :netuid"),
+            self._validator,
+        ).one_or_none()
+        if stream is None:
+            return None
+        games = connection.scalars(text("SELECT content FROM slate ORDER BY game_id"))
+        slate = tuple(msgspec.json.decode(content, type=TeamGame) for content in games)
+        frames = [
+            _read(frame) for frame in connection.scalars(text("SELECT frame FROM updates ORDER BY position, part"))
+        ]
+        updates: dict[Offset, tuple[GameUpdateMessage, ...]] = {}
+        for message, _ in frames:
+            updates[message.offset] = (*updates.get(message.offset, ()), message)
+        if list(updates) != list(range(stream.position - len(updates) + 1, stream.position + 1)):
+            return None
+        return _Stored(
+            StreamOpened(Epoch(stream.epoch), Offset(stream.position), slate, tuple(updates.values())), frames
+        )
+
+    def _write(self, signed: list[_Signed]) -> None:
+        first = signed[0].message
+        position = {"epoch": first.epoch, "position": first.offset, "oldest": first.offset - HISTORY}
+        games = to_json([game for message, _ in signed for game in message.updated_games.values()])
+        with self._database.transaction() as connection:
+            if first.previous is None:
+                connection.execute(text("DELETE FROM slate"))
+                connection.execute(text("DELETE FROM updates"))
+            else:
+                for message, frame in signed:
+                    row = {"position": message.offset, "part": message.part, "frame": frame}
+                    connection.execute(text("INSERT INTO updates VALUES (:position, :part, :frame)"), row)
+            for statement in _CHANGE_SLATE:
+                connection.execute(statement, {"games": games})
+            connection.execute(text("DELETE FROM updates WHERE position <= :oldest"), position)
+            connection.execute(text("DELETE FROM stream"))
+            connection.execute(
+                text("INSERT INTO stream VALUES (:validator, :netuid, :epoch, :position)"), self._validator | position
+            )
+
+
+def _read(frame: bytes) -> _Signed:
+    message = codec.read(codec.split(frame).payload)
+    assert isinstance(message, GameUpdateMessage)  # noqa: S101 - we wrote it, and the database checked its pages
+    return _Signed(message, frame)

@@ -1,0 +1,262 @@
+"""What a miner must remember across restarts: predictions until their verdict (and then the verdict), and the slates.
+
+Verdicts and slates are written along with the next save, or soon: losing the last of them costs a question to the
+validator, and nothing else.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Row, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.envelope import Envelope
+from bus.events import (
+    GamesUpdated,
+    KnownSlate,
+    OutboxEntry,
+    OutboxOpened,
+    PredictionExpired,
+    PredictionsSaved,
+    SaveFailed,
+    SaveRequested,
+    VerdictReceived,
+)
+from bus.games import TeamGame, TeamGamePrediction
+from bus.identifiers import Epoch, GameId, Hotkey, Offset, PredictionId
+from bus.timestamps import DAY
+from neurons.edges.database import Database, Migrations, cause, to_json
+
+RETENTION: Final = 30 * DAY
+"""Predictions that have their verdict are forgotten after this."""
+RETRY: Final = 1.0
+"""Seconds until what could not be written is tried again."""
+EXPIRED: Final = "expired"
+"""Stands where a verdict's code would."""
+
+_MIGRATIONS: Final[Migrations] = (
+    (
+        """
+        CREATE TABLE predictions (
+            id INTEGER PRIMARY KEY,
+            validator TEXT NOT NULL,
+            prediction_id TEXT NOT NULL,
+            content TEXT NOT NULL,
+            made_at INTEGER NOT NULL,
+            code TEXT,
+            message TEXT,
+            settled_at INTEGER,
+            UNIQUE (validator, prediction_id)
+        )
+        """,
+        "CREATE INDEX predictions_unsettled ON predictions (id) WHERE code IS NULL",
+        "CREATE INDEX predictions_settled ON predictions (settled_at)",
+        "CREATE TABLE streams (validator TEXT PRIMARY KEY, epoch TEXT NOT NULL, position INTEGER NOT NULL)",
+        "CREATE TABLE games (validator TEXT NOT NULL, game_id TEXT NOT NULL, content TEXT NOT NULL, "
+        "PRIMARY KEY (validator, game_id)) WITHOUT ROWID",
+    ),
+)
+
+_SAVE: Final = text(
+    "INSERT INTO predictions (validator, prediction_id, content, made_at) "
+    "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), :now "
+    "FROM json_each(:rows) WHERE true ON CONFLICT (validator, prediction_id) DO NOTHING"
+)
+_SETTLE: Final = text(
+    "UPDATE predictions SET code = json_extract(value, '$[2]'), message = json_extract(value, '$[3]'), "
+    "settled_at = :now FROM json_each(:rows) WHERE validator = json_extract(value, '$[0]') "
+    "AND prediction_id = json_extract(value, '$[1]') AND code IS NULL"
+)
+_LEAVE_SLATE: Final = text(
+    "DELETE FROM games WHERE validator = :validator AND (:snapshot OR game_id IN "
+    "(SELECT json_extract(value, '$.game_id') FROM json_each(:games)))"
+)
+_JOIN_SLATE: Final = text(
+    "INSERT INTO games SELECT :validator, json_extract(value, '$.game_id'), json(value) FROM json_each(:games) "
+    "WHERE json_extract(value, '$.active')"
+)
+_MOVE_ON: Final = text(
+    "INSERT INTO streams VALUES (:validator, :epoch, :position) "
+    "ON CONFLICT (validator) DO UPDATE SET epoch = excluded.epoch, position = excluded.position"
+)
+
+
+def outbox_database(path: Path) -> Database:
+    """The miner's database file."""
+    repair = (
+        "If it is damaged, move it away: the miner then starts without its slate, and predictions in it that have no "
+        "verdict are not sent again"
+    )
+    return Database(path, "an outbox", _MIGRATIONS, repair)
+
+
+@dataclass(slots=True)
+class _Change:
+    """What the slate of one validator has become, as far as it is not written."""
+
+    epoch: Epoch
+    offset: Offset
+    snapshot: bool
+    games: dict[GameId, TeamGame] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is to be written in one transaction."""
+
+    saves: dict[int, tuple[OutboxEntry, ...]] = field(default_factory=dict)
+    """By the ``seq`` of the request."""
+    verdicts: dict[tuple[Hotkey, PredictionId], tuple[str, str]] = field(default_factory=dict)
+    """Code and message; the first one counts."""
+    slates: dict[Hotkey, _Change] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.saves or self.verdicts or self.slates)
+
+    def without_saves(self) -> "_Work":
+        """What may be written at any time: nobody waits for it."""
+        return _Work(verdicts=self.verdicts, slates=self.slates)
+
+    def followed_by(self, later: "_Work") -> "_Work":
+        """Both, ``later`` after this."""
+        both = _Work(self.saves | later.saves, later.verdicts | self.verdicts, self.slates)
+        for validator, change in later.slates.items():
+            both.change(validator, change)
+        return both
+
+    def change(self, validator: Hotkey, later: _Change) -> None:
+        """``later`` comes on top of what is there."""
+        earlier = self.slates.get(validator)
+        if earlier is not None and not later.snapshot:
+            later = _Change(later.epoch, later.offset, earlier.snapshot, earlier.games | later.games)
+        self.slates[validator] = later
+
+
+class Outbox:
+    """Writes what it is asked to, and what it sees on the bus; all that waits goes into one transaction."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._work = _Work()
+        self._writing = False
+        self._closing = asyncio.Event()
+
+    async def open(self, bus: EventBus) -> None:
+        """Publish ``OutboxOpened``, and answer saves from then on.
+
+        Raises:
+            ConfigurationError: the database cannot be read.
+        """
+        self._bus = bus
+        opened = await self._database.load(self._load)
+        bus.subscribe(SaveRequested, self.save, "outbox_store")
+        bus.subscribe(VerdictReceived, self._settle, "outbox_store")
+        bus.subscribe(PredictionExpired, self._settle, "outbox_store")
+        bus.subscribe(GamesUpdated, self._change, "outbox_store")
+        bus.publish(opened)
+
+    def save(self, event: SaveRequested, envelope: Envelope) -> None:
+        """Answered later, by ``PredictionsSaved`` or ``SaveFailed``."""
+        self._work.saves[envelope.seq] = event.entries
+        self._write_soon()
+
+    def close(self) -> None:
+        """What waits is written once more; what cannot be, is not tried again. The database has its own owner."""
+        self._closing.set()
+
+    def _settle(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
+        verdict = (event.code, event.message) if isinstance(event, VerdictReceived) else (EXPIRED, "")
+        self._work.verdicts.setdefault((event.validator, event.prediction.prediction_id), verdict)
+        self._write_soon()
+
+    def _change(self, event: GamesUpdated, _: Envelope) -> None:
+        games = {game.game_id: game for game in event.games}
+        self._work.change(event.validator, _Change(event.epoch, event.offset, event.snapshot, games))
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._database.start(self._write_all(), "outbox")
+
+    async def _write_all(self) -> None:
+        try:
+            while work := self._work:
+                self._work = _Work()
+                if not await self._write(work) and self._closing.is_set():
+                    return
+        finally:
+            self._writing = False
+
+    async def _write(self, work: _Work) -> bool:
+        try:
+            await self._database.run(lambda: self._transact(work))
+        except SQLAlchemyError as error:
+            for request in work.saves:
+                self._bus.publish(SaveFailed(request, cause(error)), causes=(request,))
+            self._work = work.without_saves().followed_by(self._work)
+            await self._rest()
+            return False
+        for request in work.saves:
+            self._bus.publish(PredictionsSaved(request), causes=(request,))
+        return True
+
+    async def _rest(self) -> None:
+        try:
+            await asyncio.wait_for(self._closing.wait(), RETRY)
+        except TimeoutError:
+            return
+
+    # --- in the database's thread
+
+    def _load(self) -> OutboxOpened:
+        connection = self._database.connection
+        connection.execute(
+            text("DELETE FROM predictions WHERE settled_at < :oldest"), {"oldest": self._clock.wall() - RETENTION}
+        )
+        unsettled = connection.execute(
+            text("SELECT validator, content FROM predictions WHERE code IS NULL ORDER BY id")
+        ).all()
+        streams = connection.execute(text("SELECT validator, epoch, position FROM streams ORDER BY validator")).all()
+        return OutboxOpened(
+            tuple(OutboxEntry(Hotkey(row.validator), _read(row.content, TeamGamePrediction)) for row in unsettled),
+            tuple(self._slate(row) for row in streams),
+        )
+
+    def _slate(self, stream: Row[Any]) -> KnownSlate:
+        games = self._database.connection.scalars(
+            text("SELECT content FROM games WHERE validator = :validator ORDER BY game_id"),
+            {"validator": stream.validator},
+        )
+        slate = tuple(_read(content, TeamGame) for content in games)
+        return KnownSlate(Hotkey(stream.validator), Epoch(stream.epoch), Offset(stream.position), slate)
+
+    def _transact(self, work: _Work) -> None:
+        now = self._clock.wall()
+        with self._database.transaction() as connection:
+            entries = [entry for entries in work.saves.values() for entry in entries]
+            if entries:
+                rows = [
+                    (entry.validator, entry.prediction.prediction_id, to_json(entry.prediction)) for entry in entries
+                ]
+                connection.execute(_SAVE, {"rows": to_json(rows), "now": now})
+            if work.verdicts:
+                verdicts = [(*key, *verdict) for key, verdict in work.verdicts.items()]
+                connection.execute(_SETTLE, {"rows": to_json(verdicts), "now": now})
+            for validator, change in work.slates.items():
+                games = to_json(list(change.games.values()))
+                slate = {"validator": validator, "snapshot": change.snapshot, "games": games}
+                connection.execute(_LEAVE_SLATE, slate)
+                connection.execute(_JOIN_SLATE, {"validator": validator, "games": games})
+                position = {"validator": validator, "epoch": change.epoch, "position": change.offset}
+                connection.execute(_MOVE_ON, position)
+
+
+def _read(content: str, kind: Any) -> Any:
+    return msgspec.json.decode(content, type=kind)

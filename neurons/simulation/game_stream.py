@@ -1,0 +1,73 @@
+"""A game stream in memory, which stores within the drain, later, or not at all."""
+
+from collections import deque
+from secrets import token_hex
+
+from actors.stream import HISTORY, apply
+from bus import codec
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.envelope import Envelope
+from bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
+from bus.games import TeamGame
+from bus.identifiers import GameId, Hotkey, MessageId
+from bus.messages import GameUpdateMessage
+from bus.timestamps import rfc3339
+
+
+class SimulatedGameStream:
+    """Keeps what the real one keeps, for as long as the test runs.
+
+    With ``held`` set, updates wait until ``release``: that is a disk that takes its time.
+    """
+
+    def __init__(self, hotkey: Hotkey, clock: Clock) -> None:
+        self.games: dict[GameId, TeamGame] = {}
+        self.updates: deque[tuple[GameUpdateMessage, ...]] = deque(maxlen=HISTORY)
+        self.last: GameUpdateMessage | None = None
+        self.held = False
+        self.failing: str | None = None
+        """Why each update fails, while it is set."""
+        self._hotkey = hotkey
+        self._clock = clock
+        self._waiting: deque[tuple[UpdateStoreRequested, int]] = deque()
+
+    async def open(self, bus: EventBus) -> None:
+        """Publish ``StreamOpened`` where there is something, and store updates from then on."""
+        self.attach(bus)
+
+    def attach(self, bus: EventBus) -> None:
+        """The same, where there is no event loop."""
+        self._bus = bus
+        bus.subscribe(UpdateStoreRequested, self.store, "game_stream")
+        if self.last is not None:
+            games = tuple(self.games.values())
+            bus.publish(StreamOpened(self.last.epoch, self.last.offset, games, tuple(self.updates)))
+
+    def store(self, event: UpdateStoreRequested, envelope: Envelope) -> None:
+        """Answered by ``UpdateStored`` or ``UpdateStoreFailed``."""
+        self._waiting.append((event, envelope.seq))
+        if not self.held:
+            self.release()
+
+    def release(self) -> None:
+        """Store what waits."""
+        while self._waiting:
+            event, request = self._waiting.popleft()
+            if self.failing is not None:
+                self._bus.publish(UpdateStoreFailed(self.failing), causes=(request,))
+                continue
+            parts = tuple(self._stamp(part) for part in event.parts)
+            self.last = parts[-1]
+            if self.last.previous is None:
+                self.games.clear()
+                self.updates.clear()
+            else:
+                self.updates.append(parts)
+            for part in parts:
+                apply(self.games, part.updated_games.values())
+            self._bus.publish(UpdateStored(parts), causes=(request,))
+
+    def _stamp(self, part: GameUpdateMessage) -> GameUpdateMessage:
+        now = rfc3339(self._clock.wall())
+        return codec.stamp(part, message_id=MessageId(token_hex(16)), sender=self._hotkey, timestamp=now)

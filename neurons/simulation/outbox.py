@@ -1,0 +1,81 @@
+"""An outbox in memory, which saves within the drain, later, or not at all."""
+
+from collections import deque
+
+from actors.stream import apply
+from bus.bus import EventBus
+from bus.envelope import Envelope
+from bus.events import (
+    GamesUpdated,
+    KnownSlate,
+    OutboxEntry,
+    OutboxOpened,
+    Position,
+    PredictionExpired,
+    PredictionsSaved,
+    SaveFailed,
+    SaveRequested,
+    VerdictReceived,
+)
+from bus.games import TeamGame
+from bus.identifiers import GameId, Hotkey, PredictionId
+
+
+class SimulatedOutbox:
+    """Keeps what the real one keeps, for as long as the test runs; with ``held`` set, saves wait until ``release``."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[Hotkey, PredictionId], OutboxEntry] = {}
+        self.slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
+        self.positions: dict[Hotkey, Position] = {}
+        self.held = False
+        self.failing: str | None = None
+        """Why each save fails, while it is set."""
+        self._waiting: deque[tuple[SaveRequested, int]] = deque()
+
+    async def open(self, bus: EventBus) -> None:
+        """Publish ``OutboxOpened``, and answer saves from then on."""
+        self.attach(bus)
+
+    def attach(self, bus: EventBus) -> None:
+        """The same, where there is no event loop."""
+        self._bus = bus
+        bus.subscribe(SaveRequested, self.save, "outbox_store")
+        bus.subscribe(VerdictReceived, self._forget, "outbox_store")
+        bus.subscribe(PredictionExpired, self._forget, "outbox_store")
+        bus.subscribe(GamesUpdated, self._follow, "outbox_store")
+        slates = tuple(
+            KnownSlate(validator, position.epoch, position.offset, tuple(self.slates[validator].values()))
+            for validator, position in self.positions.items()
+        )
+        bus.publish(OutboxOpened(tuple(self.entries.values()), slates))
+
+    def save(self, event: SaveRequested, envelope: Envelope) -> None:
+        """Answered by ``PredictionsSaved`` or ``SaveFailed``."""
+        self._waiting.append((event, envelope.seq))
+        if not self.held:
+            self.release()
+
+    def release(self) -> None:
+        """Do the saves that wait."""
+        while self._waiting:
+            event, request = self._waiting.popleft()
+            if self.failing is not None:
+                self._bus.publish(SaveFailed(request, self.failing), causes=(request,))
+                continue
+            for entry in event.entries:
+                self.entries.setdefault((entry.validator, entry.prediction.prediction_id), entry)
+            self._bus.publish(PredictionsSaved(request), causes=(request,))
+
+    def close(self) -> None:
+        """Nothing waits."""
+
+    def _forget(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
+        self.entries.pop((event.validator, event.prediction.prediction_id), None)
+
+    def _follow(self, event: GamesUpdated, _: Envelope) -> None:
+        slate = self.slates.setdefault(event.validator, {})
+        if event.snapshot:
+            slate.clear()
+        apply(slate, event.games)
+        self.positions[event.validator] = Position(event.epoch, event.offset)
