@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from actors.actor import Actor, on
 from bus.codes import CloseCode, ErrorCode
 from bus.envelope import Envelope
-from bus.events import ActorFailed, CloseRequested, ConnectionClosed, MessageRefused, NeuronFailed
+from bus.events import ActorFailed, CloseRequested, ConnectionClosed, EdgeFailed, MessageRefused, NeuronFailed
 from bus.identifiers import SECOND, ConnectionId, Micros
 
 MAX_FAILURES = 3
@@ -46,6 +46,10 @@ class SupervisorActor(Actor):
             self.publish(NeuronFailed(f"{event.actor} failed while it handled {event.handling}:\n{event.error}"))
         else:
             self._rebuild(event, envelope.mono)
+
+    @on(EdgeFailed)
+    def give_up(self, event: EdgeFailed, _: Envelope) -> None:
+        self.publish(NeuronFailed(f"{event.edge} failed ({event.task}):\n{event.error}"))
 
     @on(ConnectionClosed)
     def forget(self, event: ConnectionClosed, _: Envelope) -> None:

@@ -149,6 +149,16 @@ class ActorFailed(Decided):
 
 
 @dataclass(frozen=True, slots=True)
+class EdgeFailed(Observed):
+    """A task of an edge raised what nobody foresaw."""
+
+    edge: str
+    task: str
+    error: str
+    """The traceback."""
+
+
+@dataclass(frozen=True, slots=True)
 class NeuronFailed(Decided):
     """This neuron cannot go on; it stops with a non-zero exit."""
 

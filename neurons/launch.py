@@ -306,7 +306,7 @@ class Validator(Neuron):
         settings = self.settings
         metagraph = read_metagraph(settings.metagraph.static)
         blacklist = None if settings.blacklist is None else read_blacklist(settings.blacklist)
-        self._database = ledger_database(settings.state_dir / "ledger.sqlite3")
+        self._database = ledger_database(self.bus, settings.state_dir / "ledger.sqlite3")
         self._ledger = Ledger(self._database, self._clock)
         stream = GameStream(self._database, self._writer, self._keys.hotkey, settings.netuid)
         self._listener = Listener(self.bus, self._writer, self._clock, settings.axon.ip, settings.axon.port)
@@ -368,7 +368,7 @@ class Miner(Neuron):
         self.bus.subscribe(VerdictReceived, self._uncount, "launch")
         self.bus.subscribe(PredictionDiscarded, self._uncount, "launch")
         self.bus.subscribe(PredictionExpired, self._uncount, "launch")
-        self._database = outbox_database(settings.state_dir / "outbox.sqlite3")
+        self._database = outbox_database(self.bus, settings.state_dir / "outbox.sqlite3")
         self._outbox = Outbox(self._database, self._clock)
         self._begin()
         try:

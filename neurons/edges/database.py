@@ -16,7 +16,9 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from bus.bus import EventBus
 from bus.errors import ConfigurationError
+from neurons.edges.tasks import Tasks
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process (a backup, an operator's query) that locks the database."""
@@ -37,9 +39,10 @@ class Database:
     connection: Connection
     """For use in ``run`` alone."""
 
-    def __init__(self, path: Path, kind: str, migrations: Migrations, repair: str) -> None:
+    def __init__(self, bus: EventBus, path: Path, kind: str, migrations: Migrations, repair: str) -> None:
         """
         Args:
+            bus: hears of failures that nobody foresaw.
             path: the file.
             kind: what it is, for messages.
             migrations: from nothing to the newest schema.
@@ -51,7 +54,7 @@ class Database:
         self._repair = repair
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=kind)
         self._engine: Engine | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(bus, "database")
 
     async def open(self) -> None:
         """Open or create the file, and bring its schema up to date.
@@ -84,14 +87,11 @@ class Database:
 
     def start(self, work: Coroutine[None, None, None], name: str) -> None:
         """Begin something that uses ``run``, and that ``settle`` waits for."""
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(work, name)
 
     async def settle(self) -> None:
         """Wait until nothing is under way, what follows from it included. Safe to cancel."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.settle()
 
     async def close(self) -> None:
         """Finish what is under way, and close the file."""

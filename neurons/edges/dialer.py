@@ -9,7 +9,7 @@ from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed as SocketClosed
-from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from bus.bus import EventBus
@@ -28,6 +28,7 @@ from bus.events import (
 from bus.identifiers import ConnectionId, Netuid
 from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from neurons.edges.keys import Keys
+from neurons.edges.tasks import Tasks
 from neurons.edges.writer import FrameWriter, TransportGone
 
 OPEN_TIMEOUT: Final = 10.0
@@ -85,16 +86,14 @@ class Dialer:
         self._writer = writer
         self._keys = keys
         self._netuid = netuid
-        self._tasks: dict[ConnectionId, asyncio.Task[None]] = {}
+        self._tasks = Tasks(bus, "dialer")
         self._open: dict[ConnectionId, Dialled] = {}
         bus.subscribe(DialRequested, self.dial, "dialer")
         bus.subscribe(CloseRequested, self.end, "dialer")
 
     def dial(self, event: DialRequested, _: Envelope) -> None:
         """Answered by ``ConnectionOpened`` or ``DialFailed``."""
-        task = asyncio.create_task(self._run(event), name=f"session with {event.hotkey}")
-        self._tasks[event.connection] = task
-        task.add_done_callback(lambda _: self._tasks.pop(event.connection, None))
+        self._tasks.start(self._run(event), f"session with {event.hotkey}")
 
     def end(self, event: CloseRequested, _: Envelope) -> None:
         """Answered by ``ConnectionClosed``."""
@@ -104,12 +103,8 @@ class Dialer:
 
     async def close(self) -> None:
         """Give sessions that are being closed their time, and end what is left."""
-        tasks = list(self._tasks.values())
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._tasks.settle(CLOSE_TIMEOUT)
+        await self._tasks.cancel()
 
     async def _run(self, event: DialRequested) -> None:
         target = f"/ws?netuid={self._netuid}"
@@ -130,7 +125,7 @@ class Dialer:
             )
         except InvalidStatus as refusal:
             self._bus.publish(_refused(event, refusal))
-        except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+        except (OSError, TimeoutError, WebSocketException) as error:
             reason = str(error) or type(error).__name__
             self._bus.publish(DialFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
         else:

@@ -19,6 +19,7 @@ from bus.games import TeamGame
 from bus.identifiers import Epoch
 from bus.timestamps import parse_rfc3339
 from neurons.edges.game_file import Slate, read_games
+from neurons.edges.tasks import Tasks
 from neurons.settings import GamesSettings
 
 SHIPPED: Final = Path(__file__).parent.parent / "data" / "games.json"
@@ -49,12 +50,12 @@ class GameFeed:
         slate = self._read()
         self._publish(slate)
         follow = self._watch() if self._settings.source == "file" else self._move(slate)
-        task = asyncio.create_task(follow, name="game feed")
+        tasks = Tasks(self._bus, "game_feed")
+        tasks.start(follow, "game feed")
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await tasks.cancel()
 
     async def _watch(self) -> None:
         # the folder is watched, and not the file: editors and deployments put a new file in its place

@@ -1,6 +1,5 @@
 """The miner's HTTP: signed requests to validators, by httpx. The frames of an answer are received like any others."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from secrets import token_hex
 from typing import Any, Final
@@ -27,6 +26,7 @@ from bus.identifiers import MessageId, Netuid
 from bus.messages import PointToPoint
 from bus.timestamps import rfc3339
 from neurons.edges.keys import Keys
+from neurons.edges.tasks import Tasks
 
 TIMEOUT: Final = 15.0
 """Seconds for one exchange: a validator answers within 10, or says that it has no verdict."""
@@ -49,21 +49,17 @@ class HttpClient:
         self._clock = clock
         self._netuid = netuid
         self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(bus, "http_client")
         bus.subscribe(PostRequested, self.request, "http_client")
         bus.subscribe(GamesRequested, self.request, "http_client")
 
     def request(self, event: Request, _: Envelope) -> None:
         """Answered by ``PostAnswered`` or ``PostFailed``."""
-        task = asyncio.create_task(self._exchange(event), name=f"HTTP with {event.hotkey}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._exchange(event), f"HTTP with {event.hotkey}")
 
     async def close(self) -> None:
         """End what is under way: it has no verdict, and will be asked again."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._client.aclose()
 
     async def _exchange(self, event: Request) -> None:
@@ -75,7 +71,7 @@ class HttpClient:
             ) as response:
                 content = await _read(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = f"{event.endpoint}: {error or type(error).__name__}"
+            reason = f"{event.endpoint}: {str(error) or type(error).__name__}"
             self._bus.publish(PostFailed(event.connection, event.hotkey, reason))
             return
         lines = content.splitlines()

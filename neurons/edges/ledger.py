@@ -28,6 +28,7 @@ from bus.events import (
 from bus.identifiers import Hotkey, LedgerId, Micros, Millionths, PredictionId
 from bus.timestamps import DAY, utc_day
 from neurons.edges.database import Database, Migrations, cause, to_json
+from neurons.edges.tasks import Tasks
 
 SWEEP_STEP: Final = 500
 """Rows that one step of a sweep deletes: a few milliseconds in which commits wait."""
@@ -106,13 +107,13 @@ class _Row(NamedTuple):
     message: str
 
 
-def ledger_database(path: Path) -> Database:
+def ledger_database(bus: EventBus, path: Path) -> Database:
     """The validator's database file: its ledger, and its game stream (``game_stream.py``)."""
     repair = (
         "If it is damaged, keep it, and start with a backup or, where there is none, with another state_dir: "
         "its verdicts are then unknown"
     )
-    return Database(path, "a ledger", _MIGRATIONS, repair)
+    return Database(bus, path, "a ledger", _MIGRATIONS, repair)
 
 
 class Ledger:
@@ -122,7 +123,6 @@ class Ledger:
         self._database = database
         self._clock = clock
         self._last_id = 0
-        self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self, bus: EventBus) -> None:
         """Publish ``LedgerOpened``, and answer commits from then on.
@@ -131,10 +131,11 @@ class Ledger:
             ConfigurationError: the database cannot be read.
         """
         self._bus = bus
+        self._tasks = Tasks(bus, "ledger")
         opened = await self._database.load(self._load)
         bus.subscribe(CommitRequested, self.commit, "ledger")
         bus.publish(opened)
-        self._sweeper = asyncio.create_task(self._sweep_forever(), name="ledger sweep")
+        self._tasks.start(self._sweep_forever(), "ledger sweep")
 
     def commit(self, event: CommitRequested, envelope: Envelope) -> None:
         """Answered later, by ``PredictionsStored`` or ``CommitFailed``."""
@@ -142,9 +143,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Sweep no more. The database has an owner of its own."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._tasks.cancel()
 
     async def sweep(self) -> int:
         """Delete verdicts past their time, in small steps between commits; returns how many.

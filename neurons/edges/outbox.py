@@ -86,13 +86,13 @@ _MOVE_ON: Final = text(
 )
 
 
-def outbox_database(path: Path) -> Database:
+def outbox_database(bus: EventBus, path: Path) -> Database:
     """The miner's database file."""
     repair = (
         "If it is damaged, move it away: the miner then starts without its slate, and predictions in it that have no "
         "verdict are not sent again"
     )
-    return Database(path, "an outbox", _MIGRATIONS, repair)
+    return Database(bus, path, "an outbox", _MIGRATIONS, repair)
 
 
 @dataclass(slots=True)

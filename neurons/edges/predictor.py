@@ -12,6 +12,7 @@ from bus.envelope import Envelope
 from bus.events import HandlerFailed, MetagraphSynced, PredictionMade, PredictionsRequested
 from bus.games import TeamGame, TeamGamePrediction
 from bus.identifiers import Hotkey, PredictionId, Uid
+from neurons.edges.tasks import Tasks
 from neurons.models import Forecast, Predictor, make_prediction
 
 
@@ -26,7 +27,7 @@ class PredictorEdge:
         self._uid: Uid | None = None
         self._waiting: dict[Hotkey, PredictionsRequested] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks(bus, "predictor")
         self._closed = False
         bus.subscribe(PredictionsRequested, self.ask, "predictor")
         bus.subscribe(MetagraphSynced, self._know_uid, "predictor")
@@ -36,16 +37,14 @@ class PredictorEdge:
         if self._closed:
             return
         self._waiting[event.validator] = event
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._work(), name="predictor")
+        if not self._tasks:
+            self._tasks.start(self._work(), "predictor")
 
     async def close(self) -> None:
         """Ask no more; a model that still thinks is not waited for."""
         self._closed = True
         self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._tasks.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self) -> None:

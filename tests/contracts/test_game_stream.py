@@ -43,7 +43,7 @@ class Bench:
         if self.real:
             keys: Any = SimulatedKeys(validator)
             self.writer = FrameWriter(self.bus, keys, self.clock)
-            self.database = ledger_database(self.path)
+            self.database = ledger_database(self.bus, self.path)
             await self.database.open()
             self.stream = GameStream(self.database, self.writer, validator, netuid)
         await self.stream.open(self.bus)

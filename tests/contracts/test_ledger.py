@@ -37,7 +37,7 @@ class Bench:
         for kind in (PredictionsStored, CommitFailed):
             self.bus.subscribe(kind, self._answer, "test")
         if self.real:
-            self.database = ledger_database(self.folder / "l.sqlite3")
+            self.database = ledger_database(self.bus, self.folder / "l.sqlite3")
             await self.database.open()
             self.ledger = Ledger(self.database, self.clock)
         elif self.ledger is None:

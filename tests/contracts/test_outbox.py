@@ -57,7 +57,7 @@ class Bench:
         self.bus = EventBus(self.clock, record=lambda envelope: self.events.append(envelope.event))
         self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
         if self.real:
-            self.database = outbox_database(self.path)
+            self.database = outbox_database(self.bus, self.path)
             await self.database.open()
             self.outbox = Outbox(self.database, self.clock)
         await self.outbox.open(self.bus)

@@ -32,7 +32,7 @@ async def opened(path: Path, events: list[object] | None = None) -> Opened:
     sink = [] if events is None else events
     bus = EventBus(ManualClock(NOW), record=lambda envelope: sink.append(envelope.event))
     bus.subscribe(Injected, lambda event, _: bus.publish(event.decision), "test")
-    database = ledger_database(path)
+    database = ledger_database(bus, path)
     try:
         await database.open()
     except ConfigurationError:

@@ -1,0 +1,49 @@
+"""What edges do beside the drain: no task of theirs ends unnoticed."""
+
+import asyncio
+import contextlib
+import traceback
+from collections.abc import Coroutine
+
+from bus.bus import EventBus
+from bus.events import EdgeFailed
+
+
+class Tasks:
+    """The tasks of one edge. One that raises what its author did not foresee becomes ``EdgeFailed``."""
+
+    def __init__(self, bus: EventBus, edge: str) -> None:
+        self._bus = bus
+        self._edge = edge
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
+    def start(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Begin ``work`` in a task of its own."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def settle(self, patience: float | None = None) -> None:
+        """Wait until none is under way, those that follow from them included, or ``patience`` seconds are over.
+
+        Safe to cancel.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+
+    async def cancel(self) -> None:
+        """End all that are under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            text = "".join(traceback.format_exception(error))
+            self._bus.publish(EdgeFailed(self._edge, task.get_name(), text))
