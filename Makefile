@@ -26,7 +26,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev  ## confirmed predictions a second, beside what the signatures allow
-	$(BIN)/python benchmarks/confirm.py
+	$(BIN)/python -m benchmarks.confirm
+	$(BIN)/python -m benchmarks.broadcast
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; on Debian: apt install python3 python3-venv"; exit 1; }

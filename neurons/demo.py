@@ -1,7 +1,8 @@
 """A whole subnet on one machine for a few seconds: one validator and some miners, each a process of its own.
 
 The demo counts with what everybody has: the miners' configuration subscribes functions of this module to bus events,
-and each writes what it hears to its miner's tally, one JSON object a line.
+and each writes what it hears to its miner's tally, one JSON object a line. What became of every prediction is read from
+the miners' outboxes in the end. A neuron that is killed meanwhile is started again: try it.
 """
 
 import ctypes
@@ -26,6 +27,7 @@ import yaml
 
 from bus.errors import BettensorError
 from bus.events import GamesUpdated, PredictionMade, SessionActivated, VerdictReceived
+from neurons.edges.history import outbox_codes
 from neurons.edges.keys import new_wallet
 
 NETUID: Final = 30
@@ -56,7 +58,7 @@ def on_games(event: GamesUpdated) -> None:
 
 def on_made(event: PredictionMade) -> None:
     """A handler: the model wants to bet."""
-    _tell(pushed=event.prediction.prediction_id)
+    _tell(made=event.prediction.prediction_id)
 
 
 def on_verdict(event: VerdictReceived) -> None:
@@ -91,9 +93,8 @@ class Tally:
     connections: int = 0
     updates: int = 0
     """Of the slate, the first snapshot included."""
-    pushed: set[str] = field(default_factory=set)
-    answered: set[str] = field(default_factory=set)
-    codes: Counter[str] = field(default_factory=Counter)
+    codes: "Counter[str | None]" = field(default_factory=Counter)
+    """Of its predictions; None counts those without a verdict."""
     latencies: list[float] = field(default_factory=list)
     """Milliseconds from the first push to the verdict."""
 
@@ -117,10 +118,10 @@ class Tally:
             self.updates += 1
             if self.updates == 1:
                 _say(f"{self.name} has the slate: {facts['games']} games")
-        elif "pushed" in facts:
-            self.pushed.add(facts["pushed"])
+        elif "made" in facts:
+            self.codes[None] += 1
         else:
-            self.answered.add(facts["prediction"])
+            self.codes[None] -= 1
             self.codes[facts["verdict"]] += 1
             self.latencies.append(facts["ms"])
 
@@ -168,7 +169,7 @@ def _work(folder: Path, miners: int, duration: float) -> list[Tally]:
         end = time.monotonic() + duration
         while time.monotonic() < end:
             time.sleep(min(1.0, max(0.0, end - time.monotonic())))
-            _check_alive(folder, processes)
+            _start_again(folder, processes)
             _report(tallies)
         _say("stopping: the miners wait for the verdicts that are on their way")
         for name in [*names, "validator"]:
@@ -183,6 +184,7 @@ def _work(folder: Path, miners: int, duration: float) -> list[Tally]:
             process.wait()
     for tally in tallies:
         tally.update()
+        tally.codes = outbox_codes(folder / f"{tally.name}-state" / "outbox.sqlite3")
     return tallies
 
 
@@ -201,6 +203,7 @@ def _prepare(folder: Path, miners: int, port: int) -> list[str]:
             "state_dir": f"{name}-state",
             "wallet": {"name": "demo", "hotkey": name, "path": wallets},
             "metagraph": {"static": "metagraph.yaml"},
+            "websocket": {"reconnect_base_interval": 1.0, "max_reconnect_interval": 5.0},
         }
         if role == "validator":
             settings["axon"] = {"ip": "127.0.0.1", "port": port}
@@ -254,15 +257,20 @@ def _await_port(folder: Path, port: int, process: "subprocess.Popen[bytes]") -> 
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        _check_alive(folder, {"validator": process})
+        _start_again(folder, {"validator": process})
         time.sleep(0.05)
     raise DemoFailed(f"the validator does not listen after {START_TIMEOUT:g} s:\n{_end_of_log(folder, 'validator')}")
 
 
-def _check_alive(folder: Path, processes: "dict[str, subprocess.Popen[bytes]]") -> None:
+def _start_again(folder: Path, processes: "dict[str, subprocess.Popen[bytes]]") -> None:
+    """Whoever was killed lives again; whoever ended by itself is a failure of the demo."""
     for name, process in processes.items():
-        if process.poll() is not None:
-            raise DemoFailed(f"{name} ended with {process.returncode}:\n{_end_of_log(folder, name)}")
+        code = process.poll()
+        if code is not None and code >= 0:
+            raise DemoFailed(f"{name} ended with {code}:\n{_end_of_log(folder, name)}")
+        if code is not None:
+            _say(f"{name} was killed ({signal.Signals(-code).name}); starting it again")
+            processes[name] = _start(folder, name)
 
 
 def _end_of_log(folder: Path, name: str) -> str:
@@ -291,9 +299,9 @@ def _report(tallies: list[Tally]) -> None:
 
 
 def _outcome(tallies: list[Tally]) -> dict[str, Any]:
-    verdicts: Counter[str] = sum((tally.codes for tally in tallies), Counter())
-    pushed = sum(len(tally.pushed) for tally in tallies)
-    unanswered = sum(len(tally.pushed - tally.answered) for tally in tallies)
+    verdicts: Counter[str | None] = sum((tally.codes for tally in tallies), Counter())
+    pushed = verdicts.total()
+    unanswered = verdicts.pop(None, 0)
     return {
         "ok": verdicts["accepted"] > 0 and unanswered == 0 and all(tally.connections for tally in tallies),
         "miners": len(tallies),
@@ -330,9 +338,9 @@ def _print_table(tallies: list[Tally], outcome: dict[str, Any]) -> None:
             tally.name,
             str(tally.connections),
             str(tally.updates),
-            str(len(tally.pushed)),
+            str(tally.codes.total()),
             str(tally.codes["accepted"]),
-            str(tally.codes.total() - tally.codes["accepted"]),
+            str(tally.codes.total() - tally.codes["accepted"] - tally.codes[None]),
             *((f"{latency[p]:.1f}" for p in ("p50", "p99")) if latency else ("-", "-")),
         )
     console = Console()

@@ -25,14 +25,19 @@ from bus.events import (
     NeuronFailed,
     NeuronStarted,
     NeuronStopping,
+    OutboxEntry,
+    OutboxOpened,
     PeerAuthenticated,
     PeerRefused,
     PredictionConflicted,
     PredictionDiscarded,
+    PredictionExpired,
     ReconnectScheduled,
     Role,
+    SaveFailed,
     SendFailed,
     SessionActivated,
+    UpdateStoreFailed,
     VerdictReceived,
     WithheldGame,
 )
@@ -105,6 +110,10 @@ LINES: list[tuple[Event, str]] = [
     (VerdictReceived(PEER, PREDICTION, False, "game_started", "late", Micros(1)), "p1 rejected: game_started: late"),
     (PredictionDiscarded(PredictionId("p1"), GameId("g"), "NaN"), "Prediction p1 on game g cannot be sent: NaN"),
     (PredictionConflicted(PEER, Uid(12), PREDICTION, ""), f"{KNOWN} sent other content as prediction p1"),
+    (PredictionExpired(PEER, PREDICTION), f"started before it could be sent to {KNOWN}"),
+    (SaveFailed(1, "disk full"), "The outbox cannot be written, predictions wait: disk full"),
+    (OutboxOpened((OutboxEntry(PEER, PREDICTION),), ()), "1 predictions of earlier runs have no verdict yet"),
+    (UpdateStoreFailed("disk full"), "cannot be stored, the last slate stays in force: disk full"),
 ]
 
 
@@ -127,6 +136,10 @@ def test_a_miner_tells_of_validators_and_slates() -> None:
 def test_a_miner_that_is_replaced_tells_that_two_processes_share_its_hotkey() -> None:
     assert "Another process uses this hotkey" in Bench("miner").lines(ConnectionClosed(CONNECTION, 4104, ""))[0]
     assert Bench("validator").lines(ConnectionClosed(CONNECTION, 4104, "")) == []
+
+
+def test_an_empty_outbox_is_no_news() -> None:
+    assert Bench("miner").lines(OutboxOpened((), ())) == []
 
 
 def test_withheld_games_are_named_with_their_reason() -> None:

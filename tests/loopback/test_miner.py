@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from bus.events import (
     BroadcastWritten,
     ConnectionClosed,
     DialFailed,
+    EdgeFailed,
     Event,
     FallbackChosen,
     FeedFailed,
@@ -28,6 +31,7 @@ from bus.events import (
     HandlerFailed,
     LineLogged,
     MessageAccepted,
+    NeuronFailed,
     PostFailed,
     PredictionAccepted,
     PredictionMade,
@@ -315,6 +319,39 @@ async def test_http_without_a_validator_fails_and_backs_off(tmp_path: Path) -> N
     failed = events(theirs, PostFailed)[0]
     assert failed.status is None
     assert "127.0.0.1:1" in failed.reason
+    assert not events(theirs, FrameWritten)  # nothing has left this machine, and the log does not say so
+
+
+async def test_a_handshake_that_is_cut_off_is_a_failed_dial_and_not_the_end_of_dialling(tmp_path: Path) -> None:
+    registered = register_miner(tmp_path)
+
+    def cut(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    server = await asyncio.start_server(cut, "127.0.0.1", 0)
+    quick = {"reconnect_base_interval": 0.001, "max_reconnect_interval": 0.002}
+    async with running_validator(tmp_path, **registered) as rig:
+        rig.validator.port = server.sockets[0].getsockname()[1]
+        async with running_miner(rig, actors=BETS, websocket=quick) as (_, theirs):
+            await until(lambda: len(events(theirs, DialFailed)) >= 100)
+    server.close()
+    await server.wait_closed()
+    assert not events(theirs, EdgeFailed)
+
+
+async def test_a_task_of_an_edge_that_fails_stops_the_neuron(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    registered = register_miner(tmp_path)
+    async with running_validator(tmp_path, **registered) as rig:
+        monkeypatch.setattr("neurons.edges.dialer.connect", broken)
+        async with running_miner(rig) as (_, theirs):
+            await until(lambda: events(theirs, NeuronFailed))
+    (failed,) = events(theirs, NeuronFailed)
+    assert "dialer failed (session with" in failed.reason
+    assert "RuntimeError: a bug" in failed.reason
 
 
 async def test_http_that_answers_something_else_is_a_failure(tmp_path: Path) -> None:

@@ -178,6 +178,30 @@ def test_the_demo_works_and_cleans_up() -> None:
     assert 0 < outcome["latency_ms"]["p50"] <= outcome["latency_ms"]["p99"]
 
 
+def test_in_the_demo_whoever_is_killed_comes_back_and_nothing_is_lost() -> None:
+    command = [sys.executable, "-m", "neurons", "demo", "--miners", "2", "--duration", "9"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = []
+        for victim in ("validator", "miner-1"):
+            for line in process.stdout:
+                said.append(line)
+                if "predictions pushed" in line and not line.startswith("0 "):
+                    break
+            (pid,) = [child for child in children_of(process.pid) if f"{victim}.yaml" in command_of(child)]
+            os.kill(pid, signal.SIGKILL)
+        said += process.stdout
+        assert process.wait(30) == 0, said
+    text = "".join(said)
+    assert "validator was killed (SIGKILL); starting it again" in text
+    assert "miner-1 was killed (SIGKILL); starting it again" in text
+    assert "predictions has its verdict" in text
+
+
+def command_of(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+
+
 def children_of(process: int) -> list[int]:
     path = Path(f"/proc/{process}/task/{process}/children")
     return [int(child) for child in path.read_text().split()] if path.exists() else []
@@ -226,7 +250,7 @@ def test_a_prediction_without_a_verdict_fails_the_demo(tmp_path: Path, capsys: p
     tally = Tally("miner-1", tmp_path / "tally")
     tally.update()
     tally.path.write_text(
-        '{"connected": "s"}\n{"pushed": "a"}\n{"pushed": "b"}\n'
+        '{"connected": "s"}\n{"made": "a"}\n{"made": "b"}\n'
         '{"verdict": "accepted", "prediction": "a", "ms": 1.5}\n{"verdict": "acc'
     )
     tally.update()
@@ -249,5 +273,5 @@ def test_what_a_miner_tells_is_a_line_in_its_tally(tmp_path: Path, monkeypatch: 
     demo.on_verdict(VerdictReceived(validator, prediction, True, "accepted", "", Micros(1500)))
     tally = Tally("miner-1", tmp_path / "tally")
     tally.update()
-    assert (tally.connections, tally.updates, len(tally.pushed), tally.codes["accepted"]) == (1, 1, 1, 1)
+    assert (tally.connections, tally.updates, tally.codes.total(), tally.codes["accepted"]) == (1, 1, 1, 1)
     assert tally.latencies == [1.5]
