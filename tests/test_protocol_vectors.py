@@ -79,7 +79,7 @@ def messages() -> dict[str, tuple[Keypair, PointToPoint | Broadcast, int | None]
     """Each message with its sender and its place."""
     result = PredictionResult(
         prediction_id=PREDICTION.prediction_id,
-        about=f"{2:032x}",
+        about=f"{4:032x}",
         success=True,
         code=VerdictCode.ACCEPTED,
         message="",

@@ -86,14 +86,15 @@ class Dialer:
         self._writer = writer
         self._keys = keys
         self._netuid = netuid
-        self._tasks = Tasks(bus, "dialer")
+        self._dials = Tasks(bus, "dialer")
+        self._sessions = Tasks(bus, "dialer")
         self._open: dict[ConnectionId, Dialled] = {}
         bus.subscribe(DialRequested, self.dial, "dialer")
         bus.subscribe(CloseRequested, self.end, "dialer")
 
     def dial(self, event: DialRequested, _: Envelope) -> None:
         """Answered by ``ConnectionOpened`` or ``DialFailed``."""
-        self._tasks.start(self._run(event), f"session with {event.hotkey}")
+        self._dials.start(self._dial(event), f"dial to {event.hotkey}")
 
     def end(self, event: CloseRequested, _: Envelope) -> None:
         """Answered by ``ConnectionClosed``."""
@@ -103,10 +104,11 @@ class Dialer:
 
     async def close(self) -> None:
         """Give sessions that are being closed their time, and end what is left."""
-        await self._tasks.settle(CLOSE_TIMEOUT)
-        await self._tasks.cancel()
+        await self._dials.cancel()
+        await self._sessions.settle(CLOSE_TIMEOUT)
+        await self._sessions.cancel()
 
-    async def _run(self, event: DialRequested) -> None:
+    async def _dial(self, event: DialRequested) -> None:
         target = f"/ws?netuid={self._netuid}"
         if event.position is not None:
             target += f"&epoch={event.position.epoch}&offset={event.position.offset}"
@@ -129,20 +131,21 @@ class Dialer:
             reason = str(error) or type(error).__name__
             self._bus.publish(DialFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
         else:
-            async with socket:
-                await self._read(event, socket, headers["X-Bittensor-Nonce"])
+            session = self._read(event, socket, headers["X-Bittensor-Nonce"])
+            self._sessions.start(session, f"session with {event.hotkey}")
 
     async def _read(self, event: DialRequested, socket: ClientConnection, challenge: str) -> None:
         connection = event.connection
         dialled = self._open[connection] = Dialled(socket)
         self._writer.open(connection, dialled)
         try:
-            self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge))
-            async for data in socket:
-                if isinstance(data, str):
-                    self._bus.publish(FrameReceived(connection, data.encode()))
-                else:
-                    self._bus.publish(BinaryReceived(connection, len(data)))
+            async with socket:
+                self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge))
+                async for data in socket:
+                    if isinstance(data, str):
+                        self._bus.publish(FrameReceived(connection, data.encode()))
+                    else:
+                        self._bus.publish(BinaryReceived(connection, len(data)))
         except SocketClosed:
             pass  # how it closed is read off the socket
         finally:

@@ -32,6 +32,7 @@ from bus.events import (
     LineLogged,
     MessageAccepted,
     NeuronFailed,
+    OutboxOpened,
     PostFailed,
     PredictionAccepted,
     PredictionMade,
@@ -40,7 +41,7 @@ from bus.events import (
     SessionActivated,
     VerdictReceived,
 )
-from bus.identifiers import Micros
+from bus.identifiers import SECOND, Hotkey, Micros
 from bus.messages import ErrorMessage, HeartbeatMessage
 from bus.replay import replay
 from neurons.edges.keys import new_wallet
@@ -148,6 +149,36 @@ async def test_predictions_made_while_the_validator_is_away_are_confirmed_when_i
     assert_replays(miner.settings, theirs)
 
 
+async def test_a_validator_that_hangs_delays_no_other(tmp_path: Path) -> None:
+    registered = register_miner(tmp_path)
+    hanging = Hotkey(ALICE.ss58_address)
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    async with running_validator(tmp_path, **registered) as rig:
+        neurons = [
+            {"hotkey": hanging, "validator_permit": True, "axon": f"127.0.0.1:{server.sockets[0].getsockname()[1]}"},
+            {"hotkey": rig.hotkey, "validator_permit": True, "axon": rig.address},
+        ]
+        write(tmp_path / "two.yaml", {"neurons": neurons})
+        manager = running_miner(rig, actors=BETS, metagraph={"static": "two.yaml"})
+        async with manager as (miner, theirs):
+            await until(lambda: events(theirs, VerdictReceived))
+            for _ in range(200):
+                miner.bus.publish(PredictionMade(hanging, make_prediction()))
+            before = len(events(theirs, VerdictReceived))
+            await until(lambda: len(events(theirs, VerdictReceived)) >= before + 20)
+            assert max(verdict.latency for verdict in events(theirs, VerdictReceived)) < 5 * SECOND
+            assert not any(verdict.validator == hanging for verdict in events(theirs, VerdictReceived))
+    server.close()
+    async with running_validator(tmp_path, **registered) as rig, running_miner(rig) as (_, theirs):
+        (opened,) = events(theirs, OutboxOpened)
+        assert len(opened.entries) == 200  # and they wait on
+
+
 async def test_a_validator_that_is_somebody_else_is_not_believed(tmp_path: Path) -> None:
     registered = register_miner(tmp_path)
     said: list[str | bytes] = []
@@ -241,7 +272,10 @@ async def test_an_actor_of_ones_own_takes_the_place_of_another(tmp_path: Path, m
 async def test_a_change_of_the_games_reaches_every_miner_and_its_model(tmp_path: Path) -> None:
     registered = register_miner(tmp_path)
     async with running_validator(tmp_path, **registered) as rig, rig.client() as client:
-        async with running_miner(rig, actors={"predictor": {"edge": 3.0}, "model": {"interval": 3600}}) as (_, theirs):
+        async with running_miner(rig, actors={"predictor": {"edge": 3.0, "seed": 1}, "model": {"interval": 3600}}) as (
+            _,
+            theirs,
+        ):
             await until(lambda: events(theirs, VerdictReceived))
             await asyncio.sleep(0.2)  # the watch of the file has begun
             games = [starting_soon(), starting_soon(game_id="another", team_a="Cubs", team_b="Padres")]
@@ -350,7 +384,7 @@ async def test_a_task_of_an_edge_that_fails_stops_the_neuron(tmp_path: Path, mon
         async with running_miner(rig) as (_, theirs):
             await until(lambda: events(theirs, NeuronFailed))
     (failed,) = events(theirs, NeuronFailed)
-    assert "dialer failed (session with" in failed.reason
+    assert "dialer failed (dial to" in failed.reason
     assert "RuntimeError: a bug" in failed.reason
 
 
