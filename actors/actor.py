@@ -11,7 +11,8 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import TypeAdapter
 
 from bus.bus import EventBus
-from bus.events import Decided, Event, TimerCancelled, TimerRequested
+from bus.envelope import Envelope
+from bus.events import Decided, Event, SettingsReloaded, TimerCancelled, TimerRequested
 from bus.identifiers import Micros
 
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -51,6 +52,12 @@ class Actor:
     def __init__(self, settings: Any = None) -> None:
         self.settings = self.Settings() if settings is None else settings
         self.state = self.State()
+
+    @on(SettingsReloaded)
+    def reload(self, event: SettingsReloaded, _: Envelope) -> None:
+        """Take new settings; what was decided stays decided."""
+        if self.name in event.actors:
+            self.settings = _adapter(self.Settings).validate_python(event.actors[self.name])
 
     def attach(self, bus: EventBus) -> None:
         """Subscribe every handler. An actor is attached once."""

@@ -27,6 +27,7 @@ from bus.events import (
     PredictionExpired,
     SendFailed,
     SessionActivated,
+    SettingsReloaded,
     TimerFired,
     UpdateMissed,
     VerdictOverdue,
@@ -103,6 +104,11 @@ class HttpFallbackActor(StreamFollower):
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.hotkey, self.state.seed = event.hotkey, event.seed
 
+    @on(SettingsReloaded)
+    def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
+        super().reload(event, envelope)
+        self._choose_where_disabled(envelope.mono)
+
     @on(NeuronStopping)
     def stop(self, _: NeuronStopping, __: Envelope) -> None:
         self.state.stopping = True
@@ -112,8 +118,7 @@ class HttpFallbackActor(StreamFollower):
         for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
             road = self.state.roads.setdefault(neuron.hotkey, Road(endpoint))
             road.endpoint = endpoint
-            if not self.settings.websocket_enabled:
-                self._choose(neuron.hotkey, road, "the WebSocket is disabled here", envelope.mono)
+        self._choose_where_disabled(envelope.mono)
 
     @on(SendFailed)
     def take_over(self, event: SendFailed, envelope: Envelope) -> None:
@@ -201,6 +206,11 @@ class HttpFallbackActor(StreamFollower):
             road.waiting[prediction.prediction_id] = prediction
         self._choose(hotkey, road, reason, now)
         self._post(hotkey, road)
+
+    def _choose_where_disabled(self, now: Micros) -> None:
+        if not self.settings.websocket_enabled:
+            for hotkey, road in self.state.roads.items():
+                self._choose(hotkey, road, "the WebSocket is disabled here", now)
 
     def _choose(self, hotkey: Hotkey, road: Road, reason: str, now: Micros) -> None:
         if road.chosen:

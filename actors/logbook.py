@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from actors.actor import Actor, on
+from actors.cures import ON_VALIDATOR, cure_for_miner
 from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
@@ -171,11 +172,13 @@ class LogbookActor(Actor):
     def refused(self, event: PeerRefused, envelope: Envelope) -> None:
         who = event.remote or "a peer" if event.hotkey is None else f"{event.remote} ({self._peer(event.hotkey)})"
         text = f"Refused {who}: {event.code.status} {event.code}: {event.message}"
+        text += _hint(ON_VALIDATOR.get(event.code, ""))
         self._line(envelope, f"refusals: {event.code}", text, "WARNING", limit=1)
 
     @on(DialFailed)
     def dial_failed(self, event: DialFailed, envelope: Envelope) -> None:
         text = f"No WebSocket connection with validator {self._peer(event.hotkey)}: {event.reason}"
+        text += _hint(cure_for_miner(event.status, event.code))
         self._line(envelope, "failed dials", text, "WARNING")
 
     @on(ReconnectScheduled)
@@ -318,6 +321,10 @@ class LogbookActor(Actor):
         window = self.state.windows.pop(kind, None)
         if window is not None and window.held_back:
             self.publish(LineLogged(window.level, f"... and {window.held_back} more {kind} within a second"))
+
+
+def _hint(cure: str) -> str:
+    return f" ({cure})" if cure else ""
 
 
 def _printable(text: str) -> str:

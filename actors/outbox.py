@@ -112,7 +112,7 @@ class OutboxActor(Actor):
         if prediction.prediction_id in tray.items:
             fault = "another prediction of this id waits for its verdict"
         if fault is not None:
-            self.publish(PredictionDiscarded(prediction.prediction_id, prediction.game_id, fault))
+            self.publish(PredictionDiscarded(event.validator, prediction.prediction_id, prediction.game_id, fault))
             return
         tray.items[prediction.prediction_id] = Item(prediction)
         self.state.unsaved.append(OutboxEntry(event.validator, prediction))

@@ -26,6 +26,7 @@ from bus.events import (
     PredictionSubmitted,
     ProposedVerdict,
     SendRequested,
+    SettingsReloaded,
     StoredVerdict,
     VerdictRepeated,
 )
@@ -106,6 +107,14 @@ class PredictionActor(Actor):
 
     def __init__(self, settings: PredictionSettings | None = None) -> None:
         super().__init__(settings)
+        self._take_settings()
+
+    @on(SettingsReloaded)
+    def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
+        super().reload(event, envelope)
+        self._take_settings()
+
+    def _take_settings(self) -> None:
         self._limit = Millionths(millionths(self.settings.daily_wager_limit) or 0)
         self._grace = micros(self.settings.odds_grace)
 

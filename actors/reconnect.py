@@ -14,6 +14,7 @@ from actors.targets import uniform, wanted
 from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
+    CloseRequested,
     ConnectionClosed,
     DialFailed,
     DialRequested,
@@ -23,6 +24,7 @@ from bus.events import (
     Position,
     ReconnectScheduled,
     SessionActivated,
+    SettingsReloaded,
     TimerFired,
 )
 from bus.identifiers import ConnectionId, Hotkey, Micros, micros
@@ -132,6 +134,17 @@ class ReconnectActor(StreamFollower):
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.hotkey, self.state.seed = event.hotkey, event.seed
 
+    @on(SettingsReloaded)
+    def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
+        """The WebSocket may be switched off, and on again, while the miner runs."""
+        super().reload(event, envelope)
+        for hotkey, target in self.state.targets.items():
+            if target.connection is None:
+                self._dial(hotkey, target)
+            elif not self.settings.websocket_enabled:
+                reason = "the WebSocket was switched off"
+                self.publish(CloseRequested(target.connection, CloseCode.NORMAL, reason))
+
     @on(NeuronStopping)
     def stop(self, _: NeuronStopping, __: Envelope) -> None:
         self.state.stopping = True
@@ -195,7 +208,7 @@ class ReconnectActor(StreamFollower):
         self, hotkey: Hotkey, target: Target, answer: Answer, reason: str, now: Micros, at_least: int = 0
     ) -> None:
         target.connection = None
-        if self.state.stopping:
+        if self.state.stopping or not self.settings.websocket_enabled:
             return
         delay = micros(max(self._delay(target, answer), at_least))
         self.publish(ReconnectScheduled(hotkey, delay, reason))

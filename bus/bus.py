@@ -39,6 +39,8 @@ EVERYTHING: Final = "*"
 CLOCK_STEP: Final = Micros(5 * SECOND)
 """How far wall and monotonic clock may drift apart within ``CLOCK_WINDOW`` before it is a step."""
 CLOCK_WINDOW: Final = Micros(60 * SECOND)
+RECENT: Final = 256
+"""Events that are remembered for whoever looks."""
 
 Topic = str | type[Event]
 Handler = Callable[[Any, Envelope], object]
@@ -78,6 +80,10 @@ class EventBus:
         self._mono = clock.mono()
         self._clocks_apart = self._at - self._mono
         self._clocks_compared = self._mono
+        self.counts: dict[str, int] = dict.fromkeys(TOPICS, 0)
+        """Events so far, by topic."""
+        self.recent: deque[Envelope] = deque(maxlen=RECENT)
+        """The newest, the last one last."""
 
     def subscribe(self, topic: Topic, handler: Handler, name: str) -> None:
         """Call ``handler`` in the drain, for actors and edges; ``name`` is whose failure it is if it raises.
@@ -142,6 +148,9 @@ class EventBus:
     def _append(self, envelope: Envelope) -> None:
         if self._record is not None:
             self._record(envelope)
+        topic = envelope.event.topic
+        self.counts[topic] = self.counts.get(topic, 0) + 1
+        self.recent.append(envelope)
         self._queue.append(envelope)
 
     def _drain(self) -> None:

@@ -9,7 +9,7 @@ A subclass of ``Observed`` or ``Decided`` anywhere is an event: its topic is its
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from bus.codes import RefusalCode, VerdictCode
 from bus.games import Prediction, TeamGame, TeamGamePrediction
@@ -163,6 +163,30 @@ class NeuronFailed(Decided):
     """This neuron cannot go on; it stops with a non-zero exit."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRequested(Observed):
+    """An operator wants to know how it goes. Answered by ``StatusReported``."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReported(Decided):
+    """How it goes."""
+
+    request: int
+    status: dict[str, Any]
+    """Plain JSON data."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsReloaded(Observed):
+    """The operator changed the configuration: these actors have new settings from now on, checked already."""
+
+    actors: dict[str, dict[str, Any]]
+    """All settings of each of them, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -517,6 +541,8 @@ class DialFailed(Observed):
     status: int | None = None
     retry_after: int | None = None
     """Seconds."""
+    code: str = ""
+    """Why the validator refused, if it said so: a ``RefusalCode``, or what a newer one knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -862,6 +888,7 @@ class PredictionMade(Observed):
 class PredictionDiscarded(Decided):
     """A prediction that cannot be sent at all: it is not valid JSON, or its id is not one."""
 
+    validator: Hotkey
     prediction_id: PredictionId
     game_id: GameId
     reason: str

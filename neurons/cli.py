@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         neuron.add_argument("--config", type=Path, required=True, metavar="FILE", help="the YAML file")
         neuron.set_defaults(command=_run_neuron, role=role, takes_flags=True)
     _add_demo(commands)
+    _add_operations(commands)
     _add_config(commands)
     _add_wallet(commands)
     _add_games(commands)
@@ -94,6 +95,41 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo.add_argument("--duration", type=float, default=20.0, metavar="S", help="seconds of work (default 20)")
     demo.add_argument("--json", action="store_true", help="print the outcome as JSON, and nothing else")
     demo.set_defaults(command=_run_demo)
+
+
+def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    def asking(name: str, what: str, example: str, *, data: bool = True) -> argparse.ArgumentParser:
+        parser = _add(commands, name, what, f"bettensor {name}{example}")
+        _add_neuron(parser)
+        if data:
+            parser.add_argument("--json", action="store_true", help="print it as JSON")
+        parser.set_defaults(command=_operate, operation=name)
+        return parser
+
+    asking("top", "watch a running neuron", " --config validator.yaml")
+    asking("peers", "show who is connected, and what keeps the others away", "")
+    predict = asking(
+        "predict", "predict by hand, through the running miner", " --game G --outcome 'Arsenal' --wager 2.5"
+    )
+    predict.add_argument("--game", required=True, metavar="G", help="the game's id, as `bettensor games` shows it")
+    predict.add_argument("--outcome", required=True, metavar="O", help="a team's name, or Tie")
+    predict.add_argument("--wager", required=True, type=float, metavar="W", help="how much")
+    predict.add_argument("--validator", metavar="HOTKEY", help="only this one; by default each that offers the game")
+    history = asking("predictions", "show the verdicts of a ledger or an outbox", " --code game_started --since 1h")
+    history.add_argument("--csv", action="store_true", help="print it as CSV")
+    history.add_argument("--hotkey", metavar="HOTKEY", help="of this miner; in an outbox, by this validator")
+    history.add_argument("--code", metavar="CODE", help="with this verdict; none: without one")
+    history.add_argument("--game", metavar="G", help="on this game")
+    history.add_argument("--since", metavar="TIME", help="30s, 15m, 2h, 1d, or a time of RFC 3339")
+    history.add_argument("--limit", type=int, metavar="N", help="the newest N")
+    asking("stop", "stop a running neuron in good order", " --config miner.yaml", data=False)
+
+
+def _add_neuron(parser: argparse.ArgumentParser) -> None:
+    """Which neuron is meant; by default the one that runs with its state below ``~/.bettensor``."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--config", type=Path, metavar="FILE", help="the neuron's YAML file")
+    which.add_argument("--state-dir", type=Path, metavar="DIR", help="the neuron's state_dir")
 
 
 def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -126,8 +162,11 @@ def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    games = _add(commands, "games", "prepare a slate", "bettensor games import odds.json --output games.json")
-    actions = games.add_subparsers(metavar="ACTION", required=True)
+    games = _add(commands, "games", "show the slate of a running neuron, or prepare one", "bettensor games --json")
+    _add_neuron(games)
+    games.add_argument("--json", action="store_true", help="print it as JSON")
+    games.set_defaults(command=_operate, operation="games")
+    actions = games.add_subparsers(metavar="ACTION")
     importer = _add(
         actions,
         "import",
@@ -167,6 +206,13 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     from neurons.demo import run_demo
 
     return run_demo(miners=arguments.miners, duration=arguments.duration, as_json=arguments.json)
+
+
+def _operate(arguments: argparse.Namespace) -> int:
+    from neurons import commands
+
+    code: int = getattr(commands, arguments.operation)(arguments)
+    return code
 
 
 def _show_config(arguments: argparse.Namespace) -> int:

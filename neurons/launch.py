@@ -24,6 +24,7 @@ from actors.http_fallback import HttpFallbackActor
 from actors.logbook import LogbookActor
 from actors.miner_connection import MinerConnectionActor
 from actors.model import ModelActor
+from actors.monitor import MonitorActor
 from actors.outbox import OutboxActor
 from actors.prediction import PredictionActor
 from actors.reconnect import ReconnectActor
@@ -47,6 +48,7 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.identifiers import Hotkey, PredictionId
+from neurons.edges.control import Control
 from neurons.edges.handlers import UserHandlers
 from neurons.edges.keys import Keys, load_hotkey
 from neurons.edges.log import start_log
@@ -72,6 +74,7 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         GamesActor,
         BroadcastActor,
         HeartbeatActor,
+        MonitorActor,
         LogbookActor,
     ),
     "miner": (
@@ -83,6 +86,7 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         ModelActor,
         OutboxActor,
         HttpFallbackActor,
+        MonitorActor,
         LogbookActor,
     ),
 }
@@ -223,13 +227,16 @@ class Neuron:
         self._keys.attach(self.bus)
         self._timers = Timers(self.bus, self._clock)
         self._writer = FrameWriter(self.bus, self._keys, self._clock)
+        self._control = Control(self.bus, self._clock, settings.state_dir, self.request_stop)
 
     async def __aenter__(self) -> Self:
         self._lock = _lock(self.settings.state_dir)
         try:
             self._handlers.start(self.bus)
+            await self._control.open()
             await self._start()
         except BaseException:
+            await self._control.close()
             os.close(self._lock)
             raise
         return self
@@ -238,6 +245,7 @@ class Neuron:
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         try:
+            await self._control.close()
             await self._stop()
             self._timers.close()
             await self._handlers.close()

@@ -158,10 +158,11 @@ class Dialer:
 
 def _refused(event: DialRequested, refusal: InvalidStatus) -> DialFailed:
     """What the validator said, as far as it can be read: it is unsigned, and only a hint."""
-    response = refusal.response
+    response, code = refusal.response, ""
     try:
         body = json.loads(response.body or b"{}")
-        reason = f"{response.status_code} {body['error']}: {body['message']}"
+        code = str(body["error"])[:64]
+        reason = f"{response.status_code} {code}: {body['message']}"
     except (ValueError, KeyError, TypeError):
         reason = f"{response.status_code} {response.reason_phrase}"
     retry_after = response.headers.get("Retry-After", "")
@@ -171,4 +172,5 @@ def _refused(event: DialRequested, refusal: InvalidStatus) -> DialFailed:
         f"{event.endpoint}: {reason}"[:500],
         response.status_code,
         int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else None,
+        code,
     )

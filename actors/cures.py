@@ -1,0 +1,32 @@
+"""What an operator can do about a connection that is not there: one sentence for each cause, on either side."""
+
+from typing import Final
+
+from bus.codes import RefusalCode
+
+ON_MINER: Final[dict[str, str]] = {
+    RefusalCode.WRONG_NETUID: "set netuid to the validator's subnet",
+    RefusalCode.WRONG_RECEIVER: "another neuron answers at this address: correct the validator's hotkey or axon",
+    RefusalCode.STALE: "this machine's clock or the validator's is wrong: compare both with NTP",
+    RefusalCode.NOT_REGISTERED: "register this hotkey on the subnet; the validator sees a new one with its next sync",
+    RefusalCode.BLACKLISTED: "the validator's operator has blacklisted this hotkey: ask them",
+    RefusalCode.OWN_HOTKEY: "this miner uses the validator's hotkey: give it one of its own",
+    RefusalCode.WEBSOCKET_DISABLED: "the validator has its WebSocket switched off: everything goes by HTTP meanwhile",
+    RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update one of the two",
+    RefusalCode.OVER_CAPACITY: "the validator is full: it will be tried again",
+}
+ON_VALIDATOR: Final[dict[str, str]] = {
+    RefusalCode.WRONG_NETUID: "it is a miner of another subnet",
+    RefusalCode.WRONG_RECEIVER: "it looks for another validator at this address",
+    RefusalCode.STALE: "its clock or this machine's is wrong: compare with NTP",
+    RefusalCode.NOT_REGISTERED: "it is not in the metagraph that this validator has",
+    RefusalCode.BLACKLISTED: "remove it from the blacklist to let it in",
+    RefusalCode.WEBSOCKET_DISABLED: "set websocket.enabled to let it in; it can use HTTP meanwhile",
+    RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections, if the machine can take it",
+}
+NO_ANSWER: Final = "is the validator running, is this its address and port, and does no firewall stand between?"
+
+
+def cure_for_miner(status: int | None, code: str) -> str:
+    """What to do about a dial that failed with this HTTP status and refusal code, if something can be done."""
+    return NO_ANSWER if status is None else ON_MINER.get(code, "")

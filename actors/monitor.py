@@ -1,0 +1,416 @@
+"""What an operator sees of a running neuron: who is there, how it goes, and what is wrong.
+
+Keeps score, and reports when asked. Decides nothing that anybody else hears.
+"""
+
+import statistics
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from actors.actor import Actor, on
+from actors.cures import ON_VALIDATOR, cure_for_miner
+from actors.stream import apply
+from bus.bus import CLOCK_WINDOW
+from bus.envelope import Envelope
+from bus.events import (
+    ActorFailed,
+    BlacklistLoaded,
+    ClockStepped,
+    CommitFailed,
+    ConnectionClosed,
+    DialFailed,
+    DialRequested,
+    FallbackChosen,
+    GamesUpdated,
+    HandlerFailed,
+    HandlerOverflowed,
+    MessageAccepted,
+    MetagraphSynced,
+    Neuron,
+    NeuronStarted,
+    NeuronStopping,
+    OutboxOpened,
+    PeerAuthenticated,
+    PeerRefused,
+    Position,
+    PostAnswered,
+    PostFailed,
+    PredictionAccepted,
+    PredictionConflicted,
+    PredictionDiscarded,
+    PredictionExpired,
+    PredictionMade,
+    PredictionRejected,
+    ReconnectScheduled,
+    Road,
+    Role,
+    SessionActivated,
+    StatusReported,
+    StatusRequested,
+    VerdictReceived,
+    VerdictRepeated,
+)
+from bus.games import TeamGame
+from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid, Offset, Uid
+from bus.messages import HeartbeatMessage
+
+LATENCIES: Final = 1000
+"""Of the last verdicts, from which percentiles are taken."""
+MAX_STRANGERS: Final = 256
+"""Neurons that are not in the metagraph and were refused; the oldest are forgotten."""
+
+
+@dataclass(slots=True)
+class Peer:
+    """What is known of one other neuron. Times are monotonic."""
+
+    hotkey: Hotkey
+    uid: Uid | None = None
+    endpoint: str = ""
+    connection: ConnectionId | None = None
+    """Its WebSocket session, while there is one."""
+    road: Road | None = None
+    """By which it was last heard."""
+    since: Micros | None = None
+    heard_at: Micros | None = None
+    tries_at: Micros | None = None
+    """When it is dialled again."""
+    latency: Micros | None = None
+    """Of its last verdict."""
+    position: Position | None = None
+    """In the game stream, as it last said."""
+    accepted: int = 0
+    rejected: int = 0
+    trouble: str = ""
+    """Why there is no session."""
+    cure: str = ""
+    trouble_at: Micros | None = None
+
+
+@dataclass(slots=True)
+class HandlerScore:
+    """What a user's handler has done wrong."""
+
+    failures: int = 0
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class MonitorState:
+    """The score."""
+
+    role: Role = "validator"
+    hotkey: Hotkey = Hotkey("")
+    netuid: Netuid = Netuid(0)
+    started_at: Micros = Micros(0)
+    stopping: bool = False
+    degraded_until: Micros = Micros(0)
+    neurons: dict[Hotkey, Neuron] = field(default_factory=dict)
+    peers: dict[Hotkey, Peer] = field(default_factory=dict)
+    connections: dict[ConnectionId, Hotkey] = field(default_factory=dict)
+    blacklist: int = 0
+    made: int = 0
+    waiting: int = 0
+    """Predictions of a miner that have no verdict."""
+    verdicts: "Counter[str]" = field(default_factory=Counter)
+    repeated: int = 0
+    latencies: deque[Micros] = field(default_factory=lambda: deque(maxlen=LATENCIES))
+    games: dict[Hotkey, dict[GameId, TeamGame]] = field(default_factory=dict)
+    positions: dict[Hotkey, Position] = field(default_factory=dict)
+    fallbacks: "Counter[str]" = field(default_factory=Counter)
+    troubles: "Counter[str]" = field(default_factory=Counter)
+    """Actor failures, failed commits, clock steps."""
+    handlers: dict[str, HandlerScore] = field(default_factory=dict)
+
+
+class MonitorActor(Actor):
+    """Answers ``StatusRequested``."""
+
+    name = "monitor"
+    State = MonitorState
+    state: MonitorState
+
+    # --- the neuron
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, envelope: Envelope) -> None:
+        state = self.state
+        state.role, state.hotkey, state.netuid, state.started_at = event.role, event.hotkey, event.netuid, envelope.at
+
+    @on(NeuronStopping)
+    def stop(self, _: NeuronStopping, __: Envelope) -> None:
+        self.state.stopping = True
+
+    @on(ActorFailed, CommitFailed, ClockStepped)
+    def count_trouble(self, event: ActorFailed | CommitFailed | ClockStepped, envelope: Envelope) -> None:
+        self.state.troubles[event.topic] += 1
+        if isinstance(event, ClockStepped):
+            self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
+
+    @on(HandlerFailed)
+    def handler_failed(self, event: HandlerFailed, _: Envelope) -> None:
+        self.state.handlers.setdefault(event.handler, HandlerScore()).failures += 1
+
+    @on(HandlerOverflowed)
+    def handler_overflowed(self, event: HandlerOverflowed, _: Envelope) -> None:
+        self.state.handlers.setdefault(event.handler, HandlerScore()).dropped = event.dropped
+
+    # --- who is there
+
+    @on(MetagraphSynced)
+    def know_neurons(self, event: MetagraphSynced, _: Envelope) -> None:
+        state = self.state
+        state.neurons = {neuron.hotkey: neuron for neuron in event.neurons}
+        for neuron in event.neurons:
+            if neuron.hotkey != state.hotkey and (state.role == "validator" or neuron.axon is not None):
+                peer = self._peer(neuron.hotkey)
+                peer.uid, peer.endpoint = neuron.uid, neuron.axon or peer.endpoint
+
+    @on(BlacklistLoaded)
+    def count_unwanted(self, event: BlacklistLoaded, _: Envelope) -> None:
+        self.state.blacklist = len(event.hotkeys)
+
+    @on(PeerAuthenticated)
+    def hear_request(self, event: PeerAuthenticated, envelope: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        peer.heard_at = envelope.mono
+        if event.purpose != "session" and peer.connection is None:
+            peer.road = "http"
+
+    @on(SessionActivated)
+    def connect(self, event: SessionActivated, envelope: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        peer.uid, peer.connection, peer.road = event.uid, event.connection, "websocket"
+        if self.state.role == "miner":
+            neuron = self.state.neurons.get(event.hotkey)
+            peer.uid = None if neuron is None else neuron.uid
+        peer.since = peer.heard_at = envelope.mono
+        peer.trouble = peer.cure = ""
+        peer.trouble_at = peer.tries_at = None
+        self.state.connections[event.connection] = event.hotkey
+
+    @on(ConnectionClosed)
+    def disconnect(self, event: ConnectionClosed, envelope: Envelope) -> None:
+        hotkey = self.state.connections.pop(event.connection, None)
+        if hotkey is None:
+            return
+        peer = self._peer(hotkey)
+        if peer.connection == event.connection:
+            peer.connection, peer.since = None, None
+            self._trouble(peer, f"closed: {event.code} {event.reason}".rstrip(), "", envelope)
+
+    @on(PeerRefused)
+    def refuse(self, event: PeerRefused, envelope: Envelope) -> None:
+        if event.hotkey is None:
+            return
+        peer = self._peer(event.hotkey)
+        peer.endpoint = event.remote or peer.endpoint
+        if peer.connection is None:
+            self._trouble(peer, f"{event.code}: {event.message}", ON_VALIDATOR.get(event.code, ""), envelope)
+
+    @on(DialRequested)
+    def dial(self, event: DialRequested, _: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        peer.endpoint, peer.tries_at = event.endpoint, None
+
+    @on(DialFailed)
+    def fail(self, event: DialFailed, envelope: Envelope) -> None:
+        cure = cure_for_miner(event.status, event.code)
+        self._trouble(self._peer(event.hotkey), event.reason, cure, envelope)
+
+    @on(ReconnectScheduled)
+    def wait(self, event: ReconnectScheduled, envelope: Envelope) -> None:
+        self._peer(event.hotkey).tries_at = Micros(envelope.mono + event.delay)
+
+    @on(FallbackChosen)
+    def fall_back(self, event: FallbackChosen, envelope: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        self.state.fallbacks[event.reason] += 1
+        if not peer.trouble:
+            self._trouble(peer, event.reason, "", envelope)
+
+    @on(PostAnswered)
+    def hear_answer(self, event: PostAnswered, envelope: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        peer.heard_at = envelope.mono
+        if peer.connection is None:
+            peer.road = "http"
+
+    @on(PostFailed)
+    def miss_answer(self, event: PostFailed, _: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        if peer.connection is None:
+            peer.road = None
+
+    @on(MessageAccepted)
+    def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
+        peer = self.state.peers.get(event.hotkey)
+        if peer is not None:
+            peer.heard_at = envelope.mono
+            message = event.message
+            if isinstance(message, HeartbeatMessage) and message.epoch is not None and message.offset is not None:
+                peer.position = Position(message.epoch, message.offset)
+
+    # --- games and predictions
+
+    @on(OutboxOpened)
+    def recall(self, event: OutboxOpened, _: Envelope) -> None:
+        self.state.waiting = len(event.entries)
+        for slate in event.slates:
+            apply(self.state.games.setdefault(slate.validator, {}), slate.games)
+            self.state.positions[slate.validator] = Position(slate.epoch, slate.offset)
+
+    @on(GamesUpdated)
+    def follow(self, event: GamesUpdated, _: Envelope) -> None:
+        slate = self.state.games.setdefault(event.validator, {})
+        if event.snapshot:
+            slate.clear()
+        apply(slate, event.games)
+        self.state.positions[event.validator] = Position(event.epoch, event.offset)
+
+    @on(PredictionAccepted)
+    def accept(self, event: PredictionAccepted, envelope: Envelope) -> None:
+        self._score(event.hotkey, "accepted", Micros(envelope.at - event.received_at))
+
+    @on(PredictionRejected)
+    def reject(self, event: PredictionRejected, envelope: Envelope) -> None:
+        self._score(event.hotkey, event.code, Micros(envelope.at - event.received_at))
+
+    @on(VerdictRepeated)
+    def repeat(self, _: VerdictRepeated, __: Envelope) -> None:
+        self.state.repeated += 1
+
+    @on(PredictionConflicted)
+    def conflict(self, _: PredictionConflicted, __: Envelope) -> None:
+        self.state.verdicts["conflict"] += 1
+
+    @on(PredictionMade)
+    def make(self, _: PredictionMade, __: Envelope) -> None:
+        self.state.made += 1
+        self.state.waiting += 1
+
+    @on(PredictionDiscarded)
+    def discard(self, _: PredictionDiscarded, __: Envelope) -> None:
+        self.state.waiting -= 1
+        self.state.verdicts["discarded"] += 1
+
+    @on(PredictionExpired)
+    def expire(self, _: PredictionExpired, __: Envelope) -> None:
+        self.state.waiting -= 1
+        self.state.verdicts["expired"] += 1
+
+    @on(VerdictReceived)
+    def judge(self, event: VerdictReceived, _: Envelope) -> None:
+        self.state.waiting -= 1
+        self._score(event.validator, event.code, event.latency)
+
+    # --- the report
+
+    @on(StatusRequested)
+    def report(self, event: StatusRequested, envelope: Envelope) -> None:
+        self.publish(StatusReported(event.request, self._status(envelope)))
+
+    def _score(self, hotkey: Hotkey, code: str, latency: Micros) -> None:
+        self.state.verdicts[code] += 1
+        self.state.latencies.append(latency)
+        peer = self.state.peers.get(hotkey)
+        if peer is not None:
+            peer.latency = latency
+            peer.accepted += code == "accepted"
+            peer.rejected += code != "accepted"
+
+    def _peer(self, hotkey: Hotkey) -> Peer:
+        peers = self.state.peers
+        if hotkey not in peers:
+            strangers = [name for name in peers if name not in self.state.neurons]
+            if len(strangers) >= MAX_STRANGERS:
+                del peers[strangers[0]]
+            peers[hotkey] = Peer(hotkey)
+        return peers[hotkey]
+
+    def _trouble(self, peer: Peer, trouble: str, cure: str, envelope: Envelope) -> None:
+        peer.trouble, peer.cure, peer.trouble_at = trouble, cure, envelope.mono
+
+    def _status(self, envelope: Envelope) -> dict[str, Any]:
+        state, now = self.state, envelope.mono
+        own = state.neurons.get(state.hotkey)
+        degraded = now < state.degraded_until
+        return {
+            "role": state.role,
+            "hotkey": state.hotkey,
+            "uid": None if own is None else own.uid,
+            "registered": own is not None,
+            "netuid": state.netuid,
+            "uptime_s": _seconds(Micros(envelope.at - state.started_at)),
+            "health": "offline" if state.stopping else "degraded" if degraded else "online",
+            "neurons": len(state.neurons),
+            "blacklisted": state.blacklist,
+            "sessions": len(state.connections),
+            "predictions": {
+                "made": state.made,
+                "waiting": state.waiting,
+                "verdicts": dict(sorted(state.verdicts.items())),
+                "repeated": state.repeated,
+            },
+            "latency_ms": _percentiles(state.latencies),
+            "peers": [self._described(peer, now) for peer in state.peers.values()],
+            "slates": [self._slate(validator) for validator in state.games],
+            "fallbacks": dict(state.fallbacks),
+            "troubles": dict(state.troubles),
+            "handlers": {
+                name: {"failures": score.failures, "dropped": score.dropped} for name, score in state.handlers.items()
+            },
+        }
+
+    def _described(self, peer: Peer, now: Micros) -> dict[str, Any]:
+        if peer.connection is not None:
+            presence = "connected"
+        elif peer.road == "http":
+            presence = "by HTTP"
+        elif peer.trouble:
+            presence = "not connected"
+        else:
+            presence = "not seen"
+        offset: Offset | None = None if peer.position is None else peer.position.offset
+        return {
+            "hotkey": peer.hotkey,
+            "uid": peer.uid,
+            "registered": peer.hotkey in self.state.neurons,
+            "endpoint": peer.endpoint,
+            "state": presence,
+            "transport": "websocket" if peer.connection is not None else peer.road if presence == "by HTTP" else None,
+            "since_s": _ago(peer.since, now),
+            "heard_s": _ago(peer.heard_at, now),
+            "tries_in_s": None if peer.tries_at is None else _seconds(Micros(max(0, peer.tries_at - now))),
+            "latency_ms": None if peer.latency is None else peer.latency / 1000,
+            "offset": offset,
+            "accepted": peer.accepted,
+            "rejected": peer.rejected,
+            "trouble": peer.trouble,
+            "trouble_s": _ago(peer.trouble_at, now),
+            "cure": peer.cure,
+        }
+
+    def _slate(self, validator: Hotkey) -> dict[str, Any]:
+        position = self.state.positions[validator]
+        games = [game.to_dict() for game in self.state.games[validator].values()]
+        return {"validator": validator, "epoch": position.epoch, "offset": position.offset, "games": games}
+
+
+def _seconds(duration: Micros) -> float:
+    return round(duration / SECOND, 3)
+
+
+def _ago(at: Micros | None, now: Micros) -> float | None:
+    return None if at is None else _seconds(Micros(now - at))
+
+
+def _percentiles(latencies: "deque[Micros]") -> dict[str, float] | None:
+    if not latencies:
+        return None
+    ordered = sorted(latencies)
+    return {
+        "p50": statistics.median(ordered) / 1000,
+        "p99": ordered[int(0.99 * (len(ordered) - 1))] / 1000,
+    }

@@ -1,0 +1,246 @@
+"""What a running neuron answers its operator: a Unix socket in ``state_dir``, for its owner alone.
+
+One JSON object a line asks, one answers: ``{"ask": "status"}``, ``{"ask": "stop"}``, and of a miner
+``{"ask": "predict", "game": ..., "outcome": ..., "wager": ...}``. A fault is ``{"error": text}``.
+"""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Final
+
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.envelope import Envelope
+from bus.errors import BettensorError, ConfigurationError
+from bus.events import (
+    Event,
+    LineLogged,
+    PredictionDiscarded,
+    PredictionExpired,
+    PredictionMade,
+    StatusReported,
+    StatusRequested,
+    TimerCancelled,
+    TimerFired,
+    TimerRequested,
+    VerdictReceived,
+)
+from bus.games import TeamGame
+from bus.identifiers import Hotkey, PredictionId
+from neurons.models import Forecast, make_prediction, outcomes
+
+NAME: Final = "control.sock"
+MAX_LINE: Final = 1024 * 1024
+PATIENCE: Final = 60.0
+"""Seconds that ``predict`` waits for verdicts."""
+_TOLD: Final = (
+    "hotkey",
+    "validator",
+    "prediction_id",
+    "game_id",
+    "code",
+    "reason",
+    "connection",
+    "key",
+    "source",
+    "text",
+)
+"""Fields of events that tell most in a line."""
+
+Answer = dict[str, Any]
+
+
+class ControlFailed(BettensorError):
+    """What was asked cannot be done."""
+
+
+class Control:
+    """Answers until it is closed. What is asked wrongly is answered with what was expected."""
+
+    def __init__(self, bus: EventBus, clock: Clock, state_dir: Path, stop: Callable[[str], None]) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._state_dir = state_dir
+        self._stop = stop
+        self._requests = 0
+        self._status: dict[int, Answer] = {}
+        self._verdicts: dict[tuple[Hotkey, PredictionId], asyncio.Future[Answer]] = {}
+        self._server: asyncio.Server | None = None
+        bus.subscribe(StatusReported, self._take_status, "control")
+        bus.subscribe(VerdictReceived, self._take_verdict, "control")
+        bus.subscribe(PredictionExpired, self._take_end, "control")
+        bus.subscribe(PredictionDiscarded, self._take_discarded, "control")
+
+    async def open(self) -> None:
+        """Answer from now on.
+
+        Raises:
+            ConfigurationError: the socket cannot be made.
+        """
+        try:
+            listening = _bind(self._state_dir)
+            self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=MAX_LINE)
+        except OSError as error:
+            raise ConfigurationError(f"{self._state_dir / NAME}: the control socket cannot be made: {error}") from None
+
+    async def close(self) -> None:
+        """Answer no more."""
+        if self._server is not None:
+            self._server.close()
+            (self._state_dir / NAME).unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, ValueError):  # whoever asked has gone, or sent a line without end
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def _answer(self, line: bytes) -> Answer:
+        try:
+            question = json.loads(line)
+            match question:
+                case {"ask": "status"}:
+                    return self.status()
+                case {"ask": "stop"}:
+                    self._stop("its operator asked for it")
+                    return {"stopping": True, "process": os.getpid()}
+                case {"ask": "predict", "game": str(game), "outcome": str(outcome), "wager": float() | int() as wager}:
+                    return await self._predict(game, outcome, float(wager), question.get("validator"))
+        except ControlFailed as failed:
+            return {"error": str(failed)}
+        except ValueError:
+            pass
+        return {"error": 'expected {"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager"}'}
+
+    def status(self) -> Answer:
+        """How it goes, and what the bus has seen."""
+        self._requests += 1
+        self._bus.publish(StatusRequested(self._requests))
+        recent = [_brief(envelope) for envelope in self._bus.recent if not isinstance(envelope.event, _NOISE)]
+        return self._status.pop(self._requests) | {
+            "version": version("bettensor"),
+            "process": os.getpid(),
+            "events": {topic: count for topic, count in self._bus.counts.items() if count},
+            "recent": recent,
+        }
+
+    def _take_status(self, event: StatusReported, _: Envelope) -> None:
+        self._status[event.request] = event.status
+
+    # --- predictions by hand
+
+    async def _predict(self, game_id: str, outcome: str, wager: float, only: object) -> Answer:
+        status = self.status()
+        if status["role"] != "miner":
+            raise ControlFailed("this is a validator: ask a miner to predict")
+        offers = {
+            Hotkey(slate["validator"]): TeamGame.from_dict(game)
+            for slate in status["slates"]
+            for game in slate["games"]
+            if game["game_id"] == game_id and only in (None, slate["validator"])
+        }
+        if not offers:
+            known = [game["game_id"] for slate in status["slates"] for game in slate["games"]]
+            near = get_close_matches(game_id, known, n=1, cutoff=0)
+            there = f"the nearest is {near[0]!r}; `bettensor games` shows all" if near else "no slate has come yet"
+            raise ControlFailed(f"no game {game_id!r} on the slate of {only or 'any validator'}; {there}")
+        waiting = [self._place(validator, game, outcome, wager, status["uid"]) for validator, game in offers.items()]
+        done, late = await asyncio.wait(waiting, timeout=PATIENCE)
+        for future in late:
+            future.cancel()
+        return {"verdicts": [future.result() for future in waiting if future in done], "without_verdict": len(late)}
+
+    def _place(
+        self, validator: Hotkey, game: TeamGame, outcome: str, wager: float, uid: Any
+    ) -> "asyncio.Future[Answer]":
+        if outcome not in outcomes(game):
+            raise ControlFailed(
+                f"{outcome!r} is no outcome of this game; there are {', '.join(map(repr, outcomes(game)))}"
+            )
+        forecast = Forecast(game=game, outcome=outcome, wager=wager, model_name="by hand")
+        prediction = make_prediction(forecast, PredictionId(token_hex(16)), self._clock.wall(), uid)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        key = validator, prediction.prediction_id
+        self._verdicts[key] = future
+        future.add_done_callback(lambda _: self._verdicts.pop(key, None))
+        self._bus.publish(PredictionMade(validator, prediction))
+        return future
+
+    def _take_verdict(self, event: VerdictReceived, _: Envelope) -> None:
+        verdict = {"success": event.success, "code": event.code, "message": event.message}
+        latency = {"latency_ms": event.latency / 1000}
+        self._tell(event.validator, event.prediction.prediction_id, verdict | latency)
+
+    def _take_end(self, event: PredictionExpired, _: Envelope) -> None:
+        ended = {"success": False, "code": "expired", "message": "its game started before it could be sent"}
+        self._tell(event.validator, event.prediction.prediction_id, ended)
+
+    def _take_discarded(self, event: PredictionDiscarded, _: Envelope) -> None:
+        discarded = {"success": False, "code": "discarded", "message": event.reason}
+        self._tell(event.validator, event.prediction_id, discarded)
+
+    def _tell(self, validator: Hotkey, prediction_id: PredictionId, verdict: Answer) -> None:
+        future = self._verdicts.get((validator, prediction_id))
+        if future is not None and not future.done():
+            future.set_result({"validator": validator, "prediction_id": prediction_id} | verdict)
+
+
+_NOISE: Final = (StatusRequested, StatusReported, LineLogged, TimerRequested, TimerCancelled, TimerFired)
+"""Events that tell an operator nothing."""
+
+
+def _brief(envelope: Envelope) -> Answer:
+    """One event in a line."""
+    event: Event = envelope.event
+    told = [f"{name}={_short(getattr(event, name))}" for name in _TOLD if getattr(event, name, None) is not None]
+    prediction = getattr(event, "prediction", None)
+    if prediction is not None:
+        told.append(f"prediction={prediction.prediction_id}")
+    message = getattr(event, "message", None)
+    if message is not None:
+        told.append(message if isinstance(message, str) else message.message_type)
+    return {"seq": envelope.seq, "at": envelope.at, "topic": event.topic, "text": " ".join(told)}
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:8]}...{text[-4:]}"
+
+
+def _bind(state_dir: Path) -> socket.socket:
+    (state_dir / NAME).unlink(missing_ok=True)  # the lock is ours: what is there was left behind
+    listening = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o177)
+    try:
+        with socket_address(state_dir) as address:
+            listening.bind(address)
+    finally:
+        os.umask(mask)
+    return listening
+
+
+@contextmanager
+def socket_address(state_dir: Path) -> Iterator[str]:
+    """The socket's address while the block runs; a path of more than 107 bytes is none, so it goes by the folder.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    direct = str(state_dir / NAME)
+    if len(os.fsencode(direct)) < 108 or not Path("/proc/self/fd").exists():
+        yield direct
+        return
+    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{NAME}"
+    finally:
+        os.close(folder)

@@ -1,0 +1,276 @@
+"""What operators see in a terminal: tables and live views of what a running neuron says of itself, drawn by rich."""
+
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+Status = dict[str, Any]
+
+STYLES: Final = {
+    "connected": "green",
+    "online": "green",
+    "by HTTP": "yellow",
+    "degraded": "yellow",
+    "not connected": "red",
+    "offline": "red",
+    "down": "bold red",
+}
+"""Of states; what is not here has none."""
+WIDE: Final = 200
+"""Columns where there is no terminal."""
+REFRESH: Final = 4
+"""Redraws a second."""
+
+
+def console() -> Console:
+    """Of standard output; colours only on a terminal, and never with ``NO_COLOR``."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
+
+
+def duration(seconds: float | None) -> str:
+    """``4.2 s``, ``3 min``, ``5 h``, ``2 d``; nothing for None."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    for size, name in ((86400, "d"), (3600, "h")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds / 60:.0f} min"
+
+
+def short(hotkey: str) -> str:
+    """An ss58 address as people tell them apart."""
+    return hotkey if len(hotkey) < 16 else f"{hotkey[:6]}…{hotkey[-4:]}"
+
+
+def state_text(state: str) -> Text:
+    """A state in its colour."""
+    return Text(state, STYLES.get(state, "dim"))
+
+
+def plain_table(*headings: str, right: Sequence[str] = ()) -> Table:
+    """A table as all of ours are."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", no_wrap=True)
+    return table
+
+
+def peers_table(status: Status, width: int) -> RenderableType:
+    """Who is connected or known; below, what keeps the others away, and what can be done about it."""
+    numbers = ("UID", "since", "heard", "latency", "offset", "accepted", "rejected")
+    table = plain_table("UID", "hotkey", "state", *numbers[1:], right=numbers)
+    away = Text()
+    for peer in sorted(status["peers"], key=_rank):
+        latency = peer["latency_ms"]
+        uid = "-" if peer["uid"] is None else str(peer["uid"])
+        table.add_row(
+            uid,
+            peer["hotkey"] if width >= 132 else short(peer["hotkey"]),
+            state_text(peer["state"]),
+            duration(peer["since_s"]),
+            duration(peer["heard_s"]),
+            "" if latency is None else f"{latency:.1f} ms",
+            "" if peer["offset"] is None else str(peer["offset"]),
+            str(peer["accepted"]),
+            str(peer["rejected"]),
+        )
+        if peer["trouble"]:
+            away.append_text(_trouble(uid, peer))
+    away.rstrip()
+    return Group(table, away) if away else table
+
+
+def _trouble(uid: str, peer: Status) -> Text:
+    text = Text(f"{uid:>3} {short(peer['hotkey'])} ")
+    text.append(peer["trouble"], "red")
+    text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
+    if peer["tries_in_s"] is not None:
+        text.append(f", again in {duration(peer['tries_in_s'])}", "dim")
+    if peer["cure"]:
+        text.append(f"\n    → {peer['cure']}", "cyan")
+    return text.append("\n")
+
+
+def _rank(peer: Status) -> tuple[int, int]:
+    order = ("connected", "by HTTP", "not connected", "not seen")
+    return order.index(peer["state"]), 65536 if peer["uid"] is None else peer["uid"]
+
+
+def games_table(slate: Status, limit: int | None = None) -> Table:
+    """The games of one slate, the soonest first."""
+    table = plain_table("game", "home", "away", "1", "2", "tie", "starts", right=("1", "2", "tie"))
+    games = sorted(slate["games"], key=lambda game: str(game["event_start_date"]))
+    for game in games[:limit]:
+        tie = game["tie_odds"]
+        table.add_row(
+            game["game_id"],
+            game["team_a"],
+            game["team_b"],
+            f"{game['team_a_odds']:.2f}",
+            f"{game['team_b_odds']:.2f}",
+            "" if tie is None else f"{tie:.2f}",
+            str(game["event_start_date"])[:16].replace("T", " "),
+        )
+    if limit is not None and len(games) > limit:
+        table.caption = f"and {len(games) - limit} more"
+    return table
+
+
+def verdicts_table(status: Status) -> Table:
+    """How predictions were judged."""
+    predictions = status["predictions"]
+    table = plain_table("verdict", "count", right=("count",))
+    if status["role"] == "miner":
+        table.add_row("waiting", str(predictions["waiting"]))
+    for code, count in predictions["verdicts"].items():
+        table.add_row(Text(code, "green" if code == "accepted" else "yellow"), str(count))
+    if predictions["repeated"]:
+        table.add_row("repeated", str(predictions["repeated"]))
+    return table
+
+
+def events_table(status: Status, before: Status | None, seconds: float, limit: int = 8) -> Table:
+    """Which events the bus carries most, and how many a second."""
+    table = plain_table("event", "so far", "/s", right=("so far", "/s"))
+    counts = sorted(status["events"].items(), key=lambda item: -item[1])
+    for topic, count in counts[:limit]:
+        rate = "" if before is None else f"{(count - before['events'].get(topic, 0)) / seconds:.0f}"
+        table.add_row(topic, str(count), rate)
+    return table
+
+
+def recent_lines(recent: Sequence[Status], limit: int) -> Text:
+    """The last events on the bus, the newest last."""
+    lines = Text(no_wrap=True, overflow="ellipsis")
+    for event in recent[-limit:]:
+        at = datetime.fromtimestamp(event["at"] / 1e6, UTC)
+        lines.append(f"{at:%H:%M:%S}.{at.microsecond // 1000:03} ", "dim")
+        lines.append(f"{event['topic']:<24} ", "cyan")
+        lines.append(f"{event['text']}\n")
+    lines.rstrip()
+    return lines
+
+
+def history_table(found: Sequence[Status]) -> Table:
+    """Verdicts of a ledger or an outbox."""
+    table = plain_table("time", "peer", "prediction", "game", "outcome", "wager", "verdict", "why", right=("wager",))
+    for verdict in found:
+        code = verdict["code"]
+        table.add_row(
+            str(verdict["at"])[:19].replace("T", " "),
+            short(verdict["peer"]),
+            verdict["prediction_id"][:16],
+            str(verdict["game_id"]),
+            str(verdict["outcome"]),
+            str(verdict["wager"]),
+            Text(code, "green" if code == "accepted" else "dim" if code == "none" else "yellow"),
+            verdict["message"],
+        )
+    table.caption = f"{len(found)} predictions"
+    return table
+
+
+def headline(status: Status) -> Text:
+    """Who this is and how it is."""
+    uid = "not registered" if status["uid"] is None else f"UID {status['uid']}"
+    latency = status["latency_ms"]
+    text = Text(f"{status['role']} {short(status['hotkey'])} ({uid})  netuid {status['netuid']}  ")
+    text.append_text(state_text(status["health"]))
+    text.append(f"  up {duration(status['uptime_s'])}  {status['sessions']} sessions")
+    if latency is not None:
+        text.append(f"  p50 {latency['p50']:.1f} ms  p99 {latency['p99']:.1f} ms")
+    return text
+
+
+def troubles(status: Status) -> Text | None:
+    """What has gone wrong in this neuron, if anything."""
+    lines = [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
+    lines += [
+        f"handler {name}: {score['failures']} failures, {score['dropped']} events dropped"
+        for name, score in status["handlers"].items()
+    ]
+    lines += [f"{count} times by HTTP: {reason}" for reason, count in status["fallbacks"].items()]
+    return Text("\n".join(lines), "yellow") if lines else None
+
+
+def top_view(
+    status: Status, before: Status | None = None, seconds: float = 1.0, width: int = 100, height: int = 40
+) -> RenderableType:
+    """The live view of one neuron."""
+    parts: list[RenderableType] = [
+        headline(status),
+        Columns([verdicts_table(status), events_table(status, before, seconds)], padding=(0, 4)),
+        Panel(peers_table(status, width - 4), title="peers", title_align="left", border_style="dim"),
+    ]
+    wrong = troubles(status)
+    if wrong is not None:
+        parts.append(Panel(wrong, title="trouble", title_align="left", border_style="yellow"))
+    room = max(5, height - 20 - len(status["peers"]))
+    recent = recent_lines(status["recent"], min(room, 20))
+    parts.append(Panel(recent, title="last events", title_align="left", border_style="dim"))
+    return Group(*parts)
+
+
+@contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Shows that something is going on, on a terminal."""
+    screen = Console(stderr=True, highlight=False)
+    if screen.is_terminal:
+        with screen.status(text):
+            yield
+    else:
+        yield
+
+
+def live(draw: Callable[[Console], RenderableType], on_key: Callable[[str], bool], until: float | None = None) -> None:
+    """Redraw until ``on_key`` says False, or the monotonic clock reads ``until``."""
+    screen = console()
+    with _keys() as keys, Live(draw(screen), console=screen, screen=True, auto_refresh=False) as shown:
+        while until is None or time.monotonic() < until:
+            shown.update(draw(screen), refresh=True)
+            for key in keys(1 / REFRESH):
+                if not on_key(key):
+                    return
+
+
+def _no_keys(patience: float) -> str:
+    time.sleep(patience)
+    return ""
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """Keys as they are pressed, without Enter; none where standard input is no terminal."""
+    if not sys.stdin.isatty():
+        yield _no_keys
+        return
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)
+
+    def pressed(patience: float) -> str:
+        ready, _, _ = select.select([terminal], [], [], patience)
+        return os.read(terminal, 32).decode(errors="ignore") if ready else ""
+
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
