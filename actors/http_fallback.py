@@ -15,6 +15,7 @@ from bus.envelope import Envelope
 from bus.events import (
     ConnectionClosed,
     DialFailed,
+    FallbackCause,
     FallbackChosen,
     GamesRequested,
     MetagraphSynced,
@@ -124,17 +125,18 @@ class HttpFallbackActor(StreamFollower):
     def take_over(self, event: SendFailed, envelope: Envelope) -> None:
         if isinstance(event.message, PredictionMessage):
             predictions = [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)]
-            self._take(event.hotkey, predictions, event.reason, envelope.mono)
+            self._take(event.hotkey, predictions, "no_session", event.reason, envelope.mono)
 
     @on(VerdictOverdue)
     def try_the_other_road(self, event: VerdictOverdue, envelope: Envelope) -> None:
-        self._take(event.validator, event.predictions, "the WebSocket gives no verdict", envelope.mono)
+        reason = "the WebSocket gives no verdict"
+        self._take(event.validator, event.predictions, "no_verdict", reason, envelope.mono)
 
     @on(DialFailed)
     def poll_meanwhile(self, event: DialFailed, envelope: Envelope) -> None:
         road = self.state.roads.get(event.hotkey)
         if road is not None:
-            self._choose(event.hotkey, road, event.reason, envelope.mono)
+            self._choose(event.hotkey, road, "no_connection", event.reason, envelope.mono)
 
     @on(UpdateMissed)
     def fetch_missed(self, event: UpdateMissed, _: Envelope) -> None:
@@ -198,25 +200,27 @@ class HttpFallbackActor(StreamFollower):
             road.resting = False
             self._post(Hotkey(hotkey), road)
 
-    def _take(self, hotkey: Hotkey, predictions: Iterable[TeamGamePrediction], reason: str, now: Micros) -> None:
+    def _take(
+        self, hotkey: Hotkey, predictions: Iterable[TeamGamePrediction], cause: FallbackCause, reason: str, now: Micros
+    ) -> None:
         road = self.state.roads.get(hotkey)
         if road is None:
             return  # a validator that is not in the metagraph: its predictions wait in the outbox
         for prediction in predictions:
             road.waiting[prediction.prediction_id] = prediction
-        self._choose(hotkey, road, reason, now)
+        self._choose(hotkey, road, cause, reason, now)
         self._post(hotkey, road)
 
     def _choose_where_disabled(self, now: Micros) -> None:
         if not self.settings.websocket_enabled:
             for hotkey, road in self.state.roads.items():
-                self._choose(hotkey, road, "the WebSocket is disabled here", now)
+                self._choose(hotkey, road, "disabled", "the WebSocket is disabled here", now)
 
-    def _choose(self, hotkey: Hotkey, road: Road, reason: str, now: Micros) -> None:
+    def _choose(self, hotkey: Hotkey, road: Road, cause: FallbackCause, reason: str, now: Micros) -> None:
         if road.chosen:
             return
         road.chosen = True
-        self.publish(FallbackChosen(hotkey, reason))
+        self.publish(FallbackChosen(hotkey, cause, reason))
         if road.session is None:
             self.wake(f"poll {hotkey}", now)
 

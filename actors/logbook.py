@@ -29,6 +29,7 @@ from bus.events import (
     LineLogged,
     MessageRefused,
     MetagraphSynced,
+    MetricsUnavailable,
     NeuronFailed,
     NeuronStarted,
     NeuronStopping,
@@ -40,10 +41,12 @@ from bus.events import (
     PredictionDiscarded,
     PredictionExpired,
     ReconnectScheduled,
+    ReloadFailed,
     Road,
     SaveFailed,
     SendFailed,
     SessionActivated,
+    SettingsReloaded,
     TimerFired,
     UpdateStoreFailed,
     VerdictReceived,
@@ -132,6 +135,24 @@ class LogbookActor(Actor):
         if event.entries:
             text = f"{len(event.entries)} predictions of earlier runs have no verdict yet; they are sent again"
             self._line(envelope, "outbox", text)
+
+    @on(SettingsReloaded)
+    def reloaded(self, event: SettingsReloaded, envelope: Envelope) -> None:
+        if event.taken:
+            self._line(envelope, "reloads", f"Configuration reloaded: {', '.join(event.taken)}")
+        if event.waiting:
+            text = f"Changed in the configuration, and waiting for a restart: {', '.join(event.waiting)}"
+            self._line(envelope, "changes that wait", text, "WARNING")
+
+    @on(MetricsUnavailable)
+    def no_metrics(self, event: MetricsUnavailable, envelope: Envelope) -> None:
+        text = f"The metrics are not served: {event.reason}; set metrics.port, or metrics.enabled: false"
+        self._line(envelope, "metrics", text, "WARNING")
+
+    @on(ReloadFailed)
+    def not_reloaded(self, event: ReloadFailed, envelope: Envelope) -> None:
+        text = f"The configuration cannot be read, what was in force stays: {event.reason}"
+        self._line(envelope, "failed reloads", text, "ERROR", limit=1)
 
     # --- who is there
 

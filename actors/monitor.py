@@ -226,7 +226,7 @@ class MonitorActor(Actor):
     @on(FallbackChosen)
     def fall_back(self, event: FallbackChosen, envelope: Envelope) -> None:
         peer = self._peer(event.hotkey)
-        self.state.fallbacks[event.reason] += 1
+        self.state.fallbacks[event.cause] += 1
         if not peer.trouble:
             self._trouble(peer, event.reason, "", envelope)
 

@@ -32,6 +32,7 @@ from bus.events import (
     Purpose,
     RequestVerificationRequested,
     Scheme,
+    SettingsReloaded,
     SignatureChecked,
 )
 from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Netuid, Offset, Uid
@@ -168,6 +169,13 @@ class ValidatorAuthActor(AuthActor):
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.netuid, self.state.hotkey = event.netuid, event.hotkey
+
+    @on(SettingsReloaded)
+    def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
+        super().reload(event, envelope)
+        if not self.settings.websocket_enabled:
+            for connection in self.state.peers:
+                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
 
     @on(NeuronStopping)
     def refuse_all(self, _: NeuronStopping, __: Envelope) -> None:

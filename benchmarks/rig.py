@@ -203,6 +203,7 @@ def prepare(folder: Path, miners: int, changes: dict[str, Any]) -> tuple[Path, i
         "metagraph": {"static": "metagraph.yaml"},
         "axon": {"ip": "127.0.0.1", "port": port},
         "games": {"path": "games.json"},
+        "metrics": {"port": 0},
         "actors": {
             "prediction": {"daily_wager_limit": 1e9},
             "connection": {"messages_per_second": 1e6, "burst": 1e6},

@@ -35,6 +35,8 @@ Purpose = Literal["session", "predictions", "games"]
 """What a miner wants of a validator: a WebSocket, or one HTTP exchange."""
 
 Road = Literal["websocket", "http"]
+FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
+"""Nothing to write to; a dial that failed; a session that gives no verdict; switched off here."""
 
 TOPICS: Final[dict[str, type["Event"]]] = {}
 """Topic -> event class: all that can be subscribed to."""
@@ -183,10 +185,29 @@ class StatusReported(Decided):
 
 @dataclass(frozen=True, slots=True)
 class SettingsReloaded(Observed):
-    """The operator changed the configuration: these actors have new settings from now on, checked already."""
+    """The operator changed the configuration, and it is in force as far as a running neuron can take it."""
 
     actors: dict[str, dict[str, Any]]
-    """All settings of each of them, by its name."""
+    """All settings of each actor that has new ones, by its name; checked already."""
+    taken: tuple[str, ...]
+    """The keys that are in force."""
+    waiting: tuple[str, ...]
+    """The keys that wait for a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsUnavailable(Observed):
+    """The metrics cannot be served; the neuron does without."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFailed(Observed):
+    """The configuration, or a file that it names, cannot be read: what was in force stays."""
+
+    reason: str
+    """File, key and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -599,6 +620,7 @@ class FallbackChosen(Decided):
     """From here on a validator is reached by HTTP, until its WebSocket is back."""
 
     hotkey: Hotkey
+    cause: FallbackCause
     reason: str
 
 

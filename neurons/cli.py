@@ -4,8 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bus.errors import BettensorError, ConfigurationError
+
+if TYPE_CHECKING:
+    from neurons.settings import Settings
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -199,7 +203,10 @@ def _run_neuron(arguments: argparse.Namespace) -> int:
     from neurons.launch import run
     from neurons.settings import load_settings
 
-    return run(load_settings(arguments.config, arguments.flags, arguments.role), str(arguments.config))
+    def read() -> "Settings":
+        return load_settings(arguments.config, arguments.flags, arguments.role)
+
+    return run(read(), str(arguments.config), read)
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:

@@ -35,7 +35,7 @@ START_TIMEOUT: Final = 20.0
 """Seconds for a process to start, on a machine that has other things to do."""
 STOP_TIMEOUT: Final = 15.0
 """Seconds for a process to stop; then it is killed."""
-_TALLY: Final = "BETTENSOR_DEMO_TALLY"
+_TALLY: Final = "DEMO_OF_BETTENSOR_TALLY"
 _DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 
 
@@ -203,6 +203,7 @@ def _prepare(folder: Path, miners: int, port: int) -> list[str]:
             "state_dir": f"{name}-state",
             "wallet": {"name": "demo", "hotkey": name, "path": wallets},
             "metagraph": {"static": "metagraph.yaml"},
+            "metrics": {"enabled": False},
             "websocket": {"reconnect_base_interval": 1.0, "max_reconnect_interval": 5.0},
         }
         if role == "validator":

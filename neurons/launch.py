@@ -9,11 +9,11 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from secrets import randbits
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from actors.actor import Actor
 from actors.auth import AuthActor
@@ -41,23 +41,31 @@ from bus.events import (
     NeuronFailed,
     NeuronStarted,
     NeuronStopping,
+    Observed,
     PredictionDiscarded,
     PredictionExpired,
     PredictionMade,
+    ReloadFailed,
     Role,
+    SettingsReloaded,
     VerdictReceived,
 )
 from bus.identifiers import Hotkey, PredictionId
 from neurons.edges.control import Control
 from neurons.edges.handlers import UserHandlers
 from neurons.edges.keys import Keys, load_hotkey
-from neurons.edges.log import start_log
+from neurons.edges.log import set_log_level, start_log
 from neurons.edges.static_files import read_blacklist, read_metagraph
+from neurons.edges.tasks import Tasks
 from neurons.edges.timers import Timers
 from neurons.edges.writer import FrameWriter
 from neurons.models import KellyPredictor, Predictor
 from neurons.plugins import load
+from neurons.reload import changes, new_actor_settings, watch
 from neurons.settings import MinerSettings, Settings, ValidatorSettings, parse
+
+if TYPE_CHECKING:
+    from neurons.edges.metrics import Metrics
 
 SHUTDOWN_TIMEOUT: Final = 10.0
 """Seconds to finish what is in flight when a neuron stops."""
@@ -196,19 +204,26 @@ class Neuron:
     """
 
     def __init__(
-        self, settings: Settings, where: str = "settings", *, record: Callable[[Envelope], None] | None = None
+        self,
+        settings: Settings,
+        where: str = "settings",
+        *,
+        record: Callable[[Envelope], None] | None = None,
+        again: Callable[[], Settings] | None = None,
     ) -> None:
         """
         Args:
             settings: of either role.
             where: the file that they come from, for messages.
             record: called with each envelope before it is delivered.
+            again: reads the settings anew, from the same sources, for ``reload``; None where they cannot change.
 
         Raises:
             ConfigurationError: what cannot be built, read or loaded.
         """
         self.settings = settings
         self._where = where
+        self._again = again
         self._clock: Clock = SystemClock()
         self._handlers = UserHandlers()
         self.bus = EventBus(self._clock, record=record, isolate=self._handlers.isolate)
@@ -227,6 +242,9 @@ class Neuron:
         self._keys.attach(self.bus)
         self._timers = Timers(self.bus, self._clock)
         self._writer = FrameWriter(self.bus, self._keys, self._clock)
+        self._watching = Tasks(self.bus, "launch")
+        self.metrics: Metrics | None = None
+        self._known_files: tuple[Observed | None, ...] = ()
         self._control = Control(self.bus, self._clock, settings.state_dir, self.request_stop)
 
     async def __aenter__(self) -> Self:
@@ -234,9 +252,12 @@ class Neuron:
         try:
             self._handlers.start(self.bus)
             await self._control.open()
+            self._serve_metrics()
             await self._start()
+            self._watching.start(watch(self._files, self.reload), "configuration")
         except BaseException:
             await self._control.close()
+            self._end_metrics()
             os.close(self._lock)
             raise
         return self
@@ -245,7 +266,9 @@ class Neuron:
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         try:
+            await self._watching.cancel()
             await self._control.close()
+            self._end_metrics()
             await self._stop()
             self._timers.close()
             await self._handlers.close()
@@ -265,14 +288,66 @@ class Neuron:
     async def run(self) -> int:
         """Start, work until SIGTERM, SIGINT, ``request_stop`` or a failure, and stop; returns the exit code.
 
-        A second signal ends the process at once.
+        A second signal ends the process at once. SIGHUP is ``reload``.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         async with self:
             await self._stopped.wait()
         return 0 if self._failure is None else 1
+
+    def reload(self) -> None:
+        """Read configuration, blacklist and metagraph again, and take what a running neuron can take.
+
+        What cannot be read leaves in force what was, and is an event and a log line.
+        """
+        try:
+            new = self.settings if self._again is None else self._again()
+            actors = {actor.name: actor.settings for actor in build_actors(self._reloadable(new), self._where)}
+            files = self._read_files(new)
+        except ConfigurationError as error:
+            self.bus.publish(ReloadFailed(str(error)))
+            return
+        taken, waiting = changes(self.settings, new)
+        settings = {actor.name: actor.settings for actor in self._actors}
+        self.bus.publish(SettingsReloaded(new_actor_settings(settings, actors), tuple(taken), tuple(waiting)))
+        for known, event in zip(self._known_files, files, strict=True):
+            if event is not None and event != known:
+                self.bus.publish(event)
+        self._known_files = files
+        if "logging.level" in taken:
+            set_log_level(new.logging.level)
+        self.settings = new
+
+    def _reloadable(self, new: Settings) -> Settings:
+        """``new``, but for what actors know and cannot change."""
+        if isinstance(new, MinerSettings) and isinstance(self.settings, MinerSettings):
+            return replace(new, validators=self.settings.validators)
+        return new
+
+    def _files(self) -> list[Path]:
+        """What is watched."""
+        settings = self.settings
+        named = [settings.metagraph.static, settings.blacklist if isinstance(settings, ValidatorSettings) else None]
+        own = Path(self._where)
+        return [file for file in (*named, own if own.exists() else None) if file is not None]
+
+    def _read_files(self, settings: Settings) -> tuple[Observed | None, ...]:
+        """The metagraph and the blacklist, as their files have them.
+
+        Raises:
+            ConfigurationError: one cannot be read.
+        """
+        blacklist = settings.blacklist if isinstance(settings, ValidatorSettings) else None
+        metagraph = read_metagraph(settings.metagraph.static)
+        return metagraph, None if blacklist is None else read_blacklist(blacklist)
+
+    def _publish_files(self) -> None:
+        for event in self._known_files:
+            if event is not None:
+                self.bus.publish(event)
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._stopped.is_set():
@@ -282,6 +357,18 @@ class Neuron:
     def _fail(self, event: NeuronFailed, _: Envelope) -> None:
         self._failure = event.reason
         self.request_stop("a failure that cannot be repaired")
+
+    def _serve_metrics(self) -> None:
+        settings = self.settings.metrics
+        if settings.enabled:
+            from neurons.edges.metrics import Metrics
+
+            self.metrics = Metrics(self.bus, role_of(self.settings), self._writer.queued)
+            self.metrics.start(settings.ip, settings.port)
+
+    def _end_metrics(self) -> None:
+        if self.metrics is not None:
+            self.metrics.close()
 
     def _begin(self) -> None:
         settings = self.settings
@@ -312,8 +399,7 @@ class Validator(Neuron):
         from neurons.edges.listener import Listener
 
         settings = self.settings
-        metagraph = read_metagraph(settings.metagraph.static)
-        blacklist = None if settings.blacklist is None else read_blacklist(settings.blacklist)
+        self._known_files = self._read_files(settings)
         self._database = ledger_database(self.bus, settings.state_dir / "ledger.sqlite3")
         self._ledger = Ledger(self._database, self._clock)
         stream = GameStream(self._database, self._writer, self._keys.hotkey, settings.netuid)
@@ -324,9 +410,7 @@ class Validator(Neuron):
             await self._database.open()
             await self._ledger.open(self.bus)
             await stream.open(self.bus)
-            self.bus.publish(metagraph)
-            if blacklist is not None:
-                self.bus.publish(blacklist)
+            self._publish_files()
             await self._feeding.enter_async_context(GameFeed(self.bus, self._clock, settings.games).running())
             await self._database.settle()  # the slate is stored, and so in force
             self.port = await self._listener.start()
@@ -364,7 +448,7 @@ class Miner(Neuron):
         from neurons.edges.predictor import PredictorEdge
 
         settings = self.settings
-        metagraph = read_metagraph(settings.metagraph.static)
+        self._known_files = self._read_files(settings)
         self._predictor = PredictorEdge(
             self.bus, self._clock, self._keys.hotkey, build_predictor(settings, self._where)
         )
@@ -386,7 +470,7 @@ class Miner(Neuron):
             await self._http.close()
             await self._database.close()
             raise
-        self.bus.publish(metagraph)
+        self._publish_files()
 
     def _count(self, event: PredictionMade, _: Envelope) -> None:
         self._unanswered[event.prediction.prediction_id] += 1
@@ -433,13 +517,21 @@ def check(settings: Settings, where: str) -> None:
         build_predictor(settings, where)
 
 
-def build(settings: Settings, where: str = "settings") -> Validator | Miner:
+def build(
+    settings: Settings, where: str = "settings", again: Callable[[], Settings] | None = None
+) -> Validator | Miner:
     """The neuron that ``settings`` describe."""
-    return Validator(settings, where) if isinstance(settings, ValidatorSettings) else Miner(settings, where)
+    kind = Validator if isinstance(settings, ValidatorSettings) else Miner
+    return kind(settings, where, again=again)
 
 
-def run(settings: Settings, where: str) -> int:
+def run(settings: Settings, where: str, again: Callable[[], Settings] | None = None) -> int:
     """Run a neuron in this process until it stops; returns the exit code.
+
+    Args:
+        settings: of either role.
+        where: the file that they come from.
+        again: reads them anew, at SIGHUP and when the file changes.
 
     Raises:
         ConfigurationError: it cannot start.
@@ -449,11 +541,11 @@ def run(settings: Settings, where: str) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(settings, where))
+        return runner.run(_run(settings, where, again))
 
 
-async def _run(settings: Settings, where: str) -> int:
-    return await build(settings, where).run()
+async def _run(settings: Settings, where: str, again: Callable[[], Settings] | None) -> int:
+    return await build(settings, where, again).run()
 
 
 def _lock(state_dir: Path) -> int:

@@ -4,6 +4,7 @@ Every key has its default and its unit here, and only here. A wrong key or value
 expected.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
@@ -20,13 +21,15 @@ from bus.identifiers import Netuid
 
 _STRICT = ConfigDict(extra="forbid")
 
+ENVIRONMENT: Final = "BETTENSOR_"
+"""Variables of the environment that begin so are keys: two underscores stand for each dot."""
 ALIASES: Final = {
     "websocket_enabled": "websocket.enabled",
     "websocket_heartbeat_interval": "websocket.heartbeat_interval",
     "websocket_reconnect_base_interval": "websocket.reconnect_base_interval",
     "websocket_max_reconnect_interval": "websocket.max_reconnect_interval",
 }
-"""Flags as miners know them; both spellings work on both roles."""
+"""Flags, and variables, as miners know them; both spellings work on both roles."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -119,6 +122,18 @@ class LoggingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class MetricsSettings:
+    """Numbers for Prometheus, at http://IP:PORT/metrics."""
+
+    enabled: bool = True
+    """False: none are served."""
+    ip: str = "127.0.0.1"
+    """The address to bind; they are for this machine and its scraper, not for the public."""
+    port: Port | None = None
+    """The port; null is 9464 on a validator and 9465 on a miner. If it is taken the neuron does without."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Settings:
     """What both roles have."""
 
@@ -132,6 +147,7 @@ class Settings:
     metagraph: MetagraphSettings
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings of actors by their name; `class: "module:Class"` puts one of your own in its place, or beside them."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
@@ -167,7 +183,10 @@ ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {
 
 
 def load_settings(
-    file: Path, flags: Mapping[str, str] | None = None, role: str | None = None
+    file: Path,
+    flags: Mapping[str, str] | None = None,
+    role: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> ValidatorSettings | MinerSettings:
     """Read and check a neuron's configuration.
 
@@ -176,18 +195,25 @@ def load_settings(
         flags: dotted keys with their values as text; they override the file, and their paths are relative to the
             working directory.
         role: what the command line says that this neuron is, if it does.
+        environment: where variables that override the file, and are overridden by flags, are looked for; by default
+            the process's own. ``BETTENSOR_WEBSOCKET__ENABLED`` is ``websocket.enabled``.
 
     Raises:
         ConfigurationError: file, key, value and what was expected.
     """
     document = read_yaml(file)
+    sources: dict[str, str] = {}
+    for name, value in (os.environ if environment is None else environment).items():
+        if name.startswith(ENVIRONMENT):
+            key = name.removeprefix(ENVIRONMENT).lower().replace("__", ".")
+            _override(document, ALIASES.get(key, key), value, sources, name)
     for flag, value in (flags or {}).items():
-        _override(document, ALIASES.get(flag, flag), value)
+        _override(document, ALIASES.get(flag, flag), value, sources, f"--{flag}")
     given = document.setdefault("role", role)
     if given not in ROLES or (role is not None and given != role):
         expected = f"{role!r}, as the command says" if role else "'validator' or 'miner'"
         raise ConfigurationError(f"{file}: role: expected {expected}, and it is {given!r}")
-    return parse(ROLES[given], document, str(file), folder=file.parent)
+    return parse(ROLES[given], document, str(file), folder=file.parent, sources=sources)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -222,7 +248,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def parse(kind: type[Parsed], document: Any, where: str, folder: Path | None = None) -> Parsed:
+def parse(
+    kind: type[Parsed],
+    document: Any,
+    where: str,
+    folder: Path | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> Parsed:
     """``document`` as a settings class.
 
     Args:
@@ -230,6 +262,7 @@ def parse(kind: type[Parsed], document: Any, where: str, folder: Path | None = N
         document: plain data.
         where: what error messages begin with: a file, or a file and a key.
         folder: what relative paths in it are relative to; by default the working directory.
+        sources: the flag or environment variable from which a dotted key comes, where it is not ``where``.
 
     Raises:
         ConfigurationError: each wrong key with what was expected, a line each.
@@ -240,12 +273,19 @@ def parse(kind: type[Parsed], document: Any, where: str, folder: Path | None = N
             if key not in known:  # plain dataclasses, as actors and models have them, would pass over it
                 near = get_close_matches(str(key), known, n=1, cutoff=0)
                 hint = f"the nearest is {near[0]}" if near else "there are none"
-                raise ConfigurationError(f"{where}: {key}: there is no such key; {hint}")
+                raise ConfigurationError(f"{_source(key, where, sources)}: {key}: there is no such key; {hint}")
     try:
         return TypeAdapter(kind).validate_python(document, context={"folder": folder})
     except ValidationError as error:
-        lines = [f"{where}: {_explain(kind, details)}" for details in error.errors()]
+        lines = [
+            f"{_source('.'.join(map(str, details['loc'])), where, sources)}: {_explain(kind, details)}"
+            for details in error.errors()
+        ]
         raise ConfigurationError("\n".join(lines)) from None
+
+
+def _source(key: str, where: str, sources: Mapping[str, str] | None) -> str:
+    return (sources or {}).get(key, where)
 
 
 def _explain(kind: type[Any], details: ErrorDetails) -> str:
@@ -276,14 +316,15 @@ def sections(kind: Any) -> Iterator[tuple[str, Any]]:
                 yield f.name, f.type
 
 
-def _override(document: dict[str, Any], key: str, value: str) -> None:
+def _override(document: dict[str, Any], key: str, value: str, sources: dict[str, str], source: str) -> None:
+    sources[key] = source
     *folders, last = key.split(".")
     section = document
     for name in folders:
         section = section.setdefault(name, {})
         if not isinstance(section, dict):
-            raise ConfigurationError(f"--{key}: {name} is no section")
+            raise ConfigurationError(f"{source}: {name} is no section")
     try:
         section[last] = yaml.load(value, Loader=_Loader) if value[:1] in ("[", "{") else _FlagText(value)  # noqa: S506
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"--{key}: not YAML: {error}") from None
+        raise ConfigurationError(f"{source}: not YAML: {error}") from None

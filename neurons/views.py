@@ -204,7 +204,7 @@ def troubles(status: Status) -> Text | None:
         f"handler {name}: {score['failures']} failures, {score['dropped']} events dropped"
         for name, score in status["handlers"].items()
     ]
-    lines += [f"{count} times by HTTP: {reason}" for reason, count in status["fallbacks"].items()]
+    lines += [f"{count} times by HTTP: {cause.replace('_', ' ')}" for cause, count in status["fallbacks"].items()]
     return Text("\n".join(lines), "yellow") if lines else None
 
 

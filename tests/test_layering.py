@@ -15,6 +15,7 @@ WHERE = {
     "dataclasses_json": {"bus/games.py", "bus/messages.py"},
     "httpx": {"neurons/edges/http_client.py"},
     "loguru": {"neurons/edges/log.py"},
+    "prometheus_client": {"neurons/edges/metrics.py"},
     "pyee": {"bus/bus.py"},
     "sqlalchemy": {
         "neurons/edges/database.py",
@@ -24,9 +25,9 @@ WHERE = {
     },
     "uvicorn": {"neurons/edges/listener.py"},
     "uvloop": {"neurons/launch.py"},
-    "watchfiles": {"neurons/edges/game_feed.py"},
+    "watchfiles": {"neurons/reload.py", "neurons/edges/game_feed.py"},
     "websockets": {"neurons/edges/listener.py", "neurons/edges/dialer.py"},
-    "rich": {"neurons/demo.py"},
+    "rich": {"neurons/commands.py", "neurons/demo.py", "neurons/views.py"},
     "yaml": {"neurons/settings.py", "neurons/config_file.py", "neurons/demo.py"},
 }
 """Libraries that are imported in these files and nowhere else."""

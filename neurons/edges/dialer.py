@@ -45,6 +45,7 @@ class Dialled:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._frames: asyncio.Queue[bytes] = asyncio.Queue()
+        self._queued = 0
         self._close: tuple[int, str] | None = None
         self._writer = asyncio.create_task(self._write_all(), name="dialled writer")
 
@@ -57,6 +58,11 @@ class Dialled:
         if self._writer.done() or self._close is not None:
             raise TransportGone("the connection has ended")
         self._frames.put_nowait(data)
+        self._queued += len(data)
+
+    def queued(self) -> int:
+        """Bytes that were taken and not sent yet."""
+        return self._queued + self._socket.transport.get_write_buffer_size()
 
     def end(self, code: int, reason: str) -> None:
         """Close, after what is queued."""
@@ -72,6 +78,7 @@ class Dialled:
         try:
             while data := await self._frames.get():
                 await self._socket.send(data, text=True)
+                self._queued -= len(data)
         except SocketClosed:
             return  # the reader says so to everybody
         if self._close is not None:

@@ -116,6 +116,11 @@ class SessionProtocol(WebSocketsSansIOProtocol):
             return
         super().handle_cont(event)
 
+    def queued(self) -> int:
+        """Bytes that were taken and not sent yet."""
+        size: int = self.transport.get_write_buffer_size()
+        return size
+
     def write(self, data: bytes) -> None:
         """One text frame.
 
@@ -166,6 +171,10 @@ class Exchange:
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+
+    def queued(self) -> int:
+        """Nothing waits: the answer goes out as a whole."""
+        return 0
 
     def write(self, data: bytes) -> None:
         """Add a frame to the answer."""

@@ -13,9 +13,14 @@ _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</l
 
 def start_log(bus: EventBus, level: str) -> None:
     """Write every ``LineLogged`` from ``level`` up to standard error."""
+    set_log_level(level)
+    bus.subscribe(LineLogged, write_line, "log")
+
+
+def set_log_level(level: str) -> None:
+    """The least level that is written from now on, in this process."""
     logger.remove()
     logger.add(sys.stderr, level=level, format=_FORMAT)
-    bus.subscribe(LineLogged, write_line, "log")
 
 
 def write_line(event: LineLogged, _: Envelope) -> None:

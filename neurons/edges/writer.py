@@ -34,6 +34,10 @@ class Transport(Protocol):
 
     road: Road
 
+    def queued(self) -> int:
+        """Bytes that were taken and not sent yet; read from any thread."""
+        ...
+
     def write(self, data: bytes) -> None:
         """Take one frame, at once and in order.
 
@@ -62,6 +66,10 @@ class FrameWriter:
     def close(self, connection: ConnectionId) -> None:
         """Nothing more can be written to ``connection``."""
         self._transports.pop(connection, None)
+
+    def queued(self) -> int:
+        """Bytes that wait to be sent, over all connections; read from any thread."""
+        return sum(transport.queued() for transport in list(self._transports.values()))
 
     def write(self, event: WriteRequested, _: Envelope) -> None:
         """Answer with ``FrameWritten`` or ``SendFailed``."""

@@ -437,10 +437,10 @@ def test_the_http_fallback_is_given_all_that_waits_unless_there_is_a_session() -
     store = SimulatedOutbox()
     OutboxBench(store).observe(made("p"), made("q"))
     bench = OutboxBench(store)
-    bench.observe(FallbackChosen(VALIDATOR, "refused"))
+    bench.observe(FallbackChosen(VALIDATOR, "no_session", "refused"))
     assert bench.sent() == [["p", "q"]]
     bench.open()
-    bench.observe(FallbackChosen(VALIDATOR, "no verdict"))
+    bench.observe(FallbackChosen(VALIDATOR, "no_session", "no verdict"))
     assert bench.sent() == [["p", "q"], ["p", "q"]]
 
 

@@ -135,6 +135,7 @@ class Subnet:
                 "wallet": {"name": "test", "hotkey": name, "path": wallets},
                 "metagraph": {"static": "metagraph.yaml"},
                 "websocket": quick,
+                "metrics": {"enabled": False},
             }
             if name == "validator":
                 settings |= {

@@ -227,6 +227,7 @@ def write_configuration(folder: Path, **changes: Any) -> Path:
         "blacklist": "blacklist.yaml",
         "axon": {"ip": "127.0.0.1", "port": 0},
         "games": {"path": "games.json"},
+        "metrics": {"enabled": False},
     }
     return write(folder / "validator.yaml", settings | changes)
 
@@ -263,6 +264,7 @@ async def running_miner(
         "state_dir": f"{keypair_name}-state",
         "wallet": {"name": "test", "hotkey": keypair_name, "path": wallets},
         "metagraph": {"static": "miner-metagraph.yaml"},
+        "metrics": {"enabled": False},
     }
     config = write(rig.folder / f"{keypair_name}.yaml", settings | changes)
     loaded = load_settings(config)

@@ -265,7 +265,7 @@ def test_what_a_miner_tells_is_a_line_in_its_tally(tmp_path: Path, monkeypatch: 
     from bus.identifiers import ConnectionId, Epoch, Micros, Offset, SessionId, Uid
     from tests.support import make_game, make_hotkey, make_prediction
 
-    monkeypatch.setitem(os.environ, "BETTENSOR_DEMO_TALLY", str(tmp_path / "tally"))
+    monkeypatch.setitem(os.environ, "DEMO_OF_BETTENSOR_TALLY", str(tmp_path / "tally"))
     validator, prediction = make_hotkey(), make_prediction()
     demo.on_session(SessionActivated(ConnectionId(1), validator, Uid(0), SessionId("s")))
     demo.on_games(GamesUpdated(validator, Epoch("e"), Offset(1), (make_game(),), snapshot=True))

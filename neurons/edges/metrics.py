@@ -1,0 +1,223 @@
+"""Metrics for Prometheus, on a local port of their own: never on the one that is public.
+
+Names and units follow its conventions (https://prometheus.io/docs/practices/naming/). The page is served by
+prometheus_client in a thread of its own; what it reads is safe to read from there.
+"""
+
+from collections import Counter as Count
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from bus.bus import EventBus
+from bus.envelope import Envelope
+from bus.events import (
+    ActorFailed,
+    BroadcastWritten,
+    ClockStepped,
+    CloseRequested,
+    CommitFailed,
+    CommitRequested,
+    ConnectionClosed,
+    ConnectionOpened,
+    FallbackChosen,
+    FrameReceived,
+    FrameWritten,
+    GamesUpdated,
+    HandlerFailed,
+    HandlerOverflowed,
+    MetricsUnavailable,
+    OutboxOpened,
+    PeerRefused,
+    PredictionAccepted,
+    PredictionConflicted,
+    PredictionDiscarded,
+    PredictionExpired,
+    PredictionMade,
+    PredictionRejected,
+    PredictionsStored,
+    Role,
+    SessionActivated,
+    VerdictReceived,
+)
+from bus.identifiers import SECOND, ConnectionId, Micros
+
+DEFAULT_PORTS: Final[dict[Role, int]] = {"validator": 9464, "miner": 9465}
+_LATENCIES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_COMMITS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+
+
+class Metrics:
+    """Counts what happens on the bus, from its making on; serves it from ``start`` to ``close``."""
+
+    def __init__(self, bus: EventBus, role: Role, queued: Callable[[], int]) -> None:
+        """
+        Args:
+            bus: what is counted.
+            role: of the neuron.
+            queued: bytes that wait to be sent, over all connections.
+        """
+        self._bus = bus
+        self._role = role
+        self._server: Any = None
+        self.registry = registry = CollectorRegistry()
+        self._stages: dict[ConnectionId, str] = {}
+        self._commits: dict[int, Micros] = {}
+        Info("bettensor_build", "This neuron.", registry=registry).info({"version": version("bettensor"), "role": role})
+        ProcessCollector(registry=registry)
+        registry.register(_BusCollector(bus, self._stages))
+        self._verdicts = Counter("bettensor_verdicts", "Predictions by verdict.", ["code"], registry=registry)
+        self._latency = Histogram(
+            "bettensor_verdict_latency_seconds",
+            "From receipt to the stored verdict on a validator; from the first push to the verdict on a miner.",
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self._commit = Histogram(
+            "bettensor_commit_seconds", "One commit of the ledger.", buckets=_COMMITS, registry=registry
+        )
+        self._commit_failures = Counter("bettensor_commit_failures", "Commits that failed.", registry=registry)
+        self._frames = Counter(
+            "bettensor_frames", "Frames by direction and transport.", ["direction", "transport"], registry=registry
+        )
+        self._bytes = Counter(
+            "bettensor_frame_bytes", "Bytes of these frames.", ["direction", "transport"], registry=registry
+        )
+        self._refusals = Counter("bettensor_refusals", "Refused requests by code.", ["code"], registry=registry)
+        self._fallbacks = Counter("bettensor_fallbacks", "Turns to HTTP by cause.", ["cause"], registry=registry)
+        self._failures = Counter("bettensor_actor_failures", "Exceptions in actors.", ["actor"], registry=registry)
+        self._handlers = Counter(
+            "bettensor_handler_failures", "Exceptions in users' handlers.", ["handler"], registry=registry
+        )
+        self._dropped = Counter(
+            "bettensor_handler_dropped_events", "Events that users' handlers missed.", ["handler"], registry=registry
+        )
+        self._dropped_so_far: Count[str] = Count()
+        self._steps = Counter("bettensor_clock_steps", "Steps of the wall clock.", registry=registry)
+        self._games = Gauge("bettensor_games_offset", "Place in the game stream.", ["validator"], registry=registry)
+        Gauge("bettensor_send_queue_bytes", "Bytes that wait to be sent.", registry=registry).set_function(queued)
+        if role == "miner":
+            self._waiting = Gauge("bettensor_predictions_waiting", "Without a verdict.", registry=registry)
+        self._subscribe()
+
+    def start(self, host: str, port: int | None) -> None:
+        """Serve ``/metrics``; where the port is taken this is said, and the neuron does without."""
+        wanted = DEFAULT_PORTS[self._role] if port is None else port
+        try:
+            self._server, self._thread = start_http_server(wanted, host, self.registry)
+        except OSError as error:
+            self._bus.publish(MetricsUnavailable(f"{host}:{wanted}: {error.strerror or error}"))
+
+    @property
+    def port(self) -> int | None:
+        """Where they are served, if they are."""
+        return None if self._server is None else int(self._server.server_port)
+
+    def close(self) -> None:
+        """Serve no more."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+    def _subscribe(self) -> None:
+        handlers: list[tuple[Any, Callable[[Any, Envelope], object]]] = [
+            (ConnectionOpened, self._opened),
+            (SessionActivated, lambda event, _: self._stages.update({event.connection: "active"})),
+            (CloseRequested, self._closing),
+            (ConnectionClosed, lambda event, _: self._stages.pop(event.connection, None)),
+            (PredictionAccepted, self._judged),
+            (PredictionRejected, self._judged),
+            (PredictionConflicted, lambda _, __: self._verdicts.labels("conflict").inc()),
+            (CommitRequested, self._commit_began),
+            (PredictionsStored, self._commit_ended),
+            (CommitFailed, self._commit_failed),
+            (FrameReceived, self._received),
+            (FrameWritten, lambda event, _: self._sent(event.road, 1, event.size)),
+            (BroadcastWritten, lambda event, _: self._sent("websocket", event.count, event.size)),
+            (PeerRefused, lambda event, _: self._refusals.labels(event.code).inc()),
+            (FallbackChosen, lambda event, _: self._fallbacks.labels(event.cause).inc()),
+            (ActorFailed, lambda event, _: self._failures.labels(event.actor).inc()),
+            (HandlerFailed, lambda event, _: self._handlers.labels(event.handler).inc()),
+            (HandlerOverflowed, self._overflowed),
+            (ClockStepped, lambda _, __: self._steps.inc()),
+            (GamesUpdated, lambda event, _: self._games.labels(event.validator).set(event.offset)),
+        ]
+        if self._role == "miner":
+            handlers += [
+                (VerdictReceived, self._told),
+                (OutboxOpened, lambda event, _: self._waiting.set(len(event.entries))),
+                (PredictionMade, lambda _, __: self._waiting.inc()),
+                (PredictionDiscarded, lambda _, __: self._waiting.dec()),
+                (PredictionExpired, self._expired),
+            ]
+        for event, handler in handlers:
+            self._bus.subscribe(event, handler, "metrics")
+
+    def _opened(self, event: ConnectionOpened, _: Envelope) -> None:
+        if event.purpose == "session":
+            self._stages[event.connection] = "greeting"
+
+    def _closing(self, event: CloseRequested, _: Envelope) -> None:
+        if event.connection in self._stages:
+            self._stages[event.connection] = "closing"
+
+    def _judged(self, event: PredictionAccepted | PredictionRejected, envelope: Envelope) -> None:
+        self._verdicts.labels("accepted" if isinstance(event, PredictionAccepted) else event.code).inc()
+        self._latency.observe(max(0, envelope.at - event.received_at) / SECOND)
+
+    def _told(self, event: VerdictReceived, _: Envelope) -> None:
+        self._verdicts.labels(event.code).inc()
+        self._latency.observe(event.latency / SECOND)
+        self._waiting.dec()
+
+    def _expired(self, _: PredictionExpired, __: Envelope) -> None:
+        self._verdicts.labels("expired").inc()
+        self._waiting.dec()
+
+    def _commit_began(self, _: CommitRequested, envelope: Envelope) -> None:
+        self._commits[envelope.seq] = envelope.mono
+
+    def _commit_ended(self, event: PredictionsStored, envelope: Envelope) -> None:
+        self._commit.observe((envelope.mono - self._commits.pop(event.request, envelope.mono)) / SECOND)
+
+    def _commit_failed(self, event: CommitFailed, _: Envelope) -> None:
+        self._commits.pop(event.request, None)
+        self._commit_failures.inc()
+
+    def _received(self, event: FrameReceived, _: Envelope) -> None:
+        transport = "websocket" if event.connection > 0 else "http"
+        self._frames.labels("in", transport).inc()
+        self._bytes.labels("in", transport).inc(len(event.data))
+
+    def _sent(self, transport: str, count: int, size: int) -> None:
+        self._frames.labels("out", transport).inc(count)
+        self._bytes.labels("out", transport).inc(count * size)
+
+    def _overflowed(self, event: HandlerOverflowed, _: Envelope) -> None:
+        self._dropped.labels(event.handler).inc(event.dropped - self._dropped_so_far[event.handler])
+        self._dropped_so_far[event.handler] = event.dropped
+
+
+class _BusCollector(Collector):
+    """What is counted elsewhere already."""
+
+    def __init__(self, bus: EventBus, stages: dict[ConnectionId, str]) -> None:
+        self._bus = bus
+        self._stages = stages
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        events = CounterMetricFamily("bettensor_bus_events", "Events on the bus by topic.", labels=["topic"])
+        for topic, count in list(self._bus.counts.items()):
+            if count:
+                events.add_metric([topic], count)
+        yield events
+        connections = GaugeMetricFamily("bettensor_connections", "WebSocket sessions by state.", labels=["state"])
+        stages = Count(list(self._stages.values()))
+        for state in ("greeting", "active", "closing"):
+            connections.add_metric([state], stages[state])
+        yield connections
