@@ -96,7 +96,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         commands, "demo", "run a validator and miners on this machine", "bettensor demo --miners 3 --duration 20"
     )
     demo.add_argument("--miners", type=int, default=3, metavar="N", help="how many miners (default 3)")
-    demo.add_argument("--duration", type=float, default=20.0, metavar="S", help="seconds of work (default 20)")
+    demo.add_argument("--duration", type=float, metavar="S", help="seconds of work (default 20, and 60 in a terminal)")
     demo.add_argument("--json", action="store_true", help="print the outcome as JSON, and nothing else")
     demo.set_defaults(command=_run_demo)
 

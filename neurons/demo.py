@@ -1,22 +1,25 @@
-"""A whole subnet on one machine for a few seconds: one validator and some miners, each a process of its own.
+"""A whole subnet on one machine for a while: one validator and some miners, each a process of its own.
 
-The demo counts with what everybody has: the miners' configuration subscribes functions of this module to bus events,
-and each writes what it hears to its miner's tally, one JSON object a line. What became of every prediction is read from
-the miners' outboxes in the end. A neuron that is killed meanwhile is started again: try it.
+What is shown is what the neurons say of themselves by their control sockets; what became of every prediction is read
+from the miners' outboxes in the end. Between each miner and the validator runs a wire that can be cut. Whoever is
+killed, by a key or by anybody else, is started again.
 """
 
+import asyncio
+import contextlib
 import ctypes
 import json
-import os
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +27,15 @@ from types import FrameType
 from typing import Any, Final
 
 import yaml
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
 
 from bus.errors import BettensorError
-from bus.events import GamesUpdated, PredictionMade, SessionActivated, VerdictReceived
-from neurons.edges.history import outbox_codes
+from neurons import views
+from neurons.control_client import ask
+from neurons.edges.history import OUTBOX, outbox_codes
 from neurons.edges.keys import new_wallet
 
 NETUID: Final = 30
@@ -35,209 +43,139 @@ START_TIMEOUT: Final = 20.0
 """Seconds for a process to start, on a machine that has other things to do."""
 STOP_TIMEOUT: Final = 15.0
 """Seconds for a process to stop; then it is killed."""
-_TALLY: Final = "DEMO_OF_BETTENSOR_TALLY"
+REVIVAL: Final = 2.0
+"""Seconds that a neuron stays dead after it was killed."""
+DURATION: Final = 20.0
+LIVE_DURATION: Final = 60.0
+"""Seconds of work, and of work that somebody watches, unless something else is asked."""
+VALIDATOR: Final = "validator"
 _DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
+_RESET: Final = struct.pack("ii", 1, 0)
 
 
 class DemoFailed(BettensorError):
     """The demo could not run."""
 
 
-# --- in the miners' processes
+class Wire:
+    """A TCP port that leads to the validator, until it is cut. All wires live on one event loop in a thread."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self.cut = False
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        if Wire._loop is None:
+            Wire._loop = asyncio.new_event_loop()
+            threading.Thread(target=Wire._loop.run_forever, name="wires", daemon=True).start()
+        self._run(self._listen())
+
+    def toggle(self) -> None:
+        """Cut it: what is open is reset, and nobody gets through. Or mend it."""
+        self.cut = not self.cut
+        self._run(self._break() if self.cut else self._listen())
+
+    def _run(self, work: Any) -> None:
+        assert Wire._loop is not None  # noqa: S101 - for the type checker
+        asyncio.run_coroutine_threadsafe(work, Wire._loop).result(5)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+
+    async def _break(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            with contextlib.suppress(OSError):
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        there: asyncio.StreamWriter | None = None
+        try:
+            back, there = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers.add(there)
+            await asyncio.gather(_pump(reader, there), _pump(back, writer))
+        except OSError:
+            pass  # the validator is down
+        finally:
+            for end in (writer, there):
+                if end is not None:
+                    self._writers.discard(end)
+                    end.transport.abort()
 
 
-def on_session(event: SessionActivated) -> None:
-    """A handler: a session with a validator is active."""
-    _tell(connected=event.session)
-
-
-def on_games(event: GamesUpdated) -> None:
-    """A handler: the slate changed."""
-    _tell(games=len(event.games))
-
-
-def on_made(event: PredictionMade) -> None:
-    """A handler: the model wants to bet."""
-    _tell(made=event.prediction.prediction_id)
-
-
-def on_verdict(event: VerdictReceived) -> None:
-    """A handler: a prediction has its verdict."""
-    _tell(verdict=event.code, prediction=event.prediction.prediction_id, ms=event.latency / 1000)
-
-
-HANDLERS: Final[dict[str, Callable[..., None]]] = {
-    SessionActivated.topic: on_session,
-    GamesUpdated.topic: on_games,
-    PredictionMade.topic: on_made,
-    VerdictReceived.topic: on_verdict,
-}
-
-
-def _tell(**facts: object) -> None:
-    with Path(os.environ[_TALLY]).open("a") as tally:
-        tally.write(json.dumps(facts) + "\n")
-
-
-# --- in the demo's own
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(65536):
+        sink.write(data)
+        await sink.drain()
+    sink.close()
 
 
 @dataclass(slots=True)
-class Tally:
-    """What one miner has told so far."""
+class Player:
+    """One neuron of the demo."""
 
     name: str
-    path: Path
-    read: int = 0
-    """Bytes."""
-    connections: int = 0
-    updates: int = 0
-    """Of the slate, the first snapshot included."""
-    codes: "Counter[str | None]" = field(default_factory=Counter)
-    """Of its predictions; None counts those without a verdict."""
-    latencies: list[float] = field(default_factory=list)
-    """Milliseconds from the first push to the verdict."""
+    folder: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    wire: Wire | None = None
+    status: dict[str, Any] | None = None
+    """What it last said of itself; None while it does not answer."""
+    last_status: dict[str, Any] | None = None
+    dead_since: float | None = None
+    restarts: int = 0
+    websocket: bool = True
+    told: set[str] = field(default_factory=set)
 
-    def update(self) -> None:
-        """Read on; a line that is still being written is left for the next time."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self.read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self.read += len(line)
-                self._count(json.loads(line))
+    @property
+    def state_dir(self) -> Path:
+        return self.folder / f"{self.name}-state"
 
-    def _count(self, facts: dict[str, Any]) -> None:
-        if "connected" in facts:
-            self.connections += 1
-            _say(f"{self.name} is connected")
-        elif "games" in facts:
-            self.updates += 1
-            if self.updates == 1:
-                _say(f"{self.name} has the slate: {facts['games']} games")
-        elif "made" in facts:
-            self.codes[None] += 1
-        else:
-            self.codes[None] -= 1
-            self.codes[facts["verdict"]] += 1
-            self.latencies.append(facts["ms"])
+    def start(self) -> None:
+        role = VALIDATOR if self.name == VALIDATOR else "miner"
+        command = [sys.executable, "-m", f"neurons.{role}", "--config", str(self.folder / f"{self.name}.yaml")]
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603 - our own neurons
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - it only calls prctl
+            )
+        self.dead_since = None
 
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
 
-_quiet = False
+    def look(self) -> None:
+        """Ask it how it goes."""
+        try:
+            self.status = self.last_status = ask(self.state_dir, {"ask": "status"}, 0.5)
+        except BettensorError:
+            self.status = None
 
+    def end_of_log(self) -> str:
+        log = self.folder / f"{self.name}.log"
+        return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
 
-def _say(text: str) -> None:
-    if not _quiet:
-        print(text, flush=True)
-
-
-def run_demo(*, miners: int, duration: float, as_json: bool = False) -> int:
-    """Run the demo; returns 0 only if predictions were accepted and every one that was pushed has its verdict.
-
-    Raises:
-        DemoFailed: a process did not start, or ended by itself; the message has the end of its log.
-    """
-    global _quiet  # noqa: PLW0603 - one demo a process
-    _quiet = as_json
-    if miners < 1 or duration <= 0:
-        raise DemoFailed("--miners must be at least 1 and --duration above 0")
-    with _signals_as_exceptions(), tempfile.TemporaryDirectory(prefix="bettensor-demo-") as folder:
-        tallies = _work(Path(folder), miners, duration)
-    outcome = _outcome(tallies)
-    if as_json:
-        print(json.dumps(outcome, indent=2))
-    else:
-        _print_table(tallies, outcome)
-    return 0 if outcome["ok"] else 1
-
-
-def _work(folder: Path, miners: int, duration: float) -> list[Tally]:
-    port = _free_port()
-    _say("making throwaway wallets, a metagraph and the configurations")
-    names = _prepare(folder, miners, port)
-    tallies = [Tally(name, folder / f"{name}.tally") for name in names]
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        processes["validator"] = _start(folder, "validator")
-        _await_port(folder, port, processes["validator"])
-        _say(f"the validator listens on 127.0.0.1:{port}")
-        for tally in tallies:
-            processes[tally.name] = _start(folder, tally.name)
-        end = time.monotonic() + duration
-        while time.monotonic() < end:
-            time.sleep(min(1.0, max(0.0, end - time.monotonic())))
-            _start_again(folder, processes)
-            _report(tallies)
-        _say("stopping: the miners wait for the verdicts that are on their way")
-        for name in [*names, "validator"]:
-            processes[name].terminate()
-            if name == names[-1]:
-                _await_end([processes[name] for name in names])
-        _await_end([processes["validator"]])
-    finally:
-        for process in processes.values():
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-    for tally in tallies:
-        tally.update()
-        tally.codes = outbox_codes(folder / f"{tally.name}-state" / "outbox.sqlite3")
-    return tallies
-
-
-def _prepare(folder: Path, miners: int, port: int) -> list[str]:
-    wallets = str(folder / "wallets")
-    names = [f"miner-{number}" for number in range(1, miners + 1)]
-    hotkeys = {name: new_wallet("demo", name, wallets, "sr25519") for name in ("validator", *names)}
-    neurons: list[dict[str, Any]] = [{"hotkey": hotkey} for hotkey in hotkeys.values()]
-    neurons[0] |= {"validator_permit": True, "axon": f"127.0.0.1:{port}"}
-    _write(folder / "metagraph.yaml", {"neurons": neurons})
-    for name in hotkeys:
-        role = "validator" if name == "validator" else "miner"
-        settings: dict[str, Any] = {
-            "role": role,
-            "netuid": NETUID,
-            "state_dir": f"{name}-state",
-            "wallet": {"name": "demo", "hotkey": name, "path": wallets},
-            "metagraph": {"static": "metagraph.yaml"},
-            "metrics": {"enabled": False},
-            "websocket": {"reconnect_base_interval": 1.0, "max_reconnect_interval": 5.0},
-        }
-        if role == "validator":
-            settings["axon"] = {"ip": "127.0.0.1", "port": port}
-            settings["games"] = {"source": "random", "interval": 2.0}
-        else:
-            number = int(name.removeprefix("miner-"))
-            # the third of every three bets more than it may in a day, so that there is something to reject
-            bankroll = 2000.0 if number % 3 == 0 else 100.0
-            settings["actors"] = {
-                "model": {"interval": 1.0},
-                "predictor": {"edge": 0.15, "bankroll": bankroll, "seed": number},
-            }
-            settings["handlers"] = {topic: [f"neurons.demo:{f.__name__}"] for topic, f in HANDLERS.items()}
-        _write(folder / f"{name}.yaml", settings)
-    return names
-
-
-def _write(file: Path, document: dict[str, Any]) -> None:
-    file.write_text(yaml.safe_dump(document, sort_keys=False))
-
-
-def _start(folder: Path, name: str) -> "subprocess.Popen[bytes]":
-    role = "validator" if name == "validator" else "miner"
-    command = [sys.executable, "-m", f"neurons.{role}", "--config", str(folder / f"{name}.yaml")]
-    with (folder / f"{name}.log").open("wb") as log:
-        return subprocess.Popen(  # noqa: S603 - our own neurons
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {_TALLY: str(folder / f"{name}.tally")},
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one thread here
-        )
+    def describe(self) -> tuple[str, str]:
+        """State and transport, in a word each."""
+        if self.process is None or self.process.poll() is not None:
+            return "down", ""
+        if self.status is None:
+            return "starting", ""
+        if self.name == VALIDATOR:
+            return str(self.status["health"]), ""
+        peer = next(iter(self.status["peers"]), None)
+        if peer is None:
+            return "starting", ""
+        return peer["state"], {"websocket": "WebSocket", "http": "HTTP"}.get(peer["transport"], "")
 
 
 def _die_with_parent() -> None:
@@ -245,114 +183,426 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
-def _free_port() -> int:
+class Demo:
+    """The neurons, and what can be done to them."""
+
+    def __init__(self, folder: Path, miners: int) -> None:
+        self.folder = folder
+        port = free_port()
+        self.validator = Player(VALIDATOR, folder)
+        self.miners = [Player(f"miner-{number}", folder, wire=Wire(port)) for number in range(1, miners + 1)]
+        self.chosen = 0
+        """The miner that keys are about."""
+        _prepare(folder, self.players, port)
+        self.odds: dict[str, float] = {}
+        self.moved: dict[str, float] = {}
+
+    @property
+    def players(self) -> list[Player]:
+        return [self.validator, *self.miners]
+
+    def start(self) -> None:
+        """Start everybody, and wait until the validator answers.
+
+        Raises:
+            DemoFailed: it does not.
+        """
+        self.validator.start()
+        deadline = time.monotonic() + START_TIMEOUT
+        while self.validator.status is None or not self.validator.status["slates"]:
+            self.check()
+            if time.monotonic() > deadline:
+                raise DemoFailed(
+                    f"the validator does not answer after {START_TIMEOUT:g} s:\n{self.validator.end_of_log()}"
+                )
+            time.sleep(0.05)
+            self.validator.look()
+        for miner in self.miners:
+            miner.start()
+
+    def check(self) -> list[str]:
+        """Start again who was killed; returns what there is to tell.
+
+        Raises:
+            DemoFailed: a neuron ended by itself.
+        """
+        news = []
+        for player in self.players:
+            code = None if player.process is None else player.process.poll()
+            if code is None:
+                continue
+            if code >= 0:
+                raise DemoFailed(f"{player.name} ended with {code}:\n{player.end_of_log()}")
+            if player.dead_since is None:
+                player.dead_since = time.monotonic()
+                player.restarts += 1
+                reason = signal.Signals(-code).name
+                news.append(f"{player.name} was killed ({reason}); it is started again in {REVIVAL:g} s")
+            elif time.monotonic() - player.dead_since >= REVIVAL:
+                player.start()
+                news.append(f"{player.name} is started again")
+        return news
+
+    def look(self) -> None:
+        """Ask everybody how it goes."""
+        for player in self.players:
+            player.look()
+        if self.validator.status is not None:
+            self._compare_odds(self.validator.status["slates"])
+
+    def _compare_odds(self, slates: list[dict[str, Any]]) -> None:
+        now = {game["game_id"]: game["team_a_odds"] for slate in slates for game in slate["games"]}
+        moved = {game: odds - self.odds.get(game, odds) for game, odds in now.items()}
+        if any(moved.values()):
+            self.moved = moved
+        self.odds = now
+
+    def press(self, key: str) -> bool:
+        """What a key does; False ends the demo."""
+        miner = self.miners[self.chosen]
+        if key in "qQ\x03":
+            return False
+        if key.isdecimal() and 1 <= int(key) <= len(self.miners):
+            self.chosen = int(key) - 1
+        elif key == "v":
+            self.validator.kill()
+        elif key == "k":
+            miner.kill()
+        elif key == "n" and miner.wire is not None:
+            miner.wire.toggle()
+        elif key == "w":
+            miner.websocket = not miner.websocket
+            self._configure(miner)
+        return True
+
+    def _configure(self, miner: Player) -> None:
+        """Edit its file, as an operator would; the running miner notices."""
+        file = self.folder / f"{miner.name}.yaml"
+        settings = yaml.safe_load(file.read_text())
+        settings["websocket"]["enabled"] = miner.websocket
+        _write(file, settings)
+
+    def stop(self) -> None:
+        """The miners first: they wait for the verdicts that are on their way."""
+        for miner in self.miners:
+            if miner.wire is not None and miner.wire.cut:
+                miner.wire.toggle()
+        while any(player.process is not None and player.process.poll() is not None for player in self.players):
+            self.check()
+            time.sleep(0.1)
+        self._settle()
+        for group in (self.miners, [self.validator]):
+            for player in group:
+                if player.process is not None:
+                    player.process.terminate()
+            _await_end(group)
+
+    def _settle(self) -> None:
+        """Whoever was cut off or killed has a moment to get its verdicts."""
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while time.monotonic() < deadline:
+            self.look()
+            if all(
+                m.status is not None and m.describe()[1] and m.status["predictions"]["waiting"] < 50
+                for m in self.miners
+            ):
+                return
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """End whatever is left."""
+        for player in self.players:
+            if player.process is not None:
+                if player.process.poll() is None:
+                    player.process.kill()
+                player.process.wait()
+
+    def codes(self) -> "dict[str, Counter[str | None]]":
+        """Each miner's predictions by verdict, as its outbox has them."""
+        return {
+            miner.name: outbox_codes(miner.state_dir / OUTBOX)
+            for miner in self.miners
+            if (miner.state_dir / OUTBOX).exists()
+        }
+
+
+def run_demo(*, miners: int, duration: float | None = None, as_json: bool = False) -> int:
+    """Run the demo; returns 0 only if predictions were accepted and every one that was made has its verdict.
+
+    Args:
+        miners: how many.
+        duration: seconds of work; by default 20, and 60 where somebody watches.
+        as_json: print the outcome as JSON, and nothing else.
+
+    Raises:
+        DemoFailed: a process did not start, or ended by itself; the message has the end of its log.
+    """
+    if miners < 1 or (duration is not None and duration <= 0):
+        raise DemoFailed("--miners must be at least 1 and --duration above 0")
+    watched = not as_json and sys.stdout.isatty() and sys.stdin.isatty()
+    with _signals_as_exceptions(), tempfile.TemporaryDirectory(prefix="bettensor-demo-") as folder:
+        say = _silence if as_json else _say
+        say("making throwaway wallets, a metagraph and the configurations")
+        demo = Demo(Path(folder), miners)
+        try:
+            demo.start()
+            say("the validator answers; starting the miners")
+            if watched:
+                _show(demo, LIVE_DURATION if duration is None else duration)
+            else:
+                _tell(demo, DURATION if duration is None else duration, say)
+            demo.look()
+            say("stopping: the miners wait for the verdicts that are on their way")
+            demo.stop()
+        finally:
+            demo.kill()
+        outcome = outcome_of(demo)
+        if as_json:
+            print(json.dumps(outcome, indent=2))
+        else:
+            print_outcome(demo, outcome)
+    return 0 if outcome["ok"] else 1
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _silence(_: str) -> None:
+    pass
+
+
+# --- plain lines
+
+
+def _tell(demo: Demo, duration: float, say: Any) -> None:
+    end = time.monotonic() + duration
+    while time.monotonic() < end:
+        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+        for line in demo.check():
+            say(line)
+        demo.look()
+        for miner in demo.miners:
+            _news_of(miner, say)
+        verdicts: Counter[str] = Counter()
+        for miner in demo.miners:
+            if miner.last_status is not None:
+                verdicts.update(miner.last_status["predictions"]["verdicts"])
+        accepted = verdicts.pop("accepted", 0)
+        made = sum(m.last_status["predictions"]["made"] for m in demo.miners if m.last_status is not None)
+        say(f"{made} predictions pushed, {accepted} accepted, {verdicts.total()} rejected{_latencies(demo)}")
+
+
+def _news_of(miner: Player, say: Any) -> None:
+    state, transport = miner.describe()
+    if transport and f"{state} {transport}" not in miner.told:
+        miner.told = {f"{state} {transport}"}
+        say(f"{miner.name} is connected" if state == "connected" else f"{miner.name} goes by HTTP")
+
+
+def _latencies(demo: Demo) -> str:
+    latency = latency_of(demo)
+    return "" if latency is None else f", p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms"
+
+
+# --- the live view
+
+
+def _show(demo: Demo, duration: float) -> None:
+    started = time.monotonic()
+    looked = [0.0]
+
+    def draw(screen: Console) -> RenderableType:
+        demo.check()
+        if time.monotonic() - looked[0] >= 0.5:
+            demo.look()
+            looked[0] = time.monotonic()
+        return demo_view(demo, time.monotonic() - started, duration, screen.height)
+
+    views.live(draw, demo.press, started + duration)
+
+
+def demo_view(demo: Demo, elapsed: float, duration: float, height: int) -> RenderableType:
+    """All of the demo in one picture."""
+    title = Text("Bettensor", "bold")
+    title.append(f"  one validator, {len(demo.miners)} miners, every one a process", "not bold")
+    title.append(f"   {elapsed:.0f} of {duration:.0f} s", "dim")
+    verdicts = views.verdict_counts(_verdicts(demo))
+    slate = views.moving_slate(demo.validator.last_status, demo.moved, limit=max(5, min(10, height - 28)))
+    recent = [] if demo.validator.last_status is None else demo.validator.last_status["recent"]
+    room = max(3, height - 22 - len(demo.miners) - max(5, min(10, height - 28)))
+    events = Panel(
+        views.recent_lines(recent, room),
+        title="last events on the validator's bus",
+        title_align="left",
+        border_style="dim",
+    )
+    keys = Text.assemble(
+        (" v ", "reverse"), " kill the validator  ",
+        (f" 1-{len(demo.miners)} ", "reverse"), " choose a miner:",
+        (" k ", "reverse"), " kill ",
+        (" n ", "reverse"), " cut its network ",
+        (" w ", "reverse"), " its WebSocket  ",
+        (" q ", "reverse"), " quit",
+    )  # fmt: skip
+    return Group(title, _neurons_table(demo), Columns([slate, verdicts], padding=(0, 3)), events, keys)
+
+
+def _neurons_table(demo: Demo) -> RenderableType:
+    numbers = ("made", "waiting", "accepted", "rejected", "p50", "p99")
+    table = views.plain_table("", "neuron", "state", *numbers, "", right=numbers)
+    for place, player in enumerate(demo.players):
+        state, _ = player.describe()
+        chosen = "▶" if place == demo.chosen + 1 else ""
+        table.add_row(chosen, player.name, views.state_text(state), *_numbers(player), _note(player))
+    return table
+
+
+def _numbers(player: Player) -> list[str]:
+    status = player.last_status
+    if status is None:
+        return [""] * 6
+    predictions, latency = status["predictions"], status["latency_ms"]
+    verdicts = predictions["verdicts"]
+    accepted = verdicts.get("accepted", 0)
+    own = ["", ""] if player.name == VALIDATOR else [str(predictions["made"]), str(predictions["waiting"])]
+    times = ["", ""] if latency is None else [views.milliseconds(latency[p]) for p in ("p50", "p99")]
+    return [*own, str(accepted), str(sum(verdicts.values()) - accepted), *times]
+
+
+def _note(player: Player) -> Text:
+    notes = []
+    if player.dead_since is not None:
+        back = max(0.0, REVIVAL - (time.monotonic() - player.dead_since))
+        notes.append(f"killed, back in {back:.0f} s")
+    if player.wire is not None and player.wire.cut:
+        notes.append("network cut")
+    if not player.websocket:
+        notes.append("WebSocket off")
+    return Text(", ".join(notes), "bold red")
+
+
+# --- the outcome
+
+
+def _verdicts(demo: Demo) -> "Counter[str]":
+    verdicts: Counter[str] = Counter()
+    for miner in demo.miners:
+        if miner.last_status is not None:
+            verdicts.update(miner.last_status["predictions"]["verdicts"])
+    return verdicts
+
+
+def latency_of(demo: Demo) -> dict[str, float] | None:
+    """The median of the miners' medians, and the worst of their 99th percentiles; ms from push to verdict."""
+    known = [m.last_status["latency_ms"] for m in demo.miners if m.last_status is not None]
+    told = [latency for latency in known if latency is not None]
+    if not told:
+        return None
+    return {
+        "p50": round(statistics.median(latency["p50"] for latency in told), 3),
+        "p99": round(max(latency["p99"] for latency in told), 3),
+    }
+
+
+def outcome_of(demo: Demo) -> dict[str, Any]:
+    """What became of every prediction."""
+    codes: Counter[str | None] = sum(demo.codes().values(), Counter())
+    pushed = codes.total()
+    unanswered = codes.pop(None, 0)
+    return {
+        "ok": codes["accepted"] > 0 and unanswered == 0 and len(demo.codes()) == len(demo.miners),
+        "miners": len(demo.miners),
+        "restarts": sum(player.restarts for player in demo.players),
+        "pushed": pushed,
+        "answered": pushed - unanswered,
+        "verdicts": dict(codes),
+        "latency_ms": latency_of(demo),
+    }
+
+
+def print_outcome(demo: Demo, outcome: dict[str, Any]) -> None:
+    """The outcome, for people."""
+    numbers = ("pushed", "accepted", "rejected", "p50 ms", "p99 ms", "restarts")
+    table = views.plain_table("miner", *numbers, right=numbers)
+    codes = demo.codes()
+    for miner in demo.miners:
+        own = codes.get(miner.name, Counter())
+        latency = None if miner.last_status is None else miner.last_status["latency_ms"]
+        table.add_row(
+            miner.name,
+            str(own.total()),
+            str(own["accepted"]),
+            str(own.total() - own["accepted"] - own[None]),
+            *(("-", "-") if latency is None else (f"{latency[p]:.1f}" for p in ("p50", "p99"))),
+            str(miner.restarts),
+        )
+    screen = views.console()
+    screen.print("\nWhat happened", table)
+    by_code = ", ".join(f"{count} {code}" for code, count in sorted(outcome["verdicts"].items()))
+    screen.print(f"verdicts: {by_code or 'none'}")
+    if outcome["ok"]:
+        screen.print(f"every one of {outcome['pushed']} predictions has its verdict")
+    else:
+        missing = outcome["pushed"] - outcome["answered"]
+        screen.print(f"FAILED: {missing} of {outcome['pushed']} predictions have no verdict")
+
+
+# --- preparations
+
+
+def _prepare(folder: Path, players: list[Player], port: int) -> None:
+    wallets = str(folder / "wallets")
+    hotkeys = {player.name: new_wallet("demo", player.name, wallets, "sr25519") for player in players}
+    for number, player in enumerate(players):
+        neurons: list[dict[str, Any]] = [{"hotkey": hotkey} for hotkey in hotkeys.values()]
+        entrance = port if player.wire is None else player.wire.port
+        neurons[0] |= {"validator_permit": True, "axon": f"127.0.0.1:{entrance}"}
+        _write(folder / f"{player.name}-metagraph.yaml", {"neurons": neurons})
+        settings: dict[str, Any] = {
+            "role": VALIDATOR if player.name == VALIDATOR else "miner",
+            "netuid": NETUID,
+            "state_dir": f"{player.name}-state",
+            "wallet": {"name": "demo", "hotkey": player.name, "path": wallets},
+            "metagraph": {"static": f"{player.name}-metagraph.yaml"},
+            "metrics": {"enabled": False},
+            "websocket": {"reconnect_base_interval": 1.0, "max_reconnect_interval": 5.0},
+        }
+        if player.name == VALIDATOR:
+            settings["axon"] = {"ip": "127.0.0.1", "port": port}
+            settings["games"] = {"source": "random", "interval": 2.0}
+            settings["actors"] = {"prediction": {"odds_grace": 2.0}}
+        else:
+            # the third of every three bets more than it may in a day, so that there is something to reject
+            bankroll = 2000.0 if number % 3 == 0 else 100.0
+            settings["actors"] = {
+                "model": {"interval": 1.0},
+                "predictor": {"edge": 0.15, "bankroll": bankroll, "seed": number},
+                "http_fallback": {"poll_interval": 1.0},
+            }
+        _write(folder / f"{player.name}.yaml", settings)
+
+
+def _write(file: Path, document: dict[str, Any]) -> None:
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _await_port(folder: Path, port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        _start_again(folder, {"validator": process})
-        time.sleep(0.05)
-    raise DemoFailed(f"the validator does not listen after {START_TIMEOUT:g} s:\n{_end_of_log(folder, 'validator')}")
-
-
-def _start_again(folder: Path, processes: "dict[str, subprocess.Popen[bytes]]") -> None:
-    """Whoever was killed lives again; whoever ended by itself is a failure of the demo."""
-    for name, process in processes.items():
-        code = process.poll()
-        if code is not None and code >= 0:
-            raise DemoFailed(f"{name} ended with {code}:\n{_end_of_log(folder, name)}")
-        if code is not None:
-            _say(f"{name} was killed ({signal.Signals(-code).name}); starting it again")
-            processes[name] = _start(folder, name)
-
-
-def _end_of_log(folder: Path, name: str) -> str:
-    return "\n".join((folder / f"{name}.log").read_text(errors="replace").splitlines()[-15:])
-
-
-def _await_end(processes: "list[subprocess.Popen[bytes]]") -> None:
+def _await_end(players: list[Player]) -> None:
     deadline = time.monotonic() + STOP_TIMEOUT
-    for process in processes:
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _report(tallies: list[Tally]) -> None:
-    for tally in tallies:
-        tally.update()
-    outcome = _outcome(tallies)
-    latency = outcome["latency_ms"]
-    _say(
-        f"{outcome['pushed']} predictions pushed, {outcome['verdicts'].get('accepted', 0)} accepted, "
-        f"{outcome['answered'] - outcome['verdicts'].get('accepted', 0)} rejected"
-        + (f", p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms" if latency else "")
-    )
-
-
-def _outcome(tallies: list[Tally]) -> dict[str, Any]:
-    verdicts: Counter[str | None] = sum((tally.codes for tally in tallies), Counter())
-    pushed = verdicts.total()
-    unanswered = verdicts.pop(None, 0)
-    return {
-        "ok": verdicts["accepted"] > 0 and unanswered == 0 and all(tally.connections for tally in tallies),
-        "miners": len(tallies),
-        "connections": sum(tally.connections for tally in tallies),
-        "pushed": pushed,
-        "answered": pushed - unanswered,
-        "verdicts": dict(verdicts),
-        "latency_ms": _percentiles([latency for tally in tallies for latency in tally.latencies]),
-    }
-
-
-def _percentiles(latencies: list[float]) -> dict[str, float] | None:
-    if not latencies:
-        return None
-    ordered = sorted(latencies)
-    return {
-        "p50": round(statistics.median(ordered), 3),
-        "p99": round(ordered[int(0.99 * (len(ordered) - 1))], 3),
-    }
-
-
-def _print_table(tallies: list[Tally], outcome: dict[str, Any]) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="\nWhat happened", box=SIMPLE, title_justify="left", pad_edge=False)
-    table.add_column("miner", no_wrap=True, min_width=max(len(tally.name) for tally in tallies))
-    for heading in ("sessions", "updates", "pushed", "accepted", "rejected", "p50 ms", "p99 ms"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for tally in tallies:
-        latency = _percentiles(tally.latencies)
-        table.add_row(
-            tally.name,
-            str(tally.connections),
-            str(tally.updates),
-            str(tally.codes.total()),
-            str(tally.codes["accepted"]),
-            str(tally.codes.total() - tally.codes["accepted"] - tally.codes[None]),
-            *((f"{latency[p]:.1f}" for p in ("p50", "p99")) if latency else ("-", "-")),
-        )
-    console = Console()
-    console.print(table)
-    by_code = ", ".join(f"{count} {code}" for code, count in sorted(outcome["verdicts"].items()))
-    console.print(f"verdicts: {by_code or 'none'}", highlight=False)
-    if outcome["ok"]:
-        console.print(f"every one of {outcome['pushed']} predictions has its verdict", highlight=False)
-    else:
-        missing = outcome["pushed"] - outcome["answered"]
-        console.print(f"FAILED: {missing} of {outcome['pushed']} predictions have no verdict", highlight=False)
+    for player in players:
+        if player.process is not None:
+            try:
+                player.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                player.process.kill()
 
 
 @contextmanager

@@ -4,9 +4,11 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
@@ -52,6 +54,13 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min"
 
 
+def milliseconds(latency: float | None) -> str:
+    """``4.2 ms`` or, from a second up, ``1.5 s``; nothing for None."""
+    if latency is None:
+        return ""
+    return f"{latency:.1f} ms" if latency < 1000 else duration(latency / 1000)
+
+
 def short(hotkey: str) -> str:
     """An ss58 address as people tell them apart."""
     return hotkey if len(hotkey) < 16 else f"{hotkey[:6]}…{hotkey[-4:]}"
@@ -64,7 +73,7 @@ def state_text(state: str) -> Text:
 
 def plain_table(*headings: str, right: Sequence[str] = ()) -> Table:
     """A table as all of ours are."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", no_wrap=True)
     return table
@@ -76,7 +85,6 @@ def peers_table(status: Status, width: int) -> RenderableType:
     table = plain_table("UID", "hotkey", "state", *numbers[1:], right=numbers)
     away = Text()
     for peer in sorted(status["peers"], key=_rank):
-        latency = peer["latency_ms"]
         uid = "-" if peer["uid"] is None else str(peer["uid"])
         table.add_row(
             uid,
@@ -84,7 +92,7 @@ def peers_table(status: Status, width: int) -> RenderableType:
             state_text(peer["state"]),
             duration(peer["since_s"]),
             duration(peer["heard_s"]),
-            "" if latency is None else f"{latency:.1f} ms",
+            milliseconds(peer["latency_ms"]),
             "" if peer["offset"] is None else str(peer["offset"]),
             str(peer["accepted"]),
             str(peer["rejected"]),
@@ -131,6 +139,31 @@ def games_table(slate: Status, limit: int | None = None) -> Table:
     return table
 
 
+def moving_slate(status: Status | None, moved: dict[str, float], limit: int) -> Table:
+    """The first games of a validator's slate, and where their odds last went."""
+    table = plain_table("game", "1", "2", "tie", right=("1", "2", "tie"))
+    games = [game for slate in ([] if status is None else status["slates"]) for game in slate["games"]]
+    for game in sorted(games, key=lambda game: -abs(moved.get(game["game_id"], 0)))[:limit]:
+        change = moved.get(game["game_id"], 0)
+        arrow = Text("▲", "green") if change > 0 else Text("▼", "red") if change < 0 else Text(" ")
+        tie = game["tie_odds"]
+        table.add_row(
+            f"{game['team_a'][:20]} - {game['team_b'][:20]}",
+            Text.assemble(arrow, f" {game['team_a_odds']:.2f}"),
+            f"{game['team_b_odds']:.2f}",
+            "" if tie is None else f"{tie:.2f}",
+        )
+    return table
+
+
+def verdict_counts(verdicts: Mapping[str, int]) -> Table:
+    """How many predictions got which verdict."""
+    table = plain_table("verdict", "count", right=("count",))
+    for code, count in sorted(verdicts.items(), key=lambda item: -item[1]):
+        table.add_row(Text(code, "green" if code == "accepted" else "yellow"), str(count))
+    return table
+
+
 def verdicts_table(status: Status) -> Table:
     """How predictions were judged."""
     predictions = status["predictions"]
@@ -155,12 +188,14 @@ def events_table(status: Status, before: Status | None, seconds: float, limit: i
 
 
 def recent_lines(recent: Sequence[Status], limit: int) -> Text:
-    """The last events on the bus, the newest last."""
+    """The last events on the bus, the newest last; many of one kind in a row are one line."""
     lines = Text(no_wrap=True, overflow="ellipsis")
-    for event in recent[-limit:]:
+    for of_one_topic in [list(group) for _, group in groupby(recent, itemgetter("topic"))][-limit:]:
+        event = of_one_topic[-1]
         at = datetime.fromtimestamp(event["at"] / 1e6, UTC)
+        times = f" x{len(of_one_topic)}" if len(of_one_topic) > 1 else ""
         lines.append(f"{at:%H:%M:%S}.{at.microsecond // 1000:03} ", "dim")
-        lines.append(f"{event['topic']:<24} ", "cyan")
+        lines.append(f"{event['topic'] + times:<26} ", "cyan")
         lines.append(f"{event['text']}\n")
     lines.rstrip()
     return lines
@@ -193,7 +228,7 @@ def headline(status: Status) -> Text:
     text.append_text(state_text(status["health"]))
     text.append(f"  up {duration(status['uptime_s'])}  {status['sessions']} sessions")
     if latency is not None:
-        text.append(f"  p50 {latency['p50']:.1f} ms  p99 {latency['p99']:.1f} ms")
+        text.append(f"  p50 {milliseconds(latency['p50'])}  p99 {milliseconds(latency['p99'])}")
     return text
 
 

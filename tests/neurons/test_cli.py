@@ -1,7 +1,5 @@
 """The command line, and the processes that it starts."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from neurons import demo
 from neurons.cli import main
-from neurons.demo import DemoFailed, Tally, run_demo
 from neurons.edges.keys import load_hotkey
 from tests.loopback.rig import write_configuration
 
@@ -162,116 +158,3 @@ def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     done = run("validator", "--config", str(write_configuration(tmp_path)))
     assert done.returncode == 2
     assert "cannot be used" in done.stderr
-
-
-# --- the demo
-
-
-def test_the_demo_works_and_cleans_up() -> None:
-    done = run("demo", "--miners", "2", "--duration", "3", "--json")
-    assert done.returncode == 0, done.stderr
-    outcome = json.loads(done.stdout)
-    assert outcome["ok"]
-    assert outcome["connections"] == outcome["miners"] == 2
-    assert outcome["verdicts"]["accepted"] > 0
-    assert outcome["pushed"] == outcome["answered"] == sum(outcome["verdicts"].values())
-    assert 0 < outcome["latency_ms"]["p50"] <= outcome["latency_ms"]["p99"]
-
-
-def test_in_the_demo_whoever_is_killed_comes_back_and_nothing_is_lost() -> None:
-    command = [sys.executable, "-m", "neurons", "demo", "--miners", "2", "--duration", "9"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = []
-        for victim in ("validator", "miner-1"):
-            for line in process.stdout:
-                said.append(line)
-                if "predictions pushed" in line and not line.startswith("0 "):
-                    break
-            (pid,) = [child for child in children_of(process.pid) if f"{victim}.yaml" in command_of(child)]
-            os.kill(pid, signal.SIGKILL)
-        said += process.stdout
-        assert process.wait(30) == 0, said
-    text = "".join(said)
-    assert "validator was killed (SIGKILL); starting it again" in text
-    assert "miner-1 was killed (SIGKILL); starting it again" in text
-    assert "predictions has its verdict" in text
-
-
-def command_of(process: int) -> str:
-    return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
-
-
-def children_of(process: int) -> list[int]:
-    path = Path(f"/proc/{process}/task/{process}/children")
-    return [int(child) for child in path.read_text().split()] if path.exists() else []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_however_the_demo_ends_its_processes_end_with_it(number: signal.Signals) -> None:
-    process = subprocess.Popen([sys.executable, "-m", "neurons", "demo", "--miners", "1"], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    while len(children := children_of(process.pid)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(number)
-    assert process.wait(20) != 0
-    while any(Path(f"/proc/{child}").exists() for child in children):
-        assert time.monotonic() < deadline + 20
-        time.sleep(0.05)
-
-
-def test_the_demo_prints_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_demo(miners=1, duration=2.0) == 0
-    out = capsys.readouterr().out
-    assert "miner-1 is connected" in out
-    assert "What happened" in out
-    assert "has its verdict" in out
-
-
-def test_a_demo_without_miners_is_refused() -> None:
-    with pytest.raises(DemoFailed, match="at least 1"):
-        run_demo(miners=0, duration=1.0)
-
-
-def test_a_demo_whose_neuron_dies_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(folder: Path, name: str) -> "subprocess.Popen[bytes]":
-        (folder / f"{name}.log").write_text("the reason")
-        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-
-    monkeypatch.setattr(demo, "_start", die)
-    with pytest.raises(DemoFailed, match=r"validator ended with 3:\nthe reason"):
-        run_demo(miners=1, duration=1.0)
-    assert tmp_path.exists()
-
-
-def test_a_prediction_without_a_verdict_fails_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally("miner-1", tmp_path / "tally")
-    tally.update()
-    tally.path.write_text(
-        '{"connected": "s"}\n{"made": "a"}\n{"made": "b"}\n'
-        '{"verdict": "accepted", "prediction": "a", "ms": 1.5}\n{"verdict": "acc'
-    )
-    tally.update()
-    outcome = demo._outcome([tally])  # noqa: SLF001
-    assert (outcome["ok"], outcome["pushed"], outcome["answered"]) == (False, 2, 1)
-    demo._print_table([tally], outcome)  # noqa: SLF001
-    assert "FAILED: 1 of 2 predictions have no verdict" in capsys.readouterr().out
-
-
-def test_what_a_miner_tells_is_a_line_in_its_tally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bus.events import GamesUpdated, PredictionMade, SessionActivated, VerdictReceived
-    from bus.identifiers import ConnectionId, Epoch, Micros, Offset, SessionId, Uid
-    from tests.support import make_game, make_hotkey, make_prediction
-
-    monkeypatch.setitem(os.environ, "DEMO_OF_BETTENSOR_TALLY", str(tmp_path / "tally"))
-    validator, prediction = make_hotkey(), make_prediction()
-    demo.on_session(SessionActivated(ConnectionId(1), validator, Uid(0), SessionId("s")))
-    demo.on_games(GamesUpdated(validator, Epoch("e"), Offset(1), (make_game(),), snapshot=True))
-    demo.on_made(PredictionMade(validator, prediction))
-    demo.on_verdict(VerdictReceived(validator, prediction, True, "accepted", "", Micros(1500)))
-    tally = Tally("miner-1", tmp_path / "tally")
-    tally.update()
-    assert (tally.connections, tally.updates, tally.codes.total(), tally.codes["accepted"]) == (1, 1, 1, 1)
-    assert tally.latencies == [1.5]
