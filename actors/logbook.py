@@ -286,8 +286,8 @@ class LogbookActor(Actor):
 
     @on(PredictionDiscarded)
     def discarded(self, event: PredictionDiscarded, envelope: Envelope) -> None:
-        text = f"Prediction {event.prediction_id} on game {event.game_id} cannot be sent: {event.reason}"
-        self._line(envelope, "discarded predictions", text, "ERROR")
+        text = f"Prediction {event.prediction_id} on game {event.game_id} is not sent: {event.reason}"
+        self._line(envelope, "discarded predictions", text, "WARNING")
 
     @on(PredictionExpired)
     def expired(self, event: PredictionExpired, envelope: Envelope) -> None:

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from actors.actor import Actor, on
 from actors.stream import apply
 from bus.envelope import Envelope
-from bus.events import GamesUpdated, MessageAccepted, OutboxOpened, Position, PredictionsRequested, TimerFired
+from bus.events import (
+    GamesUpdated,
+    MessageAccepted,
+    ModelChanged,
+    OutboxOpened,
+    Position,
+    PredictionsRequested,
+    TimerFired,
+)
 from bus.games import TeamGame, start_of
 from bus.identifiers import GameId, Hotkey, Micros, micros
 from bus.messages import WelcomeMessage
@@ -74,6 +82,12 @@ class ModelActor(Actor):
         if (event.message.epoch, event.message.offset) == (slate.position.epoch, slate.position.offset):
             slate.confirmed = True
             self._ask(event.hotkey, slate, envelope)
+
+    @on(ModelChanged)
+    def ask_about_all(self, _: ModelChanged, envelope: Envelope) -> None:
+        for validator, slate in self.state.slates.items():
+            if slate.confirmed:
+                self._ask(validator, slate, envelope)
 
     @on(TimerFired)
     def ask_again(self, event: TimerFired, envelope: Envelope) -> None:

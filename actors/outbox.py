@@ -119,12 +119,17 @@ class OutboxActor(Actor):
         self._save()
 
     @on(PredictionsSaved)
-    def push(self, _: PredictionsSaved, __: Envelope) -> None:
+    def push(self, event: PredictionsSaved, _: Envelope) -> None:
         saved, self.state.saving, self.state.rest = self.state.saving, (), FIRST_DELAY
         fresh: dict[Hotkey, list[Item]] = {}
         for entry in saved:
-            item = self._tray(entry.validator).items.get(entry.prediction.prediction_id)
-            if item is not None:  # it may have expired while it was saved
+            prediction, waiting = entry.prediction, self._tray(entry.validator).items
+            item = waiting.get(prediction.prediction_id)
+            if (entry.validator, prediction.prediction_id) in event.settled:
+                waiting.pop(prediction.prediction_id, None)
+                reason = "it has its verdict from before"
+                self.publish(PredictionDiscarded(entry.validator, prediction.prediction_id, prediction.game_id, reason))
+            elif item is not None:  # it may have expired while it was saved
                 item.saved = True
                 fresh.setdefault(entry.validator, []).append(item)
         for validator, items in fresh.items():

@@ -880,6 +880,8 @@ class PredictionsSaved(Observed):
     """What the event ``request`` asked for is on disk: from now on it may be sent."""
 
     request: int
+    settled: tuple[tuple[Hotkey, PredictionId], ...] = ()
+    """Those of them, by validator and id, that have their verdict already: they are not sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -899,6 +901,11 @@ class PredictionsRequested(Decided):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelChanged(Observed):
+    """The model has something new to say, though no slate has changed: ask it."""
+
+
+@dataclass(frozen=True, slots=True)
 class PredictionMade(Observed):
     """The model, or the operator, wants this prediction to be pushed."""
 
@@ -908,7 +915,7 @@ class PredictionMade(Observed):
 
 @dataclass(frozen=True, slots=True)
 class PredictionDiscarded(Decided):
-    """A prediction that cannot be sent at all: it is not valid JSON, or its id is not one."""
+    """A prediction that is not sent at all: it is not valid JSON, or its id is none, or has its verdict already."""
 
     validator: Hotkey
     prediction_id: PredictionId

@@ -30,10 +30,28 @@ class Forecast:
     confidence: float | None = None
     """0 to 1."""
     model_name: str
+    key: str | None = None
+    """Names this bet for ever: the same key on the same game is the same prediction, also after a restart."""
+
+
+class ModelHost(Protocol):
+    """What the miner offers to a model that has something to say by itself. May be used from any thread."""
+
+    def ask_again(self) -> None:
+        """Have ``predict`` called soon, though the slate has not changed."""
+        ...
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Bet, with every validator that offers this game."""
+        ...
+
+    def fault(self, text: str) -> None:
+        """Tell the operator what is wrong. The miner goes on."""
+        ...
 
 
 class Predictor(Protocol):
-    """A model."""
+    """A model. One that also has ``async def run(self, host: ModelHost)`` has it run as long as the miner."""
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
         """What to bet on these games now; called again whenever the slate changes, and from time to time."""

@@ -67,6 +67,11 @@ _SAVE: Final = text(
     "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), :now "
     "FROM json_each(:rows) WHERE true ON CONFLICT (validator, prediction_id) DO NOTHING"
 )
+_SETTLED: Final = text(
+    "SELECT p.validator, p.prediction_id FROM json_each(:rows) AS r JOIN predictions AS p "
+    "ON p.validator = json_extract(r.value, '$[0]') AND p.prediction_id = json_extract(r.value, '$[1]') "
+    "WHERE p.code IS NOT NULL"
+)
 _SETTLE: Final = text(
     "UPDATE predictions SET code = json_extract(value, '$[2]'), message = json_extract(value, '$[3]'), "
     "settled_at = :now FROM json_each(:rows) WHERE validator = json_extract(value, '$[0]') "
@@ -196,7 +201,7 @@ class Outbox:
 
     async def _write(self, work: _Work) -> bool:
         try:
-            await self._database.run(lambda: self._transact(work))
+            settled = await self._database.run(lambda: self._transact(work))
         except SQLAlchemyError as error:
             for request in work.saves:
                 self._bus.publish(SaveFailed(request, cause(error)), causes=(request,))
@@ -204,7 +209,7 @@ class Outbox:
             await self._rest()
             return False
         for request in work.saves:
-            self._bus.publish(PredictionsSaved(request), causes=(request,))
+            self._bus.publish(PredictionsSaved(request, settled), causes=(request,))
         return True
 
     async def _rest(self) -> None:
@@ -237,15 +242,19 @@ class Outbox:
         slate = tuple(_read(content, TeamGame) for content in games)
         return KnownSlate(Hotkey(stream.validator), Epoch(stream.epoch), Offset(stream.position), slate)
 
-    def _transact(self, work: _Work) -> None:
+    def _transact(self, work: _Work) -> tuple[tuple[Hotkey, PredictionId], ...]:
+        """Write all of it; returns which of the saved predictions have their verdict from before."""
         now = self._clock.wall()
+        settled: tuple[tuple[Hotkey, PredictionId], ...] = ()
         with self._database.transaction() as connection:
             entries = [entry for entries in work.saves.values() for entry in entries]
             if entries:
                 rows = [
                     (entry.validator, entry.prediction.prediction_id, to_json(entry.prediction)) for entry in entries
                 ]
-                connection.execute(_SAVE, {"rows": to_json(rows), "now": now})
+                if connection.execute(_SAVE, {"rows": to_json(rows), "now": now}).rowcount < len(rows):
+                    known = connection.execute(_SETTLED, {"rows": to_json([row[:2] for row in rows])})
+                    settled = tuple((Hotkey(row.validator), PredictionId(row.prediction_id)) for row in known)
             if work.verdicts:
                 verdicts = [(*key, *verdict) for key, verdict in work.verdicts.items()]
                 connection.execute(_SETTLE, {"rows": to_json(verdicts), "now": now})
@@ -256,6 +265,7 @@ class Outbox:
                 connection.execute(_JOIN_SLATE, {"validator": validator, "games": games})
                 position = {"validator": validator, "epoch": change.epoch, "position": change.offset}
                 connection.execute(_MOVE_ON, position)
+        return settled
 
 
 def _read(content: str, kind: Any) -> Any:

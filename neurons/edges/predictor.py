@@ -2,18 +2,21 @@
 
 import asyncio
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
 from secrets import token_hex
+from typing import Any
 
 from bus.bus import EventBus
 from bus.clock import Clock
 from bus.envelope import Envelope
-from bus.events import HandlerFailed, MetagraphSynced, PredictionMade, PredictionsRequested
+from bus.events import HandlerFailed, MetagraphSynced, ModelChanged, PredictionMade, PredictionsRequested
 from bus.games import TeamGame, TeamGamePrediction
-from bus.identifiers import Hotkey, PredictionId, Uid
+from bus.identifiers import GameId, Hotkey, PredictionId, Uid
 from neurons.edges.tasks import Tasks
-from neurons.models import Forecast, Predictor, make_prediction
+from neurons.models import Forecast, ModelHost, Predictor, make_prediction
 
 
 class PredictorEdge:
@@ -28,7 +31,14 @@ class PredictorEdge:
         self._waiting: dict[Hotkey, PredictionsRequested] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
         self._tasks = Tasks(bus, "predictor")
+        self._slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
+        self._loop = asyncio.get_running_loop()
         self._closed = False
+        self._name = f"the model {type(predictor).__name__}"
+        self._running = Tasks(bus, "predictor")
+        run = getattr(predictor, "run", None)
+        if run is not None:
+            self._running.start(self._run(run), "model")
         bus.subscribe(PredictionsRequested, self.ask, "predictor")
         bus.subscribe(MetagraphSynced, self._know_uid, "predictor")
 
@@ -37,14 +47,37 @@ class PredictorEdge:
         if self._closed:
             return
         self._waiting[event.validator] = event
+        self._slates[event.validator] = {game.game_id: game for game in event.games}
         if not self._tasks:
             self._tasks.start(self._work(), "predictor")
+
+    # --- what a model may ask of its host
+
+    def ask_again(self) -> None:
+        """Have the model asked about every slate."""
+        self._loop.call_soon_threadsafe(self._bus.publish, ModelChanged())
+
+    def forecast(self, forecast: Forecast) -> None:
+        """A ``PredictionMade`` for each validator that offers the game, at its own odds."""
+        self._loop.call_soon_threadsafe(self._bet, forecast)
+
+    def _bet(self, forecast: Forecast) -> None:
+        for validator, slate in self._slates.items():
+            game = slate.get(forecast.game.game_id)
+            if game is not None:
+                self._bus.publish(PredictionMade(validator, self._make(validator, replace(forecast, game=game))))
+
+    def fault(self, text: str) -> None:
+        """A line in the log."""
+        failed = HandlerFailed(self._name, PredictionsRequested.topic, text)
+        self._loop.call_soon_threadsafe(self._bus.publish, failed)
 
     async def close(self) -> None:
         """Ask no more; a model that still thinks is not waited for."""
         self._closed = True
         self._waiting.clear()
         await self._tasks.cancel()
+        await self._running.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self) -> None:
@@ -52,19 +85,29 @@ class PredictorEdge:
             _, question = self._waiting.popitem()
             try:
                 forecasts = await asyncio.get_running_loop().run_in_executor(self._thread, self._think, question.games)
-                made = [self._make(forecast) for forecast in forecasts]
+                made = [self._make(question.validator, forecast) for forecast in forecasts]
             except Exception:  # noqa: BLE001 - a model is the operator's code, and may raise anything
-                name = f"the model {type(self._predictor).__name__}"
-                self._bus.publish(HandlerFailed(name, question.topic, traceback.format_exc()))
+                self.fault(traceback.format_exc())
                 continue
             for prediction in made:
                 self._bus.publish(PredictionMade(question.validator, prediction))
 
+    async def _run(self, run: Callable[[ModelHost], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await run(self)
+        except Exception:  # noqa: BLE001 - as above
+            self.fault(traceback.format_exc())
+
     def _think(self, games: Sequence[TeamGame]) -> list[Forecast]:
         return list(self._predictor.predict(games))
 
-    def _make(self, forecast: Forecast) -> TeamGamePrediction:
-        return make_prediction(forecast, PredictionId(token_hex(16)), self._clock.wall(), self._uid)
+    def _make(self, validator: Hotkey, forecast: Forecast) -> TeamGamePrediction:
+        if forecast.key is None:
+            prediction_id = token_hex(16)
+        else:
+            named = "\n".join((self._hotkey, validator, forecast.game.game_id, forecast.key))
+            prediction_id = sha256(named.encode()).hexdigest()[:32]
+        return make_prediction(forecast, PredictionId(prediction_id), self._clock.wall(), self._uid)
 
     def _know_uid(self, event: MetagraphSynced, _: Envelope) -> None:
         self._uid = next((neuron.uid for neuron in event.neurons if neuron.hotkey == self._hotkey), None)

@@ -26,6 +26,7 @@ class SimulatedOutbox:
 
     def __init__(self) -> None:
         self.entries: dict[tuple[Hotkey, PredictionId], OutboxEntry] = {}
+        self.settled: dict[tuple[Hotkey, PredictionId], None] = {}
         self.slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
         self.positions: dict[Hotkey, Position] = {}
         self.held = False
@@ -63,15 +64,20 @@ class SimulatedOutbox:
             if self.failing is not None:
                 self._bus.publish(SaveFailed(request, self.failing), causes=(request,))
                 continue
-            for entry in event.entries:
-                self.entries.setdefault((entry.validator, entry.prediction.prediction_id), entry)
-            self._bus.publish(PredictionsSaved(request), causes=(request,))
+            keys = [(entry.validator, entry.prediction.prediction_id) for entry in event.entries]
+            settled = tuple(key for key in keys if key in self.settled)
+            for key, entry in zip(keys, event.entries, strict=True):
+                if key not in self.settled:
+                    self.entries.setdefault(key, entry)
+            self._bus.publish(PredictionsSaved(request, settled), causes=(request,))
 
     def close(self) -> None:
         """Nothing waits."""
 
     def _forget(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
-        self.entries.pop((event.validator, event.prediction.prediction_id), None)
+        key = event.validator, event.prediction.prediction_id
+        if self.entries.pop(key, None) is not None:
+            self.settled[key] = None
 
     def _follow(self, event: GamesUpdated, _: Envelope) -> None:
         slate = self.slates.setdefault(event.validator, {})

@@ -108,7 +108,7 @@ LINES: list[tuple[Event, str]] = [
     (SendFailed(PEER, HeartbeatMessage(), "there is no session"), f"Not sent to {KNOWN}: there is no session"),
     (VerdictReceived(PEER, PREDICTION, True, "accepted", "", Micros(1500)), "Prediction p1 accepted in 1.5 ms"),
     (VerdictReceived(PEER, PREDICTION, False, "game_started", "late", Micros(1)), "p1 rejected: game_started: late"),
-    (PredictionDiscarded(PEER, PredictionId("p1"), GameId("g"), "NaN"), "Prediction p1 on game g cannot be sent: NaN"),
+    (PredictionDiscarded(PEER, PredictionId("p1"), GameId("g"), "NaN"), "Prediction p1 on game g is not sent: NaN"),
     (PredictionConflicted(PEER, Uid(12), PREDICTION, ""), f"{KNOWN} sent other content as prediction p1"),
     (PredictionExpired(PEER, PREDICTION), f"started before it could be sent to {KNOWN}"),
     (SaveFailed(1, "disk full"), "The outbox cannot be written, predictions wait: disk full"),

@@ -24,6 +24,7 @@ from bus.events import (
     GamesUpdated,
     KnownSlate,
     MessageAccepted,
+    ModelChanged,
     NeuronStarted,
     OutboxOpened,
     PostFailed,
@@ -444,6 +445,19 @@ def test_the_http_fallback_is_given_all_that_waits_unless_there_is_a_session() -
     assert bench.sent() == [["p", "q"], ["p", "q"]]
 
 
+def test_what_has_its_verdict_from_an_earlier_run_is_not_sent_again() -> None:
+    before = OutboxBench()
+    before.open()
+    event = made("p")
+    before.push(event)
+    before.hear(confirm("p"))
+    after = OutboxBench(before.store)
+    after.open()
+    after.observe(event, made("q"))
+    assert after.sent() == [["q"]]
+    assert "has its verdict from before" in after.last(PredictionDiscarded).reason
+
+
 # --- what nobody will judge
 
 
@@ -591,6 +605,13 @@ def test_a_slate_of_an_earlier_run_is_for_the_model_once_its_validator_has_confi
         assert [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)] == asked
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(4), (make_game("b"),), snapshot=False))
     assert [game.game_id for game in bench.last(PredictionsRequested).games] == ["a", "b"]
+
+
+def test_a_model_that_has_changed_is_asked_about_every_slate() -> None:
+    bench = Harness(ModelActor())
+    bench.observe(ModelChanged(), OutboxOpened((), (KnownSlate(OTHER, EPOCH, Offset(3), (make_game("old"),)),)))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (make_game("a"),), snapshot=True), ModelChanged())
+    assert [event.validator for event in bench.all(PredictionsRequested)] == [VALIDATOR, VALIDATOR]
 
 
 def test_a_slate_of_an_earlier_run_takes_the_updates_that_follow_it() -> None:

@@ -137,6 +137,17 @@ async def test_saved_twice_is_saved_once(bench: Bench) -> None:
     assert (await bench.reopen()).entries == (one,)
 
 
+async def test_what_has_its_verdict_is_named_when_it_is_saved_again(bench: Bench) -> None:
+    one, two = entry(), entry()
+    await bench.save(one)
+    await bench.decide(accepted(one))
+    await bench.reopen()
+    await bench.save(one, two)
+    saved = bench.events[-1]
+    assert saved.settled == ((VALIDATOR, one.prediction.prediction_id),)
+    assert (await bench.reopen()).entries == (two,)
+
+
 async def test_the_slate_and_the_position_are_there_after_a_restart(bench: Bench) -> None:
     await bench.update(3, make_game("a"), make_game("b"), make_game("c"), snapshot=True)
     await bench.update(5, make_game("a", team_a_odds=1.5), make_game("b", active=False), make_game("d"))
