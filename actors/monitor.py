@@ -359,7 +359,8 @@ class MonitorActor(Actor):
             "fallbacks": dict(state.fallbacks),
             "troubles": dict(state.troubles),
             "handlers": {
-                name: {"failures": score.failures, "dropped": score.dropped} for name, score in state.handlers.items()
+                name: {"waiting": 0, "failures": score.failures, "dropped": score.dropped}
+                for name, score in state.handlers.items()
             },
         }
 

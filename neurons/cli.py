@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bettensor",
         description="Real-time, authenticated communication between the miners and validators of the Bettensor subnet.",
+        epilog="exit codes: 0 fine, 1 failed, 2 wrong usage or configuration",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version)
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(commands)
     _add_wallet(commands)
     _add_games(commands)
+    _add_completion(commands)
     return parser
 
 
@@ -183,6 +185,14 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     importer.set_defaults(command=_import_games)
 
 
+def _add_completion(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    completion = _add(
+        commands, "completion", "print a completion script for your shell", 'eval "$(bettensor completion bash)"'
+    )
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="which shell")
+    completion.set_defaults(command=_print_completion)
+
+
 class _Version(argparse.Action):
     """Looks the version up only when it is asked for: that takes longer than all the rest."""
 
@@ -213,6 +223,13 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     from neurons.demo import run_demo
 
     return run_demo(miners=arguments.miners, duration=arguments.duration, as_json=arguments.json)
+
+
+def _print_completion(arguments: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(_parser(), arguments.shell))
+    return 0
 
 
 def _operate(arguments: argparse.Namespace) -> int:

@@ -11,11 +11,21 @@ from typing import Any, Final
 import yaml
 
 from bus.events import Role
+from neurons.file_model import FilePredictor
 from neurons.launch import ACTORS, ELSEWHERE
+from neurons.models import KellyPredictor
+from neurons.program_model import ProgramPredictor
 from neurons.settings import ROLES
 
 _REQUIRED: Final = {"netuid": "30", "state_dir": "~/.bettensor/{role}", "static": "metagraph.yaml"}
 """Examples for the keys without a default."""
+MODELS: Final = {
+    KellyPredictor: "neurons.models:KellyPredictor",
+    FilePredictor: "neurons.file_model:FilePredictor",
+    ProgramPredictor: "neurons.program_model:ProgramPredictor",
+}
+"""The models that come with this package, the default one first."""
+_EXAMPLES: Final = {"path": "bets.csv", "command": "[python, my_model.py]"}
 
 
 def commented_defaults(role: Role) -> str:
@@ -31,7 +41,27 @@ def commented_defaults(role: Role) -> str:
         own = [f for f in fields(actor.Settings) if f.name not in ELSEWHERE]
         if own:
             lines += [f"  {actor.name}:", *_keys(actor.Settings, own, role, "    ")]
+    if role == "miner":
+        for model, name in MODELS.items():
+            lines += _model(model, name)
     return "\n".join(lines) + "\n"
+
+
+def _model(model: type[Any], name: str) -> list[str]:
+    """The default model's keys, and the others' as comments."""
+    is_default = model is KellyPredictor
+    head = (
+        ["  # The model, and its keys. Others, for which `class` must be set, follow as comments."]
+        if is_default
+        else []
+    )
+    required = [f for f in fields(model.Settings) if f.default is MISSING and f.default_factory is MISSING]
+    keys = _keys(model.Settings, [f for f in fields(model.Settings) if f not in required], "miner", "    ")
+    named = [f"    {f.name}: {_EXAMPLES[f.name]}" for f in required]
+    docs = field_docs(model.Settings)
+    needed = [line for f, text in zip(required, named, strict=True) for line in (f"    # {docs[f.name]}", text)]
+    lines = ["  predictor:", "    # Module and class of the model.", f"    class: {name}", *needed, *keys]
+    return head + lines if is_default else [f"# {line}" for line in lines]
 
 
 def field_docs(kind: type[Any]) -> dict[str, str]:

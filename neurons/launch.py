@@ -38,6 +38,7 @@ from bus.envelope import Envelope
 from bus.errors import ConfigurationError
 from bus.events import (
     TOPICS,
+    LineLogged,
     NeuronFailed,
     NeuronStarted,
     NeuronStopping,
@@ -54,7 +55,7 @@ from bus.identifiers import Hotkey, PredictionId
 from neurons.edges.control import Control
 from neurons.edges.handlers import UserHandlers
 from neurons.edges.keys import Keys, load_hotkey
-from neurons.edges.log import set_log_level, start_log
+from neurons.edges.log import set_log_level, write_line
 from neurons.edges.static_files import read_blacklist, read_metagraph
 from neurons.edges.tasks import Tasks
 from neurons.edges.timers import Timers
@@ -228,9 +229,10 @@ class Neuron:
         self._handlers = UserHandlers()
         self.bus = EventBus(self._clock, record=record, isolate=self._handlers.isolate)
         self._stopped = asyncio.Event()
+        self._owns_process = False
         self._failure: str | None = None
         self._reason = "the program that runs it ended"
-        start_log(self.bus, settings.logging.level)
+        self.bus.subscribe(LineLogged, write_line, "log")
         self._actors = build_actors(settings, where)
         for topic, handler in load_handlers(settings, where):
             self.bus.on(topic, handler)
@@ -245,7 +247,7 @@ class Neuron:
         self._watching = Tasks(self.bus, "launch")
         self.metrics: Metrics | None = None
         self._known_files: tuple[Observed | None, ...] = ()
-        self._control = Control(self.bus, self._clock, settings.state_dir, self.request_stop)
+        self._control = Control(self.bus, self._clock, settings.state_dir, self._handlers, self.request_stop)
 
     async def __aenter__(self) -> Self:
         self._lock = _lock(self.settings.state_dir)
@@ -290,6 +292,8 @@ class Neuron:
 
         A second signal ends the process at once. SIGHUP is ``reload``.
         """
+        self._owns_process = True
+        set_log_level(self.settings.logging.level)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
@@ -317,7 +321,7 @@ class Neuron:
             if event is not None and event != known:
                 self.bus.publish(event)
         self._known_files = files
-        if "logging.level" in taken:
+        if "logging.level" in taken and self._owns_process:
             set_log_level(new.logging.level)
         self.settings = new
 

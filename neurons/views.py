@@ -33,6 +33,8 @@ STYLES: Final = {
 """Of states; what is not here has none."""
 WIDE: Final = 200
 """Columns where there is no terminal."""
+MANY_WAITING: Final = 100
+"""Events that wait for a handler, from which on it is a trouble."""
 REFRESH: Final = 4
 """Redraws a second."""
 
@@ -236,8 +238,9 @@ def troubles(status: Status) -> Text | None:
     """What has gone wrong in this neuron, if anything."""
     lines = [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
     lines += [
-        f"handler {name}: {score['failures']} failures, {score['dropped']} events dropped"
+        f"{name}: {score['failures']} failures, {score['waiting']} events wait for it, {score['dropped']} dropped"
         for name, score in status["handlers"].items()
+        if score["failures"] or score["dropped"] or score["waiting"] >= MANY_WAITING
     ]
     lines += [f"{count} times by HTTP: {cause.replace('_', ' ')}" for cause, count in status["fallbacks"].items()]
     return Text("\n".join(lines), "yellow") if lines else None

@@ -124,6 +124,6 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_every_exported_name_is_there() -> None:
     from importlib import import_module
 
-    for package in ("bus", "neurons.simulation"):
+    for package in ("bus", "neurons", "neurons.simulation"):
         module = import_module(package)
         assert all(hasattr(module, exported) for exported in module.__all__)

@@ -35,6 +35,7 @@ from bus.events import (
 )
 from bus.games import TeamGame
 from bus.identifiers import Hotkey, PredictionId
+from neurons.edges.handlers import UserHandlers
 from neurons.models import Forecast, make_prediction, outcomes
 
 NAME: Final = "control.sock"
@@ -65,10 +66,13 @@ class ControlFailed(BettensorError):
 class Control:
     """Answers until it is closed. What is asked wrongly is answered with what was expected."""
 
-    def __init__(self, bus: EventBus, clock: Clock, state_dir: Path, stop: Callable[[str], None]) -> None:
+    def __init__(
+        self, bus: EventBus, clock: Clock, state_dir: Path, handlers: UserHandlers, stop: Callable[[str], None]
+    ) -> None:
         self._bus = bus
         self._clock = clock
         self._state_dir = state_dir
+        self._handlers = handlers
         self._stop = stop
         self._requests = 0
         self._status: dict[int, Answer] = {}
@@ -126,11 +130,13 @@ class Control:
         self._requests += 1
         self._bus.publish(StatusRequested(self._requests))
         recent = [_brief(envelope) for envelope in self._bus.recent if not isinstance(envelope.event, _NOISE)]
-        return self._status.pop(self._requests) | {
+        status = self._status.pop(self._requests)
+        return status | {
             "version": version("bettensor"),
             "process": os.getpid(),
             "events": {topic: count for topic, count in self._bus.counts.items() if count},
             "recent": recent,
+            "handlers": status["handlers"] | self._handlers.report(),
         }
 
     def _take_status(self, event: StatusReported, _: Envelope) -> None:

@@ -50,6 +50,10 @@ class UserHandlers:
         for isolated in self._isolated:
             isolated.start(bus)
 
+    def report(self) -> dict[str, dict[str, int]]:
+        """Of each handler: events that wait for it, its failures, and events that it missed."""
+        return {handler.name: handler.score() for handler in self._isolated}
+
     async def close(self, patience: float = 5.0) -> None:
         """Let handlers finish what they have, for ``patience`` seconds, and end them.
 
@@ -62,34 +66,42 @@ class _Isolated(ABC):
     """One handler and the queue before it."""
 
     def __init__(self, handler: Callable[..., Any], queue_length: int) -> None:
-        self._name = handler_name(handler)
+        self.name = handler_name(handler)
         self._takes_envelope = arity(handler) == 2
         self._handler = handler
         self._dropped = 0
+        self._failures = 0
         self._bus: EventBus | None = None
         self._open(queue_length)
 
     def put(self, event: Event, envelope: Envelope) -> None:
-        if isinstance(event, HandlerFailed | HandlerOverflowed) and event.handler == self._name:
+        if isinstance(event, HandlerFailed | HandlerOverflowed) and event.handler == self.name:
             return  # its own trouble must not keep it busy
         if self._try_put(event, envelope) or self._bus is None:
             return
         self._dropped += 1
         if self._dropped & (self._dropped - 1) == 0:  # at 1, 2, 4, 8 ...
-            self._bus.publish(HandlerOverflowed(self._name, event.topic, self._dropped))
+            self._bus.publish(HandlerOverflowed(self.name, event.topic, self._dropped))
 
     def start(self, bus: EventBus) -> None:
         self._bus = bus
         self._begin(bus)
 
+    def score(self) -> dict[str, int]:
+        return {"waiting": self._waiting(), "failures": self._failures, "dropped": self._dropped}
+
     def _call(self, event: Event, envelope: Envelope) -> Any:
         return self._handler(event, envelope) if self._takes_envelope else self._handler(event)
 
     def _failure(self, event: Event) -> HandlerFailed:
-        return HandlerFailed(self._name, event.topic, traceback.format_exc())
+        self._failures += 1
+        return HandlerFailed(self.name, event.topic, traceback.format_exc())
 
     @abstractmethod
     def _open(self, queue_length: int) -> None: ...
+
+    @abstractmethod
+    def _waiting(self) -> int: ...
 
     @abstractmethod
     def _try_put(self, event: Event, envelope: Envelope) -> bool: ...
@@ -106,6 +118,9 @@ class _InTask(_Isolated):
         self._queue: asyncio.Queue[tuple[Event, Envelope]] = asyncio.Queue(queue_length)
         self._task: asyncio.Task[None] | None = None
 
+    def _waiting(self) -> int:
+        return self._queue.qsize()
+
     def _try_put(self, event: Event, envelope: Envelope) -> bool:
         if self._queue.full():
             return False
@@ -113,7 +128,7 @@ class _InTask(_Isolated):
         return True
 
     def _begin(self, bus: EventBus) -> None:
-        self._task = asyncio.create_task(self._run(bus), name=f"handler {self._name}")
+        self._task = asyncio.create_task(self._run(bus), name=f"handler {self.name}")
 
     async def _run(self, bus: EventBus) -> None:
         while True:
@@ -144,6 +159,9 @@ class _InThread(_Isolated):
         self._length = queue_length
         self._thread: threading.Thread | None = None
 
+    def _waiting(self) -> int:
+        return self._queue.qsize()
+
     def _try_put(self, event: Event, envelope: Envelope) -> bool:
         if self._queue.qsize() >= self._length:
             return False
@@ -152,7 +170,7 @@ class _InThread(_Isolated):
 
     def _begin(self, bus: EventBus) -> None:
         loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, args=(bus, loop), name=f"handler {self._name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(bus, loop), name=f"handler {self.name}", daemon=True)
         self._thread.start()
 
     def _run(self, bus: EventBus, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,24 +1,21 @@
-"""Log lines, as the logbook decided them, to the terminal. loguru is imported here and nowhere else."""
+"""Log lines, as the logbook decided them, by loguru, which is imported here and nowhere else.
+
+A neuron that has the process to itself decides where they go and from which level; in a program of your own, that is
+your program's affair: ``logger.add(...)`` of loguru.
+"""
 
 import sys
 
 from loguru import logger
 
-from bus.bus import EventBus
 from bus.envelope import Envelope
 from bus.events import LineLogged
 
 _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</level> | {message}"
 
 
-def start_log(bus: EventBus, level: str) -> None:
-    """Write every ``LineLogged`` from ``level`` up to standard error."""
-    set_log_level(level)
-    bus.subscribe(LineLogged, write_line, "log")
-
-
 def set_log_level(level: str) -> None:
-    """The least level that is written from now on, in this process."""
+    """Write lines from ``level`` up to standard error, and nowhere else."""
     logger.remove()
     logger.add(sys.stderr, level=level, format=_FORMAT)
 
