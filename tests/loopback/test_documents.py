@@ -1,0 +1,162 @@
+"""README and tutorial, followed word for word by a newcomer with an empty home."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+from tests.loopback.processes import free_port
+
+ROOT: Final = Path(__file__).parents[2]
+ELSEWHERE: Final = ("make ", "pip install", "python -m benchmarks")
+"""Commands that are run by other tests, or by whoever runs these."""
+PATIENCE: Final = 30.0
+_FILE: Final = re.compile(r"`([\w.-]+\.(?:yaml|py|csv|sh))`")
+
+
+class Block(NamedTuple):
+    """A fenced block and the paragraph before it."""
+
+    before: str
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """Every fenced block that names its language, in order."""
+    parts = page.read_text().split("```")
+    for before, block in zip(parts[::2], parts[1::2], strict=False):
+        language, _, text = block.partition("\n")
+        if language:
+            yield Block(before.rstrip().rpartition("\n\n")[2], language, text)
+
+
+class Newcomer:
+    """Does what a page says: writes its files, and runs its commands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "work"
+        self.folder.mkdir()
+        self.port = str(free_port())
+        self.said: list[str] = []
+        self.begun = 0
+        """Where the present miner's part of its log begins."""
+        self.names: dict[str, str] = {}
+        self.running: dict[str, subprocess.Popen[str]] = {}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = os.environ | {"HOME": str(folder), "PATH": path, "COLUMNS": "200"}
+
+    def follow(self, page: Path) -> None:
+        for block in blocks(page):
+            if block.language == "sh":
+                for line in block.text.splitlines():
+                    self.run(line.partition("  #")[0].strip())
+            elif named := _FILE.findall(block.before):
+                self.write(named[-1], block)
+
+    def write(self, name: str, block: Block) -> None:
+        text = block.text.replace("8091", self.port)
+        for role, hotkey in self.names.items():
+            text = text.replace(f"{role.upper()}_HOTKEY", hotkey)
+        file = self.folder / name
+        add = re.search(r"\badd to\b", block.before, re.IGNORECASE)
+        file.write_text((file.read_text() if add else "") + text)
+
+    def run(self, line: str) -> None:
+        if not line or line.startswith(ELSEWHERE):
+            return
+        words = shlex.split(line)
+        if words[:2] in (["bettensor", "validator"], ["bettensor", "miner"]):
+            self.start(words)
+            return
+        if line == "bettensor stop --config miner.yaml":
+            self.until("miner", lambda text: "accepted in" in text[self.begun :])  # what a person would wait to see
+        done = subprocess.run(
+            ["/bin/bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}\n{self.logs()}"
+        self.said.append(done.stdout)
+        if words[1:3] == ["wallet", "new"]:
+            self.names[words[-1]] = done.stdout.split("hotkey: ")[1].strip()
+
+    def start(self, words: list[str]) -> None:
+        """A neuron in a terminal of its own."""
+        role = words[1]
+        old = self.running.pop(role, None)
+        assert old is None or old.wait(20) == 0
+        log = self.folder / f"{role}.log"
+        before = len(self.log(role))
+        with log.open("a") as file:
+            self.running[role] = subprocess.Popen(
+                words, cwd=self.folder, env=self.environment, stdout=file, stderr=file, text=True
+            )
+        ready = "games from" if role == "validator" else "WebSocket connection established"
+        self.until(role, lambda text: ready in text[before:])
+        self.begun = before if role == "miner" else self.begun
+
+    def until(self, role: str, condition: Callable[[str], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition(self.log(role)):
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.05)
+
+    def log(self, role: str) -> str:
+        file = self.folder / f"{role}.log"
+        return file.read_text() if file.exists() else ""
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {role}\n{self.log(role)[-4000:]}" for role in ("validator", "miner"))
+
+
+@contextmanager
+def newcomer(folder: Path) -> Iterator[Newcomer]:
+    person = Newcomer(folder)
+    try:
+        yield person
+    finally:
+        for process in person.running.values():
+            process.kill()
+            process.wait()
+
+
+def test_the_readme_leads_to_a_handler_that_sees_a_real_prediction(tmp_path: Path) -> None:
+    with newcomer(tmp_path) as person:
+        person.follow(ROOT / "README.md")
+        person.until("validator", lambda text: " wagers " in text)
+        peers, games, predictions = person.said[-4:-1]
+    assert "connected" in peers
+    assert "houston-astros" in games
+    assert "predictions" in predictions
+
+
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    with newcomer(tmp_path) as person:
+        person.follow(ROOT / "docs" / "tutorial.md")
+        validator = person.log("validator")
+    assert "leaders: [('" in validator
+    everything = "\n".join(person.said)
+    assert "accepted in" in everything
+    verdicts = [line for line in person.said[-4].splitlines() if "accepted" in line]
+    for wager in ("2.5", "1.0", "0.5", "3.0", "0.25"):
+        assert any(f" {wager} " in line for line in verdicts), (wager, person.said[-4])
+    assert re.search(r": accepted after \d+\.\d ms", person.said[-1])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_every_block_of_a_page_is_known_to_its_newcomer(page: str) -> None:
+    for block in blocks(ROOT / page):
+        assert block.language == "sh" or _FILE.search(block.before), block

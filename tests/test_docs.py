@@ -1,0 +1,194 @@
+# ruff: noqa: E501 - prose has no line length
+"""Pages that follow from the code. ``python -m tests.test_docs`` writes them anew."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import pytest
+
+from bus import events
+from bus.codes import CloseCode, ErrorCode, RefusalCode, VerdictCode
+from bus.events import TOPICS, Event, Observed, Role
+from neurons.config_file import commented_defaults, field_docs
+from neurons.reload import FIXED, RELOADABLE
+from neurons.settings import ALIASES
+
+ROOT: Final = Path(__file__).parent.parent
+DOCS: Final = ROOT / "docs"
+FOR_USERS_ALONE: Final = ["peer_stale"]
+"""Events that nobody here listens to."""
+_SECTION: Final = re.compile(r"^# --- (.+)$", re.MULTILINE)
+_OURS: Final = "bus.events"
+
+
+# --- configuration.md
+
+
+def configuration() -> str:
+    """Every key of both roles."""
+    aliases = "\n".join(f"| `--{alias}` | `--{key}` |" for alias, key in ALIASES.items())
+    taken = ", ".join(f"`{key}`" for key in RELOADABLE)
+    fixed = ", ".join(f"`{key}`" for key in FIXED)
+    roles = "\n".join(f"## {role.capitalize()}\n\n```yaml\n{commented_defaults(role)}```\n" for role in get_args(Role))
+    return f"""# Configuration
+
+One YAML file for each neuron. `bettensor config show --role validator` prints what is below, `bettensor config check FILE` checks a
+file without starting anything; a wrong key or value is refused with its place and what was expected (exit code 2). Paths in the file are relative to it.
+
+**Order**: the file, then variables of the environment, then flags. The variable of a key is `BETTENSOR_` and its path in capitals, with two
+underscores for each dot: `BETTENSOR_WEBSOCKET__HEARTBEAT_INTERVAL=30`. Its flag is the dotted path: `--websocket.heartbeat_interval=30`.
+These spellings work too, on both roles, and as variables:
+
+| spelling | means |
+|---|---|
+{aliases}
+
+**While it runs**: a neuron reads its file, its blacklist and its metagraph again when one of them changes, and at SIGHUP. It takes {taken} (but
+not {fixed}), and says in its log what waits for a restart. What cannot be read leaves in force what was. A games file is watched in the same way.
+
+No key holds a secret: of a wallet only the hotkey's file is ever read, and never printed.
+
+{roles}"""
+
+
+# --- events.md
+
+
+class Usage:
+    """Who publishes and who listens, read off the source."""
+
+    def __init__(self) -> None:
+        self.publishers: dict[str, list[str]] = {}
+        self.listeners: dict[str, list[str]] = {}
+        for layer in ("bus", "actors", "neurons"):
+            for file in sorted((ROOT / layer).rglob("*.py")):
+                if file.name not in ("events.py", "demo.py") and "simulation" not in file.parts:
+                    self._read(file)
+
+    def _read(self, file: Path) -> None:
+        tree = ast.parse(file.read_text())
+        name = _name_of(file, tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                for decorator in node.decorator_list:
+                    if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "on":
+                        self._note(self.listeners, decorator.args, name)
+            elif isinstance(node, ast.Call):
+                called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                if called in _BY_CLASS:
+                    self._note(self.publishers, [node.func], name)
+                elif called == "subscribe" and node.args:
+                    self._note(self.listeners, node.args[:1], name)
+            elif isinstance(node, ast.Tuple) and node.elts and getattr(node.elts[0], "id", "") in _BY_CLASS:
+                self._note(self.listeners, node.elts[:1], name)
+
+    def _note(self, where: dict[str, list[str]], nodes: list[Any], name: str) -> None:
+        for node in nodes:
+            cls = _BY_CLASS.get(getattr(node, "id", ""))
+            if cls is not None and name not in where.setdefault(cls.topic, []):
+                where[cls.topic].append(name)
+
+
+_BY_CLASS: Final = {cls.__name__: cls for cls in TOPICS.values() if cls.__module__ == _OURS}
+
+
+def _name_of(file: Path, tree: ast.Module) -> str:
+    """What an actor calls itself; of an edge its module."""
+    if file.parent.name == "actors":
+        names = {
+            target.id: statement.value.value
+            for node in tree.body
+            if isinstance(node, ast.ClassDef)
+            for statement in node.body
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
+            for target in statement.targets
+            if isinstance(target, ast.Name) and target.id == "name"
+        }
+        family = {"validator_connection": "connection", "miner_connection": "connection", "validator_auth": "auth"}
+        return str(names.get("name") or family.get(file.stem, "any actor"))
+    return "the bus" if file.parent.name == "bus" else file.stem
+
+
+def event_reference() -> str:
+    """Every event, in the order of the source."""
+    usage = Usage()
+    source = Path(events.__file__).read_text()
+    sections = [(match.start(), match[1]) for match in _SECTION.finditer(source)]
+    text = [
+        "# Events",
+        "",
+        "Everything that happens in a neuron, in the words of [bus/events.py](../bus/events.py), from which this page is made. An **observed** event is what",
+        "the world told us, and edges publish it; a **decided** one is what an actor concluded. Subscribe by topic or class, in the YAML",
+        '(`handlers: {prediction_accepted: ["my_subnet:on_prediction"]}`) or from code (`bus.on("prediction_accepted", handler)`); `"*"` hears everything. A handler',
+        "gets the event and, if it takes two arguments, its envelope: `seq` (total order), `at` (wall clock, microseconds), `mono` (microseconds since the",
+        "start), `causes` (the `seq` of the events that led to it).",
+    ]
+    for (start, title), (end, _) in zip(sections, [*sections[1:], (len(source), "")], strict=True):
+        text += ["", f"## {title[0].upper()}{title[1:]}"]
+        for cls in _classes(source[start:end]):
+            text += ["", *_described(cls, usage)]
+    return "\n".join(text).replace("``", "`") + "\n"
+
+
+def _classes(source: str) -> Iterator[type[Event]]:
+    for name in re.findall(r"^class (\w+)\(", source, re.MULTILINE):
+        cls = _BY_CLASS.get(name)
+        if cls is not None:
+            yield cls
+
+
+def _described(cls: type[Any], usage: Usage) -> Iterator[str]:
+    kind = "observed" if issubclass(cls, Observed) else "decided"
+    yield f"### `{cls.topic}`"
+    yield ""
+    yield f"`{cls.__name__}`, {kind}. {inspect.cleandoc(cls.__doc__ or '').replace(chr(10), ' ')}"
+    yield ""
+    docs = field_docs(cls)
+    for field in fields(cls):
+        kind = field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
+        kind = re.sub(r"\b(?:\w+\.)+", "", kind)
+        doc = docs.get(field.name, "")
+        yield f"- `{field.name}`: `{kind}`{' - ' + doc if doc else ''}"
+    published = ", ".join(usage.publishers.get(cls.topic, []))
+    heard = ", ".join(usage.listeners.get(cls.topic, [])) or "yours"
+    yield ""
+    yield f"Published by {published}; heard by {heard}."
+
+
+# --- the tests
+
+PAGES: Final = {"configuration.md": configuration, "events.md": event_reference}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_that_follows_from_the_code_is_up_to_date(page: str) -> None:
+    assert (DOCS / page).read_text() == PAGES[page](), f"run: python -m tests.test_docs; {page} is out of date"
+
+
+def test_every_event_is_published_and_heard() -> None:
+    usage = Usage()
+    ours = [cls.topic for cls in _BY_CLASS.values()]
+    assert [topic for topic in ours if topic not in usage.publishers] == []
+    assert [topic for topic in ours if topic not in usage.listeners] == FOR_USERS_ALONE
+
+
+def test_troubleshooting_knows_every_code() -> None:
+    page = (DOCS / "troubleshooting.md").read_text()
+    codes = [*RefusalCode, *ErrorCode, *VerdictCode, *(str(int(code)) for code in CloseCode)]
+    assert [code for code in codes if f"`{code}`" not in page] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (*ROOT.glob("*.md"), *DOCS.glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+if __name__ == "__main__":
+    for page, write in PAGES.items():
+        (DOCS / page).write_text(write())
