@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench package clean
 
 demo: $(VENV)/.run  ## one validator and three miners at work for 20 seconds
 	$(BIN)/bettensor demo
@@ -29,6 +29,14 @@ bench: $(VENV)/.dev  ## confirmed predictions a second, beside what the signatur
 	$(BIN)/python -m benchmarks.confirm
 	$(BIN)/python -m benchmarks.broadcast
 
+package: $(VENV)/.dev  ## wheel and sdist, each installed into an empty environment, and at work there
+	rm -rf dist build && $(BIN)/python -m build
+	for artefact in dist/*; do \
+		rm -rf build/clean && $(PYTHON) -m venv build/clean \
+		&& build/clean/bin/pip install --quiet --disable-pip-version-check $$artefact \
+		&& (cd build && clean/bin/bettensor --version && clean/bin/bettensor demo --duration 5 --json) || exit 1; \
+	done
+
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; on Debian: apt install python3 python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
@@ -44,4 +52,4 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 	@touch $@ $(VENV)/.run
 
 clean:
-	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build ./*.egg-info
+	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ./*.egg-info

@@ -163,6 +163,7 @@ def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     new.add_argument(
         "--wallet.path", dest="path", default="~/.bittensor/wallets", metavar="DIR", help="where to keep it"
     )
+    new.add_argument("--json", action="store_true", help="print it as JSON")
     new.add_argument("--crypto", choices=["sr25519", "ed25519"], default="sr25519", help="the signature scheme")
     new.set_defaults(command=_new_wallet)
 
@@ -260,6 +261,12 @@ def _new_wallet(arguments: argparse.Namespace) -> int:
     from neurons.edges.keys import new_wallet
 
     hotkey = new_wallet(arguments.name, arguments.hotkey, arguments.path, arguments.crypto)
+    if arguments.json:
+        import json
+
+        wallet = {"name": arguments.name, "hotkey": arguments.hotkey, "path": arguments.path, "address": hotkey}
+        print(json.dumps(wallet, indent=2))
+        return 0
     print(f"made the wallet {arguments.name}/{arguments.hotkey} in {arguments.path}, its keys unencrypted")
     print(f"hotkey: {hotkey}")
     return 0

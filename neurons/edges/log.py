@@ -4,6 +4,7 @@ A neuron that has the process to itself decides where they go and from which lev
 your program's affair: ``logger.add(...)`` of loguru.
 """
 
+import os
 import sys
 
 from loguru import logger
@@ -17,7 +18,8 @@ _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</l
 def set_log_level(level: str) -> None:
     """Write lines from ``level`` up to standard error, and nowhere else."""
     logger.remove()
-    logger.add(sys.stderr, level=level, format=_FORMAT)
+    colorize = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    logger.add(sys.stderr, level=level, format=_FORMAT, colorize=colorize)
 
 
 def write_line(event: LineLogged, _: Envelope) -> None:

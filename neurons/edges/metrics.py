@@ -6,6 +6,7 @@ prometheus_client in a thread of its own; what it reads is safe to read from the
 
 from collections import Counter as Count
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -102,6 +103,10 @@ class Metrics:
         Gauge("bettensor_send_queue_bytes", "Bytes that wait to be sent.", registry=registry).set_function(queued)
         if role == "miner":
             self._waiting = Gauge("bettensor_predictions_waiting", "Without a verdict.", registry=registry)
+        # the road of every frame and prediction: children of a metric are looked up once
+        self._verdict = cache(self._verdicts.labels)
+        self._frame = cache(self._frames.labels)
+        self._frame_bytes = cache(self._bytes.labels)
         self._subscribe()
 
     def start(self, host: str, port: int | None) -> None:
@@ -132,7 +137,7 @@ class Metrics:
             (ConnectionClosed, lambda event, _: self._stages.pop(event.connection, None)),
             (PredictionAccepted, self._judged),
             (PredictionRejected, self._judged),
-            (PredictionConflicted, lambda _, __: self._verdicts.labels("conflict").inc()),
+            (PredictionConflicted, lambda _, __: self._verdict("conflict").inc()),
             (CommitRequested, self._commit_began),
             (PredictionsStored, self._commit_ended),
             (CommitFailed, self._commit_failed),
@@ -167,16 +172,16 @@ class Metrics:
             self._stages[event.connection] = "closing"
 
     def _judged(self, event: PredictionAccepted | PredictionRejected, envelope: Envelope) -> None:
-        self._verdicts.labels("accepted" if isinstance(event, PredictionAccepted) else event.code).inc()
+        self._verdict("accepted" if isinstance(event, PredictionAccepted) else event.code).inc()
         self._latency.observe(max(0, envelope.at - event.received_at) / SECOND)
 
     def _told(self, event: VerdictReceived, _: Envelope) -> None:
-        self._verdicts.labels(event.code).inc()
+        self._verdict(event.code).inc()
         self._latency.observe(event.latency / SECOND)
         self._waiting.dec()
 
     def _expired(self, _: PredictionExpired, __: Envelope) -> None:
-        self._verdicts.labels("expired").inc()
+        self._verdict("expired").inc()
         self._waiting.dec()
 
     def _commit_began(self, _: CommitRequested, envelope: Envelope) -> None:
@@ -191,12 +196,12 @@ class Metrics:
 
     def _received(self, event: FrameReceived, _: Envelope) -> None:
         transport = "websocket" if event.connection > 0 else "http"
-        self._frames.labels("in", transport).inc()
-        self._bytes.labels("in", transport).inc(len(event.data))
+        self._frame("in", transport).inc()
+        self._frame_bytes("in", transport).inc(len(event.data))
 
     def _sent(self, transport: str, count: int, size: int) -> None:
-        self._frames.labels("out", transport).inc(count)
-        self._bytes.labels("out", transport).inc(count * size)
+        self._frame("out", transport).inc(count)
+        self._frame_bytes("out", transport).inc(count * size)
 
     def _overflowed(self, event: HandlerOverflowed, _: Envelope) -> None:
         self._dropped.labels(event.handler).inc(event.dropped - self._dropped_so_far[event.handler])

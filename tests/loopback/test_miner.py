@@ -252,6 +252,17 @@ async def test_handlers_of_the_yaml_hear_and_cannot_harm(tmp_path: Path, monkeyp
     assert my_subnet_handlers.heard == [e.prediction.prediction_id for e in rig.all(PredictionAccepted)]
 
 
+async def test_the_example_keeps_a_leaderboard(tmp_path: Path) -> None:
+    from examples import leaderboard
+
+    handlers = {"prediction_accepted": ["examples.leaderboard:on_prediction_accepted"]}
+    async with running_validator(tmp_path, handlers=handlers) as rig, rig.client() as client:
+        await client.works()
+        await client.works()
+        await until(lambda: leaderboard.accepted[client.hotkey] == 2)
+    assert not rig.all(HandlerFailed)
+
+
 async def test_an_actor_of_ones_own_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_subnet_actors.py").write_text(
         "from dataclasses import dataclass\n"

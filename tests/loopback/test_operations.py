@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from loguru import logger
 
 from bus.envelope import Envelope
 from bus.errors import ConfigurationError
@@ -293,6 +294,36 @@ def asked(state_dir: Path) -> dict[str, Any]:
 
 def running(state_dir: Path) -> bool:
     return bool(asked(state_dir)["events"].get("metagraph_synced"))
+
+
+# --- inside a program of one's own
+
+
+async def test_signals_and_log_sinks_stay_the_programs_own(tmp_path: Path) -> None:
+    def handler(*_: object) -> None:
+        raise AssertionError
+
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), level="INFO")
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        async with running_validator(tmp_path) as rig, rig.client() as client:
+            await client.works()
+            assert [signal.getsignal(number) for number in numbers] == [handler] * 3
+        assert any("WebSocket connection established with miner" in line for line in lines)
+        logger.remove(sink)  # it is still there
+    finally:
+        for number, old in zip(numbers, before, strict=True):
+            signal.signal(number, old)
+
+
+def test_what_is_exported_is_there_and_nothing_else() -> None:
+    import neurons
+
+    assert neurons.Validator is Validator
+    with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
+        neurons.Nonsense  # noqa: B018
 
 
 # --- variables of the environment

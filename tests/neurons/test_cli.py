@@ -1,14 +1,19 @@
 """The command line, and the processes that it starts."""
 
+import argparse
+import json
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from neurons import cli
 from neurons.cli import main
 from neurons.edges.keys import load_hotkey
 from tests.loopback.rig import write_configuration
@@ -31,6 +36,34 @@ def test_help_and_version(arguments: list[str], capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert "bettensor" in out
     assert "example: " in out or len(arguments) == 1
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Every command and subcommand."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for command in action.choices.values():
+                yield command
+                yield from commands(command)
+
+
+def test_every_command_has_an_example_that_can_be_parsed() -> None:
+    parser = cli._parser()  # noqa: SLF001
+    found = list(commands(parser))
+    assert len(found) >= 16
+    for command in found:
+        example = (command.epilog or "").partition("example: ")[2]
+        words = shlex.split(example.removeprefix('eval "$(').removesuffix(')"'))
+        assert words[0] == "bettensor", command.prog
+        parsed, rest = parser.parse_known_args(words[1:])
+        assert callable(parsed.command)
+        assert rest == [] or parsed.takes_flags, (command.prog, rest)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    assert "predictions" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -70,6 +103,13 @@ def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_config_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--role", "miner"]) == 0
     assert "reconnect_base_interval: 5.0" in capsys.readouterr().out
+
+
+def test_wallet_new_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wallet", "new", "--wallet.path", str(tmp_path), "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["address"].startswith("5")
+    assert (tmp_path / "default" / "hotkeys" / "default").exists()
 
 
 @pytest.mark.parametrize("crypto", ["sr25519", "ed25519"])
