@@ -439,10 +439,10 @@ def demo_view(demo: Demo, elapsed: float, duration: float, height: int) -> Rende
     )
     keys = Text.assemble(
         (" v ", "reverse"), " kill the validator  ",
-        (f" 1-{len(demo.miners)} ", "reverse"), " choose a miner:",
+        (f" 1-{len(demo.miners)} ", "reverse"), " miner: ",
         (" k ", "reverse"), " kill ",
-        (" n ", "reverse"), " cut its network ",
-        (" w ", "reverse"), " its WebSocket  ",
+        (" n ", "reverse"), " network ",
+        (" w ", "reverse"), " WebSocket  ",
         (" q ", "reverse"), " quit",
     )  # fmt: skip
     return Group(title, _neurons_table(demo), Columns([slate, verdicts], padding=(0, 3)), events, keys)

@@ -31,7 +31,7 @@ STYLES: Final = {
     "down": "bold red",
 }
 """Of states; what is not here has none."""
-WIDE: Final = 200
+WIDE: Final = 400
 """Columns where there is no terminal."""
 MANY_WAITING: Final = 100
 """Events that wait for a handler, from which on it is a trouble."""
