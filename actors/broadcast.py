@@ -61,7 +61,12 @@ class BroadcastActor(Actor):
         if state.epoch is None:
             return
         messages: list[GameUpdateMessage]
-        if event.known is None:
+        if event.known is not None and event.merged:
+            changed: dict[GameId, TeamGame] = {}
+            for part in (part for parts in state.history for part in parts if part.offset > event.known):
+                changed |= part.updated_games
+            messages = [*update_messages(state.netuid, state.epoch, state.offset, changed.values(), event.known)]
+        elif event.known is None:
             messages = [*update_messages(state.netuid, state.epoch, state.offset, state.games.values(), None)]
         else:
             messages = [part for parts in state.history for part in parts if part.offset > event.known]

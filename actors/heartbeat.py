@@ -16,6 +16,8 @@ from bus.events import (
     NeuronStarted,
     PeerStale,
     Position,
+    ReadingPaused,
+    ReadingResumed,
     Role,
     SendRequested,
     SessionActivated,
@@ -44,6 +46,8 @@ class Pulse:
     beats_at: Micros
     interval: Micros
     timeout: Micros
+    paused: bool = False
+    """We do not read from it, so it cannot be heard."""
 
 
 @dataclass(slots=True)
@@ -96,6 +100,8 @@ class HeartbeatActor(StreamFollower):
             return
         connection = ConnectionId(int(event.key))
         pulse = self.state.pulses[connection]
+        if pulse.paused:
+            pulse.heard_at = envelope.mono
         silence = Micros(envelope.mono - pulse.heard_at)
         if silence >= pulse.timeout:
             self.publish(PeerStale(connection, pulse.hotkey, silence))
@@ -106,6 +112,12 @@ class HeartbeatActor(StreamFollower):
             pulse.beats_at = Micros(envelope.mono + pulse.interval)
             self.publish(SendRequested(pulse.hotkey, self._heartbeat(pulse.hotkey), connection))
         self._schedule(connection, pulse)
+
+    @on(ReadingPaused, ReadingResumed)
+    def note_reading(self, event: ReadingPaused | ReadingResumed, envelope: Envelope) -> None:
+        pulse = self.state.pulses.get(event.connection)
+        if pulse is not None:
+            pulse.paused, pulse.heard_at = isinstance(event, ReadingPaused), envelope.mono
 
     @on(ConnectionClosed, CloseRequested)
     def forget(self, event: ConnectionClosed | CloseRequested, _: Envelope) -> None:

@@ -35,6 +35,7 @@ from bus.events import (
     NeuronStopping,
     OutboxOpened,
     PeerAuthenticated,
+    PeerMisbehaved,
     PeerRefused,
     PostFailed,
     PredictionConflicted,
@@ -195,6 +196,11 @@ class LogbookActor(Actor):
         text = f"Refused {who}: {event.code.status} {event.code}: {event.message}"
         text += _hint(ON_VALIDATOR.get(event.code, ""))
         self._line(envelope, f"refusals: {event.code}", text, "WARNING", limit=1)
+
+    @on(PeerMisbehaved)
+    def misbehaved(self, event: PeerMisbehaved, envelope: Envelope) -> None:
+        text = f"{self._peer(event.hotkey)} said what no honest neuron says: {event.fault}"
+        self._line(envelope, "misbehaviours", text, "WARNING", limit=1)
 
     @on(DialFailed)
     def dial_failed(self, event: DialFailed, envelope: Envelope) -> None:

@@ -42,6 +42,7 @@ from bus.events import (
     PredictionExpired,
     PredictionMade,
     PredictionRejected,
+    PredictionsStored,
     ReconnectScheduled,
     Road,
     Role,
@@ -106,6 +107,7 @@ class MonitorState:
     started_at: Micros = Micros(0)
     stopping: bool = False
     degraded_until: Micros = Micros(0)
+    disk_fails: bool = False
     neurons: dict[Hotkey, Neuron] = field(default_factory=dict)
     peers: dict[Hotkey, Peer] = field(default_factory=dict)
     connections: dict[ConnectionId, Hotkey] = field(default_factory=dict)
@@ -147,6 +149,12 @@ class MonitorActor(Actor):
         self.state.troubles[event.topic] += 1
         if isinstance(event, ClockStepped):
             self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
+        elif isinstance(event, CommitFailed):
+            self.state.disk_fails = True
+
+    @on(PredictionsStored)
+    def trust_disk(self, _: PredictionsStored, __: Envelope) -> None:
+        self.state.disk_fails = False
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, _: Envelope) -> None:
@@ -335,7 +343,7 @@ class MonitorActor(Actor):
     def _status(self, envelope: Envelope) -> dict[str, Any]:
         state, now = self.state, envelope.mono
         own = state.neurons.get(state.hotkey)
-        degraded = now < state.degraded_until
+        degraded = state.disk_fails or now < state.degraded_until
         return {
             "role": state.role,
             "hotkey": state.hotkey,

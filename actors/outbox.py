@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from actors.actor import Actor, on
 from bus import codec
-from bus.codes import ErrorCode
+from bus.codes import ErrorCode, VerdictCode
 from bus.envelope import Envelope
 from bus.events import (
     ConnectionClosed,
@@ -21,6 +21,7 @@ from bus.events import (
     MessageAccepted,
     OutboxEntry,
     OutboxOpened,
+    PeerMisbehaved,
     PostAnswered,
     PostFailed,
     PostRequested,
@@ -46,6 +47,8 @@ FIRST_DELAY = Micros(SECOND)
 LONGEST_DELAY = Micros(60 * SECOND)
 OVERDUE = Micros(10 * SECOND)
 """After a write without a verdict for so long, another road is tried (protocol, "Limits")."""
+MAX_SETTLED = 10_000
+"""Verdicts of each validator that are remembered, to notice one that changes."""
 MAX_SAVE = 2_000
 """Predictions in one transaction: about 10 ms of the disk's time."""
 
@@ -74,6 +77,8 @@ class Tray:
     """It owes us verdicts, and a timer is set."""
     starts: dict[GameId, Micros] = field(default_factory=dict)
     """When the games on its slate begin; wall clock."""
+    settled: dict[PredictionId, str] = field(default_factory=dict)
+    """The code of each of the last verdicts."""
     posting: dict[ConnectionId, tuple[PredictionId, ...]] = field(default_factory=dict)
     """What an HTTP exchange that is under way may write at any moment."""
 
@@ -236,13 +241,27 @@ class OutboxActor(Actor):
             tray.delay = min(Micros(2 * tray.delay), LONGEST_DELAY)
 
     def _settle(self, validator: Hotkey, result: PredictionResult, now: Micros) -> None:
-        items = self._tray(validator).items
-        item = items.get(result.prediction_id)
+        tray = self._tray(validator)
+        item = tray.items.get(result.prediction_id)
         if item is None or not item.perhaps_written:
-            return  # a verdict that we have, or on what we never said to this validator
-        del items[result.prediction_id]
+            self._doubt(validator, result, tray.settled.get(result.prediction_id))
+            return
+        del tray.items[result.prediction_id]
+        tray.settled[result.prediction_id] = result.code
+        if len(tray.settled) > MAX_SETTLED:
+            del tray.settled[next(iter(tray.settled))]
         latency = Micros(0 if item.written_at is None else now - item.written_at)
         self.publish(VerdictReceived(validator, item.prediction, result.success, result.code, result.message, latency))
+
+    def _doubt(self, validator: Hotkey, result: PredictionResult, code: str | None) -> None:
+        """A verdict that we did not wait for: a repetition, a verdict that changed, or one on what was never sent."""
+        if code is None:
+            fault = f"a verdict ({result.code}) on {result.prediction_id}, which was never sent to it, or long ago"
+        elif code != result.code and result.code != VerdictCode.CONFLICT:
+            fault = f"another verdict ({result.code}) on {result.prediction_id}; the first one counts: {code}"
+        else:
+            return
+        self.publish(PeerMisbehaved(validator, fault))
 
     # --- what nobody will judge
 

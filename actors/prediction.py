@@ -15,6 +15,7 @@ from bus.events import (
     ClockStepped,
     CommitFailed,
     CommitRequested,
+    ConnectionClosed,
     Decided,
     GamesUpdated,
     LedgerOpened,
@@ -25,6 +26,8 @@ from bus.events import (
     PredictionsStored,
     PredictionSubmitted,
     ProposedVerdict,
+    ReadingPaused,
+    ReadingResumed,
     SendRequested,
     SettingsReloaded,
     StoredVerdict,
@@ -39,6 +42,8 @@ MAX_COMMIT = 2_000
 """Predictions in one commit: about 10 ms of the ledger's time."""
 MAX_WAITING = 20_000
 """Predictions that may wait for the ledger; above that the answer is ``overloaded``, which is no verdict."""
+PAUSE_ALL = MAX_WAITING // 2
+"""Unanswered predictions of all sessions, from which on whoever sends is not read until half of them are answered."""
 RETENTION = Micros(30 * DAY)
 """How long a verdict is kept after its game's start; or after its receipt, where there is no such game."""
 
@@ -51,8 +56,12 @@ class PredictionSettings:
     """What one miner may wager in a UTC day, in the subnet's units."""
     odds_grace: float = 0.0
     """Seconds for which odds may still be quoted after they changed."""
+    max_unanswered: int = 2048
+    """Predictions of one session that may be without an answer; then it is not read until half of them have one."""
 
     def __post_init__(self) -> None:
+        if self.max_unanswered < 1:
+            raise ValueError(f"max_unanswered must be 1 or more, not {self.max_unanswered}")
         if not 0 < self.daily_wager_limit <= 1e9:
             raise ValueError(f"daily_wager_limit must be above 0 and at most 1e9, not {self.daily_wager_limit}")
         if not 0 <= self.odds_grace <= 3600:
@@ -91,6 +100,12 @@ class PredictionState:
     """Within the daily limit or not, as the commit that runs will show."""
     suspect_until: Micros = Micros(0)
     """Until then the wall clock may not be trusted."""
+    unanswered: dict[ConnectionId, int] = field(default_factory=dict)
+    """Predictions of each session without an answer."""
+    total: int = 0
+    """Of all of them."""
+    paused: dict[ConnectionId, None] = field(default_factory=dict)
+    """Sessions that are not read."""
 
 
 Stored = list[tuple[Submission, StoredVerdict]]
@@ -151,6 +166,7 @@ class PredictionActor(Actor):
             text = "too many predictions wait to be stored; send the same prediction again"
             self.publish(MessageRefused(event.connection, event.about, ErrorCode.OVERLOADED, text))
             return
+        self._take(event.connection)
         submission = Submission(event, envelope.seq, self._judge(event, envelope.mono))
         undecided = self.state.undecided.get(event.hotkey)
         if undecided is not None:
@@ -162,6 +178,7 @@ class PredictionActor(Actor):
     @on(PredictionsStored)
     def confirm(self, event: PredictionsStored, envelope: Envelope) -> None:
         settled = self._settle()
+        self._release(settled)
         stored = list(zip(settled, event.verdicts, strict=True))
         for submission, verdict in stored:
             self._count(submission, verdict)
@@ -173,11 +190,42 @@ class PredictionActor(Actor):
     @on(CommitFailed)
     def apologise(self, event: CommitFailed, _: Envelope) -> None:
         failed = self._settle()
+        self._release(failed)
         attempts = dict.fromkeys((submission.event.connection, submission.event.about) for submission in failed)
         for connection, about in attempts:
             text = f"the verdict could not be stored ({event.reason}); send the same prediction again"
             self.publish(MessageRefused(connection, about, ErrorCode.INTERNAL, text))
         self._go_on(failed)
+
+    # --- how much may wait
+
+    @on(ConnectionClosed)
+    def forget(self, event: ConnectionClosed, _: Envelope) -> None:
+        self.state.paused.pop(event.connection, None)
+
+    def _take(self, connection: ConnectionId) -> None:
+        state = self.state
+        mine = state.unanswered[connection] = state.unanswered.get(connection, 0) + 1
+        state.total += 1
+        if (mine >= self.settings.max_unanswered or state.total >= PAUSE_ALL) and connection not in state.paused:
+            state.paused[connection] = None
+            self.publish(ReadingPaused(connection))
+
+    def _release(self, answered: list[Submission]) -> None:
+        state = self.state
+        for submission in answered:
+            connection = submission.event.connection
+            left = state.unanswered[connection] - 1
+            if left:
+                state.unanswered[connection] = left
+            else:
+                del state.unanswered[connection]
+        state.total -= len(answered)
+        if state.paused and state.total < PAUSE_ALL // 2:
+            for connection in list(state.paused):
+                if state.unanswered.get(connection, 0) <= self.settings.max_unanswered // 2:
+                    del state.paused[connection]
+                    self.publish(ReadingResumed(connection))
 
     # --- before the commit
 

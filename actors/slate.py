@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from actors.actor import Actor, on
 from bus.envelope import Envelope
-from bus.events import GamesUpdated, MessageAccepted, OutboxOpened, UpdateMissed
+from bus.events import GamesUpdated, MessageAccepted, OutboxOpened, PeerMisbehaved, UpdateMissed
 from bus.games import TeamGame
 from bus.identifiers import Epoch, GameId, Hotkey, Offset
 from bus.messages import GameUpdateMessage, HeartbeatMessage, WelcomeMessage
@@ -65,6 +65,9 @@ class SlateActor(Actor):
         if not _fits(stream, update):
             if update.epoch == stream.session_epoch and update.part == update.parts:
                 self._look_for_gap(validator, stream, update.offset)
+            elif update.epoch != stream.session_epoch:
+                fault = f"an update of epoch {update.epoch} in a session of epoch {stream.session_epoch}"
+                self.publish(PeerMisbehaved(validator, fault))
             return
         if update.part == 1:
             stream.coming, stream.coming_parts = update.offset, 0

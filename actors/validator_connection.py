@@ -4,7 +4,7 @@ An HTTP request is a session of one request: it is active at once, replaces noth
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actors.actor import on
 from actors.budget import Budget
@@ -17,6 +17,7 @@ from bus.events import (
     BroadcastRequested,
     BroadcastWriteRequested,
     ClockStepped,
+    CommitFailed,
     ConnectionOpened,
     ExchangeCompleted,
     GamesUpdated,
@@ -27,10 +28,15 @@ from bus.events import (
     MessageRefused,
     PeerAuthenticated,
     PeerRefused,
+    PredictionsStored,
+    SendQueueDrained,
+    SendQueueFilled,
     SendRequested,
     SessionActivated,
     SlateRequested,
     TimerFired,
+    UpdateStored,
+    UpdateStoreFailed,
 )
 from bus.identifiers import ConnectionId, Epoch, LedgerId, Micros, Offset, micros
 from bus.messages import (
@@ -63,6 +69,12 @@ class ValidatorConnectionState(ConnectionState):
     epoch: Epoch | None = None
     offset: Offset | None = None
     degraded_until: Micros = Micros(0)
+    disk_fails: bool = False
+    """The last commit, or the last update, could not be stored."""
+    told: Offset = Offset(0)
+    """The last update of which every part went out."""
+    lagging: dict[ConnectionId, Offset] = field(default_factory=dict)
+    """Slow readers, from whom updates are held back, and the last that each was told."""
 
 
 class ValidatorConnectionActor(ConnectionActor):
@@ -79,11 +91,21 @@ class ValidatorConnectionActor(ConnectionActor):
 
     @on(GamesUpdated)
     def know_position(self, event: GamesUpdated, _: Envelope) -> None:
+        if self.state.epoch is None:
+            self.state.told = event.offset
         self.state.epoch, self.state.offset = event.epoch, event.offset
 
     @on(ClockStepped)
     def degrade(self, _: ClockStepped, envelope: Envelope) -> None:
         self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
+
+    @on(CommitFailed, UpdateStoreFailed)
+    def notice_disk(self, _: CommitFailed | UpdateStoreFailed, __: Envelope) -> None:
+        self.state.disk_fails = True
+
+    @on(PredictionsStored, UpdateStored)
+    def trust_disk(self, _: PredictionsStored | UpdateStored, __: Envelope) -> None:
+        self.state.disk_fails = False
 
     @on(PeerAuthenticated)
     def prepare(self, event: PeerAuthenticated, envelope: Envelope) -> None:
@@ -134,7 +156,7 @@ class ValidatorConnectionActor(ConnectionActor):
         patience = micros(1.5 * self.settings.heartbeat_interval)
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
         active = sum(envelope.mono - session.heard_at <= patience for session in open_sessions)
-        degraded = envelope.mono < self.state.degraded_until
+        degraded = self.state.disk_fails or envelope.mono < self.state.degraded_until
         health = {
             "status": "offline" if self.state.stopping else "degraded" if degraded else "online",
             "connections": len(open_sessions),
@@ -159,11 +181,30 @@ class ValidatorConnectionActor(ConnectionActor):
 
     @on(BroadcastRequested)
     def broadcast(self, event: BroadcastRequested, _: Envelope) -> None:
-        connections = tuple(self.state.present.values())
+        connections, message = tuple(self.state.present.values()), event.message
+        if isinstance(message, GameUpdateMessage):
+            connections = tuple(connection for connection in connections if connection not in self.state.lagging)
+            if message.part == message.parts:
+                self.state.told = message.offset
         if connections:
-            self.publish(BroadcastWriteRequested(connections, event.message))
+            self.publish(BroadcastWriteRequested(connections, message))
+
+    @on(SendQueueFilled)
+    def hold_back(self, event: SendQueueFilled, _: Envelope) -> None:
+        self.state.lagging.setdefault(event.connection, self.state.told)
+
+    @on(SendQueueDrained)
+    def catch_up(self, event: SendQueueDrained, _: Envelope) -> None:
+        """What was held back is told in one update."""
+        known = self.state.lagging.pop(event.connection, None)
+        session, here = self.state.sessions.get(event.connection), self.state.offset
+        if session is None or session.stage is not Stage.ACTIVE or known is None or here is None or known == here:
+            return
+        place = known if recoverable(known, here) else None
+        self.publish(SlateRequested(session.connection, session.hotkey, place, merged=True))
 
     def _forgotten(self, session: Session) -> None:
+        self.state.lagging.pop(session.connection, None)
         self.let_sleep(f"{'greeting' if session.purpose == 'session' else 'exchange'} {session.connection}")
 
     def _welcome(self, session: Session) -> WelcomeMessage:

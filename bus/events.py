@@ -428,6 +428,8 @@ class SlateRequested(Decided, FromPeer):
     hotkey: Hotkey
     known: Offset | None = None
     """Its position, if all updates after it are kept; None asks for a snapshot."""
+    merged: bool = False
+    """In one update, rather than in those that it missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,6 +523,42 @@ class CloseRequested(Decided):
     connection: ConnectionId
     code: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingPaused(Decided):
+    """Read no more from this session: too much of what it sent has no answer yet. Silence does not count meanwhile."""
+
+    connection: ConnectionId
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingResumed(Decided):
+    """Read on."""
+
+    connection: ConnectionId
+
+
+@dataclass(frozen=True, slots=True)
+class SendQueueFilled(Observed):
+    """A peer reads more slowly than we write: hold back what can be told later in fewer words."""
+
+    connection: ConnectionId
+
+
+@dataclass(frozen=True, slots=True)
+class SendQueueDrained(Observed):
+    """It has caught up."""
+
+    connection: ConnectionId
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMisbehaved(Decided):
+    """A peer said what no honest one says. Our state is as it was."""
+
+    hotkey: Hotkey
+    fault: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(commands)
     _add_wallet(commands)
     _add_games(commands)
+    _add_ledger(commands)
     _add_completion(commands)
     return parser
 
@@ -129,6 +130,24 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     history.add_argument("--since", metavar="TIME", help="30s, 15m, 2h, 1d, or a time of RFC 3339")
     history.add_argument("--limit", type=int, metavar="N", help="the newest N")
     asking("stop", "stop a running neuron in good order", " --config miner.yaml", data=False)
+
+
+def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    example = "bettensor ledger backup copy.sqlite3 --config validator.yaml"
+    ledger = _add(commands, "ledger", "check, copy or put back a validator's ledger", example)
+    actions = ledger.add_subparsers(metavar="ACTION", required=True)
+    for action, what, file in (
+        ("check", "read every page of a ledger, and say whether it is whole", None),
+        ("backup", "copy a ledger, also while its validator runs", "the copy to write"),
+        ("restore", "put a copy in the ledger's place; the validator must not run", "the copy to put back"),
+    ):
+        name = "copy.sqlite3 " if file else ""
+        parser = _add(actions, action, what, f"bettensor ledger {action} {name}--config validator.yaml")
+        if file:
+            parser.add_argument("file", type=Path, metavar="FILE", help=file)
+        _add_neuron(parser)
+        parser.add_argument("--json", action="store_true", help="print it as JSON")
+        parser.set_defaults(command=_operate, operation="ledger", action=action)
 
 
 def _add_neuron(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from bus.timestamps import parse_rfc3339
 from neurons import views
 from neurons.control_client import ask, find_state_dir
 from neurons.edges.control import PATIENCE
-from neurons.edges.history import COLUMNS, Filter, history_file, verdicts
+from neurons.edges.history import COLUMNS, LEDGER, Filter, history_file, verdicts
+from neurons.edges.ledger_file import backup_ledger, check_ledger, restore_ledger
 
 STOP_PATIENCE = 20.0
 """Seconds that ``stop`` waits for the end of the neuron."""
@@ -150,6 +152,31 @@ def predictions(arguments: argparse.Namespace) -> int:
         writer.writerows(found)
     else:
         views.console().print(views.history_table(found))
+    return 0
+
+
+def ledger(arguments: argparse.Namespace) -> int:
+    """Check a ledger, copy it, or put a copy back."""
+    state_dir = _neuron(arguments)
+    file = state_dir / LEDGER
+    with views.progress("reading every page"):
+        if arguments.action == "check":
+            report = check_ledger(file)
+        elif arguments.action == "backup":
+            report = backup_ledger(file, arguments.file)
+        else:
+            if (state_dir / "lock").exists() and not _ended(state_dir):
+                raise ConfigurationError(f"the validator in {state_dir} runs: stop it first (`bettensor stop`)")
+            keep = file.with_name(f"{file.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+            report = restore_ledger(arguments.file, file, keep)
+            print(f"the ledger that was there is kept as {keep}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        print(
+            f"nothing wrong: ledger {report.ledger_id}, schema {report.schema}, {report.predictions} predictions, "
+            f"{report.accepted} accepted"
+        )
     return 0
 
 

@@ -400,14 +400,16 @@ class Validator(Neuron):
         from neurons.edges.game_feed import GameFeed
         from neurons.edges.game_stream import GameStream
         from neurons.edges.ledger import Ledger, ledger_database
-        from neurons.edges.listener import Listener
+        from neurons.edges.listener import Listener, SendLimits
 
         settings = self.settings
         self._known_files = self._read_files(settings)
         self._database = ledger_database(self.bus, settings.state_dir / "ledger.sqlite3")
         self._ledger = Ledger(self._database, self._clock)
         stream = GameStream(self._database, self._writer, self._keys.hotkey, settings.netuid)
-        self._listener = Listener(self.bus, self._writer, self._clock, settings.axon.ip, settings.axon.port)
+        limits = SendLimits(settings.websocket.send_queue_bytes, settings.websocket.send_timeout)
+        axon = settings.axon
+        self._listener = Listener(self.bus, self._writer, self._clock, axon.ip, axon.port, limits)
         self._feeding = contextlib.AsyncExitStack()
         self._begin()
         try:

@@ -97,6 +97,10 @@ class WebSocketSettings:
     """Seconds: a miner's first back-off is a random time up to this, and each next one up to twice as long."""
     max_reconnect_interval: Positive = 300.0
     """Seconds: a miner's longest back-off."""
+    send_queue_bytes: Annotated[int, Field(ge=65536)] = 1024 * 1024
+    """Bytes that may wait for a miner that reads slowly; then its session ends with 4101."""
+    send_timeout: Positive = 10.0
+    """Seconds for which a miner may read nothing while something waits for it; then the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

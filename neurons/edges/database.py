@@ -115,6 +115,9 @@ class Database:
         engine = _engine(self._path)
         self.connection = engine.connect()
         self._engine = engine
+        faults = self.connection.scalars(text("PRAGMA quick_check(1)")).all()
+        if faults != ["ok"]:
+            raise ConfigurationError(f"{self._path} is damaged: {faults[0]}. {self._repair}")
         self._migrate()
 
     def _migrate(self) -> None:

@@ -123,6 +123,7 @@ class Ledger:
         self._database = database
         self._clock = clock
         self._last_id = 0
+        self._tasks: Tasks | None = None
 
     async def open(self, bus: EventBus) -> None:
         """Publish ``LedgerOpened``, and answer commits from then on.
@@ -143,7 +144,8 @@ class Ledger:
 
     async def close(self) -> None:
         """Sweep no more. The database has an owner of its own."""
-        await self._tasks.cancel()
+        if self._tasks is not None:
+            await self._tasks.cancel()
 
     async def sweep(self) -> int:
         """Delete verdicts past their time, in small steps between commits; returns how many.

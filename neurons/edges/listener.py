@@ -12,7 +12,7 @@ import logging
 import socket
 from collections.abc import Generator, Iterator
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -37,15 +37,17 @@ from bus.events import (
     HttpRequestReceived,
     PeerAuthenticated,
     PeerRefused,
+    ReadingPaused,
+    ReadingResumed,
     Road,
+    SendQueueDrained,
+    SendQueueFilled,
 )
 from bus.identifiers import ConnectionId
 from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bus.timestamps import rfc3339
 from neurons.edges.writer import FrameWriter, TransportGone
 
-SEND_BUFFER: Final = 1024 * 1024
-"""Bytes that may wait for a slow reader before its session is ended with 4101."""
 REQUEST_TIMEOUT: Final = 10.0
 """Seconds within which a request must be there, from the socket's first byte, or its opening, to the body's last."""
 CLOSE_TIMEOUT: Final = 5.0
@@ -56,6 +58,15 @@ _MAX_REASON: Final = 123
 """Bytes of a close reason (RFC 6455, section 5.5)."""
 
 Scope = dict[str, Any]
+
+
+class SendLimits(NamedTuple):
+    """What a slow reader may cost."""
+
+    queue_bytes: int
+    """Bytes that may wait for it; then its session ends with 4101."""
+    timeout: float
+    """Seconds for which its socket may take nothing; then the same."""
 
 
 class RequestProtocol(HttpToolsProtocol):
@@ -88,10 +99,12 @@ class SessionProtocol(WebSocketsSansIOProtocol):
 
     road: Road = "websocket"
 
-    def attach(self, bus: EventBus, connection: ConnectionId) -> None:
+    def attach(self, bus: EventBus, connection: ConnectionId, limits: SendLimits) -> None:
         """From now on frames become events of ``connection``."""
         self._bus = bus
         self._connection: ConnectionId | None = connection
+        self._limits = limits
+        self._patience: asyncio.TimerHandle | None = None
 
     async def run_asgi(self) -> None:
         self._connection = None
@@ -129,14 +142,36 @@ class SessionProtocol(WebSocketsSansIOProtocol):
         """
         if self.transport.is_closing():
             raise TransportGone("the connection has ended")
-        if self.transport.get_write_buffer_size() > SEND_BUFFER:
-            self.end(CloseCode.SLOW_CONSUMER, "too slow a reader")
+        if self.transport.get_write_buffer_size() > self._limits.queue_bytes:
+            self.end(CloseCode.SLOW_CONSUMER, f"{self._limits.queue_bytes} bytes wait to be read")
             raise TransportGone("the reader is too slow")
         try:
             self.conn.send_text(data)
         except InvalidState:
             raise TransportGone("the connection is closing") from None
         self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def pause_writing(self) -> None:
+        """The socket takes no more: a peer that does not read gets some time, and then is given up."""
+        super().pause_writing()
+        connection: ConnectionId | None = getattr(self, "_connection", None)
+        if connection is not None:
+            reason = f"nothing read for {self._limits.timeout:g} s"
+            self._patience = self.loop.call_later(self._limits.timeout, self.end, CloseCode.SLOW_CONSUMER, reason)
+            self._bus.publish(SendQueueFilled(connection))
+
+    def resume_writing(self) -> None:
+        """It reads on."""
+        super().resume_writing()
+        connection: ConnectionId | None = getattr(self, "_connection", None)
+        if connection is not None:
+            self._forget_patience()
+            self._bus.publish(SendQueueDrained(connection))
+
+    def _forget_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def end(self, code: int, reason: str) -> None:
         """Close, and abort the socket if the peer does not follow."""
@@ -151,6 +186,7 @@ class SessionProtocol(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
         connection, self._connection = getattr(self, "_connection", None), None
         if connection is not None:
+            self._forget_patience()
             close = self.conn.close_sent or self.conn.close_rcvd
             code, reason = (close.code, close.reason) if close is not None else (CloseCode.ABNORMAL, "")
             self._bus.publish(ConnectionClosed(connection, int(code), reason))
@@ -200,12 +236,15 @@ class _Server(uvicorn.Server):
 class Listener:
     """Serves one address until it is closed."""
 
-    def __init__(self, bus: EventBus, writer: FrameWriter, clock: Clock, host: str, port: int) -> None:
+    def __init__(
+        self, bus: EventBus, writer: FrameWriter, clock: Clock, host: str, port: int, limits: SendLimits
+    ) -> None:
         self._bus = bus
         self._writer = writer
         self._clock = clock
         self._host = host
         self._port = port
+        self._limits = limits
         self._ids: Iterator[int] = itertools.count(1)
         self._exchanges: dict[ConnectionId, Exchange] = {}
         self._sessions: dict[ConnectionId, SessionProtocol] = {}
@@ -216,6 +255,8 @@ class Listener:
         bus.subscribe(ExchangeCompleted, self._decided, "listener")
         bus.subscribe(CloseRequested, self._close_session, "listener")
         bus.subscribe(ConnectionClosed, self._forget_session, "listener")
+        bus.subscribe(ReadingPaused, self._pause, "listener")
+        bus.subscribe(ReadingResumed, self._resume, "listener")
 
     async def start(self) -> int:
         """Bind, and begin to serve; returns the port.
@@ -248,6 +289,16 @@ class Listener:
             await asyncio.sleep(0.005)  # uvicorn has no event for it
         port: int = self._socket.getsockname()[1]
         return port
+
+    def _pause(self, event: ReadingPaused, _: Envelope) -> None:
+        session = self._sessions.get(event.connection)
+        if session is not None and not session.transport.is_closing():
+            session.transport.pause_reading()
+
+    def _resume(self, event: ReadingResumed, _: Envelope) -> None:
+        session = self._sessions.get(event.connection)
+        if session is not None and not session.transport.is_closing():
+            session.transport.resume_reading()
 
     async def drained(self) -> None:
         """Wait until every session has ended. Safe to cancel."""
@@ -298,7 +349,7 @@ class Listener:
             return
         del self._exchanges[connection]
         protocol: SessionProtocol = scope["extensions"]["bettensor"]
-        protocol.attach(self._bus, connection)
+        protocol.attach(self._bus, connection, self._limits)
         if protocol.transport.is_closing():  # gone while it was decided
             self._bus.publish(ConnectionClosed(connection, CloseCode.ABNORMAL, ""))
             return

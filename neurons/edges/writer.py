@@ -18,7 +18,7 @@ from bus.events import (
     WriteRequested,
 )
 from bus.identifiers import ConnectionId, Epoch, MessageId, Offset
-from bus.messages import Broadcast, GameUpdateMessage, WebSocketMessage
+from bus.messages import Broadcast, WebSocketMessage
 from bus.timestamps import rfc3339
 from neurons.edges.keys import Keys
 
@@ -131,17 +131,22 @@ class _Place(NamedTuple):
     kind: type[Broadcast]
     epoch: Epoch
     offset: Offset
-    snapshot: bool
+    previous: Offset | None
     part: int
 
     def is_past(self, newest: "_Place") -> bool:
         """Whether nobody can ask for this any more, once ``newest`` is there."""
         if self.kind is not newest.kind:
             return False
-        oldest = newest.offset if self.snapshot else newest.offset - HISTORY + 1
+        oldest = newest.offset if self.previous is None else newest.offset - HISTORY + 1
         return self.epoch != newest.epoch or self.offset < oldest
 
 
 def _place(message: Broadcast) -> _Place:
-    snapshot = isinstance(message, GameUpdateMessage) and message.previous is None
-    return _Place(type(message), message.epoch, message.offset, snapshot, getattr(message, "part", 1))
+    return _Place(
+        type(message),
+        message.epoch,
+        message.offset,
+        getattr(message, "previous", message.offset),
+        getattr(message, "part", 1),
+    )

@@ -1,0 +1,97 @@
+"""The ledger as a file: check it, copy it while its validator runs, and put a copy back.
+
+By SQLite's own means (https://www.sqlite.org/backup.html): a copy of the file alone would lack what is in its log.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from bus.errors import ConfigurationError
+
+PAGES: int = 1000
+"""Copied at a time: about 4 MB, during which a commit waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReport:
+    """What a ledger holds."""
+
+    ledger_id: str
+    schema: int
+    predictions: int
+    accepted: int
+
+
+def check_ledger(file: Path) -> LedgerReport:
+    """Read every page and index of a ledger.
+
+    Raises:
+        ConfigurationError: it is no ledger, or damaged; the message says what SQLite found.
+    """
+    if not file.exists():
+        raise ConfigurationError(f"{file}: there is no such file")
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as database:
+            faults = [row[0] for row in database.execute("PRAGMA integrity_check(5)")]
+            if faults != ["ok"]:
+                raise ConfigurationError(f"{file} is damaged: {'; '.join(faults)}")
+            (schema,) = database.execute("PRAGMA user_version").fetchone()
+            (ledger_id,) = database.execute("SELECT ledger_id FROM ledger").fetchone()
+            count = "SELECT count(*), coalesce(sum(code = 'accepted'), 0) FROM predictions"
+            predictions, accepted = database.execute(count).fetchone()
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"{file} is no ledger, or damaged: {error}") from None
+    return LedgerReport(ledger_id, schema, predictions, accepted)
+
+
+def backup_ledger(file: Path, copy: Path) -> LedgerReport:
+    """Copy a ledger, also while its validator runs; what was confirmed before is in the copy. The copy is checked.
+
+    Raises:
+        ConfigurationError: the ledger cannot be read, or the copy cannot be written or is there already.
+    """
+    if copy.exists():
+        raise ConfigurationError(f"{copy} is there already: name a new file")
+    check_ledger(file)
+    _copy(file, copy)
+    return check_ledger(copy)
+
+
+def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
+    """Put ``copy`` in the place of ``file``, which is kept as ``keep``. The validator must not run.
+
+    The game stream begins anew: miners may have seen updates that the copy does not know.
+
+    Raises:
+        ConfigurationError: the copy is damaged, or the files cannot be written.
+    """
+    check_ledger(copy)
+    fresh = file.with_name(f"{file.name}.restoring")
+    fresh.unlink(missing_ok=True)
+    _copy(copy, fresh)
+    try:
+        with closing(sqlite3.connect(fresh)) as database, database:
+            if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'stream'").fetchone() == (1,):
+                database.execute("DELETE FROM stream")
+        for suffix in ("", "-wal", "-shm"):
+            old = file.with_name(file.name + suffix)
+            if old.exists():
+                old.rename(keep.with_name(keep.name + suffix))
+        fresh.rename(file)
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigurationError(f"{file} cannot be restored: {error}") from None
+    return check_ledger(file)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as database,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            database.backup(copy, pages=PAGES)
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"{target} cannot be written: {error}") from None

@@ -1,0 +1,304 @@
+"""More than a validator can take. Everything taken in is answered, and nobody else notices."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bus.errors import ConfigurationError
+from bus.events import (
+    CommitFailed,
+    CommitRequested,
+    ConnectionClosed,
+    GamesUpdated,
+    LineLogged,
+    PredictionAccepted,
+    ReadingPaused,
+    ReadingResumed,
+    SendQueueDrained,
+    SendQueueFilled,
+)
+from bus.messages import HeartbeatMessage, PredictionMessage
+from neurons.edges.ledger import Ledger
+from tests.loopback.rig import ALICE, BOB, PATIENCE, Client, Rig, running_validator, starting_soon, write_configuration
+from tests.loopback.test_miner import until
+from tests.loopback.test_operations import bettensor
+from tests.support import make_prediction
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second for each commit."""
+    store = Ledger._store  # noqa: SLF001 - the disk is below it
+
+    def slowly(self: Ledger, *arguments: Any) -> Any:
+        time.sleep(1.0)
+        return store(self, *arguments)
+
+    monkeypatch.setattr(Ledger, "_store", slowly)
+
+
+async def answers(client: Client, count: int) -> dict[str, str]:
+    """The codes of so many predictions."""
+    codes: dict[str, str] = {}
+    while len(codes) < count:
+        message = await client.hear()
+        if message["message_type"] == "confirmation":
+            codes |= {result["prediction_id"]: result["code"] for result in message["results"]}
+    return codes
+
+
+@pytest.mark.usefixtures("slow_disk")
+async def test_with_a_slow_disk_a_flood_is_not_read_further_and_all_that_was_taken_is_answered(tmp_path: Path) -> None:
+    limits = {"prediction": {"max_unanswered": 200, "daily_wager_limit": 1e9}, "connection": {"burst": 1e6}}
+    quick = {"heartbeat_interval": 0.2, "connection_timeout": 0.6}
+    async with running_validator(tmp_path, actors=limits, websocket=quick) as rig, rig.client() as client:
+        made = [[make_prediction(wager=0.01) for _ in range(20)] for _ in range(60)]
+        sending = asyncio.create_task(send_all(client, made))
+        codes = await answers(client, 1200)
+        await sending
+        assert set(codes.values()) == {"accepted"}
+        assert len(rig.all(PredictionAccepted)) == 1200
+        assert len(rig.all(ReadingPaused)) == len(rig.all(ReadingResumed)) >= 1
+        assert max(len(event.proposals) for event in rig.all(CommitRequested)) <= 1200
+        assert not rig.all(ConnectionClosed)  # silence while we do not read is not the miner's
+
+
+async def send_all(client: Client, messages: list[list[Any]]) -> None:
+    for predictions in messages:
+        await client.say(PredictionMessage(predictions=tuple(predictions)))
+
+
+async def test_a_disk_that_fails_confirms_nothing_degrades_health_and_work_resumes(tmp_path: Path) -> None:
+    """SQLite's own SQLITE_FULL, SQLITE_READONLY and SQLITE_CORRUPT, one after the other."""
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        await client.works()
+        for fault in ("full", "readonly"):
+            await on_the_disk(rig, break_disk(fault))
+            made = [make_prediction(wager=0.01, model_name="x" * 256) for _ in range(64)]
+            await client.say(PredictionMessage(predictions=tuple(made)))
+            heard = [await client.hear()]
+            while heard[-1]["message_type"] != "error":
+                heard.append(await client.hear())
+            assert heard[-1]["code"] == "internal", fault
+            assert await health(rig) == (503, "degraded")
+            await on_the_disk(rig, repair_disk)
+            await client.say(PredictionMessage(predictions=tuple(made)))
+            assert set((await answers(client, 64)).values()) == {"accepted"}
+            assert await health(rig) == (200, "online")
+        reasons = " ".join(failed.reason for failed in rig.all(CommitFailed))
+        assert "full" in reasons
+        assert "readonly" in reasons
+        assert any("A commit failed" in line.text for line in rig.all(LineLogged))
+
+
+def break_disk(fault: str) -> Callable[[Any], None]:
+    def act(connection: Any) -> None:
+        (pages,) = connection.exec_driver_sql("PRAGMA page_count").one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}" if fault == "full" else "PRAGMA query_only = ON")
+
+    return act
+
+
+def repair_disk(connection: Any) -> None:
+    connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+    connection.exec_driver_sql("PRAGMA query_only = OFF")
+
+
+async def on_the_disk(rig: Rig, act: Callable[[Any], None]) -> None:
+    database = rig.validator._database  # noqa: SLF001 - the disk's stand-in
+    await database.run(lambda: act(database.connection))
+
+
+async def health(rig: Rig) -> tuple[int, str]:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        response = await http.get(f"http://{rig.address}/ws/health")
+    return response.status_code, response.json()["status"]
+
+
+# --- slow readers
+
+
+BIG = {"league": "x" * 250, "sport": "y" * 250}
+
+
+class Reader:
+    """A miner that reads on, whatever comes."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.offset = 0
+        self.codes: dict[str, str] = {}
+        self._task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while True:
+            message = await self.client.hear()
+            if message["message_type"] == "game_update":
+                self.offset = message["offset"]
+            elif message["message_type"] == "confirmation":
+                self.codes |= {result["prediction_id"]: result["code"] for result in message["results"]}
+
+    async def confirmed(self) -> float:
+        """Seconds from a push to its confirmation."""
+        prediction, begun = make_prediction(wager=0.01), time.perf_counter()
+        await self.client.say(PredictionMessage(predictions=(prediction,)))
+        await until(lambda: prediction.prediction_id in self.codes)
+        assert self.codes[prediction.prediction_id] == "accepted"
+        return time.perf_counter() - begun
+
+    def close(self) -> None:
+        self._task.cancel()
+
+
+@asynccontextmanager
+async def with_a_stalled_reader(folder: Path, **websocket: Any) -> AsyncIterator[tuple[Rig, Reader, Client]]:
+    """Bob reads, and Alice has stopped reading: her socket is full."""
+    async with running_validator(folder, websocket=websocket) as rig, rig.client(BOB) as other:
+        reader = Reader(other)
+        socket = await rig.dial(rig.sign(ALICE))
+        stalled = Client(socket, ALICE)
+        await stalled.be_welcomed()
+        await stalled.say(HeartbeatMessage())
+        await stalled.hear()
+        socket.transport.pause_reading()
+        yield rig, reader, stalled
+        reader.close()
+        socket.transport.abort()
+
+
+def offer(folder: Path, odds: float) -> None:
+    games = [starting_soon(game_id=f"game-{i}", team_a_odds=odds, **BIG) for i in range(300)] + [starting_soon()]
+    (folder / "games.json").write_text(json.dumps({"games": games}))
+
+
+async def move_odds(rig: Rig, folder: Path, times: int) -> None:
+    for _ in range(times):
+        before = len(rig.all(GamesUpdated))
+        offer(folder, 1.5 + before / 100)
+        await rig.until(GamesUpdated, before + 1)
+
+
+async def test_updates_for_a_slow_reader_are_held_back_and_told_in_one(tmp_path: Path) -> None:
+    async with with_a_stalled_reader(tmp_path, send_queue_bytes=64 * 1024 * 1024) as (rig, reader, stalled):
+        rounds = 0
+        while not rig.all(SendQueueFilled):
+            await move_odds(rig, tmp_path, 2)
+            rounds += 2
+            assert rounds < 60
+        await move_odds(rig, tmp_path, 5)
+        last = rig.all(GamesUpdated)[-1].offset
+        stalled.socket.transport.resume_reading()
+        await rig.until(SendQueueDrained)
+        heard: list[dict[str, Any]] = []
+        while not heard or (heard[-1]["offset"], heard[-1]["part"]) != (last, heard[-1]["parts"]):
+            heard.append(await stalled.hear())
+        jumps = [update for update in heard if update["offset"] - update["previous"] > 1]
+        assert jumps, "what was held back came one by one"
+        position = heard[0]["previous"]
+        for update in heard:
+            assert update["previous"] <= position or update["part"] > 1
+            position = update["offset"] if update["part"] == update["parts"] else position
+        await until(lambda: reader.offset == last)  # who reads got every update
+        await stalled.say(PredictionMessage(predictions=(make_prediction(wager=0.01),)))
+        assert list((await answers(stalled, 1)).values()) == ["accepted"]
+        await reader.confirmed()
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"send_timeout": 0.3, "send_queue_bytes": 64 * 1024 * 1024}, "nothing read for 0.3 s"),
+        ({"send_queue_bytes": 65536}, "bytes wait to be read"),
+    ],
+)
+async def test_a_stalled_reader_is_closed_and_the_others_notice_nothing(
+    tmp_path: Path, limits: dict[str, Any], reason: str
+) -> None:
+    async with with_a_stalled_reader(tmp_path, **limits) as (rig, reader, stalled):
+        rounds = 0
+        predictions = PredictionMessage(predictions=tuple(make_prediction(wager=0.01) for _ in range(60)))
+        while not any(event.code == 4101 for event in rig.all(ConnectionClosed)):
+            await move_odds(rig, tmp_path, 1)
+            await stalled.say(predictions)  # whose confirmations it does not read either
+            assert await reader.confirmed() < PATIENCE
+            rounds += 1
+            assert rounds < 200
+        (closed,) = [event for event in rig.all(ConnectionClosed) if event.code == 4101]
+        assert reason in closed.reason
+        await until(lambda: reader.offset == rig.all(GamesUpdated)[-1].offset)
+        await reader.confirmed()
+
+
+# --- ledgers on disk
+
+
+async def test_a_ledger_that_is_damaged_is_refused_and_never_overwritten(tmp_path: Path) -> None:
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        for _ in range(30):
+            await client.predict(*(make_prediction(wager=0.01) for _ in range(60)))
+    file = tmp_path / "state" / "ledger.sqlite3"
+    content = bytearray(file.read_bytes())
+    for page in range(8, len(content) // 4096 - 4, 3):
+        content[page * 4096 : page * 4096 + 2048] = b"\x07" * 2048
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"(is damaged|cannot be opened as a ledger).*with a backup"):
+        async with running_validator(tmp_path):
+            pass
+    assert file.read_bytes() == content
+
+
+async def test_a_backup_while_the_validator_works_holds_all_that_was_confirmed(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.sqlite3"
+    where = ["--state-dir", str(tmp_path / "state")]
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        confirmed = [result["prediction_id"] for result in (await client.predict(*many()))["results"]]
+        working = asyncio.create_task(work(client))
+        assert await bettensor("ledger", "backup", str(copy), *where) == 0
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        assert await bettensor("ledger", "backup", str(copy), *where) == 2  # it is there already
+        assert await bettensor("ledger", "restore", str(copy), *where) == 2  # the validator runs
+        epoch = client.welcome["epoch"]
+    with sqlite3.connect(copy) as database:
+        stored = {row[0] for row in database.execute("SELECT prediction_id FROM predictions")}
+    database.close()
+    assert stored >= set(confirmed)
+    assert await bettensor("ledger", "check", *where) == 0
+    assert await bettensor("ledger", "restore", str(copy), *where) == 0
+    assert list((tmp_path / "state").glob("ledger.sqlite3.before-*"))
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        assert client.welcome["epoch"] != epoch  # miners may have seen what the copy does not know
+        again = make_prediction(prediction_id=confirmed[0])
+        assert (await client.predict(again))["results"][0]["code"] in ("accepted", "conflict")
+
+
+def many() -> list[Any]:
+    return [make_prediction(wager=0.01) for _ in range(60)]
+
+
+async def work(client: Client) -> None:
+    while True:
+        await client.predict(*many())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [(["check"], "there is no such file"), (["backup", "x.sqlite3"], "there is no such file")],
+)
+async def test_a_ledger_that_is_not_there_is_told(
+    tmp_path: Path, arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_configuration(tmp_path)
+    assert await bettensor("ledger", *arguments, "--state-dir", str(tmp_path)) == 2
+    assert fault in capsys.readouterr().err
+    (tmp_path / "ledger.sqlite3").write_bytes(b"no ledger" * 1000)
+    assert await bettensor("ledger", "check", "--state-dir", str(tmp_path)) == 2
+    assert "is no ledger, or damaged" in capsys.readouterr().err
