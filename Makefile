@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench package clean
+.PHONY: demo test lint format bench package chaos clean
 
 demo: $(VENV)/.run  ## one validator and three miners at work for 20 seconds
 	$(BIN)/bettensor demo
@@ -28,6 +28,9 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev  ## confirmed predictions a second, beside what the signatures allow
 	$(BIN)/python -m benchmarks.confirm
 	$(BIN)/python -m benchmarks.broadcast
+
+chaos: $(VENV)/.dev  ## kill validators and miners at random instants: make chaos ROUNDS=300 SEED=7
+	ROUNDS=$(or $(ROUNDS),300) SEED=$(or $(SEED),1) $(BIN)/pytest -q tests/loopback/test_chaos.py
 
 package: $(VENV)/.dev  ## wheel and sdist, each installed into an empty environment, and at work there
 	rm -rf dist build && $(BIN)/python -m build

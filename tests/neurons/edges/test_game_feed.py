@@ -93,7 +93,7 @@ async def test_random_odds_move_until_the_end(tmp_path: Path) -> None:
 
 def test_moving_odds_stay_odds_and_follow_their_seed() -> None:
     games = read_games(SHIPPED, NOW, NOW).games
-    slates, again = (list(islice(moving_odds(games, Random(1)), 500)) for _ in range(2))  # noqa: S311 - as the feed's
+    slates, again = (list(islice(moving_odds(games, Random(1)), 500)) for _ in range(2))
     assert slates == again
     for before, after in zip(games, slates[-1], strict=True):
         assert after.team_a_odds > 1
