@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests; many tests wait more than they work.
+JOBS ?= 3
 
 .PHONY: demo test lint format bench package chaos clean
 
@@ -11,10 +13,7 @@ demo: $(VENV)/.run  ## one validator and three miners at work for 20 seconds
 	$(BIN)/bettensor demo
 
 test: lint  ## everything that must hold
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include='bus/*,actors/*' --fail-under=95
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-fail-under=95
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -96,6 +96,8 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 42, 110, 0, 0))
         environment = os.environ | {"TERM": "xterm-256color"}
+        environment.pop("COLUMNS", None)  # the terminal knows its own size
+        environment.pop("LINES", None)
         self.process = subprocess.Popen(
             command(*arguments), stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
         )
