@@ -148,7 +148,7 @@ class ConnectionActor(Actor):
     @on(FrameReceived)
     def read(self, event: FrameReceived, envelope: Envelope) -> None:
         session = self.state.sessions.get(event.connection)
-        if session is None or session.stage is Stage.CLOSING:
+        if session is None or session.stage is Stage.CLOSING or self.state.stopping:
             return  # protocol, "Closing": frames not read at close have no verdict
         try:
             frame = codec.split(event.data)

@@ -24,8 +24,8 @@ from bus.events import (
     HttpRequestReceived,
     MessageAccepted,
     MetagraphSynced,
+    NeuronDraining,
     NeuronStarted,
-    NeuronStopping,
     PeerAuthenticated,
     PeerRefused,
     PredictionSubmitted,
@@ -177,8 +177,8 @@ class ValidatorAuthActor(AuthActor):
             for connection in self.state.peers:
                 self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
 
-    @on(NeuronStopping)
-    def refuse_all(self, _: NeuronStopping, __: Envelope) -> None:
+    @on(NeuronDraining)
+    def refuse_all(self, _: NeuronDraining, __: Envelope) -> None:
         self.state.stopping = True
 
     @on(MetagraphSynced)

@@ -26,6 +26,7 @@ from bus.events import (
     LedgerOpened,
     MessageAccepted,
     MessageRefused,
+    NeuronDraining,
     PeerAuthenticated,
     PeerRefused,
     PredictionsStored,
@@ -106,6 +107,10 @@ class ValidatorConnectionActor(ConnectionActor):
     @on(PredictionsStored, UpdateStored)
     def trust_disk(self, _: PredictionsStored | UpdateStored, __: Envelope) -> None:
         self.state.disk_fails = False
+
+    @on(NeuronDraining)
+    def read_no_more(self, _: NeuronDraining, __: Envelope) -> None:
+        self.state.stopping = True
 
     @on(PeerAuthenticated)
     def prepare(self, event: PeerAuthenticated, envelope: Envelope) -> None:

@@ -96,8 +96,13 @@ class NeuronStarted(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class NeuronDraining(Observed):
+    """A validator is about to stop: what was taken in is still answered, and nothing more is taken in."""
+
+
+@dataclass(frozen=True, slots=True)
 class NeuronStopping(Observed):
-    """The operator, or a failure, ends this run: nothing new is begun."""
+    """The operator, or a failure, ends this run: nothing new is begun, and sessions end."""
 
     reason: str
 

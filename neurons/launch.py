@@ -39,6 +39,7 @@ from bus.errors import ConfigurationError
 from bus.events import (
     TOPICS,
     LineLogged,
+    NeuronDraining,
     NeuronFailed,
     NeuronStarted,
     NeuronStopping,
@@ -427,7 +428,8 @@ class Validator(Neuron):
             raise
 
     async def _stop(self) -> None:
-        """What came in is committed and answered; then sessions end, then the port."""
+        """Nothing more is taken in, and what was is committed and answered; then sessions end, then the port."""
+        self.bus.publish(NeuronDraining())
         await self._feeding.aclose()
         try:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):

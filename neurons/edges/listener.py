@@ -35,6 +35,7 @@ from bus.events import (
     FrameReceived,
     HttpAnswered,
     HttpRequestReceived,
+    NeuronDraining,
     PeerAuthenticated,
     PeerRefused,
     ReadingPaused,
@@ -173,10 +174,20 @@ class SessionProtocol(WebSocketsSansIOProtocol):
             self._patience.cancel()
             self._patience = None
 
+    def read(self, *, on: bool) -> None:
+        """Take frames from the socket, or leave them there."""
+        if self.transport.is_closing():
+            return
+        if on:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
     def end(self, code: int, reason: str) -> None:
         """Close, and abort the socket if the peer does not follow."""
         if self.close_sent or self.transport.is_closing():
             return
+        self.read(on=True)  # the peer's answer is still to come
         self.conn.send_close(code, _cut(reason))
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
@@ -248,6 +259,7 @@ class Listener:
         self._ids: Iterator[int] = itertools.count(1)
         self._exchanges: dict[ConnectionId, Exchange] = {}
         self._sessions: dict[ConnectionId, SessionProtocol] = {}
+        self._draining = False
         self._all_ended = asyncio.Event()
         bus.subscribe(PeerAuthenticated, self._admitted, "listener")
         bus.subscribe(PeerRefused, self._decided, "listener")
@@ -255,6 +267,7 @@ class Listener:
         bus.subscribe(ExchangeCompleted, self._decided, "listener")
         bus.subscribe(CloseRequested, self._close_session, "listener")
         bus.subscribe(ConnectionClosed, self._forget_session, "listener")
+        bus.subscribe(NeuronDraining, self._pause_all, "listener")
         bus.subscribe(ReadingPaused, self._pause, "listener")
         bus.subscribe(ReadingResumed, self._resume, "listener")
 
@@ -290,15 +303,20 @@ class Listener:
         port: int = self._socket.getsockname()[1]
         return port
 
+    def _pause_all(self, _: NeuronDraining, __: Envelope) -> None:
+        self._draining = True
+        for session in self._sessions.values():
+            session.read(on=False)
+
     def _pause(self, event: ReadingPaused, _: Envelope) -> None:
         session = self._sessions.get(event.connection)
-        if session is not None and not session.transport.is_closing():
-            session.transport.pause_reading()
+        if session is not None:
+            session.read(on=False)
 
     def _resume(self, event: ReadingResumed, _: Envelope) -> None:
         session = self._sessions.get(event.connection)
-        if session is not None and not session.transport.is_closing():
-            session.transport.resume_reading()
+        if session is not None and not self._draining:
+            session.read(on=True)
 
     async def drained(self) -> None:
         """Wait until every session has ended. Safe to cancel."""

@@ -24,6 +24,7 @@ from bus.events import (
     MessageRefused,
     MetagraphSynced,
     Neuron,
+    NeuronDraining,
     NeuronStarted,
     NeuronStopping,
     PeerAuthenticated,
@@ -150,7 +151,7 @@ def test_health_is_degraded_for_a_minute_after_a_step_of_the_clock(bench: Bench)
 
 def test_a_stopping_validator_is_offline_closes_and_refuses(bench: Bench) -> None:
     connection = bench.open()
-    bench.observe(NeuronStopping("SIGTERM"))
+    bench.observe(NeuronDraining(), NeuronStopping("SIGTERM"))
     assert [(close.connection, close.code) for close in bench.all(CloseRequested)] == [(connection, 4200)]
     assert bench.health()[1]["status"] == "offline"
     bench.request(OTHER)
