@@ -26,6 +26,7 @@ from bus.events import (
     GamesUpdated,
     HandlerFailed,
     HandlerOverflowed,
+    LedgerRecognised,
     LineLogged,
     MessageRefused,
     MetagraphSynced,
@@ -201,6 +202,12 @@ class LogbookActor(Actor):
     def misbehaved(self, event: PeerMisbehaved, envelope: Envelope) -> None:
         text = f"{self._peer(event.hotkey)} said what no honest neuron says: {event.fault}"
         self._line(envelope, "misbehaviours", text, "WARNING", limit=1)
+
+    @on(LedgerRecognised)
+    def recognised(self, event: LedgerRecognised, envelope: Envelope) -> None:
+        if event.former is not None:
+            text = f"{self._peer(event.validator)} has another ledger than before: verdicts that it gave may be lost"
+            self._line(envelope, "ledgers", text, "WARNING")
 
     @on(DialFailed)
     def dial_failed(self, event: DialFailed, envelope: Envelope) -> None:

@@ -18,6 +18,7 @@ from bus.events import (
     FallbackChosen,
     FrameWritten,
     GamesUpdated,
+    LedgerRecognised,
     MessageAccepted,
     OutboxEntry,
     OutboxOpened,
@@ -39,8 +40,15 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.games import TeamGamePrediction, start_of
-from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, PredictionId
-from bus.messages import MAX_PREDICTIONS, ConfirmationMessage, ErrorMessage, PredictionMessage, PredictionResult
+from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, LedgerId, Micros, PredictionId
+from bus.messages import (
+    MAX_PREDICTIONS,
+    ConfirmationMessage,
+    ErrorMessage,
+    PredictionMessage,
+    PredictionResult,
+    WelcomeMessage,
+)
 
 FIRST_DELAY = Micros(SECOND)
 """Until predictions are sent again after an answer that is no verdict; doubled each time."""
@@ -77,6 +85,8 @@ class Tray:
     """It owes us verdicts, and a timer is set."""
     starts: dict[GameId, Micros] = field(default_factory=dict)
     """When the games on its slate begin; wall clock."""
+    ledger_id: LedgerId | None = None
+    """The database in which its verdicts are."""
     settled: dict[PredictionId, str] = field(default_factory=dict)
     """The code of each of the last verdicts."""
     posting: dict[ConnectionId, tuple[PredictionId, ...]] = field(default_factory=dict)
@@ -109,6 +119,8 @@ class OutboxActor(Actor):
         for entry in event.entries:
             item = Item(entry.prediction, saved=True, perhaps_written=True)
             self._tray(entry.validator).items[entry.prediction.prediction_id] = item
+        for validator, ledger_id in event.ledgers:
+            self._tray(validator).ledger_id = ledger_id
 
     @on(PredictionMade)
     def take(self, event: PredictionMade, _: Envelope) -> None:
@@ -239,6 +251,10 @@ class OutboxActor(Actor):
         elif isinstance(message, ErrorMessage) and message.code != ErrorCode.UNKNOWN_TYPE:
             self.wake(f"again {event.hotkey}", Micros(envelope.mono + tray.delay))
             tray.delay = min(Micros(2 * tray.delay), LONGEST_DELAY)
+        elif isinstance(message, WelcomeMessage) and message.ledger_id != tray.ledger_id:
+            former, tray.ledger_id = tray.ledger_id, message.ledger_id
+            tray.settled.clear()  # another ledger owes us nothing that the former one said
+            self.publish(LedgerRecognised(event.hotkey, message.ledger_id, former))
 
     def _settle(self, validator: Hotkey, result: PredictionResult, now: Micros) -> None:
         tray = self._tray(validator)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from actors.actor import Actor, on
 from actors.rules import Offer, judge
-from bus.bus import CLOCK_WINDOW
+from bus.bus import CLOCK_STEP, CLOCK_WINDOW
 from bus.codes import ErrorCode, VerdictCode
 from bus.envelope import Envelope
 from bus.events import (
@@ -44,6 +44,8 @@ MAX_WAITING = 20_000
 """Predictions that may wait for the ledger; above that the answer is ``overloaded``, which is no verdict."""
 PAUSE_ALL = MAX_WAITING // 2
 """Unanswered predictions of all sessions, from which on whoever sends is not read until half of them are answered."""
+MAX_FORMER_CLOCKS = 8
+"""Steps of the wall clock that are remembered."""
 RETENTION = Micros(30 * DAY)
 """How long a verdict is kept after its game's start; or after its receipt, where there is no such game."""
 
@@ -88,6 +90,17 @@ class Tally:
 
 
 @dataclass(slots=True)
+class FormerClock:
+    """What the wall clock would say, had it not been set; it may have been the right one."""
+
+    ahead: Micros
+    """Of what it says now."""
+    until: Micros
+    """When it counts no more; monotonic. It counts for as long as the step was wide: until then a game that was about
+    to start by the one clock may not have started by the other."""
+
+
+@dataclass(slots=True)
 class PredictionState:
     """The slate, the day, and what is on its way."""
 
@@ -100,6 +113,7 @@ class PredictionState:
     """Within the daily limit or not, as the commit that runs will show."""
     suspect_until: Micros = Micros(0)
     """Until then the wall clock may not be trusted."""
+    former_clocks: list[FormerClock] = field(default_factory=list)
     unanswered: dict[ConnectionId, int] = field(default_factory=dict)
     """Predictions of each session without an answer."""
     total: int = 0
@@ -153,13 +167,26 @@ class PredictionActor(Actor):
                 offer.change(game, envelope.mono, self._grace)
 
     @on(ClockStepped)
-    def distrust(self, _: ClockStepped, envelope: Envelope) -> None:
-        self.state.suspect_until = Micros(envelope.mono + CLOCK_WINDOW)
+    def distrust(self, event: ClockStepped, envelope: Envelope) -> None:
+        state = self.state
+        state.suspect_until = Micros(envelope.mono + CLOCK_WINDOW)
+        for clock in state.former_clocks:
+            clock.ahead = Micros(clock.ahead - event.by)
+        state.former_clocks.append(FormerClock(Micros(-event.by), Micros(state.suspect_until + abs(event.by))))
+        for number, clock in enumerate(state.former_clocks):
+            if abs(clock.ahead) <= CLOCK_STEP:  # set right again: what it said in between counts no more
+                del state.former_clocks[number:]
+                break
+        del state.former_clocks[:-MAX_FORMER_CLOCKS]
 
     @on(PredictionSubmitted)
     def propose(self, event: PredictionSubmitted, envelope: Envelope) -> None:
         if envelope.mono < self.state.suspect_until:
             text = "this validator's clock has just been set; send the same prediction again in a minute"
+            self.publish(MessageRefused(event.connection, event.about, ErrorCode.INTERNAL, text))
+            return
+        if self._start_is_disputed(event, envelope.mono):
+            text = "this validator's clock was set: by one the game has started, by the other not; send it again later"
             self.publish(MessageRefused(event.connection, event.about, ErrorCode.INTERNAL, text))
             return
         if len(self.state.waiting) >= MAX_WAITING:
@@ -228,6 +255,15 @@ class PredictionActor(Actor):
                     self.publish(ReadingResumed(connection))
 
     # --- before the commit
+
+    def _start_is_disputed(self, event: PredictionSubmitted, mono: Micros) -> bool:
+        """Whether the clock, and one that it was before it was set, differ on whether the game has started."""
+        offer = self.state.offers.get(getattr(event.prediction, "game_id", GameId("")))
+        clocks = [clock.ahead for clock in self.state.former_clocks if clock.until > mono]
+        if offer is None or not clocks:
+            return False
+        started = event.received_at >= offer.starts_at
+        return any((event.received_at + ahead >= offer.starts_at) != started for ahead in clocks)
 
     def _judge(self, event: PredictionSubmitted, mono: Micros) -> ProposedVerdict:
         prediction = event.prediction

@@ -909,6 +909,18 @@ class OutboxOpened(Observed):
 
     entries: tuple[OutboxEntry, ...]
     slates: tuple[KnownSlate, ...]
+    ledgers: tuple[tuple[Hotkey, LedgerId], ...] = ()
+    """The ledger of each validator, as its last welcome named it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRecognised(Decided):
+    """A validator named its ledger, which is new to us. If there was another, its verdicts may be lost."""
+
+    validator: Hotkey
+    ledger_id: LedgerId
+    former: LedgerId | None
+    """What it was before; None where this is the first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from bus.envelope import Envelope
 from bus.events import (
     GamesUpdated,
     KnownSlate,
+    LedgerRecognised,
     OutboxEntry,
     OutboxOpened,
     PredictionExpired,
@@ -28,7 +29,7 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.games import TeamGame, TeamGamePrediction
-from bus.identifiers import Epoch, GameId, Hotkey, Offset, PredictionId
+from bus.identifiers import Epoch, GameId, Hotkey, LedgerId, Offset, PredictionId
 from bus.timestamps import DAY
 from neurons.edges.database import Database, Migrations, cause, to_json
 
@@ -60,6 +61,7 @@ _MIGRATIONS: Final[Migrations] = (
         "CREATE TABLE games (validator TEXT NOT NULL, game_id TEXT NOT NULL, content TEXT NOT NULL, "
         "PRIMARY KEY (validator, game_id)) WITHOUT ROWID",
     ),
+    ("CREATE TABLE ledgers (validator TEXT PRIMARY KEY, ledger_id TEXT NOT NULL)",),
 )
 
 _SAVE: Final = text(
@@ -88,6 +90,10 @@ _JOIN_SLATE: Final = text(
 _MOVE_ON: Final = text(
     "INSERT INTO streams VALUES (:validator, :epoch, :position) "
     "ON CONFLICT (validator) DO UPDATE SET epoch = excluded.epoch, position = excluded.position"
+)
+_RECOGNISE: Final = text(
+    "INSERT INTO ledgers VALUES (:validator, :ledger_id) "
+    "ON CONFLICT (validator) DO UPDATE SET ledger_id = excluded.ledger_id"
 )
 
 
@@ -119,17 +125,20 @@ class _Work:
     verdicts: dict[tuple[Hotkey, PredictionId], tuple[str, str]] = field(default_factory=dict)
     """Code and message; the first one counts."""
     slates: dict[Hotkey, _Change] = field(default_factory=dict)
+    ledgers: dict[Hotkey, LedgerId] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.saves or self.verdicts or self.slates)
+        return bool(self.saves or self.verdicts or self.slates or self.ledgers)
 
     def without_saves(self) -> "_Work":
         """What may be written at any time: nobody waits for it."""
-        return _Work(verdicts=self.verdicts, slates=self.slates)
+        return _Work(verdicts=self.verdicts, slates=self.slates, ledgers=self.ledgers)
 
     def followed_by(self, later: "_Work") -> "_Work":
         """Both, ``later`` after this."""
-        both = _Work(self.saves | later.saves, later.verdicts | self.verdicts, self.slates)
+        both = _Work(
+            self.saves | later.saves, later.verdicts | self.verdicts, self.slates, self.ledgers | later.ledgers
+        )
         for validator, change in later.slates.items():
             both.change(validator, change)
         return both
@@ -164,6 +173,7 @@ class Outbox:
         bus.subscribe(VerdictReceived, self._settle, "outbox_store")
         bus.subscribe(PredictionExpired, self._settle, "outbox_store")
         bus.subscribe(GamesUpdated, self._change, "outbox_store")
+        bus.subscribe(LedgerRecognised, self._recognise, "outbox_store")
         bus.publish(opened)
 
     def save(self, event: SaveRequested, envelope: Envelope) -> None:
@@ -183,6 +193,10 @@ class Outbox:
     def _change(self, event: GamesUpdated, _: Envelope) -> None:
         games = {game.game_id: game for game in event.games}
         self._work.change(event.validator, _Change(event.epoch, event.offset, event.snapshot, games))
+        self._write_soon()
+
+    def _recognise(self, event: LedgerRecognised, _: Envelope) -> None:
+        self._work.ledgers[event.validator] = event.ledger_id
         self._write_soon()
 
     def _write_soon(self) -> None:
@@ -232,6 +246,10 @@ class Outbox:
         return OutboxOpened(
             tuple(OutboxEntry(Hotkey(row.validator), _read(row.content, TeamGamePrediction)) for row in unsettled),
             tuple(self._slate(row) for row in streams),
+            tuple(
+                (Hotkey(row.validator), LedgerId(row.ledger_id))
+                for row in connection.execute(text("SELECT validator, ledger_id FROM ledgers ORDER BY validator"))
+            ),
         )
 
     def _slate(self, stream: Row[Any]) -> KnownSlate:
@@ -265,6 +283,8 @@ class Outbox:
                 connection.execute(_JOIN_SLATE, {"validator": validator, "games": games})
                 position = {"validator": validator, "epoch": change.epoch, "position": change.offset}
                 connection.execute(_MOVE_ON, position)
+            for validator, ledger_id in work.ledgers.items():
+                connection.execute(_RECOGNISE, {"validator": validator, "ledger_id": ledger_id})
         return settled
 
 

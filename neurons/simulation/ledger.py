@@ -49,9 +49,10 @@ class SimulatedLedger:
         if not self.held:
             self.release()
 
-    def release(self) -> None:
-        """Do the commits that wait."""
-        while self._waiting:
+    def release(self, commits: int | None = None) -> None:
+        """Do the commits that wait, what follows from them included; or so many of them."""
+        while self._waiting and commits != 0:
+            commits = None if commits is None else commits - 1
             event, request = self._waiting.popleft()
             if self.failing is None:
                 verdicts = tuple(map(self._store, event.proposals))

@@ -8,6 +8,7 @@ from bus.envelope import Envelope
 from bus.events import (
     GamesUpdated,
     KnownSlate,
+    LedgerRecognised,
     OutboxEntry,
     OutboxOpened,
     Position,
@@ -18,7 +19,7 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.games import TeamGame
-from bus.identifiers import GameId, Hotkey, PredictionId
+from bus.identifiers import GameId, Hotkey, LedgerId, PredictionId
 
 
 class SimulatedOutbox:
@@ -29,6 +30,7 @@ class SimulatedOutbox:
         self.settled: dict[tuple[Hotkey, PredictionId], None] = {}
         self.slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
         self.positions: dict[Hotkey, Position] = {}
+        self.ledgers: dict[Hotkey, LedgerId] = {}
         self.held = False
         self.failing: str | None = None
         """Why each save fails, while it is set."""
@@ -45,11 +47,12 @@ class SimulatedOutbox:
         bus.subscribe(VerdictReceived, self._forget, "outbox_store")
         bus.subscribe(PredictionExpired, self._forget, "outbox_store")
         bus.subscribe(GamesUpdated, self._follow, "outbox_store")
+        bus.subscribe(LedgerRecognised, self._recognise, "outbox_store")
         slates = tuple(
             KnownSlate(validator, position.epoch, position.offset, tuple(self.slates[validator].values()))
             for validator, position in self.positions.items()
         )
-        bus.publish(OutboxOpened(tuple(self.entries.values()), slates))
+        bus.publish(OutboxOpened(tuple(self.entries.values()), slates, tuple(self.ledgers.items())))
 
     def save(self, event: SaveRequested, envelope: Envelope) -> None:
         """Answered by ``PredictionsSaved`` or ``SaveFailed``."""
@@ -85,3 +88,6 @@ class SimulatedOutbox:
             slate.clear()
         apply(slate, event.games)
         self.positions[event.validator] = Position(event.epoch, event.offset)
+
+    def _recognise(self, event: LedgerRecognised, _: Envelope) -> None:
+        self.ledgers[event.validator] = event.ledger_id

@@ -12,6 +12,8 @@ from bus.events import (
     MessageAccepted,
     NeuronStarted,
     PeerStale,
+    ReadingPaused,
+    ReadingResumed,
     Role,
     SendRequested,
     SessionActivated,
@@ -141,6 +143,20 @@ def test_a_miner_is_patient_with_a_validator_that_speaks_less_often() -> None:
     assert bench.all(CloseRequested) == []
     bench.advance(2)
     assert len(bench.all(CloseRequested)) == 1
+
+
+def test_who_is_not_read_is_not_silent() -> None:
+    bench = Bench(connection_timeout=300.0)
+    bench.open()
+    bench.advance(100)
+    bench.observe(ReadingPaused(FIRST), ReadingPaused(ConnectionId(99)))
+    bench.advance(1000)
+    assert not bench.all(PeerStale)
+    bench.observe(ReadingResumed(FIRST))
+    bench.advance(299)
+    assert not bench.all(PeerStale)
+    bench.advance(2)
+    assert [stale.connection for stale in bench.all(PeerStale)] == [FIRST]
 
 
 def test_a_step_of_the_wall_clock_changes_nothing() -> None:

@@ -18,6 +18,7 @@ from bus.events import (
     GamesUpdated,
     HandlerFailed,
     HandlerOverflowed,
+    LedgerRecognised,
     LineLogged,
     MessageRefused,
     MetagraphSynced,
@@ -28,6 +29,7 @@ from bus.events import (
     OutboxEntry,
     OutboxOpened,
     PeerAuthenticated,
+    PeerMisbehaved,
     PeerRefused,
     PredictionConflicted,
     PredictionDiscarded,
@@ -41,7 +43,7 @@ from bus.events import (
     VerdictReceived,
     WithheldGame,
 )
-from bus.identifiers import ConnectionId, Epoch, GameId, Micros, Offset, PredictionId, SessionId, Uid
+from bus.identifiers import ConnectionId, Epoch, GameId, LedgerId, Micros, Offset, PredictionId, SessionId, Uid
 from bus.messages import ConfirmationMessage, HeartbeatMessage, PredictionMessage, PredictionResult
 from tests.support import NETUID, Harness, make_game, make_hotkey, make_prediction
 
@@ -113,6 +115,8 @@ LINES: list[tuple[Event, str]] = [
     (PredictionExpired(PEER, PREDICTION), f"started before it could be sent to {KNOWN}"),
     (SaveFailed(1, "disk full"), "The outbox cannot be written, predictions wait: disk full"),
     (OutboxOpened((OutboxEntry(PEER, PREDICTION),), ()), "1 predictions of earlier runs have no verdict yet"),
+    (PeerMisbehaved(PEER, "two verdicts"), f"{KNOWN} said what no honest neuron says: two verdicts"),
+    (LedgerRecognised(PEER, LedgerId("2" * 32), LedgerId("1" * 32)), f"{KNOWN} has another ledger than before"),
     (UpdateStoreFailed("disk full"), "cannot be stored, the last slate stays in force: disk full"),
 ]
 

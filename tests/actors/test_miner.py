@@ -23,10 +23,12 @@ from bus.events import (
     FrameWritten,
     GamesUpdated,
     KnownSlate,
+    LedgerRecognised,
     MessageAccepted,
     ModelChanged,
     NeuronStarted,
     OutboxOpened,
+    PeerMisbehaved,
     PostFailed,
     PostRequested,
     PredictionDiscarded,
@@ -136,6 +138,7 @@ def test_an_update_that_does_not_fit_is_not_applied(why: str, message: GameUpdat
     bench.hear(update(3, None, make_game("a")))
     bench.hear(message)
     assert (why, bench.positions()) == (why, [(3, True, 1)])
+    assert bool(bench.all(PeerMisbehaved)) == ("another epoch" in why)
 
 
 def test_an_update_without_a_snapshot_before_is_not_applied() -> None:
@@ -318,7 +321,51 @@ def test_verdicts_on_what_was_never_sent_to_that_validator_are_ignored() -> None
     bench.hear(confirm("p"), validator=OTHER)
     bench.hear(confirm("never", "unwritten"))
     assert bench.all(VerdictReceived) == []
+    assert [(lie.hotkey, lie.fault.split()[4]) for lie in bench.all(PeerMisbehaved)] == [
+        (OTHER, "p,"),
+        (VALIDATOR, "never,"),
+        (VALIDATOR, "unwritten,"),
+    ]
     assert bench.waiting() == ["p", "unwritten"]
+
+
+def test_a_verdict_that_changes_is_told_and_the_first_one_counts() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.push(made("p"), made("q"))
+    bench.hear(confirm("p", "q"))
+    bench.hear(confirm("p"))  # a repetition is no lie
+    bench.hear(confirm("q", code="conflict"))  # nor is what an attempt of another process with our hotkey was told
+    assert not bench.all(PeerMisbehaved)
+    bench.hear(confirm("p", code="game_started"))
+    (lie,) = bench.all(PeerMisbehaved)
+    assert "another verdict (game_started) on p; the first one counts: accepted" in lie.fault
+    assert [verdict.code for verdict in bench.all(VerdictReceived)] == ["accepted", "accepted"]
+
+
+def test_only_so_many_verdicts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.outbox.MAX_SETTLED", 2)
+    bench = OutboxBench()
+    bench.open()
+    for name in ("a", "b", "c"):
+        bench.push(made(name))
+        bench.hear(confirm(name))
+    assert list(bench.actor.state.trays[VALIDATOR].settled) == ["b", "c"]
+
+
+def test_a_validator_with_another_ledger_than_before_is_told_of() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.push(made("p"))
+    bench.hear(confirm("p"))
+    bench.hear(welcome())
+    bench.hear(welcome())
+    again = OutboxBench(bench.store)  # another run of the miner
+    again.hear(welcome(ledger_id=LedgerId("2" * 32)))
+    again.hear(welcome(ledger_id=LedgerId("2" * 32)))
+    first, second = LedgerId("1" * 32), LedgerId("2" * 32)
+    assert bench.all(LedgerRecognised) == [LedgerRecognised(VALIDATOR, first, None)]
+    assert again.all(LedgerRecognised) == [LedgerRecognised(VALIDATOR, second, first)]
 
 
 def test_after_an_answer_that_is_no_verdict_it_sends_again_with_back_off() -> None:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.prediction import MAX_COMMIT, PredictionActor, PredictionSettings
+from actors.prediction import MAX_COMMIT, MAX_FORMER_CLOCKS, PredictionActor, PredictionSettings
 from bus.codes import ErrorCode, VerdictCode
 from bus.events import (
     ClockStepped,
     CommitRequested,
+    ConnectionClosed,
     DayTotal,
     GamesUpdated,
     LedgerOpened,
@@ -18,6 +19,8 @@ from bus.events import (
     PredictionRejected,
     PredictionsStored,
     PredictionSubmitted,
+    ReadingPaused,
+    ReadingResumed,
     SendRequested,
     VerdictRepeated,
 )
@@ -35,8 +38,14 @@ CONNECTION = ConnectionId(1)
 class Bench(Harness):
     """A PredictionActor with a slate and a ledger."""
 
-    def __init__(self, *games: TeamGame, limit: float = 1000.0, grace: float = 0.0) -> None:
-        self.actor = PredictionActor(PredictionSettings(daily_wager_limit=limit, odds_grace=grace))
+    def __init__(
+        self,
+        *games: TeamGame,
+        limit: float = 1000.0,
+        grace: float = 0.0,
+        settings: PredictionSettings | None = None,
+    ) -> None:
+        self.actor = PredictionActor(settings or PredictionSettings(daily_wager_limit=limit, odds_grace=grace))
         super().__init__(self.actor)
         self.ledger = SimulatedLedger(self.clock)
         self.ledger.attach(self.bus)
@@ -339,6 +348,104 @@ def test_while_the_clock_cannot_be_trusted_nothing_is_judged(bench: Bench) -> No
     assert bench.submit(make_prediction())[0].success
 
 
+@pytest.mark.parametrize("by", [HOUR, -HOUR, DAY, -DAY])
+@pytest.mark.parametrize("corrected", [True, False], ids=["set right again", "stays"])
+def test_a_wrong_clock_accepts_no_game_that_has_started_and_refuses_none_that_has_not(by: int, corrected: bool) -> None:
+    """A bet each second on a game that starts after two minutes; the clock goes wrong for half of that time."""
+    start = 120
+    bench = Bench(make_game(starts_at=Micros(NOW + start * SECOND)))
+    for second in range(400):
+        if second == 30:
+            bench.clock.step_wall(Micros(by))
+        if second == 75 and corrected:
+            bench.clock.step_wall(Micros(-by))
+        for result in bench.submit(make_prediction(wager=0.1)):
+            expected = "accepted" if second < start else "game_started"
+            assert result.code == expected, f"at {second} s"
+        bench.clock.advance(SECOND)
+    accepted = bench.all(PredictionAccepted)
+    assert len(accepted) >= 30  # before the step
+    if corrected:
+        assert bench.all(PredictionRejected)  # 60 s after the clock is right again, verdicts are given again
+    assert len(bench.all(ClockStepped)) == 1 + corrected
+    assert {refused.code for refused in bench.all(MessageRefused)} == {ErrorCode.INTERNAL}
+
+
+def test_other_games_are_judged_a_minute_after_the_clock_was_set(bench: Bench) -> None:
+    soon = make_game("soon", starts_at=Micros(NOW + HOUR // 2))
+    bench.offer(make_game(), soon)
+    bench.clock.step_wall(HOUR)
+    bench.submit(make_prediction())
+    bench.clock.advance(Micros(61 * SECOND))
+    assert bench.submit(make_prediction())[0].success
+    assert bench.submit(make_prediction(soon)) == []  # by the clock as it was, it has not started
+    assert "by one the game has started" in bench.last(MessageRefused).message
+    bench.clock.advance(HOUR)
+    bench.observe(LedgerOpened(LedgerId("1" * 32), ()))
+    assert bench.submit(make_prediction(soon))[0].code == "game_started"
+
+
+def test_a_clock_that_is_set_again_and_again_is_remembered_within_bounds(bench: Bench) -> None:
+    for _ in range(20):
+        bench.clock.step_wall(HOUR)
+        bench.submit(make_prediction())
+    assert len(bench.actor.state.former_clocks) == MAX_FORMER_CLOCKS
+    assert [clock.ahead // HOUR for clock in bench.actor.state.former_clocks] == list(range(-MAX_FORMER_CLOCKS, 0))
+
+
+# --- how much may wait
+
+
+def pressed(limit: int = 4) -> Bench:
+    bench = Bench(settings=PredictionSettings(max_unanswered=limit))
+    bench.ledger.held = True
+    return bench
+
+
+def test_a_session_with_too_much_unanswered_is_not_read_until_half_of_it_is_answered() -> None:
+    bench = pressed(limit=4)
+    bench.submit(*(make_prediction(wager=0.1) for _ in range(3)))
+    assert not bench.all(ReadingPaused)
+    bench.submit(*(make_prediction(wager=0.1) for _ in range(3)))  # what is in the pipe is still taken
+    bench.submit(make_prediction(wager=0.1), connection=ConnectionId(2), hotkey=make_hotkey("other"))
+    assert bench.all(ReadingPaused) == [ReadingPaused(CONNECTION)]
+    bench.ledger.release(1)  # the first one
+    assert not bench.all(ReadingResumed)
+    bench.ledger.release()
+    assert bench.all(ReadingResumed) == [ReadingResumed(CONNECTION)]
+    assert bench.codes() == ["accepted"] * 7
+    assert (bench.actor.state.total, bench.actor.state.unanswered) == (0, {})
+
+
+def test_a_failed_commit_answers_too() -> None:
+    bench = pressed(limit=1)
+    bench.ledger.failing = "disk full"
+    bench.submit(make_prediction())
+    assert bench.all(ReadingPaused)
+    bench.ledger.release()
+    assert bench.all(ReadingResumed)
+
+
+def test_when_all_sessions_together_are_too_much_whoever_sends_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.prediction.PAUSE_ALL", 10)
+    bench = pressed(limit=100)
+    for number in range(12):
+        bench.submit(make_prediction(wager=0.1), connection=ConnectionId(number), hotkey=make_hotkey(f"m{number}"))
+    assert [paused.connection for paused in bench.all(ReadingPaused)] == [9, 10, 11]
+    bench.ledger.release()
+    assert [resumed.connection for resumed in bench.all(ReadingResumed)] == [9, 10, 11]
+
+
+def test_a_paused_session_that_ends_is_forgotten_and_its_predictions_are_stored() -> None:
+    bench = pressed(limit=1)
+    bench.submit(make_prediction())
+    bench.observe(ConnectionClosed(CONNECTION, 1006, ""))
+    bench.ledger.release()
+    assert not bench.all(ReadingResumed)
+    assert bench.codes() == ["accepted"]
+    assert bench.actor.state.unanswered == {}
+
+
 def test_a_verdict_is_kept_for_30_days_after_the_start_of_its_game(bench: Bench) -> None:
     bench.submit(make_prediction(), make_prediction(game_id="nowhere"))
     known, unknown = bench.ledger.rows.values()
@@ -363,6 +470,7 @@ def test_a_snapshot_of_the_actor_decides_the_same(bench: Bench) -> None:
         lambda: PredictionSettings(daily_wager_limit=0.0),
         lambda: PredictionSettings(daily_wager_limit=float("nan")),
         lambda: PredictionSettings(odds_grace=-1.0),
+        lambda: PredictionSettings(max_unanswered=0),
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: Callable[[], object]) -> None:

@@ -7,16 +7,22 @@ import pytest
 from actors.auth import AuthActor
 from actors.budget import Budget
 from actors.connection import ConnectionSettings, Session, Stage
+from actors.stream import HISTORY
 from actors.validator_auth import MAX_REMOTES, ValidatorAuthActor, ValidatorAuthSettings
 from actors.validator_connection import ValidatorConnectionActor, ValidatorConnectionSettings
 from bus.codes import RefusalCode
 from bus.events import (
     BlacklistLoaded,
+    BroadcastRequested,
+    BroadcastWriteRequested,
     ClockStepped,
     CloseRequested,
+    CommitFailed,
     ConnectionClosed,
     ConnectionOpened,
     ExchangeCompleted,
+    FrameReceived,
+    GamesUpdated,
     HttpAnswered,
     HttpRequestReceived,
     LedgerOpened,
@@ -29,18 +35,25 @@ from bus.events import (
     NeuronStopping,
     PeerAuthenticated,
     PeerRefused,
+    PredictionsStored,
     PredictionSubmitted,
+    SendQueueDrained,
+    SendQueueFilled,
     SendRequested,
     SessionActivated,
     SignatureChecked,
+    SlateRequested,
+    UpdateStored,
+    UpdateStoreFailed,
     VerificationRequested,
     WriteRequested,
 )
-from bus.identifiers import ConnectionId, Hotkey, LedgerId, Micros, SessionId, Uid
-from bus.messages import ConfirmationMessage, ErrorMessage, HeartbeatMessage, WelcomeMessage
+from bus.identifiers import ConnectionId, Epoch, Hotkey, LedgerId, Micros, Offset, SessionId, Uid
+from bus.messages import ConfirmationMessage, ErrorMessage, GameUpdateMessage, HeartbeatMessage, WelcomeMessage
 from neurons.simulation import SimulatedKeys
 from tests.support import HOUR, NETUID, NOW, Harness, as_json, make_hex32, make_hotkey, make_prediction
 
+EPOCH = Epoch("e" * 32)
 VALIDATOR, MINER, OTHER = make_hotkey("validator"), make_hotkey(), make_hotkey("other")
 
 
@@ -156,6 +169,86 @@ def test_a_stopping_validator_is_offline_closes_and_refuses(bench: Bench) -> Non
     assert bench.health()[1]["status"] == "offline"
     bench.request(OTHER)
     assert bench.refusals() == [RefusalCode.RESTARTING]
+
+
+def test_a_validator_that_drains_hears_no_more_and_still_answers(bench: Bench) -> None:
+    connection = bench.open()
+    bench.observe(NeuronDraining())
+    frame = b'{"message_type":"heartbeat"}\n0x' + b"0" * 128
+    assert not bench.during(lambda: bench.observe(FrameReceived(connection, frame)), CloseRequested)
+    bench.observe(SendRequested(MINER, ConfirmationMessage(results=()), connection))
+    assert isinstance(bench.last(WriteRequested).message, ConfirmationMessage)
+    bench.request(OTHER)
+    assert bench.refusals() == [RefusalCode.RESTARTING]
+
+
+# --- slow readers
+
+
+def told(offset: int, part: int = 1, parts: int = 1) -> BroadcastRequested:
+    update = GameUpdateMessage(
+        netuid=NETUID,
+        epoch=EPOCH,
+        offset=Offset(offset),
+        previous=Offset(offset - 1),
+        updated_games={},
+        part=part,
+        parts=parts,
+    )
+    return BroadcastRequested(update)
+
+
+def stored(offset: int) -> GamesUpdated:
+    return GamesUpdated(VALIDATOR, EPOCH, Offset(offset), (), snapshot=offset == 1)
+
+
+def test_updates_are_held_back_from_a_slow_reader_and_told_in_one(bench: Bench) -> None:
+    bench.observe(stored(1))
+    slow, quick = bench.open(), bench.open(OTHER)
+    bench.observe(stored(2), told(2), SendQueueFilled(slow))
+    for offset in (3, 4):
+        bench.observe(stored(offset), told(offset))
+    assert [event.connections for event in bench.all(BroadcastWriteRequested)] == [(slow, quick), (quick,), (quick,)]
+    bench.observe(SendQueueDrained(slow))
+    assert bench.last(SlateRequested) == SlateRequested(slow, MINER, Offset(2), merged=True)
+    bench.observe(stored(5), told(5))
+    assert bench.last(BroadcastWriteRequested).connections == (slow, quick)
+
+
+def test_an_update_whose_parts_did_not_all_go_out_is_told_again(bench: Bench) -> None:
+    bench.observe(stored(1))
+    slow = bench.open()
+    bench.observe(stored(2), told(2, part=1, parts=2), SendQueueFilled(slow), told(2, part=2, parts=2))
+    bench.observe(SendQueueDrained(slow))
+    assert bench.last(SlateRequested).known == 1
+
+
+def test_a_reader_that_is_too_far_behind_gets_the_whole_slate(bench: Bench) -> None:
+    bench.observe(stored(1))
+    slow = bench.open()
+    bench.observe(SendQueueFilled(slow), stored(HISTORY + 2), SendQueueDrained(slow))
+    assert bench.last(SlateRequested) == SlateRequested(slow, MINER, None, merged=True)
+
+
+def test_a_slow_reader_that_missed_nothing_or_is_gone_is_sent_nothing(bench: Bench) -> None:
+    bench.observe(stored(1))
+    slow = bench.open()
+    before = len(bench.all(SlateRequested))
+    bench.observe(SendQueueFilled(slow), SendQueueDrained(slow), SendQueueDrained(ConnectionId(99)))
+    bench.observe(SendQueueFilled(slow), stored(2), ConnectionClosed(slow, 4101, ""), SendQueueDrained(slow))
+    assert len(bench.all(SlateRequested)) == before
+    assert bench.connection.state.lagging == {}
+
+
+def test_health_is_degraded_while_the_disk_fails(bench: Bench) -> None:
+    for failure, success in (
+        (CommitFailed(1, "disk full"), PredictionsStored(2, ())),
+        (UpdateStoreFailed("disk full"), UpdateStored((told(2).message,))),  # type: ignore[arg-type]
+    ):
+        bench.observe(failure)
+        assert bench.health() == (503, {"status": "degraded", "connections": 0, "active_connections": 0})
+        bench.observe(success)
+        assert bench.health()[0] == 200
 
 
 def test_an_exchange_without_a_verdict_in_time_fails(bench: Bench) -> None:

@@ -34,9 +34,10 @@ class Bench(Harness):
     def fetch(self, *games: TeamGame, epoch: Epoch = EPOCH) -> None:
         self.observe(GamesFetched("file", games, (), epoch))
 
-    def slate(self, known: Offset | None = None) -> list[GameUpdateMessage]:
+    def slate(self, known: Offset | None = None, *, merged: bool = False) -> list[GameUpdateMessage]:
         """What a miner that asks is sent."""
-        sent = self.during(lambda: self.observe(SlateRequested(ConnectionId(1), MINER, known)), SendRequested)
+        request = SlateRequested(ConnectionId(1), MINER, known, merged=merged)
+        sent = self.during(lambda: self.observe(request), SendRequested)
         return [send.message for send in sent if isinstance(send.message, GameUpdateMessage)]
 
 
@@ -116,6 +117,19 @@ def test_who_was_away_is_sent_the_very_updates_that_it_missed() -> None:
     broadcast = [event.message for event in bench.all(BroadcastRequested)]
     assert bench.slate(Offset(2)) == broadcast[2:]
     assert bench.slate(Offset(4)) == []
+
+
+def test_what_was_held_back_is_told_in_one_update_by_game() -> None:
+    bench = Bench()
+    bench.fetch(make_game("a"), make_game("b"), make_game("c"))
+    for odds in (1.5, 1.6, 1.7):
+        bench.fetch(make_game("a", team_a_odds=odds), make_game("b", team_a_odds=odds + 1), make_game("c"))
+    bench.fetch(make_game("a", team_a_odds=1.7), make_game("c"))
+    (merged,) = bench.slate(Offset(1), merged=True)
+    assert (merged.previous, merged.offset, merged.part, merged.parts) == (1, 5, 1, 1)
+    assert sorted(merged.updated_games) == ["a", "b"]
+    assert merged.updated_games[GameId("a")].team_a_odds == 1.7
+    assert not merged.updated_games[GameId("b")].active  # it left meanwhile
 
 
 def test_only_the_last_updates_are_kept() -> None:

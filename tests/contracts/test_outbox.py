@@ -1,6 +1,7 @@
 """What every outbox keeps: run against the real one, on disk, and the simulated one."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from bus.errors import ConfigurationError
 from bus.events import (
     GamesUpdated,
     KnownSlate,
+    LedgerRecognised,
     OutboxEntry,
     OutboxOpened,
     PredictionExpired,
@@ -23,10 +25,10 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.games import TeamGame
-from bus.identifiers import Epoch, Hotkey, Micros, Offset
+from bus.identifiers import Epoch, Hotkey, LedgerId, Micros, Offset
 from bus.timestamps import DAY
 from neurons.edges.database import Database
-from neurons.edges.outbox import Outbox, outbox_database
+from neurons.edges.outbox import _MIGRATIONS, Outbox, outbox_database
 from neurons.simulation import SimulatedOutbox
 from tests.support import NOW, Injected, make_game, make_hotkey, make_prediction
 
@@ -158,6 +160,34 @@ async def test_the_slate_and_the_position_are_there_after_a_restart(bench: Bench
 
 
 # --- the file
+
+
+async def test_the_ledgers_are_there_after_a_restart(bench: Bench) -> None:
+    first, second = LedgerId("1" * 32), LedgerId("2" * 32)
+    await bench.decide(LedgerRecognised(VALIDATOR, first, None), LedgerRecognised(OTHER, first, None))
+    await bench.decide(LedgerRecognised(VALIDATOR, second, first))
+    assert sorted((await bench.reopen()).ledgers) == sorted([(VALIDATOR, second), (OTHER, first)])
+
+
+async def test_an_outbox_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    waits, done = entry(), entry()
+    with contextlib.closing(sqlite3.connect(tmp_path / "o.sqlite3")) as old, old:
+        for statement in _MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute("PRAGMA user_version = 1")
+        rows = [(number.prediction.prediction_id, number.prediction.to_json()) for number in (waits, done)]
+        old.executemany(
+            f"INSERT INTO predictions (validator, prediction_id, content, made_at) VALUES ('{VALIDATOR}', ?, ?, 1)",  # noqa: S608
+            rows,
+        )
+        old.execute("UPDATE predictions SET code = 'accepted', settled_at = ? WHERE id = 2", (NOW,))
+        old.execute("INSERT INTO streams VALUES (?, ?, 7)", (VALIDATOR, EPOCH))
+    bench = Bench(real=True, folder=tmp_path)
+    opened = await bench.open()
+    assert opened == OutboxOpened((waits,), (KnownSlate(VALIDATOR, EPOCH, Offset(7), ()),), ())
+    await bench.decide(LedgerRecognised(VALIDATOR, LedgerId("1" * 32), None))
+    assert (await bench.reopen()).ledgers == ((VALIDATOR, LedgerId("1" * 32)),)
+    await bench.close()
 
 
 async def test_the_verdict_is_kept_for_a_month_and_the_first_one_counts(real: Bench) -> None:
