@@ -9,7 +9,7 @@ from actors.actor import Actor, on
 from bus.envelope import Envelope
 from bus.events import GamesUpdated, MessageAccepted, OutboxOpened, PeerMisbehaved, UpdateMissed
 from bus.games import TeamGame
-from bus.identifiers import Epoch, GameId, Hotkey, Offset
+from bus.identifiers import ConnectionId, Epoch, GameId, Hotkey, Offset
 from bus.messages import GameUpdateMessage, HeartbeatMessage, WelcomeMessage
 
 
@@ -21,6 +21,9 @@ class Stream:
     """As the present session's welcome names it; None where the validator had no slate then."""
     epoch: Epoch | None = None
     offset: Offset = Offset(0)
+    heard_on: ConnectionId | None = None
+    """Where the last update came from: what two connections carry may overtake each other."""
+    heard: Offset = Offset(0)
     coming: Offset = Offset(0)
     coming_parts: int = 0
     """How many parts of the update ``coming`` are here."""
@@ -54,14 +57,18 @@ class SlateActor(Actor):
             stream.session_epoch = message.epoch
             stream.coming_parts = 0
         elif isinstance(message, GameUpdateMessage):
-            self._apply(event.hotkey, message)
+            self._apply(event.hotkey, event.connection, message)
         elif isinstance(message, HeartbeatMessage) and message.offset is not None:
             stream = self.state.streams.setdefault(event.hotkey, Stream())
             if message.epoch == stream.session_epoch:
                 self._look_for_gap(event.hotkey, stream, message.offset)
 
-    def _apply(self, validator: Hotkey, update: GameUpdateMessage) -> None:
+    def _apply(self, validator: Hotkey, connection: ConnectionId, update: GameUpdateMessage) -> None:
         stream = self.state.streams.setdefault(validator, Stream())
+        if stream.heard_on == connection and update.offset < stream.heard:
+            fault = f"an update to offset {update.offset} after one to {stream.heard}"
+            self.publish(PeerMisbehaved(validator, fault))
+        stream.heard_on, stream.heard = connection, update.offset
         if not _fits(stream, update):
             if update.epoch == stream.session_epoch and update.part == update.parts:
                 self._look_for_gap(validator, stream, update.offset)
@@ -92,6 +99,8 @@ class SlateActor(Actor):
 def _fits(stream: Stream, update: GameUpdateMessage) -> bool:
     if stream.session_epoch is not None and update.epoch != stream.session_epoch:
         return False
+    if update.epoch != stream.epoch:
+        return update.previous is None
     if update.previous is None:
-        return True
-    return update.epoch == stream.epoch and update.previous <= stream.offset < update.offset
+        return update.offset >= stream.offset  # an older one was overtaken
+    return update.previous <= stream.offset < update.offset

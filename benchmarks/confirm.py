@@ -10,6 +10,7 @@ miner keeps ``--window`` frames of ``--batch`` predictions in flight.
 import argparse
 import asyncio
 import json
+import socket
 import statistics
 import time
 from secrets import token_hex
@@ -23,6 +24,9 @@ from bus.identifiers import GameId, Hotkey, PredictionId
 from bus.messages import PredictionMessage
 
 WAGER = 0.01
+BYSTANDER_INTERVAL = 0.05
+"""Seconds between two frames of a bystander."""
+BYSTANDER_BATCH = 64
 
 
 class Predictor(LoadMiner):
@@ -77,6 +81,25 @@ class Predictor(LoadMiner):
             self.frames.append((self.frame(PredictionMessage(predictions=predictions)), batch))
 
 
+class Bystander(Predictor):
+    """Pushes many predictions at a fixed pace; if it is stalled it reads nothing, not even the close that follows."""
+
+    stalled: bool = False
+
+    def start(self) -> None:
+        if self.stalled:
+            transport: Any = self.transport
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            transport.pause_reading()
+        self._push_on()
+
+    def _push_on(self) -> None:
+        if self.transport.is_closing() or self.next_frame >= len(self.frames):
+            return
+        self.push()
+        asyncio.get_running_loop().call_later(BYSTANDER_INTERVAL, self._push_on)
+
+
 def make_prediction() -> TeamGamePrediction:
     return TeamGamePrediction(
         prediction_id=PredictionId(token_hex(16)),
@@ -94,14 +117,19 @@ def make_prediction() -> TeamGamePrediction:
 
 
 async def load(validator: Validator, arguments: argparse.Namespace) -> dict[str, Any]:
-    miners = await validator.connect(Predictor, arguments.window)
+    first = arguments.miners
+    miners = await validator.connect(Predictor, arguments.window, keypairs=validator.keypairs[:first])
+    bystanders = await validator.connect(Bystander, 1, keypairs=validator.keypairs[first:])
     frames = (
         int(arguments.signed_per_second * (arguments.duration + 1) / arguments.batch / len(miners)) + arguments.window
     )
     for miner in miners:
         miner.sign_beforehand(frames, arguments.batch)
+    for bystander in bystanders:
+        bystander.stalled = arguments.stalled
+        bystander.sign_beforehand(int(arguments.duration / BYSTANDER_INTERVAL), BYSTANDER_BATCH)
     begin = time.perf_counter()
-    for miner in miners:
+    for miner in (*bystanders, *miners):
         miner.start()
     await asyncio.sleep(arguments.duration)
     for miner in miners:
@@ -127,8 +155,9 @@ async def load(validator: Validator, arguments: argparse.Namespace) -> dict[str,
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Start the validator, load it, stop it."""
-    with running_validator(arguments.miners) as validator:
+    with running_validator(arguments.miners + arguments.bystanders) as validator:
         result = asyncio.run(load(validator, arguments))
+        result["validator_peak_memory_bytes"] = validator.peak_memory()
         result["validator_cpu_us_per_prediction"] = 1e6 * validator.cpu_seconds() / result["confirmed"]
     result["verify_sign_limit_per_second"] = verify_sign_limit(validator.keypairs[0])
     result["ratio"] = result["predictions_per_second"] / result["verify_sign_limit_per_second"]
@@ -142,6 +171,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="predictions in a frame")
     parser.add_argument("--duration", type=float, default=5.0, help="seconds")
     parser.add_argument("--signed-per-second", type=float, default=12_000, help="predictions to sign beforehand")
+    parser.add_argument(
+        "--bystanders", type=int, default=0, help="more miners, at 1,280 predictions/s each, not counted"
+    )
+    parser.add_argument("--stalled", action="store_true", help="the bystanders never read")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     result = run(arguments)
@@ -154,6 +187,7 @@ def main() -> None:
     print(f"{result['ratio']:8.2f} of that")
     print(f"latency: p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, max {latency['max']:.1f} ms")
     print(f"validator: {result['validator_cpu_us_per_prediction']:.0f} us of CPU a prediction, start included")
+    print(f"validator: {result['validator_peak_memory_bytes'] / 2**20:.0f} MiB of memory at most")
 
 
 if __name__ == "__main__":

@@ -151,11 +151,16 @@ class Validator:
         usage = Path(f"/proc/{self.process.pid}/stat").read_text().split()
         return (int(usage[13]) + int(usage[14])) / os.sysconf("SC_CLK_TCK")
 
-    async def connect(self, kind: type[Miner], *arguments: Any) -> list[Miner]:
-        """A session of every miner, one after the other, each with the slate."""
+    def peak_memory(self) -> int:
+        """The most bytes that it has had in memory."""
+        (line,) = [s for s in Path(f"/proc/{self.process.pid}/status").read_text().splitlines() if "VmHWM" in s]
+        return 1024 * int(line.split()[1])
+
+    async def connect(self, kind: type[Miner], *arguments: Any, keypairs: list[Keypair] | None = None) -> list[Miner]:
+        """A session of every miner, or of those of ``keypairs``, one after the other, each with the slate."""
         loop = asyncio.get_running_loop()
         miners = []
-        for keypair in self.keypairs:
+        for keypair in self.keypairs if keypairs is None else keypairs:
             _, miner = await loop.create_connection(
                 lambda keypair=keypair: kind(keypair, self.hotkey, *arguments),  # type: ignore[misc]
                 "127.0.0.1",

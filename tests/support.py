@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -31,6 +32,11 @@ Wanted = TypeVar("Wanted", bound=Event)
 def make_hotkey(name: str = "miner") -> Hotkey:
     """A hotkey for tests that check no signature."""
     return Hotkey(f"5{name}".ljust(48, "x"))
+
+
+def rfc3339_from_now(seconds: float) -> str:
+    """For games of real neurons, which know no manual clock."""
+    return rfc3339(Micros(round((time.time() + seconds) * SECOND)))
 
 
 def make_hex32() -> str:

@@ -141,6 +141,17 @@ def test_an_update_that_does_not_fit_is_not_applied(why: str, message: GameUpdat
     assert bool(bench.all(PeerMisbehaved)) == ("another epoch" in why)
 
 
+def test_an_older_snapshot_is_not_applied_and_on_one_session_it_is_a_lie() -> None:
+    bench = SlateBench()
+    bench.hear(update(3, None, make_game("a")))
+    bench.observe(MessageAccepted(ConnectionId(-7), VALIDATOR, update(2, None, make_game())))  # overtaken, by HTTP
+    assert not bench.all(PeerMisbehaved)
+    bench.hear(update(4, 3, make_game("a")))
+    bench.hear(update(1, None, make_game("b")))
+    assert bench.positions() == [(3, True, 1), (4, False, 1)]
+    assert [lie.fault for lie in bench.all(PeerMisbehaved)] == ["an update to offset 1 after one to 4"]
+
+
 def test_an_update_without_a_snapshot_before_is_not_applied() -> None:
     bench = SlateBench()
     bench.hear(update(4, 3, make_game()))

@@ -15,6 +15,7 @@ import yaml
 from bittensor import http_auth
 from bittensor_core import CRYPTO_ED25519, CRYPTO_SR25519, Keypair
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
@@ -42,6 +43,15 @@ def starting_soon(**changes: Any) -> dict[str, Any]:
     """A game for a games file."""
     game = make_game(**changes).to_dict()
     return game | {"event_start_date": "P1D"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something listens that says it is a validator."""
+
+    folder: Path
+    hotkey: Hotkey
+    address: str
 
 
 @dataclass
@@ -132,7 +142,7 @@ class Rig:
 class Client:
     """The miner's side of a session, frame by frame."""
 
-    def __init__(self, socket: ClientConnection, keypair: Keypair) -> None:
+    def __init__(self, socket: ClientConnection | ServerConnection, keypair: Keypair) -> None:
         self.socket = socket
         self.keypair = keypair
         self.hotkey = Hotkey(keypair.ss58_address)
@@ -252,7 +262,7 @@ async def running_validator(folder: Path, **changes: Any) -> AsyncIterator[Rig]:
 
 @asynccontextmanager
 async def running_miner(
-    rig: Rig, keypair_name: str = "miner", **changes: Any
+    rig: "Rig | Place", keypair_name: str = "miner", **changes: Any
 ) -> AsyncIterator[tuple[Miner, list[Envelope]]]:
     """A miner in this process that knows the validator of ``rig``; its hotkey must be registered there."""
     wallets = str(rig.folder / "wallets")
