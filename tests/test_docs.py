@@ -183,6 +183,13 @@ def test_troubleshooting_knows_every_code() -> None:
     assert [code for code in codes if f"`{code}`" not in page] == []
 
 
+def test_every_test_that_shows_a_guarantee_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (DOCS / "guarantees.md").read_text())
+    assert len(named) > 40
+    for file, function in named:
+        assert f"def {function}(" in (ROOT / "tests" / file).read_text(), f"{file}::{function}"
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in (*ROOT.glob("*.md"), *DOCS.glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

@@ -7,6 +7,7 @@ import pytest
 from actors.reconnect import RETURN_WINDOW, ReconnectActor, ReconnectSettings
 from bus.codes import CloseCode
 from bus.events import (
+    ClockStepped,
     ConnectionClosed,
     DialFailed,
     DialRequested,
@@ -19,8 +20,9 @@ from bus.events import (
     ReconnectScheduled,
     SessionActivated,
 )
-from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Offset, SessionId, Uid
-from tests.support import NETUID, Harness, make_hotkey
+from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, Uid
+from bus.timestamps import DAY
+from tests.support import HOUR, NETUID, Harness, make_hotkey
 
 ME, VALIDATOR, OTHER = make_hotkey("me"), make_hotkey("validator"), make_hotkey("other")
 BASE, LONGEST = 5.0, 300.0
@@ -147,6 +149,19 @@ def test_back_off_doubles_up_to_the_longest_and_is_spread_over_all_of_it() -> No
 def test_it_dials_when_the_time_has_come_and_not_before() -> None:
     bench = Bench()
     delay = bench.fail()
+    bench.advance(delay - 0.001)
+    assert len(bench.all(DialRequested)) == 1
+    bench.advance(0.002)
+    assert len(bench.all(DialRequested)) == 2
+
+
+def test_a_step_of_the_wall_clock_changes_nothing() -> None:
+    bench = Bench()
+    delay = bench.fail()
+    for by in (HOUR, -2 * HOUR, DAY):
+        bench.clock.step_wall(Micros(by))
+        bench.observe(ConnectionClosed(ConnectionId(99), 1006, ""))  # what it sees the step by
+    assert len(bench.all(ClockStepped)) == 3
     bench.advance(delay - 0.001)
     assert len(bench.all(DialRequested)) == 1
     bench.advance(0.002)

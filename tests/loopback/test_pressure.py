@@ -248,7 +248,9 @@ def spoil(file: Path) -> None:
             pages.write(b"\x07" * 2048)
 
 
-async def test_a_ledger_that_is_damaged_while_it_works_confirms_nothing_and_does_not_start_again(tmp_path: Path) -> None:
+async def test_a_ledger_that_is_damaged_while_it_works_confirms_nothing_and_does_not_start_again(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "state" / "ledger.sqlite3"
     async with running_validator(tmp_path) as rig, rig.client() as client:
         for _ in range(30):
