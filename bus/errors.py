@@ -6,6 +6,7 @@
     ├── UnknownTopic         a subscription to an event that does not exist
     ├── NotAllowed           an event published where its kind may not be
     ├── ConfigurationError   a file, key or value of the operator's
+    ├── BadEventLog          a recording that is not one, or not as it was written
     └── RemoteFault          what a peer sent cannot be read; it knows its reply
         ├── Unreadable       not a frame at all, or not JSON: the session cannot go on
         └── Malformed        a frame that breaks the rules of its kind: answered, and the session goes on
@@ -28,6 +29,10 @@ class NotAllowed(BettensorError):
 
 class ConfigurationError(BettensorError):
     """What is wrong, in which file and key, and what was expected. Exit code 2."""
+
+
+class BadEventLog(BettensorError):
+    """What is wrong with a recording, at which line, and what can still be done."""
 
 
 class RemoteFault(BettensorError):

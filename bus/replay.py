@@ -1,43 +1,77 @@
 """Feed what was observed, compare what is decided.
 
 An observed event stands in the log exactly where it was published, in the middle of a drain or between two. So it is
-fed as soon as all that stands before it has been published again.
+fed as soon as all that stands before it has been published again. Recordings are read as they are needed: one of a
+million events takes no more memory than one of a hundred.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import NamedTuple
 
 from bus.bus import EventBus
 from bus.clock import ManualClock
 from bus.envelope import Envelope
 from bus.errors import NotAllowed
-from bus.events import Event, Observed
+from bus.eventlog import Row
+from bus.events import Event, FrameWritten, Observed, SendFailed, WriteRequested
+from bus.identifiers import Micros
+from bus.messages import WebSocketMessage
+
+Recorded = Envelope | Row
 
 
 class Difference(NamedTuple):
     """The first place where a replay left its recording; None where one of them had ended."""
 
-    recorded: Envelope | None
+    recorded: Recorded | None
     replayed: Envelope | None
 
 
 class ReplayBus(EventBus):
-    """A bus whose world is a recording."""
+    """A bus whose world is a recording.
 
-    def __init__(self, recording: Iterable[Envelope]) -> None:
-        self.replayed: list[Envelope] = []
-        self._ahead = deque(envelope for envelope in recording if isinstance(envelope.event, Observed))
-        super().__init__(ManualClock(), record=self.replayed.append)
+    Args:
+        recording: envelopes or rows, in order.
+        decided: whether decisions are among them; otherwise only their number is known, and what was written.
+        record: called with each envelope of the replay.
+    """
+
+    def __init__(
+        self,
+        recording: Iterable[Recorded],
+        *,
+        decided: bool = True,
+        record: Callable[[Envelope], None] | None = None,
+    ) -> None:
+        self.difference: Difference | None = None
+        """The first, once there is one."""
+        self._tape = iter(recording)
+        self._decided = decided
+        self._expected: deque[Recorded] = deque()
+        """Decisions that stand before what is observed next."""
+        self._next: Recorded | None = None
+        self._written: dict[int, WriteRequested] = {}
+        """What is to be written, until the recording says how it was."""
+        self._copy = record
+        super().__init__(ManualClock(), record=self._compare)
+
+    def begin_after(self, seq: int, at: Micros, mono: Micros) -> None:
+        """Go on where a checkpoint was taken."""
+        self._seq, self._at, self._mono = seq, at, mono
 
     def run(self) -> None:
         """Feed the whole recording, and deliver all that follows from it."""
-        self._feed()
-        self._drain()
-        while self._ahead:  # a decision of the recording was not repeated; go on without it, the comparison will tell
-            self._seq = self._ahead[0].seq - 1
+        self._advance()
+        while self._next is not None:
+            if self._next.seq > self._seq + 1:  # fewer decisions than recorded; go on without them
+                self._differ(self._expected[0] if self._expected else self._next, None)
+                self._seq = self._next.seq - 1
             self._feed()
             self._drain()
+        if self._expected:
+            self._differ(self._expected[0], None)
 
     def publish(self, event: Event, causes: tuple[int, ...] | None = None) -> int:
         if isinstance(event, Observed):
@@ -49,14 +83,73 @@ class ReplayBus(EventBus):
         self._feed()
 
     def _feed(self) -> None:
-        while self._ahead and self._ahead[0].seq <= self._seq + 1:
-            envelope = self._ahead.popleft()
-            self._seq = max(self._seq, envelope.seq)
-            self._at, self._mono = envelope.at, envelope.mono
-            super()._append(envelope)
+        while self._next is not None and self._next.seq <= self._seq + 1:
+            recorded = self._next
+            if recorded.seq <= self._seq:
+                self._differ(recorded, self.recent[-1])  # more decisions than recorded
+            self._seq = max(self._seq, recorded.seq)
+            self._at, self._mono = recorded.at, recorded.mono
+            event = recorded.event
+            if isinstance(event, FrameWritten | SendFailed):
+                self._compare_written(recorded, event.message)
+            self._advance()
+            super()._append(Envelope(recorded.seq, recorded.at, recorded.mono, recorded.causes, event))
+
+    def _advance(self) -> None:
+        """Read up to what is observed next."""
+        for recorded in self._tape:
+            if is_observed(recorded):
+                self._next = recorded
+                return
+            self._expected.append(recorded)
+        self._next = None
+
+    # --- the comparison
+
+    def _compare(self, envelope: Envelope) -> None:
+        event = envelope.event
+        if self._copy is not None:
+            self._copy(envelope)
+        if isinstance(event, Observed):
+            return
+        if not self._decided:
+            if isinstance(event, WriteRequested):
+                self._written[envelope.seq] = event
+        elif self.difference is None:
+            recorded = self._expected.popleft() if self._expected else None
+            if recorded is None or not same(recorded, envelope):
+                self._differ(recorded, envelope)
+
+    def _compare_written(self, recorded: Recorded, written: WebSocketMessage) -> None:
+        """What was written tells what had been decided to write, where decisions are not in the recording."""
+        request = self._written.pop(recorded.causes[0], None) if recorded.causes else None
+        if request is not None and any(
+            getattr(request.message, f.name) != getattr(written, f.name, None)
+            for f in fields(request.message)
+            if f.name not in STAMPS
+        ):
+            self._differ(recorded, Envelope(recorded.causes[0], recorded.at, recorded.mono, (), request))
+
+    def _differ(self, recorded: Recorded | None, replayed: Envelope | None) -> None:
+        if self.difference is None:
+            self.difference = Difference(recorded, replayed)
 
 
-def replay(recording: list[Envelope], build: Callable[[EventBus], object]) -> Difference | None:
+STAMPS = frozenset({"message_id", "sender_hotkey", "timestamp"})
+"""What a message gets when it is written, and not before."""
+
+
+def is_observed(recorded: Recorded) -> bool:
+    """Whether the world said it, and a replay must be told."""
+    return recorded.observed if isinstance(recorded, Row) else isinstance(recorded.event, Observed)
+
+
+def same(recorded: Recorded, replayed: Envelope) -> bool:
+    """Whether a decision was repeated."""
+    return recorded.same(replayed) if isinstance(recorded, Row) else recorded == replayed
+
+
+def replay(recording: Iterable[Recorded], build: Callable[[EventBus], object]) -> Difference | None:
     """Decide everything again, and compare.
 
     Args:
@@ -69,11 +162,4 @@ def replay(recording: list[Envelope], build: Callable[[EventBus], object]) -> Di
     bus = ReplayBus(recording)
     build(bus)
     bus.run()
-    for recorded, replayed in zip(recording, bus.replayed, strict=False):
-        if recorded != replayed:
-            return Difference(recorded, replayed)
-    longer = max(recording, bus.replayed, key=len)
-    if len(recording) == len(bus.replayed):
-        return None
-    first_extra = longer[min(len(recording), len(bus.replayed))]
-    return Difference(first_extra, None) if longer is recording else Difference(None, first_extra)
+    return bus.difference

@@ -71,7 +71,8 @@ async def test_with_trouble_on_the_wire_and_miners_killed_every_prediction_gets_
         for kill in range(max(8, ROUNDS // 4)):
             victim = ("alice", "bob")[kill % 2]
             await subnet.predict(victim)
-            subnet.offer(4 + kill % 8)
+            games = 4 + kill % 8
+            subnet.offer(games)
             await asyncio.sleep(random.uniform(0, 0.5))
             if kill % 3 == 2:
                 chaos.reset()
@@ -79,5 +80,5 @@ async def test_with_trouble_on_the_wire_and_miners_killed_every_prediction_gets_
             subnet.start(victim)
         chaos.calm = True
         chaos.reset()
-        await subnet.settle(games=11)
+        await subnet.settle(games)
     assert sum(chaos.fates.values()) > 10

@@ -1,0 +1,404 @@
+"""The recorded event log: its lines, their chain, and events as JSON. Knows no file: bytes in, bytes out.
+
+A log is one JSON object a line::
+
+    {"bettensor":"event log","format":1,"role":...,"settings":{...},...,"hash":H1}      the header
+    {"checkpoint":{"seq":...,"actors":{...}},"hash":H2}                        where a file goes on from another
+    {"seq":1,"at":...,"mono":...,"causes":[],"topic":"neuron_started","event":{...},"hash":H3}
+    ...
+    {"seal":{"lines":...,"at":...,"reason":"stop"},"signature":"0x...","hash":Hn}       the end, signed by the hotkey
+
+Each ``hash`` is SHA-256 over the hash of the line before (the header: over the last hash of the file before, or
+nothing) and the line's own bytes up to its ``,"hash"``; so a line that was changed, left out or moved is found.
+Bytes are text in Latin-1, one character a byte, so that frames can be read.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import cache
+from hashlib import sha256
+from typing import Any, Final, NamedTuple, get_type_hints
+
+import msgspec
+from pydantic import TypeAdapter, ValidationError
+
+from bus import codec
+from bus.codec import UnreadMessage
+from bus.envelope import Envelope
+from bus.errors import BadEventLog, Unreadable
+from bus.events import TOPICS, Event, Observed, Role, Scheme
+from bus.identifiers import Hotkey, Micros, Netuid
+from bus.messages import KINDS, Broadcast, WebSocketMessage
+
+FORMAT: Final = 1
+"""Of what is written; earlier ones are read by ``UPCASTS``."""
+MARK: Final = "event log"
+_HASH: Final = len(',"hash":""}') + 64
+"""Bytes at the end of each line."""
+
+Upcast = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
+"""An event of one format (its topic and fields) as the next format has it."""
+UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {}
+"""What makes events of format n + 1 of those of format n, each change a function with a name that says what it does."""
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a replay must know before the first event."""
+
+    bettensor: str = MARK
+    format: int = FORMAT
+    role: Role
+    netuid: Netuid
+    hotkey: Hotkey
+    scheme: Scheme
+    record: str
+    """``observed``, or ``all``: whether decisions are in it too."""
+    settings: dict[str, Any]
+    """The neuron's, resolved."""
+    previous: str = ""
+    """The last hash of the file before this one."""
+    started: str = ""
+    """RFC 3339."""
+    modules: tuple[str, ...] = ()
+    """Where events and kinds of message are defined that are not of this project."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ActorCheckpoint:
+    """One actor, as it was."""
+
+    settings: dict[str, Any]
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All actors between two drains."""
+
+    seq: int
+    """Of the last event before."""
+    at: Micros
+    mono: Micros
+    actors: dict[str, ActorCheckpoint]
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The end of a file in good order."""
+
+    lines: int
+    """Before this one."""
+    at: Micros
+    reason: str
+    hash: str
+    """Of the line before: what the signature stands for."""
+
+
+class Row(NamedTuple):
+    """One event of a log. It is decoded when it is asked for."""
+
+    line: int
+    seq: int
+    at: Micros
+    mono: Micros
+    causes: tuple[int, ...]
+    topic: str
+    raw: bytes
+    """The event as JSON."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether the world said it, and a replay must be told."""
+        return issubclass(_event_class(self), Observed)
+
+    @property
+    def event(self) -> Event:
+        """
+        Raises:
+            BadEventLog: its fields are not those of its topic.
+        """
+        try:
+            return decode_event(_event_class(self), self.raw)
+        except (msgspec.MsgspecError, ValidationError, Unreadable, TypeError, KeyError) as error:
+            raise BadEventLog(f"line {self.line}: not a {self.topic}: {error}") from None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The event as plain JSON data, whatever it is."""
+        plain: dict[str, Any] = msgspec.json.decode(self.raw)
+        return plain
+
+    def same(self, replayed: Envelope) -> bool:
+        """Whether a replay came to the same."""
+        if self[1:5] != replayed[:4] or self.topic != replayed.event.topic:
+            return False
+        again = encode_event(replayed.event)
+        return again == self.raw or bool(msgspec.json.decode(again) == self.fields)
+
+
+def _event_class(row: Row) -> type[Event]:
+    known = TOPICS.get(row.topic)
+    if known is None:
+        raise BadEventLog(f"line {row.line}: no event is called {row.topic!r}; import the module that defines it")
+    return known
+
+
+# --- events as JSON
+
+
+def encode_event(event: Event) -> bytes:
+    """The JSON of an event's fields, without raw newlines."""
+    names = _byte_fields(type(event))
+    if not names:
+        return _encoder.encode(event)
+    plain = {f.name: getattr(event, f.name) for f in fields(event)}  # type: ignore[arg-type]
+    for name in names:
+        plain[name] = plain[name].decode("latin-1")
+    return _encoder.encode(plain)
+
+
+def decode_event(kind: type[Event], raw: bytes) -> Event:
+    """The event that ``encode_event`` wrote.
+
+    Raises:
+        msgspec.MsgspecError, pydantic.ValidationError, Unreadable: ``raw`` is no such event.
+    """
+    return _reader(kind)(raw)
+
+
+@cache
+def _byte_fields(kind: type[Event]) -> tuple[str, ...]:
+    hints = get_type_hints(kind)
+    return tuple(f.name for f in fields(kind) if hints[f.name] is bytes)  # type: ignore[arg-type]
+
+
+@cache
+def _reader(kind: type[Event]) -> Callable[[bytes], Event]:
+    hints = get_type_hints(kind)
+    messages = [f.name for f in fields(kind) if hints[f.name] in (WebSocketMessage, Broadcast)]  # type: ignore[arg-type]
+    texts = _byte_fields(kind)
+    if not messages and not texts:
+        return _plain_reader(kind)
+    stored = dict.fromkeys(messages, msgspec.Raw) | dict.fromkeys(texts, str)
+    columns = [(f.name, stored.get(f.name, hints[f.name])) for f in fields(kind)]  # type: ignore[arg-type]
+    decoder = msgspec.json.Decoder(msgspec.defstruct(kind.__name__, columns))
+
+    def read(raw: bytes) -> Event:
+        row = decoder.decode(raw)
+        values = {name: getattr(row, name) for name, _ in columns}
+        for name in messages:
+            values[name] = _message(values[name])
+        for name in texts:
+            values[name] = values[name].encode("latin-1")
+        return kind(**values)
+
+    return read
+
+
+def _plain_reader(kind: type[Event]) -> Callable[[bytes], Event]:
+    try:
+        strict: Any = msgspec.json.Decoder(kind)
+    except TypeError:  # a field of a type that only pydantic can read, as a union of dataclasses
+        return TypeAdapter(kind).validate_json
+
+    def read(raw: bytes) -> Event:
+        try:
+            event: Event = strict.decode(raw)
+        except msgspec.ValidationError:  # a message inside that is not stamped yet breaks the rules of the wire
+            event = TypeAdapter(kind).validate_json(raw)
+        return event
+
+    return read
+
+
+def _message(raw: msgspec.Raw) -> WebSocketMessage:
+    try:
+        message = codec.read(bytes(raw))
+    except Unreadable:  # not stamped yet
+        message = UnreadMessage(fault="", broadcast=False)
+    if not isinstance(message, UnreadMessage):
+        return message
+    name = msgspec.json.decode(raw)["message_type"]
+    whole: WebSocketMessage = _lax_message(KINDS.get(name, UnreadMessage)).validate_json(bytes(raw))
+    return whole
+
+
+@cache
+def _lax_message(kind: type[WebSocketMessage]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+# --- lines
+
+
+class LogWriter:
+    """Makes the lines of one file, each chained to the one before."""
+
+    def __init__(self, header: Header) -> None:
+        self.hash = header.previous
+        self.lines = 0
+        self.first = self._line(_encoder.encode(header)[:-1])
+        """The header's line."""
+
+    def checkpoint(self, checkpoint: Checkpoint) -> bytes:
+        """The line with which a file goes on from another."""
+        return self._line(b'{"checkpoint":%b' % _encoder.encode(checkpoint))
+
+    def row(self, envelope: Envelope) -> bytes:
+        """The line of one event."""
+        seq, at, mono, causes, event = envelope
+        return self._line(
+            b'{"seq":%d,"at":%d,"mono":%d,"causes":[%b],"topic":"%b","event":%b'
+            % (seq, at, mono, ",".join(map(str, causes)).encode(), event.topic.encode(), encode_event(event))
+        )
+
+    def seal(self, at: Micros, reason: str, sign: Callable[[bytes], bytes]) -> bytes:
+        """The last line; ``sign`` makes the hotkey's signature over its JSON."""
+        seal = _encoder.encode(Seal(self.lines, at, reason, self.hash))
+        return self._line(b'{"seal":%b,"signature":"0x%b"' % (seal, sign(seal).hex().encode()))
+
+    def _line(self, body: bytes) -> bytes:
+        self.hash = chained = _chain(self.hash, body)
+        self.lines += 1
+        return b'%b,"hash":"%b"}\n' % (body, chained.encode())
+
+
+def _chain(before: str, body: bytes) -> str:
+    return sha256(before.encode() + body).hexdigest()
+
+
+class SignedSeal(NamedTuple):
+    """A seal with what can be verified."""
+
+    seal: Seal
+    payload: bytes
+    signature: bytes
+
+
+class _Line(msgspec.Struct):
+    """Any line but the header."""
+
+    seq: int = 0
+    at: int = 0
+    mono: int = 0
+    causes: tuple[int, ...] = ()
+    topic: str = ""
+    event: msgspec.Raw = msgspec.Raw(b"")
+    checkpoint: Checkpoint | None = None
+    seal: msgspec.Raw = msgspec.Raw(b"")
+    signature: str = ""
+
+
+_line: Final = msgspec.json.Decoder(_Line)
+_header: Final = msgspec.json.Decoder(Header)
+_format: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class LogReader:
+    """Reads one file, from its header on.
+
+    Args:
+        lines: the file's lines, with their ends.
+        where: the file, for messages.
+        chained: whether a line that does not follow from the one before is refused.
+
+    Raises:
+        BadEventLog: the first line is no header of a log that can be read here.
+    """
+
+    def __init__(self, lines: Iterable[bytes], where: str, *, chained: bool = True) -> None:
+        self._lines = enumerate(lines, start=1)
+        self._where = where
+        self._chained = chained
+        self.header = self._read_header()
+        self.hash = self.header.previous
+        """Of the last line that was read."""
+        self.checkpoint: Checkpoint | None = None
+        self.sealed: SignedSeal | None = None
+        self.cut: int | None = None
+        """The line that was being written when the neuron, or its disk, died; all before it counts."""
+        self._follow(1, self._first)
+        self._ahead = next(self._rows(), None)
+
+    def rows(self) -> Iterator[Row]:
+        """Every event, in order.
+
+        Raises:
+            BadEventLog: a line was changed, left out or moved, or is no line of a log.
+        """
+        if self._ahead is not None:
+            yield self._ahead
+            yield from self._rows()
+
+    def _rows(self) -> Iterator[Row]:
+        for number, line in self._lines:
+            if self.sealed is not None:
+                raise self._fault(number, "something follows the seal")
+            if not line.endswith(b"}\n"):
+                if next(self._lines, None) is None:
+                    self.cut = number
+                    return
+                raise self._fault(number, "not a line of an event log")
+            self._follow(number, line)
+            try:
+                read = _line.decode(line)
+            except msgspec.MsgspecError as error:
+                raise self._fault(number, f"not a line of an event log: {error}") from None
+            if read.checkpoint is not None:
+                self.checkpoint = read.checkpoint
+            elif read.signature:
+                self.sealed = self._seal(number, read)
+            else:
+                topic, raw = self._up_to_date(read.topic, bytes(read.event))
+                yield Row(number, read.seq, Micros(read.at), Micros(read.mono), read.causes, topic, raw)
+
+    def _read_header(self) -> Header:
+        number, line = next(self._lines, (1, b""))
+        self._first = line
+        try:
+            document = _format.decode(line)
+        except msgspec.MsgspecError:
+            document = {}
+        if document.get("bettensor") != MARK:
+            raise self._fault(number, "not an event log of this project: its first line is no header")
+        version = document.get("format")
+        if not isinstance(version, int) or version > FORMAT:
+            text = f"format {version}, and this release reads up to {FORMAT}: install the release that wrote it"
+            raise self._fault(number, text)
+        if version < FORMAT and any(step not in UPCASTS for step in range(version, FORMAT)):
+            raise self._fault(number, f"format {version} is too old: there is no upcast from it")
+        try:
+            return _header.decode(line)
+        except msgspec.ValidationError as error:
+            raise self._fault(number, f"the header lacks what a replay needs: {error}") from None
+
+    def _follow(self, number: int, line: bytes) -> None:
+        body, given = line[: -_HASH - 1], line[-66:-2].decode("latin-1")
+        self.hash, before = given, self.hash
+        if self._chained and _chain(before, body) != given:
+            what = "it was changed" if number == 1 else "it was changed, or lines before it are missing or out of order"
+            still = f"lines 1 to {number - 1} are as they were written; " if number > 1 else ""
+            raise self._fault(number, f"its hash does not follow: {what}. {still}--unchained reads on nevertheless")
+
+    def _up_to_date(self, topic: str, raw: bytes) -> tuple[str, bytes]:
+        if self.header.format == FORMAT:
+            return topic, raw
+        event: dict[str, Any] = msgspec.json.decode(raw)
+        for version in range(self.header.format, FORMAT):
+            for upcast in UPCASTS[version]:
+                topic, event = upcast(topic, event)
+        return topic, _encoder.encode(event)
+
+    def _seal(self, number: int, read: _Line) -> SignedSeal:
+        try:
+            seal = msgspec.json.decode(read.seal, type=Seal)
+            return SignedSeal(seal, bytes(read.seal), bytes.fromhex(read.signature.removeprefix("0x")))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise self._fault(number, f"not a seal: {error}") from None
+
+    def _fault(self, number: int, fault: str) -> BadEventLog:
+        return BadEventLog(f"{self._where}: line {number}: {fault}")
