@@ -43,6 +43,7 @@ from bus.events import (
     PredictionDiscarded,
     PredictionExpired,
     ReconnectScheduled,
+    RecordingFailed,
     ReloadFailed,
     Road,
     SaveFailed,
@@ -202,6 +203,11 @@ class LogbookActor(Actor):
     def misbehaved(self, event: PeerMisbehaved, envelope: Envelope) -> None:
         text = f"{self._peer(event.hotkey)} said what no honest neuron says: {event.fault}"
         self._line(envelope, "misbehaviours", text, "WARNING", limit=1)
+
+    @on(RecordingFailed)
+    def recording_failed(self, event: RecordingFailed, envelope: Envelope) -> None:
+        text = f"The event log cannot be written any more, and has ended: {event.reason}"
+        self._line(envelope, "recording failures", text, "WARNING")
 
     @on(LedgerRecognised)
     def recognised(self, event: LedgerRecognised, envelope: Envelope) -> None:

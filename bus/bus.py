@@ -140,6 +140,11 @@ class EventBus:
             self._drain()
         return seq
 
+    @property
+    def position(self) -> tuple[int, Micros, Micros]:
+        """The last ``seq``, and both clocks as the newest observation read them."""
+        return self._seq, self._at, self._mono
+
     def _stamp(self, event: Event, causes: tuple[int, ...]) -> int:
         self._seq = seq = self._seq + 1
         self._append(Envelope(seq, self._at, self._mono, causes, event))

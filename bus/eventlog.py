@@ -152,7 +152,7 @@ def _event_class(row: Row) -> type[Event]:
 
 def encode_event(event: Event) -> bytes:
     """The JSON of an event's fields, without raw newlines."""
-    names = _byte_fields(type(event))
+    names = _shapes[type(event)].texts
     if not names:
         return _encoder.encode(event)
     plain = {f.name: getattr(event, f.name) for f in fields(event)}  # type: ignore[arg-type]
@@ -167,20 +167,31 @@ def decode_event(kind: type[Event], raw: bytes) -> Event:
     Raises:
         msgspec.MsgspecError, pydantic.ValidationError, Unreadable: ``raw`` is no such event.
     """
-    return _reader(kind)(raw)
+    return _shapes[kind].read(raw)
 
 
-@cache
-def _byte_fields(kind: type[Event]) -> tuple[str, ...]:
-    hints = get_type_hints(kind)
-    return tuple(f.name for f in fields(kind) if hints[f.name] is bytes)  # type: ignore[arg-type]
+class _Shape(NamedTuple):
+    """How events of one class are read and written."""
+
+    texts: tuple[str, ...]
+    """Fields that are bytes, and text in the log."""
+    read: Callable[[bytes], Event]
 
 
-@cache
-def _reader(kind: type[Event]) -> Callable[[bytes], Event]:
+class _Shapes(dict[type[Event], _Shape]):
+    def __missing__(self, kind: type[Event]) -> _Shape:
+        hints = get_type_hints(kind)
+        texts = tuple(f.name for f in fields(kind) if hints[f.name] is bytes)  # type: ignore[arg-type]
+        shape = self[kind] = _Shape(texts, _reader(kind, texts))
+        return shape
+
+
+_shapes: Final = _Shapes()
+
+
+def _reader(kind: type[Event], texts: tuple[str, ...]) -> Callable[[bytes], Event]:
     hints = get_type_hints(kind)
     messages = [f.name for f in fields(kind) if hints[f.name] in (WebSocketMessage, Broadcast)]  # type: ignore[arg-type]
-    texts = _byte_fields(kind)
     if not messages and not texts:
         return _plain_reader(kind)
     stored = dict.fromkeys(messages, msgspec.Raw) | dict.fromkeys(texts, str)
@@ -217,10 +228,10 @@ def _plain_reader(kind: type[Event]) -> Callable[[bytes], Event]:
 
 def _message(raw: msgspec.Raw) -> WebSocketMessage:
     try:
-        message = codec.read(bytes(raw))
+        message: WebSocketMessage | None = codec.read(bytes(raw))
     except Unreadable:  # not stamped yet
-        message = UnreadMessage(fault="", broadcast=False)
-    if not isinstance(message, UnreadMessage):
+        message = None
+    if message is not None and not isinstance(message, UnreadMessage):
         return message
     name = msgspec.json.decode(raw)["message_type"]
     whole: WebSocketMessage = _lax_message(KINDS.get(name, UnreadMessage)).validate_json(bytes(raw))
@@ -377,7 +388,7 @@ class LogReader:
             raise self._fault(number, f"the header lacks what a replay needs: {error}") from None
 
     def _follow(self, number: int, line: bytes) -> None:
-        body, given = line[: -_HASH - 1], line[-66:-2].decode("latin-1")
+        body, given = line[: -_HASH - 1], line[-67:-3].decode("latin-1")
         self.hash, before = given, self.hash
         if self._chained and _chain(before, body) != given:
             what = "it was changed" if number == 1 else "it was changed, or lines before it are missing or out of order"

@@ -208,6 +208,13 @@ class MetricsUnavailable(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingFailed(Observed):
+    """The recording cannot be written; it has ended, and the neuron goes on without it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadFailed(Observed):
     """The configuration, or a file that it names, cannot be read: what was in force stays."""
 

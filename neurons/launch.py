@@ -63,11 +63,13 @@ from neurons.edges.timers import Timers
 from neurons.edges.writer import FrameWriter
 from neurons.models import KellyPredictor, Predictor
 from neurons.plugins import load
+from neurons.recordings import log_header, take_checkpoint
 from neurons.reload import changes, new_actor_settings, watch
 from neurons.settings import MinerSettings, Settings, ValidatorSettings, parse
 
 if TYPE_CHECKING:
     from neurons.edges.metrics import Metrics
+    from neurons.edges.recorder import Recorder
 
 SHUTDOWN_TIMEOUT: Final = 10.0
 """Seconds to finish what is in flight when a neuron stops."""
@@ -228,7 +230,10 @@ class Neuron:
         self._again = again
         self._clock: Clock = SystemClock()
         self._handlers = UserHandlers()
-        self.bus = EventBus(self._clock, record=record, isolate=self._handlers.isolate)
+        wallet = settings.wallet
+        self._keys = Keys(load_hotkey(wallet.name, wallet.hotkey, wallet.path))
+        self._recorder = self._make_recorder()
+        self.bus = EventBus(self._clock, record=_both(self._recorder, record), isolate=self._handlers.isolate)
         self._stopped = asyncio.Event()
         self._owns_process = False
         self._failure: str | None = None
@@ -240,8 +245,6 @@ class Neuron:
         for actor in self._actors:
             actor.attach(self.bus)
         self.bus.subscribe(NeuronFailed, self._fail, "launch")
-        wallet = settings.wallet
-        self._keys = Keys(load_hotkey(wallet.name, wallet.hotkey, wallet.path))
         self._keys.attach(self.bus)
         self._timers = Timers(self.bus, self._clock)
         self._writer = FrameWriter(self.bus, self._keys, self._clock)
@@ -253,6 +256,8 @@ class Neuron:
     async def __aenter__(self) -> Self:
         self._lock = _lock(self.settings.state_dir)
         try:
+            if self._recorder is not None:
+                self._recorder.open(self.bus)
             self._handlers.start(self.bus)
             await self._control.open()
             self._serve_metrics()
@@ -261,6 +266,7 @@ class Neuron:
         except BaseException:
             await self._control.close()
             self._end_metrics()
+            await self._end_recording()
             os.close(self._lock)
             raise
         return self
@@ -275,6 +281,7 @@ class Neuron:
             await self._stop()
             self._timers.close()
             await self._handlers.close()
+            await self._end_recording()
         finally:
             os.close(self._lock)
 
@@ -375,6 +382,26 @@ class Neuron:
         if self.metrics is not None:
             self.metrics.close()
 
+    def _make_recorder(self) -> "Recorder | None":
+        settings = self.settings.recorder
+        if settings.record == "off":
+            return None
+        from neurons.edges.recorder import Recorder, RecorderLimits
+
+        return Recorder(
+            self._clock,
+            settings.path or self.settings.state_dir / "events.jsonl",
+            everything=settings.record == "all",
+            limits=RecorderLimits(settings.file_bytes, settings.file_age, settings.total_bytes),
+            header=lambda previous: log_header(self.settings, self._keys.hotkey, self._keys.scheme, previous),
+            checkpoint=lambda: take_checkpoint(self.bus, self._actors),
+            sign=self._keys.sign,
+        )
+
+    async def _end_recording(self) -> None:
+        if self._recorder is not None:
+            await self._recorder.close()
+
     def _begin(self) -> None:
         settings = self.settings
         self.bus.publish(
@@ -386,6 +413,18 @@ class Neuron:
 
     async def _stop(self) -> None:
         raise NotImplementedError
+
+
+def _both(recorder: "Recorder | None", record: Callable[[Envelope], None] | None) -> Callable[[Envelope], None] | None:
+    """What the bus calls with each envelope: the recorder, and whoever else wants to see it."""
+    if recorder is None or record is None:
+        return record if recorder is None else recorder.record
+
+    def both(envelope: Envelope) -> None:
+        recorder.record(envelope)
+        record(envelope)
+
+    return both
 
 
 class Validator(Neuron):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+from bus import codec
 from bus.games import TIE, TeamGame, TeamGamePrediction
 from bus.identifiers import Micros, PredictionId, Uid
 from bus.timestamps import rfc3339
@@ -72,16 +73,20 @@ def make_prediction(
     """``forecast`` as the miner submits it, quoting the odds of its game.
 
     Raises:
-        KeyError: the game has no such outcome.
+        ValueError: the game has no such outcome, or what the model says is no JSON of a prediction, so that neither a
+            validator nor an event log could read it: a wager that is not finite, a name that is too long.
     """
     game = forecast.game
-    return TeamGamePrediction(
+    odds = outcomes(game)
+    if forecast.outcome not in odds:
+        raise ValueError(f"{forecast.outcome!r} is no outcome of {game.game_id}; there are {', '.join(odds)}")
+    prediction = TeamGamePrediction(
         prediction_id=prediction_id,
         game_id=game.game_id,
         miner_uid=miner_uid,
         prediction_date=rfc3339(made_at),
         predicted_outcome=forecast.outcome,
-        predicted_odds=outcomes(game)[forecast.outcome],
+        predicted_odds=odds[forecast.outcome],
         team_a=game.team_a,
         team_b=game.team_b,
         wager=forecast.wager,
@@ -91,6 +96,10 @@ def make_prediction(
         model_name=forecast.model_name,
         confidence_score=forecast.confidence,
     )
+    fault = codec.fault_of(prediction)
+    if fault is not None:
+        raise ValueError(f"the prediction on {game.game_id} cannot be sent: {fault}")
+    return prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

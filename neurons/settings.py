@@ -126,6 +126,22 @@ class LoggingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class RecorderSettings:
+    """The recorded event log: what `bettensor replay`, `trace`, `log` and `audit` read."""
+
+    record: Literal["observed", "all", "off"] = "observed"
+    """observed: what the world said, enough to replay. all: decisions too, to compare with. off: nothing."""
+    path: LocalPath | None = None
+    """The file; null is events.jsonl in state_dir. Closed files lie beside it, numbered and compressed."""
+    file_bytes: Annotated[int, Field(ge=4096)] = 64 * 1024 * 1024
+    """Bytes after which another file begins, with a checkpoint."""
+    file_age: Positive = 86_400.0
+    """Seconds after which another file begins."""
+    total_bytes: Annotated[int, Field(ge=4096)] = 1024 * 1024 * 1024
+    """Bytes of all files; the oldest are deleted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class MetricsSettings:
     """Numbers for Prometheus, at http://IP:PORT/metrics."""
 
@@ -152,6 +168,7 @@ class Settings:
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    recorder: RecorderSettings = field(default_factory=RecorderSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings of actors by their name; `class: "module:Class"` puts one of your own in its place, or beside them."""
     handlers: dict[str, list[str]] = field(default_factory=dict)

@@ -173,7 +173,10 @@ class Control:
                 f"{outcome!r} is no outcome of this game; there are {', '.join(map(repr, outcomes(game)))}"
             )
         forecast = Forecast(game=game, outcome=outcome, wager=wager, model_name="by hand")
-        prediction = make_prediction(forecast, PredictionId(token_hex(16)), self._clock.wall(), uid)
+        try:
+            prediction = make_prediction(forecast, PredictionId(token_hex(16)), self._clock.wall(), uid)
+        except ValueError as error:
+            raise ControlFailed(str(error)) from None
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         key = validator, prediction.prediction_id
         self._verdicts[key] = future

@@ -13,7 +13,7 @@ from bus.bus import EventBus
 from bus.clock import Clock
 from bus.envelope import Envelope
 from bus.events import HandlerFailed, MetagraphSynced, ModelChanged, PredictionMade, PredictionsRequested
-from bus.games import TeamGame, TeamGamePrediction
+from bus.games import TeamGame
 from bus.identifiers import GameId, Hotkey, PredictionId, Uid
 from neurons.edges.tasks import Tasks
 from neurons.models import Forecast, ModelHost, Predictor, make_prediction
@@ -65,7 +65,7 @@ class PredictorEdge:
         for validator, slate in self._slates.items():
             game = slate.get(forecast.game.game_id)
             if game is not None:
-                self._bus.publish(PredictionMade(validator, self._make(validator, replace(forecast, game=game))))
+                self._make(validator, replace(forecast, game=game))
 
     def fault(self, text: str) -> None:
         """A line in the log."""
@@ -85,12 +85,11 @@ class PredictorEdge:
             _, question = self._waiting.popitem()
             try:
                 forecasts = await asyncio.get_running_loop().run_in_executor(self._thread, self._think, question.games)
-                made = [self._make(question.validator, forecast) for forecast in forecasts]
             except Exception:  # noqa: BLE001 - a model is the operator's code, and may raise anything
                 self.fault(traceback.format_exc())
                 continue
-            for prediction in made:
-                self._bus.publish(PredictionMade(question.validator, prediction))
+            for forecast in forecasts:
+                self._make(question.validator, forecast)
 
     async def _run(self, run: Callable[[ModelHost], Coroutine[Any, Any, None]]) -> None:
         try:
@@ -101,13 +100,19 @@ class PredictorEdge:
     def _think(self, games: Sequence[TeamGame]) -> list[Forecast]:
         return list(self._predictor.predict(games))
 
-    def _make(self, validator: Hotkey, forecast: Forecast) -> TeamGamePrediction:
+    def _make(self, validator: Hotkey, forecast: Forecast) -> None:
+        """Publish ``forecast``; one that cannot be sent is a line in the log, and the others go on."""
         if forecast.key is None:
             prediction_id = token_hex(16)
         else:
             named = "\n".join((self._hotkey, validator, forecast.game.game_id, forecast.key))
             prediction_id = sha256(named.encode()).hexdigest()[:32]
-        return make_prediction(forecast, PredictionId(prediction_id), self._clock.wall(), self._uid)
+        try:
+            prediction = make_prediction(forecast, PredictionId(prediction_id), self._clock.wall(), self._uid)
+        except ValueError as error:
+            self.fault(str(error))
+        else:
+            self._bus.publish(PredictionMade(validator, prediction))
 
     def _know_uid(self, event: MetagraphSynced, _: Envelope) -> None:
         self._uid = next((neuron.uid for neuron in event.neurons if neuron.hotkey == self._hotkey), None)

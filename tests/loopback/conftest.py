@@ -1,10 +1,11 @@
-"""A running validator, for the tests that need no special one."""
+"""A running validator, for the tests that need no special one; and the proof that all that happened replays."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from neurons.recordings import Recording, log_files
 from tests.loopback.rig import Rig, running_validator
 
 
@@ -12,3 +13,16 @@ from tests.loopback.rig import Rig, running_validator
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with running_validator(tmp_path) as rig:
         yield rig
+
+
+@pytest.fixture(autouse=True)
+def every_recording_replays(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,  # noqa: ARG001 - what a test replaced stays replaced until all is replayed
+) -> Iterator[None]:
+    """Whatever a test of this folder does: each neuron that it ran, decides the same again."""
+    yield
+    for folder in sorted({log.parent for log in tmp_path.rglob("events.*jsonl")}):
+        for file in log_files(folder):
+            replayed = Recording(file).replay()
+            assert replayed.difference is None, (file, replayed.difference, replayed.trail)

@@ -238,6 +238,7 @@ def write_configuration(folder: Path, **changes: Any) -> Path:
         "axon": {"ip": "127.0.0.1", "port": 0},
         "games": {"path": "games.json"},
         "metrics": {"enabled": False},
+        "recorder": {"record": "all"},
     }
     return write(folder / "validator.yaml", settings | changes)
 
@@ -275,6 +276,7 @@ async def running_miner(
         "wallet": {"name": "test", "hotkey": keypair_name, "path": wallets},
         "metagraph": {"static": "miner-metagraph.yaml"},
         "metrics": {"enabled": False},
+        "recorder": {"record": "all"},
     }
     config = write(rig.folder / f"{keypair_name}.yaml", settings | changes)
     loaded = load_settings(config)

@@ -1,5 +1,7 @@
 """The Kelly model: it bets only where its opinion beats the price, never more than it has, and the same for a seed."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +81,17 @@ def test_no_wager_is_above_the_bankroll_or_the_largest(
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         KellySettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"wager": float("nan")}, "cannot be sent"),
+        ({"model_name": "x" * 300}, "cannot be sent"),
+        ({"outcome": "Tie"}, "'Tie' is no outcome of g0; there are New York Yankees, New York Mets"),
+    ],
+)
+def test_a_forecast_that_is_none_makes_no_prediction(changes: dict[str, object], fault: str) -> None:
+    forecast = Forecast(game=GAMES[0], outcome="New York Mets", wager=1.0, model_name="mine")
+    with pytest.raises(ValueError, match=fault):
+        make_prediction(replace(forecast, **changes), PredictionId("p"), NOW, None)  # type: ignore[arg-type]

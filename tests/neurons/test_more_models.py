@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import math
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,15 @@ async def test_a_program_bets_through_a_real_miner_and_once_whatever_is_restarte
                         await asyncio.sleep(0.01)
         verdicts = json.dumps([event.code for event in events(theirs, VerdictReceived)])
         assert verdicts == "[]"
+
+
+async def test_one_forecast_that_cannot_be_sent_is_said_and_the_others_go_on() -> None:
+    class Careless:
+        def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
+            for game, wager in zip(games, (math.nan, 2.0), strict=True):
+                yield Forecast(game=game, outcome=game.team_a, wager=wager, model_name="careless")
+
+    async with bench_of(Careless()) as bench:
+        bench.ask()
+        await bench.until(lambda: bench.bets() == [("h", "Cubs", 2.0)] and bench.faults())
+        assert "the prediction on g cannot be sent" in bench.faults()

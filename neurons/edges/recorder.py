@@ -1,0 +1,245 @@
+"""Writes what happens into a log file (``bus/eventlog.py``), so that it can be replayed, traced and audited.
+
+The file that is written is ``events.jsonl``; closed ones are ``events.000001.jsonl.gz`` and so on, the oldest deleted
+when all together are too large. A recording never harms its neuron: where it cannot be written, it ends.
+"""
+
+import asyncio
+import contextlib
+import gzip
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Final, NamedTuple
+
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.envelope import Envelope
+from bus.errors import ConfigurationError
+from bus.eventlog import Checkpoint, Header, LogWriter
+from bus.events import Observed, RecordingFailed
+from bus.identifiers import SECOND
+
+FLUSH_INTERVAL: Final = 0.1
+"""Seconds until what happened is in the file: what a crash may cost the recording."""
+FLUSH_LINES: Final = 2_000
+"""Events that are written at once."""
+
+
+class RecorderLimits(NamedTuple):
+    """What a recording may cost."""
+
+    file_bytes: int
+    """Of one file, before it is compressed."""
+    file_age: float
+    """Seconds after which another begins."""
+    total_bytes: int
+    """Of all files."""
+
+
+class Recorder:
+    """Records one run.
+
+    Args:
+        path: the file to write; closed ones lie beside it.
+        everything: decisions too; otherwise what a replay needs.
+        limits: when another file begins, and which are deleted.
+        header: makes a file's header, given the last hash of the file before.
+        checkpoint: all actors as they are, between two drains.
+        sign: the hotkey's signature over a seal.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        path: Path,
+        *,
+        everything: bool,
+        limits: RecorderLimits,
+        header: Callable[[str], Header],
+        checkpoint: Callable[[], Checkpoint],
+        sign: Callable[[bytes], bytes],
+    ) -> None:
+        self._clock = clock
+        self._path = path
+        self._everything = everything
+        self._limits = limits
+        self._header = header
+        self._checkpoint = checkpoint
+        self._sign = sign
+        self._pending: list[Envelope] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._archivist = ThreadPoolExecutor(1, thread_name_prefix="archivist")
+        """Compresses: nobody waits for it."""
+        self._closed = 0
+        """The number of the last file that was closed."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._bus: EventBus | None = None
+        self._writer: LogWriter | None = None
+        self._file: IO[bytes] | None = None
+        self._size = 0
+        self._began = 0
+
+    def record(self, envelope: Envelope) -> None:
+        """Take one envelope, in order; it is written soon."""
+        if self._everything or isinstance(envelope.event, Observed):
+            self._pending.append(envelope)
+
+    def open(self, bus: EventBus) -> None:
+        """Begin a file; one that an earlier run left is closed and compressed.
+
+        Raises:
+            ConfigurationError: it cannot be written.
+        """
+        self._bus = bus
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._closed = max((_number(file) for file in closed_files(self._path)), default=0)
+            previous = last_hash(self._path)
+            for unfinished in closed_files(self._path):
+                if unfinished.suffix == ".jsonl":
+                    self._archivist.submit(self._archive, unfinished)
+            if self._path.exists():
+                self._put_aside(self._next_name())
+            self._file = self._open_file()
+        except OSError as error:
+            raise ConfigurationError(f"recorder.path {self._path} cannot be written: {error}") from None
+        self._begin(previous, None)
+        self._schedule()
+
+    async def close(self) -> None:
+        """Write what is left, seal it, and close the file."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._flush()
+        if self._writer is not None:
+            self._end(self._writer, "stop")
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close_file)
+        self._thread.shutdown()
+        await asyncio.to_thread(self._archivist.shutdown)
+
+    # --- on the loop
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(FLUSH_INTERVAL, self._tick)
+
+    def _tick(self) -> None:
+        self._flush()
+        too_old = self._clock.mono() - self._began >= self._limits.file_age * SECOND
+        if self._writer is not None and (self._size >= self._limits.file_bytes or too_old):
+            self._rotate(self._writer)
+        self._schedule()
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        for first in range(0, len(pending), FLUSH_LINES):
+            if self._writer is not None:
+                row = self._writer.row
+                self._write(b"".join([row(envelope) for envelope in pending[first : first + FLUSH_LINES]]))
+
+    def _rotate(self, writer: LogWriter) -> None:
+        """Between two drains: the new file begins with all actors as they are."""
+        self._end(writer, "rotation")
+        aside = self._next_name()
+        self._submit(lambda: self._begin_file(aside))
+        self._begin(writer.hash, self._checkpoint())
+
+    def _next_name(self) -> Path:
+        self._closed += 1
+        return self._path.with_name(f"{self._path.stem}.{self._closed:06}.jsonl")
+
+    def _begin(self, previous: str, checkpoint: Checkpoint | None) -> None:
+        self._writer = LogWriter(self._header(previous))
+        self._size, self._began = 0, self._clock.mono()
+        self._write(self._writer.first + (b"" if checkpoint is None else self._writer.checkpoint(checkpoint)))
+
+    def _end(self, writer: LogWriter, reason: str) -> None:
+        self._write(writer.seal(self._clock.wall(), reason, self._sign))
+
+    def _write(self, data: bytes) -> None:
+        self._size += len(data)
+        self._submit(lambda: self._write_file(data))
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def guarded() -> None:
+            try:
+                work()
+            except OSError as error:
+                loop.call_soon_threadsafe(self._give_up, str(error))
+
+        self._thread.submit(guarded)
+
+    def _give_up(self, reason: str) -> None:
+        """A line is missing, so nothing that follows could be believed."""
+        if self._writer is not None and self._bus is not None:
+            self._writer = None
+            self._bus.publish(RecordingFailed(reason))
+
+    # --- in the recorder's thread
+
+    def _open_file(self) -> IO[bytes]:
+        return os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+
+    def _write_file(self, data: bytes) -> None:
+        if self._file is not None:
+            self._file.write(data)
+            self._file.flush()
+
+    def _begin_file(self, aside: Path) -> None:
+        self._close_file()
+        self._put_aside(aside)
+        self._file = self._open_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _put_aside(self, aside: Path) -> None:
+        self._path.rename(aside)
+        self._archivist.submit(self._archive, aside)
+
+    def _archive(self, aside: Path) -> None:
+        with contextlib.suppress(OSError):  # a disk that is full keeps it as it is
+            self._compress(aside)
+            self._make_room()
+
+    def _compress(self, aside: Path) -> None:
+        packed = aside.with_name(f"{aside.name}.gz")
+        unfinished = aside.with_name(f".{packed.name}")
+        with aside.open("rb") as source, gzip.open(unfinished, "wb", compresslevel=6) as sink:
+            unfinished.chmod(0o600)
+            shutil.copyfileobj(source, sink, 1 << 20)
+        unfinished.rename(packed)
+        aside.unlink()
+
+    def _make_room(self) -> None:
+        left = self._limits.total_bytes - self._limits.file_bytes
+        for file in reversed(closed_files(self._path)):
+            left -= file.stat().st_size
+            if left < 0:
+                file.unlink()
+
+
+def closed_files(path: Path) -> list[Path]:
+    """The closed files beside ``path``, the oldest first."""
+    return sorted(path.parent.glob(f"{path.stem}.[0-9]*.jsonl*"))
+
+
+def _number(closed: Path) -> int:
+    return int(closed.name.split(".")[-3 if closed.suffix == ".gz" else -2])
+
+
+def last_hash(path: Path) -> str:
+    """The hash of a file's last whole line; empty where there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - (1 << 20)))
+        whole = [line for line in file.read().split(b"\n")[:-1] if line.endswith(b'"}')]
+    return whole[-1][-66:-2].decode("latin-1") if whole else ""
