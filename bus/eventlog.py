@@ -6,7 +6,8 @@ A log is one JSON object a line::
     {"checkpoint":{"seq":...,"actors":{...}},"hash":H2}                        where a file goes on from another
     {"seq":1,"at":...,"mono":...,"causes":[],"topic":"neuron_started","event":{...},"hash":H3}
     ...
-    {"seal":{"lines":...,"at":...,"reason":"stop"},"signature":"0x...","hash":Hn}       the end, signed by the hotkey
+    {"seal":{"lines":...,"at":...,"reason":"stop"},"signature":"0x...","hash":Hn}       the end, signed by the hotkey;
+                                                                      in a recording that was made of a log, not signed
 
 Each ``hash`` is SHA-256 over the hash of the line before (the header: over the last hash of the file before, or
 nothing) and the line's own bytes up to its ``,"hash"``; so a line that was changed, left out or moved is found.
@@ -134,9 +135,13 @@ class Row(NamedTuple):
 
     def same(self, replayed: Envelope) -> bool:
         """Whether a replay came to the same."""
-        if self[1:5] != replayed[:4] or self.topic != replayed.event.topic:
+        return self[1:5] == replayed[:4] and self.same_event(replayed.event)
+
+    def same_event(self, event: Event) -> bool:
+        """Whether it is of the same topic, and says the same."""
+        if self.topic != event.topic:
             return False
-        again = encode_event(replayed.event)
+        again = encode_event(event)
         return again == self.raw or bool(msgspec.json.decode(again) == self.fields)
 
 
@@ -152,13 +157,7 @@ def _event_class(row: Row) -> type[Event]:
 
 def encode_event(event: Event) -> bytes:
     """The JSON of an event's fields, without raw newlines."""
-    names = _shapes[type(event)].texts
-    if not names:
-        return _encoder.encode(event)
-    plain = {f.name: getattr(event, f.name) for f in fields(event)}  # type: ignore[arg-type]
-    for name in names:
-        plain[name] = plain[name].decode("latin-1")
-    return _encoder.encode(plain)
+    return _encoder.encode(_plain(event))
 
 
 def decode_event(kind: type[Event], raw: bytes) -> Event:
@@ -170,37 +169,51 @@ def decode_event(kind: type[Event], raw: bytes) -> Event:
     return _shapes[kind].read(raw)
 
 
+def _plain(event: Event) -> Any:
+    """The event as the encoder takes it: bytes as text."""
+    shape = _shapes[type(event)]
+    if not shape.texts:
+        return event
+    plain = {name: getattr(event, name) for name in shape.names}
+    for name in shape.texts:
+        plain[name] = plain[name].decode("latin-1")
+    return plain
+
+
 class _Shape(NamedTuple):
     """How events of one class are read and written."""
 
+    names: tuple[str, ...]
+    """Of its fields."""
     texts: tuple[str, ...]
-    """Fields that are bytes, and text in the log."""
+    """Those that are bytes, and text in the log."""
     read: Callable[[bytes], Event]
 
 
 class _Shapes(dict[type[Event], _Shape]):
     def __missing__(self, kind: type[Event]) -> _Shape:
         hints = get_type_hints(kind)
-        texts = tuple(f.name for f in fields(kind) if hints[f.name] is bytes)  # type: ignore[arg-type]
-        shape = self[kind] = _Shape(texts, _reader(kind, texts))
+        names = tuple(f.name for f in fields(kind))  # type: ignore[arg-type]
+        texts = tuple(name for name in names if hints[name] is bytes)
+        shape = self[kind] = _Shape(names, texts, _reader(kind, names, texts))
         return shape
 
 
 _shapes: Final = _Shapes()
 
 
-def _reader(kind: type[Event], texts: tuple[str, ...]) -> Callable[[bytes], Event]:
+def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -> Callable[[bytes], Event]:
     hints = get_type_hints(kind)
-    messages = [f.name for f in fields(kind) if hints[f.name] in (WebSocketMessage, Broadcast)]  # type: ignore[arg-type]
+    messages = [name for name in names if hints[name] in (WebSocketMessage, Broadcast)]
     if not messages and not texts:
         return _plain_reader(kind)
     stored = dict.fromkeys(messages, msgspec.Raw) | dict.fromkeys(texts, str)
-    columns = [(f.name, stored.get(f.name, hints[f.name])) for f in fields(kind)]  # type: ignore[arg-type]
+    columns = [(name, stored.get(name, hints[name])) for name in names]
     decoder = msgspec.json.Decoder(msgspec.defstruct(kind.__name__, columns))
 
     def read(raw: bytes) -> Event:
         row = decoder.decode(raw)
-        values = {name: getattr(row, name) for name, _ in columns}
+        values = {name: getattr(row, name) for name in names}
         for name in messages:
             values[name] = _message(values[name])
         for name in texts:
@@ -262,10 +275,7 @@ class LogWriter:
     def row(self, envelope: Envelope) -> bytes:
         """The line of one event."""
         seq, at, mono, causes, event = envelope
-        return self._line(
-            b'{"seq":%d,"at":%d,"mono":%d,"causes":[%b],"topic":"%b","event":%b'
-            % (seq, at, mono, ",".join(map(str, causes)).encode(), event.topic.encode(), encode_event(event))
-        )
+        return self._line(_encoder.encode(_WrittenRow(seq, at, mono, causes, event.topic, _plain(event)))[:-1])
 
     def seal(self, at: Micros, reason: str, sign: Callable[[bytes], bytes]) -> bytes:
         """The last line; ``sign`` makes the hotkey's signature over its JSON."""
@@ -278,6 +288,17 @@ class LogWriter:
         return b'%b,"hash":"%b"}\n' % (body, chained.encode())
 
 
+class _WrittenRow(msgspec.Struct, gc=False):
+    """Made, encoded and forgotten: the encoder takes it at once."""
+
+    seq: int
+    at: int
+    mono: int
+    causes: tuple[int, ...]
+    topic: str
+    event: Any
+
+
 def _chain(before: str, body: bytes) -> str:
     return sha256(before.encode() + body).hexdigest()
 
@@ -288,6 +309,7 @@ class SignedSeal(NamedTuple):
     seal: Seal
     payload: bytes
     signature: bytes
+    """Empty where nobody signed."""
 
 
 class _Line(msgspec.Struct):
@@ -354,6 +376,7 @@ class LogReader:
                     self.cut = number
                     return
                 raise self._fault(number, "not a line of an event log")
+            before = self.hash
             self._follow(number, line)
             try:
                 read = _line.decode(line)
@@ -362,7 +385,7 @@ class LogReader:
             if read.checkpoint is not None:
                 self.checkpoint = read.checkpoint
             elif read.signature:
-                self.sealed = self._seal(number, read)
+                self.sealed = self._seal(number, before, read)
             else:
                 topic, raw = self._up_to_date(read.topic, bytes(read.event))
                 yield Row(number, read.seq, Micros(read.at), Micros(read.mono), read.causes, topic, raw)
@@ -404,12 +427,15 @@ class LogReader:
                 topic, event = upcast(topic, event)
         return topic, _encoder.encode(event)
 
-    def _seal(self, number: int, read: _Line) -> SignedSeal:
+    def _seal(self, number: int, before: str, read: _Line) -> SignedSeal:
         try:
             seal = msgspec.json.decode(read.seal, type=Seal)
-            return SignedSeal(seal, bytes(read.seal), bytes.fromhex(read.signature.removeprefix("0x")))
+            signature = bytes.fromhex(read.signature.removeprefix("0x"))
         except (msgspec.MsgspecError, ValueError) as error:
             raise self._fault(number, f"not a seal: {error}") from None
+        if self._chained and (seal.lines, seal.hash) != (number - 1, before):
+            raise self._fault(number, "the seal is not one of these lines")
+        return SignedSeal(seal, bytes(read.seal), signature)
 
     def _fault(self, number: int, fault: str) -> BadEventLog:
         return BadEventLog(f"{self._where}: line {number}: {fault}")

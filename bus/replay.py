@@ -5,12 +5,13 @@ fed as soon as all that stands before it has been published again. Recordings ar
 million events takes no more memory than one of a hundred.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from bus.bus import EventBus
+from bus.bus import EventBus, Handler, Topic
 from bus.clock import ManualClock
 from bus.envelope import Envelope
 from bus.errors import NotAllowed
@@ -18,6 +19,9 @@ from bus.eventlog import Row
 from bus.events import Event, FrameWritten, Observed, SendFailed, WriteRequested
 from bus.identifiers import Micros
 from bus.messages import WebSocketMessage
+
+REMEMBERED: Final = 20_000
+"""Events of a replay that are kept, to show what led to a difference."""
 
 Recorded = Envelope | Row
 
@@ -47,6 +51,8 @@ class ReplayBus(EventBus):
     ) -> None:
         self.difference: Difference | None = None
         """The first, once there is one."""
+        self.beyond = False
+        """Whether it is a decision that follows from the last line of the recording, where it may have been cut off."""
         self._tape = iter(recording)
         self._decided = decided
         self._expected: deque[Recorded] = deque()
@@ -54,8 +60,11 @@ class ReplayBus(EventBus):
         self._next: Recorded | None = None
         self._written: dict[int, WriteRequested] = {}
         """What is to be written, until the recording says how it was."""
+        self.speaker = ""
+        """Whose handler is being called: who decides what is published."""
         self._copy = record
         super().__init__(ManualClock(), record=self._compare)
+        self.recent = deque(maxlen=REMEMBERED)
 
     def begin_after(self, seq: int, at: Micros, mono: Micros) -> None:
         """Go on where a checkpoint was taken."""
@@ -78,9 +87,19 @@ class ReplayBus(EventBus):
             raise NotAllowed(f"{event.topic} was published during a replay, whose only world is the recording")
         return super().publish(event, causes)
 
+    def subscribe(self, topic: Topic, handler: Handler, name: str) -> None:
+        def speak(event: Event, envelope: Envelope) -> None:
+            self.speaker = name
+            handler(event, envelope)
+
+        super().subscribe(topic, speak, name)
+
     def _append(self, envelope: Envelope) -> None:
-        super()._append(envelope)
+        self._take(envelope)
         self._feed()
+
+    def _take(self, envelope: Envelope) -> None:
+        super()._append(envelope)
 
     def _feed(self) -> None:
         while self._next is not None and self._next.seq <= self._seq + 1:
@@ -93,7 +112,7 @@ class ReplayBus(EventBus):
             if isinstance(event, FrameWritten | SendFailed):
                 self._compare_written(recorded, event.message)
             self._advance()
-            super()._append(Envelope(recorded.seq, recorded.at, recorded.mono, recorded.causes, event))
+            self._take(Envelope(recorded.seq, recorded.at, recorded.mono, recorded.causes, event))
 
     def _advance(self) -> None:
         """Read up to what is observed next."""
@@ -133,7 +152,69 @@ class ReplayBus(EventBus):
     def _differ(self, recorded: Recorded | None, replayed: Envelope | None) -> None:
         if self.difference is None:
             self.difference = Difference(recorded, replayed)
+            self.beyond = recorded is None and self._next is None
 
+
+class WhatIfBus(ReplayBus):
+    """A replay in which other actors sit in the places of some: what would they have decided?
+
+    The world stays as it was recorded, whatever they decide. A decision is the one of the recording that has its topic
+    and stands between the same two observations, and keeps its ``seq``, so that what the world answered finds it.
+
+    Args:
+        recording: with its decisions.
+        record: called with each envelope of the replay.
+        changed: called with each decision that is another one, is new, or is missing.
+    """
+
+    def __init__(
+        self,
+        recording: Iterable[Recorded],
+        *,
+        record: Callable[[Envelope], None] | None = None,
+        changed: Callable[[Difference], None],
+    ) -> None:
+        super().__init__(recording, record=record)
+        self.unchanged = 0
+        """Decisions that are as recorded."""
+        self._changed = changed
+        self._extra = itertools.count(FIRST_EXTRA)
+
+    def run(self) -> None:
+        self._advance()
+        while self._next is not None:
+            self._feed()
+            self._drain()
+            while self._expected:  # nobody decides this any more
+                self._changed(Difference(self._expected.popleft(), None))
+
+    def _stamp(self, event: Event, causes: tuple[int, ...]) -> int:
+        recorded = next((known for known in self._expected if _topic(known) == event.topic), None)
+        if recorded is not None:
+            self._expected.remove(recorded)
+        seq = next(self._extra) if recorded is None else recorded.seq
+        envelope = Envelope(seq, self._at, self._mono, causes, event)
+        if recorded is not None and same_event(recorded, event):
+            self.unchanged += 1
+        else:
+            self._changed(Difference(recorded, envelope))
+        self._append(envelope)
+        return seq
+
+    def _feed(self) -> None:
+        while self._next is not None and not self._expected:
+            recorded, event = self._next, self._next.event
+            self._at, self._mono = recorded.at, recorded.mono
+            self._advance()
+            self._take(Envelope(recorded.seq, recorded.at, recorded.mono, recorded.causes, event))
+
+    def _compare(self, envelope: Envelope) -> None:
+        if self._copy is not None:
+            self._copy(envelope)
+
+
+FIRST_EXTRA: Final = 1 << 40
+"""Where the numbers of decisions begin that a recording does not know."""
 
 STAMPS = frozenset({"message_id", "sender_hotkey", "timestamp"})
 """What a message gets when it is written, and not before."""
@@ -147,6 +228,15 @@ def is_observed(recorded: Recorded) -> bool:
 def same(recorded: Recorded, replayed: Envelope) -> bool:
     """Whether a decision was repeated."""
     return recorded.same(replayed) if isinstance(recorded, Row) else recorded == replayed
+
+
+def same_event(recorded: Recorded, event: Event) -> bool:
+    """Whether the same was decided, wherever it stands."""
+    return recorded.same_event(event) if isinstance(recorded, Row) else recorded.event == event
+
+
+def _topic(recorded: Recorded) -> str:
+    return recorded.topic if isinstance(recorded, Row) else recorded.event.topic
 
 
 def replay(recording: Iterable[Recorded], build: Callable[[EventBus], object]) -> Difference | None:

@@ -4,13 +4,14 @@ import gzip
 import re
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module, metadata
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Final, cast
 
 from pydantic import TypeAdapter
 
@@ -19,19 +20,20 @@ from bus.bus import EventBus
 from bus.envelope import Envelope
 from bus.errors import BadEventLog, ConfigurationError
 from bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter, Row
-from bus.events import TOPICS, Scheme, SettingsReloaded
+from bus.events import TOPICS, Scheme
 from bus.identifiers import Hotkey, Micros
 from bus.messages import KINDS
-from bus.replay import Difference, Recorded, ReplayBus
+from bus.replay import Difference, ReplayBus, WhatIfBus
 from bus.timestamps import rfc3339
 from neurons.settings import ROLES, Settings, parse
 
-REMEMBERED: Final = 20_000
-"""Events of a replay that are kept, to show what led to a difference."""
+READ_BYTES: Final = 1 << 20
+"""Bytes of a file that are read at once."""
 HIDDEN: Final = "(not recorded)"
 """Stands for what may be a secret."""
 _SECRET: Final = re.compile(r"passw|passphrase|secret|token|api_?key|private|credential", re.IGNORECASE)
 _VERSIONS: Final = ("bettensor", "bittensor", "msgspec", "pydantic", "pyee", "websockets")
+_GZIP: Final = b"\x1f\x8b"
 _OWN: Final = ("bus.", "actors.", "neurons.")
 
 
@@ -123,13 +125,11 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
 
 
 def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
-    reloaded = SettingsReloaded({name: known.settings for name, known in checkpoint.actors.items()}, (), ())
-    at = Envelope(checkpoint.seq, checkpoint.at, checkpoint.mono, (), reloaded)
     for actor in actors:
         known = checkpoint.actors.get(actor.name)
         if known is not None:
             try:
-                actor.reload(reloaded, at)
+                actor.settings = TypeAdapter(actor.Settings).validate_python(known.settings)
                 actor.restore(known.state)
             except ValueError as error:
                 raise BadEventLog(f"the checkpoint is not one of the actor {actor.name!r}: {error}") from None
@@ -139,35 +139,48 @@ def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
 class Replayed:
     """How a replay went."""
 
-    header: Header
     difference: Difference | None
     """The first one; None where the replay equals its recording."""
     trail: tuple[Envelope, ...]
     """What led to the difference, the first cause first."""
     events: int
     seconds: float
-    sealed: bool
-    """Whether the log ends in good order."""
-    cut: int | None
-    """The line that was cut off, if one was."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """What other actors would have decided."""
+
+    unchanged: int
+    """Decisions that are as they were."""
+    changes: tuple[Difference, ...]
+    """Those that are others, new, or missing; in order."""
 
 
 class Recording:
-    """One file of a log: ``events.jsonl``, or a closed and compressed one."""
+    """One file of a log: ``events.jsonl``, or a closed and compressed one. It is read once, from its start to its end.
+
+    Args:
+        file: where it is.
+        chained: whether a line that does not follow from the one before is refused.
+
+    Raises:
+        BadEventLog: it is no log, or cannot be read here.
+    """
 
     def __init__(self, file: Path, *, chained: bool = True) -> None:
-        """
-        Raises:
-            BadEventLog: it is no log, or cannot be read here.
-        """
         self.file = file
+        self._chained = chained
         self._stack = ExitStack()
         try:
-            stream: IO[bytes] = gzip.open(file, "rb") if _is_packed(file) else file.open("rb")  # type: ignore[assignment] # noqa: SIM115
+            stream = self._stack.enter_context(_open(file))
         except OSError as error:
             raise BadEventLog(f"{file}: cannot be read: {error}") from None
-        self._stack.enter_context(stream)
-        self.reader = LogReader(_lines(stream, file), str(file), chained=chained)
+        try:
+            self.reader = LogReader(_lines(stream, file), str(file), chained=chained)
+        except BadEventLog:
+            self._stack.close()
+            raise
 
     @property
     def header(self) -> Header:
@@ -183,55 +196,73 @@ class Recording:
         with self._stack:
             yield from self.reader.rows()
 
-    def replay(
-        self,
-        *,
-        instead: Mapping[str, str] | None = None,
-        record: Callable[[Envelope], None] | None = None,
-    ) -> Replayed:
+    def bus(self, record: Callable[[Envelope], None] | None = None) -> ReplayBus:
+        """A bus with the actors of this recording, ready to run it.
+
+        Args:
+            record: called with each envelope of the replay.
+
+        Raises:
+            BadEventLog: the actors cannot be built here.
+        """
+        return self._populated(ReplayBus(self.rows(), decided=self.header.record == "all", record=record), None)
+
+    def replay(self, record: Callable[[Envelope], None] | None = None) -> Replayed:
         """Decide everything again, and compare with what is recorded.
 
         Args:
-            instead: other actors, see ``settings_of``.
             record: called with each envelope of the replay.
 
         Raises:
             BadEventLog: a line is not as it was written, or the actors cannot be built here.
         """
         begun = time.perf_counter()
-        trail: deque[Envelope] = deque(maxlen=REMEMBERED)
+        bus = self.bus(record)
+        first = bus.position[0]
+        bus.run()
+        ended_early = bus.beyond and self.reader.sealed is None
+        difference = None if ended_early else bus.difference
+        trail = causes_of(difference, bus.recent)
+        return Replayed(difference, trail, bus.position[0] - first, time.perf_counter() - begun)
 
-        def remember(envelope: Envelope) -> None:
-            trail.append(envelope)
-            if record is not None:
-                record(envelope)
+    def what_if(self, instead: Mapping[str, str]) -> WhatIf:
+        """What other actors would have decided, had the world been the same.
 
-        bus = ReplayBus(self.rows(), decided=self.header.record == "all", record=remember)
+        Args:
+            instead: ``module:Class`` by the name of the actor in whose place it is to be.
+
+        Raises:
+            BadEventLog: a line is not as it was written, or the actors cannot be built here.
+            ConfigurationError: there is no such class.
+        """
+        if self.header.record != "all":
+            with TemporaryDirectory(prefix="bettensor-") as folder:
+                whole = Path(folder) / self.file.name
+                with saving(whole, self.header, self.reader.checkpoint) as record:
+                    self.replay(record)
+                return Recording(whole).what_if(instead)
+        changes: list[Difference] = []
+        bus = WhatIfBus(self.rows(), changed=changes.append)
+        self._populated(bus, instead)
+        bus.run()
+        return WhatIf(bus.unchanged, tuple(changes))
+
+    def _populated(self, bus: ReplayBus, instead: Mapping[str, str] | None) -> ReplayBus:
         checkpoint = self.reader.checkpoint
         for actor in actors_of(self.header, checkpoint, instead):
             actor.attach(bus)
         if checkpoint is not None:
             bus.begin_after(checkpoint.seq, checkpoint.at, checkpoint.mono)
-        first = bus.position[0]
-        bus.run()
-        return Replayed(
-            self.header,
-            bus.difference,
-            causes_of(bus.difference, trail),
-            bus.position[0] - first,
-            time.perf_counter() - begun,
-            self.reader.sealed is not None,
-            self.reader.cut,
-        )
+        return bus
 
 
 def causes_of(difference: Difference | None, trail: Iterable[Envelope]) -> tuple[Envelope, ...]:
     """What led to a difference, as far as it is remembered."""
-    if difference is None:
+    place = None if difference is None else difference.replayed or difference.recorded
+    if place is None:
         return ()
     known = {envelope.seq: envelope for envelope in trail}
-    place: Recorded | None = difference.replayed or difference.recorded
-    wanted, chain = list(place.causes if place is not None else ()), {}
+    wanted, chain = list(place.causes), {}
     while wanted:
         seq = wanted.pop()
         if seq in known and seq not in chain:
@@ -240,15 +271,21 @@ def causes_of(difference: Difference | None, trail: Iterable[Envelope]) -> tuple
     return tuple(chain[seq] for seq in sorted(chain))
 
 
-def save(file: Path, header: Header, envelopes: Iterable[Envelope], checkpoint: Checkpoint | None = None) -> None:
-    """Write a recording with all its decisions; it has no seal, because nobody signed it."""
+@contextmanager
+def saving(file: Path, header: Header, checkpoint: Checkpoint | None = None) -> Iterator[Callable[[Envelope], None]]:
+    """Write a recording with all its decisions: what is given takes one envelope after the other.
+
+    Its seal has no signature. Nothing is at ``file`` before the whole is.
+    """
     writer = LogWriter(replace(header, record="all"))
-    with file.open("wb") as out:
+    unfinished = file.with_name(f".{file.name}.part")
+    with unfinished.open("wb", buffering=READ_BYTES) as out:
         out.write(writer.first)
         if checkpoint is not None:
             out.write(writer.checkpoint(checkpoint))
-        for envelope in envelopes:
-            out.write(writer.row(envelope))
+        yield lambda envelope: (out.write(writer.row(envelope)), None)[1]
+        out.write(writer.seal(Micros(0), "saved", lambda _: b""))
+    unfinished.rename(file)
 
 
 def log_files(place: Path) -> list[Path]:
@@ -261,9 +298,13 @@ def log_files(place: Path) -> list[Path]:
     return found
 
 
-def _is_packed(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"
+def _open(file: Path) -> BinaryIO:
+    stream = file.open("rb", buffering=0)
+    if stream.read(2) == _GZIP:
+        stream.close()
+        return BufferedReader(cast("RawIOBase", gzip.open(file)), READ_BYTES)
+    stream.seek(0)
+    return BufferedReader(stream, READ_BYTES)
 
 
 def _lines(stream: Iterable[bytes], file: Path) -> Iterator[bytes]:

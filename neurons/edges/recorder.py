@@ -24,8 +24,6 @@ from bus.identifiers import SECOND
 
 FLUSH_INTERVAL: Final = 0.1
 """Seconds until what happened is in the file: what a crash may cost the recording."""
-FLUSH_LINES: Final = 2_000
-"""Events that are written at once."""
 
 
 class RecorderLimits(NamedTuple):
@@ -69,7 +67,7 @@ class Recorder:
         self._header = header
         self._checkpoint = checkpoint
         self._sign = sign
-        self._pending: list[Envelope] = []
+        self._pending: list[bytes] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._archivist = ThreadPoolExecutor(1, thread_name_prefix="archivist")
         """Compresses: nobody waits for it."""
@@ -84,8 +82,11 @@ class Recorder:
 
     def record(self, envelope: Envelope) -> None:
         """Take one envelope, in order; it is written soon."""
-        if self._everything or isinstance(envelope.event, Observed):
-            self._pending.append(envelope)
+        if self._writer is not None and (self._everything or isinstance(envelope.event, Observed)):
+            try:
+                self._pending.append(self._writer.row(envelope))
+            except (TypeError, UnicodeEncodeError) as error:
+                self._give_up(f"{envelope.event.topic} cannot be written as JSON: {error}")
 
     def open(self, bus: EventBus) -> None:
         """Begin a file; one that an earlier run left is closed and compressed.
@@ -133,11 +134,9 @@ class Recorder:
         self._schedule()
 
     def _flush(self) -> None:
-        pending, self._pending = self._pending, []
-        for first in range(0, len(pending), FLUSH_LINES):
-            if self._writer is not None:
-                row = self._writer.row
-                self._write(b"".join([row(envelope) for envelope in pending[first : first + FLUSH_LINES]]))
+        if self._pending:
+            lines, self._pending = b"".join(self._pending), []
+            self._write(lines)
 
     def _rotate(self, writer: LogWriter) -> None:
         """Between two drains: the new file begins with all actors as they are."""
