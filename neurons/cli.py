@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_wallet(commands)
     _add_games(commands)
     _add_ledger(commands)
+    _add_logs(commands)
     _add_completion(commands)
     return parser
 
@@ -148,6 +149,42 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         _add_neuron(parser)
         parser.add_argument("--json", action="store_true", help="print it as JSON")
         parser.set_defaults(command=_operate, operation="ledger", action=action)
+
+
+def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    def reading(name: str, what: str, example: str) -> argparse.ArgumentParser:
+        parser = _add(commands, name, what, f"bettensor {name} {example}")
+        parser.add_argument("log", type=Path, metavar="LOG", help="a recorded log: a file, or the folder of its files")
+        parser.set_defaults(command=_read_log, operation=name, unchained=False)
+        return parser
+
+    def unchained(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--unchained", action="store_true", help="read on where lines were changed")
+        parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+    example = "validator-state --with my_subnet.actors:StrictPredictionActor"
+    replay = reading("replay", "decide again what a recorded log holds, and compare", example)
+    replay.add_argument(
+        "--with",
+        dest="instead",
+        action="append",
+        metavar="MODULE:CLASS",
+        help="show what this actor would have decided, in the place of the one of its name",
+    )
+    unchained(replay)
+    trace = reading("trace", "show the way of one prediction through the actors", "validator-state PREDICTION_ID")
+    trace.add_argument("prediction_id", metavar="PREDICTION_ID", help="as `bettensor predictions` shows it")
+    unchained(trace)
+    log = reading("log", "print or sum up a recorded log", "validator-state --event 'prediction_*' --since 1h")
+    log.add_argument("--event", action="append", metavar="TOPIC", help="only these; a pattern as a shell's")
+    log.add_argument("--hotkey", metavar="HOTKEY", help="only what concerns this neuron")
+    log.add_argument("--since", metavar="TIME", help="30s, 15m, 2h, 1d, or a time of RFC 3339")
+    log.add_argument("--until", metavar="TIME", help="the same")
+    log.add_argument("--limit", type=int, metavar="N", help="the last N")
+    log.add_argument("--summary", action="store_true", help="rates, latencies and results instead of events")
+    unchained(log)
+    audit = reading("audit", "prove who said what: chain, seals and every signature", "validator-state")
+    audit.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def _add_neuron(parser: argparse.ArgumentParser) -> None:
@@ -256,6 +293,13 @@ def _operate(arguments: argparse.Namespace) -> int:
     from neurons import commands
 
     code: int = getattr(commands, arguments.operation)(arguments)
+    return code
+
+
+def _read_log(arguments: argparse.Namespace) -> int:
+    from neurons import log_commands
+
+    code: int = getattr(log_commands, arguments.operation)(arguments)
     return code
 
 

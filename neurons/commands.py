@@ -140,7 +140,7 @@ def predictions(arguments: argparse.Namespace) -> int:
         peer=arguments.hotkey,
         code=arguments.code,
         game=arguments.game,
-        since=None if arguments.since is None else _since(arguments.since),
+        since=None if arguments.since is None else parse_time(arguments.since, "--since"),
         limit=arguments.limit,
     )
     found = verdicts(history_file(_neuron(arguments)), wanted)
@@ -180,7 +180,7 @@ def ledger(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _since(text: str) -> Micros:
+def parse_time(text: str, flag: str) -> Micros:
     """``30m``, ``2h``, ``1d``, or a time of RFC 3339."""
     try:
         if text[-1:] in _UNITS and text[:-1].replace(".", "", 1).isdecimal():
@@ -189,5 +189,5 @@ def _since(text: str) -> Micros:
         return parse_rfc3339(text)
     except (ValueError, OverflowError):
         raise ConfigurationError(
-            f"--since: expected 30s, 15m, 2h, 1d or a time like 2026-12-01T18:00:00Z, not {text!r}"
+            f"{flag}: expected 30s, 15m, 2h, 1d or a time like 2026-12-01T18:00:00Z, not {text!r}"
         ) from None

@@ -27,7 +27,7 @@ WHERE = {
     "uvloop": {"neurons/launch.py"},
     "watchfiles": {"neurons/reload.py", "neurons/edges/game_feed.py"},
     "websockets": {"neurons/edges/listener.py", "neurons/edges/dialer.py"},
-    "rich": {"neurons/commands.py", "neurons/demo.py", "neurons/views.py"},
+    "rich": {"neurons/commands.py", "neurons/demo.py", "neurons/log_commands.py", "neurons/views.py"},
     "yaml": {"neurons/settings.py", "neurons/config_file.py", "neurons/demo.py"},
 }
 """Libraries that are imported in these files and nowhere else."""

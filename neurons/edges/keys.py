@@ -13,8 +13,14 @@ from bus.bus import EventBus
 from bus.codec import SIGNED_PREFIX
 from bus.envelope import Envelope
 from bus.errors import ConfigurationError
-from bus.events import RequestVerificationRequested, Scheme, SignatureChecked, VerificationRequested
-from bus.identifiers import Hotkey
+from bus.events import (
+    HttpRequestReceived,
+    RequestVerificationRequested,
+    Scheme,
+    SignatureChecked,
+    VerificationRequested,
+)
+from bus.identifiers import Hotkey, Micros
 
 CRYPTO_TYPES: Final[dict[Scheme, int]] = {
     "ed25519": bittensor_core.CRYPTO_ED25519,
@@ -65,23 +71,7 @@ class Keys:
 
     def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
         """Answer with ``SignatureChecked``. AuthActor has judged shape, receiver and age; here it is the signature."""
-        request = event.request
-        try:
-            self._http_auth.verify(
-                dict(request.headers),
-                request.body,
-                method=request.method,
-                path=request.target,
-                self_hotkey_ss58=self.hotkey,
-                now_ns=event.received_at * 1000,
-                max_age=60.0,
-                allowed_skew=60.0,
-                nonce_store=_AnyNonce(),
-            )
-        except self._http_auth.AuthError:
-            valid = False
-        else:
-            valid = True
+        valid = verify_request(event.request, self.hotkey, event.received_at)
         self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
 
 
@@ -91,6 +81,27 @@ def verify(signer: Hotkey, scheme: Scheme, payload: bytes, signature: bytes) -> 
         return bool(bittensor_core.verify(SIGNED_PREFIX + payload, signature, signer, CRYPTO_TYPES[scheme]))
     except ValueError:  # the signer is not an ss58 address
         return False
+
+
+def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: Micros) -> bool:
+    """Whether a request's btauth/1 headers are signed by whom they name, for ``receiver``."""
+    from bittensor import http_auth
+
+    try:
+        http_auth.verify(
+            dict(request.headers),
+            request.body,
+            method=request.method,
+            path=request.target,
+            self_hotkey_ss58=receiver,
+            now_ns=received_at * 1000,
+            max_age=60.0,
+            allowed_skew=60.0,
+            nonce_store=_AnyNonce(),
+        )
+    except http_auth.AuthError:
+        return False
+    return True
 
 
 class _AnyNonce:

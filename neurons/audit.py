@@ -1,0 +1,219 @@
+"""Who said what, provably: a log's chain of hashes, the seals of its files, and every signature of a peer in it.
+
+Trusts nothing that the neuron concluded: each signature is verified again, over the bytes as they were received.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from bus import codec
+from bus.errors import BadEventLog, Unreadable
+from bus.eventlog import Row, SignedSeal
+from bus.events import FrameReceived, HttpRequestReceived, Scheme
+from bus.identifiers import Hotkey
+from bus.messages import WelcomeMessage
+from neurons.edges.keys import verify, verify_request
+from neurons.recordings import Recording
+
+_SCHEMES: Final[dict[str, Scheme]] = {"sr25519": "sr25519", "ed25519": "ed25519"}
+
+
+@dataclass(slots=True)
+class Words:
+    """What one hotkey said, as far as it is proven."""
+
+    frames: int = 0
+    """With its signature."""
+    requests: int = 0
+    """With its signature."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What an audit of a log found."""
+
+    files: list[dict[str, Any]] = field(default_factory=list)
+    """Of each: file, owner, lines, the last hash, how it ends, and by whom that is signed."""
+    signers: dict[Hotkey, Words] = field(default_factory=dict)
+    unproven: int = 0
+    """Frames and requests with a wrong signature or none, which the neuron has refused or never looked at."""
+    faults: list[str] = field(default_factory=list)
+    """What is not as it should be; empty for a log that can be believed."""
+
+
+@dataclass(slots=True)
+class _Claim:
+    """What came by one connection last, and whether it is proven."""
+
+    line: int
+    what: str
+    hotkey: Hotkey
+    proven: bool
+
+
+def audit(files: Iterable[Path]) -> Report:
+    """Check the files of a log, the oldest first. Each is read to its end, or to where it cannot be believed any more.
+
+    About 50 us a signature.
+    """
+    report = Report()
+    previous: tuple[Path, str] | None = None
+    for file in files:
+        try:
+            recording = Recording(file)
+            header = recording.header
+            if previous is not None and header.previous != previous[1]:
+                report.faults.append(
+                    f"{file}: it does not go on where {previous[0]} ends: a file is missing or changed"
+                )
+            lines = _Witness(recording, report).hear()
+        except BadEventLog as fault:
+            report.faults.append(str(fault))
+            previous = None
+            continue
+        previous = file, recording.reader.hash
+        report.files.append(
+            {
+                "file": str(file),
+                "hotkey": header.hotkey,
+                "role": header.role,
+                "lines": lines,
+                "hash": recording.reader.hash,
+                "cut_line": recording.reader.cut,
+                **_seal(recording.reader.sealed, recording, report),
+            }
+        )
+    return report
+
+
+def _seal(sealed: SignedSeal | None, recording: Recording, report: Report) -> dict[str, Any]:
+    if sealed is None:
+        return {"ends_by": None, "signed": False}
+    header = recording.header
+    signed = bool(sealed.signature) and verify(header.hotkey, header.scheme, sealed.payload, sealed.signature)
+    if sealed.signature and not signed:
+        report.faults.append(f"{recording.file}: its seal is not signed by {header.hotkey}, whose log it says it is")
+    return {"ends_by": sealed.seal.reason, "signed": signed}
+
+
+class _Witness:
+    """Hears one file again."""
+
+    def __init__(self, recording: Recording, report: Report) -> None:
+        self._recording = recording
+        self._report = report
+        self._me = recording.header.hotkey
+        self._schemes: dict[int, Scheme] = {}
+        self._claims: dict[int, _Claim] = {}
+        """What may still be judged, by connection."""
+
+    def hear(self) -> int:
+        """All of it; returns the number of its lines.
+
+        Raises:
+            BadEventLog: a line is not as it was written.
+        """
+        line = 1
+        for row in self._recording.rows():
+            line = row.line
+            if row.topic == HttpRequestReceived.topic:
+                self._hear_request(row, row.event)
+            elif row.topic == FrameReceived.topic:
+                self._hear_frame(row, row.event)
+            elif row.topic == "signature_checked":
+                self._compare(row)
+            elif row.topic == "connection_closed":
+                self._schemes.pop(row.fields["connection"], None)
+        for claim in self._claims.values():
+            self._judge(claim)
+        return line + (self._recording.reader.sealed is not None)
+
+    def _hear_request(self, row: Row, request: Any) -> None:
+        headers = dict(request.headers)
+        self._schemes[request.connection] = _SCHEMES.get(headers.get("x-bittensor-crypto", "sr25519"), "sr25519")
+        hotkey = Hotkey(headers.get("x-bittensor-hotkey", ""))
+        if hotkey:
+            proven = verify_request(request, self._me, row.at)
+            self._claim(request.connection, _Claim(row.line, "request", hotkey, proven))
+
+    def _hear_frame(self, row: Row, event: Any) -> None:
+        try:
+            frame = codec.split(event.data)
+            message = codec.read(frame.payload)
+        except Unreadable:
+            self._report.unproven += 1
+            return
+        hotkey = message.sender_hotkey
+        if isinstance(message, WelcomeMessage):  # the validator's scheme, for its session
+            self._schemes[event.connection] = _SCHEMES.get(message.crypto, "sr25519")
+        scheme = self._schemes.get(event.connection, "sr25519")
+        proven = verify(hotkey, scheme, frame.payload, frame.signature)
+        self._claim(event.connection, _Claim(row.line, "frame", hotkey, proven))
+
+    def _claim(self, connection: int, claim: _Claim) -> None:
+        before = self._claims.pop(connection, None)
+        if before is not None:
+            self._judge(before)
+        self._claims[connection] = claim
+
+    def _compare(self, row: Row) -> None:
+        """What the neuron found, beside what is found now."""
+        checked = row.fields
+        claim = self._claims.pop(checked["connection"], None)
+        if claim is None:
+            self._report.faults.append(f"{self._where(row.line)}: a signature was checked, and there is none")
+            return
+        if claim.proven != checked["valid"]:
+            found, is_ = ("good", "bad") if checked["valid"] else ("bad", "good")
+            self._report.faults.append(
+                f"{self._where(claim.line)}: the signature of this {claim.what} by {claim.hotkey} is {is_}, "
+                f"and line {row.line} says that it was found {found}"
+            )
+        self._judge(claim)
+
+    def _judge(self, claim: _Claim) -> None:
+        if not claim.proven:
+            self._report.unproven += 1
+            return
+        words = self._report.signers.setdefault(claim.hotkey, Words())
+        if claim.what == "frame":
+            words.frames += 1
+        else:
+            words.requests += 1
+
+    def _where(self, line: int) -> str:
+        return f"{self._recording.file}: line {line}"
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as plain data."""
+    signers = {hotkey: {"frames": w.frames, "requests": w.requests} for hotkey, w in report.signers.items()}
+    return {
+        "ok": not report.faults,
+        "files": report.files,
+        "signers": signers,
+        "unproven": report.unproven,
+        "faults": report.faults,
+    }
+
+
+def text(report: Report) -> Iterator[str]:
+    """The report for people, line by line."""
+    for file in report.files:
+        end = {
+            "stop": "ends where its neuron stopped",
+            "rotation": "goes on in another file",
+            "saved": "was made of another log",
+            None: "has no end: its neuron runs, or died",
+        }.get(file["ends_by"], file["ends_by"])
+        signed = f", signed by {file['hotkey']}" if file["signed"] else ", not signed"
+        cut = f", line {file['cut_line']} was cut off" if file["cut_line"] else ""
+        yield f"{file['file']}: {file['lines']} lines, unchanged; {end}{signed}{cut}"
+        yield f"  its last hash: {file['hash']}"
+    for hotkey, words in sorted(report.signers.items()):
+        yield f"{hotkey} signed {words.frames} frames and {words.requests} requests"
+    if report.unproven:
+        yield f"{report.unproven} frames and requests are signed by nobody; the neuron believed none of them"
+    yield from (f"FAULT {fault}" for fault in report.faults)

@@ -1,0 +1,205 @@
+"""The commands that read recorded logs: replay, trace, log and audit. ``cli.py`` parses; here is what they do."""
+
+import argparse
+import gc
+import json
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
+
+from rich.text import Text
+from rich.tree import Tree
+
+from actors.actor import Actor
+from bus.errors import BadEventLog, ConfigurationError
+from bus.eventlog import Row
+from bus.identifiers import SECOND, Hotkey
+from neurons import audit as auditing
+from neurons import views
+from neurons.commands import parse_time
+from neurons.inspection import Filter, Step, Summary
+from neurons.inspection import trace as follow
+from neurons.log_text import brief, clock, explain, line, plain, topic
+from neurons.plugins import load
+from neurons.recordings import Recording, WhatIf, log_files
+
+COLLECTOR_THRESHOLD = 200_000
+"""Objects after which the garbage collector looks for cycles: events have none."""
+SHOWN = 20
+"""Changes that are printed."""
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Decide everything again; 0 where all decisions are equal."""
+    gc.set_threshold(COLLECTOR_THRESHOLD)
+    reports = [
+        _what_if(recording, arguments) if arguments.instead else _replay(recording) for recording in _logs(arguments)
+    ]
+    if arguments.json:
+        print(json.dumps([report for report, _ in reports], indent=2))
+    else:
+        print("\n".join(text for _, text in reports))
+    return 0 if all(report.get("equal", True) for report, _ in reports) else 1
+
+
+def _logs(arguments: argparse.Namespace) -> Iterator[Recording]:
+    for file in log_files(arguments.log):
+        yield Recording(file, chained=not arguments.unchained)
+
+
+def _replay(recording: Recording) -> tuple[dict[str, Any], str]:
+    replayed = recording.replay()
+    rate = replayed.events / max(replayed.seconds, 1e-9)
+    equal = replayed.difference is None
+    explained = "" if replayed.difference is None else explain(replayed.difference, replayed.trail)
+    cut = recording.reader.cut
+    report = {
+        "file": str(recording.file),
+        "role": recording.header.role,
+        "recorded": recording.header.record,
+        "equal": equal,
+        "events": replayed.events,
+        "events_per_second": rate,
+        "cut_line": cut,
+        "difference": explained or None,
+    }
+    compared = "every decision" if recording.header.record == "all" else "every message, and the number of decisions"
+    text = f"{recording.file}: {replayed.events} events, {rate:.0f} a second: "
+    text += f"equal ({compared})" if equal else f"the first difference is {explained}"
+    return report, text + (f"\n  line {cut} was cut off; what stands before it was replayed" if cut else "")
+
+
+def _what_if(recording: Recording, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    what_if = recording.what_if(dict(_named(spec) for spec in arguments.instead))
+    report = {
+        "file": str(recording.file),
+        "with": arguments.instead,
+        "unchanged": what_if.unchanged,
+        "changes": [
+            {
+                "recorded": None if change.recorded is None else _as_json(change.recorded),
+                "replayed": None if change.replayed is None else _as_json(change.replayed),
+            }
+            for change in what_if.changes
+        ],
+    }
+    return report, "\n".join(_what_if_lines(recording, what_if))
+
+
+def _what_if_lines(recording: Recording, what_if: WhatIf) -> Iterator[str]:
+    yield f"{recording.file}: {what_if.unchanged} decisions as recorded, {len(what_if.changes)} others"
+    topics = Counter(topic(change.recorded or change.replayed) for change in what_if.changes)  # type: ignore[arg-type]
+    yield from (f"  {count} x {name}" for name, count in topics.most_common())
+    for change in what_if.changes[:SHOWN]:
+        yield explain(change)
+    if len(what_if.changes) > SHOWN:
+        yield f"and {len(what_if.changes) - SHOWN} more; --json has all"
+
+
+def _named(spec: str) -> tuple[str, str]:
+    cls = load(spec, "--with")
+    if not isinstance(cls, type) or not issubclass(cls, Actor):
+        raise ConfigurationError(f"--with: {spec} is not a subclass of actors.actor.Actor")
+    return cls.name, spec
+
+
+def trace(arguments: argparse.Namespace) -> int:
+    """The way of one prediction."""
+    gc.set_threshold(COLLECTOR_THRESHOLD)
+    roots = [root for recording in _logs(arguments) for root in follow(recording, arguments.prediction_id)]
+    if not roots:
+        raise BadEventLog(f"{arguments.log}: nothing in this log concerns a prediction {arguments.prediction_id!r}")
+    if arguments.json:
+        print(json.dumps([_tree_as_json(root) for root in roots], indent=2))
+        return 0
+    screen = views.console()
+    for root in roots:
+        began = root.envelope.mono
+        tree = Tree(Text(f"{clock(root.envelope.at)}  {_step(root, began)}"))
+        _grow(tree, root, began)
+        screen.print(tree)
+    return 0
+
+
+def _grow(tree: Tree, step: Step, began: int) -> None:
+    for following in step.following:
+        _grow(tree.add(Text(_step(following, began))), following, began)
+
+
+def _step(step: Step, began: int) -> str:
+    who = f" ({step.actor})" if step.actor else ""
+    after = (step.envelope.mono - began) * 1000 / SECOND
+    return f"{after:+.3f} ms  {step.envelope.event.topic}{who}  {brief(step.event)}"
+
+
+def _tree_as_json(step: Step) -> dict[str, Any]:
+    seq, at, mono, causes, event = step.envelope
+    return {
+        "seq": seq,
+        "at": at,
+        "mono": mono,
+        "causes": causes,
+        "topic": event.topic,
+        "actor": step.actor or None,
+        "event": step.event,
+        "following": [_tree_as_json(following) for following in step.following],
+    }
+
+
+def log(arguments: argparse.Namespace) -> int:
+    """Print or sum up what is in a log."""
+    wanted = Filter(
+        tuple(arguments.event or ()),
+        None if arguments.hotkey is None else Hotkey(arguments.hotkey),
+        None if arguments.since is None else parse_time(arguments.since, "--since"),
+        None if arguments.until is None else parse_time(arguments.until, "--until"),
+    )
+    rows = wanted.of(chain.from_iterable(recording.rows() for recording in _logs(arguments)))
+    if arguments.summary:
+        return _sum_up(rows, as_json=arguments.json)
+    show: Callable[[Row], str] = (lambda row: json.dumps(_as_json(row))) if arguments.json else line
+    for row in rows if arguments.limit is None else deque(rows, maxlen=arguments.limit):
+        print(show(row))
+    return 0
+
+
+def _as_json(recorded: Any) -> dict[str, Any]:
+    place = {"seq": recorded.seq, "at": recorded.at, "mono": recorded.mono, "causes": recorded.causes}
+    return place | {"topic": topic(recorded), "event": plain(recorded)}
+
+
+def _sum_up(rows: Iterator[Row], *, as_json: bool) -> int:
+    summary = Summary()
+    for row in rows:
+        summary.add(row)
+    figures = summary.as_json()
+    if as_json:
+        print(json.dumps(figures, indent=2))
+        return 0
+    if summary.first is None or summary.last is None:
+        print("no such event")
+        return 0
+    print(f"{clock(summary.first)} to {clock(summary.last)}, {figures['seconds']:.1f} s of work")
+    for name, count in figures["events"].items():
+        print(f"{count:>10}  {figures['events_per_second'][name]:>10.1f}/s  {name}")
+    print(f"results: {sum(figures['results'].values())}, {figures['results_per_second']:.1f}/s")
+    for code, count in figures["results"].items():
+        print(f"{count:>10}  {code}")
+    if figures["latency_ms"]:
+        shown = ", ".join(f"{name} {value:.1f} ms" for name, value in figures["latency_ms"].items())
+        print(f"from a message with predictions to its answer: {shown}")
+    return 0
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """Whether a log can be believed; 0 where it can."""
+    report = auditing.audit(log_files(arguments.log))
+    if arguments.json:
+        print(json.dumps(auditing.as_json(report), indent=2))
+    else:
+        print("\n".join(auditing.text(report)))
+    if report.faults:
+        print(f"bettensor: {len(report.faults)} things are not as they should be", file=sys.stderr)
+    return 1 if report.faults else 0

@@ -1,0 +1,103 @@
+"""Events and differences as text that fits on a screen."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from bus.envelope import Envelope
+from bus.eventlog import Row, encode_event
+from bus.identifiers import SECOND, Micros
+from bus.replay import Difference, Recorded
+from bus.timestamps import rfc3339
+
+LONG: Final = 60
+"""Characters of a value, from which on its middle is left out."""
+MANY: Final = 12
+"""Changed values that are shown."""
+
+
+def plain(recorded: Recorded) -> dict[str, Any]:
+    """The fields of an event as JSON data."""
+    raw = recorded.raw if isinstance(recorded, Row) else encode_event(recorded.event)
+    fields: dict[str, Any] = msgspec.json.decode(raw)
+    return fields
+
+
+def topic(recorded: Recorded) -> str:
+    """What kind of event it is."""
+    return recorded.topic if isinstance(recorded, Row) else recorded.event.topic
+
+
+def brief(fields: dict[str, Any]) -> str:
+    """``connection=6 valid=true``."""
+    return " ".join(f"{name}={_value(value)}" for name, value in fields.items())
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) and value and " " not in value else msgspec.json.encode(value).decode()
+    return text if len(text) <= LONG else f"{text[: LONG - 21]}...{text[-18:]}"
+
+
+def clock(at: Micros) -> str:
+    """A time of day, to the millisecond."""
+    return f"{rfc3339(at)[:-4]}Z"
+
+
+def line(recorded: Recorded, since: Micros | None = None) -> str:
+    """One event; its time, or how long after ``since`` it was."""
+    when = clock(recorded.at) if since is None else f"{(recorded.mono - since) / SECOND:+.6f} s"
+    return f"{recorded.seq:>8}  {when}  {topic(recorded)}  {brief(plain(recorded))}"
+
+
+def explain(difference: Difference, trail: Iterable[Envelope] = ()) -> str:
+    """What differs, value by value, and what led to it."""
+    return "\n".join(_explained(difference, trail))
+
+
+def _explained(difference: Difference, trail: Iterable[Envelope]) -> Iterator[str]:
+    recorded, replayed = difference
+    place = recorded or replayed
+    if place is None:
+        return
+    where = f"line {recorded.line}, " if isinstance(recorded, Row) else ""
+    yield f"at seq {place.seq} ({where}{clock(place.at)}):"
+    if recorded is None:
+        yield f"  new:      {_said(replayed)}"
+    elif replayed is None:
+        yield f"  missing:  {_said(recorded)}"
+    elif topic(recorded) != topic(replayed):
+        yield f"  recorded: {_said(recorded)}"
+        yield f"  replayed: {_said(replayed)}"
+    else:
+        yield f"  {topic(recorded)}, recorded -> replayed:"
+        changed = [*_placed(recorded, replayed), *_changed("", plain(recorded), plain(replayed))]
+        yield from (f"    {text}" for text in changed[:MANY])
+        if len(changed) > MANY:
+            yield f"    and {len(changed) - MANY} more"
+    causes = list(trail)
+    if causes:
+        yield "  its causes, the first one first:"
+        yield from (f"  {line(cause, place.mono)}" for cause in causes)
+
+
+def _said(recorded: Recorded | None) -> str:
+    return "" if recorded is None else f"{topic(recorded)}  {brief(plain(recorded))}"
+
+
+def _placed(recorded: Recorded, replayed: Recorded) -> Iterator[str]:
+    for name in ("seq", "at", "mono", "causes"):
+        before, after = getattr(recorded, name), getattr(replayed, name)
+        if before != after:
+            yield f"{name}: {before} -> {after}"
+
+
+def _changed(path: str, before: Any, after: Any) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in {**before, **after}:
+            yield from _changed(f"{path}.{key}" if path else key, before.get(key), after.get(key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for i, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _changed(f"{path}[{i}]", one, other)
+    elif before != after:
+        yield f"{path}: {_value(before)} -> {_value(after)}"
