@@ -225,11 +225,12 @@ class Recording:
         trail = causes_of(difference, bus.recent)
         return Replayed(difference, trail, bus.position[0] - first, time.perf_counter() - begun)
 
-    def what_if(self, instead: Mapping[str, str]) -> WhatIf:
+    def what_if(self, instead: Mapping[str, str], record: Callable[[Envelope], None] | None = None) -> WhatIf:
         """What other actors would have decided, had the world been the same.
 
         Args:
             instead: ``module:Class`` by the name of the actor in whose place it is to be.
+            record: called with each envelope of the replay.
 
         Raises:
             BadEventLog: a line is not as it was written, or the actors cannot be built here.
@@ -238,11 +239,11 @@ class Recording:
         if self.header.record != "all":
             with TemporaryDirectory(prefix="bettensor-") as folder:
                 whole = Path(folder) / self.file.name
-                with saving(whole, self.header, self.reader.checkpoint) as record:
-                    self.replay(record)
-                return Recording(whole).what_if(instead)
+                with saving(whole, self.header, self.reader.checkpoint) as copy:
+                    self.replay(copy)
+                return Recording(whole).what_if(instead, record)
         changes: list[Difference] = []
-        bus = WhatIfBus(self.rows(), changed=changes.append)
+        bus = WhatIfBus(self.rows(), record=record, changed=changes.append)
         self._populated(bus, instead)
         bus.run()
         return WhatIf(bus.unchanged, tuple(changes))

@@ -58,6 +58,9 @@ MAX_FRAGMENTS: Final = 64
 _MAX_REASON: Final = 123
 """Bytes of a close reason (RFC 6455, section 5.5)."""
 
+_SECRETS: Final = (b"authorization", b"cookie", b"proxy-authorization")
+"""Headers that are for somebody else, a proxy say: they never become an event, and so are in no log."""
+
 Scope = dict[str, Any]
 
 
@@ -398,7 +401,11 @@ class Listener:
             connection,
             scope.get("method", "GET"),
             target.decode("latin-1"),
-            tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]),
+            tuple(
+                (name.decode("latin-1").lower(), value.decode("latin-1"))
+                for name, value in scope["headers"]
+                if name.lower() not in _SECRETS
+            ),
             body,
             scope["client"][0] if scope["client"] else "",
             upgrade,

@@ -29,9 +29,17 @@ class SimulatedTimers:
     def advance(self, by: Micros) -> None:
         """Let ``by`` microseconds pass: each timer fires at its own time."""
         end = self._clock.mono() + by
-        while (deadline := self._queue.next_deadline()) is not None and deadline <= end:
+        while (deadline := self.next_deadline()) is not None and deadline <= end:
             self._clock.advance(Micros(max(0, deadline - self._clock.mono())))
-            due = self._queue.take_due(self._clock.mono())
-            if due is not None:
-                self._bus.publish(TimerFired(*due))
+            self.fire()
         self._clock.advance(Micros(end - self._clock.mono()))
+
+    def next_deadline(self) -> Micros | None:
+        """When the next timer is due, for whoever advances the clock of several neurons."""
+        return self._queue.next_deadline()
+
+    def fire(self) -> None:
+        """Wake whoever is due first, if anybody is."""
+        due = self._queue.take_due(self._clock.mono())
+        if due is not None:
+            self._bus.publish(TimerFired(*due))

@@ -1,0 +1,148 @@
+"""pytest knows recordings: installed with the package, nothing to configure.
+
+- Each ``*.recording.jsonl`` beside the tests is a test: all its decisions are made again, and must be equal.
+- ``--recordings-update`` accepts what is decided now; look at the difference in version control before you commit it.
+- ``event_log``: a memory of what happens on a bus of your own.
+- ``replay``: decide a recording, or a simulated neuron's life, again within a test.
+
+Imports nothing of this project before it is used: pytest loads plugins always.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from neurons.simulation import EventLog, SimulatedNeuron
+
+SUFFIX = ".recording.jsonl"
+_updated = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--recordings-update``."""
+    group = parser.getgroup("bettensor", "recordings of neurons")
+    group.addoption("--recordings-update", action="store_true", help=f"accept what *{SUFFIX} files decide now")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember what is accepted."""
+    config.stash[_updated] = []
+
+
+def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> "RecordingFile | None":
+    """Recordings are tests."""
+    if file_path.name.endswith(SUFFIX):
+        file: RecordingFile = RecordingFile.from_parent(parent, path=file_path)
+        return file
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was accepted."""
+    for line in config.stash[_updated]:
+        terminalreporter.write_line(f"accepted: {line}", yellow=True)
+
+
+class RecordingDiffers(Exception):
+    """A recording is decided otherwise now."""
+
+
+class RecordingFile(pytest.File):
+    """One recording."""
+
+    def collect(self) -> "Iterator[RecordingItem]":
+        """One test: that it is decided again as it was."""
+        yield RecordingItem.from_parent(self, name="replay")
+
+
+class RecordingItem(pytest.Item):
+    """The replay of one recording."""
+
+    def runtest(self) -> None:
+        """
+        Raises:
+            RecordingDiffers: a decision is another one.
+        """
+        difference = _difference(self.path)
+        if difference is None:
+            return
+        if not self.config.getoption("--recordings-update"):
+            raise RecordingDiffers(difference)
+        _accept(self.path)
+        self.config.stash[_updated].append(f"{self.path.name}: {difference}")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:  # noqa: ARG002 - pytest says so
+        """The difference, and no traceback of ours."""
+        from bus.errors import BettensorError
+
+        if isinstance(excinfo.value, RecordingDiffers):
+            return f"{excinfo.value}\n\nIf this is meant: pytest --recordings-update"
+        if isinstance(excinfo.value, BettensorError):
+            return str(excinfo.value)
+        return str(super().repr_failure(excinfo))
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where it stands in reports."""
+        return self.path, None, self.path.name
+
+
+def _difference(file: Path) -> str | None:
+    from neurons.log_text import explain
+    from neurons.recordings import Recording
+
+    replayed = Recording(file).replay()
+    if replayed.difference is None:
+        return None
+    return f"decided otherwise {explain(replayed.difference, replayed.trail)}"
+
+
+def _accept(file: Path) -> None:
+    from neurons.recordings import Recording, saving
+
+    recording = Recording(file)
+    with saving(file, recording.header, recording.reader.checkpoint) as record:
+        recording.replay(record)
+
+
+@pytest.fixture
+def event_log() -> "EventLog":
+    """An empty ``EventLog``: ``EventBus(ManualClock(), record=event_log.append)``."""
+    from neurons.simulation import EventLog
+
+    return EventLog()
+
+
+Replay = Callable[..., "EventLog"]
+
+
+@pytest.fixture
+def replay(request: pytest.FixtureRequest, tmp_path: Path) -> Replay:
+    """Decide again what is in a recording (relative to the test's file), or what a simulated neuron lived through.
+
+    Fails the test where a decision is another one. Returns all that happened in the replay. With ``instead``, a
+    mapping of actors' names to ``module:Class``, nothing is compared: these decide in the places of the recorded ones.
+    """
+
+    def decide_again(source: "str | Path | SimulatedNeuron", *, instead: Mapping[str, str] | None = None) -> "EventLog":
+        from neurons.log_text import explain
+        from neurons.recordings import Recording
+        from neurons.simulation import EventLog
+
+        if isinstance(source, str | Path):
+            file = request.path.parent / source
+        else:
+            file = tmp_path / f"{source.hotkey}{SUFFIX}"
+            source.save(file)
+        log = EventLog()
+        if instead is not None:
+            Recording(file).what_if(instead, log.append)
+            return log
+        replayed = Recording(file).replay(log.append)
+        if replayed.difference is not None:
+            pytest.fail(f"{file.name}: decided otherwise {explain(replayed.difference, replayed.trail)}", pytrace=False)
+        return log
+
+    return decide_again

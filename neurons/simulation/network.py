@@ -1,0 +1,408 @@
+"""Simulated validators and miners that reach each other: sessions and HTTP, with delays, and faults on demand.
+
+Time is one ``ManualClock``; a day of it takes seconds. What is random is drawn from a seed. Each neuron's bus sees the
+events that real edges would publish, in an order that real edges could have.
+"""
+
+import itertools
+from collections.abc import Callable
+from heapq import heappop, heappush
+from random import Random
+from typing import Final, NamedTuple
+
+from bus import codec
+from bus.clock import ManualClock
+from bus.codes import CloseCode
+from bus.envelope import Envelope
+from bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    ConnectionOpened,
+    DialFailed,
+    DialRequested,
+    Event,
+    ExchangeCompleted,
+    FrameReceived,
+    FrameWritten,
+    GamesRequested,
+    HttpAnswered,
+    HttpRequestReceived,
+    Neuron,
+    PeerAuthenticated,
+    PeerRefused,
+    Position,
+    PostAnswered,
+    PostFailed,
+    PostRequested,
+    Purpose,
+    Road,
+)
+from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
+from bus.messages import SUBPROTOCOL, PointToPoint
+from neurons.edges.writer import TransportGone
+from neurons.simulation.factories import NETUID, NOW
+from neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
+
+LATENCY: Final = Micros(1_000)
+"""One way."""
+GIVING_UP: Final = Micros(15 * SECOND)
+"""How long a miner waits for an answer that does not come."""
+
+
+class _Line:
+    """One end of a session: what is written here arrives there, unless the network is in the way."""
+
+    road: Road = "websocket"
+
+    def __init__(self, network: "SimulatedNetwork", session: "_Session", to: SimulatedNeuron) -> None:
+        self._network = network
+        self._session = session
+        self._to = to
+
+    def queued(self) -> int:
+        return 0
+
+    def write(self, data: bytes) -> None:
+        if self._session.ended:
+            raise TransportGone("the simulated connection has ended")
+        self._network.deliver(self._arrive, data)
+
+    def _arrive(self, data: bytes) -> None:
+        if not self._session.ended and not self._session.silent:
+            self._to.bus.publish(FrameReceived(self._session.connection(self._to), data))
+
+
+class _Answer:
+    """The frames of one HTTP answer."""
+
+    road: Road = "http"
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def queued(self) -> int:
+        return 0
+
+    def write(self, data: bytes) -> None:
+        self.frames.append(data)
+
+
+class _Session:
+    """A WebSocket between a miner and a validator."""
+
+    def __init__(
+        self,
+        miner: SimulatedMiner,
+        miners: ConnectionId,
+        validator: SimulatedValidator,
+        validators: ConnectionId,
+        challenge: str,
+    ) -> None:
+        self.miner = miner
+        self.validator = validator
+        self.ids = {miner.hotkey: miners, validator.hotkey: validators}
+        self.challenge = challenge
+        self.ended = False
+        self.silent = False
+        """Half-open: nothing arrives, and nobody knows."""
+
+    def connection(self, end: SimulatedNeuron) -> ConnectionId:
+        return self.ids[end.hotkey]
+
+
+class _Exchange(NamedTuple):
+    """An HTTP request that waits for its answer."""
+
+    miner: SimulatedMiner
+    request: PostRequested | GamesRequested
+    answer: _Answer
+    challenge: str
+
+
+class SimulatedNetwork:
+    """The wires, and the faults in them.
+
+    Args:
+        clock: everybody's time; by default it begins at ``NOW``.
+        latency: of each message, one way, in microseconds.
+        jitter: up to how much later some arrive, by ``seed``; the order of a connection's messages stays.
+    """
+
+    def __init__(
+        self, clock: ManualClock | None = None, *, latency: Micros = LATENCY, jitter: Micros = Micros(0), seed: int = 0
+    ) -> None:
+        self.clock = clock or ManualClock(NOW)
+        self.neurons: list[SimulatedNeuron] = []
+        self.blocked: set[Hotkey] = set()
+        """Miners whose WebSocket handshakes fail; HTTP works."""
+        self.unreachable: set[Hotkey] = set()
+        """Neurons that nobody reaches, and that reach nobody."""
+        self._latency = latency
+        self._jitter = jitter
+        self._random = Random(seed)  # noqa: S311 - simulated weather
+        self._last = Micros(0)
+        self._order = itertools.count()
+        self._nonces = itertools.count(1)
+        self._due: list[tuple[Micros, int, Callable[[], object]]] = []
+        self._sessions: dict[tuple[Hotkey, ConnectionId], _Session] = {}
+        self._dials: dict[tuple[Hotkey, ConnectionId], tuple[SimulatedMiner, DialRequested, str]] = {}
+        self._exchanges: dict[tuple[Hotkey, ConnectionId], _Exchange] = {}
+
+    def add(self, *neurons: SimulatedNeuron) -> None:
+        """Connect neurons of this network's clock, and start them; all know each other from the metagraph."""
+        for neuron in neurons:
+            self.neurons = [known for known in self.neurons if known.hotkey != neuron.hotkey] + [neuron]
+            self._wire(neuron)
+        metagraph = self.metagraph()
+        for neuron in neurons:
+            neuron.start(metagraph)
+
+    def metagraph(self) -> tuple[Neuron, ...]:
+        """Everybody, in the order of their hotkeys."""
+        everybody = sorted(self.neurons, key=lambda neuron: neuron.hotkey)
+        return tuple(
+            Neuron(
+                Uid(uid),
+                neuron.hotkey,
+                validator_permit=neuron.role == "validator",
+                axon=neuron.hotkey if neuron.role == "validator" else None,
+            )
+            for uid, neuron in enumerate(everybody)
+        )
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for everybody: timers fire and messages arrive, each at its own time."""
+        end = Micros(self.clock.mono() + round(seconds * SECOND))
+        while True:
+            timers = [(d, n) for n in self.neurons if (d := n.timers.next_deadline()) is not None]
+            deadline, neuron = min(timers, key=lambda timer: timer[0], default=(end + 1, None))
+            arrival = self._due[0][0] if self._due else end + 1
+            if min(deadline, arrival) > end:
+                break
+            self.clock.advance(Micros(max(0, min(deadline, arrival) - self.clock.mono())))
+            if arrival <= deadline:
+                heappop(self._due)[2]()
+            elif neuron is not None:
+                neuron.timers.fire()
+        self.clock.advance(Micros(end - self.clock.mono()))
+
+    # --- faults
+
+    def cut(self, *ends: SimulatedNeuron) -> None:
+        """Every session of these breaks, without a close."""
+        for session in self._of(ends):
+            self._end(session, CloseCode.ABNORMAL, "")
+
+    def freeze(self, *ends: SimulatedNeuron) -> None:
+        """Every session of these falls silent: what is on its way or written later is lost, and nobody is told."""
+        for session in self._of(ends):
+            session.silent = True
+
+    def remove(self, *neurons: SimulatedNeuron) -> None:
+        """These die at once. Their disks stay: start the next ones with ``restarted``."""
+        for neuron in neurons:
+            for session in self._of((neuron,)):
+                session.ended = True
+                other = session.validator if neuron is session.miner else session.miner
+                self._close_end(session, other, CloseCode.ABNORMAL, "")
+            self.neurons.remove(neuron)
+
+    # --- messages on their way
+
+    def deliver(self, act: Callable[..., object], *arguments: object) -> None:
+        """Do this when a message that leaves now has arrived."""
+        delay = self._latency + (self._random.randint(0, self._jitter) if self._jitter else 0)
+        self._last = max(self._last, Micros(self.clock.mono() + delay))
+        self._at(self._last, lambda: act(*arguments))
+
+    def _at(self, due: Micros, act: Callable[[], object]) -> None:
+        heappush(self._due, (due, next(self._order), act))
+
+    def _of(self, ends: tuple[SimulatedNeuron, ...]) -> list[_Session]:
+        sessions = dict.fromkeys(self._sessions.values())
+        return [session for session in sessions if session.miner in ends or session.validator in ends]
+
+    def _wire(self, neuron: SimulatedNeuron) -> None:
+        bus = neuron.bus
+        bus.subscribe(CloseRequested, lambda event, _: self._close(neuron, event), "network")
+        if isinstance(neuron, SimulatedMiner):
+            bus.subscribe(DialRequested, lambda event, _: self._dial(neuron, event), "network")
+            bus.subscribe(PostRequested, lambda event, _: self._request(neuron, event), "network")
+            bus.subscribe(GamesRequested, lambda event, _: self._request(neuron, event), "network")
+        elif isinstance(neuron, SimulatedValidator):
+
+            def decided(event: Event, envelope: Envelope) -> None:  # noqa: ARG001 - the bus's signature
+                self._at(self.clock.mono(), lambda: self._decided(neuron, event))
+
+            for kind in (PeerAuthenticated, PeerRefused, HttpAnswered, ExchangeCompleted):
+                bus.subscribe(kind, decided, "network")
+
+    def _reached(self, miner: SimulatedMiner, endpoint: str) -> SimulatedValidator | None:
+        if self.unreachable & {miner.hotkey, endpoint}:
+            return None
+        found = (n for n in self.neurons if n.hotkey == endpoint and isinstance(n, SimulatedValidator))
+        return next(found, None)
+
+    # --- handshakes
+
+    def _dial(self, miner: SimulatedMiner, event: DialRequested) -> None:
+        validator = self._reached(miner, event.endpoint)
+        if validator is None or miner.hotkey in self.blocked:
+            reason = f"{event.endpoint}: connection refused"
+            self.deliver(miner.bus.publish, DialFailed(event.connection, event.hotkey, reason))
+            return
+        target = f"/ws?netuid={NETUID}{_query(event.position)}"
+        request = self._signed(miner, validator, "GET", target, b"", upgrade=True)
+        self._dials[validator.hotkey, request.connection] = miner, event, _nonce(request)
+        self.deliver(validator.bus.publish, request)
+
+    def _signed(
+        self,
+        miner: SimulatedMiner,
+        validator: SimulatedValidator,
+        method: str,
+        target: str,
+        body: bytes,
+        *,
+        upgrade: bool = False,
+    ) -> HttpRequestReceived:
+        number = next(self._nonces)
+        headers = {
+            "x-bittensor-version": "1",
+            "x-bittensor-hotkey": miner.hotkey,
+            "x-bittensor-receiver": validator.hotkey,
+            "x-bittensor-nonce": str(self.clock.wall() * 1000 + number % 1000),
+            "x-bittensor-signature": "0x" + "00" * 64,
+        } | ({"sec-websocket-protocol": SUBPROTOCOL} if upgrade else {})
+        connection, salt = validator.new_connection(), f"{number:032x}"
+        return HttpRequestReceived(connection, method, target, tuple(headers.items()), body, "127.0.0.1", upgrade, salt)
+
+    def _open(
+        self,
+        miner: SimulatedMiner,
+        event: DialRequested,
+        validator: SimulatedValidator,
+        here: ConnectionId,
+        challenge: str,
+    ) -> None:
+        session = _Session(miner, event.connection, validator, here, challenge)
+        self._sessions[validator.hotkey, here] = self._sessions[miner.hotkey, event.connection] = session
+        self.deliver(self._opened, session)
+        validator.writer.open(here, _Line(self, session, miner))
+        validator.bus.publish(ConnectionOpened(here, miner.hotkey, challenge))
+
+    def _opened(self, session: _Session) -> None:
+        if not session.ended:
+            miner, connection = session.miner, session.connection(session.miner)
+            miner.writer.open(connection, _Line(self, session, session.validator))
+            miner.bus.publish(ConnectionOpened(connection, session.validator.hotkey, session.challenge))
+
+    # --- the ends of sessions
+
+    def _close(self, neuron: SimulatedNeuron, event: CloseRequested) -> None:
+        session = self._sessions.get((neuron.hotkey, event.connection))
+        if session is not None:
+            self._at(self.clock.mono(), lambda: self._end(session, event.code, event.reason))
+
+    def _end(self, session: _Session, code: int, reason: str) -> None:
+        if not session.ended:
+            session.ended = True
+            self._close_end(session, session.miner, code, reason)
+            self._close_end(session, session.validator, code, reason)
+
+    def _close_end(self, session: _Session, neuron: SimulatedNeuron, code: int, reason: str) -> None:
+        connection = session.connection(neuron)
+        self._sessions.pop((neuron.hotkey, connection), None)
+        neuron.writer.close(connection)
+        self.deliver(self._tell, neuron, ConnectionClosed(connection, code, reason))
+
+    def _tell(self, neuron: SimulatedNeuron, event: Event) -> None:
+        if neuron in self.neurons:
+            neuron.bus.publish(event)
+
+    # --- HTTP
+
+    def _request(self, miner: SimulatedMiner, event: PostRequested | GamesRequested) -> None:
+        validator = self._reached(miner, event.endpoint)
+        if validator is None:
+            reason = f"{event.endpoint}: connection refused"
+            self.deliver(self._tell, miner, PostFailed(event.connection, event.hotkey, reason))
+            return
+        self._at(self.clock.mono(), lambda: self._send(miner, event, validator))
+
+    def _send(
+        self, miner: SimulatedMiner, event: PostRequested | GamesRequested, validator: SimulatedValidator
+    ) -> None:
+        if isinstance(event, PostRequested):
+            message, _ = miner.writer.sign(event.message)
+            assert isinstance(message, PointToPoint)  # noqa: S101 - for the type checker: predictions are
+            body = codec.encode_body(message)
+            miner.bus.publish(FrameWritten(event.connection, event.hotkey, message, len(body), "http"))
+            request = self._signed(miner, validator, "POST", f"/predictions?netuid={NETUID}", body)
+        else:
+            target = f"/games?netuid={NETUID}{_query(event.position)}"
+            request = self._signed(miner, validator, "GET", target, b"")
+        answer = _Answer()
+        validator.writer.open(request.connection, answer)
+        self._exchanges[validator.hotkey, request.connection] = _Exchange(miner, event, answer, _nonce(request))
+        self.deliver(self._tell, validator, request)
+        self._at(Micros(self.clock.mono() + GIVING_UP), lambda: self._give_up(validator.hotkey, request.connection))
+
+    def _give_up(self, validator: Hotkey, connection: ConnectionId) -> None:
+        exchange = self._exchanges.pop((validator, connection), None)
+        if exchange is not None:
+            request = exchange.request
+            self._tell(exchange.miner, PostFailed(request.connection, request.hotkey, "no answer within 15 s"))
+
+    def _decided(self, validator: SimulatedValidator, event: Event) -> None:
+        assert isinstance(event, PeerAuthenticated | PeerRefused | HttpAnswered | ExchangeCompleted)  # noqa: S101
+        here = event.connection
+        dialled = self._dials.get((validator.hotkey, here))
+        if dialled is not None and isinstance(event, PeerAuthenticated | PeerRefused):
+            del self._dials[validator.hotkey, here]
+            miner, request, challenge = dialled
+            if isinstance(event, PeerAuthenticated):
+                self._open(miner, request, validator, here, challenge)
+            else:
+                validator.bus.publish(ConnectionClosed(here, 0, ""))
+                self.deliver(self._tell, miner, _refused(request, event))
+        elif not isinstance(event, PeerAuthenticated):
+            self._answer(validator, event)
+
+    def _answer(self, validator: SimulatedValidator, event: PeerRefused | HttpAnswered | ExchangeCompleted) -> None:
+        exchange = self._exchanges.pop((validator.hotkey, event.connection), None)
+        validator.writer.close(event.connection)
+        validator.bus.publish(ConnectionClosed(event.connection, 0, ""))
+        if exchange is None or exchange.miner not in self.neurons:
+            return
+        request = exchange.request
+        if isinstance(event, ExchangeCompleted):
+            self.deliver(self._answered, exchange)
+            return
+        status = event.code.status if isinstance(event, PeerRefused) else event.status
+        retry_after = event.retry_after if isinstance(event, PeerRefused) else None
+        failed = PostFailed(request.connection, request.hotkey, f"{status}", status, retry_after)
+        self.deliver(self._tell, exchange.miner, failed)
+
+    def _answered(self, exchange: _Exchange) -> None:
+        miner, request = exchange.miner, exchange.request
+        purpose: Purpose = "predictions" if isinstance(request, PostRequested) else "games"
+        self._tell(miner, ConnectionOpened(request.connection, request.hotkey, exchange.challenge, purpose))
+        for frame in exchange.answer.frames:
+            self._tell(miner, FrameReceived(request.connection, frame))
+        self._tell(miner, PostAnswered(request.connection, request.hotkey))
+        self._tell(miner, ConnectionClosed(request.connection, CloseCode.NORMAL, ""))
+
+
+def _refused(request: DialRequested, refusal: PeerRefused) -> DialFailed:
+    code = refusal.code
+    reason = f"{request.endpoint}: {code.status} {code}: {refusal.message}"
+    return DialFailed(request.connection, request.hotkey, reason, code.status, refusal.retry_after, code)
+
+
+def _query(position: Position | None) -> str:
+    return "" if position is None else f"&epoch={position.epoch}&offset={position.offset}"
+
+
+def _nonce(request: HttpRequestReceived) -> str:
+    return dict(request.headers)["x-bittensor-nonce"]

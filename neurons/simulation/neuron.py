@@ -1,0 +1,182 @@
+"""A whole neuron without a world: all its actors as a real one has them, and edges that are simulated."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from bus.bus import EventBus
+from bus.clock import ManualClock
+from bus.eventlog import Checkpoint, Header
+from bus.events import (
+    BlacklistLoaded,
+    GamesFetched,
+    MetagraphSynced,
+    Neuron,
+    NeuronDraining,
+    NeuronStarted,
+    NeuronStopping,
+    PredictionMade,
+    Role,
+    SettingsReloaded,
+)
+from bus.games import TeamGame, TeamGamePrediction
+from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, PredictionId
+from bus.timestamps import rfc3339
+from neurons.edges.writer import FrameWriter
+from neurons.launch import build_actors
+from neurons.recordings import log_header, saving, take_checkpoint
+from neurons.settings import ROLES, Settings, parse
+from neurons.simulation.event_log import EventLog
+from neurons.simulation.factories import NETUID, NOW, make_game, make_hotkey, make_prediction
+from neurons.simulation.game_stream import SimulatedGameStream
+from neurons.simulation.keys import SimulatedKeys
+from neurons.simulation.ledger import SimulatedLedger
+from neurons.simulation.outbox import SimulatedOutbox
+from neurons.simulation.timers import SimulatedTimers
+
+
+class SimulatedNeuron(EventLog):
+    """One neuron, and a memory of all that happened on its bus.
+
+    Args:
+        name: of its hotkey, see ``make_hotkey``.
+        clock: shared with the other neurons of its network; by default one of its own, which begins at ``NOW``.
+        settings: keys of the role's YAML file, for example ``{"actors": {"prediction": {"daily_wager_limit": 10}}}``.
+        seed: of its jitter.
+    """
+
+    role: Role
+
+    def __init__(
+        self,
+        name: str,
+        clock: ManualClock | None = None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        document: dict[str, Any] = {"role": self.role, "netuid": NETUID, "state_dir": "state"}
+        document |= {"metagraph": {"static": "metagraph.yaml"}, "recorder": {"record": "all"}}
+        document |= dict(settings or {})
+        self.settings: Settings = parse(ROLES[self.role], document, "settings")
+        self.clock = clock or ManualClock(NOW)
+        self.hotkey = make_hotkey(name)
+        self.bus = EventBus(self.clock, record=self.append)
+        self.actors = build_actors(self.settings)
+        for actor in self.actors:
+            actor.attach(self.bus)
+        self.keys = SimulatedKeys(self.hotkey)
+        self.keys.attach(self.bus)
+        self.timers = SimulatedTimers(self.bus, self.clock)
+        self.writer = FrameWriter(self.bus, cast("Any", self.keys), self.clock)
+        self._seed = seed
+        self._exchanges = itertools.count(1)
+
+    def start(self, neurons: tuple[Neuron, ...] = ()) -> None:
+        """Begin, in a subnet of ``neurons``."""
+        self.bus.publish(NeuronStarted(self.role, NETUID, self.hotkey, self.keys.scheme, self._seed))
+        self._open()
+        self.bus.publish(MetagraphSynced(neurons))
+
+    def _open(self) -> None:
+        """What is on disk is read."""
+        raise NotImplementedError
+
+    def stop(self, reason: str = "a test ends") -> None:
+        """In good order."""
+        self.bus.publish(NeuronDraining())
+        self.bus.publish(NeuronStopping(reason))
+
+    def reload(self, actor: str, **settings: Any) -> None:
+        """New settings for one actor, all of them."""
+        self.bus.publish(SettingsReloaded({actor: settings}, tuple(f"actors.{actor}.{key}" for key in settings), ()))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; a neuron of a network is advanced with its network."""
+        self.timers.advance(Micros(round(seconds * SECOND)))
+
+    @property
+    def header(self) -> Header:
+        """What a recording of this neuron begins with."""
+        return log_header(self.settings, self.hotkey, self.keys.scheme)
+
+    def checkpoint(self) -> Checkpoint:
+        """All actors as they are now: where another recording can begin."""
+        return take_checkpoint(self.bus, self.actors)
+
+    def save(self, file: Path) -> None:
+        """Write all that happened as a recording, for tests to replay."""
+        with saving(file, self.header) as record:
+            for envelope in self.envelopes:
+                record(envelope)
+
+
+class SimulatedValidator(SimulatedNeuron):
+    """A validator; ``ledger`` and ``stream`` are its disk, which it shares with whom it is ``restarted`` from."""
+
+    role = "validator"
+
+    def __init__(
+        self,
+        name: str = "validator",
+        clock: ManualClock | None = None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        restarted: "SimulatedValidator | None" = None,
+    ) -> None:
+        super().__init__(name, clock, settings, seed=seed)
+        self.ledger: SimulatedLedger = SimulatedLedger(self.clock) if restarted is None else restarted.ledger
+        self.stream: SimulatedGameStream = (
+            SimulatedGameStream(self.hotkey, self.clock) if restarted is None else restarted.stream
+        )
+        self._connections = itertools.count(1)
+
+    def _open(self) -> None:
+        self.ledger.attach(self.bus)
+        self.stream.attach(self.bus)
+
+    def new_connection(self) -> ConnectionId:
+        """A number that no connection has had."""
+        return ConnectionId(next(self._connections))
+
+    def offer(self, *games: TeamGame) -> None:
+        """The feed gives this slate, and no other game."""
+        epoch = Epoch(f"{len(self.envelopes):032x}")
+        self.bus.publish(GamesFetched("simulated", games, (), epoch))
+
+    def blacklist(self, *hotkeys: Hotkey) -> None:
+        """These may not speak to it, and no others."""
+        self.bus.publish(BlacklistLoaded(hotkeys))
+
+
+class SimulatedMiner(SimulatedNeuron):
+    """A miner; ``outbox`` is its disk, which it shares with whom it is ``restarted`` from."""
+
+    role = "miner"
+
+    def __init__(
+        self,
+        name: str = "miner",
+        clock: ManualClock | None = None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        restarted: "SimulatedMiner | None" = None,
+    ) -> None:
+        super().__init__(name, clock, settings, seed=seed)
+        self.outbox: SimulatedOutbox = SimulatedOutbox() if restarted is None else restarted.outbox
+
+    def _open(self) -> None:
+        self.outbox.attach(self.bus)
+
+    def predict(
+        self, prediction_id: str, validator: Hotkey, game: TeamGame | None = None, **changes: Any
+    ) -> TeamGamePrediction:
+        """The model bets on ``game``, now."""
+        made = {"prediction_id": PredictionId(prediction_id), "prediction_date": rfc3339(self.clock.wall())}
+        prediction = make_prediction(game or make_game(), **(made | changes))
+        self.bus.publish(PredictionMade(validator, prediction))
+        return prediction
