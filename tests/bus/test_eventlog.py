@@ -1,8 +1,9 @@
 """The recorded log: what is written is read again, and what is not as it was written is said, with its line."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ def lines(*events: Event, header: Header = HEADER, seal: bool = True) -> list[by
     return [*log, writer.seal(NOW, "stop", signed)] if seal else log
 
 
+def chained(before: str, body: bytes) -> bytes:
+    """A line as anybody can make it who reads how lines are chained."""
+    return body + b',"hash":"%b"}\n' % sha256(before.encode() + body).hexdigest().encode()
+
+
 def read(log: list[bytes], **options: Any) -> LogReader:
     reader = LogReader(log, "the log", **options)
     list(reader.rows())
@@ -117,7 +123,7 @@ def test_every_event_of_the_stories_survives() -> None:
             for row in LogReader(stream, file.name).rows():
                 assert row.same_event(row.event), row
                 seen.add(row.topic)
-    assert len(seen) > 60
+    assert len(seen) > 50
     assert seen <= set(TOPICS)
 
 
@@ -168,7 +174,7 @@ def test_a_changed_line_can_be_read_on_purpose() -> None:
     rows = list(LogReader(altered, "the log", chained=False).rows())
     assert isinstance(rows[1].event, TimerFired)
     assert rows[1].event.owner == "heartbeet"
-    with pytest.raises(BadEventLog, match="line 4: not a line of an event log: .*JSON"):
+    with pytest.raises(BadEventLog, match=r"line 4: not a line of an event log: .*JSON"):
         read([*lines()[:3], b"{x}".ljust(100) + b"}\n"], chained=False)
 
 
@@ -180,16 +186,15 @@ def test_a_cut_last_line_is_recognised_and_the_rest_is_read() -> None:
 
 
 def test_a_seal_stands_for_the_lines_before_it() -> None:
-    writer, other = LogWriter(HEADER), LogWriter(HEADER)
+    writer = LogWriter(HEADER)
     log = [writer.first, writer.row(Envelope(1, NOW, Micros(1), (), EVENTS[0]))]
     writer.lines = 7
     with pytest.raises(BadEventLog, match="line 3: the seal is not one of these lines"):
         read([*log, writer.seal(NOW, "stop", signed)])
     for wrong in (b'{"seal":{"lines":"x"},"signature":"0x00"', b'{"seal":{},"signature":"0xzz"'):
-        assert other.first
         fresh = LogWriter(HEADER)
         with pytest.raises(BadEventLog, match="line 2: not a seal"):
-            read([fresh.first, fresh._line(wrong)])
+            read([fresh.first, chained(fresh.hash, wrong)])
 
 
 def test_an_event_that_nobody_defines_here_is_named() -> None:
@@ -232,16 +237,12 @@ def timers_have_owners(topic: str, event: dict[str, Any]) -> tuple[str, dict[str
     return "timer_fired", {"owner": owner, "key": key}
 
 
-@pytest.fixture
-def upcasts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def test_logs_of_an_earlier_format_are_read_through_named_upcasts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(eventlog.UPCASTS, FORMAT - 1, (timers_have_owners,))
-    yield
-
-
-def test_logs_of_an_earlier_format_are_read_through_named_upcasts(upcasts: None) -> None:
-    assert upcasts is None
     writer = LogWriter(replace(HEADER, format=FORMAT - 1))
-    old = writer._line(b'{"seq":1,"at":5,"mono":6,"causes":[],"topic":"timer_rang","event":{"name":"heartbeat.send"}')
+    body = b'{"seq":1,"at":5,"mono":6,"causes":[],"topic":"timer_rang","event":{"name":"heartbeat.send"}'
+    old = chained(writer.hash, body)
+    writer.hash = old[-67:-3].decode()
     new = writer.row(Envelope(2, NOW, Micros(7), (1,), EVENTS[3]))
     rows = list(LogReader([writer.first, old, new], "old").rows())
     assert [row.event for row in rows] == [TimerFired("heartbeat", "send"), EVENTS[3]]
