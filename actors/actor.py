@@ -6,6 +6,7 @@ imports no other actor: what it decides is a function of the events that it was 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import TypeAdapter
@@ -19,9 +20,17 @@ Method = TypeVar("Method", bound=Callable[..., None])
 
 
 def on(*events: type[Event]) -> Callable[[Method], Method]:
-    """Mark a method of an actor as the handler of these events."""
+    """Mark a method of an actor as the handler of these events.
+
+    Raises:
+        TypeError: the method is async: it would run when nobody waits for it, and a replay could not repeat that.
+    """
 
     def mark(method: Method) -> Method:
+        if iscoroutinefunction(method):
+            raise TypeError(
+                f"{method.__qualname__} is async: an actor decides at once; ask an edge for what takes time"
+            )
         method.__dict__["handles"] = events
         return method
 

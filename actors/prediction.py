@@ -194,7 +194,7 @@ class PredictionActor(Actor):
             self.publish(MessageRefused(event.connection, event.about, ErrorCode.OVERLOADED, text))
             return
         self._take(event.connection)
-        submission = Submission(event, envelope.seq, self._judge(event, envelope.mono))
+        submission = Submission(event, envelope.seq, self.judge(event, envelope.mono))
         undecided = self.state.undecided.get(event.hotkey)
         if undecided is not None:
             undecided.append(submission)  # a miner's predictions are judged in the order in which they came
@@ -265,7 +265,13 @@ class PredictionActor(Actor):
         started = event.received_at >= offer.starts_at
         return any((event.received_at + ahead >= offer.starts_at) != started for ahead in clocks)
 
-    def _judge(self, event: PredictionSubmitted, mono: Micros) -> ProposedVerdict:
+    def judge(self, event: PredictionSubmitted, mono: Micros) -> ProposedVerdict:
+        """The verdict by all rules but the daily limit. Override this to be stricter, or to know more games.
+
+        Args:
+            event: the prediction; its sender is proven.
+            mono: when it is judged.
+        """
         prediction = event.prediction
         offer = self.state.offers.get(prediction.game_id) if isinstance(prediction, TeamGamePrediction) else None
         quotable = [] if offer is None else offer.odds_since(Micros(mono - self._grace))

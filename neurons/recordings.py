@@ -11,14 +11,14 @@ from importlib import import_module, metadata
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, Self, cast
 
 from pydantic import TypeAdapter
 
 from actors.actor import Actor
 from bus.bus import EventBus
 from bus.envelope import Envelope
-from bus.errors import BadEventLog, ConfigurationError
+from bus.errors import BadEventLog, BettensorError, ConfigurationError
 from bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter, Row
 from bus.events import TOPICS, Scheme
 from bus.identifiers import Hotkey, Micros
@@ -160,6 +160,8 @@ class WhatIf:
 class Recording:
     """One file of a log: ``events.jsonl``, or a closed and compressed one. It is read once, from its start to its end.
 
+    It is closed when it has been read, or cannot be; ``with`` closes it before.
+
     Args:
         file: where it is.
         chained: whether a line that does not follow from the one before is refused.
@@ -179,8 +181,18 @@ class Recording:
         try:
             self.reader = LogReader(_lines(stream, file), str(file), chained=chained)
         except BadEventLog:
-            self._stack.close()
+            self.close()
             raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Read no more of it."""
+        self._stack.close()
 
     @property
     def header(self) -> Header:
@@ -250,7 +262,12 @@ class Recording:
 
     def _populated(self, bus: ReplayBus, instead: Mapping[str, str] | None) -> ReplayBus:
         checkpoint = self.reader.checkpoint
-        for actor in actors_of(self.header, checkpoint, instead):
+        try:
+            actors = actors_of(self.header, checkpoint, instead)
+        except BettensorError:
+            self.close()
+            raise
+        for actor in actors:
             actor.attach(bus)
         if checkpoint is not None:
             bus.begin_after(checkpoint.seq, checkpoint.at, checkpoint.mono)

@@ -11,8 +11,9 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bus.bus import EventBus
 from bus.clock import Clock
@@ -76,7 +77,7 @@ class Recorder:
         self._timer: asyncio.TimerHandle | None = None
         self._bus: EventBus | None = None
         self._writer: LogWriter | None = None
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         self._size = 0
         self._began = 0
 
@@ -143,7 +144,10 @@ class Recorder:
         self._end(writer, "rotation")
         aside = self._next_name()
         self._submit(lambda: self._begin_file(aside))
-        self._begin(writer.hash, self._checkpoint())
+        try:
+            self._begin(writer.hash, self._checkpoint())
+        except Exception as error:  # noqa: BLE001 - the state of an operator's own actor may be anything
+            self._give_up(f"the state of an actor cannot be written as JSON: {error}")
 
     def _next_name(self) -> Path:
         self._closed += 1
@@ -168,25 +172,27 @@ class Recorder:
             try:
                 work()
             except OSError as error:
+                self._close_file()
                 loop.call_soon_threadsafe(self._give_up, str(error))
 
         self._thread.submit(guarded)
 
     def _give_up(self, reason: str) -> None:
-        """A line is missing, so nothing that follows could be believed."""
+        """A line is missing, so nothing that follows could be believed. Said after the event that is under way."""
         if self._writer is not None and self._bus is not None:
             self._writer = None
-            self._bus.publish(RecordingFailed(reason))
+            asyncio.get_running_loop().call_soon(self._bus.publish, RecordingFailed(reason))
 
     # --- in the recorder's thread
 
-    def _open_file(self) -> IO[bytes]:
-        return os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+    def _open_file(self) -> FileIO:
+        """Without a buffer: what could not be written must not be written later."""
+        return FileIO(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
     def _write_file(self, data: bytes) -> None:
-        if self._file is not None:
-            self._file.write(data)
-            self._file.flush()
+        left = memoryview(data)
+        while left and self._file is not None:
+            left = left[self._file.write(left) :]
 
     def _begin_file(self, aside: Path) -> None:
         self._close_file()

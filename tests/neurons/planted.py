@@ -1,0 +1,71 @@
+"""Actors as they should not be: what they decide is no function of events. And one that is only stricter."""
+
+import time
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from actors.actor import Actor, on
+from actors.prediction import PredictionActor
+from bus.codes import VerdictCode
+from bus.envelope import Envelope
+from bus.events import LineLogged, Observed, PredictionSubmitted, ProposedVerdict, TimerFired
+from bus.identifiers import Micros, Millionths
+
+MILLION = 1_000_000
+
+
+class Planted(Actor):
+    """Says something whenever a timer fires."""
+
+    def said(self) -> str:
+        raise NotImplementedError
+
+    @on(TimerFired)
+    def say(self, _: TimerFired, __: Envelope) -> None:
+        self.publish(LineLogged("INFO", self.said()))
+
+
+class ReadsTheTime(Planted):
+    name = "reads_the_time"
+
+    def said(self) -> str:
+        return f"it is {time.time()}"
+
+
+class DrawsAnId(Planted):
+    name = "draws_an_id"
+
+    def said(self) -> str:
+        return f"this is {uuid4()}"
+
+
+class IteratesOverASet(Planted):
+    name = "iterates_over_a_set"
+
+    def said(self) -> str:
+        return " ".join({f"miner{i}" for i in range(20)})
+
+
+@dataclass(frozen=True, slots=True)
+class Whispered(Observed):
+    """What nobody said."""
+
+    text: str
+
+
+class MakesUpTheWorld(Planted):
+    name = "makes_up_the_world"
+
+    def said(self) -> str:
+        self._bus.publish(Whispered("psst"))
+        return "said"
+
+
+class StrictPredictionActor(PredictionActor):
+    """Takes no wager above five."""
+
+    def judge(self, event: PredictionSubmitted, mono: Micros) -> ProposedVerdict:
+        proposal = super().judge(event, mono)
+        if proposal.code is VerdictCode.ACCEPTED and proposal.wager > 5 * MILLION:
+            return replace(proposal, code=VerdictCode.INVALID_WAGER, message="at most 5 here", wager=Millionths(0))
+        return proposal

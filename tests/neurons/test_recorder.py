@@ -1,0 +1,253 @@
+"""The recorder: what happens is in the file soon, files take turns, and nothing that goes wrong harms the neuron."""
+
+import asyncio
+import gzip
+import resource
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from bittensor_core import CRYPTO_SR25519, Keypair
+
+from actors.model import ModelActor
+from bus.bus import EventBus
+from bus.clock import ManualClock
+from bus.errors import ConfigurationError
+from bus.eventlog import Header
+from bus.events import LineLogged, NeuronStarted, Observed, RecordingFailed, TimerFired
+from bus.identifiers import SECOND, Hotkey, Micros
+from neurons.audit import audit
+from neurons.edges import recorder as edge
+from neurons.edges.keys import Keys
+from neurons.edges.recorder import Recorder, RecorderLimits
+from neurons.recordings import Recording, log_files, take_checkpoint, without_secrets
+from tests.support import NETUID, NOW
+
+KEYPAIR = Keypair.create_from_uri("//Recorder", CRYPTO_SR25519)
+ME = Hotkey(KEYPAIR.ss58_address)
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "FLUSH_INTERVAL", 0.005)
+
+
+class Bench:
+    def __init__(self, path: Path, *, everything: bool = True, **limits: Any) -> None:
+        self.path = path
+        self.clock = ManualClock(NOW)
+        self.keys = Keys(KEYPAIR)
+        self.actor = ModelActor()
+        defaults = {"file_bytes": 1 << 20, "file_age": 3600.0, "total_bytes": 1 << 24}
+        self.recorder = Recorder(
+            self.clock,
+            path,
+            everything=everything,
+            limits=RecorderLimits(**(defaults | limits)),
+            header=self.header,
+            checkpoint=lambda: take_checkpoint(self.bus, [self.actor]),
+            sign=self.keys.sign,
+        )
+        self.events: list[Any] = []
+        self.bus = EventBus(self.clock, record=self.recorder.record)
+        self.bus.subscribe("*", lambda event, _: self.events.append(event), "test")
+        self.bus.subscribe(TimerFired, lambda event, _: self.bus.publish(LineLogged("INFO", event.key)), "test")
+
+    def header(self, previous: str) -> Header:
+        return Header(
+            role="miner", netuid=NETUID, hotkey=ME, scheme="sr25519", record="all", settings={}, previous=previous
+        )
+
+    def happen(self, count: int = 1, text: str = "x") -> None:
+        for _ in range(count):
+            self.bus.publish(TimerFired("test", text))
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - a file has no event
+                await asyncio.sleep(0.002)
+
+    def lines(self) -> int:
+        return self.path.read_bytes().count(b"\n")
+
+
+@asynccontextmanager
+async def recording(path: Path, **options: Any) -> AsyncIterator[Bench]:
+    bench = Bench(path, **options)
+    bench.recorder.open(bench.bus)
+    try:
+        yield bench
+    finally:
+        await bench.recorder.close()
+
+
+def topics(file: Path) -> list[str]:
+    return [row.topic for row in Recording(file).rows()]
+
+
+async def test_what_happens_is_in_the_file_soon_and_the_end_is_sealed(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "events.jsonl"
+    async with recording(path) as bench:
+        bench.happen(2)
+        await bench.until(lambda: path.exists() and bench.lines() == 5)
+    assert topics(path) == ["timer_fired", "line_logged"] * 2
+    assert path.stat().st_mode & 0o777 == 0o600
+    report = audit([path])
+    assert report.faults == []
+    assert (report.files[0]["ends_by"], report.files[0]["signed"], report.files[0]["lines"]) == ("stop", True, 6)
+
+
+async def test_observed_alone_is_what_a_replay_needs(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl", everything=False) as bench:
+        bench.happen(2)
+    assert topics(bench.path) == ["timer_fired"] * 2
+
+
+async def test_files_take_turns_by_size_and_go_on_from_each_other(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl", file_bytes=2000) as bench:
+        for _ in range(3):
+            bench.happen(5)
+            closed = len(edge.closed_files(bench.path))
+            await bench.until(lambda closed=closed: len(edge.closed_files(bench.path)) > closed)  # type: ignore[misc]
+    files = log_files(tmp_path)
+    assert [file.name for file in files] == [*(f"events.00000{i}.jsonl.gz" for i in (1, 2, 3)), "events.jsonl"]
+    assert all(gzip.decompress(file.read_bytes()) for file in files[:-1])
+    assert [topic for file in files for topic in topics(file)] == ["timer_fired", "line_logged"] * 15
+    second = Recording(files[1]).reader.checkpoint
+    assert second is not None
+    assert (second.seq, list(second.actors)) == (10, ["model"])
+    assert audit(files).faults == []
+    assert [file["ends_by"] for file in audit(files).files] == ["rotation"] * 3 + ["stop"]
+    files[1].unlink()
+    (fault,) = audit(log_files(tmp_path)).faults
+    assert "000003.jsonl.gz: it does not go on where" in fault
+
+
+async def test_files_take_turns_by_age(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl", file_age=60.0) as bench:
+        bench.happen()
+        bench.clock.advance(Micros(61 * SECOND))
+        await bench.until(lambda: edge.closed_files(bench.path))
+    assert len(log_files(tmp_path)) == 2
+
+
+async def test_the_oldest_files_are_deleted_when_all_are_too_large(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl", file_bytes=2000, total_bytes=3500) as bench:
+        for _ in range(6):
+            bench.happen(5, "".join(map(chr, range(0x100, 0x180))))
+            closed = bench.recorder._closed  # noqa: SLF001 - the files may be gone already
+            await bench.until(lambda closed=closed: bench.recorder._closed > closed)  # type: ignore[misc]  # noqa: SLF001
+    files = log_files(tmp_path)
+    assert files[-2].name == "events.000006.jsonl.gz"
+    assert 2 <= len(files) < 6
+    assert sum(file.stat().st_size for file in files[:-1]) <= 1500
+
+
+async def test_what_a_killed_neuron_left_is_kept_and_the_chain_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    async with recording(path) as bench:
+        bench.happen(3)
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(whole[:5]) + whole[5][:30])
+    async with recording(path):
+        pass
+    first, second = log_files(tmp_path)
+    assert (first.name, second.name) == ("events.000001.jsonl.gz", "events.jsonl")
+    cut = Recording(first)
+    assert len(list(cut.rows())) == 4
+    assert cut.reader.cut == 6
+    report = audit([first, second])
+    assert report.faults == []
+    assert [(file["ends_by"], file["cut_line"]) for file in report.files] == [(None, 6), ("stop", None)]
+
+
+async def test_a_file_whose_compression_was_cut_off_is_compressed_at_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    async with recording(path) as bench:
+        bench.happen()
+    path.rename(tmp_path / "events.000007.jsonl")
+    (tmp_path / ".events.000007.jsonl.gz").write_bytes(b"half")
+    async with recording(path):
+        pass
+    assert [file.name for file in log_files(tmp_path)] == ["events.000007.jsonl.gz", "events.jsonl"]
+
+
+async def test_a_path_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    bench = Bench(tmp_path / "file" / "events.jsonl")
+    with pytest.raises(ConfigurationError, match=r"recorder.path .*file/events.jsonl cannot be written"):
+        bench.recorder.open(bench.bus)
+    await bench.recorder.close()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_where_the_disk_takes_no_more_the_recording_ends_and_the_neuron_goes_on(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl") as bench:
+        bench.happen(3)
+        await bench.until(lambda: bench.lines() == 7)
+        size = bench.path.stat().st_size
+        with files_of_at_most(size + 100):
+            bench.happen(3)
+            await bench.until(lambda: RecordingFailed in map(type, bench.events))
+        bench.happen(3)
+    assert "too large" in next(event.reason for event in bench.events if isinstance(event, RecordingFailed))
+    cut = Recording(bench.path)
+    assert len(list(cut.rows())) == 6
+    assert cut.reader.cut == 8
+    assert audit([bench.path]).files[0]["ends_by"] is None
+
+
+async def test_an_event_that_is_no_json_ends_the_recording_and_not_the_neuron(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl") as bench:
+        bench.happen(text="\ud800")
+        bench.happen()
+    failed = [event for event in bench.events if isinstance(event, RecordingFailed)]
+    assert len(failed) == 1
+    assert "timer_fired cannot be written as JSON" in failed[0].reason
+    assert topics(bench.path) == []
+    assert len([event for event in bench.events if isinstance(event, Observed)]) == 3
+
+
+async def test_a_state_that_is_no_json_ends_the_recording_at_the_next_file(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl", file_bytes=2000) as bench:
+        bench.actor.state = cast("Any", object())
+        bench.happen(10)
+        await bench.until(lambda: RecordingFailed in map(type, bench.events))
+        bench.happen()
+    failed = next(event for event in bench.events if isinstance(event, RecordingFailed))
+    assert "the state of an actor cannot be written as JSON" in failed.reason
+    assert audit(log_files(tmp_path)[:1]).faults == []
+
+
+def test_what_has_the_name_of_a_secret_is_not_recorded() -> None:
+    settings = {"actors": {"scores": {"api_key": "abc", "token": "t", "tokens_per_second": 3, "path": "x"}}, "a": [1]}
+    assert without_secrets(settings) == {
+        "actors": {
+            "scores": {
+                "api_key": "(not recorded)",
+                "token": "(not recorded)",
+                "tokens_per_second": 3,
+                "path": "x",
+            }
+        },
+        "a": [1],
+    }
+
+
+async def test_a_run_that_never_began_leaves_a_log_that_says_so(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl") as bench:
+        pass
+    assert topics(bench.path) == []
+    assert isinstance(NeuronStarted("miner", NETUID, ME, "sr25519", 0), Observed)
+    assert audit([bench.path]).faults == []

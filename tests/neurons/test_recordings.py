@@ -1,0 +1,332 @@
+"""Replays: of every story, from any checkpoint, and of what no actor should do; and what other actors would decide."""
+
+import asyncio
+import gzip
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.actor import Actor, on
+from bus.bus import EventBus
+from bus.clock import ManualClock
+from bus.envelope import Envelope
+from bus.errors import BadEventLog, ConfigurationError
+from bus.eventlog import Checkpoint, Header, LogWriter
+from bus.events import (
+    CommitRequested,
+    PredictionAccepted,
+    TimerFired,
+    VerdictReceived,
+    WriteRequested,
+)
+from bus.identifiers import SECOND, Hotkey, Micros
+from bus.messages import ErrorMessage
+from bus.replay import Difference
+from neurons.log_text import explain
+from neurons.recordings import Recording, log_files, saving
+from neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedNeuron, SimulatedValidator, make_game
+from tests.neurons import planted
+from tests.stories import RECORDINGS, STORIES, Subnet
+from tests.support import NOW, Injected
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_still_ends_well_and_its_recording_is_there(name: str) -> None:
+    told = list(STORIES[name]())
+    assert told
+    for neuron in told:
+        recorded = RECORDINGS / f"{name}.{neuron.role}.recording.jsonl"
+        with Recording(recorded) as recording:
+            topics = [row.topic for row in recording.rows()]
+        assert topics == [envelope.event.topic for envelope in neuron.envelopes], "run: python -m tests.stories"
+
+
+# --- any session, cut anywhere
+
+
+def live(subnet: Subnet, action: str, amount: float) -> None:
+    """One thing that happens, and some time."""
+    ACTIONS[action](subnet, amount)
+    subnet.advance(amount / 7)
+
+
+def predict(subnet: Subnet, amount: float) -> None:
+    number = len(subnet.validator.envelopes) + len(subnet.miner.envelopes)
+    subnet.miner.predict(f"p{number}", subnet.validator.hotkey, wager=amount)
+
+
+def toggle(hotkeys: set[Hotkey], hotkey: Hotkey) -> None:
+    hotkeys ^= {hotkey}
+
+
+def hold_the_disk(subnet: Subnet, amount: float) -> None:
+    subnet.validator.ledger.held = amount > 30
+    if amount <= 30:
+        subnet.validator.ledger.release()
+
+
+ACTIONS: dict[str, Callable[[Subnet, float], object]] = {
+    "predict": predict,
+    "move odds": lambda subnet, amount: subnet.validator.offer(make_game(team_a_odds=1.5 + amount / 100)),
+    "cut": lambda subnet, _: subnet.cut(subnet.miner),
+    "freeze": lambda subnet, _: subnet.freeze(subnet.miner),
+    "block": lambda subnet, _: toggle(subnet.blocked, subnet.miner.hotkey),
+    "vanish": lambda subnet, _: toggle(subnet.unreachable, subnet.miner.hotkey),
+    "blacklist": lambda subnet, amount: subnet.validator.blacklist(*[subnet.miner.hotkey][: round(amount / 60)]),
+    "hold the disk": hold_the_disk,
+    "step the clock": lambda subnet, amount: subnet.clock.step_wall(Micros(round((amount - 30) * SECOND))),
+}
+sessions = st.lists(st.tuples(st.sampled_from(list(ACTIONS)), st.floats(0.01, 60)), min_size=2, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(session=sessions, cut=st.integers(0, 11))
+def test_a_recording_that_begins_with_a_checkpoint_anywhere_replays_equal(
+    session: list[tuple[str, float]], cut: int
+) -> None:
+    subnet = Subnet()
+    neurons: tuple[SimulatedNeuron, ...] = (subnet.validator, subnet.miner)
+    checkpoints: list[Checkpoint] = []
+    for step, (action, amount) in enumerate(session):
+        if step == cut % len(session):
+            checkpoints = [neuron.checkpoint() for neuron in neurons]
+        live(subnet, action, amount)
+    with TemporaryDirectory() as folder:
+        for neuron, checkpoint in zip(neurons, checkpoints, strict=True):
+            whole, rest = Path(folder, "whole.jsonl"), Path(folder, "rest.jsonl")
+            neuron.save(whole)
+            with saving(rest, neuron.header, checkpoint) as record:
+                for envelope in neuron.envelopes:
+                    if envelope.seq > checkpoint.seq:
+                        record(envelope)
+            for file in (whole, rest):
+                replayed = Recording(file).replay()
+                assert replayed.difference is None, explain(replayed.difference, replayed.trail)
+
+
+def test_a_day_of_trouble_ends_with_one_verdict_each_and_replays_equal(tmp_path: Path) -> None:
+    network = SimulatedNetwork(jitter=Micros(20_000), seed=5)
+    validator = SimulatedValidator(clock=network.clock, settings={"actors": {"prediction": {"daily_wager_limit": 1e6}}})
+    miners = [SimulatedMiner(f"miner{i}", network.clock, seed=i) for i in range(3)]
+    network.add(validator, *miners)
+    game = make_game(event_start_date="2026-07-01T00:00:00.000000Z")
+    validator.offer(game)
+    for hour in range(24):
+        for number, miner in enumerate(miners):
+            miner.predict(f"{miner.role}-{number}-{hour}", validator.hotkey, game, wager=1.0)
+            (network.cut, network.freeze, lambda _: None)[(hour + number) % 3](miner)
+        network.blocked ^= {miners[hour % 3].hotkey}
+        network.advance(3600)
+    network.blocked.clear()
+    network.advance(600)
+    for miner in miners:
+        verdicts = miner.all(VerdictReceived)
+        assert sorted(v.prediction.prediction_id for v in verdicts) == sorted(
+            f"miner-{miners.index(miner)}-{hour}" for hour in range(24)
+        )
+        assert {verdict.code for verdict in verdicts} == {"accepted"}
+    neurons: tuple[SimulatedNeuron, ...] = (validator, *miners)
+    for neuron in neurons:
+        neuron.save(tmp_path / "day.jsonl")
+        assert Recording(tmp_path / "day.jsonl").replay().difference is None
+
+
+# --- actors whose decisions are no function of events
+
+
+def recorded(tmp_path: Path, actor: type[planted.Planted]) -> Path:
+    settings = {"actors": {actor.name: {"class": f"tests.neurons.planted:{actor.__name__}"}}}
+    neuron = SimulatedMiner(settings=settings)
+    neuron.start()
+    neuron.bus.publish(TimerFired(actor.name, "now"))
+    neuron.save(tmp_path / "planted.jsonl")
+    return tmp_path / "planted.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("actor", "said"), [(planted.ReadsTheTime, "it is"), (planted.DrawsAnId, "this is"), (planted.MakesUpTheWorld, "")]
+)
+def test_an_actor_that_knows_more_than_its_events_is_caught(
+    tmp_path: Path, actor: type[planted.Planted], said: str
+) -> None:
+    file = recorded(tmp_path, actor)
+    replayed = Recording(file).replay()
+    assert replayed.difference is not None
+    text = explain(replayed.difference, replayed.trail)
+    assert said in text
+    assert f"timer_fired  owner={actor.name}" in text
+
+
+def test_an_actor_that_iterates_over_a_set_is_caught_by_another_process(tmp_path: Path) -> None:
+    file = recorded(tmp_path, planted.IteratesOverASet)
+    codes = set()
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "neurons", "replay", str(file)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        codes.add(done.returncode)
+        if done.returncode:
+            assert "line_logged, recorded -> replayed:" in done.stdout
+    assert codes in ({1}, {0, 1})
+
+
+def test_an_async_handler_is_refused_when_its_actor_is_written() -> None:
+    with pytest.raises(TypeError, match=r"Late.say is async: an actor decides at once"):
+
+        class Late(Actor):
+            name = "late"
+
+            @on(TimerFired)  # type: ignore[type-var]
+            async def say(self, *_: object) -> None:
+                await asyncio.sleep(0)
+
+
+# --- what other actors would have decided
+
+STRICT = {"prediction": "tests.neurons.planted:StrictPredictionActor"}
+
+
+@pytest.fixture
+def subnet() -> Subnet:
+    subnet = Subnet()
+    subnet.predict("small", wager=4.0)
+    subnet.predict("large", wager=6.0)
+    return subnet
+
+
+@pytest.mark.parametrize("record", ["all", "observed"])
+def test_what_a_stricter_actor_would_have_decided(tmp_path: Path, subnet: Subnet, record: str) -> None:
+    file = tmp_path / "log.jsonl"
+    subnet.validator.save(file)
+    if record == "observed":
+        thin(file)
+    what_if = Recording(file).what_if(STRICT)
+    proposals = [
+        change
+        for change in what_if.changes
+        if change.replayed is not None and isinstance(change.replayed.event, CommitRequested)
+    ]
+    assert len(proposals) == 1
+    text = explain(proposals[0])
+    assert "proposals[0].code: accepted -> invalid_wager" in text
+    assert what_if.unchanged > 30
+    assert len(what_if.changes) < 10
+    assert Recording(file).what_if({}).changes == ()
+
+
+def thin(file: Path) -> None:
+    """Leave of a recording what was observed."""
+    recording = Recording(file)
+    writer = LogWriter(replace(recording.header, record="observed"))
+    first = writer.first
+    observed = (row for row in recording.rows() if row.observed)
+    rows = [writer.row(Envelope(row.seq, row.at, row.mono, row.causes, row.event)) for row in observed]
+    file.write_bytes(b"".join([first, *rows]))
+
+
+def test_decisions_that_are_new_or_missing_do_not_lead_astray(tmp_path: Path, subnet: Subnet) -> None:
+    file = tmp_path / "log.jsonl"
+    subnet.validator.save(file)
+    silent = Recording(file).what_if({"logbook": "tests.neurons.planted:DrawsAnId"})
+    kinds = {(change.recorded is None, change.replayed is None) for change in silent.changes}
+    assert (False, True) in kinds  # the logbook's lines, that nobody writes now
+    accepted: list[Any] = []
+    Recording(file).what_if({"logbook": "tests.neurons.planted:DrawsAnId"}, accepted.append)
+    assert sum(isinstance(envelope.event, PredictionAccepted) for envelope in accepted) == 2
+
+
+def test_observed_alone_shows_another_message_and_another_number_of_decisions(tmp_path: Path, subnet: Subnet) -> None:
+    file = tmp_path / "log.jsonl"
+    subnet.validator.save(file)
+    thin(file)
+    assert Recording(file).replay().difference is None
+    changed = file.read_bytes().replace(b'"prediction":{}', b'"prediction":{"daily_wager_limit":5.0}', 1)
+    file.write_bytes(changed)
+    replayed = Recording(file, chained=False).replay()
+    assert replayed.difference is not None
+
+
+# --- what cannot be replayed
+
+
+def edited(tmp_path: Path, subnet: Subnet, edit: Callable[[Header], Header], checkpoint: Any = None) -> Recording:
+    with saving(tmp_path / "log.jsonl", edit(subnet.validator.header), checkpoint) as record:
+        for envelope in subnet.validator.envelopes:
+            record(envelope)
+    return Recording(tmp_path / "log.jsonl")
+
+
+def test_a_log_of_other_settings_says_which(tmp_path: Path, subnet: Subnet) -> None:
+    recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"warp": 9}))
+    with pytest.raises(BadEventLog, match=r"settings that this release does not take: .*warp: there is no such key"):
+        recording.replay()
+
+
+def test_a_log_with_events_of_a_module_that_is_not_here_says_so(tmp_path: Path, subnet: Subnet) -> None:
+    recording = edited(tmp_path, subnet, lambda h: replace(h, modules=("no_such_subnet.events",)))
+    with pytest.raises(BadEventLog, match=r"has events of no_such_subnet.events, which cannot be imported here"):
+        recording.replay()
+
+
+def test_a_log_with_an_actor_that_is_not_here_says_so(tmp_path: Path, subnet: Subnet) -> None:
+    actors = {"mine": {"class": "no_such_subnet.actors:Mine"}}
+    recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"actors": actors}))
+    with pytest.raises(ConfigurationError, match="no_such_subnet"):
+        recording.replay()
+
+
+def test_a_checkpoint_of_another_actor_says_whose(tmp_path: Path, subnet: Subnet) -> None:
+    checkpoint = subnet.validator.checkpoint()
+    checkpoint.actors["prediction"].state["offers"] = 7
+    recording = edited(tmp_path, subnet, lambda h: h, checkpoint)
+    with pytest.raises(BadEventLog, match="the checkpoint is not one of the actor 'prediction'"):
+        recording.replay()
+
+
+def test_a_file_that_is_not_there_or_cut_in_its_compression_says_so(tmp_path: Path, subnet: Subnet) -> None:
+    with pytest.raises(BadEventLog, match=r"nowhere.jsonl: cannot be read: "):
+        Recording(tmp_path / "nowhere.jsonl")
+    with pytest.raises(BadEventLog, match="no event log is in this folder"):
+        log_files(tmp_path)
+    subnet.validator.save(tmp_path / "log.jsonl")
+    packed = gzip.compress((tmp_path / "log.jsonl").read_bytes())
+    (tmp_path / "events.000001.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(BadEventLog, match=r"events.000001.jsonl.gz: cannot be read to its end"):
+        Recording(tmp_path / "events.000001.jsonl.gz").replay()
+
+
+def test_a_difference_is_explained_value_by_value(subnet: Subnet) -> None:
+    def wrote(text: str) -> Envelope:
+        return Envelope(
+            1, NOW, NOW, (), WriteRequested(None, subnet.miner.hotkey, ErrorMessage(code=text, message=text))
+        )
+
+    assert "message.code: a -> b" in explain(Difference(wrote("a"), wrote("b")))
+    assert "missing:" in explain(Difference(wrote("a"), None))
+    assert explain(Difference(None, None)) == ""
+    many = Envelope(1, NOW, NOW, (), Injected(wrote("a").event))  # type: ignore[arg-type]
+    assert "recorded: injected" in explain(Difference(many, wrote("a")))
+
+
+def test_a_bus_without_a_world_needs_no_neuron(event_log: Any) -> None:
+    bus = EventBus(ManualClock(NOW), record=event_log.append)
+    bus.publish(TimerFired("test", "x"))
+    assert event_log.last(TimerFired).key == "x"
+    with pytest.raises(LookupError, match=r"no verdict_received among \['timer_fired'\]"):
+        event_log.last(VerdictReceived)
