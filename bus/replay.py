@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from bus.bus import EventBus, Handler, Topic
 from bus.clock import ManualClock
 from bus.envelope import Envelope
-from bus.errors import NotAllowed
+from bus.errors import BadEventLog, NotAllowed
 from bus.eventlog import Row
 from bus.events import Event, FrameWritten, Observed, SendFailed, WriteRequested
 from bus.identifiers import Micros
@@ -60,6 +60,8 @@ class ReplayBus(EventBus):
         self._next: Recorded | None = None
         self._written: dict[int, WriteRequested] = {}
         """What is to be written, until the recording says how it was."""
+        self._fault: BadEventLog | None = None
+        """Why the recording cannot be read any further."""
         self.speaker = ""
         """Whose handler is being called: who decides what is published."""
         self._copy = record
@@ -71,7 +73,11 @@ class ReplayBus(EventBus):
         self._seq, self._at, self._mono = seq, at, mono
 
     def run(self) -> None:
-        """Feed the whole recording, and deliver all that follows from it."""
+        """Feed the whole recording, and deliver all that follows from it.
+
+        Raises:
+            BadEventLog: the recording cannot be read to its end.
+        """
         self._advance()
         while self._next is not None:
             if self._next.seq > self._seq + 1:  # fewer decisions than recorded; go on without them
@@ -79,6 +85,8 @@ class ReplayBus(EventBus):
                 self._seq = self._next.seq - 1
             self._feed()
             self._drain()
+        if self._fault is not None:
+            raise self._fault
         if self._expected:
             self._differ(self._expected[0], None)
 
@@ -96,7 +104,10 @@ class ReplayBus(EventBus):
 
     def _append(self, envelope: Envelope) -> None:
         self._take(envelope)
-        self._feed()
+        try:
+            self._feed()
+        except BadEventLog as fault:  # raised in the middle of a handler, whose failure it is not
+            self._fault, self._next = fault, None
 
     def _take(self, envelope: Envelope) -> None:
         super()._append(envelope)
@@ -187,6 +198,8 @@ class WhatIfBus(ReplayBus):
             self._drain()
             while self._expected:  # nobody decides this any more
                 self._changed(Difference(self._expected.popleft(), None))
+        if self._fault is not None:
+            raise self._fault
 
     def _stamp(self, event: Event, causes: tuple[int, ...]) -> int:
         recorded = next((known for known in self._expected if _topic(known) == event.topic), None)

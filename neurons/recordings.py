@@ -20,7 +20,7 @@ from bus.bus import EventBus
 from bus.envelope import Envelope
 from bus.errors import BadEventLog, BettensorError, ConfigurationError
 from bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter, Row
-from bus.events import TOPICS, Scheme
+from bus.events import TOPICS, Scheme, SettingsReloaded
 from bus.identifiers import Hotkey, Micros
 from bus.messages import KINDS
 from bus.replay import Difference, ReplayBus, WhatIfBus
@@ -125,11 +125,14 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
 
 
 def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
+    """Give actors that remember nothing yet, and so have nothing to say about new settings, what they had and knew."""
+    reloaded = SettingsReloaded({name: known.settings for name, known in checkpoint.actors.items()}, (), ())
+    at = Envelope(checkpoint.seq, checkpoint.at, checkpoint.mono, (), reloaded)
     for actor in actors:
         known = checkpoint.actors.get(actor.name)
         if known is not None:
             try:
-                actor.settings = TypeAdapter(actor.Settings).validate_python(known.settings)
+                actor.reload(reloaded, at)
                 actor.restore(known.state)
             except ValueError as error:
                 raise BadEventLog(f"the checkpoint is not one of the actor {actor.name!r}: {error}") from None

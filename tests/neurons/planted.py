@@ -69,3 +69,11 @@ class StrictPredictionActor(PredictionActor):
         if proposal.code is VerdictCode.ACCEPTED and proposal.wager > 5 * MILLION:
             return replace(proposal, code=VerdictCode.INVALID_WAGER, message="at most 5 here", wager=Millionths(0))
         return proposal
+
+
+class TakesNothing(PredictionActor):
+    """Nothing at all."""
+
+    def judge(self, event: PredictionSubmitted, mono: Micros) -> ProposedVerdict:
+        refused = replace(super().judge(event, mono), code=VerdictCode.INVALID_WAGER, message="no")
+        return replace(refused, wager=Millionths(0))

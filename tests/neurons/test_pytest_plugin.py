@@ -1,10 +1,12 @@
 """The plugin, as a subnet developer has it: pytest in a folder of his own, with nothing configured."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from neurons.pytest_plugin import SUFFIX
+from neurons.recordings import Recording, saving
 from tests.stories import RECORDINGS
 
 STORY = "daily_limit_at_midnight.validator"
@@ -24,10 +26,6 @@ def run(folder: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 
 def change_the_limit(folder: pytest.Pytester) -> Path:
     """The recording is as if it had been made under a higher limit, and its hashes fit."""
-    from dataclasses import replace
-
-    from neurons.recordings import Recording, saving
-
     file = folder.path / f"story{SUFFIX}"
     changed = folder.path / "changed"
     with Recording(file) as recording:
@@ -53,8 +51,8 @@ def test_another_decision_fails_with_a_difference_to_read_and_can_be_accepted(fo
     result.stdout.fnmatch_lines(
         [
             "*decided otherwise at seq *",
-            "*commit_requested, recorded -> replayed:",
-            "*proposals?0?.code: accepted -> daily_limit_exceeded",
+            "*send_requested, recorded -> replayed:",
+            "*message.miner_stats.daily_limit: 10.0 -> 9.0",
             "*its causes, the first one first:",
             "*If this is meant: pytest --recordings-update",
         ]
@@ -76,7 +74,7 @@ def test_what_is_no_recording_fails_with_what_it_is(folder: pytest.Pytester) -> 
 
 def test_the_fixtures(folder: pytest.Pytester) -> None:
     folder.makepyfile(
-        test_mine=f'''
+        test_mine=f"""
         import pytest
 
         from bus import EventBus, ManualClock
@@ -97,25 +95,23 @@ def test_the_fixtures(folder: pytest.Pytester) -> None:
             assert replay(miner).envelopes == miner.envelopes
 
         def test_what_if(replay):
-            log = replay("story{SUFFIX}", instead={{"prediction": "test_mine:Generous"}})
+            log = replay("story{SUFFIX}", instead={{"prediction": "test_mine:Strict"}})
             codes = [p.code for commit in log.all(CommitRequested) for p in commit.proposals]
-            assert codes == ["accepted"] * 3
+            assert codes == ["invalid_wager"] * 3
 
         def test_fails(replay):
             replay("changed{SUFFIX}")
 
         from dataclasses import replace as change
         from actors.prediction import PredictionActor
+        from bus.codes import VerdictCode
 
-        class Generous(PredictionActor):
-            @property
-            def _limit(self):
-                return 10**12
-        '''
+        class Strict(PredictionActor):
+            def judge(self, event, mono):
+                return change(super().judge(event, mono), code=VerdictCode.INVALID_WAGER, wager=0)
+        """
     )
-    (folder.path / "pytest.ini").write_text(
-        "[pytest]\nasyncio_default_fixture_loop_scope = function\npythonpath = .\n"
-    )
+    (folder.path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\npythonpath = .\n")
     kept = (folder.path / f"story{SUFFIX}").read_bytes()
     change_the_limit(folder).rename(folder.path / f"changed{SUFFIX}")
     (folder.path / f"story{SUFFIX}").write_bytes(kept)

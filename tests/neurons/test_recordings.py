@@ -85,6 +85,7 @@ ACTIONS: dict[str, Callable[[Subnet, float], object]] = {
     "vanish": lambda subnet, _: toggle(subnet.unreachable, subnet.miner.hotkey),
     "blacklist": lambda subnet, amount: subnet.validator.blacklist(*[subnet.miner.hotkey][: round(amount / 60)]),
     "hold the disk": hold_the_disk,
+    "reload": lambda subnet, amount: subnet.validator.reload("prediction", daily_wager_limit=2 * amount),
     "step the clock": lambda subnet, amount: subnet.clock.step_wall(Micros(round((amount - 30) * SECOND))),
 }
 sessions = st.lists(st.tuples(st.sampled_from(list(ACTIONS)), st.floats(0.01, 60)), min_size=2, max_size=12)
@@ -118,7 +119,7 @@ def test_a_recording_that_begins_with_a_checkpoint_anywhere_replays_equal(
 def test_a_day_of_trouble_ends_with_one_verdict_each_and_replays_equal(tmp_path: Path) -> None:
     network = SimulatedNetwork(jitter=Micros(20_000), seed=5)
     validator = SimulatedValidator(clock=network.clock, settings={"actors": {"prediction": {"daily_wager_limit": 1e6}}})
-    miners = [SimulatedMiner(f"miner{i}", network.clock, seed=i) for i in range(3)]
+    miners = [SimulatedMiner(f"miner{i}", network.clock, seed=i) for i in range(2)]
     network.add(validator, *miners)
     game = make_game(event_start_date="2026-07-01T00:00:00.000000Z")
     validator.offer(game)
@@ -126,7 +127,7 @@ def test_a_day_of_trouble_ends_with_one_verdict_each_and_replays_equal(tmp_path:
         for number, miner in enumerate(miners):
             miner.predict(f"{miner.role}-{number}-{hour}", validator.hotkey, game, wager=1.0)
             (network.cut, network.freeze, lambda _: None)[(hour + number) % 3](miner)
-        network.blocked ^= {miners[hour % 3].hotkey}
+        network.blocked ^= {miners[hour % 2].hotkey}
         network.advance(3600)
     network.blocked.clear()
     network.advance(600)
