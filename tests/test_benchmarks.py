@@ -29,3 +29,11 @@ def test_the_broadcast_benchmark_reaches_every_miner() -> None:
     result = run("broadcast", "--miners", "3", "--updates", "2")
     assert result["updates"] >= 2
     assert 0 < result["first_delivery_ms"] <= result["last_delivery_ms"]["max"]
+
+
+def test_the_recording_benchmark_replays_what_it_recorded() -> None:
+    arguments = ["--rounds", "1", "--miners", "3", "--window", "2", "--duration", "0.5", "--signed-per-second", "4000"]
+    result = run("recording", *arguments)
+    assert set(result["cost"]) == {"observed", "all"}
+    assert result["replay"]["equal"]
+    assert result["replay"]["events"] > 100

@@ -137,10 +137,13 @@ def test_the_readme_leads_to_a_handler_that_sees_a_real_prediction(tmp_path: Pat
     with newcomer(tmp_path) as person:
         person.follow(ROOT / "README.md")
         person.until("validator", lambda text: " wagers " in text)
-        peers, games, predictions = person.said[-4:-1]
+        peers, games, predictions, _, summary, replay, audit = person.said[-7:]
     assert "connected" in peers
     assert "houston-astros" in games
     assert "predictions" in predictions
+    assert "prediction" in summary
+    assert replay.count("equal (every message") == 2
+    assert "FAULT" not in audit
 
 
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
@@ -156,7 +159,18 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     assert re.search(r": accepted after \d+\.\d ms", person.said[-1])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_an_incident_becomes_a_regression_test(tmp_path: Path) -> None:
+    with newcomer(tmp_path) as person:
+        person.follow(ROOT / "docs" / "recordings.md")
+    said = "\n".join(person.said)
+    assert "daily_limit_exceeded" in said
+    assert "commit_requested (prediction)" in said
+    assert "equal (every decision)" in said
+    assert "proposals[0].code: accepted -> invalid_wager" in said
+    assert re.findall(r"(\d+) passed", said) == ["1", "3", "4"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/recordings.md"])
 def test_every_block_of_a_page_is_known_to_its_newcomer(page: str) -> None:
     for block in blocks(ROOT / page):
         assert block.language == "sh" or _FILE.search(block.before), block
