@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "predictions_per_second": median,
         "cost": {mode: 1 - median[mode] / median["off"] for mode in MODES[1:]},
         "replay": {
-            "equal": replayed.difference is None,
+            "equal": replayed.equal,
             "events": replayed.events,
             "bytes": size,
             "events_per_second": replayed.events / replayed.seconds,

@@ -129,12 +129,12 @@ class EventBus:
             NotAllowed: a decision outside a drain. Decisions come from events, or a replay could not repeat them.
         """
         current = self._current
-        if isinstance(event, Observed):
-            self._read_clocks()
-        elif current is None:
-            raise NotAllowed(f"{event.topic} was decided outside of any event; publish what was observed instead")
         if causes is None:
             causes = () if current is None else (current.seq,)
+        if isinstance(event, Observed):
+            self._read_clocks(causes)
+        elif current is None:
+            raise NotAllowed(f"{event.topic} was decided outside of any event; publish what was observed instead")
         seq = self._stamp(event, causes)
         if not self._draining:
             self._drain()
@@ -171,7 +171,8 @@ class EventBus:
             self._current = None
             self._draining = False
 
-    def _read_clocks(self) -> None:
+    def _read_clocks(self, causes: tuple[int, ...]) -> None:
+        """For an observation, and with its causes: a step of the clock stands just before it, wherever that is."""
         at, mono = self._clock.wall(), self._clock.mono()
         apart = at - mono
         step = apart - self._clocks_apart
@@ -180,7 +181,7 @@ class EventBus:
             self._clocks_apart, self._clocks_compared = apart, mono
         self._at, self._mono = at, mono
         if stepped:  # before the event that showed it: nothing may be judged by a clock that is not to be trusted
-            self._stamp(ClockStepped(Micros(step)), ())
+            self._stamp(ClockStepped(Micros(step)), causes)
 
     def _guarded(self, handler: Handler, name: str) -> Handler:
         def guarded(event: Event, envelope: Envelope) -> None:

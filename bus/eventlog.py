@@ -6,8 +6,8 @@ A log is one JSON object a line::
     {"checkpoint":{"seq":...,"actors":{...}},"hash":H2}                        where a file goes on from another
     {"seq":1,"at":...,"mono":...,"causes":[],"topic":"neuron_started","event":{...},"hash":H3}
     ...
-    {"seal":{"lines":...,"at":...,"reason":"stop"},"signature":"0x...","hash":Hn}       the end, signed by the hotkey;
-                                                                      in a recording that was made of a log, not signed
+    {"seal":{"lines":...,"reason":"stop",...},"signature":"0x...","hash":Hn}   the end, signed by the hotkey; where a
+                                                                    recording was made of another, it is not signed
 
 Each ``hash`` is SHA-256 over the hash of the line before (the header: over the last hash of the file before, or
 nothing) and the line's own bytes up to its ``,"hash"``; so a line that was changed, left out or moved is found.
@@ -59,6 +59,8 @@ class Header:
     """``observed``, or ``all``: whether decisions are in it too."""
     settings: dict[str, Any]
     """The neuron's, resolved."""
+    seed: int = 0
+    """Of this run's jitter; ``neuron_started`` tells it to the actors."""
     previous: str = ""
     """The last hash of the file before this one."""
     started: str = ""
@@ -93,6 +95,8 @@ class Seal:
 
     lines: int
     """Before this one."""
+    seq: int
+    """Of the last event, whether it is recorded or not."""
     at: Micros
     reason: str
     hash: str
@@ -277,9 +281,9 @@ class LogWriter:
         seq, at, mono, causes, event = envelope
         return self._line(_encoder.encode(_WrittenRow(seq, at, mono, causes, event.topic, _plain(event)))[:-1])
 
-    def seal(self, at: Micros, reason: str, sign: Callable[[bytes], bytes]) -> bytes:
+    def seal(self, seq: int, at: Micros, reason: str, sign: Callable[[bytes], bytes]) -> bytes:
         """The last line; ``sign`` makes the hotkey's signature over its JSON."""
-        seal = _encoder.encode(Seal(self.lines, at, reason, self.hash))
+        seal = _encoder.encode(Seal(self.lines, seq, at, reason, self.hash))
         return self._line(b'{"seal":%b,"signature":"0x%b"' % (seal, sign(seal).hex().encode()))
 
     def _line(self, body: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Feed what was observed, compare what is decided.
 
-An observed event stands in the log exactly where it was published, in the middle of a drain or between two. So it is
-fed as soon as all that stands before it has been published again. Recordings are read as they are needed: one of a
-million events takes no more memory than one of a hundred.
+An observed event stands in the log exactly where it was published. One that has a cause may stand in the middle of a
+drain: it is fed as soon as all that stands before it has been published again. One without begins a drain. Recordings
+are read as they are needed: one of a million events takes no more memory than one of a hundred.
 """
 
 import itertools
@@ -83,7 +83,7 @@ class ReplayBus(EventBus):
             if self._next.seq > self._seq + 1:  # fewer decisions than recorded; go on without them
                 self._differ(self._expected[0] if self._expected else self._next, None)
                 self._seq = self._next.seq - 1
-            self._feed()
+            self._feed_due()
             self._drain()
         if self._fault is not None:
             raise self._fault
@@ -105,25 +105,33 @@ class ReplayBus(EventBus):
     def _append(self, envelope: Envelope) -> None:
         self._take(envelope)
         try:
-            self._feed()
+            while self._next is not None and self._next.causes and self._is_due(self._next):
+                self._feed(self._next)
         except BadEventLog as fault:  # raised in the middle of a handler, whose failure it is not
             self._fault, self._next = fault, None
 
     def _take(self, envelope: Envelope) -> None:
         super()._append(envelope)
 
-    def _feed(self) -> None:
-        while self._next is not None and self._next.seq <= self._seq + 1:
-            recorded = self._next
-            if recorded.seq <= self._seq:
-                self._differ(recorded, self.recent[-1])  # more decisions than recorded
-            self._seq = max(self._seq, recorded.seq)
-            self._at, self._mono = recorded.at, recorded.mono
-            event = recorded.event
-            if isinstance(event, FrameWritten | SendFailed):
-                self._compare_written(recorded, event.message)
-            self._advance()
-            self._take(Envelope(recorded.seq, recorded.at, recorded.mono, recorded.causes, event))
+    def _feed_due(self) -> None:
+        while self._next is not None and self._is_due(self._next):
+            self._feed(self._next)
+
+    def _is_due(self, recorded: Recorded) -> bool:
+        """Whether all that stands before it in the recording has been published again."""
+        return recorded.seq <= self._seq + 1
+
+    def _feed(self, recorded: Recorded) -> None:
+        """Say what the world said; the next in a recording is what it says next."""
+        if recorded.seq <= self._seq:
+            self._differ(recorded, self.recent[-1])  # more decisions than recorded
+        self._seq = max(self._seq, recorded.seq)
+        self._at, self._mono = recorded.at, recorded.mono
+        event = recorded.event
+        if isinstance(event, FrameWritten | SendFailed):
+            self._compare_written(recorded, event.message)
+        self._advance()
+        self._take(Envelope(recorded.seq, recorded.at, recorded.mono, recorded.causes, event))
 
     def _advance(self) -> None:
         """Read up to what is observed next."""
@@ -194,7 +202,7 @@ class WhatIfBus(ReplayBus):
     def run(self) -> None:
         self._advance()
         while self._next is not None:
-            self._feed()
+            self._feed_due()
             self._drain()
             while self._expected:  # nobody decides this any more
                 self._changed(Difference(self._expected.popleft(), None))
@@ -214,12 +222,14 @@ class WhatIfBus(ReplayBus):
         self._append(envelope)
         return seq
 
-    def _feed(self) -> None:
-        while self._next is not None and not self._expected:
-            recorded, event = self._next, self._next.event
-            self._at, self._mono = recorded.at, recorded.mono
-            self._advance()
-            self._take(Envelope(recorded.seq, recorded.at, recorded.mono, recorded.causes, event))
+    def _is_due(self, _: Recorded) -> bool:
+        return not self._expected
+
+    def _feed(self, recorded: Recorded) -> None:
+        event = recorded.event
+        self._at, self._mono = recorded.at, recorded.mono
+        self._advance()
+        self._take(Envelope(recorded.seq, recorded.at, recorded.mono, recorded.causes, event))
 
     def _compare(self, envelope: Envelope) -> None:
         if self._copy is not None:

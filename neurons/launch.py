@@ -36,6 +36,7 @@ from bus.bus import EVERYTHING, EventBus
 from bus.clock import Clock, SystemClock
 from bus.envelope import Envelope
 from bus.errors import ConfigurationError
+from bus.eventlog import Header
 from bus.events import (
     TOPICS,
     LineLogged,
@@ -232,6 +233,7 @@ class Neuron:
         self._handlers = UserHandlers()
         wallet = settings.wallet
         self._keys = Keys(load_hotkey(wallet.name, wallet.hotkey, wallet.path))
+        self._seed = randbits(64)
         self._recorder = self._make_recorder()
         self.bus = EventBus(self._clock, record=_both(self._recorder, record), isolate=self._handlers.isolate)
         self._stopped = asyncio.Event()
@@ -393,10 +395,13 @@ class Neuron:
             settings.path or self.settings.state_dir / "events.jsonl",
             everything=settings.record == "all",
             limits=RecorderLimits(settings.file_bytes, settings.file_age, settings.total_bytes),
-            header=lambda previous: log_header(self.settings, self._keys.hotkey, self._keys.scheme, previous),
+            header=self._log_header,
             checkpoint=lambda: take_checkpoint(self.bus, self._actors),
             sign=self._keys.sign,
         )
+
+    def _log_header(self, previous: str) -> Header:
+        return log_header(self.settings, self._keys.hotkey, self._keys.scheme, self._seed, previous)
 
     async def _end_recording(self) -> None:
         if self._recorder is not None:
@@ -405,7 +410,7 @@ class Neuron:
     def _begin(self) -> None:
         settings = self.settings
         self.bus.publish(
-            NeuronStarted(role_of(settings), settings.netuid, self._keys.hotkey, self._keys.scheme, randbits(64))
+            NeuronStarted(role_of(settings), settings.netuid, self._keys.hotkey, self._keys.scheme, self._seed)
         )
 
     async def _start(self) -> None:

@@ -21,7 +21,7 @@ from neurons import views
 from neurons.commands import parse_time
 from neurons.inspection import Filter, Step, Summary
 from neurons.inspection import trace as follow
-from neurons.log_text import brief, clock, explain, line, plain, topic
+from neurons.log_text import brief, clock, explain, explain_replay, line, plain, topic
 from neurons.plugins import load
 from neurons.recordings import Recording, WhatIf, log_files
 
@@ -52,8 +52,8 @@ def _logs(arguments: argparse.Namespace) -> Iterator[Recording]:
 def _replay(recording: Recording) -> tuple[dict[str, Any], str]:
     replayed = recording.replay()
     rate = replayed.events / max(replayed.seconds, 1e-9)
-    equal = replayed.difference is None
-    explained = "" if replayed.difference is None else explain(replayed.difference, replayed.trail)
+    equal = replayed.equal
+    explained = "" if equal else explain_replay(replayed)
     cut = recording.reader.cut
     report = {
         "file": str(recording.file),

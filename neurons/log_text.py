@@ -10,6 +10,7 @@ from bus.eventlog import Row, encode_event
 from bus.identifiers import SECOND, Micros
 from bus.replay import Difference, Recorded
 from bus.timestamps import rfc3339
+from neurons.recordings import Replayed
 
 LONG: Final = 60
 """Characters of a value, from which on its middle is left out."""
@@ -48,6 +49,13 @@ def line(recorded: Recorded, since: Micros | None = None) -> str:
     """One event; its time, or how long after ``since`` it was."""
     when = clock(recorded.at) if since is None else f"{(recorded.mono - since) / SECOND:+.6f} s"
     return f"{recorded.seq:>8}  {when}  {topic(recorded)}  {brief(plain(recorded))}"
+
+
+def explain_replay(replayed: Replayed) -> str:
+    """What a replay that is not equal decided otherwise."""
+    if replayed.difference is not None:
+        return explain(replayed.difference, replayed.trail)
+    return f"somewhere: {abs(replayed.surplus)} decisions {'more' if replayed.surplus > 0 else 'fewer'} than recorded"
 
 
 def explain(difference: Difference, trail: Iterable[Envelope] = ()) -> str:

@@ -90,13 +90,11 @@ class RecordingItem(pytest.Item):
 
 
 def _difference(file: Path) -> str | None:
-    from neurons.log_text import explain
+    from neurons.log_text import explain_replay
     from neurons.recordings import Recording
 
     replayed = Recording(file).replay()
-    if replayed.difference is None:
-        return None
-    return f"decided otherwise {explain(replayed.difference, replayed.trail)}"
+    return None if replayed.equal else f"decided otherwise {explain_replay(replayed)}"
 
 
 def _accept(file: Path) -> None:
@@ -127,7 +125,7 @@ def replay(request: pytest.FixtureRequest, tmp_path: Path) -> Replay:
     """
 
     def decide_again(source: "str | Path | SimulatedNeuron", *, instead: Mapping[str, str] | None = None) -> "EventLog":
-        from neurons.log_text import explain
+        from neurons.log_text import explain_replay
         from neurons.recordings import Recording
         from neurons.simulation import EventLog
 
@@ -141,8 +139,8 @@ def replay(request: pytest.FixtureRequest, tmp_path: Path) -> Replay:
             Recording(file).what_if(instead, log.append)
             return log
         replayed = Recording(file).replay(log.append)
-        if replayed.difference is not None:
-            pytest.fail(f"{file.name}: decided otherwise {explain(replayed.difference, replayed.trail)}", pytrace=False)
+        if not replayed.equal:
+            pytest.fail(f"{file.name}: decided otherwise {explain_replay(replayed)}", pytrace=False)
         return log
 
     return decide_again

@@ -40,13 +40,14 @@ _OWN: Final = ("bus.", "actors.", "neurons.")
 # --- from a neuron to its log
 
 
-def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, previous: str = "") -> Header:
+def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, seed: int, previous: str = "") -> Header:
     """The first line of a neuron's log.
 
     Args:
         settings: resolved; what looks like a secret in the settings of an operator's own actors is left out.
         hotkey: the neuron's.
         scheme: of its signatures.
+        seed: of its jitter.
         previous: the last hash of the file before.
     """
     defined = [event.__module__ for event in TOPICS.values()] + [kind.__module__ for kind in KINDS.values()]
@@ -57,6 +58,7 @@ def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, previous: str
         hotkey=hotkey,
         scheme=scheme,
         record=settings.recorder.record,
+        seed=seed,
         settings=without_secrets(plain),
         previous=previous,
         started=rfc3339(Micros(time.time_ns() // 1000)),
@@ -146,8 +148,15 @@ class Replayed:
     """The first one; None where the replay equals its recording."""
     trail: tuple[Envelope, ...]
     """What led to the difference, the first cause first."""
+    surplus: int
+    """How many decisions there are more than recorded in the end, or less; where a log has no end this is not known."""
     events: int
     seconds: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether everything was decided again as it was."""
+        return self.difference is None and not self.surplus
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +244,11 @@ class Recording:
         bus = self.bus(record)
         first = bus.position[0]
         bus.run()
-        ended_early = bus.beyond and self.reader.sealed is None
-        difference = None if ended_early else bus.difference
+        sealed, last = self.reader.sealed, bus.position[0]
+        difference = None if bus.beyond and sealed is None else bus.difference
+        surplus = 0 if sealed is None else last - sealed.seal.seq
         trail = causes_of(difference, bus.recent)
-        return Replayed(difference, trail, bus.position[0] - first, time.perf_counter() - begun)
+        return Replayed(difference, trail, surplus, last - first, time.perf_counter() - begun)
 
     def what_if(self, instead: Mapping[str, str], record: Callable[[Envelope], None] | None = None) -> WhatIf:
         """What other actors would have decided, had the world been the same.
@@ -304,8 +314,15 @@ def saving(file: Path, header: Header, checkpoint: Checkpoint | None = None) -> 
         out.write(writer.first)
         if checkpoint is not None:
             out.write(writer.checkpoint(checkpoint))
-        yield lambda envelope: (out.write(writer.row(envelope)), None)[1]
-        out.write(writer.seal(Micros(0), "saved", lambda _: b""))
+        last = 0 if checkpoint is None else checkpoint.seq
+
+        def record(envelope: Envelope) -> None:
+            nonlocal last
+            last = envelope.seq
+            out.write(writer.row(envelope))
+
+        yield record
+        out.write(writer.seal(last, Micros(0), "saved", lambda _: b""))
     unfinished.rename(file)
 
 

@@ -159,7 +159,8 @@ class Recorder:
         self._write(self._writer.first + (b"" if checkpoint is None else self._writer.checkpoint(checkpoint)))
 
     def _end(self, writer: LogWriter, reason: str) -> None:
-        self._write(writer.seal(self._clock.wall(), reason, self._sign))
+        seq = 0 if self._bus is None else self._bus.position[0]
+        self._write(writer.seal(seq, self._clock.wall(), reason, self._sign))
 
     def _write(self, data: bytes) -> None:
         self._size += len(data)

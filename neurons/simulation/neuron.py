@@ -100,7 +100,7 @@ class SimulatedNeuron(EventLog):
     @property
     def header(self) -> Header:
         """What a recording of this neuron begins with."""
-        return log_header(self.settings, self.hotkey, self.keys.scheme)
+        return log_header(self.settings, self.hotkey, self.keys.scheme, self._seed)
 
     def checkpoint(self) -> Checkpoint:
         """All actors as they are now: where another recording can begin."""

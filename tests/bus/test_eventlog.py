@@ -61,7 +61,7 @@ def lines(*events: Event, header: Header = HEADER, seal: bool = True) -> list[by
     log = [writer.first]
     for seq, event in enumerate(events or EVENTS, start=1):
         log.append(writer.row(Envelope(seq, NOW, Micros(seq), (seq - 1,) if seq > 1 else (), event)))
-    return [*log, writer.seal(NOW, "stop", signed)] if seal else log
+    return [*log, writer.seal(len(events or EVENTS), NOW, "stop", signed)] if seal else log
 
 
 def chained(before: str, body: bytes) -> bytes:
@@ -190,7 +190,7 @@ def test_a_seal_stands_for_the_lines_before_it() -> None:
     log = [writer.first, writer.row(Envelope(1, NOW, Micros(1), (), EVENTS[0]))]
     writer.lines = 7
     with pytest.raises(BadEventLog, match="line 3: the seal is not one of these lines"):
-        read([*log, writer.seal(NOW, "stop", signed)])
+        read([*log, writer.seal(1, NOW, "stop", signed)])
     for wrong in (b'{"seal":{"lines":"x"},"signature":"0x00"', b'{"seal":{},"signature":"0xzz"'):
         fresh = LogWriter(HEADER)
         with pytest.raises(BadEventLog, match="line 2: not a seal"):
@@ -215,7 +215,7 @@ def test_an_event_with_other_fields_is_named() -> None:
 
 def test_files_go_on_from_each_other_with_a_checkpoint() -> None:
     first = LogWriter(HEADER)
-    seal = first.seal(NOW, "rotation", signed)
+    seal = first.seal(1, NOW, "rotation", signed)
     second = LogWriter(replace(HEADER, previous=first.hash))
     checkpoint = Checkpoint(1, NOW, Micros(5), {"outbox": ActorCheckpoint({"a": 1}, {"trays": {}})})
     log = [second.first, second.checkpoint(checkpoint), second.row(Envelope(2, NOW, Micros(6), (), EVENTS[1]))]

@@ -1,13 +1,14 @@
 """What was observed, fed again, leads to the same decisions; and where it does not, the first difference is shown."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from bus import Decided, Envelope, EventBus, ManualClock, Observed
-from bus.errors import NotAllowed
+from bus.errors import BadEventLog, NotAllowed
 from bus.identifiers import Micros
-from bus.replay import ReplayBus, replay
+from bus.replay import Difference, ReplayBus, WhatIfBus, replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +127,62 @@ def test_in_a_replay_nobody_observes_but_the_recording() -> None:
     bus = ReplayBus([])
     with pytest.raises(NotAllowed, match="whose only world is the recording"):
         bus.publish(Asked(1))
+
+
+def observed(recorded: list[Envelope]) -> list[Envelope]:
+    return [envelope for envelope in recorded if isinstance(envelope.event, Observed)]
+
+
+class Chatterer(Thinker):
+    """Concludes once too often."""
+
+    def ask(self, event: Asked, envelope: Envelope) -> None:
+        super().ask(event, envelope)
+        self.bus.publish(Concluded("and so on"))
+
+
+class Mute(Thinker):
+    """Asks, and concludes nothing from that."""
+
+    def ask(self, event: Asked, _: Envelope) -> None:
+        self.bus.publish(LookupRequested(event.number))
+
+
+@pytest.mark.parametrize(("build", "differs"), [(Thinker, False), (Chatterer, True), (Mute, True)])
+def test_where_decisions_are_not_recorded_their_number_is(build: Callable[[EventBus], object], differs: bool) -> None:
+    bus = ReplayBus(observed(record()), decided=False)
+    build(bus)
+    bus.run()
+    assert (bus.difference is not None) == differs
+
+
+def unreadable(recorded: list[Envelope]) -> Iterator[Envelope]:
+    yield from recorded
+    raise BadEventLog("line 21: changed")
+
+
+@pytest.mark.parametrize("length", range(1, 20))
+def test_a_fault_in_the_recording_ends_the_replay_wherever_it_is(length: int) -> None:
+    for bus in (
+        ReplayBus(unreadable(record()[:length])),
+        WhatIfBus(unreadable(record()[:length]), changed=lambda _: None),
+    ):
+        Thinker(bus)
+        with pytest.raises(BadEventLog, match="line 21"):
+            bus.run()
+
+
+@pytest.mark.parametrize(
+    ("build", "others", "surplus"),
+    [(Thinker, 0, 0), (Chatterer, 6, 4), (Mute, 4, -4), (lambda bus: Thinker(bus, surplus=1), 8, 0)],
+)
+def test_what_another_actor_would_have_decided(build: Callable[[EventBus], object], others: int, surplus: int) -> None:
+    found: list[Difference] = []
+    seen: list[Envelope] = []
+    bus = WhatIfBus(record(), changed=found.append, record=seen.append)
+    build(bus)
+    bus.run()
+    assert len(found) == others
+    assert sum((change.recorded is None) - (change.replayed is None) for change in found) == surplus
+    assert len({envelope.seq for envelope in seen}) == len(seen)
+    assert bus.unchanged + sum(change.recorded is not None for change in found) == 12

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from neurons.log_text import explain_replay
 from neurons.recordings import Recording, log_files
 from tests.loopback.rig import Rig, running_validator
 
@@ -25,4 +26,4 @@ def every_recording_replays(
     for folder in sorted({log.parent for log in tmp_path.rglob("events.*jsonl")}):
         for file in log_files(folder):
             replayed = Recording(file).replay()
-            assert replayed.difference is None, (file, replayed.difference, replayed.trail)
+            assert replayed.equal, f"{file}: {explain_replay(replayed)}"

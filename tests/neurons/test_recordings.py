@@ -31,7 +31,7 @@ from bus.events import (
 from bus.identifiers import SECOND, Hotkey, Micros
 from bus.messages import ErrorMessage
 from bus.replay import Difference
-from neurons.log_text import explain
+from neurons.log_text import explain, explain_replay
 from neurons.recordings import Recording, log_files, saving
 from neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedNeuron, SimulatedValidator, make_game
 from tests.neurons import planted
@@ -113,7 +113,7 @@ def test_a_recording_that_begins_with_a_checkpoint_anywhere_replays_equal(
                         record(envelope)
             for file in (whole, rest):
                 replayed = Recording(file).replay()
-                assert replayed.difference is None, explain(replayed.difference, replayed.trail)
+                assert replayed.equal, explain_replay(replayed)
 
 
 def test_a_day_of_trouble_ends_with_one_verdict_each_and_replays_equal(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_day_of_trouble_ends_with_one_verdict_each_and_replays_equal(tmp_path:
     neurons: tuple[SimulatedNeuron, ...] = (validator, *miners)
     for neuron in neurons:
         neuron.save(tmp_path / "day.jsonl")
-        assert Recording(tmp_path / "day.jsonl").replay().difference is None
+        assert Recording(tmp_path / "day.jsonl").replay().equal
 
 
 # --- actors whose decisions are no function of events
@@ -231,14 +231,17 @@ def test_what_a_stricter_actor_would_have_decided(tmp_path: Path, subnet: Subnet
     assert Recording(file).what_if({}).changes == ()
 
 
-def thin(file: Path) -> None:
-    """Leave of a recording what was observed."""
+def thin(file: Path, actors: dict[str, Any] | None = None) -> None:
+    """Leave of a recording what was observed; and as if there had been other ``actors``."""
     recording = Recording(file)
-    writer = LogWriter(replace(recording.header, record="observed"))
+    settings = recording.header.settings | ({} if actors is None else {"actors": actors})
+    writer = LogWriter(replace(recording.header, record="observed", settings=settings))
     first = writer.first
     observed = (row for row in recording.rows() if row.observed)
     rows = [writer.row(Envelope(row.seq, row.at, row.mono, row.causes, row.event)) for row in observed]
-    file.write_bytes(b"".join([first, *rows]))
+    assert recording.reader.sealed is not None
+    end = writer.seal(recording.reader.sealed.seal.seq, NOW, "saved", lambda _: b"")
+    file.write_bytes(b"".join([first, *rows, end]))
 
 
 def test_decisions_that_are_new_or_missing_do_not_lead_astray(tmp_path: Path, subnet: Subnet) -> None:
@@ -256,11 +259,23 @@ def test_observed_alone_shows_another_message_and_another_number_of_decisions(tm
     file = tmp_path / "log.jsonl"
     subnet.validator.save(file)
     thin(file)
-    assert Recording(file).replay().difference is None
+    assert Recording(file).replay().equal
     changed = file.read_bytes().replace(b'"prediction":{}', b'"prediction":{"daily_wager_limit":5.0}', 1)
     file.write_bytes(changed)
     replayed = Recording(file, chained=False).replay()
     assert replayed.difference is not None
+
+
+def test_a_decision_too_many_after_the_last_observation_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    neuron = SimulatedMiner()
+    neuron.start()
+    neuron.bus.publish(TimerFired("nobody", "now"))
+    neuron.save(file)
+    thin(file, {"mine": {"class": "tests.neurons.planted:IteratesOverASet"}})
+    replayed = Recording(file).replay()
+    assert (replayed.equal, replayed.difference) == (False, None)
+    assert explain_replay(replayed) == "somewhere: 1 decisions more than recorded"
 
 
 # --- what cannot be replayed
