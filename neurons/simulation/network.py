@@ -5,7 +5,7 @@ events that real edges would publish, in an order that real edges could have.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from random import Random
 from typing import Final, NamedTuple
@@ -27,6 +27,7 @@ from bus.events import (
     GamesRequested,
     HttpAnswered,
     HttpRequestReceived,
+    MetagraphSynced,
     Neuron,
     PeerAuthenticated,
     PeerRefused,
@@ -133,10 +134,14 @@ class SimulatedNetwork:
     ) -> None:
         self.clock = clock or ManualClock(NOW)
         self.neurons: list[SimulatedNeuron] = []
+        """Those that run."""
+        self.metagraph: tuple[Neuron, ...] = ()
+        """Everybody who was ever here, in the order of their hotkeys."""
         self.blocked: set[Hotkey] = set()
         """Miners whose WebSocket handshakes fail; HTTP works."""
         self.unreachable: set[Hotkey] = set()
         """Neurons that nobody reaches, and that reach nobody."""
+        self._gone: list[SimulatedNeuron] = []
         self._latency = latency
         self._jitter = jitter
         self._random = Random(seed)  # noqa: S311 - simulated weather
@@ -149,26 +154,21 @@ class SimulatedNetwork:
         self._exchanges: dict[tuple[Hotkey, ConnectionId], _Exchange] = {}
 
     def add(self, *neurons: SimulatedNeuron) -> None:
-        """Connect neurons of this network's clock, and start them; all know each other from the metagraph."""
-        for neuron in neurons:
-            self.neurons = [known for known in self.neurons if known.hotkey != neuron.hotkey] + [neuron]
-            self._wire(neuron)
-        metagraph = self.metagraph()
-        for neuron in neurons:
-            neuron.start(metagraph)
+        """Connect neurons of this network's clock, and start them; all know each other from the metagraph.
 
-    def metagraph(self) -> tuple[Neuron, ...]:
-        """Everybody, in the order of their hotkeys."""
-        everybody = sorted(self.neurons, key=lambda neuron: neuron.hotkey)
-        return tuple(
-            Neuron(
-                Uid(uid),
-                neuron.hotkey,
-                validator_permit=neuron.role == "validator",
-                axon=neuron.hotkey if neuron.role == "validator" else None,
-            )
-            for uid, neuron in enumerate(everybody)
-        )
+        A hotkey that was here before comes back; another one is news for those that run.
+        """
+        running, known = list(self.neurons), self.metagraph
+        for neuron in neurons:
+            self.neurons.append(neuron)
+            self._wire(neuron)
+        everybody = {neuron.hotkey: neuron for neuron in [*self._gone, *self.neurons]}
+        self.metagraph = _metagraph(everybody.values())
+        for neuron in neurons:
+            neuron.start(self.metagraph)
+        if self.metagraph != known:
+            for neuron in running:
+                neuron.bus.publish(MetagraphSynced(self.metagraph))
 
     def advance(self, seconds: float) -> None:
         """Let time pass for everybody: timers fire and messages arrive, each at its own time."""
@@ -203,9 +203,10 @@ class SimulatedNetwork:
         for neuron in neurons:
             for session in self._of((neuron,)):
                 session.ended = True
-                other = session.validator if neuron is session.miner else session.miner
-                self._close_end(session, other, CloseCode.ABNORMAL, "")
+                for end in (session.miner, session.validator):
+                    self._close_end(session, end, CloseCode.ABNORMAL, "")
             self.neurons.remove(neuron)
+            self._gone.append(neuron)
 
     # --- messages on their way
 
@@ -249,12 +250,12 @@ class SimulatedNetwork:
         validator = self._reached(miner, event.endpoint)
         if validator is None or miner.hotkey in self.blocked:
             reason = f"{event.endpoint}: connection refused"
-            self.deliver(miner.bus.publish, DialFailed(event.connection, event.hotkey, reason))
+            self.deliver(self._tell, miner, DialFailed(event.connection, event.hotkey, reason))
             return
         target = f"/ws?netuid={NETUID}{_query(event.position)}"
         request = self._signed(miner, validator, "GET", target, b"", upgrade=True)
         self._dials[validator.hotkey, request.connection] = miner, event, _nonce(request)
-        self.deliver(validator.bus.publish, request)
+        self.deliver(self._tell, validator, request)
 
     def _signed(
         self,
@@ -392,6 +393,14 @@ class SimulatedNetwork:
             self._tell(miner, FrameReceived(request.connection, frame))
         self._tell(miner, PostAnswered(request.connection, request.hotkey))
         self._tell(miner, ConnectionClosed(request.connection, CloseCode.NORMAL, ""))
+
+
+def _metagraph(everybody: Iterable[SimulatedNeuron]) -> tuple[Neuron, ...]:
+    ordered = sorted((neuron.hotkey, neuron.role == "validator") for neuron in everybody)
+    return tuple(
+        Neuron(Uid(uid), hotkey, validator_permit=validates, axon=hotkey if validates else None)
+        for uid, (hotkey, validates) in enumerate(ordered)
+    )
 
 
 def _refused(request: DialRequested, refusal: PeerRefused) -> DialFailed:
