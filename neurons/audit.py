@@ -15,6 +15,7 @@ from bus.events import FrameReceived, HttpRequestReceived, Scheme
 from bus.identifiers import Hotkey
 from bus.messages import WelcomeMessage
 from neurons.edges.keys import verify, verify_request
+from neurons.log_text import printable
 from neurons.recordings import Recording
 
 _SCHEMES: Final[dict[str, Scheme]] = {"sr25519": "sr25519", "ed25519": "ed25519"}
@@ -168,7 +169,7 @@ class _Witness:
         if claim.proven != checked["valid"]:
             found, is_ = ("good", "bad") if checked["valid"] else ("bad", "good")
             self._report.faults.append(
-                f"{self._where(claim.line)}: the signature of this {claim.what} by {claim.hotkey} is {is_}, "
+                f"{self._where(claim.line)}: the signature of this {claim.what} by {printable(claim.hotkey)} is {is_}, "
                 f"and line {row.line} says that it was found {found}"
             )
         self._judge(claim)

@@ -13,6 +13,7 @@ from bus.envelope import Envelope
 from bus.eventlog import Row, encode_event
 from bus.identifiers import SECOND, Hotkey, Micros
 from bus.replay import is_observed
+from neurons.log_text import said_in
 from neurons.recordings import Recording
 
 REMEMBERED: Final = 200_000
@@ -195,19 +196,13 @@ class Summary:
 def _message(row: Row) -> dict[str, Any]:
     """What was said in this event; empty where nothing was."""
     if row.topic == "frame_written":
-        message: Any = row.fields["message"]
+        message: dict[str, Any] = row.fields["message"]
     elif row.topic in ("frame_received", "http_request_received"):
         fields = row.fields
-        text = fields.get("data") or fields.get("body", "")
-        try:
-            message = msgspec.json.decode(text.partition("\n")[0].encode("latin-1"))
-        except (msgspec.DecodeError, UnicodeDecodeError):  # a peer's garbage
-            return {}
+        message = said_in(fields.get("data") or fields.get("body", ""))
     else:
         return {}
-    if not isinstance(message, dict) or not _is_whole(message):
-        return {}
-    return message
+    return message if _is_whole(message) else {}
 
 
 def _is_whole(message: dict[str, Any]) -> bool:

@@ -12,8 +12,10 @@ from bus.replay import Difference, Recorded
 from bus.timestamps import rfc3339
 from neurons.recordings import Replayed
 
-LONG: Final = 60
+LONG: Final = 80
 """Characters of a value, from which on its middle is left out."""
+FEW: Final = 3
+"""Parts of a list that are shown."""
 MANY: Final = 12
 """Changed values that are shown."""
 
@@ -31,13 +33,72 @@ def topic(recorded: Recorded) -> str:
 
 
 def brief(fields: dict[str, Any]) -> str:
-    """``connection=6 valid=true``."""
-    return " ".join(f"{name}={_value(value)}" for name, value in fields.items())
+    """``connection=6 valid=true``, fit for a terminal whatever a peer has said."""
+    return " ".join(
+        f"{name}={f'{len(value)} bytes' if name == 'signature' else _shortened(printable(_gist(value)))}"
+        for name, value in fields.items()
+    )
+
+
+def printable(text: str) -> str:
+    """``text`` with everything escaped that could move a cursor, or hide or turn round what stands beside it."""
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONG else f"{text[: LONG - 21]}...{text[-18:]}"
+
+
+def _gist(value: Any) -> str:
+    """What people look for in a value."""
+    if isinstance(value, list):
+        return f"[{', '.join(_gist(part) for part in value[:FEW])}{', ...' if len(value) > FEW else ''}]"
+    if isinstance(value, dict):
+        return _gist_of_object(value)
+    if isinstance(value, str):
+        return _gist_of_text(value)
+    return msgspec.json.encode(value).decode()
+
+
+def _gist_of_text(text: str) -> str:
+    payload = text.partition("\n")[0]
+    if payload.startswith("{") and '"message_type"' in payload:  # a frame, or its JSON
+        said = said_in(payload)
+        if said:
+            return _gist(said)
+    return text if text and " " not in text else msgspec.json.encode(text).decode()
+
+
+def said_in(text: str) -> dict[str, Any]:
+    """The JSON object that a frame or a body begins with; empty where a stranger said something else."""
+    try:
+        said = msgspec.json.decode(text.partition("\n")[0].encode("latin-1"))
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _gist_of_object(value: dict[str, Any]) -> str:
+    match value:
+        case {"message_type": str() as kind}:
+            inside = value.get("results") or value.get("predictions") or list(value.get("updated_games") or ())
+            return f"{kind}{_gist(inside) if inside else ''}"
+        case {"prediction": {"prediction_id": prediction_id}, "code": code} | {
+            "prediction_id": prediction_id,
+            "code": code,
+        }:
+            return f"{prediction_id}:{code}"
+        case {"prediction_id": prediction_id, "game_id": game_id, "predicted_outcome": outcome, "wager": wager}:
+            return f"{prediction_id}({wager} on {outcome} in {game_id})"
+        case {"game_id": game_id}:
+            return str(game_id)
+    return msgspec.json.encode(value).decode()
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) and value and " " not in value else msgspec.json.encode(value).decode()
-    return text if len(text) <= LONG else f"{text[: LONG - 21]}...{text[-18:]}"
+    """All of it, where it is compared."""
+    plain = isinstance(value, str) and value and " " not in value
+    return _shortened(printable(value if plain else msgspec.json.encode(value).decode()))
 
 
 def clock(at: Micros) -> str:
