@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from bus import codec
 from bus.codec import UnreadMessage
@@ -43,6 +43,7 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {}
 """What makes events of format n + 1 of those of format n, each change a function with a name that says what it does."""
 
 _encoder: Final = msgspec.json.Encoder()
+_object: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +129,20 @@ class Row(NamedTuple):
         """
         try:
             return decode_event(_event_class(self), self.raw)
-        except (msgspec.MsgspecError, ValidationError, Unreadable, TypeError, KeyError) as error:
+        except (msgspec.MsgspecError, ValueError, Unreadable, TypeError, KeyError) as error:
             raise BadEventLog(f"line {self.line}: not a {self.topic}: {error}") from None
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The event as plain JSON data, whatever it is."""
-        plain: dict[str, Any] = msgspec.json.decode(self.raw)
-        return plain
+        """The event as plain JSON data, whatever it is.
+
+        Raises:
+            BadEventLog: it is no JSON.
+        """
+        try:
+            return _object.decode(self.raw)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise BadEventLog(f"line {self.line}: not a {self.topic}: {error}") from None
 
     def same(self, replayed: Envelope) -> bool:
         """Whether a replay came to the same."""
@@ -168,7 +175,7 @@ def decode_event(kind: type[Event], raw: bytes) -> Event:
     """The event that ``encode_event`` wrote.
 
     Raises:
-        msgspec.MsgspecError, pydantic.ValidationError, Unreadable: ``raw`` is no such event.
+        msgspec.MsgspecError, ValueError, Unreadable: ``raw`` is no such event.
     """
     return _shapes[kind].read(raw)
 
@@ -332,7 +339,6 @@ class _Line(msgspec.Struct):
 
 _line: Final = msgspec.json.Decoder(_Line)
 _header: Final = msgspec.json.Decoder(Header)
-_format: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class LogReader:
@@ -384,7 +390,7 @@ class LogReader:
             self._follow(number, line)
             try:
                 read = _line.decode(line)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, ValueError) as error:
                 raise self._fault(number, f"not a line of an event log: {error}") from None
             if read.checkpoint is not None:
                 self.checkpoint = read.checkpoint
@@ -398,8 +404,8 @@ class LogReader:
         number, line = next(self._lines, (1, b""))
         self._first = line
         try:
-            document = _format.decode(line)
-        except msgspec.MsgspecError:
+            document = _object.decode(line)
+        except (msgspec.MsgspecError, ValueError):
             document = {}
         if document.get("bettensor") != MARK:
             raise self._fault(number, "not an event log of this project: its first line is no header")

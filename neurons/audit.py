@@ -63,15 +63,14 @@ def audit(files: Iterable[Path]) -> Report:
     previous: tuple[Path, str] | None = None
     for file in files:
         try:
-            recording = Recording(file)
-            header = recording.header
-            if previous is not None and header.previous != previous[1]:
-                report.faults.append(
-                    f"{file}: it does not go on where {previous[0]} ends: a file is missing or changed"
-                )
-            lines = _Witness(recording, report).hear()
-        except BadEventLog as fault:
-            report.faults.append(str(fault))
+            with Recording(file) as recording:
+                header = recording.header
+                if previous is not None and header.previous != previous[1]:
+                    fault = f"{file}: it does not go on where {previous[0]} ends: a file is missing or changed"
+                    report.faults.append(fault)
+                lines = _Witness(recording, report).hear()
+        except BadEventLog as error:
+            report.faults.append(str(error))
             previous = None
             continue
         previous = file, recording.reader.hash

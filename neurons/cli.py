@@ -1,6 +1,8 @@
 """The command ``bettensor``. Imports nothing heavy until it is known what is asked."""
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except BettensorError as error:
         print(f"bettensor: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:  # whoever read this has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 128 + 2  # as shells report SIGINT
@@ -129,7 +134,7 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     history.add_argument("--code", metavar="CODE", help="with this verdict; none: without one")
     history.add_argument("--game", metavar="G", help="on this game")
     history.add_argument("--since", metavar="TIME", help="30s, 15m, 2h, 1d, or a time of RFC 3339")
-    history.add_argument("--limit", type=int, metavar="N", help="the newest N")
+    history.add_argument("--limit", type=_count, metavar="N", help="the newest N")
     asking("stop", "stop a running neuron in good order", " --config miner.yaml", data=False)
 
 
@@ -173,18 +178,32 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     unchained(replay)
     trace = reading("trace", "show the way of one prediction through the actors", "validator-state PREDICTION_ID")
-    trace.add_argument("prediction_id", metavar="PREDICTION_ID", help="as `bettensor predictions` shows it")
+    trace.add_argument(
+        "prediction_id", type=_prediction_id, metavar="PREDICTION_ID", help="as `bettensor predictions` shows it"
+    )
     unchained(trace)
     log = reading("log", "print or sum up a recorded log", "validator-state --event 'prediction_*' --since 1h")
     log.add_argument("--event", action="append", metavar="TOPIC", help="only these; a pattern as a shell's")
     log.add_argument("--hotkey", metavar="HOTKEY", help="only what concerns this neuron")
     log.add_argument("--since", metavar="TIME", help="30s, 15m, 2h, 1d, or a time of RFC 3339")
     log.add_argument("--until", metavar="TIME", help="the same")
-    log.add_argument("--limit", type=int, metavar="N", help="the last N")
+    log.add_argument("--limit", type=_count, metavar="N", help="the last N")
     log.add_argument("--summary", action="store_true", help="rates, latencies and results instead of events")
     unchained(log)
     audit = reading("audit", "prove who said what: chain, seals and every signature", "validator-state")
     audit.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
+    return int(text)
+
+
+def _prediction_id(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"expected 1 to 64 of A-Z a-z 0-9 _ -, not {text!r}")
+    return text
 
 
 def _add_neuron(parser: argparse.ArgumentParser) -> None:

@@ -57,7 +57,8 @@ def trace(recording: Recording, prediction_id: str) -> list[Step]:
             _remember(envelope.seq, recent, found)
 
     bus = recording.bus(look)
-    bus.run()
+    with recording:
+        bus.run()
     return _grown(found, named)
 
 

@@ -6,6 +6,9 @@ import json
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any
 
@@ -15,6 +18,7 @@ from rich.tree import Tree
 from actors.actor import Actor
 from bus.errors import BadEventLog, ConfigurationError
 from bus.eventlog import Row
+from bus.events import TOPICS
 from bus.identifiers import SECOND, Hotkey
 from neurons import audit as auditing
 from neurons import views
@@ -156,13 +160,28 @@ def log(arguments: argparse.Namespace) -> int:
         None if arguments.since is None else parse_time(arguments.since, "--since"),
         None if arguments.until is None else parse_time(arguments.until, "--until"),
     )
-    rows = wanted.of(chain.from_iterable(recording.rows() for recording in _logs(arguments)))
-    if arguments.summary:
-        return _sum_up(rows, as_json=arguments.json)
+    with ExitStack() as stack:
+        recordings = (stack.enter_context(recording) for recording in _logs(arguments))
+        rows = wanted.of(chain.from_iterable(recording.rows() for recording in recordings))
+        return _sum_up(rows, as_json=arguments.json) if arguments.summary else _print(rows, wanted, arguments)
+
+
+def _print(rows: Iterator[Row], wanted: Filter, arguments: argparse.Namespace) -> int:
     show: Callable[[Row], str] = (lambda row: json.dumps(_as_json(row))) if arguments.json else line
+    found = 0
     for row in rows if arguments.limit is None else deque(rows, maxlen=arguments.limit):
         print(show(row))
-    return 0
+        found += 1
+    return _nothing_of(wanted.topics) if not found else 0
+
+
+def _nothing_of(patterns: tuple[str, ...]) -> int:
+    """Nothing was found; 1 where nothing could be, because there is no such event."""
+    unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in TOPICS)]
+    for pattern in unknown:
+        near = get_close_matches(pattern, TOPICS, n=1, cutoff=0)
+        print(f"bettensor: no event is called {pattern!r}; the nearest is {near[0]!r}", file=sys.stderr)
+    return 1 if unknown else 0
 
 
 def _as_json(recorded: Any) -> dict[str, Any]:

@@ -22,8 +22,9 @@ MANY: Final = 12
 
 def plain(recorded: Recorded) -> dict[str, Any]:
     """The fields of an event as JSON data."""
-    raw = recorded.raw if isinstance(recorded, Row) else encode_event(recorded.event)
-    fields: dict[str, Any] = msgspec.json.decode(raw)
+    if isinstance(recorded, Row):
+        return recorded.fields
+    fields: dict[str, Any] = msgspec.json.decode(encode_event(recorded.event))
     return fields
 
 

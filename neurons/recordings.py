@@ -217,7 +217,7 @@ class Recording:
         Raises:
             BadEventLog: a line is not as it was written.
         """
-        with self._stack:
+        with self:
             yield from self.reader.rows()
 
     def bus(self, record: Callable[[Envelope], None] | None = None) -> ReplayBus:
@@ -243,7 +243,8 @@ class Recording:
         begun = time.perf_counter()
         bus = self.bus(record)
         first = bus.position[0]
-        bus.run()
+        with self:
+            bus.run()
         sealed, last = self.reader.sealed, bus.position[0]
         difference = None if bus.beyond and sealed is None else bus.difference
         surplus = 0 if sealed is None else last - sealed.seal.seq
@@ -270,7 +271,8 @@ class Recording:
         changes: list[Difference] = []
         bus = WhatIfBus(self.rows(), record=record, changed=changes.append)
         self._populated(bus, instead)
-        bus.run()
+        with self:
+            bus.run()
         return WhatIf(bus.unchanged, tuple(changes))
 
     def _populated(self, bus: ReplayBus, instead: Mapping[str, str] | None) -> ReplayBus:

@@ -1,11 +1,15 @@
 """What people read off the logs of real neurons: replay, trace, log, audit; and who cannot lie in them."""
 
+import asyncio
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -48,6 +52,7 @@ async def logs(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Logs
     return Logs(copies, copies / "state", copies / "miner-state", prediction_id, hotkeys)
 
 
+ROOT = Path(__file__).parents[2]
 Printed = Callable[..., tuple[int, str, str]]
 
 
@@ -255,6 +260,46 @@ async def test_what_is_no_log_is_said(logs: Logs, printed: Printed) -> None:
     assert (code, "not an event log of this project" in out) == (1, True)
     code, _, err = printed("log", logs.folder / "wallets")
     assert (code, "no event log is in this folder" in err) == (1, True)
+
+
+async def test_wrong_arguments_are_said(logs: Logs, printed: Printed, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = printed("log", logs.validator, "--event", "prediction_acepted")
+    assert (code, "the nearest is 'prediction_accepted'" in err) == (1, True)
+    for arguments in (("log", logs.validator, "--limit", "-3"), ("trace", logs.validator, "no such id")):
+        with pytest.raises(SystemExit, match="2"):
+            printed(*arguments)
+        assert ": expected " in capsys.readouterr().err
+
+
+async def test_who_has_seen_enough_may_leave(logs: Logs) -> None:
+    command = f"{sys.executable} -m neurons log {logs.validator} | head -1"
+    done = await asyncio.to_thread(
+        subprocess.run, ["/bin/bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "neuron_started" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_no_damage_leads_to_more_than_a_message(logs: Logs, printed: Printed, seed: int) -> None:
+    file = logs.validator / "events.jsonl"
+    whole, random = file.read_bytes(), Random(seed)
+    for _ in range(10):
+        damaged = bytearray(whole)
+        for _ in range(random.choice((1, 1, 5))):
+            place = random.randrange(len(damaged))
+            match random.randrange(3):
+                case 0:
+                    damaged[place] ^= 1 << random.randrange(8)
+                case 1:
+                    del damaged[place : place + random.randrange(1, 400)]
+                case 2:
+                    damaged[place:place] = random.randbytes(5)
+        file.write_bytes(damaged)
+        for command in (["replay"], ["replay", "--unchained"], ["log", "--unchained"], ["audit"]):
+            code, out, err = printed(command[0], file, *command[1:])
+            assert code in (0, 1)
+            assert out or err
 
 
 async def test_a_log_that_was_cut_off_is_read_to_there(logs: Logs, printed: Printed) -> None:
