@@ -14,6 +14,7 @@ from bus.envelope import Envelope
 from bus.events import (
     ActorFailed,
     BroadcastWritten,
+    ChainFailed,
     ClockStepped,
     CloseRequested,
     CommitFailed,
@@ -29,6 +30,7 @@ from bus.events import (
     LedgerRecognised,
     LineLogged,
     MessageRefused,
+    MetagraphDoubted,
     MetagraphSynced,
     MetricsUnavailable,
     NeuronFailed,
@@ -162,7 +164,26 @@ class LogbookActor(Actor):
     @on(MetagraphSynced)
     def synced(self, event: MetagraphSynced, envelope: Envelope) -> None:
         self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
-        self._line(envelope, "metagraph", f"Metagraph: {len(event.neurons)} neurons")
+        text = f"Metagraph: {len(event.neurons)} neurons"
+        if event.source == "file":
+            self._line(envelope, "metagraph", text)
+        elif event.source == "disk":
+            age = (envelope.at - event.fetched_at) / SECOND
+            text += f", read from the chain {age:.0f} s ago (block {event.block}) and kept on disk since"
+            self._line(envelope, "metagraph", text, "WARNING")
+        else:
+            text += f" at block {event.block}, {len(event.changed)} changed"
+            self._line(envelope, "metagraph", text, "INFO" if event.changed else "DEBUG")
+
+    @on(MetagraphDoubted)
+    def doubted(self, event: MetagraphDoubted, envelope: Envelope) -> None:
+        text = f"The metagraph is not believed before it is read once more: {event.reason}"
+        self._line(envelope, "doubted metagraphs", text, "WARNING")
+
+    @on(ChainFailed)
+    def chain_failed(self, event: ChainFailed, envelope: Envelope) -> None:
+        text = f"The chain cannot be read, the last metagraph stays in force: {event.reason}; "
+        self._line(envelope, "chain failures", f"{text}next try in {event.delay / SECOND:.0f} s", "WARNING", limit=1)
 
     @on(PeerAuthenticated)
     def know_peer(self, event: PeerAuthenticated, _: Envelope) -> None:

@@ -151,11 +151,13 @@ class ReconnectActor(StreamFollower):
 
     @on(MetagraphSynced)
     def choose(self, event: MetagraphSynced, _: Envelope) -> None:
-        """Dial who is new or has moved; a changed metagraph also ends every wait."""
+        """Dial who is new or has moved; news of a validator, or of this miner, also end the wait for it."""
+        news = dict.fromkeys(event.changed)
         for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
+            is_new = neuron.hotkey not in self.state.targets
             target = self.state.targets.setdefault(neuron.hotkey, Target(endpoint))
             target.endpoint = endpoint
-            if target.connection is None:
+            if target.connection is None and (is_new or neuron.hotkey in news or self.state.hotkey in news):
                 self._dial(neuron.hotkey, target)
 
     @on(SessionActivated)

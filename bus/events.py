@@ -269,11 +269,54 @@ class Neuron:
     """``ip:port`` where this neuron serves; None where it does not."""
 
 
+MetagraphSource = Literal["file", "chain", "disk"]
+
+
 @dataclass(frozen=True, slots=True)
-class MetagraphSynced(Observed):
-    """The neurons of the subnet, all of them."""
+class MetagraphFetched(Observed):
+    """Somebody says who is in the subnet: a file of the operator's, the chain, or what was kept of it on disk."""
 
     neurons: tuple[Neuron, ...]
+    source: MetagraphSource = "file"
+    block: int = 0
+    """Of the chain; 0 where there is none."""
+    fetched_at: Micros = Micros(0)
+    """When it was read from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetagraphSynced(Decided):
+    """The neurons of the subnet, all of them, as they are believed from now on."""
+
+    neurons: tuple[Neuron, ...]
+    changed: tuple[Hotkey, ...] = ()
+    """Who has come, gone, or is another but for its stake."""
+    source: MetagraphSource = "file"
+    block: int = 0
+    fetched_at: Micros = Micros(0)
+
+
+@dataclass(frozen=True, slots=True)
+class MetagraphDoubted(Decided):
+    """What was fetched is too strange to be believed before another reading says the same."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequested(Decided):
+    """Read the metagraph now, and not when it is due. Where it comes from a file, nobody hears this."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFailed(Observed):
+    """The chain cannot be read; the last good metagraph stays in force, and it is tried again."""
+
+    reason: str
+    delay: Micros
+    """Until the next try."""
 
 
 @dataclass(frozen=True, slots=True)

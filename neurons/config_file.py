@@ -18,7 +18,7 @@ from neurons.program_model import ProgramPredictor
 from neurons.settings import ROLES
 
 _REQUIRED: Final = {"netuid": "30", "state_dir": "~/.bettensor/{role}", "static": "metagraph.yaml"}
-"""Examples for the keys without a default."""
+"""Examples for the keys without a default, and for the simpler of the two ways to know the subnet."""
 MODELS: Final = {
     KellyPredictor: "neurons.models:KellyPredictor",
     FilePredictor: "neurons.file_model:FilePredictor",
@@ -105,7 +105,7 @@ def _keys(kind: type[Any], keys: list[Field[Any]], role: Role, indent: str) -> l
 
 
 def _default(f: Field[Any], role: Role) -> str:
-    if f.name in _REQUIRED and f.default is MISSING:
+    if f.name in _REQUIRED:
         return _REQUIRED[f.name].format(role=role)
     value = f.default if f.default_factory is MISSING else f.default_factory()
     if isinstance(value, Path):

@@ -22,6 +22,7 @@ from actors.games import GamesActor
 from actors.heartbeat import HeartbeatActor
 from actors.http_fallback import HttpFallbackActor
 from actors.logbook import LogbookActor
+from actors.metagraph import MetagraphActor
 from actors.miner_connection import MinerConnectionActor
 from actors.model import ModelActor
 from actors.monitor import MonitorActor
@@ -69,6 +70,7 @@ from neurons.reload import changes, new_actor_settings, watch
 from neurons.settings import MinerSettings, Settings, ValidatorSettings, parse
 
 if TYPE_CHECKING:
+    from neurons.edges.chain import Chain
     from neurons.edges.metrics import Metrics
     from neurons.edges.recorder import Recorder
 
@@ -81,6 +83,7 @@ SWITCH_INTERVAL: Final = 0.001
 
 ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
     "validator": (
+        MetagraphActor,
         ValidatorConnectionActor,
         ValidatorAuthActor,
         PredictionActor,
@@ -91,6 +94,7 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         LogbookActor,
     ),
     "miner": (
+        MetagraphActor,
         MinerConnectionActor,
         AuthActor,
         ReconnectActor,
@@ -252,6 +256,7 @@ class Neuron:
         self._writer = FrameWriter(self.bus, self._keys, self._clock)
         self._watching = Tasks(self.bus, "launch")
         self.metrics: Metrics | None = None
+        self._chain: Chain | None = None
         self._known_files: tuple[Observed | None, ...] = ()
         self._control = Control(self.bus, self._clock, settings.state_dir, self._handlers, self.request_stop)
 
@@ -266,6 +271,7 @@ class Neuron:
             await self._start()
             self._watching.start(watch(self._files, self.reload), "configuration")
         except BaseException:
+            await self._end_chain()
             await self._control.close()
             self._end_metrics()
             await self._end_recording()
@@ -278,6 +284,7 @@ class Neuron:
     ) -> None:
         try:
             await self._watching.cancel()
+            await self._end_chain()
             await self._control.close()
             self._end_metrics()
             await self._stop()
@@ -355,13 +362,24 @@ class Neuron:
             ConfigurationError: one cannot be read.
         """
         blacklist = settings.blacklist if isinstance(settings, ValidatorSettings) else None
-        metagraph = read_metagraph(settings.metagraph.static)
+        static = settings.metagraph.static
+        metagraph = None if static is None else read_metagraph(static)
         return metagraph, None if blacklist is None else read_blacklist(blacklist)
 
-    def _publish_files(self) -> None:
+    async def _learn_who_is_there(self) -> None:
+        """By files, or by the chain; what is kept of it on disk counts until it answers."""
         for event in self._known_files:
             if event is not None:
                 self.bus.publish(event)
+        settings = self.settings.subtensor
+        chosen = settings.chain_endpoint or settings.network
+        if chosen is not None:
+            from neurons.edges.chain import Chain, make_client
+
+            kept = self.settings.state_dir / "metagraph.json"
+            netuid, interval = self.settings.netuid, settings.sync_interval
+            self._chain = Chain(self.bus, self._clock, lambda: make_client(chosen), netuid, interval, kept)
+            await self._chain.open()
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._stopped.is_set():
@@ -383,6 +401,10 @@ class Neuron:
     def _end_metrics(self) -> None:
         if self.metrics is not None:
             self.metrics.close()
+
+    async def _end_chain(self) -> None:
+        if self._chain is not None:
+            await self._chain.close()
 
     def _make_recorder(self) -> "Recorder | None":
         settings = self.settings.recorder
@@ -461,7 +483,7 @@ class Validator(Neuron):
             await self._database.open()
             await self._ledger.open(self.bus)
             await stream.open(self.bus)
-            self._publish_files()
+            await self._learn_who_is_there()
             await self._feeding.enter_async_context(GameFeed(self.bus, self._clock, settings.games).running())
             await self._database.settle()  # the slate is stored, and so in force
             self.port = await self._listener.start()
@@ -522,7 +544,7 @@ class Miner(Neuron):
             await self._http.close()
             await self._database.close()
             raise
-        self._publish_files()
+        await self._learn_who_is_there()
 
     def _count(self, event: PredictionMade, _: Envelope) -> None:
         self._unanswered[event.prediction.prediction_id] += 1
@@ -559,7 +581,8 @@ def check(settings: Settings, where: str) -> None:
 
     build_actors(settings, where)
     load_handlers(settings, where)
-    read_metagraph(settings.metagraph.static)
+    if settings.metagraph.static is not None:
+        read_metagraph(settings.metagraph.static)
     now = SystemClock().wall()
     if isinstance(settings, ValidatorSettings):
         read_games(settings.games.path or SHIPPED, now, now)

@@ -67,10 +67,22 @@ class WalletSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class MetagraphSettings:
-    """Who is in the subnet."""
+    """Who is in the subnet, where no chain says so."""
 
-    static: LocalPath
-    """A YAML file that lists the neurons: no chain at all."""
+    static: LocalPath | None = None
+    """A YAML file that lists the neurons: no chain at all. null: the chain says it, see subtensor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class SubtensorSettings:
+    """The chain that says who is in the subnet, unless metagraph.static does."""
+
+    network: Literal["finney", "test", "local"] | None = None
+    """The chain."""
+    chain_endpoint: Annotated[str, Field(pattern=r"^wss?://\S+$")] | None = None
+    """The node to ask, as ws://127.0.0.1:9944; null: those that are known for the network."""
+    sync_interval: Positive = 120.0
+    """Seconds between two readings of the metagraph."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -164,7 +176,8 @@ class Settings:
     state_dir: LocalPath
     """The folder for what must outlive a restart: the ledger, the one-instance lock. Created with mode 0700."""
     wallet: WalletSettings = field(default_factory=WalletSettings)
-    metagraph: MetagraphSettings
+    metagraph: MetagraphSettings = field(default_factory=MetagraphSettings)
+    subtensor: SubtensorSettings = field(default_factory=SubtensorSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
@@ -173,6 +186,12 @@ class Settings:
     """Settings of actors by their name; `class: "module:Class"` puts one of your own in its place, or beside them."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
     """Functions of your own, "module:function", by the topic that they hear; "*" hears everything."""
+
+    def __post_init__(self) -> None:
+        chain = self.subtensor.network or self.subtensor.chain_endpoint
+        if (self.metagraph.static is None) == (chain is None):
+            is_there = "both are there" if chain else "neither is there"
+            raise ValueError(f"one of metagraph.static and subtensor.network must say who is in the subnet; {is_there}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -319,8 +338,9 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
     if details["type"] in ("missing", "missing_argument"):
         return f"{key}: this key is required"
     message = details["msg"].removeprefix("Value error, ")
-    prefix = f"{key}: " if key else ""
-    return f"{prefix}{message[0].lower()}{message[1:]}, and it is {details['input']!r}"
+    if not key:  # of the whole, which need not be repeated
+        return message
+    return f"{key}: {message[0].lower()}{message[1:]}, and it is {details['input']!r}"
 
 
 def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:

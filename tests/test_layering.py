@@ -10,7 +10,7 @@ LAYERS = ("bus", "actors", "neurons")
 IMPURE = {"asyncio", "time", "random", "secrets", "uuid", "socket", "os", "threading", "subprocess"}
 MAY_READ_THE_TIME = {"bus/clock.py"}
 WHERE = {
-    "bittensor": {"neurons/edges/keys.py"},
+    "bittensor": {"neurons/edges/chain.py", "neurons/edges/keys.py", "neurons/simulation/substrate.py"},
     "bittensor_core": {"neurons/edges/keys.py", "neurons/edges/static_files.py"},
     "dataclasses_json": {"bus/games.py", "bus/messages.py"},
     "httpx": {"neurons/edges/http_client.py"},

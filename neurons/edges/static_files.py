@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from bus.errors import ConfigurationError
-from bus.events import BlacklistLoaded, MetagraphSynced, Neuron
+from bus.events import BlacklistLoaded, MetagraphFetched, Neuron
 from bus.identifiers import Hotkey, Uid
 from neurons.settings import parse, read_yaml
 
@@ -53,7 +53,7 @@ class _BlacklistFile:
     hotkeys: list[Address] = field(default_factory=list)
 
 
-def read_metagraph(file: Path) -> MetagraphSynced:
+def read_metagraph(file: Path) -> MetagraphFetched:
     """
     Raises:
         ConfigurationError: the file cannot be read, or is not a metagraph; the message names neuron and field.
@@ -77,7 +77,7 @@ def read_metagraph(file: Path) -> MetagraphSynced:
             if first != place:
                 value = getattr(neuron, what)
                 raise ConfigurationError(f"{file}: neurons.{place}.{what}: {value} is neurons.{first}'s already")
-    return MetagraphSynced(neurons)
+    return MetagraphFetched(neurons)
 
 
 def read_blacklist(file: Path) -> BlacklistLoaded:

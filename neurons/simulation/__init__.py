@@ -23,6 +23,7 @@ from neurons.simulation.ledger import SimulatedLedger
 from neurons.simulation.network import SimulatedNetwork
 from neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
 from neurons.simulation.outbox import SimulatedOutbox
+from neurons.simulation.substrate import SimulatedSubstrate
 from neurons.simulation.timers import SimulatedTimers
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "SimulatedNetwork",
     "SimulatedNeuron",
     "SimulatedOutbox",
+    "SimulatedSubstrate",
     "SimulatedTimers",
     "SimulatedValidator",
     "make_game",

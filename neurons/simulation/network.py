@@ -27,7 +27,7 @@ from bus.events import (
     GamesRequested,
     HttpAnswered,
     HttpRequestReceived,
-    MetagraphSynced,
+    MetagraphFetched,
     Neuron,
     PeerAuthenticated,
     PeerRefused,
@@ -168,7 +168,7 @@ class SimulatedNetwork:
             neuron.start(self.metagraph)
         if self.metagraph != known:
             for neuron in running:
-                neuron.bus.publish(MetagraphSynced(self.metagraph))
+                neuron.bus.publish(MetagraphFetched(self.metagraph))
 
     def advance(self, seconds: float) -> None:
         """Let time pass for everybody: timers fire and messages arrive, each at its own time."""

@@ -11,7 +11,7 @@ from bus.eventlog import Checkpoint, Header
 from bus.events import (
     BlacklistLoaded,
     GamesFetched,
-    MetagraphSynced,
+    MetagraphFetched,
     Neuron,
     NeuronDraining,
     NeuronStarted,
@@ -78,7 +78,7 @@ class SimulatedNeuron(EventLog):
         """Begin, in a subnet of ``neurons``."""
         self.bus.publish(NeuronStarted(self.role, NETUID, self.hotkey, self.keys.scheme, self._seed))
         self._open()
-        self.bus.publish(MetagraphSynced(neurons))
+        self.bus.publish(MetagraphFetched(neurons))
 
     def _open(self) -> None:
         """What is on disk is read."""

@@ -6,6 +6,7 @@ from actors.logbook import LINES_PER_SECOND, LogbookActor
 from bus.codes import RefusalCode
 from bus.events import (
     ActorFailed,
+    ChainFailed,
     ClockStepped,
     CloseRequested,
     CommitFailed,
@@ -21,6 +22,7 @@ from bus.events import (
     LedgerRecognised,
     LineLogged,
     MessageRefused,
+    MetagraphDoubted,
     MetagraphSynced,
     Neuron,
     NeuronFailed,
@@ -44,9 +46,20 @@ from bus.events import (
     VerdictReceived,
     WithheldGame,
 )
-from bus.identifiers import ConnectionId, Epoch, GameId, LedgerId, Micros, Offset, PredictionId, SessionId, Uid
+from bus.identifiers import (
+    SECOND,
+    ConnectionId,
+    Epoch,
+    GameId,
+    LedgerId,
+    Micros,
+    Offset,
+    PredictionId,
+    SessionId,
+    Uid,
+)
 from bus.messages import ConfirmationMessage, HeartbeatMessage, PredictionMessage, PredictionResult
-from tests.support import NETUID, Harness, make_game, make_hotkey, make_prediction
+from tests.support import NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
 ME, PEER, STRANGER = make_hotkey("me"), make_hotkey("peer"), make_hotkey("stranger")
 CONNECTION = ConnectionId(1)
@@ -111,6 +124,17 @@ LINES: list[tuple[Event, str]] = [
     (SendFailed(PEER, HeartbeatMessage(), "there is no session"), f"Not sent to {KNOWN}: there is no session"),
     (VerdictReceived(PEER, PREDICTION, True, "accepted", "", Micros(1500)), "Prediction p1 accepted in 1.5 ms"),
     (VerdictReceived(PEER, PREDICTION, False, "game_started", "late", Micros(1)), "p1 rejected: game_started: late"),
+    (MetagraphSynced((), (PEER,), "chain", 7), "Metagraph: 0 neurons at block 7, 1 changed"),
+    (MetagraphSynced((), (), "chain", 7), "Metagraph: 0 neurons at block 7, 0 changed"),
+    (
+        MetagraphSynced((), (), "disk", 7, Micros(NOW - 60 * SECOND)),
+        "Metagraph: 0 neurons, read from the chain 60 s ago (block 7) and kept on disk since",
+    ),
+    (MetagraphDoubted("gone"), "The metagraph is not believed before it is read once more: gone"),
+    (
+        ChainFailed("silent", Micros(12 * SECOND)),
+        "The chain cannot be read, the last metagraph stays in force: silent; next try in 12 s",
+    ),
     (RecordingFailed("no room"), "The event log cannot be written any more, and has ended: no room"),
     (PredictionDiscarded(PEER, PredictionId("p1"), GameId("g"), "NaN"), "Prediction p1 on game g is not sent: NaN"),
     (PredictionConflicted(PEER, Uid(12), PREDICTION, ""), f"{KNOWN} sent other content as prediction p1"),

@@ -191,7 +191,7 @@ def test_after_a_session_that_broke_soon_it_goes_on_backing_off() -> None:
 def test_a_new_metagraph_ends_the_wait() -> None:
     bench = Bench()
     bench.fail(403)
-    bench.observe(MetagraphSynced((neuron(VALIDATOR, "10.9.9.9:9"),)))
+    bench.observe(MetagraphSynced((neuron(VALIDATOR, "10.9.9.9:9"),), changed=(VALIDATOR,)))
     assert bench.last(DialRequested).endpoint == "10.9.9.9:9"
     bench.advance(LONGEST + 1)
     assert len(bench.all(DialRequested)) == 2  # the old wait does not dial once more

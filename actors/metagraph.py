@@ -1,0 +1,98 @@
+"""Who is in the subnet, as far as what is said of it can be believed.
+
+A node of the chain may be behind, or broken. What it says of a subnet that is suddenly empty, or half of it, is
+believed when it says so twice. A file is the operator's own word.
+"""
+
+from dataclasses import dataclass, field
+
+from actors.actor import Actor, on
+from bus.codes import RefusalCode
+from bus.envelope import Envelope
+from bus.events import (
+    MetagraphDoubted,
+    MetagraphFetched,
+    MetagraphSynced,
+    Neuron,
+    PeerRefused,
+    SyncRequested,
+)
+from bus.identifiers import SECOND, Hotkey, Micros
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetagraphSettings:
+    """How soon news are looked for."""
+
+    early_sync_interval: float = 30.0
+    """Seconds between two readings that are asked for by a hotkey which is not known yet."""
+
+    def __post_init__(self) -> None:
+        if not self.early_sync_interval > 0:
+            raise ValueError(f"early_sync_interval must be above 0, not {self.early_sync_interval}")
+
+
+@dataclass(slots=True)
+class MetagraphState:
+    """What is believed, and what is not yet."""
+
+    neurons: dict[Hotkey, Neuron] = field(default_factory=dict)
+    block: int = 0
+    doubted: tuple[Hotkey, ...] | None = None
+    """The hotkeys of the reading that is not believed yet."""
+    asked_at: Micros | None = None
+    """When a reading was asked for last."""
+
+
+class MetagraphActor(Actor):
+    """Judges each reading, and says what it changes."""
+
+    name = "metagraph"
+    Settings = MetagraphSettings
+    State = MetagraphState
+    settings: MetagraphSettings
+    state: MetagraphState
+
+    @on(MetagraphFetched)
+    def judge(self, event: MetagraphFetched, envelope: Envelope) -> None:
+        state = self.state
+        said = tuple(neuron.hotkey for neuron in event.neurons)
+        doubt = self._doubt(event)
+        if doubt is not None and state.doubted != said:
+            state.doubted = said
+            self.publish(MetagraphDoubted(doubt))
+            self._ask("it is not believed yet", envelope.mono)
+            return
+        known, state.neurons = state.neurons, {neuron.hotkey: neuron for neuron in event.neurons}
+        state.block, state.doubted = event.block, None
+        everybody = dict.fromkeys([*known, *state.neurons])
+        changed = tuple(key for key in everybody if _row(known.get(key)) != _row(state.neurons.get(key)))
+        self.publish(MetagraphSynced(event.neurons, changed, event.source, event.block, event.fetched_at))
+
+    @on(PeerRefused)
+    def look_for_news(self, event: PeerRefused, envelope: Envelope) -> None:
+        """Who is not known may have been registered since."""
+        if event.code is RefusalCode.NOT_REGISTERED:
+            self._ask("a hotkey is not known", envelope.mono)
+
+    def _doubt(self, event: MetagraphFetched) -> str | None:
+        known, block = self.state.neurons, self.state.block
+        if event.source == "file" or not known:
+            return None
+        if event.block < block:
+            return f"it is of block {event.block}, and block {block} has been seen"
+        kept = sum(neuron.hotkey in known for neuron in event.neurons)
+        if 2 * kept < len(known):
+            return f"of {len(known)} neurons {kept} are left"
+        return None
+
+    def _ask(self, reason: str, now: Micros) -> None:
+        asked = self.state.asked_at
+        if asked is None or now - asked >= self.settings.early_sync_interval * SECOND:
+            self.state.asked_at = now
+            self.publish(SyncRequested(reason))
+
+
+def _row(neuron: Neuron | None) -> tuple[object, ...] | None:
+    """What of a neuron is news: its stake is another one in every block."""
+    return None if neuron is None else (neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon)

@@ -1,0 +1,194 @@
+"""The chain: reads the metagraph, and keeps the last good one on disk.
+
+bittensor's own client does the reading. What it lacks for a neuron that runs for months is here: a deadline for each
+answer, and a watch on new blocks, because a socket that nobody closed and nothing comes through looks alive for ever.
+Chain trouble is told, and never stops the traffic between neurons.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bus.bus import EventBus
+from bus.clock import Clock
+from bus.envelope import Envelope
+from bus.events import ChainFailed, MetagraphFetched, MetagraphSynced, Neuron, SettingsReloaded, SyncRequested
+from bus.identifiers import SECOND, Hotkey, Micros, Netuid, Uid
+from neurons.edges.tasks import Tasks
+
+ANSWER_TIMEOUT: Final = 20.0
+"""Seconds for one answer of the chain; a metagraph of 256 neurons is about 200 KB."""
+BLOCK_INTERVAL: Final = 12.0
+"""Seconds between two looks at the newest block: the chain makes one about that often."""
+BLOCK_PATIENCE: Final = 60.0
+"""Seconds without a new block, after which the socket is replaced."""
+FIRST_DELAY: Final = 2.0
+"""Seconds until the chain is tried again; doubled each time, up to the sync interval."""
+CLOSE_TIMEOUT: Final = 5.0
+
+RAO: Final = 1_000_000_000
+"""The smallest unit of a stake."""
+
+Connect = Callable[[], Any]
+"""Makes a ``bittensor.Client`` that is not connected yet."""
+
+
+def make_client(chosen: str) -> Any:
+    """bittensor's client, not connected yet.
+
+    Args:
+        chosen: the name of a network, or the ``ws://`` of one node, which is then the only one that is asked.
+    """
+    from bittensor import Client
+
+    return Client(chosen, fallback_endpoints=[] if "://" in chosen else None)
+
+
+class ChainTrouble(Exception):
+    """The chain gives no answer, or not the one that it should."""
+
+
+class Chain:
+    """Follows one subnet.
+
+    Args:
+        connect: makes a client; a new one for each connection.
+        netuid: which subnet.
+        sync_interval: seconds between two readings.
+        kept: where the last good metagraph is kept.
+    """
+
+    def __init__(
+        self, bus: EventBus, clock: Clock, connect: Connect, netuid: Netuid, sync_interval: float, kept: Path
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._connect = connect
+        self._netuid = netuid
+        self._sync_interval = sync_interval
+        self._kept = kept
+        self._wanted = asyncio.Event()
+        self._tasks = Tasks(bus, "chain")
+        self._failures = 0
+        bus.subscribe(SyncRequested, self._hurry, "chain")
+        bus.subscribe(SettingsReloaded, self._hurry, "chain")
+        bus.subscribe(MetagraphSynced, self._keep, "chain")
+
+    async def open(self) -> None:
+        """Publish what is on disk, and follow the chain from now on."""
+        remembered = self._read_kept()
+        if remembered is not None:
+            self._bus.publish(remembered)
+        self._tasks.start(self._run(), "chain")
+
+    async def close(self) -> None:
+        """Read no more."""
+        await self._tasks.cancel()
+
+    # --- what was decided
+
+    def _hurry(self, _: SyncRequested | SettingsReloaded, __: Envelope) -> None:
+        self._wanted.set()
+
+    def _keep(self, event: MetagraphSynced, _: Envelope) -> None:
+        if event.source == "chain":
+            fetched = MetagraphFetched(event.neurons, "disk", event.block, event.fetched_at)
+            self._tasks.start(self._write_kept(msgspec.json.encode(fetched)), "metagraph on disk")
+
+    # --- the chain
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries; none is the neuron's end
+                delay = min(FIRST_DELAY * 2**self._failures, self._sync_interval)
+                self._failures += 1
+                self._bus.publish(ChainFailed(_reason(error), Micros(round(delay * SECOND))))
+                await asyncio.sleep(delay)
+
+    async def _follow(self) -> None:
+        """One connection, until it fails.
+
+        Raises:
+            ChainTrouble: no answer in time, no new block, or no such subnet. Others: whatever bittensor raises.
+        """
+        client = self._connect()
+        try:
+            await _answer(client.connect(), "the handshake")
+            newest, seen_at, due_at = -1, self._clock.mono(), self._clock.mono()
+            while True:
+                block = await _answer(client.block(), "the newest block")
+                now = self._clock.mono()
+                if block > newest:
+                    newest, seen_at = block, now
+                elif now - seen_at > BLOCK_PATIENCE * SECOND:
+                    raise ChainTrouble(f"no block after {newest} in {(now - seen_at) / SECOND:.0f} s")
+                if now >= due_at or self._wanted.is_set():
+                    self._wanted.clear()
+                    await self._read(client)
+                    due_at = Micros(now + round(self._sync_interval * SECOND))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(BLOCK_INTERVAL):
+                        await self._wanted.wait()
+        finally:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await client.close()
+
+    async def _read(self, client: Any) -> None:
+        metagraph = await _answer(client.subnets.metagraph(self._netuid, commitments=False), "the metagraph")
+        if metagraph is None:
+            raise ChainTrouble(f"there is no subnet {self._netuid} on {client.network}")
+        self._failures = 0
+        neurons = tuple(
+            Neuron(
+                Uid(row.uid), Hotkey(row.hotkey), row.coldkey, row.validator_permit, row.total_stake.rao / RAO, row.axon
+            )
+            for row in metagraph.neurons
+        )
+        self._bus.publish(MetagraphFetched(neurons, "chain", metagraph.block, self._clock.wall()))
+
+    # --- the disk
+
+    def _read_kept(self) -> MetagraphFetched | None:
+        try:
+            return msgspec.json.decode(self._kept.read_bytes(), type=MetagraphFetched)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError, ValueError) as error:
+            self._bus.publish(ChainFailed(f"what was kept of it in {self._kept} cannot be read: {error}", Micros(0)))
+            return None
+
+    async def _write_kept(self, data: bytes) -> None:
+        try:
+            await asyncio.to_thread(_replace, self._kept, data)
+        except OSError as error:
+            self._bus.publish(ChainFailed(f"the metagraph cannot be kept on disk: {error}", Micros(0)))
+
+
+def _replace(file: Path, data: bytes) -> None:
+    unfinished = file.with_name(f".{file.name}.part")
+    with unfinished.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    unfinished.replace(file)
+
+
+async def _answer(question: Any, what: str) -> Any:
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            return await question
+    except TimeoutError:
+        raise ChainTrouble(f"no answer about {what} in {ANSWER_TIMEOUT:.0f} s") from None
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:300] if isinstance(error, ChainTrouble) else f"{type(error).__name__}: {text[:300]}"
