@@ -7,6 +7,7 @@ request whose signature is good leaves a trace in what later requests are judged
 import re
 from collections import deque
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -24,6 +25,7 @@ from bus.events import (
     HttpRequestReceived,
     MessageAccepted,
     MetagraphSynced,
+    Neuron,
     NeuronDraining,
     NeuronStarted,
     PeerAuthenticated,
@@ -111,10 +113,14 @@ class ValidatorAuthSettings:
     """Requests of one IP address that fail a check, lasting; above that 429 before anything is verified."""
     failure_burst: float = 100.0
     """Such requests at once, after a silence."""
+    min_stake: float = 0.0
+    """What a neuron must have staked to be heard, in the subnet's own token."""
 
     def __post_init__(self) -> None:
+        if not self.min_stake >= 0:
+            raise ValueError(f"min_stake must not be below 0, and is {self.min_stake}")
         for name in self.__slots__:
-            if not isinstance(getattr(self, name), bool) and not getattr(self, name) > 0:
+            if name != "min_stake" and not isinstance(getattr(self, name), bool) and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
 
 
@@ -125,6 +131,14 @@ class UnverifiedRequest:
     request: HttpRequestReceived
     credentials: Credentials
     received_at: Micros
+
+
+@dataclass(slots=True)
+class Peer:
+    """Who is at the other end of a session, and where."""
+
+    hotkey: Hotkey
+    remote: str
 
 
 @dataclass(slots=True)
@@ -143,9 +157,11 @@ class ValidatorAuthState(AuthState):
 
     netuid: Netuid = Netuid(0)
     hotkey: Hotkey = Hotkey("")
-    uids: dict[Hotkey, Uid] = field(default_factory=dict)
+    members: dict[Hotkey, Neuron] = field(default_factory=dict)
     blacklist: dict[Hotkey, None] = field(default_factory=dict)
-    peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
+    unwanted_coldkeys: dict[str, None] = field(default_factory=dict)
+    unwanted_networks: tuple[str, ...] = ()
+    peers: dict[ConnectionId, Peer] = field(default_factory=dict)
     """Open WebSocket sessions."""
     requests: dict[int, UnverifiedRequest] = field(default_factory=dict)
     nonces: dict[str, None] = field(default_factory=dict)
@@ -173,6 +189,7 @@ class ValidatorAuthActor(AuthActor):
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
         super().reload(event, envelope)
+        self._dismiss_the_unwelcome()
         if not self.settings.websocket_enabled:
             for connection in self.state.peers:
                 self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
@@ -183,12 +200,14 @@ class ValidatorAuthActor(AuthActor):
 
     @on(MetagraphSynced)
     def know_neurons(self, event: MetagraphSynced, _: Envelope) -> None:
-        self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
+        self.state.members = {neuron.hotkey: neuron for neuron in event.neurons}
         self._dismiss_the_unwelcome()
 
     @on(BlacklistLoaded)
     def know_unwanted(self, event: BlacklistLoaded, _: Envelope) -> None:
         self.state.blacklist = dict.fromkeys(event.hotkeys)
+        self.state.unwanted_coldkeys = dict.fromkeys(event.coldkeys)
+        self.state.unwanted_networks = event.networks
         self._dismiss_the_unwelcome()
 
     @on(HttpRequestReceived)
@@ -291,11 +310,12 @@ class ValidatorAuthActor(AuthActor):
         _check_freshness(claims.nonce, envelope.at)
         if claims.hotkey == state.hotkey:
             raise Refused(RefusalCode.OWN_HOTKEY, "the request claims this validator's own hotkey")
-        if claims.hotkey not in state.uids:
+        if claims.hotkey not in state.members:
             message = f"{claims.hotkey} is not registered on netuid {state.netuid}"
             raise Refused(RefusalCode.NOT_REGISTERED, message)
-        if claims.hotkey in state.blacklist:
-            raise Refused(RefusalCode.BLACKLISTED, f"{claims.hotkey} is blacklisted here")
+        unwelcome = self._unwelcome(claims.hotkey, request.remote)
+        if unwelcome is not None:
+            raise Refused(RefusalCode.BLACKLISTED, unwelcome)
         self._check_budgets(claims, request, envelope.mono)
 
     def _check_budgets(self, claims: Credentials, request: HttpRequestReceived, now: Micros) -> None:
@@ -377,13 +397,13 @@ class ValidatorAuthActor(AuthActor):
     def _admit(self, unverified: UnverifiedRequest, message: PredictionMessage | None) -> None:
         request, claims, state = unverified.request, unverified.credentials, self.state
         if claims.purpose == "session":
-            state.peers[request.connection] = claims.hotkey
+            state.peers[request.connection] = Peer(claims.hotkey, request.remote)
         session = session_id(state.netuid, state.hotkey, claims.hotkey, claims.nonce, request.salt)
         self.publish(
             PeerAuthenticated(
                 request.connection,
                 claims.hotkey,
-                state.uids[claims.hotkey],
+                state.members[claims.hotkey].uid,
                 claims.scheme,
                 claims.purpose,
                 session,
@@ -413,17 +433,41 @@ class ValidatorAuthActor(AuthActor):
         if nameless:
             fault = f"no readable prediction_id (1 to 64 of A-Z a-z 0-9 _ -) in predictions[{', '.join(nameless)}]"
             self._refuse(connection, message, ErrorCode.MALFORMED, fault)
-        uid = self.state.uids.get(hotkey, Uid(-1))
+        member = self.state.members.get(hotkey)
+        uid = Uid(-1) if member is None else member.uid
         for prediction in message.predictions:
             if prediction.prediction_id:
                 self.publish(PredictionSubmitted(connection, hotkey, uid, message.message_id, prediction, received_at))
 
     def _dismiss_the_unwelcome(self) -> None:
-        for connection, hotkey in self.state.peers.items():
-            if hotkey in self.state.blacklist:
-                self.publish(CloseRequested(connection, CloseCode.BLACKLISTED, f"{hotkey} is blacklisted here"))
-            elif hotkey not in self.state.uids:
-                self.publish(CloseRequested(connection, CloseCode.NOT_REGISTERED, f"{hotkey} is not registered"))
+        for connection, peer in self.state.peers.items():
+            unwelcome = self._unwelcome(peer.hotkey, peer.remote)
+            if unwelcome is not None:
+                self.publish(CloseRequested(connection, CloseCode.BLACKLISTED, unwelcome))
+            elif peer.hotkey not in self.state.members:
+                self.publish(CloseRequested(connection, CloseCode.NOT_REGISTERED, f"{peer.hotkey} is not registered"))
+
+    def _unwelcome(self, hotkey: Hotkey, remote: str) -> str | None:
+        """Why the operator does not want to hear ``hotkey`` from ``remote``, if so."""
+        state, neuron = self.state, self.state.members.get(hotkey)
+        if hotkey in state.blacklist:
+            return f"{hotkey} is blacklisted here"
+        if neuron is not None and neuron.coldkey in state.unwanted_coldkeys:
+            return f"the coldkey of {hotkey} is blacklisted here"
+        if neuron is not None and neuron.stake < self.settings.min_stake:
+            return f"{hotkey} has {neuron.stake:g} staked, and {self.settings.min_stake:g} is the least here"
+        if any(_is_within(remote, network) for network in state.unwanted_networks):
+            return f"{remote} is blacklisted here"
+        return None
+
+
+def _is_within(remote: str, network: str) -> bool:
+    try:
+        address = ip_address(remote)
+    except ValueError:  # a Unix socket, or a test
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address) in ip_network(network)
 
 
 def _single_headers(request: HttpRequestReceived) -> dict[str, str]:

@@ -324,6 +324,10 @@ class BlacklistLoaded(Observed):
     """Whom the operator does not want, all of them."""
 
     hotkeys: tuple[Hotkey, ...]
+    coldkeys: tuple[str, ...] = ()
+    """Of their hotkeys none may speak."""
+    networks: tuple[str, ...] = ()
+    """IP networks in CIDR form."""
 
 
 # --- connections

@@ -201,7 +201,7 @@ class ValidatorSettings(Settings):
     role: Literal["validator"] = "validator"
     """What this neuron is."""
     blacklist: LocalPath | None = None
-    """A YAML file with the hotkeys that may not connect."""
+    """A YAML file with the hotkeys, coldkeys and networks (CIDR) that may not connect."""
     axon: AxonSettings = field(default_factory=AxonSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
 

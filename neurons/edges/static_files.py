@@ -1,10 +1,12 @@
 """Metagraph and blacklist from files: a subnet without a chain.
 
 The metagraph file lists ``neurons``, each with ``hotkey`` and, where they matter, ``uid``, ``coldkey``,
-``validator_permit``, ``stake`` and ``axon`` (``ip:port``). The blacklist file lists ``hotkeys``.
+``validator_permit``, ``stake`` and ``axon`` (``ip:port``). The blacklist file lists ``hotkeys``, ``coldkeys`` and
+``networks`` (CIDR).
 """
 
 from dataclasses import field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +31,16 @@ def _address(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"expected an IP network like 10.1.0.0/16 ({error})") from None
+
+
+Network = Annotated[str, AfterValidator(_network)]
 Endpoint = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}$")]
 
 
@@ -51,6 +63,8 @@ class _MetagraphFile:
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class _BlacklistFile:
     hotkeys: list[Address] = field(default_factory=list)
+    coldkeys: list[Address] = field(default_factory=list)
+    networks: list[Network] = field(default_factory=list)
 
 
 def read_metagraph(file: Path) -> MetagraphFetched:
@@ -85,4 +99,5 @@ def read_blacklist(file: Path) -> BlacklistLoaded:
     Raises:
         ConfigurationError: the file cannot be read, or is not a blacklist; the message names the entry.
     """
-    return BlacklistLoaded(tuple(map(Hotkey, parse(_BlacklistFile, read_yaml(file), str(file)).hotkeys)))
+    listed = parse(_BlacklistFile, read_yaml(file), str(file))
+    return BlacklistLoaded(tuple(map(Hotkey, listed.hotkeys)), tuple(listed.coldkeys), tuple(listed.networks))

@@ -1,5 +1,6 @@
 """What only a manual clock can show of a validator's sessions, and what no peer should ever cause."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ from bus.events import (
     SendQueueFilled,
     SendRequested,
     SessionActivated,
+    SettingsReloaded,
     SignatureChecked,
     SlateRequested,
     UpdateStored,
@@ -319,6 +321,32 @@ def test_who_is_deregistered_or_blacklisted_in_mid_session_is_closed(bench: Benc
     bench.observe(MetagraphSynced((Neuron(Uid(0), VALIDATOR),)))
     closes = [(close.connection, close.code) for close in bench.all(CloseRequested)]
     assert closes == [(second, 4003), (first, 4002)]
+
+
+def test_whose_coldkey_network_or_stake_is_not_wanted_is_refused_and_closed_in_mid_session() -> None:
+    bench = Bench({"min_stake": 10.0})
+    rows = [
+        Neuron(Uid(0), VALIDATOR),
+        Neuron(Uid(1), MINER, "5poor", stake=9.0),
+        Neuron(Uid(2), OTHER, "5rich", stake=11),
+    ]
+    bench.observe(MetagraphSynced(tuple(rows)))
+    bench.request(MINER)
+    assert bench.last(PeerRefused).message == f"{MINER} has 9 staked, and 10 is the least here"
+    rows[1] = replace(rows[1], stake=10.0)
+    bench.observe(MetagraphSynced(tuple(rows)))
+    first, second = bench.open(MINER), bench.open(OTHER)
+    bench.observe(BlacklistLoaded((), coldkeys=("5rich",)))
+    assert bench.last(CloseRequested) == CloseRequested(second, 4003, f"the coldkey of {OTHER} is blacklisted here")
+    bench.observe(ConnectionClosed(second, 4003, ""), BlacklistLoaded((), networks=("10.0.0.0/24",)))
+    assert bench.last(CloseRequested) == CloseRequested(first, 4003, "10.0.0.1 is blacklisted here")
+    for remote, welcome in (("10.0.1.1", True), ("::ffff:10.0.0.9", False), ("2001:db8::1", True), ("a socket", True)):
+        before = len(bench.all(PeerRefused))
+        bench.request(MINER, remote=remote)
+        assert (len(bench.all(PeerRefused)) == before) == welcome, remote
+    bench.observe(SettingsReloaded({"auth": {"min_stake": 12.0}}, ("actors.auth.min_stake",), ()))
+    bench.request(OTHER, remote="10.0.1.1")
+    assert bench.last(PeerRefused).code == "blacklisted"
 
 
 def test_late_events_of_a_session_that_is_gone_change_nothing(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from bus.errors import ConfigurationError
+from bus.events import BlacklistLoaded
 from neurons.config_file import commented_defaults
 from neurons.edges.static_files import read_blacklist, read_metagraph
 from neurons.launch import build_actors, build_predictor, load_handlers
@@ -242,6 +243,11 @@ def test_a_blacklist(tmp_path: Path) -> None:
     assert read_blacklist(file).hotkeys == (ALICE,)
     file.write_text("")
     assert read_blacklist(file).hotkeys == ()
+    file.write_text(yaml.safe_dump({"coldkeys": [ALICE], "networks": ["10.0.0.0/8", "2001:db8::/32"]}))
+    assert read_blacklist(file) == BlacklistLoaded((), (ALICE,), ("10.0.0.0/8", "2001:db8::/32"))
+    file.write_text("networks: [10.0.0.1/8]")
+    with pytest.raises(ConfigurationError, match=r"networks\.0: expected an IP network like 10.1.0.0/16 \(.*host bits"):
+        read_blacklist(file)
     file.write_text("hotkeys: [x]")
     with pytest.raises(ConfigurationError, match=r"hotkeys\.0: expected an ss58 address"):
         read_blacklist(file)
