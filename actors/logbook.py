@@ -13,6 +13,9 @@ from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
     ActorFailed,
+    Announced,
+    AnnounceFailed,
+    AnnouncePlanned,
     BroadcastWritten,
     ChainFailed,
     ClockStepped,
@@ -184,6 +187,19 @@ class LogbookActor(Actor):
     def chain_failed(self, event: ChainFailed, envelope: Envelope) -> None:
         text = f"The chain cannot be read, the last metagraph stays in force: {event.reason}; "
         self._line(envelope, "chain failures", f"{text}next try in {event.delay / SECOND:.0f} s", "WARNING", limit=1)
+
+    @on(AnnouncePlanned)
+    def planned(self, event: AnnouncePlanned, envelope: Envelope) -> None:
+        self._line(envelope, "announcements", f"Announcing {event.endpoint} on the chain: {event.plan}")
+
+    @on(Announced)
+    def announced(self, event: Announced, envelope: Envelope) -> None:
+        self._line(envelope, "announcements", f"The chain knows that this validator is at {event.endpoint}")
+
+    @on(AnnounceFailed)
+    def not_announced(self, event: AnnounceFailed, envelope: Envelope) -> None:
+        text = f"The chain does not take that this validator is at {event.endpoint}: {event.reason}; it is tried again"
+        self._line(envelope, "announcements", text, "WARNING")
 
     @on(PeerAuthenticated)
     def know_peer(self, event: PeerAuthenticated, _: Envelope) -> None:

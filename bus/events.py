@@ -320,6 +320,37 @@ class ChainFailed(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class AnnounceRequested(Decided):
+    """Tell the chain where this validator serves. Answered by ``Announced`` or ``AnnounceFailed``."""
+
+    endpoint: str
+    """``ip:port``."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncePlanned(Observed):
+    """What the announcement is about to do, and what it costs."""
+
+    endpoint: str
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
+class Announced(Observed):
+    """The chain has taken it."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceFailed(Observed):
+    """The chain has refused it, or gives no answer."""
+
+    endpoint: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BlacklistLoaded(Observed):
     """Whom the operator does not want, all of them."""
 

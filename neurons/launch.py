@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from actors.actor import Actor
+from actors.announce import AnnounceActor
 from actors.auth import AuthActor
 from actors.broadcast import BroadcastActor
 from actors.games import GamesActor
@@ -90,6 +91,7 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         GamesActor,
         BroadcastActor,
         HeartbeatActor,
+        AnnounceActor,
         MonitorActor,
         LogbookActor,
     ),
@@ -116,6 +118,10 @@ ELSEWHERE: Final = {
     "reconnect_base_interval": "websocket.reconnect_base_interval",
     "max_reconnect_interval": "websocket.max_reconnect_interval",
     "validators": "validators",
+    "announced_ip": "axon.external_ip",
+    "announced_port": "axon.external_port",
+    "listening_port": "axon.port",
+    "announcing": "axon.serve",
 }
 """Settings of actors that have their key in another section."""
 
@@ -346,6 +352,8 @@ class Neuron:
         """``new``, but for what actors know and cannot change."""
         if isinstance(new, MinerSettings) and isinstance(self.settings, MinerSettings):
             return replace(new, validators=self.settings.validators)
+        if isinstance(new, ValidatorSettings) and isinstance(self.settings, ValidatorSettings):
+            return replace(new, axon=self.settings.axon)
         return new
 
     def _files(self) -> list[Path]:
@@ -378,7 +386,8 @@ class Neuron:
 
             kept = self.settings.state_dir / "metagraph.json"
             netuid, interval = self.settings.netuid, settings.sync_interval
-            self._chain = Chain(self.bus, self._clock, lambda: make_client(chosen), netuid, interval, kept)
+            key = self._keys.keypair
+            self._chain = Chain(self.bus, self._clock, lambda: make_client(chosen), netuid, interval, kept, key)
             await self._chain.open()
 
     def _signalled(self, number: signal.Signals) -> None:

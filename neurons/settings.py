@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
@@ -30,6 +31,12 @@ ALIASES: Final = {
     "websocket_max_reconnect_interval": "websocket.max_reconnect_interval",
 }
 """Flags, and variables, as miners know them; both spellings work on both roles."""
+
+
+def _ip(value: str) -> str:
+    ip_address(value)  # a ValueError that says what is wrong
+    return value
+
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -93,6 +100,12 @@ class AxonSettings:
     """The address to bind; 0.0.0.0 is every IPv4 one, :: every one."""
     port: Port = 8091
     """The port for HTTP and WebSocket; 0 takes any that is free."""
+    external_ip: Annotated[str, AfterValidator(_ip)] | None = None
+    """Where miners reach this validator; the chain is told when it changes. null: nothing is announced."""
+    external_port: Port | None = None
+    """The port there; null is the same port."""
+    serve: bool = True
+    """False: announce nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

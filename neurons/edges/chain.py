@@ -17,7 +17,18 @@ import msgspec
 from bus.bus import EventBus
 from bus.clock import Clock
 from bus.envelope import Envelope
-from bus.events import ChainFailed, MetagraphFetched, MetagraphSynced, Neuron, SettingsReloaded, SyncRequested
+from bus.events import (
+    Announced,
+    AnnounceFailed,
+    AnnouncePlanned,
+    AnnounceRequested,
+    ChainFailed,
+    MetagraphFetched,
+    MetagraphSynced,
+    Neuron,
+    SettingsReloaded,
+    SyncRequested,
+)
 from bus.identifiers import SECOND, Hotkey, Micros, Netuid, Uid
 from neurons.edges.tasks import Tasks
 
@@ -30,6 +41,8 @@ BLOCK_PATIENCE: Final = 60.0
 FIRST_DELAY: Final = 2.0
 """Seconds until the chain is tried again; doubled each time, up to the sync interval."""
 CLOSE_TIMEOUT: Final = 5.0
+INCLUSION_TIMEOUT: Final = 120.0
+"""Seconds until an announcement is in a block."""
 
 RAO: Final = 1_000_000_000
 """The smallest unit of a stake."""
@@ -61,10 +74,18 @@ class Chain:
         netuid: which subnet.
         sync_interval: seconds between two readings.
         kept: where the last good metagraph is kept.
+        keypair: the neuron's hotkey, which signs what is announced.
     """
 
     def __init__(
-        self, bus: EventBus, clock: Clock, connect: Connect, netuid: Netuid, sync_interval: float, kept: Path
+        self,
+        bus: EventBus,
+        clock: Clock,
+        connect: Connect,
+        netuid: Netuid,
+        sync_interval: float,
+        kept: Path,
+        keypair: Any,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -72,12 +93,14 @@ class Chain:
         self._netuid = netuid
         self._sync_interval = sync_interval
         self._kept = kept
+        self._keypair = keypair
         self._wanted = asyncio.Event()
         self._tasks = Tasks(bus, "chain")
         self._failures = 0
         bus.subscribe(SyncRequested, self._hurry, "chain")
         bus.subscribe(SettingsReloaded, self._hurry, "chain")
         bus.subscribe(MetagraphSynced, self._keep, "chain")
+        bus.subscribe(AnnounceRequested, self._announce, "chain")
 
     async def open(self) -> None:
         """Publish what is on disk, and follow the chain from now on."""
@@ -100,7 +123,30 @@ class Chain:
             fetched = MetagraphFetched(event.neurons, "disk", event.block, event.fetched_at)
             self._tasks.start(self._write_kept(msgspec.json.encode(fetched)), "metagraph on disk")
 
-    # --- the chain
+    def _announce(self, event: AnnounceRequested, _: Envelope) -> None:
+        self._tasks.start(self._serve_axon(event.endpoint), "announcement")
+
+    # --- what is written to the chain
+
+    async def _serve_axon(self, endpoint: str) -> None:
+        """By a connection of its own: an answer that waits for a block must not hold up readings."""
+        client = self._connect()
+        try:
+            await _answer(client.connect(), "the handshake")
+            intent = _serve_axon(self._netuid, endpoint)
+            plan = await _answer(client.plan(intent, self._keypair), "the cost of announcing")
+            said = "; ".join([plan.summary, f"fee {plan.fee}", *plan.effects, *plan.warnings])
+            self._bus.publish(AnnouncePlanned(endpoint, said))
+            async with asyncio.timeout(INCLUSION_TIMEOUT):
+                result = await client.execute(intent, self._keypair, wait_for_finalization=False)
+            refusal = None if result.success else result.message or str(result.error)
+        except Exception as error:  # noqa: BLE001 - as above all errors of the chain
+            refusal = _reason(error)
+        finally:
+            await _leave(client)
+        self._bus.publish(Announced(endpoint) if refusal is None else AnnounceFailed(endpoint, refusal))
+
+    # --- what is read
 
     async def _run(self) -> None:
         while True:
@@ -137,9 +183,7 @@ class Chain:
                     async with asyncio.timeout(BLOCK_INTERVAL):
                         await self._wanted.wait()
         finally:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await client.close()
+            await _leave(client)
 
     async def _read(self, client: Any) -> None:
         metagraph = await _answer(client.subnets.metagraph(self._netuid, commitments=False), "the metagraph")
@@ -179,6 +223,19 @@ def _replace(file: Path, data: bytes) -> None:
         out.flush()
         os.fsync(out.fileno())
     unfinished.replace(file)
+
+
+def _serve_axon(netuid: Netuid, endpoint: str) -> Any:
+    from bittensor import ServeAxon
+
+    host, _, port = endpoint.rpartition(":")
+    return ServeAxon(netuid, host.strip("[]"), int(port))
+
+
+async def _leave(client: Any) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await client.close()
 
 
 async def _answer(question: Any, what: str) -> Any:

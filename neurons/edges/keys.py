@@ -46,7 +46,7 @@ class Keys:
         from bittensor import http_auth
 
         self._http_auth = http_auth
-        self._keypair = keypair
+        self.keypair = keypair
         self.hotkey = Hotkey(keypair.ss58_address)
         self.scheme = _SCHEMES[keypair.crypto_type]
 
@@ -58,11 +58,11 @@ class Keys:
 
     def sign(self, payload: bytes) -> bytes:
         """64 bytes over a frame's JSON bytes (protocol, "Frame")."""
-        return bytes(self._keypair.sign(SIGNED_PREFIX + payload))
+        return bytes(self.keypair.sign(SIGNED_PREFIX + payload))
 
     def sign_request(self, method: str, target: str, body: bytes, receiver: Hotkey) -> dict[str, str]:
         """Fresh btauth/1 headers for one attempt at one request (protocol, "Signed requests")."""
-        return self._http_auth.sign(self._keypair, method=method, path=target, body=body, receiver_ss58=receiver)
+        return self._http_auth.sign(self.keypair, method=method, path=target, body=body, receiver_ss58=receiver)
 
     def verify_frame(self, event: VerificationRequested, envelope: Envelope) -> None:
         """Answer with ``SignatureChecked``."""

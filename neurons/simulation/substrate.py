@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 from bus.events import Neuron
@@ -22,6 +23,10 @@ class SimulatedSubstrate:
         """How many there have been."""
         self.readings = 0
         """How often the metagraph was read."""
+        self.submitted: list[Any] = []
+        """Calls, in order."""
+        self.refusal: str | None = None
+        """Why no call succeeds, while it is set."""
         self.token_symbols: dict[int, str] = {}
 
     def balance(self, rao: int, netuid: int = 0) -> Any:
@@ -58,6 +63,41 @@ class SimulatedSubstrate:
         """Nothing is stored."""
         await self._answer()
         return []
+
+    async def block_time(self) -> float:
+        """Seconds."""
+        return 12.0
+
+    async def query(self, *_: Any, **__: Any) -> None:
+        """Nothing is stored."""
+        await self._answer()
+
+    async def compose(self, call: Any) -> Any:
+        """The call as it is."""
+        await self._answer()
+        return call
+
+    async def estimate_fee(self, *_: Any) -> Any:
+        """The same for each call."""
+        await self._answer()
+        return self.balance(1_000_000)
+
+    async def submit(self, call: Any, keypair: Any, **_: Any) -> Any:
+        """``serve_axon`` of a neuron that is registered; refused while ``refusal`` is set."""
+        from bittensor.result import ExtrinsicResult
+
+        await self._answer()
+        self.submitted.append(call)
+        if self.refusal is not None:
+            return ExtrinsicResult(success=False, message=self.refusal)
+        params = call.params
+        address = ipaddress.ip_address(params["ip"])
+        host = f"[{address}]" if address.version == 6 else str(address)
+        endpoint = f"{host}:{params['port']}"
+        self.neurons = [
+            replace(row, axon=endpoint) if row.hotkey == keypair.ss58_address else row for row in self.neurons
+        ]
+        return ExtrinsicResult(success=True, message="Success")
 
     async def runtime_call(self, api: str, method: str, params: list[Any], **_: Any) -> Any:
         """``get_metagraph``; None for another subnet."""

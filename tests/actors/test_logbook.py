@@ -6,6 +6,9 @@ from actors.logbook import LINES_PER_SECOND, LogbookActor
 from bus.codes import RefusalCode
 from bus.events import (
     ActorFailed,
+    Announced,
+    AnnounceFailed,
+    AnnouncePlanned,
     ChainFailed,
     ClockStepped,
     CloseRequested,
@@ -134,6 +137,12 @@ LINES: list[tuple[Event, str]] = [
     (
         ChainFailed("silent", Micros(12 * SECOND)),
         "The chain cannot be read, the last metagraph stays in force: silent; next try in 12 s",
+    ),
+    (AnnouncePlanned("1.2.3.4:5", "fee 1"), "Announcing 1.2.3.4:5 on the chain: fee 1"),
+    (Announced("1.2.3.4:5"), "The chain knows that this validator is at 1.2.3.4:5"),
+    (
+        AnnounceFailed("1.2.3.4:5", "no"),
+        "The chain does not take that this validator is at 1.2.3.4:5: no; it is tried again",
     ),
     (RecordingFailed("no room"), "The event log cannot be written any more, and has ended: no room"),
     (PredictionDiscarded(PEER, PredictionId("p1"), GameId("g"), "NaN"), "Prediction p1 on game g is not sent: NaN"),

@@ -9,17 +9,30 @@ from typing import Any
 
 import bittensor
 import pytest
+from bittensor_core import CRYPTO_SR25519, Keypair
 
 from actors.metagraph import MetagraphActor, MetagraphSettings
 from bus.bus import EventBus
 from bus.clock import ManualClock
-from bus.events import ChainFailed, MetagraphFetched, MetagraphSynced, Neuron, SyncRequested
-from bus.identifiers import SECOND, Micros, Uid
+from bus.events import (
+    Announced,
+    AnnounceFailed,
+    AnnouncePlanned,
+    AnnounceRequested,
+    ChainFailed,
+    MetagraphFetched,
+    MetagraphSynced,
+    Neuron,
+    SyncRequested,
+)
+from bus.identifiers import SECOND, Hotkey, Micros, Uid
 from neurons.edges import chain as edge
 from neurons.edges.chain import Chain, make_client
 from neurons.simulation import EventLog, SimulatedSubstrate
 from tests.support import NETUID, NOW, Injected, make_hotkey
 
+KEYPAIR = Keypair.create_from_uri("//Validator", CRYPTO_SR25519)
+ME = Hotkey(KEYPAIR.ss58_address)
 ALICE = Neuron(Uid(0), make_hotkey("alice"), "5cold", validator_permit=True, stake=1234.5, axon="10.0.0.1:8091")
 BOB = Neuron(Uid(1), make_hotkey("bob"), "5cold", axon="[2001:db8::1]:8091")
 
@@ -42,7 +55,7 @@ class Bench(EventLog):
         self.substrate = SimulatedSubstrate(NETUID)
         self.substrate.neurons = [ALICE, BOB]
         self.kept = folder / "metagraph.json"
-        self.chain = Chain(self.bus, self.clock, self.connect, NETUID, 120.0, self.kept)
+        self.chain = Chain(self.bus, self.clock, self.connect, NETUID, 120.0, self.kept, KEYPAIR)
 
     def connect(self) -> Any:
         return bittensor.Client("local", substrate=self.substrate)  # type: ignore[arg-type]
@@ -160,6 +173,28 @@ async def test_a_disk_that_keeps_nothing_is_told(tmp_path: Path) -> None:
         await bench.until(lambda: bench.all(ChainFailed))
         assert "the metagraph cannot be kept on disk" in bench.last(ChainFailed).reason
         assert bench.all(MetagraphSynced)
+
+
+@pytest.mark.parametrize("endpoint", ["10.0.0.9:8091", "[2001:db8::9]:8091"])
+async def test_where_it_serves_is_announced_and_the_plan_is_shown(tmp_path: Path, endpoint: str) -> None:
+    async with following(tmp_path, neurons=[Neuron(Uid(0), ME)]) as bench:
+        await bench.until(lambda: bench.all(MetagraphSynced))
+        bench.bus.publish(Injected(AnnounceRequested(endpoint)))
+        await bench.until(lambda: bench.all(Announced))
+        plan = bench.last(AnnouncePlanned).plan
+        assert plan.startswith(f"serve axon {endpoint.rpartition(':')[0].strip('[]')}:8091 on netuid 30; fee ")
+        assert bench.substrate.neurons[0].axon == endpoint
+
+
+async def test_an_announcement_that_is_refused_or_gets_no_answer_is_told(tmp_path: Path) -> None:
+    async with following(tmp_path, refusal="ServingRateLimitExceeded") as bench:
+        bench.bus.publish(Injected(AnnounceRequested("10.0.0.9:8091")))
+        await bench.until(lambda: bench.all(AnnounceFailed))
+        assert bench.last(AnnounceFailed) == AnnounceFailed("10.0.0.9:8091", "ServingRateLimitExceeded")
+        bench.substrate.silent = True
+        bench.bus.publish(Injected(AnnounceRequested("10.0.0.9:8091")))
+        await bench.until(lambda: len(bench.all(AnnounceFailed)) == 2)
+        assert "no answer about the handshake" in bench.last(AnnounceFailed).reason
 
 
 def test_a_client_of_a_network_or_of_one_node() -> None:
