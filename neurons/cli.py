@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         neuron.set_defaults(command=_run_neuron, role=role, takes_flags=True)
     _add_demo(commands)
     _add_operations(commands)
+    _add_doctor(commands)
     _add_config(commands)
     _add_wallet(commands)
     _add_games(commands)
@@ -213,6 +214,19 @@ def _add_neuron(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--state-dir", type=Path, metavar="DIR", help="the neuron's state_dir")
 
 
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    doctor = _add(
+        commands,
+        "doctor",
+        "see whether a neuron could run, and how to repair what is in its way",
+        "bettensor doctor --role validator",
+    )
+    doctor.add_argument("--role", choices=["validator", "miner"], help="whose configuration (ROLE.yaml by default)")
+    doctor.add_argument("--config", type=Path, metavar="FILE", help="the neuron's YAML file")
+    doctor.add_argument("--json", action="store_true", help="print it as JSON")
+    doctor.set_defaults(command=_run_doctor, takes_flags=True)
+
+
 def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     config = _add(commands, "config", "show or check a configuration", "bettensor config check validator.yaml")
     actions = config.add_subparsers(metavar="ACTION", required=True)
@@ -299,6 +313,20 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     from neurons.demo import run_demo
 
     return run_demo(miners=arguments.miners, duration=arguments.duration, as_json=arguments.json)
+
+
+def _run_doctor(arguments: argparse.Namespace) -> int:
+    import json
+
+    from neurons import doctor
+    from neurons.settings import load_settings
+
+    if arguments.config is None and arguments.role is None:
+        raise ConfigurationError("doctor: name the neuron, by --role or --config")
+    file: Path = arguments.config or Path(f"{arguments.role}.yaml")
+    findings = doctor.examine(load_settings(file, arguments.flags, arguments.role), str(file))
+    print(json.dumps(doctor.as_json(findings), indent=2) if arguments.json else "\n".join(doctor.text(findings)))
+    return 0 if doctor.can_run(findings) else EXIT_FAILED
 
 
 def _print_completion(arguments: argparse.Namespace) -> int:

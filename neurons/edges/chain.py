@@ -8,7 +8,7 @@ Chain trouble is told, and never stops the traffic between neurons.
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -190,12 +190,7 @@ class Chain:
         if metagraph is None:
             raise ChainTrouble(f"there is no subnet {self._netuid} on {client.network}")
         self._failures = 0
-        neurons = tuple(
-            Neuron(
-                Uid(row.uid), Hotkey(row.hotkey), row.coldkey, row.validator_permit, row.total_stake.rao / RAO, row.axon
-            )
-            for row in metagraph.neurons
-        )
+        neurons = tuple(neurons_of(metagraph))
         self._bus.publish(MetagraphFetched(neurons, "chain", metagraph.block, self._clock.wall()))
 
     # --- the disk
@@ -214,6 +209,13 @@ class Chain:
             await asyncio.to_thread(_replace, self._kept, data)
         except OSError as error:
             self._bus.publish(ChainFailed(f"the metagraph cannot be kept on disk: {error}", Micros(0)))
+
+
+def neurons_of(metagraph: Any) -> Iterator[Neuron]:
+    """The rows of bittensor's ``Metagraph``, as far as they matter here."""
+    for row in metagraph.neurons:
+        stake = row.total_stake.rao / RAO
+        yield Neuron(Uid(row.uid), Hotkey(row.hotkey), row.coldkey, row.validator_permit, stake, row.axon)
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -15,6 +15,8 @@ class SimulatedSubstrate:
         self.netuid = netuid
         self.block = 1
         self.neurons: list[Neuron] = []
+        self.now: int | None = None
+        """The time of the newest block, in milliseconds since 1970."""
         self.down: str | None = None
         """Why nobody can connect, while it is set."""
         self.silent = False
@@ -68,9 +70,10 @@ class SimulatedSubstrate:
         """Seconds."""
         return 12.0
 
-    async def query(self, *_: Any, **__: Any) -> None:
-        """Nothing is stored."""
+    async def query(self, pallet: str, item: str, *_: Any, **__: Any) -> Any:
+        """``Timestamp.Now`` in milliseconds; nothing else is stored."""
         await self._answer()
+        return self.now if (pallet, item) == ("Timestamp", "Now") else None
 
     async def compose(self, call: Any) -> Any:
         """The call as it is."""

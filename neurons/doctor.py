@@ -1,0 +1,300 @@
+"""Whether a neuron could run as it is configured; what is wrong, and how to repair it. Changes nothing."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import shutil
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from bus.errors import ConfigurationError
+from bus.events import Neuron
+from neurons.edges.static_files import read_metagraph
+from neurons.settings import MinerSettings, Settings, ValidatorSettings
+
+Health = Literal["ok", "warning", "failure", "unknown"]
+
+ANSWER_TIMEOUT: Final = 20.0
+"""Seconds for each answer of the chain."""
+DIAL_TIMEOUT: Final = 3.0
+"""Seconds for one TCP connection."""
+LEAST_SPACE: Final = 1 << 30
+"""Bytes that should be free where the ledger grows."""
+SPARE_FILES: Final = 256
+"""Open files besides one for each connection."""
+MAX_BEHIND: Final = 1.0
+"""Seconds that this clock may be behind a block that is there already; validators refuse requests from 2 s ahead on."""
+BLOCK_AGE: Final = 36.0
+"""Seconds: the newest block of a chain that works is younger."""
+BITTENSOR: Final = "11."
+"""What this release is made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    health: Health
+    text: str
+    cure: str = ""
+
+
+def examine(settings: Settings, where: str, make_client: Callable[[str], Any] | None = None) -> list[Finding]:
+    """Look at everything that ``settings`` need.
+
+    Args:
+        settings: of either role.
+        where: the file that they come from.
+        make_client: makes a bittensor client; for tests.
+    """
+    return asyncio.run(_examine(settings, where, make_client))
+
+
+async def _examine(settings: Settings, where: str, make_client: Callable[[str], Any] | None) -> list[Finding]:
+    found = [_versions(), _parts(settings, where), *_disk(settings.state_dir), _open_files(settings)]
+    hotkey, wallet = _wallet(settings)
+    found.append(wallet)
+    metagraph: list[Neuron] | None = None
+    async for finding, neurons in _metagraph(settings, make_client):
+        metagraph = neurons if neurons is not None else metagraph
+        found.append(finding)
+    me = next((neuron for neuron in metagraph or () if neuron.hotkey == hotkey), None)
+    if metagraph is not None and hotkey is not None:
+        found.append(_registration(settings, hotkey, me))
+    if isinstance(settings, ValidatorSettings):
+        found += [finding async for finding in _port(settings, me)]
+    elif isinstance(settings, MinerSettings) and metagraph is not None:
+        found += [finding async for finding in _validators(settings, metagraph)]
+    return found
+
+
+# --- this machine
+
+
+def _versions() -> Finding:
+    bittensor = version("bittensor")
+    text = f"bettensor {version('bettensor')}, bittensor {bittensor}, Python {sys.version.split()[0]}"
+    if not bittensor.startswith(BITTENSOR):
+        return Finding(
+            "versions", "failure", text, f"install bittensor {BITTENSOR}x: pip install 'bittensor>=11.3,<12'"
+        )
+    return Finding("versions", "ok", text)
+
+
+def _parts(settings: Settings, where: str) -> Finding:
+    from neurons.launch import check
+
+    try:
+        check(settings, where)
+    except ConfigurationError as error:
+        return Finding("configuration", "failure", str(error), "the message says where")
+    return Finding("configuration", "ok", f"{where}: actors, handlers and files can be loaded")
+
+
+def _disk(state_dir: Path) -> Iterator[Finding]:
+    there = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        cure = f"make it a folder that this user may write to, or choose another state_dir (of {state_dir})"
+        yield Finding("disk", "failure", f"{there} cannot be written to", cure)
+        return
+    free = shutil.disk_usage(there).free
+    text = f"{state_dir} can be written to, {free / 2**30:.1f} GiB are free"
+    if free < LEAST_SPACE:
+        yield Finding("disk", "warning", text, "make room: ledger and logs grow")
+    else:
+        yield Finding("disk", "ok", text)
+
+
+def _open_files(settings: Settings) -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = settings.actors.get("auth", {}).get("max_connections", 4096)
+    needed = SPARE_FILES + (int(connections) if isinstance(settings, ValidatorSettings) else 0)
+    text = f"{soft} files may be open at once, {needed} are needed"
+    if soft < needed:
+        cure = f"ulimit -n {needed}, LimitNOFILE={needed} in systemd, or a smaller actors.auth.max_connections"
+        return Finding("open files", "failure", text, cure)
+    return Finding("open files", "ok", text)
+
+
+def _wallet(settings: Settings) -> tuple[str | None, Finding]:
+    from neurons.edges.keys import load_hotkey
+
+    wallet = settings.wallet
+    try:
+        hotkey: str = load_hotkey(wallet.name, wallet.hotkey, wallet.path).ss58_address
+    except ConfigurationError as error:
+        return None, Finding("wallet", "failure", str(error), "the message says how")
+    return hotkey, Finding("wallet", "ok", f"{wallet.name}/{wallet.hotkey} is {hotkey}")
+
+
+# --- the subnet
+
+
+async def _metagraph(
+    settings: Settings, make_client: Callable[[str], Any] | None
+) -> AsyncIterator[tuple[Finding, list[Neuron] | None]]:
+    static = settings.metagraph.static
+    if static is not None:
+        with contextlib.suppress(ConfigurationError):  # told by the configuration
+            neurons = list(read_metagraph(static).neurons)
+            yield Finding("metagraph", "ok", f"{static}: {len(neurons)} neurons"), neurons
+        yield Finding("clock", "unknown", "there is no chain to compare it with", "see that NTP runs"), None
+        return
+    from neurons.edges.chain import make_client as real
+    from neurons.edges.chain import neurons_of
+
+    chosen = settings.subtensor.chain_endpoint or settings.subtensor.network or ""
+    client = (make_client or real)(chosen)
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            await client.connect()
+            block, now = await client.block(), await client.query(("Timestamp", "Now"))
+        yield Finding("chain", "ok", f"{chosen} answers, at block {block}"), None
+        yield _clock(now), None
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            metagraph = await client.subnets.metagraph(settings.netuid, commitments=False)
+        if metagraph is None:
+            cure = "set netuid, or subtensor.network, to where the subnet is"
+            yield Finding("metagraph", "failure", f"there is no subnet {settings.netuid} on {chosen}", cure), None
+        else:
+            neurons = list(neurons_of(metagraph))
+            yield Finding("metagraph", "ok", f"{len(neurons)} neurons on subnet {settings.netuid}"), neurons
+    except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries
+        cure = "look at the network and at subtensor.chain_endpoint; a running neuron goes on with what it knew"
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        yield Finding("chain", "failure", f"{chosen} gives no answer: {reason}"[:400], cure), None
+    finally:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await client.close()
+
+
+def _clock(block_time: Any) -> Finding:
+    """A block is never from the future, and is seconds old."""
+    if not isinstance(block_time, int):
+        return Finding("clock", "unknown", "the chain does not say what time it is", "see that NTP runs")
+    age = time.time() - block_time / 1000
+    cure = "let NTP set this clock: timedatectl set-ntp true, or chronyd"
+    if age < -MAX_BEHIND:
+        return Finding("clock", "failure", f"it is {-age:.1f} s behind the newest block", cure)
+    if age > BLOCK_AGE:
+        text = f"it is {age:.0f} s ahead of the newest block"
+        return Finding("clock", "failure", f"{text}, or the chain stands still", cure)
+    return Finding("clock", "ok", f"the newest block is {age:.1f} s old")
+
+
+def _registration(settings: Settings, hotkey: str, me: Neuron | None) -> Finding:
+    if me is None:
+        cure = f"register it: btcli subnets register --netuid {settings.netuid}; a static metagraph must list it"
+        return Finding("registration", "failure", f"{hotkey} is not on subnet {settings.netuid}", cure)
+    if isinstance(settings, ValidatorSettings) and not me.validator_permit:
+        text = f"UID {me.uid} has no validator permit: miners connect to validators with a permit only"
+        return Finding("registration", "failure", text, "stake more, or have miners name this hotkey in validators")
+    return Finding("registration", "ok", f"UID {me.uid}" + (", with a permit" if me.validator_permit else ""))
+
+
+# --- how they reach each other
+
+
+async def _port(settings: ValidatorSettings, me: Neuron | None) -> AsyncIterator[Finding]:
+    axon = settings.axon
+    try:
+        with contextlib.ExitStack() as stack:
+            listening = stack.enter_context(_bound(axon.ip, axon.port))
+            yield Finding("port", "ok", f"{axon.ip}:{axon.port} is free")
+            if me is not None and me.axon is not None:
+                listening.listen()
+                yield await _reachable(me.axon, settings)
+    except OSError as error:
+        cure = "stop what uses it (ss -ltnp), choose another axon.port, or run this while the validator is stopped"
+        yield Finding("port", "failure", f"{axon.ip}:{axon.port} cannot be bound: {error.strerror or error}", cure)
+    if me is not None and me.axon is None:
+        cure = "set axon.external_ip, so that the chain is told; in a static metagraph set axon"
+        yield Finding("endpoint", "failure", "the metagraph does not say where this validator is", cure)
+
+
+def _bound(ip: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(ip or None, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+async def _reachable(endpoint: str, settings: ValidatorSettings) -> Finding:
+    told = int(endpoint.rpartition(":")[2])
+    port = settings.axon.external_port or settings.axon.port
+    if port and told != port:
+        cure = "let the announcement change it (axon.external_ip), or set axon.port or axon.external_port"
+        return Finding("endpoint", "failure", f"the metagraph says {endpoint}, and the port is {port}", cure)
+    error = await _dial(endpoint)
+    if error is not None:
+        text = f"{endpoint}, where the metagraph says that this validator is, cannot be reached from here: {error}"
+        cure = "open the port in the firewall, forward it; a router that does not lead back inside is no fault"
+        return Finding("endpoint", "warning", text, cure)
+    return Finding("endpoint", "ok", f"{endpoint} can be reached")
+
+
+async def _validators(settings: MinerSettings, metagraph: Iterable[Neuron]) -> AsyncIterator[Finding]:
+    chosen = settings.validators
+    wanted = [neuron for neuron in metagraph if (neuron.hotkey in chosen if chosen else neuron.validator_permit)]
+    for hotkey in chosen:
+        if hotkey not in [neuron.hotkey for neuron in wanted]:
+            yield Finding("validators", "warning", f"{hotkey} is not in the metagraph", "correct validators")
+    endpoints = {neuron.hotkey: neuron.axon for neuron in wanted if neuron.axon is not None}
+    errors = dict(zip(endpoints, await asyncio.gather(*map(_dial, endpoints.values())), strict=True))
+    reached = [hotkey for hotkey, error in errors.items() if error is None]
+    for hotkey, error in errors.items():
+        if error is not None:
+            text = f"{hotkey} at {endpoints[hotkey]} cannot be reached: {error}"
+            yield Finding("validators", "warning", text, "ask its operator; look at the network here")
+    if reached:
+        yield Finding("validators", "ok", f"{len(reached)} of {len(wanted)} can be reached")
+    else:
+        cure = "wait for one, or correct validators; look at the network here"
+        yield Finding("validators", "failure", f"none of {len(wanted)} can be reached", cure)
+
+
+async def _dial(endpoint: str) -> str | None:
+    """Why there is no TCP connection; None where there is."""
+    host, _, port = endpoint.rpartition(":")
+    try:
+        async with asyncio.timeout(DIAL_TIMEOUT):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except TimeoutError:
+        return f"no answer in {DIAL_TIMEOUT:.0f} s"
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    writer.close()
+    return None
+
+
+def can_run(findings: Iterable[Finding]) -> bool:
+    """Whether nothing stands in the way."""
+    return all(finding.health != "failure" for finding in findings)
+
+
+def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """The findings as plain data."""
+    return [asdict(finding) for finding in findings]
+
+
+def text(findings: Iterable[Finding]) -> Iterator[str]:
+    """The findings for people."""
+    marks = {"ok": "ok     ", "warning": "WARNING", "failure": "FAILURE", "unknown": "unknown"}
+    for finding in findings:
+        yield f"{marks[finding.health]}  {finding.what:<13}  {finding.text}"
+        if finding.cure and finding.health != "ok":
+            yield f"{'':24}{finding.cure}"
