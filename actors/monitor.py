@@ -16,16 +16,19 @@ from bus.envelope import Envelope
 from bus.events import (
     ActorFailed,
     BlacklistLoaded,
+    ChainFailed,
     ClockStepped,
     CommitFailed,
     ConnectionClosed,
     DialFailed,
     DialRequested,
+    Event,
     FallbackChosen,
     GamesUpdated,
     HandlerFailed,
     HandlerOverflowed,
     MessageAccepted,
+    MetagraphDoubted,
     MetagraphSynced,
     Neuron,
     NeuronStarted,
@@ -109,6 +112,11 @@ class MonitorState:
     degraded_until: Micros = Micros(0)
     disk_fails: bool = False
     neurons: dict[Hotkey, Neuron] = field(default_factory=dict)
+    metagraph: str = "file"
+    """Where they are known from."""
+    block: int = 0
+    fetched_at: Micros = Micros(0)
+    """When they were read from the chain."""
     peers: dict[Hotkey, Peer] = field(default_factory=dict)
     connections: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     blacklist: int = 0
@@ -144,8 +152,8 @@ class MonitorActor(Actor):
     def stop(self, _: NeuronStopping, __: Envelope) -> None:
         self.state.stopping = True
 
-    @on(ActorFailed, CommitFailed, ClockStepped)
-    def count_trouble(self, event: ActorFailed | CommitFailed | ClockStepped, envelope: Envelope) -> None:
+    @on(ActorFailed, CommitFailed, ClockStepped, ChainFailed, MetagraphDoubted)
+    def count_trouble(self, event: Event, envelope: Envelope) -> None:
         self.state.troubles[event.topic] += 1
         if isinstance(event, ClockStepped):
             self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
@@ -170,6 +178,7 @@ class MonitorActor(Actor):
     def know_neurons(self, event: MetagraphSynced, _: Envelope) -> None:
         state = self.state
         state.neurons = {neuron.hotkey: neuron for neuron in event.neurons}
+        state.metagraph, state.block, state.fetched_at = event.source, event.block, event.fetched_at
         for neuron in event.neurons:
             if neuron.hotkey != state.hotkey and (state.role == "validator" or neuron.axon is not None):
                 peer = self._peer(neuron.hotkey)
@@ -353,6 +362,11 @@ class MonitorActor(Actor):
             "uptime_s": _seconds(Micros(envelope.at - state.started_at)),
             "health": "offline" if state.stopping else "degraded" if degraded else "online",
             "neurons": len(state.neurons),
+            "metagraph": {
+                "source": state.metagraph,
+                "block": state.block,
+                "age_s": None if state.metagraph == "file" else _seconds(Micros(envelope.at - state.fetched_at)),
+            },
             "blacklisted": state.blacklist,
             "sessions": len(state.connections),
             "predictions": {

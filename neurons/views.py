@@ -35,6 +35,8 @@ WIDE: Final = 400
 """Columns where there is no terminal."""
 MANY_WAITING: Final = 100
 """Events that wait for a handler, from which on it is a trouble."""
+OLD_METAGRAPH: Final = 600
+"""Seconds, from which on the chain has not been heard for long."""
 REFRESH: Final = 4
 """Redraws a second."""
 
@@ -231,6 +233,10 @@ def headline(status: Status) -> Text:
     text.append(f"  up {duration(status['uptime_s'])}  {status['sessions']} sessions")
     if latency is not None:
         text.append(f"  p50 {milliseconds(latency['p50'])}  p99 {milliseconds(latency['p99'])}")
+    age = status["metagraph"]["age_s"]
+    if age is not None:
+        style = "yellow" if age > OLD_METAGRAPH else ""
+        text.append(f"  metagraph of block {status['metagraph']['block']}, {duration(age)} old", style)
     return text
 
 

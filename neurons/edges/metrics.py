@@ -19,6 +19,7 @@ from bus.envelope import Envelope
 from bus.events import (
     ActorFailed,
     BroadcastWritten,
+    ChainFailed,
     ClockStepped,
     CloseRequested,
     CommitFailed,
@@ -31,6 +32,7 @@ from bus.events import (
     GamesUpdated,
     HandlerFailed,
     HandlerOverflowed,
+    MetagraphSynced,
     MetricsUnavailable,
     OutboxOpened,
     PeerRefused,
@@ -100,6 +102,12 @@ class Metrics:
         self._dropped_so_far: Count[str] = Count()
         self._steps = Counter("bettensor_clock_steps", "Steps of the wall clock.", registry=registry)
         self._games = Gauge("bettensor_games_offset", "Place in the game stream.", ["validator"], registry=registry)
+        self._synced = Gauge(
+            "bettensor_metagraph_read_timestamp_seconds",
+            "When the metagraph in force was read from the chain; 0 where it comes from a file.",
+            registry=registry,
+        )
+        self._chain_failures = Counter("bettensor_chain_failures", "Failed readings of the chain.", registry=registry)
         Gauge("bettensor_send_queue_bytes", "Bytes that wait to be sent.", registry=registry).set_function(queued)
         if role == "miner":
             self._waiting = Gauge("bettensor_predictions_waiting", "Without a verdict.", registry=registry)
@@ -150,6 +158,8 @@ class Metrics:
             (HandlerFailed, lambda event, _: self._handlers.labels(event.handler).inc()),
             (HandlerOverflowed, self._overflowed),
             (ClockStepped, lambda _, __: self._steps.inc()),
+            (MetagraphSynced, lambda event, _: self._synced.set(event.fetched_at / SECOND)),
+            (ChainFailed, lambda _, __: self._chain_failures.inc()),
             (GamesUpdated, lambda event, _: self._games.labels(event.validator).set(event.offset)),
         ]
         if self._role == "miner":

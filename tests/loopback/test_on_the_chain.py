@@ -1,5 +1,7 @@
 """A real validator and a real miner that know each other from a chain (in memory, behind bittensor's real client)."""
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from bittensor import Client
 from bus.codes import CloseCode
 from bus.events import ChainFailed, ConnectionClosed, MetagraphSynced, Neuron, PeerRefused, SessionActivated
 from bus.identifiers import Hotkey, Uid
+from neurons.cli import main
+from neurons.control_client import ask
 from neurons.edges import chain
 from neurons.simulation import SimulatedSubstrate
 from tests.loopback.rig import ALICE, running_miner, running_validator
@@ -61,7 +65,7 @@ async def test_a_miner_is_registered_admitted_moved_and_deregistered(
 
 
 async def test_with_the_chain_down_a_restarted_validator_still_serves(
-    tmp_path: Path, substrate: SimulatedSubstrate
+    tmp_path: Path, substrate: SimulatedSubstrate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     register_miner(tmp_path)
     substrate.neurons = [neuron(0, ALICE.ss58_address), neuron(1, "5other", validator_permit=True)]
@@ -69,8 +73,19 @@ async def test_with_the_chain_down_a_restarted_validator_still_serves(
         kept = rig.validator.settings.state_dir / "metagraph.json"
         await until(kept.exists)
     substrate.down = "connection refused"
-    async with running_validator(tmp_path, **ON_CHAIN) as rig:
+    async with running_validator(tmp_path, **ON_CHAIN, metrics={"port": 0}) as rig:
         await rig.until(ChainFailed)
         assert rig.all(MetagraphSynced)[-1].source == "disk"
         async with rig.client() as alice:
             await alice.works()
+        state = rig.validator.settings.state_dir
+        status = await asyncio.to_thread(ask, state, {"ask": "status"})
+        assert status["metagraph"]["source"] == "disk"
+        assert 0 < status["metagraph"]["age_s"] < 60
+        assert status["troubles"]["chain_failed"] >= 1
+        assert await asyncio.to_thread(main, ["peers", "--state-dir", str(state)]) == 0
+        assert "metagraph of block 1, " in capsys.readouterr().out
+        assert rig.validator.metrics is not None
+        sample = rig.validator.metrics.registry.get_sample_value
+        assert time.time() - (sample("bettensor_metagraph_read_timestamp_seconds") or 0) < 60
+        assert (sample("bettensor_chain_failures_total") or 0) >= 1
