@@ -68,6 +68,7 @@ def register_miner(folder: Path) -> dict[str, Any]:
     write_configuration(folder)
     validator = (folder / "hotkey").read_text()
     miner = new_wallet("test", "miner", str(folder / "wallets"), "ed25519")
+    (folder / "miner-hotkey").write_text(miner)
     known = [ALICE.ss58_address, BOB.ss58_address, miner]
     neurons = [{"hotkey": validator, "validator_permit": True}, *({"hotkey": hotkey} for hotkey in known)]
     write(folder / "with-miner.yaml", {"neurons": neurons})

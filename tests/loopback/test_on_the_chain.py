@@ -9,12 +9,23 @@ import pytest
 from bittensor import Client
 
 from bus.codes import CloseCode
-from bus.events import ChainFailed, ConnectionClosed, MetagraphSynced, Neuron, PeerRefused, SessionActivated
+from bus.events import (
+    Announced,
+    AnnouncePlanned,
+    ChainFailed,
+    ConnectionClosed,
+    DialFailed,
+    MetagraphSynced,
+    Neuron,
+    PeerRefused,
+    SessionActivated,
+)
 from bus.identifiers import Hotkey, Uid
 from neurons.cli import main
 from neurons.control_client import ask
 from neurons.edges import chain
 from neurons.simulation import SimulatedSubstrate
+from tests.loopback.processes import free_port
 from tests.loopback.rig import ALICE, running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner, until
 from tests.support import NETUID
@@ -37,6 +48,11 @@ def neuron(uid: int, hotkey: str, **changes: Any) -> Neuron:
     return Neuron(Uid(uid), Hotkey(hotkey), **changes)
 
 
+def ended(envelopes: list[Envelope]) -> list[int]:
+    """How each session ended; exchanges by HTTP are none."""
+    return [event.code for event in events(envelopes, ConnectionClosed) if event.connection > 0]
+
+
 EAGER = {"metagraph": {"early_sync_interval": 0.05}}
 SILENT = {"predictor": {"edge": 0.0}}
 
@@ -57,11 +73,11 @@ async def test_a_miner_is_registered_admitted_moved_and_deregistered(
             substrate.neurons = [me, neuron(1, "5other"), neuron(2, miner.hotkey)]
             rig.validator.reload()
             await until(lambda: rig.all(MetagraphSynced)[-1].neurons[2:])
-            assert len(events(theirs, ConnectionClosed)) == 0  # another uid, the same session
+            assert ended(theirs) == []  # another uid, the same session
             substrate.neurons = [me, neuron(1, "5other")]
             rig.validator.reload()
-            await until(lambda: events(theirs, ConnectionClosed))
-            assert events(theirs, ConnectionClosed)[0].code == CloseCode.NOT_REGISTERED
+            await until(lambda: ended(theirs))
+            assert ended(theirs)[0] == CloseCode.NOT_REGISTERED
 
 
 async def test_with_the_chain_down_a_restarted_validator_still_serves(
@@ -89,3 +105,43 @@ async def test_with_the_chain_down_a_restarted_validator_still_serves(
         sample = rig.validator.metrics.registry.get_sample_value
         assert time.time() - (sample("bettensor_metagraph_read_timestamp_seconds") or 0) < 60
         assert (sample("bettensor_chain_failures_total") or 0) >= 1
+
+
+async def test_a_validator_is_found_where_it_announces_itself_and_followed_when_it_moves(
+    tmp_path: Path, substrate: SimulatedSubstrate
+) -> None:
+    register_miner(tmp_path)
+    elsewhere = {"ip": "127.0.0.1", "port": 0, "external_ip": "127.0.0.1", "external_port": 1}
+    async with running_validator(tmp_path, actors=EAGER, axon=elsewhere, **ON_CHAIN) as rig:
+        substrate.neurons = [neuron(0, rig.hotkey, validator_permit=True), neuron(1, "5other")]
+        rig.validator.reload()
+        (planned,) = await rig.until(AnnouncePlanned)
+        assert planned.plan.startswith("serve axon 127.0.0.1:1 on netuid 30; fee ")
+        await rig.until(Announced)
+        assert substrate.neurons[0].axon == "127.0.0.1:1"
+        async with running_miner(rig, actors=SILENT | EAGER, **ON_CHAIN) as (miner, theirs):
+            await until(lambda: events(theirs, DialFailed))  # nobody is there
+            moved = [neuron(0, rig.hotkey, validator_permit=True, axon=rig.address), neuron(1, miner.hotkey)]
+            substrate.neurons = moved
+            rig.validator.reload()
+            await until(lambda: miner.hotkey in [n.hotkey for n in rig.all(MetagraphSynced)[-1].neurons])
+            miner.reload()
+            await until(lambda: events(theirs, SessionActivated))
+
+
+ROADS: list[dict[str, Any]] = [{}, {"websocket": {"enabled": False}}]
+
+
+@pytest.mark.parametrize("changes", ROADS, ids=["websocket", "http"])
+async def test_ipv6_works(tmp_path: Path, substrate: SimulatedSubstrate, changes: dict[str, Any]) -> None:
+    register_miner(tmp_path)
+    validator, miner = ((tmp_path / name).read_text() for name in ("hotkey", "miner-hotkey"))
+    port = free_port()
+    substrate.neurons = [
+        neuron(0, validator, validator_permit=True, axon=f"[::1]:{port}"),
+        neuron(1, miner),
+    ]
+    async with running_validator(tmp_path, axon={"ip": "::1", "port": port}, **ON_CHAIN) as rig:
+        await rig.until(MetagraphSynced)
+        async with running_miner(rig, actors=SILENT, **ON_CHAIN, **changes) as (running, _):
+            await until(lambda: running.bus.counts["games_updated"])

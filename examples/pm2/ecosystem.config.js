@@ -1,0 +1,12 @@
+// pm2 start examples/pm2/ecosystem.config.js --only validator      (or miner)
+const neuron = (role) => ({
+  name: role,
+  script: "/opt/bettensor/bin/bettensor",
+  args: [role, "--config", `${role}.yaml`],
+  cwd: "/etc/bettensor",
+  interpreter: "none",
+  kill_timeout: 30000, // what was taken in is stored and answered first
+  restart_delay: 5000,
+});
+
+module.exports = { apps: [neuron("validator"), neuron("miner")] };

@@ -1,0 +1,76 @@
+"""The files in examples/ work: configurations can be read, and what starts neurons names commands that there are."""
+
+import configparser
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from neurons.cli import _parser
+from neurons.settings import load_settings
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+ROLES = ("validator", "miner")
+
+
+def is_a_command(words: list[str]) -> bool:
+    """Whether the command line knows it; it exits otherwise."""
+    arguments, rest = _parser().parse_known_args(words)
+    return callable(arguments.command) and not rest
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_configurations(role: str) -> None:
+    settings = load_settings(EXAMPLES / f"{role}.yaml")
+    assert (settings.role, settings.subtensor.network) == (role, "test")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_systemd(role: str) -> None:
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string((EXAMPLES / "systemd" / "bettensor@.service").read_text())
+    service = unit["Service"]
+    for key in ("ExecStartPre", "ExecStart"):
+        program, *words = service[key].replace("%i", role).split()
+        assert program.endswith("/bettensor")
+        assert is_a_command(words)
+    assert int(service["TimeoutStopSec"]) >= 20
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_docker(role: str) -> None:
+    services: dict[str, Any] = yaml.safe_load((EXAMPLES / "docker" / "compose.yaml").read_text())["services"]
+    assert is_a_command(services[role]["command"])
+    build = services[role]["build"]
+    assert (EXAMPLES / "docker" / build["context"]).resolve() == ROOT
+    assert (ROOT / build["dockerfile"]).exists()
+
+
+NODE = shutil.which("node")
+
+
+@pytest.mark.skipif(NODE is None, reason="needs node, whose configuration it is")
+def test_pm2() -> None:
+    assert NODE is not None
+    code = f"console.log(JSON.stringify(require({str(EXAMPLES / 'pm2' / 'ecosystem.config.js')!r})))"
+    done = subprocess.run([NODE, "-e", code], capture_output=True, text=True, check=True)
+    apps = json.loads(done.stdout)["apps"]
+    assert [app["name"] for app in apps] == list(ROLES)
+    assert all(is_a_command(app["args"]) for app in apps)
+
+
+def test_the_operators_guide_names_commands_and_files_that_there_are() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text()
+    for link in re.findall(r"\]\(\.\./([^)]+)\)", page):
+        assert (ROOT / link).exists(), link
+    commands = re.findall(r"bettensor (doctor|ledger backup|top|peers)\b([^`\n]*)", page)
+    assert len(commands) >= 4
+    for name, rest in commands:
+        assert is_a_command([*name.split(), *rest.split()]), (name, rest)
