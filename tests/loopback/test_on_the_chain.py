@@ -9,6 +9,7 @@ import pytest
 from bittensor import Client
 
 from bus.codes import CloseCode
+from bus.envelope import Envelope
 from bus.events import (
     Announced,
     AnnouncePlanned,
