@@ -21,8 +21,8 @@ from neurons.settings import MinerSettings, Settings, ValidatorSettings
 
 Health = Literal["ok", "warning", "failure", "unknown"]
 
-ANSWER_TIMEOUT: Final = 20.0
-"""Seconds for each answer of the chain."""
+ANSWER_TIMEOUT: Final = 60.0
+"""Seconds for the answers of the chain; the first bring its metadata with them."""
 DIAL_TIMEOUT: Final = 3.0
 """Seconds for one TCP connection."""
 LEAST_SPACE: Final = 1 << 30

@@ -32,6 +32,8 @@ from bus.events import (
 from bus.identifiers import SECOND, Hotkey, Micros, Netuid, Uid
 from neurons.edges.tasks import Tasks
 
+CONNECT_TIMEOUT: Final = 60.0
+"""Seconds for the first answers, which may bring the chain's metadata with them, some megabytes."""
 ANSWER_TIMEOUT: Final = 20.0
 """Seconds for one answer of the chain; a metagraph of 256 neurons is about 200 KB."""
 BLOCK_INTERVAL: Final = 12.0
@@ -132,7 +134,7 @@ class Chain:
         """By a connection of its own: an answer that waits for a block must not hold up readings."""
         client = self._connect()
         try:
-            await _answer(client.connect(), "the handshake")
+            await _answer(client.connect(), "the handshake", CONNECT_TIMEOUT)
             intent = _serve_axon(self._netuid, endpoint)
             plan = await _answer(client.plan(intent, self._keypair), "the cost of announcing")
             said = "; ".join([plan.summary, f"fee {plan.fee}", *plan.effects, *plan.warnings])
@@ -166,7 +168,7 @@ class Chain:
         """
         client = self._connect()
         try:
-            await _answer(client.connect(), "the handshake")
+            await _answer(client.connect(), "the handshake", CONNECT_TIMEOUT)
             newest, seen_at, due_at = -1, self._clock.mono(), self._clock.mono()
             while True:
                 block = await _answer(client.block(), "the newest block")
@@ -240,12 +242,13 @@ async def _leave(client: Any) -> None:
             await client.close()
 
 
-async def _answer(question: Any, what: str) -> Any:
+async def _answer(question: Any, what: str, patience: float | None = None) -> Any:
+    patience = ANSWER_TIMEOUT if patience is None else patience
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT):
+        async with asyncio.timeout(patience):
             return await question
     except TimeoutError:
-        raise ChainTrouble(f"no answer about {what} in {ANSWER_TIMEOUT:.0f} s") from None
+        raise ChainTrouble(f"no answer about {what} in {patience:.0f} s") from None
 
 
 def _reason(error: Exception) -> str:

@@ -43,6 +43,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(edge, "BLOCK_INTERVAL", 0.01)
     monkeypatch.setattr(edge, "FIRST_DELAY", 0.01)
     monkeypatch.setattr(edge, "ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr(edge, "CONNECT_TIMEOUT", 0.2)
 
 
 class Bench(EventLog):
