@@ -387,7 +387,7 @@ class Neuron:
             kept = self.settings.state_dir / "metagraph.json"
             netuid, interval = self.settings.netuid, settings.sync_interval
             key = self._keys.keypair
-            self._chain = Chain(self.bus, self._clock, lambda: make_client(chosen), netuid, interval, kept, key)
+            self._chain = Chain(self.bus, self._clock, lambda: make_client(chosen), chosen, netuid, interval, kept, key)
             await self._chain.open()
 
     def _signalled(self, number: signal.Signals) -> None:

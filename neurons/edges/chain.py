@@ -64,6 +64,13 @@ def make_client(chosen: str) -> Any:
     return Client(chosen, fallback_endpoints=[] if "://" in chosen else None)
 
 
+class _Kept(msgspec.Struct):
+    """What is on disk."""
+
+    subnet: str
+    metagraph: MetagraphFetched
+
+
 class ChainTrouble(Exception):
     """The chain gives no answer, or not the one that it should."""
 
@@ -73,6 +80,7 @@ class Chain:
 
     Args:
         connect: makes a client; a new one for each connection.
+        network: what the client is of: what was kept of another one is not used.
         netuid: which subnet.
         sync_interval: seconds between two readings.
         kept: where the last good metagraph is kept.
@@ -84,6 +92,7 @@ class Chain:
         bus: EventBus,
         clock: Clock,
         connect: Connect,
+        network: str,
         netuid: Netuid,
         sync_interval: float,
         kept: Path,
@@ -92,6 +101,7 @@ class Chain:
         self._bus = bus
         self._clock = clock
         self._connect = connect
+        self._subnet = f"{netuid} on {network}"
         self._netuid = netuid
         self._sync_interval = sync_interval
         self._kept = kept
@@ -123,7 +133,7 @@ class Chain:
     def _keep(self, event: MetagraphSynced, _: Envelope) -> None:
         if event.source == "chain":
             fetched = MetagraphFetched(event.neurons, "disk", event.block, event.fetched_at)
-            self._tasks.start(self._write_kept(msgspec.json.encode(fetched)), "metagraph on disk")
+            self._tasks.start(self._write_kept(msgspec.json.encode(_Kept(self._subnet, fetched))), "metagraph on disk")
 
     def _announce(self, event: AnnounceRequested, _: Envelope) -> None:
         self._tasks.start(self._serve_axon(event.endpoint), "announcement")
@@ -199,12 +209,13 @@ class Chain:
 
     def _read_kept(self) -> MetagraphFetched | None:
         try:
-            return msgspec.json.decode(self._kept.read_bytes(), type=MetagraphFetched)
+            kept = msgspec.json.decode(self._kept.read_bytes(), type=_Kept)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, ValueError) as error:
             self._bus.publish(ChainFailed(f"what was kept of it in {self._kept} cannot be read: {error}", Micros(0)))
             return None
+        return kept.metagraph if kept.subnet == self._subnet else None
 
     async def _write_kept(self, data: bytes) -> None:
         try:

@@ -47,7 +47,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 class Bench(EventLog):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, network: str = "local") -> None:
         super().__init__()
         self.clock = ManualClock(NOW)
         self.bus = EventBus(self.clock, record=self.append)
@@ -56,7 +56,7 @@ class Bench(EventLog):
         self.substrate = SimulatedSubstrate(NETUID)
         self.substrate.neurons = [ALICE, BOB]
         self.kept = folder / "metagraph.json"
-        self.chain = Chain(self.bus, self.clock, self.connect, NETUID, 120.0, self.kept, KEYPAIR)
+        self.chain = Chain(self.bus, self.clock, self.connect, network, NETUID, 120.0, self.kept, KEYPAIR)
 
     def connect(self) -> Any:
         return bittensor.Client("local", substrate=self.substrate)  # type: ignore[arg-type]
@@ -131,6 +131,16 @@ async def test_with_the_chain_down_what_was_kept_is_in_force_until_it_is_back(tm
         assert [neuron.hotkey for neuron in bench.last(MetagraphSynced).neurons] == [BOB.hotkey, ALICE.hotkey]
 
 
+async def test_what_was_kept_of_another_chain_is_not_used(tmp_path: Path) -> None:
+    async with following(tmp_path) as bench:
+        await bench.until(bench.kept.exists)
+    other = Bench(tmp_path, "finney")
+    other.substrate.down = "connection refused"
+    await other.chain.open()
+    assert other.all(MetagraphFetched) == []
+    await other.chain.close()
+
+
 async def test_a_chain_that_falls_silent_is_left_and_called_again(tmp_path: Path) -> None:
     async with following(tmp_path) as bench:
         await bench.until(lambda: bench.all(MetagraphSynced))
@@ -160,12 +170,14 @@ async def test_a_subnet_that_does_not_exist_is_named(tmp_path: Path) -> None:
         assert bench.last(ChainFailed).reason == "there is no subnet 30 on local"
 
 
-@pytest.mark.parametrize("kept", [b"{", b"\xff", b'{"neurons": 7}'])
+@pytest.mark.parametrize("kept", [b"{", b"\xff", b'{"subnet": 7}'])
 async def test_what_was_kept_and_cannot_be_read_is_told_and_replaced(tmp_path: Path, kept: bytes) -> None:
     (tmp_path / "metagraph.json").write_bytes(kept)
     async with following(tmp_path) as bench:
         assert "metagraph.json cannot be read" in bench.last(ChainFailed).reason
-        await bench.until(lambda: bench.kept.read_bytes().startswith(b'{"neurons":[{"uid":0'))
+        await bench.until(
+            lambda: bench.kept.read_bytes().startswith(b'{"subnet":"30 on local","metagraph":{"neurons":[{"uid":0')
+        )
 
 
 async def test_a_disk_that_keeps_nothing_is_told(tmp_path: Path) -> None:
