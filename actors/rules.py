@@ -43,6 +43,8 @@ class Offer:
 
     game: TeamGame
     starts_at: Micros
+    odds: Odds
+    """In force."""
     past: list[PastOdds] = field(default_factory=list)
     """Newest last."""
 
@@ -52,22 +54,21 @@ class Offer:
         Raises:
             ValueError: ``event_start_date`` is not RFC 3339; feeds are checked for it before.
         """
-        return cls(game, parse_rfc3339(game.event_start_date))
+        return cls(game, parse_rfc3339(game.event_start_date), odds_of(game))
 
     def odds_since(self, mono: Micros) -> list[Odds]:
         """The odds in force, and those that were so after ``mono``."""
+        if not self.past:
+            return [self.odds]
         return [self.odds, *(past.odds for past in reversed(self.past) if past.until > mono)]
-
-    @property
-    def odds(self) -> Odds:
-        return odds_of(self.game)
 
     def change(self, game: TeamGame, now: Micros, grace: Micros) -> None:
         """Offer ``game`` from now on, and remember what was offered before for as long as it may be quoted."""
-        if odds_of(game) != self.odds:
+        odds = odds_of(game)
+        if odds != self.odds:
             self.past = [past for past in self.past if past.until > now - grace]
             self.past.append(PastOdds(self.odds, now))
-        self.game = game
+        self.game, self.odds = game, odds
         self.starts_at = parse_rfc3339(game.event_start_date)
 
 
@@ -147,10 +148,12 @@ def _teams(case: Case) -> Rejection | None:
 
 def _quoted_odds(case: Case) -> Rejection | None:
     prediction = case.prediction
-    quoted = Odds(prediction.team_a_odds, prediction.team_b_odds, prediction.tie_odds)
-    if any(_same_odds(offered, quoted) for offered in case.quotable):
-        return None
-    expected, came = _show(case.offer.odds), _show(quoted)
+    for offered in case.quotable:
+        if _same_odds(offered, prediction):
+            return None
+    offer = case.offer.odds
+    expected = _show(offer.team_a, offer.team_b, offer.tie)
+    came = _show(prediction.team_a_odds, prediction.team_b_odds, prediction.tie_odds)
     return Rejection(VerdictCode.ODDS_MISMATCH, f"the odds are {expected}; quoted were {came}")
 
 
@@ -165,10 +168,11 @@ def _outcome(case: Case) -> Rejection | None:
 
 def _predicted_odds(case: Case) -> Rejection | None:
     predicted = case.prediction.predicted_odds
-    offered = [_chosen_odds(case, odds) for odds in case.quotable]
-    if any(_agree(odds, predicted) for odds in offered):
-        return None
-    message = f"the odds of {case.prediction.predicted_outcome!r} are {offered[0]}; predicted_odds is {predicted}"
+    for odds in case.quotable:
+        if _agree(_chosen_odds(case, odds), predicted):
+            return None
+    offered = _chosen_odds(case, case.quotable[0])
+    message = f"the odds of {case.prediction.predicted_outcome!r} are {offered}; predicted_odds is {predicted}"
     return Rejection(VerdictCode.ODDS_MISMATCH, message)
 
 
@@ -200,22 +204,23 @@ def _chosen_odds(case: Case, odds: Odds) -> float | None:
     return odds.tie if game.can_tie and (chosen == TIE or chosen == 2) else None
 
 
-def _same_odds(offered: Odds, quoted: Odds) -> bool:
+def _same_odds(offered: Odds, quoted: TeamGamePrediction) -> bool:
+    tie = quoted.tie_odds
     return (
-        _agree(offered.team_a, quoted.team_a)
-        and _agree(offered.team_b, quoted.team_b)
-        and (offered.tie is None) == (quoted.tie is None)
-        and (quoted.tie is None or _agree(offered.tie, quoted.tie))
+        _agree(offered.team_a, quoted.team_a_odds)
+        and _agree(offered.team_b, quoted.team_b_odds)
+        and (offered.tie is None if tie is None else _agree(offered.tie, tie))
     )
 
 
 def _agree(offered: float | None, quoted: float) -> bool:
     if offered is None:
         return False
+    if offered == quoted:
+        return True  # as nearly all are, and what is offered is finite
     ours, theirs = millionths(offered), millionths(quoted)
     return ours is not None and theirs is not None and abs(ours - theirs) <= ODDS_TOLERANCE
 
 
-def _show(odds: Odds) -> str:
-    tie = "no tie" if odds.tie is None else f"tie {odds.tie}"
-    return f"{odds.team_a} / {odds.team_b} / {tie}"
+def _show(team_a: float, team_b: float, tie: float | None) -> str:
+    return f"{team_a} / {team_b} / {'no tie' if tie is None else f'tie {tie}'}"

@@ -8,7 +8,8 @@ observed event.
 
 Rule 3: no handler can harm another. A raising one becomes ``ActorFailed``; users' own never run in the drain at all.
 
-pyee is the table of subscriptions and the dispatcher.
+pyee is the table of subscriptions. The drain itself calls who is in it: pyee's ``emit`` knows neither the queue nor
+whose failure it is (docs/design.md, "The bus").
 """
 
 import traceback
@@ -74,7 +75,8 @@ class EventBus:
         self._queue: deque[Envelope] = deque()
         self._current: Envelope | None = None
         self._draining = False
-        self._anybody_hears_everything = False
+        self._routes: dict[str, list[Handler]] = {}
+        self._names: dict[Handler, str] = {}
         self._seq = 0
         self._at = clock.wall()
         self._mono = clock.mono()
@@ -92,8 +94,9 @@ class EventBus:
             UnknownTopic: there is no such event.
         """
         key = _resolve(topic)
-        self._anybody_hears_everything |= key == EVERYTHING
-        self._emitter.add_listener(key, self._guarded(handler, name))
+        self._emitter.add_listener(key, handler)
+        self._names[handler] = name
+        self._routes.clear()
 
     @overload
     def on(self, topic: Topic, handler: UserHandler) -> UserHandler: ...
@@ -164,9 +167,11 @@ class EventBus:
             while self._queue:
                 self._current = envelope = self._queue.popleft()
                 event = envelope.event
-                self._emitter.emit(event.topic, event, envelope)
-                if self._anybody_hears_everything:
-                    self._emitter.emit(EVERYTHING, event, envelope)
+                for handler in self._routes.get(event.topic) or self._route(event.topic):
+                    try:
+                        handler(event, envelope)
+                    except Exception:  # noqa: BLE001 - one policy for every actor's bugs, and it is the supervisor's
+                        self._fail(self._names[handler], envelope)
         finally:
             self._current = None
             self._draining = False
@@ -183,14 +188,10 @@ class EventBus:
         if stepped:  # before the event that showed it: nothing may be judged by a clock that is not to be trusted
             self._stamp(ClockStepped(Micros(step)), causes)
 
-    def _guarded(self, handler: Handler, name: str) -> Handler:
-        def guarded(event: Event, envelope: Envelope) -> None:
-            try:
-                handler(event, envelope)
-            except Exception:  # noqa: BLE001 - the actor boundary: one policy for every bug, and it is the supervisor's
-                self._fail(name, envelope)
-
-        return guarded
+    def _route(self, topic: str) -> list[Handler]:
+        """Who hears of it, in order; looked up once, until somebody subscribes."""
+        route = self._routes[topic] = [*self._emitter.listeners(topic), *self._emitter.listeners(EVERYTHING)]
+        return route
 
     def _fail(self, name: str, envelope: Envelope) -> None:
         event = envelope.event

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -70,7 +70,10 @@ class _Head(msgspec.Struct, frozen=True):
     netuid: int | None = None
 
 
-class _Predictions(msgspec.Struct, frozen=True):
+class _PredictionMessage(_Head, frozen=True, kw_only=True):
+    """A message of predictions that can all be read, which is what a validator reads most."""
+
+    message_type: Literal["prediction"]
     predictions: Annotated[tuple[TeamGamePrediction, ...], msgspec.Meta(min_length=1, max_length=MAX_PREDICTIONS)]
     in_reply_to: Hex32 | None = None
 
@@ -82,7 +85,7 @@ class _RawPredictions(msgspec.Struct, frozen=True):
 
 _encoder: Final = msgspec.json.Encoder()
 _head: Final = msgspec.json.Decoder(_Head)
-_predictions: Final = msgspec.json.Decoder(_Predictions)
+_prediction_message: Final = msgspec.json.Decoder(_PredictionMessage)
 _raw_predictions: Final = msgspec.json.Decoder(_RawPredictions)
 _prediction: Final = msgspec.json.Decoder(TeamGamePrediction)
 
@@ -144,7 +147,12 @@ def read(payload: bytes) -> WebSocketMessage:
     """
     try:
         payload.decode()  # what the decoder skips, it does not check
-        head = _head.decode(payload)
+        try:
+            readable = _prediction_message.decode(payload)
+        except msgspec.ValidationError:
+            head = _head.decode(payload)
+        else:
+            return _of_predictions(readable, readable.predictions, readable.in_reply_to)
         try:
             return _read_body(head, payload)
         except (Malformed, msgspec.ValidationError) as error:
@@ -177,7 +185,11 @@ def _read_body(head: _Head, payload: bytes) -> WebSocketMessage:
     if kind is not PredictionMessage:
         message: WebSocketMessage = _decoder(kind).decode(payload)
         return message
-    predictions, in_reply_to = _read_predictions(payload)
+    raw = _raw_predictions.decode(payload)
+    return _of_predictions(head, tuple(map(_read_prediction, raw.predictions)), raw.in_reply_to)
+
+
+def _of_predictions(head: _Head, predictions: tuple[Prediction, ...], in_reply_to: str | None) -> PredictionMessage:
     return PredictionMessage(
         message_id=MessageId(head.message_id),
         sender_hotkey=Hotkey(head.sender_hotkey),
@@ -187,16 +199,6 @@ def _read_body(head: _Head, payload: bytes) -> WebSocketMessage:
         seq=head.seq,
         predictions=predictions,
     )
-
-
-def _read_predictions(payload: bytes) -> tuple[tuple[Prediction, ...], str | None]:
-    """Each prediction by itself, where they cannot all be read at once."""
-    try:
-        body = _predictions.decode(payload)
-    except msgspec.ValidationError:
-        raw = _raw_predictions.decode(payload)
-        return tuple(map(_read_prediction, raw.predictions)), raw.in_reply_to
-    return body.predictions, body.in_reply_to
 
 
 def _read_prediction(raw: msgspec.Raw) -> Prediction:

@@ -37,6 +37,7 @@ from neurons import views
 from neurons.control_client import ask
 from neurons.edges.history import OUTBOX, outbox_codes
 from neurons.edges.keys import new_wallet
+from neurons.loopback import free_port
 
 NETUID: Final = 30
 START_TIMEOUT: Final = 20.0
@@ -585,14 +586,6 @@ def _prepare(folder: Path, players: list[Player], port: int) -> None:
 
 def _write(file: Path, document: dict[str, Any]) -> None:
     file.write_text(yaml.safe_dump(document, sort_keys=False))
-
-
-def free_port() -> int:
-    """A port of loopback on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _await_end(players: list[Player]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from secrets import randbits
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from actors.actor import Actor
 from actors.announce import AnnounceActor
@@ -81,6 +81,8 @@ FAREWELL_TIMEOUT: Final = 3.0
 """Seconds that a miner waits for verdicts before it ends its sessions."""
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a busy thread lets another run: the ledger's must not wait Python's five milliseconds."""
+COLLECTOR_THRESHOLD: Final = 20_000
+"""Objects after which the garbage collector looks for cycles: events have none, and are gone soon."""
 
 ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
     "validator": (
@@ -218,6 +220,8 @@ class Neuron:
     was confirmed is on disk, what was not has no verdict.
     """
 
+    bus_class: ClassVar[type[EventBus]] = EventBus
+
     def __init__(
         self,
         settings: Settings,
@@ -245,7 +249,7 @@ class Neuron:
         self._keys = Keys(load_hotkey(wallet.name, wallet.hotkey, wallet.path))
         self._seed = randbits(64)
         self._recorder = self._make_recorder()
-        self.bus = EventBus(self._clock, record=_both(self._recorder, record), isolate=self._handlers.isolate)
+        self.bus = self.bus_class(self._clock, record=_both(self._recorder, record), isolate=self._handlers.isolate)
         self._stopped = asyncio.Event()
         self._owns_process = False
         self._failure: str | None = None
@@ -624,6 +628,7 @@ def run(settings: Settings, where: str, again: Callable[[], Settings] | None = N
 
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.freeze()
+    gc.set_threshold(COLLECTOR_THRESHOLD)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(settings, where, again))
 

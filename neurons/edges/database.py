@@ -2,7 +2,7 @@
 
 WAL mode with ``synchronous=FULL``: when a transaction returns, it is on the disk. Each statement that SQLite runs lets
 go of Python's lock and has to win it back from a busy event loop, which can take milliseconds; so whoever writes many
-rows does it in one statement over one JSON document.
+rows does it in one statement.
 """
 
 import asyncio

@@ -4,14 +4,15 @@ Names and units follow its conventions (https://prometheus.io/docs/practices/nam
 prometheus_client in a thread of its own; what it reads is safe to read from there.
 """
 
+from bisect import bisect_left
 from collections import Counter as Count
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 from importlib.metadata import version
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bus.bus import EventBus
@@ -52,6 +53,8 @@ from bus.identifiers import SECOND, ConnectionId, Micros
 DEFAULT_PORTS: Final[dict[Role, int]] = {"validator": 9464, "miner": 9465}
 _LATENCIES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _COMMITS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+_Direction = tuple[str, str]
+"""``in`` or ``out``, and the transport."""
 
 
 class Metrics:
@@ -72,24 +75,16 @@ class Metrics:
         self._commits: dict[int, Micros] = {}
         Info("bettensor_build", "This neuron.", registry=registry).info({"version": version("bettensor"), "role": role})
         ProcessCollector(registry=registry)
-        registry.register(_BusCollector(bus, self._stages))
-        self._verdicts = Counter("bettensor_verdicts", "Predictions by verdict.", ["code"], registry=registry)
-        self._latency = Histogram(
-            "bettensor_verdict_latency_seconds",
-            "From receipt to the stored verdict on a validator; from the first push to the verdict on a miner.",
-            buckets=_LATENCIES,
-            registry=registry,
-        )
+        # the road of every frame and prediction: plain numbers, of which a collector makes metrics when somebody looks
+        self._verdicts: Count[str] = Count()
+        self._frames: Count[_Direction] = Count()
+        self._bytes: Count[_Direction] = Count()
+        self._latency = _Latencies()
+        registry.register(_Collector(bus, self._stages, self._verdicts, self._frames, self._bytes, self._latency))
         self._commit = Histogram(
             "bettensor_commit_seconds", "One commit of the ledger.", buckets=_COMMITS, registry=registry
         )
         self._commit_failures = Counter("bettensor_commit_failures", "Commits that failed.", registry=registry)
-        self._frames = Counter(
-            "bettensor_frames", "Frames by direction and transport.", ["direction", "transport"], registry=registry
-        )
-        self._bytes = Counter(
-            "bettensor_frame_bytes", "Bytes of these frames.", ["direction", "transport"], registry=registry
-        )
         self._refusals = Counter("bettensor_refusals", "Refused requests by code.", ["code"], registry=registry)
         self._fallbacks = Counter("bettensor_fallbacks", "Turns to HTTP by cause.", ["cause"], registry=registry)
         self._failures = Counter("bettensor_actor_failures", "Exceptions in actors.", ["actor"], registry=registry)
@@ -111,10 +106,6 @@ class Metrics:
         Gauge("bettensor_send_queue_bytes", "Bytes that wait to be sent.", registry=registry).set_function(queued)
         if role == "miner":
             self._waiting = Gauge("bettensor_predictions_waiting", "Without a verdict.", registry=registry)
-        # the road of every frame and prediction: children of a metric are looked up once
-        self._verdict = cache(self._verdicts.labels)
-        self._frame = cache(self._frames.labels)
-        self._frame_bytes = cache(self._bytes.labels)
         self._subscribe()
 
     def start(self, host: str, port: int | None) -> None:
@@ -145,7 +136,7 @@ class Metrics:
             (ConnectionClosed, lambda event, _: self._stages.pop(event.connection, None)),
             (PredictionAccepted, self._judged),
             (PredictionRejected, self._judged),
-            (PredictionConflicted, lambda _, __: self._verdict("conflict").inc()),
+            (PredictionConflicted, lambda _, __: self._verdicts.update(("conflict",))),
             (CommitRequested, self._commit_began),
             (PredictionsStored, self._commit_ended),
             (CommitFailed, self._commit_failed),
@@ -182,16 +173,16 @@ class Metrics:
             self._stages[event.connection] = "closing"
 
     def _judged(self, event: PredictionAccepted | PredictionRejected, envelope: Envelope) -> None:
-        self._verdict("accepted" if isinstance(event, PredictionAccepted) else event.code).inc()
+        self._verdicts["accepted" if isinstance(event, PredictionAccepted) else event.code] += 1
         self._latency.observe(max(0, envelope.at - event.received_at) / SECOND)
 
     def _told(self, event: VerdictReceived, _: Envelope) -> None:
-        self._verdict(event.code).inc()
+        self._verdicts[event.code] += 1
         self._latency.observe(event.latency / SECOND)
         self._waiting.dec()
 
     def _expired(self, _: PredictionExpired, __: Envelope) -> None:
-        self._verdict("expired").inc()
+        self._verdicts["expired"] += 1
         self._waiting.dec()
 
     def _commit_began(self, _: CommitRequested, envelope: Envelope) -> None:
@@ -205,34 +196,80 @@ class Metrics:
         self._commit_failures.inc()
 
     def _received(self, event: FrameReceived, _: Envelope) -> None:
-        transport = "websocket" if event.connection > 0 else "http"
-        self._frame("in", transport).inc()
-        self._frame_bytes("in", transport).inc(len(event.data))
+        direction = "in", "websocket" if event.connection > 0 else "http"
+        self._frames[direction] += 1
+        self._bytes[direction] += len(event.data)
 
     def _sent(self, transport: str, count: int, size: int) -> None:
-        self._frame("out", transport).inc(count)
-        self._frame_bytes("out", transport).inc(count * size)
+        direction = "out", transport
+        self._frames[direction] += count
+        self._bytes[direction] += count * size
 
     def _overflowed(self, event: HandlerOverflowed, _: Envelope) -> None:
         self._dropped.labels(event.handler).inc(event.dropped - self._dropped_so_far[event.handler])
         self._dropped_so_far[event.handler] = event.dropped
 
 
-class _BusCollector(Collector):
-    """What is counted elsewhere already."""
+class _Latencies:
+    """A histogram that costs little to add to."""
 
-    def __init__(self, bus: EventBus, stages: dict[ConnectionId, str]) -> None:
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_LATENCIES) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """One more."""
+        self._counts[bisect_left(_LATENCIES, seconds)] += 1
+        self._sum += seconds
+
+    def collect(self) -> HistogramMetricFamily:
+        """As Prometheus knows it: each bucket holds those of the smaller ones too."""
+        bounds = [*map(str, _LATENCIES), "+Inf"]
+        return HistogramMetricFamily(
+            "bettensor_verdict_latency_seconds",
+            "From receipt to the stored verdict on a validator; from the first push to the verdict on a miner.",
+            buckets=list(zip(bounds, accumulate(self._counts), strict=True)),
+            sum_value=self._sum,
+        )
+
+
+class _Collector(Collector):
+    """Metrics of what is counted in plain numbers."""
+
+    def __init__(
+        self,
+        bus: EventBus,
+        stages: dict[ConnectionId, str],
+        verdicts: Count[str],
+        frames: Count[_Direction],
+        sizes: Count[_Direction],
+        latencies: _Latencies,
+    ) -> None:
         self._bus = bus
         self._stages = stages
+        self._verdicts = verdicts
+        self._frames = frames
+        self._bytes = sizes
+        self._latencies = latencies
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        events = CounterMetricFamily("bettensor_bus_events", "Events on the bus by topic.", labels=["topic"])
-        for topic, count in list(self._bus.counts.items()):
-            if count:
-                events.add_metric([topic], count)
-        yield events
+    def collect(self) -> Iterator[Metric]:
+        counts = {(topic,): count for topic, count in list(self._bus.counts.items()) if count}
+        yield _counters("bettensor_bus_events", "Events on the bus by topic.", ["topic"], counts)
+        verdicts = {(code,): count for code, count in list(self._verdicts.items())}
+        yield _counters("bettensor_verdicts", "Predictions by verdict.", ["code"], verdicts)
+        road = ["direction", "transport"]
+        yield _counters("bettensor_frames", "Frames by direction and transport.", road, dict(self._frames))
+        yield _counters("bettensor_frame_bytes", "Bytes of these frames.", road, dict(self._bytes))
+        yield self._latencies.collect()
         connections = GaugeMetricFamily("bettensor_connections", "WebSocket sessions by state.", labels=["state"])
         stages = Count(list(self._stages.values()))
         for state in ("greeting", "active", "closing"):
             connections.add_metric([state], stages[state])
         yield connections
+
+
+def _counters(name: str, text: str, labels: list[str], counts: Mapping[tuple[str, ...], int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family

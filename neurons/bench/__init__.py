@@ -1,0 +1,1 @@
+"""``bettensor bench``: how fast this software is on this machine, beside what the machine itself allows."""

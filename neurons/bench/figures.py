@@ -1,0 +1,17 @@
+"""Figures of a run, and how they are shown and compared."""
+
+from collections.abc import Iterable
+from typing import Any
+
+Figures = dict[str, Any]
+"""What was measured, under names that say their unit; some are figures again."""
+
+
+def latencies_ms(seconds: Iterable[float]) -> dict[str, float]:
+    """Median, 95th and 99th percentile and maximum, in milliseconds; empty where there are none."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return {}
+    last = len(ordered) - 1
+    points = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {name: 1000 * ordered[round(share * last)] for name, share in points.items()}

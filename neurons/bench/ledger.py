@@ -1,0 +1,124 @@
+"""``ledger``: verdicts stored a second by the ledger alone, when it is new and when it is long."""
+
+import asyncio
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from bus.bus import EventBus
+from bus.clock import SystemClock
+from bus.codes import VerdictCode
+from bus.envelope import Envelope
+from bus.events import CommitFailed, CommitRequested, PredictionsStored, ProposedVerdict, TimerFired
+from bus.games import content_digest
+from bus.identifiers import Hotkey, Micros, Millionths
+from bus.timestamps import DAY
+from neurons.bench.figures import Figures
+from neurons.bench.load import prediction_message
+from neurons.bench.rig import BenchmarkFailed
+from neurons.edges.ledger import Ledger, ledger_database
+
+FILL_COMMIT: Final = 2_000
+"""Verdicts in one commit while it is filled: the most that a validator commits at once."""
+MEASURED_COMMIT: Final = 250
+"""The same while it is measured: about what waits for each other under full load."""
+MEASURED: Final = 40_000
+"""Verdicts."""
+HOTKEYS: Final = 256
+
+
+class Store:
+    """A ledger without a validator: commits one portion after the other."""
+
+    def __init__(self, state_dir: Path) -> None:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        self._clock = SystemClock()
+        self._bus = EventBus(self._clock)
+        self._database = ledger_database(self._bus, state_dir / "ledger.sqlite3")
+        self._ledger = Ledger(self._database, self._clock)
+        self._portion: tuple[ProposedVerdict, ...] = ()
+        self._bus.subscribe(TimerFired, self._ask, "bench")
+        self._bus.subscribe(PredictionsStored, self._stored, "bench")
+        self._bus.subscribe(CommitFailed, self._failed, "bench")
+
+    async def __aenter__(self) -> "Store":
+        await self._database.open()
+        await self._ledger.open(self._bus)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._ledger.close()
+        await self._database.close()
+
+    async def commit(self, portion: tuple[ProposedVerdict, ...]) -> None:
+        """
+        Raises:
+            BenchmarkFailed: it could not be stored.
+        """
+        self._portion = portion
+        self._answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._bus.publish(TimerFired("bench", "commit"))
+        await self._answer
+
+    def _ask(self, _: TimerFired, __: Envelope) -> None:
+        self._bus.publish(CommitRequested(self._portion))
+
+    def _stored(self, _: PredictionsStored, __: Envelope) -> None:
+        self._answer.set_result(None)
+
+    def _failed(self, event: CommitFailed, _: Envelope) -> None:
+        self._answer.set_exception(BenchmarkFailed(event.reason))
+
+
+async def fill(state_dir: Path, rows: int) -> None:
+    """A ledger with ``rows`` verdicts."""
+    async with Store(state_dir) as store:
+        for _ in range(0, rows, FILL_COMMIT):
+            await store.commit(_verdicts(FILL_COMMIT))
+
+
+def ledger(rows: int) -> Figures:
+    """Verdicts stored in a second in an empty ledger, and in one of ``rows``."""
+    with TemporaryDirectory(prefix="bettensor-bench-") as name:
+        empty = asyncio.run(_measure(Path(name)))
+        asyncio.run(fill(Path(name), rows))
+        full = asyncio.run(_measure(Path(name)))
+    return {
+        "rows": rows,
+        "predictions_per_second": empty["predictions_per_second"],
+        "empty": empty,
+        "long": full,
+        "ratio_of_cpu": full["cpu_us_per_prediction"] / empty["cpu_us_per_prediction"],
+    }
+
+
+async def _measure(state_dir: Path) -> Figures:
+    portions = [_verdicts(MEASURED_COMMIT) for _ in range(MEASURED // MEASURED_COMMIT)]
+    async with Store(state_dir) as store:
+        begin, cpu = time.perf_counter(), time.process_time()
+        for portion in portions:
+            await store.commit(portion)
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    return {
+        "predictions_per_second": MEASURED / seconds,
+        "commits_per_second": len(portions) / seconds,
+        "cpu_us_per_prediction": 1e6 * cpu / MEASURED,
+    }
+
+
+def _verdicts(count: int) -> tuple[ProposedVerdict, ...]:
+    now = SystemClock().wall()
+    return tuple(
+        ProposedVerdict(
+            hotkey=Hotkey(f"5{number % HOTKEYS:047d}"),
+            prediction=prediction,
+            digest=content_digest(prediction),
+            code=VerdictCode.ACCEPTED,
+            message="",
+            received_at=now,
+            wager=Millionths(10_000),
+            expires_at=Micros(now + 30 * DAY),
+        )
+        for number, prediction in enumerate(prediction_message(count).predictions)
+    )

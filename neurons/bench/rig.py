@@ -1,0 +1,209 @@
+"""A real validator process on one core, for as long as a benchmark runs. The load runs on another."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from bittensor_core import Keypair
+
+from bus.errors import BettensorError
+from bus.identifiers import Hotkey
+from neurons.edges.keys import new_wallet
+from neurons.loopback import free_port
+
+NETUID: Final = 30
+ODDS: Final = (1.9, 2.0)
+CORES: Final = sorted(os.sched_getaffinity(0))
+START_TIMEOUT: Final = 60.0
+"""Seconds: a ledger of a million rows is read through first."""
+STOP_TIMEOUT: Final = 30.0
+NO_LIMIT: Final = 1e6
+"""Of what one miner may send: a benchmark's do not hold back."""
+
+
+class BenchmarkFailed(BettensorError):
+    """Nothing was measured: something is not as a benchmark needs it."""
+
+
+@dataclass
+class Server:
+    """A process that listens on a port of loopback, on the first core."""
+
+    command: list[str]
+    port: int
+    log: Path
+    process: "subprocess.Popen[bytes]" = field(init=False)
+    start_seconds: float = field(init=False)
+    """From the command to the open port."""
+
+    def start(self) -> None:
+        """
+        Raises:
+            BenchmarkFailed: it does not listen.
+        """
+        begin = time.perf_counter()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stderr=log, stdout=log)  # noqa: S603 - our own commands
+        pin(self.process.pid, 0)
+        self._wait_for_port()
+        self.start_seconds = time.perf_counter() - begin
+
+    def stop(self) -> None:
+        """In good order."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+    def cpu_seconds(self) -> float:
+        """User and system time that it has used."""
+        usage = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(usage[11]) + int(usage[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> int:
+        """Bytes that it has in memory."""
+        return self._status("VmRSS")
+
+    def peak_memory(self) -> int:
+        """The most that it has had."""
+        return self._status("VmHWM")
+
+    def _status(self, name: str) -> int:
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return 1024 * int(line.split()[1])
+        raise BenchmarkFailed(f"process {self.process.pid} has no {name}: has it ended?")
+
+    def _wait_for_port(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        else:
+            self.process.kill()
+        raise BenchmarkFailed(f"{' '.join(self.command)} does not listen:\n{self.log.read_text()[-2000:]}")
+
+
+@dataclass
+class Validator(Server):
+    """A validator, and the keys of the miners that are registered with it."""
+
+    folder: Path
+    hotkey: Hotkey
+    keypairs: list[Keypair]
+
+    def write_games(self, games: list[dict[str, Any]]) -> None:
+        """Its new slate."""
+        _write_whole(self.folder / "games.json", json.dumps({"games": games}))
+
+
+@contextmanager
+def running(server: Server) -> Iterator[None]:
+    """Started, and stopped at the end; this process is on the second core meanwhile."""
+    pin(0, 1)
+    try:
+        server.start()
+        try:
+            yield
+        finally:
+            server.stop()
+    finally:
+        os.sched_setaffinity(0, CORES)
+
+
+@contextmanager
+def running_validator(
+    miners: int,
+    module: str = "neurons.validator",
+    before: Callable[[Path], None] | None = None,
+    **changes: Any,
+) -> Iterator[Validator]:
+    """A validator with a folder of its own.
+
+    Args:
+        miners: how many are registered.
+        module: what is run.
+        before: what is done with the folder first.
+        changes: of its configuration; ``slate`` is the content of its games file.
+    """
+    with tempfile.TemporaryDirectory(prefix="bettensor-bench-") as name:
+        validator = prepare(Path(name), miners, module, changes)
+        if before is not None:
+            before(Path(name))
+        with running(validator):
+            yield validator
+
+
+def prepare(folder: Path, miners: int, module: str, changes: dict[str, Any]) -> Validator:
+    """Wallet, metagraph, slate and configuration of a validator that does not run yet."""
+    hotkey = new_wallet("bench", "validator", str(folder / "wallets"), "sr25519")
+    keypairs = [Keypair.create_from_uri(f"//Miner{i}") for i in range(miners)]
+    neurons: list[dict[str, Any]] = [{"hotkey": hotkey, "validator_permit": True}]
+    neurons += [{"hotkey": keypair.ss58_address} for keypair in keypairs]
+    (folder / "metagraph.yaml").write_text(yaml.safe_dump({"neurons": neurons}))
+    port, config = free_port(), folder / "validator.yaml"
+    settings = {
+        "role": "validator",
+        "netuid": NETUID,
+        "state_dir": "state",
+        "wallet": {"name": "bench", "hotkey": "validator", "path": str(folder / "wallets")},
+        "metagraph": {"static": "metagraph.yaml"},
+        "axon": {"ip": "127.0.0.1", "port": port},
+        "games": {"path": "games.json"},
+        "metrics": {"port": 0},
+        "recorder": {"record": "off"},
+        "actors": {
+            "prediction": {"daily_wager_limit": 1e9},
+            "connection": {"messages_per_second": NO_LIMIT, "burst": NO_LIMIT},
+            "auth": {"requests_per_second": NO_LIMIT, "request_burst": NO_LIMIT},
+        },
+    }
+    slate = changes.pop("slate", [make_game()])
+    config.write_text(yaml.safe_dump(settings | changes))
+    command = [sys.executable, "-m", module, "--config", str(config)]
+    validator = Validator(command, port, folder / "log", folder, hotkey, keypairs)
+    validator.write_games(slate)
+    return validator
+
+
+def make_game(number: int = 0, odds: tuple[float, float] = ODDS) -> dict[str, Any]:
+    """A game for a games file."""
+    return {
+        "game_id": f"bench-{number}",
+        "team_a": "Home",
+        "team_b": "Away",
+        "sport": "baseball",
+        "league": "MLB",
+        "event_start_date": "P1D",
+        "active": True,
+        "team_a_odds": odds[0],
+        "team_b_odds": odds[1],
+        "can_tie": False,
+    }
+
+
+def pin(process: int, core: int) -> None:
+    """Keep ``process`` (0: this one) on one core; on a machine with one core that is the other one too."""
+    os.sched_setaffinity(process, {CORES[core % len(CORES)]})
+
+
+def _write_whole(file: Path, text: str) -> None:
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.replace(file)

@@ -1,0 +1,151 @@
+"""What this machine allows: the cost of the signatures alone, and the server stack without this software."""
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import bittensor_core
+from bittensor_core import Keypair
+
+from bus import codec
+from bus.identifiers import Hotkey
+from neurons.bench import bare
+from neurons.bench.figures import latencies_ms
+from neurons.bench.load import RawSocket, prediction_message, stamped, text_frame
+from neurons.bench.rig import Server, pin, running
+from neurons.loopback import free_port
+
+ROUNDS: Final = 10
+PAIRS: Final = 200
+"""Verifications and signatures in one round."""
+ECHO_SECONDS: Final = 2.0
+
+
+class SignatureLimit:
+    """How many predictions a second one verification and one signature each would allow on the validator's core.
+
+    The median of rounds before and after what it is compared with: the machine may be slower now than it was.
+    """
+
+    def __init__(self, keypair: Keypair) -> None:
+        self._keypair = keypair
+        self._message = codec.SIGNED_PREFIX + a_frame_payload(keypair)
+        self._seconds: list[float] = []
+
+    def measure(self) -> None:
+        """One half of the rounds. The validator must have nothing to do meanwhile."""
+        cores = os.sched_getaffinity(0)
+        pin(0, 0)
+        keypair, message = self._keypair, self._message
+        signature = keypair.sign(message)
+        for _ in range(ROUNDS):
+            begin = time.perf_counter()
+            for _ in range(PAIRS):
+                bittensor_core.verify(message, signature, keypair.ss58_address, bittensor_core.CRYPTO_SR25519)
+                keypair.sign(message)
+            self._seconds.append((time.perf_counter() - begin) / PAIRS)
+        os.sched_setaffinity(0, cores)
+
+    @property
+    def per_second(self) -> float:
+        """As measured so far."""
+        return 1 / statistics.median(self._seconds)
+
+
+class Echoed(RawSocket):
+    """Keeps frames in flight, each of which comes back as it was."""
+
+    def __init__(self, payload: bytes) -> None:
+        super().__init__("/")
+        self.payload = payload
+        self.latencies: list[float] = []
+        self.pushing = False
+        self._sent_at: list[float] = []
+
+    def receive(self, frame: bytes) -> None:
+        """The next one goes out."""
+        now = time.perf_counter()
+        self.latencies.append(now - self._sent_at[len(self.latencies)])
+        if self.pushing:
+            self.push()
+
+    def push(self) -> None:
+        """One frame, masked anew: what a real miner did beforehand costs the server nothing."""
+        self._sent_at.append(time.perf_counter())
+        self.write(self.payload)
+
+
+class Audience(RawSocket):
+    """Notes when each broadcast came, in seconds after it was made."""
+
+    def __init__(self) -> None:
+        super().__init__("/")
+        self.latencies: list[float] = []
+
+    def receive(self, frame: bytes) -> None:
+        """One broadcast."""
+        self.latencies.append(time.time() - float(frame[:20].split(b" ")[0]))
+
+
+async def echo(connections: int, window: int, frame: bytes) -> dict[str, object]:
+    """Frames a second that the bare stack echoes, and how soon."""
+    payload = text_frame(frame)
+    async with _bare_server(connections, Echoed, payload) as clients:
+        begin = time.perf_counter()
+        for client in clients:
+            client.pushing = True
+            for _ in range(window):
+                client.push()
+        await asyncio.sleep(ECHO_SECONDS)
+        for client in clients:
+            client.pushing = False
+        seconds = time.perf_counter() - begin
+        latencies = [latency for client in clients for latency in client.latencies]
+    return {"frames_per_second": len(latencies) / seconds, "latency_ms": latencies_ms(latencies)}
+
+
+async def broadcast(connections: int, times: int, pause: float) -> dict[str, object]:
+    """How soon the last of all connections has a broadcast of 4 KiB that the bare stack makes."""
+    async with _bare_server(connections, Audience) as clients:
+        for number in range(1, times + 1):
+            clients[0].write(text_frame(bare.BROADCAST.encode()))
+            while any(len(client.latencies) < number for client in clients):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(pause)
+        last = [max(client.latencies[number] for client in clients) for number in range(times)]
+    return {"last_delivery_ms": latencies_ms(last)}
+
+
+@asynccontextmanager
+async def _bare_server(connections: int, kind: type, *arguments: object) -> AsyncIterator[list]:
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory(prefix="bettensor-bench-") as name:
+        port = free_port()
+        command = [sys.executable, "-m", "neurons.bench.bare", str(port)]
+        with running(Server(command, port, Path(name) / "log")):
+            clients = []
+            for _ in range(connections):
+                _, client = await loop.create_connection(lambda: kind(*arguments), "127.0.0.1", port)
+                await client.opened
+                clients.append(client)
+            yield clients
+            for client in clients:
+                client.transport.close()
+
+
+def a_frame_payload(keypair: Keypair) -> bytes:
+    """The JSON bytes of a frame with one prediction."""
+    return codec.encode(stamped(prediction_message(1), Hotkey(keypair.ss58_address)))
+
+
+def a_frame(keypair: Keypair) -> bytes:
+    """The bytes of such a frame."""
+    payload = a_frame_payload(keypair)
+    return codec.join(codec.Frame(payload, bytes(keypair.sign(codec.SIGNED_PREFIX + payload))))
