@@ -26,6 +26,9 @@ from bus.events import (
 from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, SessionId, micros
 from bus.messages import HeartbeatMessage, WelcomeMessage
 
+SLOTS = 60
+"""Of an interval. Sessions of one slot beat together: to wake up for each alone costs more than its heartbeat."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatSettings:
@@ -80,8 +83,12 @@ class HeartbeatActor(StreamFollower):
         if isinstance(event.message, WelcomeMessage):
             self.state.wanted[event.hotkey] = micros(event.message.heartbeat_interval)
         pulse = self.state.pulses.get(event.connection)
-        if pulse is not None:
-            pulse.heard_at = envelope.mono
+        if pulse is None:
+            return
+        pulse.heard_at = envelope.mono
+        is_soon_due = pulse.beats_at - envelope.mono <= pulse.interval // 2
+        if self.state.role == "miner" and isinstance(event.message, HeartbeatMessage) and is_soon_due:
+            self._beat(event.connection, pulse, envelope)  # with the others of its validator's slot
 
     @on(SessionActivated)
     def start(self, event: SessionActivated, envelope: Envelope) -> None:
@@ -89,7 +96,7 @@ class HeartbeatActor(StreamFollower):
         wanted = self.state.wanted.pop(event.hotkey, interval)
         # a validator that wants to hear from us more often gets its way; one that speaks less often gets its time
         rhythm, patience = min(interval, wanted), max(timeout, 2 * wanted)
-        first = Micros(envelope.mono + _share(event.session, rhythm))
+        first = _slot(envelope.mono + _share(event.session, rhythm), rhythm)
         pulse = Pulse(event.hotkey, envelope.mono, first, rhythm, Micros(patience))
         self.state.pulses[event.connection] = pulse
         self._schedule(event.connection, pulse)
@@ -109,8 +116,7 @@ class HeartbeatActor(StreamFollower):
             self.publish(CloseRequested(connection, CloseCode.STALE, reason))
             return
         if envelope.mono >= pulse.beats_at:
-            pulse.beats_at = Micros(envelope.mono + pulse.interval)
-            self.publish(SendRequested(pulse.hotkey, self._heartbeat(pulse.hotkey), connection))
+            self._beat(connection, pulse, envelope)
         self._schedule(connection, pulse)
 
     @on(ReadingPaused, ReadingResumed)
@@ -124,12 +130,21 @@ class HeartbeatActor(StreamFollower):
         if self.state.pulses.pop(event.connection, None) is not None:
             self.let_sleep(str(event.connection))
 
+    def _beat(self, connection: ConnectionId, pulse: Pulse, envelope: Envelope) -> None:
+        pulse.beats_at = _slot(envelope.mono + pulse.interval, pulse.interval)
+        self.publish(SendRequested(pulse.hotkey, self._heartbeat(pulse.hotkey), connection))
+
     def _schedule(self, connection: ConnectionId, pulse: Pulse) -> None:
         self.wake(str(connection), min(pulse.beats_at, Micros(pulse.heard_at + pulse.timeout)))
 
     def _heartbeat(self, peer: Hotkey) -> HeartbeatMessage:
         stream = self.state.hotkey if self.state.role == "validator" else peer
         return heartbeat_message(self.state.positions.get(stream))
+
+
+def _slot(moment: int, interval: Micros) -> Micros:
+    """The beginning of the slot in which ``moment`` is."""
+    return Micros(moment * SLOTS // interval * interval // SLOTS)
 
 
 def _share(session: SessionId, interval: Micros) -> Micros:

@@ -146,7 +146,8 @@ def read(payload: bytes) -> WebSocketMessage:
         Unreadable: not strict JSON, or not the head of a message.
     """
     try:
-        payload.decode()  # what the decoder skips, it does not check
+        if not payload.isascii():
+            payload.decode()  # what the decoder skips, it does not check
         try:
             readable = _prediction_message.decode(payload)
         except msgspec.ValidationError:

@@ -10,7 +10,7 @@ DAY = Micros(86_400 * SECOND)
 
 def rfc3339(at: Micros) -> str:
     """``at`` in UTC with microseconds: ``2026-01-31T18:00:00.000000Z``."""
-    return (_EPOCH + timedelta(microseconds=at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{(_EPOCH + timedelta(microseconds=at)).isoformat(timespec='microseconds')[:26]}Z"
 
 
 def parse_rfc3339(text: str) -> Micros:

@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_games(commands)
     _add_ledger(commands)
     _add_logs(commands)
+    _add_bench(commands)
     _add_completion(commands)
     return parser
 
@@ -193,6 +194,46 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     unchained(log)
     audit = reading("audit", "prove who said what: chain, seals and every signature", "validator-state")
     audit.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    bench = _add(
+        commands,
+        "bench",
+        "measure how fast this software is on this machine, beside what the machine allows",
+        "bettensor bench confirm --miners 50 --window 8 --batch 1 --duration 10 --json",
+    )
+    bench.add_argument(
+        "scenarios",
+        nargs="*",
+        metavar="SCENARIO",
+        help="confirm, batch, broadcast, connect, idle, storm, fallback, bus, ledger, recording, growth, start; "
+        "all where none is named",
+    )
+    bench.add_argument("--miners", type=_count, metavar="N", help="how many miners")
+    bench.add_argument("--clients", type=_count, metavar="N", help="how many HTTP clients")
+    bench.add_argument("--window", type=_count, metavar="N", help="frames that each miner keeps in flight")
+    bench.add_argument("--batch", type=_count, metavar="N", help="predictions in a frame")
+    bench.add_argument("--rate", type=_amount, metavar="N", help="predictions a second, whatever comes back")
+    bench.add_argument("--duration", type=_amount, metavar="S", help="seconds of each measurement")
+    bench.add_argument("--record", choices=["off", "observed", "all"], help="the validator's recorded log")
+    bench.add_argument("--bystanders", type=_count, metavar="N", help="more miners, at 1,280 predictions a second each")
+    bench.add_argument("--stalled", action="store_true", default=None, help="the bystanders never read")
+    bench.add_argument("--rows", type=_count, metavar="N", help="verdicts in a long ledger")
+    bench.add_argument("--predictions", type=_count, metavar="N", help="how many, for memory")
+    bench.add_argument("--json", action="store_true", help="print it as JSON: an object, or a list of several")
+    bench.add_argument("--compare", nargs=2, metavar=("A", "B"), help="show what changed between two such files")
+    bench.set_defaults(command=_run_bench)
+
+
+def _amount(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
+    return amount
 
 
 def _count(text: str) -> int:
@@ -327,6 +368,12 @@ def _run_doctor(arguments: argparse.Namespace) -> int:
     findings = doctor.examine(load_settings(file, arguments.flags, arguments.role), str(file))
     print(json.dumps(doctor.as_json(findings), indent=2) if arguments.json else "\n".join(doctor.text(findings)))
     return 0 if doctor.can_run(findings) else EXIT_FAILED
+
+
+def _run_bench(arguments: argparse.Namespace) -> int:
+    from neurons.bench.command import bench
+
+    return bench(arguments)
 
 
 def _print_completion(arguments: argparse.Namespace) -> int:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bus.games import TeamGame
+from neurons.file_watch import changes_of
 from neurons.models import Forecast, ModelHost, outcomes
-from neurons.reload import watch
 
 MAX_TOLD: Final = 1000
 """Faults that are remembered, so that each is told once."""
@@ -55,7 +55,8 @@ class FilePredictor:
     async def run(self, host: ModelHost) -> None:
         """Ask to be asked whenever the file changes."""
         self._host = host
-        await watch(lambda: [self._path], host.ask_again)
+        async for _ in changes_of(lambda: [self._path]):
+            host.ask_again()
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
         """A bet for each row that is new or has changed and whose game is on the slate."""

@@ -64,10 +64,11 @@ from neurons.edges.static_files import read_blacklist, read_metagraph
 from neurons.edges.tasks import Tasks
 from neurons.edges.timers import Timers
 from neurons.edges.writer import FrameWriter
+from neurons.file_watch import Sight, changes_of, look_at
 from neurons.models import KellyPredictor, Predictor
 from neurons.plugins import load
 from neurons.recordings import log_header, take_checkpoint
-from neurons.reload import changes, new_actor_settings, watch
+from neurons.reload import changes, new_actor_settings
 from neurons.settings import MinerSettings, Settings, ValidatorSettings, parse
 
 if TYPE_CHECKING:
@@ -278,8 +279,9 @@ class Neuron:
             self._handlers.start(self.bus)
             await self._control.open()
             self._serve_metrics()
+            seen = look_at(self._files())
             await self._start()
-            self._watching.start(watch(self._files, self.reload), "configuration")
+            self._watching.start(self._watch(seen), "configuration")
         except BaseException:
             await self._end_chain()
             await self._control.close()
@@ -351,6 +353,10 @@ class Neuron:
         if "logging.level" in taken and self._owns_process:
             set_log_level(new.logging.level)
         self.settings = new
+
+    async def _watch(self, seen: Sight) -> None:
+        async for _ in changes_of(self._files, seen):
+            self.reload()
 
     def _reloadable(self, new: Settings) -> Settings:
         """``new``, but for what actors know and cannot change."""
@@ -626,11 +632,16 @@ def run(settings: Settings, where: str, again: Callable[[], Settings] | None = N
     """
     import uvloop
 
+    tune_interpreter()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings, where, again))
+
+
+def tune_interpreter() -> None:
+    """For a process that is a neuron and nothing else."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.freeze()
     gc.set_threshold(COLLECTOR_THRESHOLD)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(settings, where, again))
 
 
 async def _run(settings: Settings, where: str, again: Callable[[], Settings] | None) -> int:

@@ -1,12 +1,9 @@
 """What of a configuration can change while a neuron runs, and what cannot."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, Final
-
-from watchfiles import awatch
 
 from neurons.settings import Settings
 
@@ -20,8 +17,6 @@ RELOADABLE: Final = (
 """Keys that a running neuron takes. Everything else waits for a restart."""
 FIXED: Final = ("actors.*.class", "actors.predictor.*")
 """Exceptions to them."""
-DEBOUNCE: Final = 50
-"""Milliseconds for which a file must be left alone before it is read."""
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
@@ -58,25 +53,3 @@ def new_actor_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[s
 
 def _matches(key: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
-
-
-async def watch(files: Callable[[], list[Path]], changed: Callable[[], None]) -> None:
-    """Call ``changed`` whenever one of ``files`` has; never returns.
-
-    The folders are watched, and not the files: editors and deployments put a new file in the place of the old one.
-    """
-    while True:
-        watched = _resolved(files())
-        async for events in awatch(*_folders(watched), recursive=False, debounce=DEBOUNCE, step=DEBOUNCE):
-            if watched & _resolved([Path(path) for _, path in events]):
-                changed()
-                if _resolved(files()) != watched:
-                    break
-
-
-def _resolved(files: Iterable[Path]) -> set[Path]:
-    return {file.resolve() for file in files}
-
-
-def _folders(files: Iterable[Path]) -> list[Path]:
-    return sorted({file.parent for file in files})

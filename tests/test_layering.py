@@ -10,8 +10,20 @@ LAYERS = ("bus", "actors", "neurons")
 IMPURE = {"asyncio", "time", "random", "secrets", "uuid", "socket", "os", "threading", "subprocess"}
 MAY_READ_THE_TIME = {"bus/clock.py"}
 WHERE = {
-    "bittensor": {"neurons/edges/chain.py", "neurons/edges/keys.py", "neurons/simulation/substrate.py"},
-    "bittensor_core": {"neurons/edges/keys.py", "neurons/edges/static_files.py"},
+    "bittensor": {
+        "neurons/edges/chain.py",
+        "neurons/edges/keys.py",
+        "neurons/simulation/substrate.py",
+        "neurons/bench/load.py",
+    },
+    "bittensor_core": {
+        "neurons/edges/keys.py",
+        "neurons/edges/static_files.py",
+        "neurons/bench/load.py",
+        "neurons/bench/rig.py",
+        "neurons/bench/sessions.py",
+        "neurons/bench/yardsticks.py",
+    },
     "dataclasses_json": {"bus/games.py", "bus/messages.py"},
     "httpx": {"neurons/edges/http_client.py"},
     "loguru": {"neurons/edges/log.py"},
@@ -23,12 +35,25 @@ WHERE = {
         "neurons/edges/ledger.py",
         "neurons/edges/outbox.py",
     },
-    "uvicorn": {"neurons/edges/listener.py"},
-    "uvloop": {"neurons/launch.py"},
-    "watchfiles": {"neurons/reload.py", "neurons/edges/game_feed.py"},
-    "websockets": {"neurons/edges/listener.py", "neurons/edges/dialer.py"},
-    "rich": {"neurons/commands.py", "neurons/demo.py", "neurons/log_commands.py", "neurons/views.py"},
-    "yaml": {"neurons/settings.py", "neurons/config_file.py", "neurons/demo.py"},
+    "uvicorn": {"neurons/edges/listener.py", "neurons/bench/bare.py"},
+    "uvloop": {"neurons/launch.py", "neurons/bench/budget.py"},
+    "watchfiles": {"neurons/file_watch.py"},
+    "websockets": {"neurons/edges/listener.py", "neurons/edges/dialer.py", "neurons/bench/load.py"},
+    "rich": {
+        "neurons/commands.py",
+        "neurons/demo.py",
+        "neurons/log_commands.py",
+        "neurons/views.py",
+        "neurons/bench/command.py",
+        "neurons/bench/report.py",
+    },
+    "yaml": {
+        "neurons/settings.py",
+        "neurons/config_file.py",
+        "neurons/demo.py",
+        "neurons/bench/rig.py",
+        "neurons/bench/start.py",
+    },
 }
 """Libraries that are imported in these files and nowhere else."""
 STDLIB_NAMES = {"cli", "launch", "settings", "plugins", "models", "demo", "validator", "miner"}

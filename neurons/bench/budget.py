@@ -1,4 +1,4 @@
-"""Where the time of one prediction goes: a validator whose bus takes the time of every handler.
+"""Where the time of one prediction goes: a validator that takes the time of every step.
 
     python -m neurons.bench.budget --config validator.yaml
 
@@ -10,65 +10,115 @@ import asyncio
 import json
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import uvloop
 
+from bus import codec
 from bus.bus import EventBus, Handler, Topic
-from bus.envelope import Envelope
 from bus.events import Event, PredictionsStored, PredictionSubmitted
 from neurons import launch
+from neurons.bench.confirm import Load, push_once
 from neurons.bench.figures import Figures
-from neurons.bench.rig import running_validator
+from neurons.bench.rig import BenchmarkFailed, running_validator
+from neurons.edges.keys import Keys
+from neurons.edges.listener import SessionProtocol
 from neurons.launch import ACTORS
 from neurons.settings import load_settings
 
 FILE: Final = "budget.json"
-CALIBRATION: Final = 10_000
+CALIBRATION: Final = 20_000
+ACTOR_NAMES: Final = frozenset(actor.name for actor in ACTORS["validator"])
+STEPS: Final = {
+    "decode": ("decode", None),
+    "verify": ("keys", None),
+    "actor: connection": ("connection", None),
+    "actor: auth": ("auth", None),
+    "actor: prediction, before the commit": ("prediction", "prediction_submitted"),
+    "actor: prediction, after it": ("prediction", None),
+    "other actors": ("", None),
+    "bus": ("bus", None),
+    "sign": ("sign", None),
+    "stamp and encode": ("writer", None),
+    "write to the socket": ("write", None),
+    "metrics": ("metrics", None),
+    "other edges": ("", None),
+}
+"""What a step is made of: whose handlers, and of which topic. The first that fits counts."""
+
+Key = tuple[str, str]
+"""Who did it, and on which topic."""
+Result = TypeVar("Result")
+
+
+class Stopwatch:
+    """CPU time of one thread by who used it; what one step has another do is the other's."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[Key, float] = defaultdict(float)
+        self.calls: Counter[Key] = Counter()
+        self._inner = 0.0
+
+    def clear(self) -> None:
+        """Forget all so far."""
+        self.seconds.clear()
+        self.calls.clear()
+
+    def timed(self, key: Key, function: Callable[..., Result]) -> Callable[..., Result]:
+        """``function``, whose time counts."""
+
+        def timed(*arguments: Any) -> Result:
+            outer, self._inner = self._inner, 0.0
+            begin = time.thread_time()
+            try:
+                return function(*arguments)
+            finally:
+                whole = time.thread_time() - begin
+                self.seconds[key] += whole - self._inner
+                self.calls[key] += 1
+                self._inner = outer + whole
+
+        return timed
+
+    def cost(self) -> tuple[float, float]:
+        """Seconds that timing adds to a step as it is measured, and to the one that calls it."""
+        watch = Stopwatch()
+        idle = watch.timed(("", ""), lambda: None)
+
+        def many() -> None:
+            for _ in range(CALIBRATION):
+                idle()
+
+        watch.timed(("many", ""), many)()
+        return tuple(watch.seconds[key] / CALIBRATION for key in (("", ""), ("many", "")))  # type: ignore[return-value]
 
 
 class TimedBus(EventBus):
-    """Takes the CPU time of every handler and of every drain, between the first prediction and the last commit."""
+    """Times every handler and every drain, between the first prediction and the last commit."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.handlers: Counter[tuple[str, str]] = Counter()
-        """Seconds by name and topic."""
-        self.calls: Counter[tuple[str, str]] = Counter()
-        self.drains = 0.0
+        self.watch = Stopwatch()
         self.predictions = 0
         self.began: tuple[float, float] | None = None
-        self.ended = (0.0, 0.0)
         """CPU seconds of this thread and of the process."""
+        self.ended = (0.0, 0.0)
+        self._drain = self.watch.timed(("bus", ""), self._drain)  # type: ignore[method-assign]
 
     def subscribe(self, topic: Topic, handler: Handler, name: str) -> None:
         """As the bus does, with the time of each call."""
-
-        def timed(event: Event, envelope: Envelope) -> None:
-            begin = time.thread_time()
-            try:
-                handler(event, envelope)
-            finally:
-                key = name, event.topic
-                self.handlers[key] += time.thread_time() - begin
-                self.calls[key] += 1
-
-        super().subscribe(topic, timed, name)
+        key = name, topic if isinstance(topic, str) else topic.topic
+        super().subscribe(topic, self.watch.timed(key, handler), name)
 
     def publish(self, event: Event, causes: tuple[int, ...] | None = None) -> int:
-        """As the bus does, with the time of what is delivered."""
+        """As the bus does; the time begins with the first prediction."""
         if isinstance(event, PredictionSubmitted) and self.began is None:
             self.began = time.thread_time(), time.process_time()
-            self.handlers.clear()
-            self.calls.clear()
-            self.drains = 0.0
-        if self._draining:
-            return super().publish(event, causes)
-        begin = time.thread_time()
+            self.watch.clear()
         seq = super().publish(event, causes)
-        self.drains += time.thread_time() - begin
         if isinstance(event, PredictionsStored):
             self.predictions += len(event.verdicts)
             self.ended = time.thread_time(), time.process_time()
@@ -76,74 +126,75 @@ class TimedBus(EventBus):
 
 
 class TimedValidator(launch.Validator):
-    """A validator on such a bus."""
+    """A validator that takes the time of every step."""
 
     bus_class = TimedBus
 
+    async def _start(self) -> None:
+        assert isinstance(self.bus, TimedBus)  # noqa: S101 - see bus_class
+        timed = self.bus.watch.timed
+        codec.split = timed(("decode", ""), codec.split)
+        codec.read = timed(("decode", ""), codec.read)
+        Keys.sign = timed(("sign", ""), Keys.sign)  # type: ignore[method-assign]
+        SessionProtocol.write = timed(("write", ""), SessionProtocol.write)  # type: ignore[method-assign]
+        await super()._start()
 
-def budget(bus: TimedBus) -> Figures:
-    """Microseconds of CPU for one prediction, step by step."""
-    assert bus.began is not None
-    micros = 1e6 / bus.predictions
-    clock = _cost_of_the_clock()
-    actors = {actor.name for actor in ACTORS["validator"]} | {"supervisor"}
-    steps: Counter[str] = Counter()
-    handlers: list[dict[str, Any]] = []
-    for (name, topic), seconds in bus.handlers.most_common():
-        calls = bus.calls[name, topic]
-        net = (seconds - calls * clock) * micros
-        steps[name] += net  # type: ignore[assignment]
-        handlers.append({"name": name, "topic": topic, "us": net, "calls": calls / bus.predictions})
-    timing = 2 * clock * sum(bus.calls.values()) * micros
-    thread, process = (end - begin for begin, end in zip(bus.began, bus.ended, strict=True))
-    drains = bus.drains * micros - timing
-    whole = process * micros - timing
-    in_actors = sum(us for name, us in steps.items() if name in actors)
-    dispatch = drains - steps.total()
-    return {
-        "predictions": bus.predictions,
-        "cpu_us_per_prediction": whole,
-        "steps_us": {
-            "sockets, WebSocket, event loop": thread * micros - bus.drains * micros,
-            "other threads (ledger)": (process - thread) * micros,
-            "bus": dispatch,
-            **{f"{'actor' if name in actors else 'edge'} {name}": us for name, us in steps.most_common()},
-        },
-        "bus_and_actors_us": in_actors + dispatch,
-        "bus_and_actors_share": (in_actors + dispatch) / whole,
-        "handlers": handlers[:30],
-    }
+    def budget(self) -> Figures:
+        """Microseconds of CPU for one prediction, step by step."""
+        bus = self.bus
+        if not isinstance(bus, TimedBus) or bus.began is None:
+            raise BenchmarkFailed("no prediction came")
+        per_prediction = 1e6 / bus.predictions
+        inside, outside = bus.watch.cost()
+        steps: defaultdict[str, float] = defaultdict(float)
+        timed = 0.0
+        for key, seconds in bus.watch.seconds.items():
+            net = (seconds - bus.watch.calls[key] * inside) * per_prediction
+            steps[_step(*key)] += net
+            timed += seconds * per_prediction
+        timing = outside * bus.watch.calls.total() * per_prediction
+        thread, process = ((end - begin) * per_prediction for begin, end in zip(bus.began, bus.ended, strict=True))
+        # whoever calls a timed step pays for the timing: it is nearly always the bus
+        steps["bus"] -= timing
+        named = {
+            "read from the socket, WebSocket, event loop": thread - timed,
+            **{name: steps[name] for name in STEPS},
+            "ledger's thread": process - thread,
+        }
+        whole = sum(named.values())
+        ours = sum(us for name, us in named.items() if "actor" in name) + named["bus"]
+        return {
+            "predictions": bus.predictions,
+            "steps_us": named,
+            "cpu_us_per_prediction": whole,
+            "bus_and_actors_us": ours,
+            "bus_and_actors_share": ours / whole,
+        }
 
 
-def _cost_of_the_clock() -> float:
-    """Seconds that one reading adds to what is measured."""
-    begin = time.thread_time()
-    for _ in range(CALIBRATION):
-        time.thread_time()
-    return (time.thread_time() - begin) / CALIBRATION
+def _step(name: str, topic: str) -> str:
+    for step, (who, what) in STEPS.items():
+        if name == who and what in (None, topic):
+            return step
+    return "other actors" if name in ACTOR_NAMES else "other edges"
 
 
-def measure() -> Figures:
-    """The budget under the load of ``confirm``."""
-    from neurons.bench.confirm import Load, push_once
-
-    load = Load(duration=4.0)
+def measure(load: Load) -> Figures:
+    """The budget under this load."""
     with running_validator(load.miners, module="neurons.bench.budget") as validator:
-        folder = validator.folder
         asyncio.run(push_once(validator, load))
         validator.stop()
-        figures: Figures = json.loads((folder / FILE).read_text())
+        figures: Figures = json.loads((validator.folder / FILE).read_text())
     return figures
 
 
 async def _run(config: Path) -> None:
     neuron = TimedValidator(load_settings(config, {}, "validator"), str(config))
     await neuron.run()
-    assert isinstance(neuron.bus, TimedBus)
-    (config.parent / FILE).write_text(json.dumps(budget(neuron.bus), indent=2))
+    (config.parent / FILE).write_text(json.dumps(neuron.budget(), indent=2))
 
 
 if __name__ == "__main__":
-    sys.setswitchinterval(launch.SWITCH_INTERVAL)
+    launch.tune_interpreter()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(Path(sys.argv[2])))

@@ -6,12 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from tempfile import TemporaryDirectory
+from typing import Final, Literal
 
 from neurons.bench import ledger, yardsticks
 from neurons.bench.figures import Figures, latencies_ms
 from neurons.bench.load import TICK, Bystander, Predictor, connect
 from neurons.bench.rig import BenchmarkFailed, Validator, running_validator
+from neurons.recordings import Recording
 
 DRAIN_TIMEOUT: Final = 30.0
 """Seconds for the last confirmations."""
@@ -21,6 +23,9 @@ FRAMES_PER_SECOND: Final = 12_000
 """The same for frames: what is less counts."""
 
 Record = Literal["off", "observed", "all"]
+RECORDS: Final[tuple[Record, ...]] = ("off", "observed", "all")
+ONE_FILE: Final = 8 * 2**30
+"""Bytes: the log is not cut into files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +64,7 @@ class Pushed:
 def confirm(load: Load) -> Figures:
     """Confirmed predictions a second, their latency, and what they cost."""
     changes = {"recorder": {"record": load.record}}
-    with running_validator(load.miners + load.bystanders, **changes) as validator:
+    with running_validator(load.miners + load.bystanders, changes) as validator:
         limit = yardsticks.SignatureLimit(validator.keypairs[0])
         limit.measure()
         pushed = asyncio.run(push_once(validator, load))
@@ -77,22 +82,35 @@ def confirm(load: Load) -> Figures:
 
 
 def recording(load: Load) -> Figures:
-    """What the log of observed events costs: ``confirm`` without and with it, in turn."""
-    rates: dict[Record, list[float]] = {"off": [], "observed": []}
-    for record in ("off", "observed", "observed", "off"):
-        changes = {"recorder": {"record": record}}
-        with running_validator(load.miners, **changes) as validator:
-            pushed = asyncio.run(push_once(validator, load))
-        rates[record].append(pushed.confirmed / pushed.cpu_seconds)
-    off, observed = (sum(rates[record]) for record in rates)
+    """What the log of observed events costs, and the one of all: ``confirm`` without and with them, in turn.
+
+    In CPU, of all threads, for one prediction. Then the last log of all events is decided again.
+    """
+    cpu: dict[str, float] = dict.fromkeys(RECORDS, 0.0)
+    with TemporaryDirectory(prefix="bettensor-bench-") as name:
+        for record in (*RECORDS, *reversed(RECORDS)):
+            log = Path(name, record, "events.jsonl")
+            log.unlink(missing_ok=True)
+            recorder = {"record": record, "path": str(log), "file_bytes": ONE_FILE, "total_bytes": 2 * ONE_FILE}
+            with running_validator(load.miners, {"recorder": recorder}) as validator:
+                pushed = asyncio.run(push_once(validator, load))
+            cpu[record] += 1e6 * pushed.cpu_seconds / pushed.confirmed / 2
+        replayed = Recording(Path(name, "all", "events.jsonl")).replay()
     return {
-        "predictions_per_cpu_second": {record: sum(mine) / len(mine) for record, mine in rates.items()},
-        "cost": 1 - observed / off,
+        "cpu_us_per_prediction": cpu,
+        "cost": cpu["observed"] / cpu["off"] - 1,
+        "cost_of_all": cpu["all"] / cpu["off"] - 1,
+        "replay": {
+            "equal": replayed.equal,
+            "events": replayed.events,
+            "events_per_second": replayed.events / replayed.seconds,
+        },
     }
 
 
-def growth(load: Load, rows: int, predictions: int) -> Figures:
+def growth(rows: int, predictions: int, duration: float) -> Figures:
     """CPU for one prediction with more miners and with a long ledger, and memory over many predictions."""
+    load = Load(duration=duration)
     cpu = {
         "50 miners": _cpu(replace(load, miners=50)),
         "1,000 miners": _cpu(replace(load, miners=1000)),
@@ -110,9 +128,9 @@ def growth(load: Load, rows: int, predictions: int) -> Figures:
 
 
 def _cpu(load: Load, rows: int = 0) -> float:
-    def fill(folder: Path) -> None:
+    def fill(validator: Validator) -> None:
         if rows:
-            asyncio.run(ledger.fill(folder / "state", rows))
+            asyncio.run(ledger.fill(validator.folder / "state", rows))
 
     with running_validator(load.miners, before=fill) as validator:
         pushed = asyncio.run(push_once(validator, load))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -104,6 +103,7 @@ class RawSocket(asyncio.Protocol):
         self._buffer = buffer[start + length :]
         if buffer[0] & 0x0F == Opcode.CLOSE:
             self._fail(f"closed: {buffer[start : start + length]!r}")
+            self.transport.close()
             return None
         return buffer[start : start + length]
 
@@ -238,31 +238,23 @@ class Listener(Miner):
 
 
 class Sitter(Miner):
-    """Sits there, and sends its heartbeats."""
+    """Sits there, and answers heartbeats."""
 
-    def __init__(self, keypair: Keypair, validator: Hotkey, interval: float) -> None:
+    def __init__(self, keypair: Keypair, validator: Hotkey) -> None:
         super().__init__(keypair, validator)
-        self.interval = interval
         self.heard: list[float] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def heartbeat(self) -> None:
-        """When the validator was heard."""
+        """It is answered with one, as HeartbeatActor does."""
         self.heard.append(time.monotonic())
-
-    def begin(self) -> None:
-        """Send heartbeats from a random moment on."""
-        first = random.uniform(0, self.interval)  # noqa: S311
-        self._timer = asyncio.get_running_loop().call_later(first, self._beat)
+        if self.opened.done():
+            self.write(self.frame(HeartbeatMessage()))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _beat(self) -> None:
-        self.write(self.frame(HeartbeatMessage()))
-        self._timer = asyncio.get_running_loop().call_later(self.interval, self._beat)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 class Poster(asyncio.Protocol):
@@ -338,15 +330,14 @@ async def connect(
 
     async def work() -> None:
         for keypair in waiting:
-            miners.append(await open_session(validator, kind, keypair, *arguments))
+            miner = await open_session(validator, kind, keypair, *arguments)
+            miners.append(miner)
 
     await asyncio.gather(*(work() for _ in range(OPENING)))
     return miners
 
 
-async def open_session(
-    validator: Validator, kind: type[AnyMiner], keypair: Keypair, *arguments: Any
-) -> AnyMiner:
+async def open_session(validator: Validator, kind: type[AnyMiner], keypair: Keypair, *arguments: Any) -> AnyMiner:
     """One session with the slate.
 
     Raises:

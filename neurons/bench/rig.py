@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,9 +108,9 @@ class Validator(Server):
     hotkey: Hotkey
     keypairs: list[Keypair]
 
-    def write_games(self, games: list[dict[str, Any]]) -> None:
+    def write_games(self, games: Sequence[Mapping[str, Any]]) -> None:
         """Its new slate."""
-        _write_whole(self.folder / "games.json", json.dumps({"games": games}))
+        _write_whole(self.folder / "games.json", json.dumps({"games": list(games)}))
 
 
 @contextmanager
@@ -130,27 +130,31 @@ def running(server: Server) -> Iterator[None]:
 @contextmanager
 def running_validator(
     miners: int,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    slate: Sequence[Mapping[str, Any]] | None = None,
     module: str = "neurons.validator",
-    before: Callable[[Path], None] | None = None,
-    **changes: Any,
+    before: Callable[[Validator], None] | None = None,
 ) -> Iterator[Validator]:
     """A validator with a folder of its own.
 
     Args:
         miners: how many are registered.
+        changes: of its configuration.
+        slate: its games; one where none are given.
         module: what is run.
-        before: what is done with the folder first.
-        changes: of its configuration; ``slate`` is the content of its games file.
+        before: what is done with it before it starts.
     """
     with tempfile.TemporaryDirectory(prefix="bettensor-bench-") as name:
-        validator = prepare(Path(name), miners, module, changes)
+        validator = _prepare(Path(name), miners, module, changes or {})
+        validator.write_games([make_game()] if slate is None else slate)
         if before is not None:
-            before(Path(name))
+            before(validator)
         with running(validator):
             yield validator
 
 
-def prepare(folder: Path, miners: int, module: str, changes: dict[str, Any]) -> Validator:
+def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any]) -> Validator:
     """Wallet, metagraph, slate and configuration of a validator that does not run yet."""
     hotkey = new_wallet("bench", "validator", str(folder / "wallets"), "sr25519")
     keypairs = [Keypair.create_from_uri(f"//Miner{i}") for i in range(miners)]
@@ -174,12 +178,9 @@ def prepare(folder: Path, miners: int, module: str, changes: dict[str, Any]) -> 
             "auth": {"requests_per_second": NO_LIMIT, "request_burst": NO_LIMIT},
         },
     }
-    slate = changes.pop("slate", [make_game()])
-    config.write_text(yaml.safe_dump(settings | changes))
+    config.write_text(yaml.safe_dump({**settings, **changes}))
     command = [sys.executable, "-m", module, "--config", str(config)]
-    validator = Validator(command, port, folder / "log", folder, hotkey, keypairs)
-    validator.write_games(slate)
-    return validator
+    return Validator(command, port, folder / "log", folder, hotkey, keypairs)
 
 
 def make_game(number: int = 0, odds: tuple[float, float] = ODDS) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import bittensor_core
 from bittensor_core import Keypair
@@ -17,7 +17,7 @@ from bittensor_core import Keypair
 from bus import codec
 from bus.identifiers import Hotkey
 from neurons.bench import bare
-from neurons.bench.figures import latencies_ms
+from neurons.bench.figures import Figures, latencies_ms
 from neurons.bench.load import RawSocket, prediction_message, stamped, text_frame
 from neurons.bench.rig import Server, pin, running
 from neurons.loopback import free_port
@@ -26,6 +26,9 @@ ROUNDS: Final = 10
 PAIRS: Final = 200
 """Verifications and signatures in one round."""
 ECHO_SECONDS: Final = 2.0
+
+
+Client = TypeVar("Client", bound=RawSocket)
 
 
 class SignatureLimit:
@@ -69,7 +72,7 @@ class Echoed(RawSocket):
         self.pushing = False
         self._sent_at: list[float] = []
 
-    def receive(self, frame: bytes) -> None:
+    def receive(self, frame: bytes) -> None:  # noqa: ARG002 - it is the one that was sent
         """The next one goes out."""
         now = time.perf_counter()
         self.latencies.append(now - self._sent_at[len(self.latencies)])
@@ -94,7 +97,7 @@ class Audience(RawSocket):
         self.latencies.append(time.time() - float(frame[:20].split(b" ")[0]))
 
 
-async def echo(connections: int, window: int, frame: bytes) -> dict[str, object]:
+async def echo(connections: int, window: int, frame: bytes) -> Figures:
     """Frames a second that the bare stack echoes, and how soon."""
     payload = text_frame(frame)
     async with _bare_server(connections, Echoed, payload) as clients:
@@ -111,7 +114,7 @@ async def echo(connections: int, window: int, frame: bytes) -> dict[str, object]
     return {"frames_per_second": len(latencies) / seconds, "latency_ms": latencies_ms(latencies)}
 
 
-async def broadcast(connections: int, times: int, pause: float) -> dict[str, object]:
+async def broadcast(connections: int, times: int, pause: float) -> Figures:
     """How soon the last of all connections has a broadcast of 4 KiB that the bare stack makes."""
     async with _bare_server(connections, Audience) as clients:
         for number in range(1, times + 1):
@@ -119,12 +122,15 @@ async def broadcast(connections: int, times: int, pause: float) -> dict[str, obj
             while any(len(client.latencies) < number for client in clients):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             await asyncio.sleep(pause)
-        last = [max(client.latencies[number] for client in clients) for number in range(times)]
-    return {"last_delivery_ms": latencies_ms(last)}
+        delays = [[client.latencies[number] for client in clients] for number in range(times)]
+    return {
+        "last_delivery_ms": latencies_ms(max(mine) for mine in delays),
+        "spread_ms": latencies_ms(max(mine) - min(mine) for mine in delays),
+    }
 
 
 @asynccontextmanager
-async def _bare_server(connections: int, kind: type, *arguments: object) -> AsyncIterator[list]:
+async def _bare_server(connections: int, kind: Callable[..., Client], *arguments: Any) -> AsyncIterator[list[Client]]:
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(prefix="bettensor-bench-") as name:
         port = free_port()

@@ -22,6 +22,8 @@ from neurons.edges.tasks import Tasks
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process (a backup, an operator's query) that locks the database."""
+CHECKPOINT_PAGES: Final = 4_000
+"""Of 4 KiB, after which the log is written into the database: the more at once, the more of them are the same."""
 
 Migrations = tuple[tuple[str, ...], ...]
 """What makes schema version n + 1 of version n; ``PRAGMA user_version`` says where a database is."""
@@ -102,13 +104,13 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """All of what is done in the block, or nothing."""
-        self.connection.execute(text("BEGIN IMMEDIATE"))
+        self.connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
             yield self.connection
-            self.connection.execute(text("COMMIT"))
+            self.connection.exec_driver_sql("COMMIT")
         except BaseException:
             if self.connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
-                self.connection.execute(text("ROLLBACK"))
+                self.connection.exec_driver_sql("ROLLBACK")
             raise
 
     def _open(self) -> None:
@@ -152,6 +154,7 @@ def _engine(path: Path) -> Engine:
     def configure(connection: Any, _: object) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
     return engine
 

@@ -9,8 +9,6 @@ from random import Random
 from secrets import token_hex
 from typing import Final
 
-from watchfiles import awatch
-
 from bus.bus import EventBus
 from bus.clock import Clock
 from bus.errors import ConfigurationError
@@ -20,12 +18,11 @@ from bus.identifiers import Epoch
 from bus.timestamps import parse_rfc3339
 from neurons.edges.game_file import Slate, read_games
 from neurons.edges.tasks import Tasks
+from neurons.file_watch import Sight, changes_of, look_at
 from neurons.settings import GamesSettings
 
 SHIPPED: Final = Path(__file__).parent.parent / "data" / "games.json"
 """The fixtures that come with this package."""
-DEBOUNCE: Final = 50
-"""Milliseconds for which a file must be left alone before it is read."""
 MOVE: Final = 0.02
 """How far odds move at a time: a standard deviation, of the odds' distance from 1."""
 
@@ -47,9 +44,10 @@ class GameFeed:
         Raises:
             ConfigurationError: the first slate cannot be read.
         """
+        seen = look_at([self._path])
         slate = self._read()
         self._publish(slate)
-        follow = self._watch() if self._settings.source == "file" else self._move(slate)
+        follow = self._watch(seen) if self._settings.source == "file" else self._move(slate)
         tasks = Tasks(self._bus, "game_feed")
         tasks.start(follow, "game feed")
         try:
@@ -57,16 +55,14 @@ class GameFeed:
         finally:
             await tasks.cancel()
 
-    async def _watch(self) -> None:
-        # the folder is watched, and not the file: editors and deployments put a new file in its place
-        async for changes in awatch(self._path.parent, recursive=False, debounce=DEBOUNCE, step=DEBOUNCE):
-            if any(Path(path).name == self._path.name for _, path in changes):
-                try:
-                    slate = await asyncio.to_thread(self._read)
-                except ConfigurationError as error:
-                    self._bus.publish(FeedFailed(self._path.name, str(error)))
-                else:
-                    self._publish(slate)
+    async def _watch(self, seen: Sight) -> None:
+        async for _ in changes_of(lambda: [self._path], seen):
+            try:
+                slate = await asyncio.to_thread(self._read)
+            except ConfigurationError as error:
+                self._bus.publish(FeedFailed(self._path.name, str(error)))
+            else:
+                self._publish(slate)
 
     async def _move(self, slate: Slate) -> None:
         for moved in moving_odds(slate.games, Random(self._settings.seed)):  # noqa: S311 - odds for a demo are no secret

@@ -27,6 +27,13 @@ _CHANGE_SLATE = (
         "WHERE json_extract(value, '$.active')"
     ),
 )
+# SQLAlchemy compiles a statement once, if it is the same object
+_FORGET_SLATE = text("DELETE FROM slate")
+_FORGET_ALL_UPDATES = text("DELETE FROM updates")
+_KEEP_UPDATE = text("INSERT INTO updates VALUES (:position, :part, :frame)")
+_FORGET_UPDATES = text("DELETE FROM updates WHERE position <= :oldest")
+_FORGET_POSITION = text("DELETE FROM stream")
+_KEEP_POSITION = text("INSERT INTO stream VALUES (:validator, :netuid, :epoch, :position)")
 
 
 class _Signed(NamedTuple):
@@ -106,19 +113,17 @@ class GameStream:
         games = to_json([game for message, _ in signed for game in message.updated_games.values()])
         with self._database.transaction() as connection:
             if first.previous is None:
-                connection.execute(text("DELETE FROM slate"))
-                connection.execute(text("DELETE FROM updates"))
+                connection.execute(_FORGET_SLATE)
+                connection.execute(_FORGET_ALL_UPDATES)
             else:
                 for message, frame in signed:
                     row = {"position": message.offset, "part": message.part, "frame": frame}
-                    connection.execute(text("INSERT INTO updates VALUES (:position, :part, :frame)"), row)
+                    connection.execute(_KEEP_UPDATE, row)
             for statement in _CHANGE_SLATE:
                 connection.execute(statement, {"games": games})
-            connection.execute(text("DELETE FROM updates WHERE position <= :oldest"), position)
-            connection.execute(text("DELETE FROM stream"))
-            connection.execute(
-                text("INSERT INTO stream VALUES (:validator, :netuid, :epoch, :position)"), self._validator | position
-            )
+            connection.execute(_FORGET_UPDATES, position)
+            connection.execute(_FORGET_POSITION)
+            connection.execute(_KEEP_POSITION, self._validator | position)
 
 
 def _read(frame: bytes) -> _Signed:

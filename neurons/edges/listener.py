@@ -55,6 +55,8 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a peer has to answer our close; then its socket is aborted, read or not."""
 MAX_FRAGMENTS: Final = 64
 """Of one message: the bytes are counted by the library, but empty fragments cost too."""
+MAX_TOGETHER: Final = 64
+"""Frames that the bus takes at a time: 3 ms, in which nothing else is done."""
 _MAX_REASON: Final = 123
 """Bytes of a close reason (RFC 6455, section 5.5)."""
 
@@ -71,6 +73,29 @@ class SendLimits(NamedTuple):
     """Bytes that may wait for it; then its session ends with 4101."""
     timeout: float
     """Seconds for which its socket may take nothing; then the same."""
+
+
+class Inbox:
+    """What sessions hear in one turn of the event loop, which the bus then takes together."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+        self._loop = asyncio.get_running_loop()
+        self._events: list[Event] = []
+
+    def put(self, event: Event) -> None:
+        """Soon on the bus, after all that was put before."""
+        self._events.append(event)
+        if len(self._events) == 1:
+            self._loop.call_soon(self.flush)
+        elif len(self._events) >= MAX_TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """On the bus now."""
+        events, self._events = self._events, []
+        if events:
+            self._bus.publish_together(events)
 
 
 class RequestProtocol(HttpToolsProtocol):
@@ -103,9 +128,10 @@ class SessionProtocol(WebSocketsSansIOProtocol):
 
     road: Road = "websocket"
 
-    def attach(self, bus: EventBus, connection: ConnectionId, limits: SendLimits) -> None:
+    def attach(self, bus: EventBus, inbox: Inbox, connection: ConnectionId, limits: SendLimits) -> None:
         """From now on frames become events of ``connection``."""
         self._bus = bus
+        self._inbox = inbox
         self._connection: ConnectionId | None = connection
         self._limits = limits
         self._patience: asyncio.TimerHandle | None = None
@@ -123,9 +149,9 @@ class SessionProtocol(WebSocketsSansIOProtocol):
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self.frames = []
         if self.curr_msg_data_type == "text":
-            self._bus.publish(FrameReceived(self._connection, data))
+            self._inbox.put(FrameReceived(self._connection, data))
         else:
-            self._bus.publish(BinaryReceived(self._connection, len(data)))
+            self._inbox.put(BinaryReceived(self._connection, len(data)))
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) >= MAX_FRAGMENTS:
@@ -203,7 +229,7 @@ class SessionProtocol(WebSocketsSansIOProtocol):
             self._forget_patience()
             close = self.conn.close_sent or self.conn.close_rcvd
             code, reason = (close.code, close.reason) if close is not None else (CloseCode.ABNORMAL, "")
-            self._bus.publish(ConnectionClosed(connection, int(code), reason))
+            self._inbox.put(ConnectionClosed(connection, int(code), reason))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -281,6 +307,7 @@ class Listener:
             ConfigurationError: the address cannot be bound.
         """
         self._socket = _bind(self._host, self._port)
+        self._inbox = Inbox(self._bus)
         config = uvicorn.Config(
             self._serve,
             interface="asgi3",
@@ -370,7 +397,7 @@ class Listener:
             return
         del self._exchanges[connection]
         protocol: SessionProtocol = scope["extensions"]["bettensor"]
-        protocol.attach(self._bus, connection, self._limits)
+        protocol.attach(self._bus, self._inbox, connection, self._limits)
         if protocol.transport.is_closing():  # gone while it was decided
             self._bus.publish(ConnectionClosed(connection, CloseCode.ABNORMAL, ""))
             return

@@ -6,9 +6,9 @@ prometheus_client in a thread of its own; what it reads is safe to read from the
 
 from bisect import bisect_left
 from collections import Counter as Count
-from collections.abc import Callable, Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
+from itertools import accumulate
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, start_http_server
@@ -253,13 +253,13 @@ class _Collector(Collector):
         self._latencies = latencies
 
     def collect(self) -> Iterator[Metric]:
-        counts = {(topic,): count for topic, count in list(self._bus.counts.items()) if count}
+        counts = [((topic,), count) for topic, count in list(self._bus.counts.items()) if count]
         yield _counters("bettensor_bus_events", "Events on the bus by topic.", ["topic"], counts)
-        verdicts = {(code,): count for code, count in list(self._verdicts.items())}
+        verdicts = [((code,), count) for code, count in list(self._verdicts.items())]
         yield _counters("bettensor_verdicts", "Predictions by verdict.", ["code"], verdicts)
         road = ["direction", "transport"]
-        yield _counters("bettensor_frames", "Frames by direction and transport.", road, dict(self._frames))
-        yield _counters("bettensor_frame_bytes", "Bytes of these frames.", road, dict(self._bytes))
+        yield _counters("bettensor_frames", "Frames by direction and transport.", road, list(self._frames.items()))
+        yield _counters("bettensor_frame_bytes", "Bytes of these frames.", road, list(self._bytes.items()))
         yield self._latencies.collect()
         connections = GaugeMetricFamily("bettensor_connections", "WebSocket sessions by state.", labels=["state"])
         stages = Count(list(self._stages.values()))
@@ -268,8 +268,10 @@ class _Collector(Collector):
         yield connections
 
 
-def _counters(name: str, text: str, labels: list[str], counts: Mapping[tuple[str, ...], int]) -> CounterMetricFamily:
+def _counters(
+    name: str, text: str, labels: list[str], counts: Sequence[tuple[tuple[str, ...], int]]
+) -> CounterMetricFamily:
     family = CounterMetricFamily(name, text, labels=labels)
-    for values, count in counts.items():
+    for values, count in counts:
         family.add_metric(values, count)
     return family

@@ -1,5 +1,6 @@
 """Heartbeats: in rhythm, spread, with the position; and who is silent for too long is closed."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -70,14 +71,36 @@ def test_it_beats_every_interval() -> None:
     assert bench.beats() == [30, 90, 150, 210, 270, 330, 390]
 
 
-def test_sessions_that_began_together_are_spread_over_the_interval() -> None:
+def test_sessions_that_began_together_are_spread_over_the_interval_and_beat_in_groups() -> None:
     bench = Bench()
-    for number in range(256):
-        bench.open(ConnectionId(number), f"{number:02x}" + "0" * 30)
-    bench.advance(59.99)
-    beats = sorted(beat for number in range(256) for beat in bench.beats(ConnectionId(number)))
-    assert len(beats) == 256
-    assert all(abs(beat - 60 * number / 256) < 0.01 for number, beat in enumerate(beats))
+    bench.advance(0.5)
+    for number in range(240):
+        bench.open(ConnectionId(number), f"{(number << 32) // 240:08x}" + "0" * 24)
+    bench.advance(59.9)
+    beats = Counter(beat for number in range(240) for beat in bench.beats(ConnectionId(number)))
+    assert set(beats) <= {0.5, *range(1, 61)}
+    assert len(beats) >= 58
+    assert max(beats.values()) <= 8
+
+
+def test_a_miner_answers_a_heartbeat_in_the_second_half_of_its_own_interval() -> None:
+    bench = Bench("miner")
+    bench.open()
+    bench.advance(20)
+    bench.hear()
+    bench.advance(20)
+    bench.hear()
+    assert bench.beats() == [0, 40]
+    bench.advance(61)
+    assert bench.beats() == [0, 40, 100]
+
+
+def test_a_validator_answers_no_heartbeat() -> None:
+    bench = Bench()
+    bench.open()
+    bench.advance(40)
+    bench.hear()
+    assert bench.beats() == [0]
 
 
 @pytest.mark.parametrize("role", ["validator", "miner"])

@@ -1,0 +1,76 @@
+"""``broadcast``: how soon an update of the games has reached every miner."""
+
+import asyncio
+import json
+import time
+from datetime import datetime
+from typing import Any, Final
+
+from neurons.bench import yardsticks
+from neurons.bench.figures import Figures, latencies_ms
+from neurons.bench.load import Listener, connect
+from neurons.bench.rig import BenchmarkFailed, Validator, make_game, running_validator
+
+GAMES: Final = 11
+"""In each update: with them it has about 4 KiB."""
+UPDATES: Final = 20
+PAUSE: Final = 0.25
+"""Seconds between two updates."""
+TIMEOUT: Final = 10.0
+"""Seconds for one update."""
+
+
+def broadcast(miners: int) -> Figures:
+    """How soon an update is there, and the same without this software, which stores nothing.
+
+    ``first_delivery_ms`` and ``last_delivery_ms`` count from the signature, and so with the commit to the disk that
+    comes before anybody hears of it; ``spread_ms`` from the first receipt to the last.
+    """
+    with running_validator(miners, slate=_slate(0)) as validator:
+        figures = asyncio.run(_listen(validator))
+    bare = asyncio.run(yardsticks.broadcast(miners, UPDATES, PAUSE))
+    return figures | {
+        "bare_broadcast": bare,
+        "ratio_to_bare_broadcast": figures["spread_ms"]["p50"] / bare["spread_ms"]["p50"],
+        "ratio_storing_included": figures["last_delivery_ms"]["p50"] / bare["last_delivery_ms"]["p50"],
+    }
+
+
+async def _listen(validator: Validator) -> Figures:
+    arrivals: dict[bytes, list[float]] = {}
+    miners = await connect(validator, Listener, arrivals)
+    cpu = validator.cpu_seconds()
+    for number in range(1, UPDATES + 1):
+        validator.write_games(_slate(number))
+        await _all_have(arrivals, number, len(miners))
+        await asyncio.sleep(PAUSE)
+    cpu = validator.cpu_seconds() - cpu
+    delays = [
+        [time_of_arrival - _signed_at(payload) for time_of_arrival in times] for payload, times in arrivals.items()
+    ]
+    return {
+        "miners": len(miners),
+        "updates": UPDATES,
+        "update_bytes": max(map(len, arrivals)),
+        "first_delivery_ms": latencies_ms(min(mine) for mine in delays),
+        "last_delivery_ms": latencies_ms(max(mine) for mine in delays),
+        "spread_ms": latencies_ms(max(mine) - min(mine) for mine in delays),
+        "cpu_us_per_delivery": 1e6 * cpu / UPDATES / len(miners),
+    }
+
+
+async def _all_have(arrivals: dict[bytes, list[float]], updates: int, miners: int) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while sum(map(len, arrivals.values())) < updates * miners:
+        if time.monotonic() > deadline:
+            raise BenchmarkFailed(f"after {TIMEOUT:g} s update {updates} has not reached every miner")
+        await asyncio.sleep(0.005)
+
+
+def _signed_at(payload: bytes) -> float:
+    return datetime.fromisoformat(json.loads(payload)["timestamp"]).timestamp()
+
+
+def _slate(number: int) -> list[dict[str, Any]]:
+    odds = 1.5 + number / 100, 2.5 - number / 100
+    return [make_game(game, odds) for game in range(GAMES)]

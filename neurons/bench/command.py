@@ -1,0 +1,55 @@
+"""``bettensor bench``: what ``cli.py`` parses is done here."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from bus.errors import ConfigurationError
+from neurons.bench import report
+from neurons.bench.scenarios import find
+
+PARAMETERS = (
+    "miners",
+    "clients",
+    "window",
+    "batch",
+    "rate",
+    "duration",
+    "record",
+    "bystanders",
+    "stalled",
+    "rows",
+    "predictions",
+)
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure, or compare what was measured; returns the exit code.
+
+    Raises:
+        BenchmarkFailed: something could not be measured.
+        ConfigurationError: a scenario, parameter or file that there is not.
+    """
+    console = Console()
+    if arguments.compare:
+        first, second = map(Path, arguments.compare)
+        report.compare(report.read(first), report.read(second), console)
+        return 0
+    if not sys.platform.startswith("linux"):
+        raise ConfigurationError("bench: it keeps processes on cores and reads /proc, which only Linux has")
+    given = {name: value for name in PARAMETERS if (value := getattr(arguments, name)) is not None}
+    runs = [(scenario, variant) for scenario in find(arguments.scenarios) for variant in scenario.chosen(given)]
+    results = []
+    for scenario, variant in runs:
+        measured = report.result(scenario, variant, scenario.run(**variant.parameters))
+        results.append(measured)
+        if arguments.json:
+            print(report.title(measured), file=sys.stderr)
+        else:
+            console.print(report.table(measured), "")
+    if arguments.json:
+        print(json.dumps(results[0] if len(results) == 1 else results, indent=2))
+    return 0

@@ -1,0 +1,57 @@
+"""``bus``: events that the bus delivers in a second, and its share of what a prediction costs."""
+
+import time
+from typing import Final
+
+from bus.bus import EventBus
+from bus.clock import SystemClock
+from bus.envelope import Envelope
+from bus.events import Event, TimerCancelled, TimerFired
+from neurons.bench import budget
+from neurons.bench.confirm import Load
+from neurons.bench.figures import Figures
+
+HANDLERS: Final = 3
+ROUNDS: Final = 5
+EVENTS: Final = 100_000
+DECISIONS: Final = 100
+"""That follow from one observed event."""
+
+
+def bus(load: Load) -> Figures:
+    """Observed events from outside, decided ones within a drain, and the budget of a prediction."""
+    return {
+        "events_per_second": max(_observed() for _ in range(ROUNDS)),
+        "decided_events_per_second": max(_decided() for _ in range(ROUNDS)),
+        **budget.measure(load),
+    }
+
+
+def _observed() -> float:
+    bus = _heard(TimerFired)
+    event, begin = TimerFired("bench", ""), time.perf_counter()
+    for _ in range(EVENTS):
+        bus.publish(event)
+    return EVENTS / (time.perf_counter() - begin)
+
+
+def _decided() -> float:
+    bus = _heard(TimerCancelled)
+    decision = TimerCancelled("bench", "")
+
+    def decide(_event: Event, _envelope: Envelope) -> None:
+        for _ in range(DECISIONS):
+            bus.publish(decision)
+
+    bus.subscribe(TimerFired, decide, "bench")
+    event, begin = TimerFired("bench", ""), time.perf_counter()
+    for _ in range(EVENTS // DECISIONS):
+        bus.publish(event)
+    return EVENTS / (time.perf_counter() - begin)
+
+
+def _heard(topic: type[Event]) -> EventBus:
+    bus = EventBus(SystemClock())
+    for _ in range(HANDLERS):
+        bus.subscribe(topic, lambda _event, _envelope: None, "bench")
+    return bus

@@ -1,0 +1,54 @@
+"""Which files have changed since they were read."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from watchfiles import awatch
+
+DEBOUNCE: Final = 50
+"""Milliseconds for which a file must be left alone before it is read."""
+LOOK: Final = 5_000
+"""Milliseconds after which files are looked at though nobody said that they changed: not every file system does, and
+what changed before the watch began was said to nobody."""
+
+Sight = Mapping[Path, tuple[int, int, int] | None]
+"""By file: inode, size and time of change; None where there is no such file."""
+
+
+def look_at(files: Iterable[Path]) -> Sight:
+    """How ``files`` are now: to be taken before they are read."""
+    return {file: _stat(file) for file in {file.resolve() for file in files}}
+
+
+async def changes_of(files: Callable[[], Iterable[Path]], seen: Sight | None = None) -> AsyncIterator[None]:
+    """Yields whenever one of ``files`` is no more as it was; never ends.
+
+    Args:
+        files: which; asked again after each change, which may be of a configuration that names them.
+        seen: how they were when they were read; by default as they are now.
+    """
+    seen = look_at(files()) if seen is None else seen
+    while True:
+        # the folders are watched, and not the files: editors and deployments put a new file in the place of the old one
+        folders = sorted({file.parent for file in seen})
+        watching = awatch(
+            *folders, recursive=False, debounce=DEBOUNCE, step=DEBOUNCE, rust_timeout=LOOK, yield_on_timeout=True
+        )
+        async for _ in watching:
+            now = look_at(seen)
+            if now == seen:
+                continue
+            seen = now
+            yield
+            if look_at(files()).keys() != seen.keys():
+                seen = look_at(files())
+                break
+
+
+def _stat(file: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
