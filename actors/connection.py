@@ -190,6 +190,7 @@ class ConnectionActor(Actor):
         session = self._reachable(event.connection, event.hotkey)
         if session is not None:
             self._write(session, event.message)
+            self._addressed(session, event.message)
         elif isinstance(event.message, ConfirmationMessage):
             self.state.parcels.setdefault(event.hotkey, deque(maxlen=MAX_PARCELS)).append(event.message)
         else:
@@ -221,6 +222,9 @@ class ConnectionActor(Actor):
     def _activate(self, session: Session, first: WebSocketMessage) -> None:
         """Both sides have proven themselves, the other one by ``first``."""
         raise NotImplementedError
+
+    def _addressed(self, session: Session, message: WebSocketMessage) -> None:
+        """What another actor had to say goes out."""
 
     def _forgotten(self, session: Session) -> None:
         """A session has ended; whatever else belongs to it must go with it."""

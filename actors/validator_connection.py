@@ -32,7 +32,6 @@ from bus.events import (
     PredictionsStored,
     SendQueueDrained,
     SendQueueFilled,
-    SendRequested,
     SessionActivated,
     SlateRequested,
     TimerFired,
@@ -262,13 +261,7 @@ class ValidatorConnectionActor(ConnectionActor):
         if session is not None and session.purpose == "predictions" and isinstance(event.message, PredictionMessage):
             session.outstanding += sum(bool(p.prediction_id) for p in event.message.predictions)
 
-    @on(SendRequested)
-    def address(self, event: SendRequested, envelope: Envelope) -> None:
-        super().address(event, envelope)
-        session = None if event.connection is None else self.state.sessions.get(event.connection)
-        if session is None or session.stage is not Stage.ACTIVE:
-            return
-        message = event.message
+    def _addressed(self, session: Session, message: WebSocketMessage) -> None:
         if isinstance(message, ConfirmationMessage) and session.purpose == "predictions":
             session.outstanding -= len(message.results)
             if session.outstanding <= 0:

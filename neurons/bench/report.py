@@ -82,18 +82,19 @@ def text(name: str, value: Any) -> str:
         return f"{value / 2**20:,.1f} MiB" if value >= 2**20 else f"{value / 2**10:,.1f} KiB"
     if "share" in name or name in ("cost", "memory_growth"):
         return f"{value:.1%}"
-    unit = next((unit for part, unit in _UNITS if part in name), "")
+    parts = name.split(".")
+    unit = next((unit for end, unit in _UNITS if any(f"{part}_per_".find(f"{end}_per_") >= 0 for part in parts)), "")
     return (f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:,.3g}") + unit
 
 
 _UNITS: Final = (
     ("per_second", "/s"),
-    ("per_cpu_second", "/s"),
     ("_ms", " ms"),
     ("_us", " us"),
     ("seconds", " s"),
     ("_s", " s"),
 )
+"""By how a name ends, or what it counts ``per`` something."""
 
 
 def read(file: Path) -> list[Result]:
