@@ -171,6 +171,9 @@ async def push(validator: Validator, miners: Sequence[Predictor], load: Load) ->
         await _open_loop(miners, load.rate / load.batch, load.duration)
     deadline = time.perf_counter() + DRAIN_TIMEOUT
     while any(miner.outstanding for miner in miners):
+        for miner in miners:
+            if miner.fault is not None:
+                raise BenchmarkFailed(miner.fault)
         if time.perf_counter() > deadline:
             raise BenchmarkFailed(f"{sum(miner.outstanding for miner in miners)} frames have no verdict")
         await asyncio.sleep(TICK)

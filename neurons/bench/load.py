@@ -33,6 +33,8 @@ class RawSocket(asyncio.Protocol):
 
     def __init__(self, target: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.fault: str | None = None
+        """Why it is of no use any more."""
         self._target = target
         self._headers = headers
         self._buffer = b""
@@ -86,8 +88,10 @@ class RawSocket(asyncio.Protocol):
         raise NotImplementedError
 
     def _fail(self, reason: str) -> None:
+        self.fault = self.fault or reason
         if not self.opened.done():
             self.opened.set_exception(BenchmarkFailed(reason))
+        self.transport.close()
 
     def _take_frame(self) -> bytes | None:
         buffer = self._buffer
@@ -103,7 +107,6 @@ class RawSocket(asyncio.Protocol):
         self._buffer = buffer[start + length :]
         if buffer[0] & 0x0F == Opcode.CLOSE:
             self._fail(f"closed: {buffer[start : start + length]!r}")
-            self.transport.close()
             return None
         return buffer[start : start + length]
 
@@ -145,7 +148,7 @@ class Miner(RawSocket):
 
     def hear(self, payload: bytes) -> None:
         """The JSON of whatever comes after the first slate; heartbeats apart."""
-        raise BenchmarkFailed(f"unexpected: {payload!r}")
+        self._fail(f"unexpected: {payload!r}")
 
     def frame(self, message: WebSocketMessage) -> bytes:
         """The bytes of a signed frame in a masked WebSocket frame."""
@@ -174,6 +177,7 @@ class Predictor(Miner):
         """A confirmation, of one frame, of several, or of a part of one."""
         if b'"message_type":"confirmation"' not in payload:
             super().hear(payload)
+            return
         now = time.perf_counter()
         count = payload.count(b'"about":')
         self.results += count
@@ -197,7 +201,8 @@ class Predictor(Miner):
         return len(self.due) - len(self.latencies)
 
     def sign_beforehand(self, frames: int, batch: int) -> None:
-        """Forget what was pushed, and prepare ``frames`` of ``batch`` predictions."""
+        """Forget what was pushed, and what was not, and prepare ``frames`` of ``batch`` predictions."""
+        self.seq -= len(self.frames) - len(self.due)
         self.batch, self.results = batch, 0
         self.due, self.latencies = [], []
         self.frames = [self.frame(prediction_message(batch)) for _ in range(frames)]

@@ -1,0 +1,214 @@
+"""The benchmarks measure what they say: short runs of them, whose speed nobody looks at."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.bus import EventBus
+from bus.clock import SystemClock
+from bus.events import TimerFired
+from neurons.bench.budget import Stopwatch
+from neurons.bench.figures import latencies_ms
+from neurons.bench.report import text
+from neurons.bench.scenarios import SCENARIOS
+from neurons.cli import main
+
+SHORT = {
+    "confirm": ["--miners", "3", "--window", "2", "--duration", "0.5"],
+    "batch": ["--miners", "2", "--duration", "0.5"],
+    "broadcast": ["--miners", "3"],
+    "connect": ["--miners", "5"],
+    "idle": ["--miners", "5", "--duration", "0.5"],
+    "storm": ["--miners", "5"],
+    "fallback": ["--clients", "2", "--duration", "0.3"],
+    "bus": ["--miners", "3", "--duration", "0.5"],
+    "ledger": ["--rows", "2000"],
+    "recording": ["--miners", "3", "--duration", "0.3"],
+    "growth": ["--rows", "2000", "--predictions", "4000", "--duration", "0.2"],
+    "start": [],
+}
+
+
+def run(*arguments: str) -> Any:
+    """What ``bettensor bench --json`` prints."""
+    command = [sys.executable, "-m", "neurons.cli", "bench", *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_every_scenario_is_run_here() -> None:
+    assert SHORT.keys() == SCENARIOS.keys()
+
+
+@pytest.mark.parametrize("scenario", SHORT)
+def test_a_scenario_measures_what_its_bars_are_set_for(scenario: str) -> None:
+    result = run(scenario, *SHORT[scenario])
+    assert result["scenario"] == scenario
+    assert {"python", "bettensor", "uvicorn"} <= result["versions"].keys()
+    assert {"cpu", "cores"} <= result["machine"].keys()
+    for variant in SCENARIOS[scenario].variants:
+        for bar in variant.bars:
+            assert math.isfinite(bar.value(result))
+    if scenario in ("confirm", "batch"):
+        assert result["confirmed"] > 0
+        assert result["rejected"] == 0
+        latency = result["latency_ms"]
+        assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+        assert result["bare_echo"]["frames_per_second"] > 0
+    if scenario == "recording":
+        assert result["replay"]["equal"]
+        assert result["replay"]["events"] > 100
+    if scenario == "storm":
+        assert (result["refused"], result["missed_heartbeats"]) == (0, 0)
+    if scenario == "bus":
+        assert sum(result["steps_us"].values()) == pytest.approx(result["cpu_us_per_prediction"])
+
+
+def test_an_open_loop_offers_what_it_is_told_to() -> None:
+    result = run("confirm", "--miners", "3", "--rate", "200", "--duration", "1")
+    assert 150 < result["confirmed"] <= 200
+    assert "bare_echo" not in result
+
+
+def test_bystanders_who_do_not_read_are_not_counted() -> None:
+    result = run(
+        "confirm",
+        "--miners",
+        "2",
+        "--window",
+        "1",
+        "--bystanders",
+        "2",
+        "--stalled",
+        "--duration",
+        "0.5",
+        "--batch",
+        "2",
+    )
+    assert result["confirmed"] > 0
+    assert result["parameters"]["stalled"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["confrim"], "bench: there is no scenario 'confrim'; there are confirm, batch,"),
+        (["ledger", "--window", "3"], "bench ledger: there is no --window; it has --rows"),
+        (["start", "--miners", "3"], "bench start: there is no --miners; it has no parameters"),
+        (["--compare", "none.json", "none.json"], "bench --compare: none.json: [Errno 2]"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(
+    arguments: list[str],
+    fault: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", *arguments]) == 2
+    assert fault in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "nan", "inf"])
+def test_an_amount_is_above_0(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "confirm", f"--rate={value}"])
+    assert f"expected a number above 0, not '{value}'" in capsys.readouterr().err
+
+
+class Files:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, name: str, content: Any) -> str:
+        file = self.folder / name
+        file.write_text(json.dumps(content))
+        return str(file)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def measured(rate: float, scenario: str = "confirm", **more: Any) -> dict[str, Any]:
+    return {
+        "scenario": scenario,
+        "parameters": {"miners": 50},
+        "predictions_per_second": rate,
+        "latency_ms": {"p50": 4.0},
+        "machine": {"cores": 2},
+        **more,
+    }
+
+
+def test_what_changed_is_shown_side_by_side(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files.write("a.json", measured(1000.0))
+    after = files.write("b.json", [measured(1500.0, machine={"cores": 4}), measured(5.0, "idle")])
+    assert main(["bench", "--compare", before, after]) == 0
+    shown = capsys.readouterr().out
+    assert "confirm --miners 50" in shown
+    line = next(line.split() for line in shown.splitlines() if "predictions_per_second" in line)
+    assert line == ["predictions_per_second", "1,000/s", "1,500/s", "+50.0%"]
+    assert "only in the second: idle --miners 50" in shown
+    assert "not the same machine" in shown
+
+
+def test_two_files_without_a_common_run_cannot_be_compared(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = files.write("a.json", measured(1.0)), files.write("b.json", measured(1.0, "idle"))
+    assert main(["bench", "--compare", first, second]) == 2
+    assert "have no run in common" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [[], 7, {"scenario": "confirm"}, [3]])
+def test_what_is_no_result_cannot_be_compared(content: Any, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    file = files.write("a.json", content)
+    assert main(["bench", "--compare", file, file]) == 2
+    assert "bench --compare: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("latency_ms.p50", 0.529, "0.529 ms"),
+        ("predictions_per_second", 9447.3, "9,447/s"),
+        ("cpu_us_per_prediction", 101.2, "101 us"),
+        ("ratio_to_verify_sign_limit", 0.53, "0.53"),
+        ("served_after_window_s", 2, "2 s"),
+        ("memory_bytes", 3 * 2**20, "3.0 MiB"),
+        ("bytes_per_connection", 24 * 1024, "24.0 KiB"),
+        ("idle_cpu_share", 0.016, "1.6%"),
+        ("confirmed", 47_600, "47,600"),
+        ("answers", ["HTTP/1.1 503", "other"], "HTTP/1.1 503, other"),
+        ("equal", True, "True"),
+    ],
+)
+def test_a_figure_is_shown_with_the_unit_that_its_name_says(name: str, value: Any, shown: str) -> None:
+    assert text(name, value) == shown
+
+
+def test_percentiles() -> None:
+    assert latencies_ms([]) == {}
+    assert latencies_ms(number / 1000 for number in range(101)) == {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+
+
+def test_a_stopwatch_counts_inner_steps_once() -> None:
+    watch = Stopwatch()
+    inner = watch.timed(("inner", ""), lambda: sum(range(200_000)))
+    watch.timed(("outer", ""), lambda: (inner(), inner()))()
+    assert watch.calls == {("inner", ""): 2, ("outer", ""): 1}
+    assert watch.seconds["outer", ""] < 0.2 * watch.seconds["inner", ""]
+
+
+def test_events_published_together_take_each_step_together() -> None:
+    bus, heard = EventBus(SystemClock()), []
+    bus.subscribe(TimerFired, lambda event, envelope: heard.append((event.key, envelope.seq)), "test")
+    bus.publish_together([TimerFired("t", "a"), TimerFired("t", "b")])
+    assert heard == [("a", 1), ("b", 2)]
