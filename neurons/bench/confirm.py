@@ -213,12 +213,12 @@ async def _open_loop(miners: Sequence[Predictor], frames_per_second: float, dura
 
 async def _memory(predictions: int, rounds: int = 10) -> list[dict[str, int]]:
     """Bytes after each tenth of ``predictions``, which come ten in a frame."""
-    load = Load(miners=50, batch=10, duration=predictions / rounds / SIGNED_PER_SECOND * 2)
+    load = Load(miners=50, batch=10, duration=predictions / rounds / SIGNED_PER_SECOND)
     sizes, confirmed = [], 0
     with running_validator(load.miners) as validator:
         miners = await connect(validator, Predictor)
         while confirmed < predictions:
-            sign_beforehand(miners, replace(load, duration=predictions / rounds / SIGNED_PER_SECOND))
+            sign_beforehand(miners, load)
             pushed = await push(validator, miners, replace(load, duration=60.0))
             confirmed += pushed.confirmed
             sizes.append({"predictions": confirmed, "bytes": validator.memory()})

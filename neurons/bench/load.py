@@ -205,6 +205,7 @@ class Predictor(Miner):
         self.seq -= len(self.frames) - len(self.due)
         self.batch, self.results = batch, 0
         self.due, self.latencies = [], []
+        self.exhausted.clear()
         self.frames = [self.frame(prediction_message(batch)) for _ in range(frames)]
 
 

@@ -59,11 +59,12 @@ async def answers(client: Client, count: int) -> dict[str, str]:
 async def test_with_a_slow_disk_a_flood_is_not_read_further_and_all_that_was_taken_is_answered(tmp_path: Path) -> None:
     limits = {"prediction": {"max_unanswered": 200, "daily_wager_limit": 1e9}, "connection": {"burst": 1e6}}
     quick = {"heartbeat_interval": 0.2, "connection_timeout": 0.6}
+    made = [[make_prediction(wager=0.01) for _ in range(20)] for _ in range(60)]
     async with running_validator(tmp_path, actors=limits, websocket=quick) as rig, rig.client() as client:
-        made = [[make_prediction(wager=0.01) for _ in range(20)] for _ in range(60)]
-        sending = asyncio.create_task(send_all(client, made))
-        codes = await answers(client, 1200)
-        await sending
+        async with asyncio.TaskGroup() as group:
+            speaking = group.create_task(speak_on(client, made))
+            codes = await answers(client, 1200)
+            speaking.cancel()
         assert set(codes.values()) == {"accepted"}
         assert len(rig.all(PredictionAccepted)) == 1200
         assert len(rig.all(ReadingPaused)) == len(rig.all(ReadingResumed)) >= 1
@@ -71,9 +72,14 @@ async def test_with_a_slow_disk_a_flood_is_not_read_further_and_all_that_was_tak
         assert not rig.all(ConnectionClosed)  # silence while we do not read is not the miner's
 
 
-async def send_all(client: Client, messages: list[list[Any]]) -> None:
+async def speak_on(client: Client, messages: list[list[Any]]) -> None:
+    """As a miner does: its predictions, and then heartbeats, read or not."""
     for predictions in messages:
         await client.say(PredictionMessage(predictions=tuple(predictions)))
+        await asyncio.sleep(0)  # one event loop serves both sides
+    while True:
+        await client.say(HeartbeatMessage())
+        await asyncio.sleep(0.1)
 
 
 async def test_a_disk_that_fails_confirms_nothing_degrades_health_and_work_resumes(tmp_path: Path) -> None:
