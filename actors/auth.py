@@ -60,13 +60,17 @@ class AuthActor(Actor):
         if event.valid:
             self._take(unverified)
         else:
+            self._forget(event.connection)  # nothing that came after it counts either
             reason = f"the frame is not signed by {unverified.request.signer}"
             self.publish(CloseRequested(event.connection, CloseCode.BAD_SIGNATURE, reason))
 
     @on(ConnectionClosed)
     def forget_unverified(self, event: ConnectionClosed, _: Envelope) -> None:
+        self._forget(event.connection)
+
+    def _forget(self, connection: ConnectionId) -> None:
         pending = self.state.unverified
-        for seq in [seq for seq, item in pending.items() if item.request.connection == event.connection]:
+        for seq in [seq for seq, item in pending.items() if item.request.connection == connection]:
             del pending[seq]
 
     def _take(self, unverified: Unverified) -> None:

@@ -58,6 +58,7 @@ from bus.events import (
     TimerFired,
     UpdateStoreFailed,
     VerdictReceived,
+    VerifierLost,
 )
 from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bus.messages import ConfirmationMessage, PredictionMessage
@@ -128,6 +129,11 @@ class LogbookActor(Actor):
     def clock_stepped(self, event: ClockStepped, envelope: Envelope) -> None:
         text = f"The wall clock stepped by {event.by / SECOND:+.1f} s; for a minute no prediction is judged by it"
         self._line(envelope, "clock", text, "WARNING")
+
+    @on(VerifierLost)
+    def verifier_lost(self, event: VerifierLost, envelope: Envelope) -> None:
+        text = f"A process that verifies signatures ended with {event.exit_code}; nothing is lost, and another starts"
+        self._line(envelope, "lost verifiers", text, "WARNING", limit=1)
 
     @on(CommitFailed)
     def commit_failed(self, event: CommitFailed, envelope: Envelope) -> None:

@@ -453,6 +453,14 @@ class SignatureChecked(Observed, FromPeer):
 
 
 @dataclass(frozen=True, slots=True)
+class VerifierLost(Observed):
+    """A process that verified signatures has ended; what it had was verified by the neuron itself."""
+
+    exit_code: int | None
+    """Below 0: the signal that ended it."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerAuthenticated(Decided, FromPeer):
     """The other side of a connection is who it says, and welcome."""
 

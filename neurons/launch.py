@@ -262,7 +262,8 @@ class Neuron:
         for actor in self._actors:
             actor.attach(self.bus)
         self.bus.subscribe(NeuronFailed, self._fail, "launch")
-        self._keys.attach(self.bus)
+        self._verify_workers = settings.auth.verify_workers if isinstance(settings, ValidatorSettings) else 0
+        self._keys.attach(self.bus, frames=not self._verify_workers)
         self._timers = Timers(self.bus, self._clock)
         self._writer = FrameWriter(self.bus, self._keys, self._clock)
         self._watching = Tasks(self.bus, "launch")
@@ -487,6 +488,7 @@ class Validator(Neuron):
         from neurons.edges.game_stream import GameStream
         from neurons.edges.ledger import Ledger, ledger_database
         from neurons.edges.listener import Listener, SendLimits
+        from neurons.edges.verifiers import Verifiers
 
         settings = self.settings
         self._known_files = self._read_files(settings)
@@ -497,6 +499,7 @@ class Validator(Neuron):
         axon = settings.axon
         self._listener = Listener(self.bus, self._writer, self._clock, axon.ip, axon.port, limits)
         self._feeding = contextlib.AsyncExitStack()
+        self._verifiers = Verifiers(self.bus, self._verify_workers) if self._verify_workers else None
         self._begin()
         try:
             await self._database.open()
@@ -505,11 +508,12 @@ class Validator(Neuron):
             await self._learn_who_is_there()
             await self._feeding.enter_async_context(GameFeed(self.bus, self._clock, settings.games).running())
             await self._database.settle()  # the slate is stored, and so in force
+            if self._verifiers is not None:
+                await self._verifiers.open()
             self.port = await self._listener.start()
         except BaseException:
             await self._feeding.aclose()
-            await self._ledger.close()
-            await self._database.close()
+            await self._close_edges()
             raise
 
     async def _stop(self) -> None:
@@ -518,6 +522,8 @@ class Validator(Neuron):
         await self._feeding.aclose()
         try:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+                if self._verifiers is not None:
+                    await self._verifiers.settle()
                 await self._database.settle()
                 self.bus.publish(NeuronStopping(self._reason))
                 await self._listener.drained()
@@ -525,8 +531,14 @@ class Validator(Neuron):
             pass  # what is not done by now has no verdict, and will be asked again
         finally:
             await self._listener.close()
-            await self._ledger.close()
-            await self._database.close()
+            await self._close_edges()
+
+    async def _close_edges(self) -> None:
+        """What is behind the port."""
+        if self._verifiers is not None:
+            await self._verifiers.close()
+        await self._ledger.close()
+        await self._database.close()
 
 
 class Miner(Neuron):

@@ -129,6 +129,14 @@ class WebSocketSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class AuthSettings:
+    """How a validator verifies signatures."""
+
+    verify_workers: Annotated[int, Field(ge=0, le=64)] = 0
+    """Processes that verify frames, for a machine with as many cores to spare; 0: the neuron does it itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class GamesSettings:
     """Where a validator's slate comes from."""
 
@@ -216,6 +224,7 @@ class ValidatorSettings(Settings):
     blacklist: LocalPath | None = None
     """A YAML file with the hotkeys, coldkeys and networks (CIDR) that may not connect."""
     axon: AxonSettings = field(default_factory=AxonSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
 
 

@@ -19,6 +19,7 @@ PARAMETERS = (
     "rate",
     "duration",
     "record",
+    "verify_workers",
     "bystanders",
     "stalled",
     "rows",

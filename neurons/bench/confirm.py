@@ -42,6 +42,8 @@ class Load:
     duration: float = 5.0
     """Seconds."""
     record: Record = "off"
+    verify_workers: int = 0
+    """Processes that verify signatures, on other cores than the validator's: the load's too, where there are two."""
     bystanders: int = 0
     """More miners, each with 1,280 predictions a second, that are not counted."""
     stalled: bool = False
@@ -63,10 +65,11 @@ class Pushed:
 
 def confirm(load: Load) -> Figures:
     """Confirmed predictions a second, their latency, and what they cost."""
-    changes = {"recorder": {"record": load.record}}
+    changes = {"recorder": {"record": load.record}, "auth": {"verify_workers": load.verify_workers}}
     with running_validator(load.miners + load.bystanders, changes) as validator:
         limit = yardsticks.SignatureLimit(validator.keypairs[0])
         limit.measure()
+        validator.spread()
         pushed = asyncio.run(push_once(validator, load))
         limit.measure()
         memory = validator.peak_memory()

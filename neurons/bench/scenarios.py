@@ -66,9 +66,13 @@ class Scenario:
         known = (*self.variants[0].parameters, *self.more)
         for name in given:
             if name not in known:
-                has = f"it has --{', --'.join(known)}" if known else "it has no parameters"
-                raise ConfigurationError(f"bench {self.name}: there is no --{name}; {has}")
+                has = f"it has {', '.join(map(_flag, known))}" if known else "it has no parameters"
+                raise ConfigurationError(f"bench {self.name}: there is no {_flag(name)}; {has}")
         return (Variant({**self.variants[0].parameters, **given}),) if given else self.variants
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 _LOAD: Final = tuple(field.name for field in fields(Load))

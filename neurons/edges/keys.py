@@ -50,10 +50,11 @@ class Keys:
         self.hotkey = Hotkey(keypair.ss58_address)
         self.scheme = _SCHEMES[keypair.crypto_type]
 
-    def attach(self, bus: EventBus) -> None:
-        """Answer what is asked on ``bus``, in the same drain."""
+    def attach(self, bus: EventBus, *, frames: bool = True) -> None:
+        """Answer what is asked on ``bus``, in the same drain; about ``frames`` unless somebody else does."""
         self._bus = bus
-        bus.subscribe(VerificationRequested, self.verify_frame, "keys")
+        if frames:
+            bus.subscribe(VerificationRequested, self.verify_frame, "keys")
         bus.subscribe(RequestVerificationRequested, self.verify_request, "keys")
 
     def sign(self, payload: bytes) -> bytes:

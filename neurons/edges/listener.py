@@ -94,8 +94,9 @@ class Inbox:
     def flush(self) -> None:
         """On the bus now."""
         events, self._events = self._events, []
-        if events:
-            self._bus.publish_together(events)
+        with self._bus.together():
+            for event in events:
+                self._bus.publish(event)
 
 
 class RequestProtocol(HttpToolsProtocol):

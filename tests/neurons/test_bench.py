@@ -210,5 +210,8 @@ def test_a_stopwatch_counts_inner_steps_once() -> None:
 def test_events_published_together_take_each_step_together() -> None:
     bus, heard = EventBus(SystemClock()), []
     bus.subscribe(TimerFired, lambda event, envelope: heard.append((event.key, envelope.seq)), "test")
-    bus.publish_together([TimerFired("t", "a"), TimerFired("t", "b")])
+    with bus.together():
+        bus.publish(TimerFired("t", "a"))
+        bus.publish(TimerFired("t", "b"))
+        assert not heard
     assert heard == [("a", 1), ("b", 2)]

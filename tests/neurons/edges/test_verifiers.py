@@ -1,0 +1,184 @@
+"""Signatures verified by processes of their own: each question is answered once, in order, whatever becomes of them."""
+
+import asyncio
+import io
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from io import FileIO
+from typing import Any
+
+import pytest
+from bittensor_core import CRYPTO_ED25519, CRYPTO_SR25519, Keypair
+
+from bus.bus import EventBus
+from bus.clock import SystemClock
+from bus.codec import SIGNED_PREFIX
+from bus.envelope import Envelope
+from bus.events import BinaryReceived, Scheme, SignatureChecked, VerificationRequested, VerifierLost
+from bus.identifiers import ConnectionId, Hotkey
+from bus.messages import HeartbeatMessage
+from neurons.edges import verifiers
+from neurons.edges.verifiers import CHUNK, FEW, MAX_CHUNKS, Verifiers
+from neurons.edges.verify_worker import message, serve
+
+KEYPAIRS: dict[Scheme, Keypair] = {
+    "sr25519": Keypair.create_from_uri("//Alice", CRYPTO_SR25519),
+    "ed25519": Keypair.create_from_uri("//Alice", CRYPTO_ED25519),
+}
+MANY = 10 * CHUNK * MAX_CHUNKS
+"""More than the pool takes at a time."""
+
+
+def question(number: int, *, scheme: Scheme = "sr25519", valid: bool = True) -> VerificationRequested:
+    keypair, payload = KEYPAIRS[scheme], str(number).encode()
+    signature = bytes(keypair.sign(SIGNED_PREFIX + (payload if valid else b"something else")))
+    hotkey = Hotkey(keypair.ss58_address)
+    return VerificationRequested(ConnectionId(number), hotkey, scheme, payload, signature, HeartbeatMessage())
+
+
+class Bench:
+    def __init__(self, count: int) -> None:
+        self.bus = EventBus(SystemClock())
+        self.answers: list[tuple[SignatureChecked, Envelope]] = []
+        self.lost: list[VerifierLost] = []
+        self.questions: list[VerificationRequested] = []
+        self.asked: list[int] = []
+        self.bus.subscribe(BinaryReceived, self._ask, "test")  # questions are decided, in a drain
+        self.bus.subscribe(SignatureChecked, lambda event, envelope: self.answers.append((event, envelope)), "test")
+        self.bus.subscribe(VerifierLost, lambda event, _: self.lost.append(event), "test")
+        self.pool = Verifiers(self.bus, count)
+
+    def ask(self, *questions: VerificationRequested) -> None:
+        self.questions = list(questions)
+        self.bus.publish(BinaryReceived(ConnectionId(0), 0))
+
+    def _ask(self, _: BinaryReceived, __: Envelope) -> None:
+        self.asked += [self.bus.publish(question) for question in self.questions]
+
+    @property
+    def processes(self) -> list[int]:
+        return [worker._transport.get_pid() for worker in self.pool._workers]  # noqa: SLF001 - to do them harm
+
+    async def settle(self) -> None:
+        async with asyncio.timeout(20):
+            await self.pool.settle()
+        assert [event.request for event, _ in self.answers] == self.asked
+        assert [envelope.causes for _, envelope in self.answers] == [(seq,) for seq in self.asked]
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(count: int = 1) -> AsyncIterator[Bench]:
+    bench = Bench(count)
+    await bench.pool.open()
+    processes = bench.processes
+    yield bench
+    await bench.pool.close()
+    for process in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+async def test_every_question_is_answered_in_order_and_false_signatures_are_found() -> None:
+    async with running(2) as bench:
+        schemes: tuple[Scheme, Scheme] = ("sr25519", "ed25519")
+        bench.ask(*(question(i, scheme=schemes[i % 2], valid=i % 7 != 0) for i in range(100)))
+        assert not bench.answers
+        await bench.settle()
+        assert [event.valid for event, _ in bench.answers] == [i % 7 != 0 for i in range(100)]
+        assert [event.connection for event, _ in bench.answers] == list(range(100))
+        assert not bench.lost
+
+
+async def test_a_few_questions_are_answered_without_asking_anybody() -> None:
+    async with running() as bench:
+        os.kill(bench.processes[0], signal.SIGSTOP)
+        bench.ask(*(question(i) for i in range(FEW)))
+        await bench.settle()
+        assert all(event.valid for event, _ in bench.answers)
+        os.kill(bench.processes[0], signal.SIGCONT)
+
+
+async def test_what_is_more_than_the_processes_take_is_answered_too() -> None:
+    async with running() as bench:
+        bench.ask(*(question(i) for i in range(MANY)))
+        bench.ask(*(question(i) for i in range(MANY)))
+        await bench.settle()
+        assert len(bench.answers) == 2 * MANY
+
+
+async def test_a_process_that_dies_loses_nothing_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifiers, "RESTART_DELAY", 0.0)
+    async with running() as bench:
+        (process,) = bench.processes
+        os.kill(process, signal.SIGSTOP)
+        bench.ask(*(question(i, valid=i != 3) for i in range(MANY)))
+        await asyncio.sleep(0)
+        os.kill(process, signal.SIGKILL)
+        await bench.settle()
+        assert [event.connection for event, _ in bench.answers if not event.valid] == [3]
+        assert bench.lost == [VerifierLost(-signal.SIGKILL)]
+        await bench.until(lambda: bench.processes)
+        assert bench.processes != [process]
+        bench.ask(*(question(i) for i in range(MANY)))
+        await bench.settle()
+        assert len(bench.lost) == 1
+
+
+async def test_while_no_process_can_be_had_the_neuron_verifies_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifiers, "RESTART_DELAY", 0.0)
+    async with running() as bench:
+        monkeypatch.setattr("sys.executable", "/there/is/no/python")
+        os.kill(bench.processes[0], signal.SIGKILL)
+        await bench.until(lambda: bench.lost)
+        bench.ask(*(question(i) for i in range(MANY)))
+        await bench.settle()
+        await asyncio.sleep(0.1)  # it is tried again and again
+        monkeypatch.undo()
+        await bench.until(lambda: bench.processes)
+
+
+async def test_a_process_that_hangs_is_ended_and_what_it_had_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifiers, "PATIENCE", 0.2)
+    async with running() as bench:
+        os.kill(bench.processes[0], signal.SIGSTOP)
+        bench.ask(*(question(i) for i in range(CHUNK)))
+        await bench.settle()
+        assert bench.lost == [VerifierLost(-signal.SIGKILL)]
+
+
+async def test_a_process_that_hangs_does_not_keep_the_neuron_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifiers, "FAREWELL", 0.2)
+    async with running() as bench:
+        os.kill(bench.processes[0], signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("cut", [2, 100])
+def test_a_process_whose_neuron_was_killed_ends_without_a_word(cut: int) -> None:
+    """In the middle of a question, or of the length before it."""
+    for number in (CHUNK, 1):
+        asked = message([question(i) for i in range(number)])
+        answers, nobody = os.pipe(), io.BytesIO(asked + asked[:cut])
+        os.close(answers[0])
+        with FileIO(answers[1], "wb") as gone:
+            serve(nobody, gone)
+        heard = io.BytesIO()
+        serve(io.BytesIO(asked + asked[:cut]), heard)  # type: ignore[arg-type]  # it can write
+        assert heard.getvalue() == b"\1" * number
+
+
+async def test_signals_to_all_processes_of_a_terminal_are_the_neurons_alone() -> None:
+    async with running() as bench:
+        bench.ask(*(question(i) for i in range(CHUNK)))
+        await bench.settle()  # it is there
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(bench.processes[0], number)
+        bench.ask(*(question(i) for i in range(CHUNK)))
+        await bench.settle()
+        assert not bench.lost
