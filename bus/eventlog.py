@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cache
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
@@ -168,7 +169,7 @@ def _event_class(row: Row) -> type[Event]:
 
 def encode_event(event: Event) -> bytes:
     """The JSON of an event's fields, without raw newlines."""
-    return _encoder.encode(_plain(event))
+    return _encoder.encode(_shapes[type(event)].plain(event))
 
 
 def decode_event(kind: type[Event], raw: bytes) -> Event:
@@ -180,24 +181,11 @@ def decode_event(kind: type[Event], raw: bytes) -> Event:
     return _shapes[kind].read(raw)
 
 
-def _plain(event: Event) -> Any:
-    """The event as the encoder takes it: bytes as text."""
-    shape = _shapes[type(event)]
-    if not shape.texts:
-        return event
-    plain = {name: getattr(event, name) for name in shape.names}
-    for name in shape.texts:
-        plain[name] = plain[name].decode("latin-1")
-    return plain
-
-
 class _Shape(NamedTuple):
     """How events of one class are read and written."""
 
-    names: tuple[str, ...]
-    """Of its fields."""
-    texts: tuple[str, ...]
-    """Those that are bytes, and text in the log."""
+    plain: Callable[[Event], Any]
+    """The event as the encoder takes it: bytes as text."""
     read: Callable[[bytes], Event]
 
 
@@ -206,11 +194,23 @@ class _Shapes(dict[type[Event], _Shape]):
         hints = get_type_hints(kind)
         names = tuple(f.name for f in fields(kind))  # type: ignore[arg-type]
         texts = tuple(name for name in names if hints[name] is bytes)
-        shape = self[kind] = _Shape(names, texts, _reader(kind, names, texts))
+        shape = self[kind] = _Shape(_plainer(kind, names, texts), _reader(kind, names, texts))
         return shape
 
 
 _shapes: Final = _Shapes()
+
+
+def _plainer(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -> Callable[[Event], Any]:
+    if not texts:
+        return lambda event: event
+    written = msgspec.defstruct(kind.__name__, names, gc=False)
+    columns = tuple((attrgetter(name), name in texts) for name in names)
+
+    def plain(event: Event) -> Any:
+        return written(*[get(event).decode("latin-1") if text else get(event) for get, text in columns])
+
+    return plain
 
 
 def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -> Callable[[bytes], Event]:
@@ -286,7 +286,8 @@ class LogWriter:
     def row(self, envelope: Envelope) -> bytes:
         """The line of one event."""
         seq, at, mono, causes, event = envelope
-        return self._line(_encoder.encode(_WrittenRow(seq, at, mono, causes, event.topic, _plain(event)))[:-1])
+        plain = _shapes[type(event)].plain(event)
+        return self._line(_encoder.encode(_WrittenRow(seq, at, mono, causes, event.topic, plain))[:-1])
 
     def seal(self, seq: int, at: Micros, reason: str, sign: Callable[[bytes], bytes]) -> bytes:
         """The last line; ``sign`` makes the hotkey's signature over its JSON."""

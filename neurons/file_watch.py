@@ -1,6 +1,6 @@
 """Which files have changed since they were read."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ def look_at(files: Iterable[Path]) -> Sight:
     return {file: _stat(file) for file in {file.resolve() for file in files}}
 
 
-async def changes_of(files: Callable[[], Iterable[Path]], seen: Sight | None = None) -> AsyncIterator[None]:
+async def changes_of(files: Callable[[], Iterable[Path]], seen: Sight | None = None) -> AsyncGenerator[None, None]:
     """Yields whenever one of ``files`` is no more as it was; never ends.
 
     Args:

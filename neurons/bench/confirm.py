@@ -125,7 +125,7 @@ def growth(rows: int, predictions: int, duration: float) -> Figures:
         "cpu_us_per_prediction": cpu,
         "ratio_of_miners": many / few,
         "ratio_of_rows": long / few,
-        "memory_bytes": memory,
+        "memory": memory,
         "memory_growth": memory[-1]["bytes"] / memory[len(memory) // 2]["bytes"] - 1,
     }
 

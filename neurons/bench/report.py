@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bus.errors import ConfigurationError
 from neurons.bench.figures import Figures
-from neurons.bench.scenarios import Scenario, Variant
+from neurons.bench.scenarios import Scenario, Variant, flag
 
 PACKAGES: Final = ("bettensor", "bittensor", "bittensor-core", "uvicorn", "websockets", "uvloop", "msgspec", "pyee")
 
@@ -58,8 +58,10 @@ def table(result: Result) -> Table:
 
 def title(result: Result) -> str:
     """The scenario and its parameters, as on the command line."""
-    flags = [f"--{name} {value}" for name, value in result["parameters"].items()]
-    return " ".join([result["scenario"], *flags])
+    words = [result["scenario"]]
+    for name, value in result["parameters"].items():
+        words += [flag(name)] if value is True else [flag(name), str(value)]
+    return " ".join(words)
 
 
 def flat(figures: Figures, prefix: str = "") -> Iterator[tuple[str, Any]]:

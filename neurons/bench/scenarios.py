@@ -66,12 +66,13 @@ class Scenario:
         known = (*self.variants[0].parameters, *self.more)
         for name in given:
             if name not in known:
-                has = f"it has {', '.join(map(_flag, known))}" if known else "it has no parameters"
-                raise ConfigurationError(f"bench {self.name}: there is no {_flag(name)}; {has}")
+                has = f"it has {', '.join(map(flag, known))}" if known else "it has no parameters"
+                raise ConfigurationError(f"bench {self.name}: there is no {flag(name)}; {has}")
         return (Variant({**self.variants[0].parameters, **given}),) if given else self.variants
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """A parameter as on the command line."""
     return f"--{name.replace('_', '-')}"
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.loopback.processes import free_port
 
 ROOT: Final = Path(__file__).parents[2]
-ELSEWHERE: Final = ("make ", "pip install", "python -m benchmarks")
+ELSEWHERE: Final = ("make ", "pip install", "bettensor bench")
 """Commands that are run by other tests, or by whoever runs these."""
 PATIENCE: Final = 30.0
 _FILE: Final = re.compile(r"`([\w.-]+\.(?:yaml|py|csv|sh))`")

@@ -94,12 +94,14 @@ async def bench_of(model: Any) -> AsyncIterator[Bench]:
 )
 async def test_each_row_is_bet_once_and_again_when_it_changes(tmp_path: Path, name: str, text: str) -> None:
     file = tmp_path / name
+    fresh = tmp_path / "fresh"
     async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
         bench.ask()
-        await bench.until(lambda: file.write_text(text) and len(bench.bets()) == 2)
+        fresh.write_text(text)
+        fresh.replace(file)
+        await bench.until(lambda: len(bench.bets()) == 2)
         assert bench.bets() == [("g", "New York Mets", 2.5), ("h", "Cubs", 1.0)]
         bench.ask()
-        fresh = tmp_path / "fresh"
         fresh.write_text(text.replace("2.5", "3.5"))
         fresh.replace(file)
         await bench.until(lambda: len(bench.bets()) == 3)
