@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - prose has no line length
-"""Pages that follow from the code. ``python -m tests.test_docs`` writes them anew."""
+"""Pages that follow from the code, and from what was measured. ``python -m tests.test_docs`` writes them anew."""
 
 import ast
 import inspect
@@ -14,6 +14,7 @@ import pytest
 from bus import events
 from bus.codes import CloseCode, ErrorCode, RefusalCode, VerdictCode
 from bus.events import TOPICS, Event, Observed, Role
+from neurons.bench import report
 from neurons.config_file import commented_defaults, field_docs
 from neurons.reload import FIXED, RELOADABLE
 from neurons.settings import ALIASES
@@ -160,9 +161,50 @@ def _described(cls: type[Any], usage: Usage) -> Iterator[str]:
     yield f"Published by {published}; heard by {heard}."
 
 
+# --- performance.md
+
+BESIDES: Final = {
+    "confirm": ("predictions_per_second", "latency_ms.p50", "latency_ms.p99", "cpu_us_per_prediction"),
+    "batch": ("ratio_to_verify_sign_limit", "cpu_us_per_prediction"),
+    "broadcast": ("last_delivery_ms.p50", "bare_broadcast.last_delivery_ms.p50", "ratio_storing_included"),
+    "connect": ("cpu_us_per_handshake",),
+    "storm": ("longest_silence_s",),
+    "fallback": ("latency_ms.p99",),
+    "ledger": ("empty.predictions_per_second", "long.predictions_per_second"),
+    "recording": ("cost_of_all", "replay.events_per_second"),
+}
+"""Figures of a scenario that are worth a line, though no bar is set for them."""
+
+
+def performance() -> str:
+    """The page as it is, with the tables of ``benchmarks/baseline.json``."""
+    results = report.read(ROOT / "benchmarks" / "baseline.json")
+    page = (DOCS / "performance.md").read_text()
+    for head, rows in (("| run |", _runs(results)), ("| step |", _steps(results))):
+        table = re.compile(rf"^({re.escape(head)}.*\n\|[-|: ]+\n)(?:\|.*\n)*", re.MULTILINE)
+        page = table.sub(lambda match, rows=rows: match[1] + "".join(f"{row}\n" for row in rows), page)  # type: ignore[misc]
+    return page
+
+
+def _runs(results: list[report.Result]) -> Iterator[str]:
+    for result in results:
+        bars = {bar["figure"]: f"{bar['side']} {report.text(bar['figure'], bar['bound'])}" for bar in result["bars"]}
+        figures = dict(report.flat(result))
+        run = f"`bettensor bench {report.title(result)}`"
+        for figure in dict.fromkeys((*bars, *BESIDES.get(result["scenario"], ()))):
+            yield f"| {run} | {figure} | {bars.get(figure, '')} | {report.text(figure, figures[figure])} |"
+            run = ""
+
+
+def _steps(results: list[report.Result]) -> Iterator[str]:
+    measured = next(result for result in results if result["scenario"] == "bus")
+    steps = {**measured["steps_us"], "**all**": measured["cpu_us_per_prediction"]}
+    return (f"| {step} | {micros:.1f} |" for step, micros in steps.items())
+
+
 # --- the tests
 
-PAGES: Final = {"configuration.md": configuration, "events.md": event_reference}
+PAGES: Final = {"configuration.md": configuration, "events.md": event_reference, "performance.md": performance}
 
 
 @pytest.mark.parametrize("page", PAGES)
