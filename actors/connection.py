@@ -30,7 +30,7 @@ from bus.events import (
     WriteRequested,
 )
 from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Netuid, Offset, SessionId, Uid
-from bus.messages import ConfirmationMessage, ErrorMessage, PointToPoint, WebSocketMessage
+from bus.messages import MAX_MESSAGE, ConfirmationMessage, ErrorMessage, PointToPoint, WebSocketMessage
 
 MAX_PARCELS = 64
 """Confirmations kept for a miner that is away; the rest it will ask for again."""
@@ -302,4 +302,4 @@ class ConnectionActor(Actor):
 
 
 def _error(code: str, message: str, in_reply_to: str | None) -> ErrorMessage:
-    return ErrorMessage(code=code, message=message[:1024], in_reply_to=in_reply_to)
+    return ErrorMessage(code=code, message=message[:MAX_MESSAGE], in_reply_to=in_reply_to)

@@ -6,11 +6,11 @@ And to ``verdict_overdue``: the session is open, and gives no verdict. The frame
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 
 from actors.actor import on
 from actors.stream import StreamFollower
 from actors.targets import uniform, wanted
+from bus import codec
 from bus.envelope import Envelope
 from bus.events import (
     ConnectionClosed,
@@ -36,7 +36,7 @@ from bus.events import (
 )
 from bus.games import TeamGamePrediction
 from bus.identifiers import ConnectionId, Hotkey, Micros, PredictionId, micros
-from bus.messages import MAX_PREDICTIONS, PredictionMessage
+from bus.messages import PredictionMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +227,7 @@ class HttpFallbackActor(StreamFollower):
     def _post(self, hotkey: Hotkey, road: Road) -> None:
         if self.state.stopping or road.posting is not None or road.resting or not road.waiting:
             return
-        batch = tuple(islice(road.waiting.values(), MAX_PREDICTIONS))
+        batch = next(codec.predictions_by_frame(road.waiting.values()))
         road.posted = [prediction.prediction_id for prediction in batch]
         road.posting = self._exchange()
         self.publish(PostRequested(road.posting, hotkey, road.endpoint, PredictionMessage(predictions=batch)))

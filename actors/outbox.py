@@ -42,7 +42,6 @@ from bus.events import (
 from bus.games import TeamGamePrediction, start_of
 from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, LedgerId, Micros, PredictionId
 from bus.messages import (
-    MAX_PREDICTIONS,
     ConfirmationMessage,
     ErrorMessage,
     PredictionMessage,
@@ -224,9 +223,8 @@ class OutboxActor(Actor):
 
     def _send(self, validator: Hotkey, items: Iterable[Item]) -> None:
         saved = [item.prediction for item in items if item.saved]
-        for first in range(0, len(saved), MAX_PREDICTIONS):
-            message = PredictionMessage(predictions=tuple(saved[first : first + MAX_PREDICTIONS]))
-            self.publish(SendRequested(validator, message))
+        for portion in codec.predictions_by_frame(saved):
+            self.publish(SendRequested(validator, PredictionMessage(predictions=portion)))
 
     def _look_for_overdue(self, validator: Hotkey, now: Micros) -> None:
         tray = self._tray(validator)

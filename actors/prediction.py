@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from actors.actor import Actor, on
 from actors.rules import Offer, judge
+from bus import codec
 from bus.bus import CLOCK_STEP, CLOCK_WINDOW
 from bus.codes import ErrorCode, VerdictCode
 from bus.envelope import Envelope
@@ -35,7 +36,7 @@ from bus.events import (
 )
 from bus.games import Prediction, TeamGamePrediction, content_digest, millionths
 from bus.identifiers import ConnectionId, GameId, Hotkey, Micros, Millionths, micros
-from bus.messages import MAX_PREDICTIONS, ConfirmationMessage, MinerStats, PredictionResult
+from bus.messages import MAX_MESSAGE, ConfirmationMessage, MinerStats, PredictionResult
 from bus.timestamps import DAY, utc_day
 
 MAX_COMMIT = 2_000
@@ -349,9 +350,8 @@ class PredictionActor(Actor):
             results.setdefault((event.connection, event.hotkey), []).append(_result(event.about, verdict))
         for (connection, hotkey), mine in results.items():
             stats = self._stats(hotkey, envelope)
-            for first in range(0, len(mine), MAX_PREDICTIONS):
-                message = ConfirmationMessage(results=tuple(mine[first : first + MAX_PREDICTIONS]), miner_stats=stats)
-                self.publish(SendRequested(hotkey, message, connection))
+            for portion in codec.results_by_frame(mine):
+                self.publish(SendRequested(hotkey, ConfirmationMessage(results=portion, miner_stats=stats), connection))
 
     def _announce(self, submission: Submission, verdict: StoredVerdict, envelope: Envelope) -> None:
         event, causes = submission.event, (submission.seq, envelope.seq)
@@ -410,7 +410,7 @@ def _result(about: str, verdict: StoredVerdict) -> PredictionResult:
         about=about,
         success=verdict.code is VerdictCode.ACCEPTED,
         code=verdict.code,
-        message=verdict.message,
+        message=verdict.message[:MAX_MESSAGE],
     )
 
 

@@ -5,7 +5,7 @@ formed, and no more than that.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
@@ -25,18 +25,24 @@ from bus.messages import (
     Hex32,
     PointToPoint,
     PredictionMessage,
+    PredictionResult,
     WebSocketMessage,
 )
 
 SIGNED_PREFIX: Final = b"bettensor/1\n"
 """Stands before the JSON bytes in what is signed, so that a signature made for this protocol is good for no other."""
 
-_PART_BYTES: Final = MAX_FRAME_BYTES - 2048
-"""Bytes of games in one part of an update: what the other fields and the signature leave, with room to spare."""
+_CONTENT_BYTES: Final = MAX_FRAME_BYTES - 2048
+"""Of the games, predictions or results in one message: what the other fields and the signature leave, and to spare."""
+_RESULT_BYTES: Final = 256
+"""Of a result, but for its text: names, two ids and a code."""
+_CHARACTER_BYTES: Final = 6
+"""The most that one character of a string becomes in JSON."""
 _SIGNATURE: Final = re.compile(rb"0x[0-9a-f]{128}")
 _PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Message = TypeVar("Message", bound=WebSocketMessage)
+Item = TypeVar("Item")
 
 
 class Frame(NamedTuple):
@@ -229,16 +235,43 @@ def fault_of(prediction: TeamGamePrediction) -> str | None:
 
 def parts(games: Iterable[TeamGame]) -> Iterator[dict[GameId, TeamGame]]:
     """``games`` in portions that each fit in one frame; one empty portion where there are none."""
-    portion: dict[GameId, TeamGame] = {}
-    size = 0
-    for game in games:
-        added = len(_encoder.encode(game)) + len(_encoder.encode(game.game_id)) + 2
-        if portion and size + added > _PART_BYTES:
-            yield portion
-            portion, size = {}, 0
-        portion[game.game_id] = game
-        size += added
-    yield portion
+    for portion in [*_portions(games, _game_bytes)] or [()]:
+        yield {game.game_id: game for game in portion}
+
+
+def predictions_by_frame(predictions: Iterable[TeamGamePrediction]) -> Iterator[tuple[TeamGamePrediction, ...]]:
+    """``predictions``, in order, in portions that each fit in one message and one frame."""
+    return _portions(predictions, lambda prediction: len(_encoder.encode(prediction)) + 1, MAX_PREDICTIONS)
+
+
+def results_by_frame(results: Iterable[PredictionResult]) -> Iterator[tuple[PredictionResult, ...]]:
+    """``results``, in order, in portions that each fit in one message and one frame."""
+    return _portions(results, _result_bytes, MAX_PREDICTIONS)
+
+
+def _game_bytes(game: TeamGame) -> int:
+    return len(_encoder.encode(game)) + len(_encoder.encode(game.game_id)) + 2
+
+
+def _result_bytes(result: PredictionResult) -> int:
+    """At most: results are many, and encoding each twice would be dear."""
+    return _RESULT_BYTES + _CHARACTER_BYTES * len(result.message)
+
+
+def _portions(
+    items: Iterable[Item], size_of: Callable[[Item], int], most: int = MAX_FRAME_BYTES
+) -> Iterator[tuple[Item, ...]]:
+    portion: list[Item] = []
+    room = _CONTENT_BYTES
+    for item in items:
+        size = size_of(item)
+        if portion and (size > room or len(portion) == most):
+            yield tuple(portion)
+            portion, room = [], _CONTENT_BYTES
+        portion.append(item)
+        room -= size
+    if portion:
+        yield tuple(portion)
 
 
 def is_broadcast(message: WebSocketMessage) -> bool:

@@ -27,7 +27,9 @@ SUBPROTOCOL: Final = "bettensor.v1"
 MAX_FRAME_BYTES: Final = 64 * 1024
 """Bytes of one frame, JSON and signature together, in either direction; also of one HTTP request's body."""
 MAX_PREDICTIONS: Final = 64
-"""Predictions in one message: what a confirmation can answer within one frame."""
+"""Predictions in one message, and results in one confirmation."""
+MAX_MESSAGE: Final = 1024
+"""Characters of a text for people."""
 
 HEX32: Final = r"\A[0-9a-f]{32}\Z"
 Hex32 = Annotated[str, msgspec.Meta(pattern=HEX32)]
@@ -116,7 +118,7 @@ class PredictionResult(DataClassJsonMixin):
     success: bool
     code: Text
     """A ``VerdictCode``; a newer validator may know more of them."""
-    message: Annotated[str, msgspec.Meta(max_length=1024)]
+    message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,7 @@ class ErrorMessage(PointToPoint):
     message_type: Literal["error"] = "error"
     code: Text
     """An ``ErrorCode``; a newer peer may know more of them."""
-    message: Annotated[str, msgspec.Meta(max_length=1024)]
+    message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE)]
 
 
 Kind = TypeVar("Kind", bound=type[WebSocketMessage])

@@ -14,8 +14,8 @@ from bus.clock import ManualClock
 from bus.codes import VerdictCode
 from bus.events import Decided, Event, Observed, ProposedVerdict
 from bus.games import content_digest
-from bus.identifiers import SECOND, Hotkey, MessageId, Micros, Millionths
-from bus.messages import WebSocketMessage
+from bus.identifiers import SECOND, Hotkey, MessageId, Micros, Millionths, SessionId
+from bus.messages import PointToPoint, WebSocketMessage
 from bus.timestamps import DAY, rfc3339
 from neurons.simulation import EventLog, SimulatedTimers
 from neurons.simulation.factories import NETUID, NOW, make_game, make_hotkey, make_prediction, make_soccer_game
@@ -27,6 +27,7 @@ __all__ = [
     "Harness",
     "Injected",
     "as_json",
+    "frame_size",
     "make_game",
     "make_hex32",
     "make_hotkey",
@@ -71,6 +72,12 @@ def make_proposal(hotkey: Hotkey | None = None, **changes: Any) -> ProposedVerdi
 def stamp(message: WebSocketMessage, sender: Hotkey) -> WebSocketMessage:
     """``message`` as its sender would write it."""
     return codec.stamp(message, message_id=MessageId(make_hex32()), sender=sender, timestamp=rfc3339(NOW))
+
+
+def frame_size(message: PointToPoint) -> int:
+    """Bytes of the frame that ``message`` becomes late in a long session."""
+    placed = codec.place(message, SessionId(make_hex32()), 2**53 - 1)
+    return len(codec.join(codec.Frame(codec.encode(stamp(placed, make_hotkey())), bytes(64))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The HTTP fallback: what the WebSocket could not carry, in order, several at once, with back-off, until it is back."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,8 +28,8 @@ from bus.events import (
 )
 from bus.games import TeamGamePrediction
 from bus.identifiers import ConnectionId, Epoch, Micros, Offset, SessionId, Uid
-from bus.messages import HeartbeatMessage, PredictionMessage
-from tests.support import NETUID, Harness, make_hotkey, make_prediction
+from bus.messages import MAX_FRAME_BYTES, HeartbeatMessage, PredictionMessage
+from tests.support import NETUID, Harness, frame_size, make_hotkey, make_prediction
 
 ME, VALIDATOR = make_hotkey("me"), make_hotkey("validator")
 SESSION = ConnectionId(7)
@@ -87,6 +88,16 @@ def test_at_most_64_go_in_one_message() -> None:
     bench.fail(*(f"p{i}" for i in range(70)))
     bench.answer("p0")
     assert [len(post) for post in bench.posts()] == [1, 64]
+
+
+def test_and_no_more_than_fit_in_a_body() -> None:
+    bench = Bench()
+    long = tuple(replace(prediction_of(f"p{i}"), team_a="\x01" * 256, team_b="\x01" * 256) for i in range(64))
+    bench.observe(VerdictOverdue(VALIDATOR, long))
+    message = bench.last(PostRequested).message
+    assert isinstance(message, PredictionMessage)
+    assert 1 < len(message.predictions) < 64
+    assert frame_size(message) <= MAX_FRAME_BYTES
 
 
 def test_a_session_that_gives_no_verdict_is_helped_out_by_http() -> None:

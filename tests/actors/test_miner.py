@@ -47,6 +47,7 @@ from bus.events import (
 from bus.games import TeamGame
 from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, LedgerId, Micros, Netuid, Offset, SessionId, Uid
 from bus.messages import (
+    MAX_FRAME_BYTES,
     ConfirmationMessage,
     ErrorMessage,
     GameUpdateMessage,
@@ -60,7 +61,7 @@ from bus.messages import (
 )
 from neurons.simulation import SimulatedKeys, SimulatedOutbox
 from neurons.simulation.keys import simulated_signature
-from tests.support import HOUR, NETUID, NOW, Harness, make_game, make_hotkey, make_prediction, stamp
+from tests.support import HOUR, NETUID, NOW, Harness, frame_size, make_game, make_hotkey, make_prediction, stamp
 
 ME, VALIDATOR, OTHER = make_hotkey("me"), make_hotkey("validator"), make_hotkey("other")
 CONNECTION, SESSION = ConnectionId(1), SessionId("5" * 32)
@@ -277,6 +278,17 @@ def test_what_has_no_verdict_goes_to_a_new_session_in_portions_of_64() -> None:
     bench.open()
     first, second = bench.sent()[71:]
     assert (len(first), len(second), first[:2]) == (64, 6, ["p0", "p1"])
+
+
+def test_long_predictions_go_in_portions_that_fit_in_a_frame() -> None:
+    bench = OutboxBench()
+    long: dict[str, Any] = dict.fromkeys(("team_a", "team_b", "model_name", "predicted_outcome"), "\x01" * 256)
+    bench.observe(*(made(f"p{i}", **long) for i in range(20)))
+    bench.open()
+    sent = [send.message for send in bench.all(SendRequested)[20:]]
+    messages = [message for message in sent if isinstance(message, PredictionMessage)]
+    assert [p.prediction_id for message in messages for p in message.predictions] == [f"p{i}" for i in range(20)]
+    assert max(map(frame_size, messages)) <= MAX_FRAME_BYTES
 
 
 def test_what_was_written_and_has_no_verdict_in_10_s_is_overdue_again_and_again() -> None:

@@ -1,6 +1,7 @@
 """PredictionActor: what is stored is what is said, commits are grouped, and the daily limit holds whatever happens."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -26,10 +27,10 @@ from bus.events import (
 )
 from bus.games import Prediction, TeamGame
 from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, LedgerId, Micros, Millionths, Offset, Uid
-from bus.messages import ConfirmationMessage, PredictionResult
+from bus.messages import MAX_FRAME_BYTES, MAX_MESSAGE, MAX_PREDICTIONS, ConfirmationMessage, PredictionResult
 from bus.timestamps import DAY, utc_day
 from neurons.simulation import SimulatedLedger
-from tests.support import HOUR, NOW, Harness, make_game, make_hex32, make_hotkey, make_prediction
+from tests.support import HOUR, NOW, Harness, frame_size, make_game, make_hex32, make_hotkey, make_prediction
 
 MINER = make_hotkey()
 CONNECTION = ConnectionId(1)
@@ -183,6 +184,22 @@ def test_results_of_one_commit_for_one_connection_travel_together_in_portions_of
     assert sent == [(9, 1), (1, 64), (1, 6), (2, 1)]
     ids = [r.prediction_id for s in bench.all(SendRequested)[1:3] for r in confirmation(s).results]
     assert ids == [prediction.prediction_id for prediction in first]
+
+
+def test_long_verdicts_are_cut_to_what_a_miner_reads_and_travel_in_frames_that_it_takes() -> None:
+    bench = Bench(make_game(team_a="A" * 256, team_b="B" * 256))
+    strange: dict[str, Any] = {
+        "team_a": "\u0378" * 256,
+        "team_b": "\N{GRINNING FACE}" * 256,
+    }  # the first is shown as \u0378
+    bench.ledger.held = True
+    bench.submit(make_prediction())
+    bench.submit(*(make_prediction(**strange) for _ in range(MAX_PREDICTIONS)))
+    bench.ledger.release()
+    sent = [confirmation(send) for send in bench.all(SendRequested)[1:]]
+    assert sum(len(message.results) for message in sent) == MAX_PREDICTIONS
+    assert {len(result.message) for message in sent for result in message.results} == {MAX_MESSAGE}
+    assert max(map(frame_size, sent)) <= MAX_FRAME_BYTES
 
 
 def test_the_day_of_a_miner_comes_with_its_results(bench: Bench) -> None:
