@@ -38,6 +38,8 @@ _RESULT_BYTES: Final = 256
 """Of a result, but for its text: names, two ids and a code."""
 _CHARACTER_BYTES: Final = 6
 """The most that one character of a string becomes in JSON."""
+_MAX_NESTING: Final = 32
+"""Levels of JSON that are read as they come: what is deeper could be read here, and not be written elsewhere."""
 _SIGNATURE: Final = re.compile(rb"0x[0-9a-f]{128}")
 _PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -213,12 +215,21 @@ def _read_prediction(raw: msgspec.Raw) -> Prediction:
         return _prediction.decode(raw)
     except msgspec.ValidationError as error:
         content = msgspec.json.decode(raw)
+        if _is_deeper(content, _MAX_NESTING - 2):  # the message, and its list
+            raise Unreadable("JSON nested too deeply") from None
         if not isinstance(content, dict):
             content = {}
         prediction_id = content.get("prediction_id")
         if not isinstance(prediction_id, str) or not _PREDICTION_ID.fullmatch(prediction_id):
             prediction_id = ""
         return UnreadablePrediction(prediction_id=PredictionId(prediction_id), fault=str(error), content=content)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
 
 
 def fault_of(prediction: TeamGamePrediction) -> str | None:

@@ -1,5 +1,6 @@
 """Messages: the registry of kinds, their dictionaries for people and tools, and their frames."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -97,6 +98,22 @@ def test_no_bytes_are_worse_than_unreadable(data: bytes) -> None:
         except Unreadable as fault:
             closes.add(fault.close)
     assert closes <= {CloseCode.PROTOCOL_VIOLATION, CloseCode.BAD_SIGNATURE, CloseCode.INVALID_DATA}
+
+
+def nested(levels: int) -> bytes:
+    """A message with a prediction whose outcome is a list so deep, counted from the message itself."""
+    outcome = "[" * (levels - 3) + "]" * (levels - 3)
+    good = codec.encode(stamp(PredictionMessage(session="ab" * 16, predictions=(make_prediction(),)), make_hotkey()))  # type: ignore[arg-type]
+    return re.sub(rb'"predicted_outcome":"[^"]*"', b'"predicted_outcome":' + outcome.encode(), good)
+
+
+def test_what_is_nested_deeper_than_32_levels_is_not_read() -> None:
+    message = codec.read(nested(32))
+    assert isinstance(message, PredictionMessage)
+    (prediction,) = message.predictions
+    assert isinstance(prediction, UnreadablePrediction)
+    with pytest.raises(Unreadable, match="nested too deeply"):
+        codec.read(nested(33))
 
 
 @given(
