@@ -244,7 +244,7 @@ class ConnectionActor(Actor):
         else:
             session.received = message.seq
             return True
-        self._violation(session, fault, CloseCode.PROTOCOL_VIOLATION)
+        self._violation(session, fault, CloseCode.PROTOCOL_VIOLATION, message.message_id)
         return False
 
     def _of_session(self, session: Session, message: PointToPoint) -> bool:
@@ -284,9 +284,9 @@ class ConnectionActor(Actor):
             message = codec.place(message, session.session, session.sent)
         self.publish(WriteRequested(session.connection, session.hotkey, message))
 
-    def _violation(self, session: Session, fault: str, close: CloseCode) -> None:
+    def _violation(self, session: Session, fault: str, close: CloseCode, about: str | None = None) -> None:
         if close is CloseCode.PROTOCOL_VIOLATION and session.stage is Stage.ACTIVE:
-            self._write(session, _error(ErrorCode.MALFORMED, fault, None))
+            self._write(session, _error(ErrorCode.MALFORMED, fault, about))
         self._close(session, close, fault)
 
     def _close(self, session: Session, code: CloseCode, reason: str) -> None:

@@ -4,6 +4,7 @@ Knows the grammar and the limits of a frame. Verifies no signature and knows no 
 formed, and no more than that.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -214,7 +215,7 @@ def _read_prediction(raw: msgspec.Raw) -> Prediction:
     try:
         return _prediction.decode(raw)
     except msgspec.ValidationError as error:
-        content = msgspec.json.decode(raw)
+        content = _content.decode(raw)
         if _is_deeper(content, _MAX_NESTING - 2):  # the message, and its list
             raise Unreadable("JSON nested too deeply") from None
         if not isinstance(content, dict):
@@ -223,6 +224,15 @@ def _read_prediction(raw: msgspec.Raw) -> Prediction:
         if not isinstance(prediction_id, str) or not _PREDICTION_ID.fullmatch(prediction_id):
             prediction_id = ""
         return UnreadablePrediction(prediction_id=PredictionId(prediction_id), fault=str(error), content=content)
+
+
+def _binary64_or_text(digits: str) -> float | str:
+    """A number that binary64 cannot hold is kept as it was written: it is of no field's type."""
+    number = float(digits)
+    return number if math.isfinite(number) else digits
+
+
+_content: Final = msgspec.json.Decoder(float_hook=_binary64_or_text)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

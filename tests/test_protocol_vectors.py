@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import bittensor_core
 import msgspec
 import pytest
 from bittensor import http_auth
-from bittensor_core import CRYPTO_ED25519, Keypair
+from bittensor_core import CRYPTO_ED25519, CRYPTO_SR25519, Keypair
 
 from bus import codec
-from bus.codes import ErrorCode, VerdictCode
+from bus.codes import CloseCode, ErrorCode, VerdictCode
+from bus.errors import Unreadable
 from bus.games import TeamGame, TeamGamePrediction, content_digest, millionths
 from bus.identifiers import Epoch, GameId, Hotkey, LedgerId, MessageId, Netuid, Offset, PredictionId, SessionId
 from bus.messages import (
@@ -36,6 +38,20 @@ from bus.messages import (
 DOCS = Path(__file__).parent.parent / "docs"
 VALIDATOR = Keypair.create_from_uri("//Alice", CRYPTO_ED25519)
 MINER = Keypair.create_from_uri("//Bob", CRYPTO_ED25519)
+SEEDS = {
+    "//Alice": "abf8e5bdbe30c65656c0a3cbd181ff8a56294a69dfedd27982aace4a76909115",
+    "//Bob": "3b7b60af2abcd57ba401ab398f84f4ca54bd6b2140d2503fbcf3286535fe3ff1",
+}
+SR25519_MINER = Keypair.create_from_uri("//Bob", CRYPTO_SR25519)
+SR25519_REQUEST_SIGNATURE = (
+    "0xeafe967733662fa74eca57c0cbe6a90890fdcf544027afc04e227e5e996f5d02"
+    "0ddd54c525381250e626db77c745c2f9b61caf862bd1acd9e5353d8f9971e287"
+)
+"""Made once: sr25519 signatures are randomised."""
+SR25519_FRAME_SIGNATURE = (
+    "0x44f32ed9c7df31e2425da9bd850a2cfbd433799b9509384d6e3ae9586d1ddc33"
+    "046ff506a1b7177ec3c05239b6a4a2aad9e4d6311e42a5b625f11ea757d40e8a"
+)
 NETUID = Netuid(30)
 NONCE = 1752076800000000000
 SALT = "00112233445566778899aabbccddeeff"
@@ -116,6 +132,65 @@ def messages() -> dict[str, tuple[Keypair, PointToPoint | Broadcast, int | None]
     }
 
 
+def updates() -> dict[str, GameUpdateMessage]:
+    """Two parts of one update, and an update that takes a game off the slate."""
+
+    def update(offset: int, previous: int, game: TeamGame, part: int = 1, parts: int = 1) -> GameUpdateMessage:
+        return GameUpdateMessage(
+            netuid=NETUID,
+            epoch=EPOCH,
+            offset=Offset(offset),
+            previous=Offset(previous),
+            updated_games={game.game_id: game},
+            part=part,
+            parts=parts,
+        )
+
+    other = replace(GAME, game_id=GameId("epl-everton-fulham"), team_a="Everton", team_b="Fulham")
+    return {
+        "game_update_part_1": update(8, 7, replace(GAME, team_a_odds=2.25), 1, 2),
+        "game_update_part_2": update(8, 7, other, 2, 2),
+        "game_update_after": update(9, 8, replace(other, active=False)),
+    }
+
+
+def refused_frames(frame: str) -> dict[str, str]:
+    """What ``frame`` becomes in wrong hands; each is no frame, or not signed by whom it names."""
+    payload, _, signature = frame.partition("\n")
+    return {
+        "forged: one bit of the signature": f"{payload}\n{signature[:-1]}{int(signature[-1], 16) ^ 1:x}",
+        "forged: one space more in the JSON": f"{payload[:-1]} }}\n{signature}",
+        "no signature": payload,
+        "an empty signature": f"{payload}\n",
+        "a signature in upper case": f"{payload}\n0x{signature[2:].upper()}",
+        "a newline after it": f"{frame}\n",
+    }
+
+
+def http_answer(frames: dict[str, Any]) -> dict[str, str]:
+    """The body of an answer to ``POST /predictions``: a welcome and a confirmation, as a session would carry them."""
+    names = ("welcome", "confirmation")
+    return {
+        "content_type": "text/plain; charset=utf-8",
+        "body": "".join(f"{frames[name]['frame']}\n" for name in names),
+    }
+
+
+def sr25519_vectors() -> dict[str, Any]:
+    """A request and a frame whose signatures can be verified, though not made again."""
+    request = {"method": "GET", "path": f"/ws?netuid={NETUID}", "body": b"", "receiver_ss58": VALIDATOR.ss58_address}
+    handshake = request_vector(SR25519_MINER, **request)
+    handshake["headers"]["X-Bittensor-Signature"] = SR25519_REQUEST_SIGNATURE
+    heartbeat = frame_vector(SR25519_MINER, HeartbeatMessage(), 1, 1)
+    payload, _, _ = heartbeat["frame"].partition("\n")
+    keys = {"uri": "//Bob", "scheme": "sr25519", "ss58": SR25519_MINER.ss58_address, **public(SR25519_MINER)}
+    return {
+        "miner": keys,
+        "handshake": handshake,
+        "heartbeat": heartbeat | {"frame": f"{payload}\n{SR25519_FRAME_SIGNATURE}"},
+    }
+
+
 def frame_vector(keypair: Keypair, message: PointToPoint | Broadcast, seq: int | None, number: int) -> dict[str, Any]:
     stamped: Any = codec.stamp(
         message,
@@ -161,10 +236,24 @@ def vectors() -> dict[str, Any]:
         "receiver_ss58": "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty",
     }
     session_text = "\n".join(("bettensor/1 session", str(NETUID), validator, miner, str(NONCE), SALT))
+    frames = {
+        name: frame_vector(keypair, message, seq, number)
+        for number, (name, (keypair, message, seq)) in enumerate(messages().items(), start=1)
+    }
+    later = {
+        name: frame_vector(VALIDATOR, update, None, number)
+        for number, (name, update) in enumerate(updates().items(), start=7)
+    }
     return {
         "keys": {
-            "validator": {"uri": "//Alice", "scheme": "ed25519", "ss58": validator, **public(VALIDATOR)},
-            "miner": {"uri": "//Bob", "scheme": "ed25519", "ss58": miner, **public(MINER)},
+            "validator": {
+                "uri": "//Alice",
+                "scheme": "ed25519",
+                "ss58": validator,
+                "seed": SEEDS["//Alice"],
+                **public(VALIDATOR),
+            },
+            "miner": {"uri": "//Bob", "scheme": "ed25519", "ss58": miner, "seed": SEEDS["//Bob"], **public(MINER)},
         },
         "requests": {
             "btauth": request_vector(VALIDATOR, **golden),
@@ -172,10 +261,11 @@ def vectors() -> dict[str, Any]:
             "post_predictions": request_vector(MINER, **post),
         },
         "session": {"hashed": session_text, "sha256": hashlib.sha256(session_text.encode()).hexdigest(), "id": SESSION},
-        "frames": {
-            name: frame_vector(keypair, message, seq, number)
-            for number, (name, (keypair, message, seq)) in enumerate(messages().items(), start=1)
-        },
+        "frames": frames,
+        "later_updates": later,
+        "refused_frames": refused_frames(frames["heartbeat"]["frame"]),
+        "http_answer": http_answer(frames),
+        "sr25519": sr25519_vectors(),
         "same_content": same_content(),
         "millionths": [[value, millionths(value)] for value in MILLIONTHS],
     }
@@ -213,7 +303,7 @@ def test_the_vectors_are_what_this_code_makes(written: dict[str, Any]) -> None:
 
 
 def test_every_signature_verifies(written: dict[str, Any]) -> None:
-    for vector in written["frames"].values():
+    for vector in (*written["frames"].values(), *written["later_updates"].values()):
         payload, signature = codec.split(vector["frame"].encode())
         signed = codec.SIGNED_PREFIX + payload
         assert bittensor_core.verify(signed, signature, vector["signer"], CRYPTO_ED25519)
@@ -221,6 +311,33 @@ def test_every_signature_verifies(written: dict[str, Any]) -> None:
         signature = bytes.fromhex(vector["headers"]["X-Bittensor-Signature"][2:])
         signer = vector["headers"]["X-Bittensor-Hotkey"]
         assert bittensor_core.verify(vector["signed"].encode(), signature, signer, CRYPTO_ED25519)
+
+
+def test_the_seeds_are_those_of_the_keys(written: dict[str, Any]) -> None:
+    for key in written["keys"].values():
+        made = Keypair.create_from_seed(bytes.fromhex(key["seed"]), CRYPTO_ED25519)
+        assert (made.ss58_address, bytes(made.public_key).hex()) == (key["ss58"], key["public_key"])
+
+
+def test_the_signatures_by_sr25519_verify(written: dict[str, Any]) -> None:
+    vector = written["sr25519"]
+    hotkey = vector["miner"]["ss58"]
+    signature = bytes.fromhex(vector["handshake"]["headers"]["X-Bittensor-Signature"][2:])
+    assert bittensor_core.verify(vector["handshake"]["signed"].encode(), signature, hotkey, CRYPTO_SR25519)
+    payload, signature = codec.split(vector["heartbeat"]["frame"].encode())
+    assert bittensor_core.verify(codec.SIGNED_PREFIX + payload, signature, hotkey, CRYPTO_SR25519)
+
+
+def test_frames_that_are_none_do_not_pass(written: dict[str, Any]) -> None:
+    for why, frame in written["refused_frames"].items():
+        if why.startswith("forged"):
+            payload, signature = codec.split(frame.encode())
+            signed = codec.SIGNED_PREFIX + payload
+            assert not bittensor_core.verify(signed, signature, MINER.ss58_address, CRYPTO_ED25519)
+        else:
+            with pytest.raises(Unreadable) as fault:
+                codec.split(frame.encode())
+            assert fault.value.close is CloseCode.BAD_SIGNATURE
 
 
 def test_the_btauth_vector_is_bittensors_own(written: dict[str, Any]) -> None:

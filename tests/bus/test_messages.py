@@ -100,6 +100,18 @@ def test_no_bytes_are_worse_than_unreadable(data: bytes) -> None:
     assert closes <= {CloseCode.PROTOCOL_VIOLATION, CloseCode.BAD_SIGNATURE, CloseCode.INVALID_DATA}
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"9" * 400])
+def test_a_number_beyond_binary64_spoils_its_own_prediction_alone(number: bytes) -> None:
+    predictions = (make_prediction(wager=1.25), make_prediction())
+    written = codec.encode(stamp(PredictionMessage(session="ab" * 16, predictions=predictions), make_hotkey()))  # type: ignore[arg-type]
+    message = codec.read(written.replace(b'"wager":1.25', b'"wager":' + number))
+    assert isinstance(message, PredictionMessage)
+    bad, good = message.predictions
+    assert isinstance(bad, UnreadablePrediction)
+    assert str(bad.content["wager"]) == number.decode()
+    assert good == predictions[1]
+
+
 def nested(levels: int) -> bytes:
     """A message with a prediction whose outcome is a list so deep, counted from the message itself."""
     outcome = "[" * (levels - 3) + "]" * (levels - 3)

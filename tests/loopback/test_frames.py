@@ -81,6 +81,14 @@ async def test_a_frame_that_cannot_be_placed_ends_its_session_and_no_other(rig: 
         await again.works()
 
 
+async def test_the_error_before_a_close_names_the_message_that_is_out_of_place(rig: Rig) -> None:
+    async with rig.client() as client:
+        frame = client.frame(HeartbeatMessage(), seq=3)
+        await client.socket.send(frame)
+        _, _, (error,) = await client.closed()
+        assert error["in_reply_to"] == json.loads(frame.partition("\n")[0])["message_id"]
+
+
 async def test_text_that_is_not_utf8_ends_its_session(rig: Rig) -> None:
     async with rig.client() as client:
         await client.socket.send(
