@@ -18,6 +18,7 @@ from bus.events import (
     FallbackCause,
     FallbackChosen,
     GamesRequested,
+    MessageAccepted,
     MetagraphSynced,
     NeuronStarted,
     NeuronStopping,
@@ -36,7 +37,7 @@ from bus.events import (
 )
 from bus.games import TeamGamePrediction
 from bus.identifiers import ConnectionId, Hotkey, Micros, PredictionId, micros
-from bus.messages import PredictionMessage
+from bus.messages import ConfirmationMessage, PredictionMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class HttpFallbackSettings:
     validators: tuple[str, ...] = ()
     """Hotkeys of the validators to talk to; empty means every one with a permit and an endpoint."""
     poll_interval: float = 15.0
-    """Seconds between two looks at the slate of a validator without a session."""
+    """Seconds between two looks at the slate of a validator without a session, or with one that gives no verdict."""
 
     def __post_init__(self) -> None:
         if not self.poll_interval > 0:
@@ -93,7 +94,7 @@ class HttpFallbackState:
 
 
 class HttpFallbackActor(StreamFollower):
-    """Posts what failed, and polls games while there is no session."""
+    """Posts what failed, and polls games while there is no session, or one that gives no verdict."""
 
     name = "http_fallback"
     Settings = HttpFallbackSettings
@@ -123,14 +124,35 @@ class HttpFallbackActor(StreamFollower):
 
     @on(SendFailed)
     def take_over(self, event: SendFailed, envelope: Envelope) -> None:
-        if isinstance(event.message, PredictionMessage):
-            predictions = [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)]
-            self._take(event.hotkey, predictions, "no_session", event.reason, envelope.mono)
+        """Take what could not be sent. Without a session the first failure only says so to the outbox, which answers
+        with all that it has in its order: what was pushed before the session broke comes before this.
+        """
+        road = self.state.roads.get(event.hotkey)
+        if road is None or not isinstance(event.message, PredictionMessage):
+            return  # a validator that is not in the metagraph: its predictions wait in the outbox
+        if road.session is not None or road.chosen:
+            self._take(event.hotkey, road, [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)])
+        self._choose(event.hotkey, road, "no_session", event.reason, envelope.mono)
 
     @on(VerdictOverdue)
     def try_the_other_road(self, event: VerdictOverdue, envelope: Envelope) -> None:
-        reason = "the WebSocket gives no verdict"
-        self._take(event.validator, event.predictions, "no_verdict", reason, envelope.mono)
+        road = self.state.roads.get(event.validator)
+        if road is not None:
+            self._choose(event.validator, road, "no_verdict", "the WebSocket gives no verdict", envelope.mono)
+            self._take(event.validator, road, event.predictions)
+
+    @on(MessageAccepted)
+    def hear_verdict(self, event: MessageAccepted, _: Envelope) -> None:
+        """A session that gave no verdict gives one: it can do without us again."""
+        road = self.state.roads.get(event.hotkey)
+        if (
+            road is not None
+            and road.chosen
+            and event.connection == road.session
+            and isinstance(event.message, ConfirmationMessage)
+        ):
+            road.chosen = False
+            self.let_sleep(f"poll {event.hotkey}")
 
     @on(DialFailed)
     def poll_meanwhile(self, event: DialFailed, envelope: Envelope) -> None:
@@ -154,10 +176,11 @@ class HttpFallbackActor(StreamFollower):
         self.let_sleep(f"post {event.hotkey}")
 
     @on(ConnectionClosed)
-    def note_end(self, event: ConnectionClosed, _: Envelope) -> None:
+    def note_end(self, event: ConnectionClosed, envelope: Envelope) -> None:
         for road in self.state.roads.values():
             if road.session == event.connection:
-                road.session = None
+                road.session, road.chosen = None, False  # what fails next is another trouble
+        self._choose_where_disabled(envelope.mono)
 
     @on(VerdictReceived, PredictionExpired)
     def settle(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
@@ -183,6 +206,9 @@ class HttpFallbackActor(StreamFollower):
         road = self.state.roads[event.hotkey]
         if event.connection == road.polling:
             road.polling = None
+            if road.chosen and event.retry_after is not None:
+                pause = micros(max(self.settings.poll_interval, event.retry_after))
+                self.wake(f"poll {event.hotkey}", Micros(envelope.mono + pause))
         elif event.connection == road.posting:
             road.posting = None
             self._rest(event.hotkey, road, envelope.mono, event.retry_after or 0)
@@ -200,29 +226,25 @@ class HttpFallbackActor(StreamFollower):
             road.resting = False
             self._post(Hotkey(hotkey), road)
 
-    def _take(
-        self, hotkey: Hotkey, predictions: Iterable[TeamGamePrediction], cause: FallbackCause, reason: str, now: Micros
-    ) -> None:
-        road = self.state.roads.get(hotkey)
-        if road is None:
-            return  # a validator that is not in the metagraph: its predictions wait in the outbox
+    def _take(self, hotkey: Hotkey, road: Road, predictions: Iterable[TeamGamePrediction]) -> None:
         for prediction in predictions:
             road.waiting[prediction.prediction_id] = prediction
-        self._choose(hotkey, road, cause, reason, now)
         self._post(hotkey, road)
 
     def _choose_where_disabled(self, now: Micros) -> None:
         if not self.settings.websocket_enabled:
             for hotkey, road in self.state.roads.items():
-                self._choose(hotkey, road, "disabled", "the WebSocket is disabled here", now)
+                if road.session is None:  # else it is being closed, and carries what it can until then
+                    self._choose(hotkey, road, "disabled", "the WebSocket is disabled here", now)
 
     def _choose(self, hotkey: Hotkey, road: Road, cause: FallbackCause, reason: str, now: Micros) -> None:
         if road.chosen:
             return
         road.chosen = True
-        self.publish(FallbackChosen(hotkey, cause, reason))
         if road.session is None:
-            self.wake(f"poll {hotkey}", now)
+            road.waiting.clear()  # the outbox will give it again, in its place
+        self.publish(FallbackChosen(hotkey, cause, reason))
+        self.wake(f"poll {hotkey}", now)
 
     def _post(self, hotkey: Hotkey, road: Road) -> None:
         if self.state.stopping or road.posting is not None or road.resting or not road.waiting:

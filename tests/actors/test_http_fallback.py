@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from actors.http_fallback import HttpFallbackActor, HttpFallbackSettings
+from bus.envelope import Envelope
 from bus.events import (
     ConnectionClosed,
     DialFailed,
     FallbackChosen,
     GamesRequested,
     GamesUpdated,
+    MessageAccepted,
     MetagraphSynced,
     Neuron,
     NeuronStarted,
@@ -22,13 +24,14 @@ from bus.events import (
     PostRequested,
     SendFailed,
     SessionActivated,
+    SettingsReloaded,
     UpdateMissed,
     VerdictOverdue,
     VerdictReceived,
 )
 from bus.games import TeamGamePrediction
 from bus.identifiers import ConnectionId, Epoch, Micros, Offset, SessionId, Uid
-from bus.messages import MAX_FRAME_BYTES, HeartbeatMessage, PredictionMessage
+from bus.messages import MAX_FRAME_BYTES, ConfirmationMessage, HeartbeatMessage, PredictionMessage
 from tests.support import NETUID, Harness, frame_size, make_hotkey, make_prediction
 
 ME, VALIDATOR = make_hotkey("me"), make_hotkey("validator")
@@ -39,13 +42,22 @@ class Bench(Harness):
     def __init__(self, **settings: Any) -> None:
         self.actor = HttpFallbackActor(HttpFallbackSettings(**settings))
         super().__init__(self.actor)
+        self.outbox: list[str] = []
+        self.bus.subscribe(FallbackChosen, self._give_all, "outbox")
         neuron = Neuron(Uid(0), VALIDATOR, validator_permit=True, axon="10.0.0.1:8091")
         self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 1), MetagraphSynced((neuron,)))
 
     def fail(self, *ids: str) -> None:
         """These could not be sent by WebSocket."""
-        for prediction in map(prediction_of, ids):
-            self.observe(SendFailed(VALIDATOR, PredictionMessage(predictions=(prediction,)), "there is no session"))
+        for prediction_id in ids:
+            self.outbox.append(prediction_id)
+            self.bus.publish(failed(prediction_id))
+
+    def _give_all(self, _: FallbackChosen, __: Envelope) -> None:
+        """As the outbox does where there is no session: all that it has, in its order."""
+        if self.actor.state.roads[VALIDATOR].session is None:
+            for prediction_id in self.outbox:
+                self.bus.publish(failed(prediction_id))
 
     def posts(self) -> list[list[str]]:
         return [
@@ -57,6 +69,7 @@ class Bench(Harness):
     def answer(self, *ids: str) -> None:
         """The exchange that is under way brings verdicts on these."""
         for prediction in map(prediction_of, ids):
+            self.outbox.remove(prediction.prediction_id)
             self.observe(VerdictReceived(VALIDATOR, prediction, True, "accepted", "", Micros(1)))
         self.observe(PostAnswered(self.last(PostRequested).connection, VALIDATOR))
 
@@ -69,6 +82,15 @@ class Bench(Harness):
 
 def prediction_of(prediction_id: str) -> TeamGamePrediction:
     return make_prediction(None, prediction_id=prediction_id)
+
+
+def failed(prediction_id: str) -> SendFailed:
+    message = PredictionMessage(predictions=(prediction_of(prediction_id),))
+    return SendFailed(VALIDATOR, message, "there is no session")
+
+
+def switched(*, on: bool) -> SettingsReloaded:
+    return SettingsReloaded({"http_fallback": {"websocket_enabled": on}}, ("websocket.enabled",), ())
 
 
 def test_what_could_not_be_sent_is_posted_and_what_comes_meanwhile_goes_together_in_order() -> None:
@@ -100,13 +122,77 @@ def test_and_no_more_than_fit_in_a_body() -> None:
     assert frame_size(message) <= MAX_FRAME_BYTES
 
 
-def test_a_session_that_gives_no_verdict_is_helped_out_by_http() -> None:
+def test_what_was_pushed_before_the_session_ended_is_posted_first() -> None:
+    bench = Bench()
+    bench.open()
+    bench.outbox = ["pushed-1", "pushed-2"]
+    bench.observe(ConnectionClosed(SESSION, 1006, ""))
+    bench.fail("made-later")
+    assert bench.posts() == [["pushed-1"]]
+    bench.answer("pushed-1")
+    assert bench.posts() == [["pushed-1"], ["pushed-2", "made-later"]]
+
+
+def test_a_session_that_gives_no_verdict_is_helped_out_by_http_until_it_gives_one() -> None:
     bench = Bench()
     bench.open()
     bench.observe(VerdictOverdue(VALIDATOR, (prediction_of("late"),)))
     assert bench.posts() == [["late"]]
     assert bench.last(FallbackChosen).reason == "the WebSocket gives no verdict"
-    assert bench.all(GamesRequested) == []
+    bench.advance(0)
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    for connection in (SESSION, bench.last(PostRequested).connection):
+        bench.observe(MessageAccepted(connection, VALIDATOR, HeartbeatMessage()))
+    bench.observe(MessageAccepted(bench.last(PostRequested).connection, VALIDATOR, ConfirmationMessage(results=())))
+    bench.advance(15)
+    assert len(bench.all(GamesRequested)) == 2
+    bench.observe(MessageAccepted(SESSION, VALIDATOR, ConfirmationMessage(results=())))
+    bench.observe(MessageAccepted(SESSION, make_hotkey("unknown"), ConfirmationMessage(results=())))
+    bench.advance(100)
+    assert len(bench.all(GamesRequested)) == 2
+
+
+def test_a_send_that_fails_in_an_open_session_is_posted() -> None:
+    bench = Bench()
+    bench.open()
+    bench.fail("a")
+    assert bench.posts() == [["a"]]
+
+
+def test_games_are_polled_when_a_session_that_gave_no_verdict_has_ended() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(VerdictOverdue(VALIDATOR, (prediction_of("late"),)))
+    bench.observe(MessageAccepted(SESSION, VALIDATOR, ConfirmationMessage(results=())))
+    bench.observe(ConnectionClosed(SESSION, 4100, ""), DialFailed(ConnectionId(8), VALIDATOR, "refused"))
+    bench.advance(0)
+    assert [chosen.cause for chosen in bench.all(FallbackChosen)] == ["no_verdict", "no_connection"]
+    assert len(bench.all(GamesRequested)) == 1
+
+
+def test_games_are_polled_once_a_websocket_that_was_switched_off_has_closed() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(switched(on=False))
+    bench.advance(1)
+    assert bench.all(FallbackChosen) == []
+    bench.observe(ConnectionClosed(SESSION, 1000, ""))
+    bench.advance(0)
+    assert bench.last(FallbackChosen).cause == "disabled"
+    assert len(bench.all(GamesRequested)) == 1
+
+
+def test_a_poll_that_is_refused_is_not_repeated_before_retry_after() -> None:
+    bench = Bench(poll_interval=15.0)
+    bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "refused"))
+    for retry_after, pause in ((60, 60), (1, 15)):
+        bench.advance(0)
+        bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "503", 503, retry_after))
+        polls = len(bench.all(GamesRequested))
+        bench.advance(pause - 0.001)
+        assert len(bench.all(GamesRequested)) == polls
+        bench.advance(0.001)
+        assert len(bench.all(GamesRequested)) == polls + 1
 
 
 def test_after_a_failure_it_backs_off_and_obeys_retry_after() -> None:
@@ -138,6 +224,7 @@ def test_when_the_websocket_is_back_the_fallback_stops_by_itself() -> None:
     bench.fail("a")
     bench.refuse()
     bench.open()
+    bench.outbox.clear()  # the WebSocket brings its verdict
     bench.advance(1000)
     assert bench.posts() == [["a"]]
     polls = len(bench.all(GamesRequested))
