@@ -80,6 +80,8 @@ class Tray:
     items: dict[PredictionId, Item] = field(default_factory=dict)
     session: ConnectionId | None = None
     delay: Micros = FIRST_DELAY
+    repeating: bool = False
+    """All of it will be sent again when ``delay`` has passed."""
     watched: bool = False
     """It owes us verdicts, and a timer is set."""
     starts: dict[GameId, Micros] = field(default_factory=dict)
@@ -218,8 +220,20 @@ class OutboxActor(Actor):
             self._look_for_overdue(validator, envelope.mono)
         elif what == "start":
             self._expire(validator, envelope)
-        elif self._tray(validator).session is not None:
-            self._send(validator, self._tray(validator).items.values())
+        else:
+            self._repeat(validator, self._tray(validator))
+
+    def _repeat_later(self, validator: Hotkey, tray: Tray, now: Micros) -> None:
+        """One trouble of the validator's may be told once for each message: it lengthens the wait once."""
+        if not tray.repeating:
+            tray.repeating = True
+            self.wake(f"again {validator}", Micros(now + tray.delay))
+            tray.delay = min(Micros(2 * tray.delay), LONGEST_DELAY)
+
+    def _repeat(self, validator: Hotkey, tray: Tray) -> None:
+        tray.repeating = False
+        if tray.session is not None:
+            self._send(validator, tray.items.values())
 
     def _send(self, validator: Hotkey, items: Iterable[Item]) -> None:
         saved = [item.prediction for item in items if item.saved]
@@ -234,7 +248,7 @@ class OutboxActor(Actor):
             self.publish(VerdictOverdue(validator, tuple(item.prediction for item in overdue)))
         tray.watched = bool(written)
         if written:
-            soonest = min((item.last_written_at for item in written if item not in overdue), default=now)
+            soonest = min((at for at in (item.last_written_at for item in written) if now - at < OVERDUE), default=now)
             self.wake(f"overdue {validator}", Micros(soonest + OVERDUE))
 
     # --- the verdict
@@ -247,8 +261,7 @@ class OutboxActor(Actor):
             for result in message.results:
                 self._settle(event.hotkey, result, envelope.mono)
         elif isinstance(message, ErrorMessage) and message.code != ErrorCode.UNKNOWN_TYPE:
-            self.wake(f"again {event.hotkey}", Micros(envelope.mono + tray.delay))
-            tray.delay = min(Micros(2 * tray.delay), LONGEST_DELAY)
+            self._repeat_later(event.hotkey, tray, envelope.mono)
         elif isinstance(message, WelcomeMessage) and message.ledger_id != tray.ledger_id:
             former, tray.ledger_id = tray.ledger_id, message.ledger_id
             tray.settled.clear()  # another ledger owes us nothing that the former one said

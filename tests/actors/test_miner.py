@@ -9,7 +9,7 @@ from actors.auth import AuthActor
 from actors.connection import ConnectionSettings, Session, Stage
 from actors.miner_connection import MinerConnectionActor
 from actors.model import ModelActor, ModelSettings
-from actors.outbox import OutboxActor
+from actors.outbox import Item, OutboxActor
 from actors.slate import SlateActor
 from bus import codec
 from bus.codes import CloseCode
@@ -408,6 +408,40 @@ def test_after_an_answer_that_is_no_verdict_it_sends_again_with_back_off() -> No
     bench.hear(ErrorMessage(code="internal", message="again"))
     bench.advance(1.001)
     assert bench.sent()[before:] == [["q"]]
+
+
+def test_one_trouble_that_is_told_for_each_message_lengthens_the_wait_once() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.push(*(made(f"p{i}") for i in range(20)))
+    for _ in range(20):
+        bench.hear(ErrorMessage(code="internal", message="disk full"))
+        bench.advance(0.01)
+    before = len(bench.sent())
+    bench.advance(1)
+    assert [len(ids) for ids in bench.sent()[before:]] == [20]
+    bench.hear(ErrorMessage(code="internal", message="disk full"))
+    bench.advance(1.999)
+    assert len(bench.sent()) == before + 1
+    bench.advance(0.002)
+    assert len(bench.sent()) == before + 2
+
+
+def test_what_is_overdue_is_found_without_comparing_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def compare(_: Item, __: object) -> bool:
+        nonlocal looks
+        looks += 1
+        return False
+
+    bench = OutboxBench()
+    bench.open()
+    bench.push(*(made(f"p{i}") for i in range(50)))
+    monkeypatch.setattr(Item, "__eq__", compare)
+    bench.advance(10)
+    assert len(bench.last(VerdictOverdue).predictions) == 50
+    assert looks == 0
 
 
 def test_an_unknown_type_is_no_reason_to_send_again() -> None:
