@@ -26,6 +26,8 @@ from bus.events import (
 from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, SessionId, micros
 from bus.messages import HeartbeatMessage, WelcomeMessage
 
+SHORTEST = Micros(SECOND // 10)
+"""Between two heartbeats, whatever a validator wants or an operator says: they are for silences of seconds."""
 SLOTS = 60
 """Of an interval. Sessions of one slot beat together: to wake up for each alone costs more than its heartbeat."""
 
@@ -95,7 +97,7 @@ class HeartbeatActor(StreamFollower):
         interval, timeout = micros(self.settings.heartbeat_interval), micros(self.settings.connection_timeout)
         wanted = self.state.wanted.pop(event.hotkey, interval)
         # a validator that wants to hear from us more often gets its way; one that speaks less often gets its time
-        rhythm, patience = min(interval, wanted), max(timeout, 2 * wanted)
+        rhythm, patience = max(SHORTEST, min(interval, wanted)), max(timeout, 2 * wanted)
         first = _slot(envelope.mono + _share(event.session, rhythm), rhythm)
         pulse = Pulse(event.hotkey, envelope.mono, first, rhythm, Micros(patience))
         self.state.pulses[event.connection] = pulse

@@ -142,8 +142,7 @@ class ReconnectActor(StreamFollower):
             if target.connection is None:
                 self._dial(hotkey, target)
             elif not self.settings.websocket_enabled:
-                reason = "the WebSocket was switched off"
-                self.publish(CloseRequested(target.connection, CloseCode.NORMAL, reason))
+                self._switch_off(target.connection)
 
     @on(NeuronStopping)
     def stop(self, _: NeuronStopping, __: Envelope) -> None:
@@ -163,6 +162,8 @@ class ReconnectActor(StreamFollower):
     @on(SessionActivated)
     def rejoice(self, event: SessionActivated, envelope: Envelope) -> None:
         self.state.targets[event.hotkey].active_since = envelope.mono
+        if not self.settings.websocket_enabled:  # it was dialled before that
+            self._switch_off(event.connection)
 
     @on(ConnectionClosed)
     def reconnect(self, event: ConnectionClosed, envelope: Envelope) -> None:
@@ -190,6 +191,9 @@ class ReconnectActor(StreamFollower):
         target = self.state.targets.get(Hotkey(event.key)) if event.owner == self.name else None
         if target is not None and target.connection is None:
             self._dial(Hotkey(event.key), target)
+
+    def _switch_off(self, connection: ConnectionId) -> None:
+        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was switched off"))
 
     def _target_of(self, connection: ConnectionId) -> tuple[Hotkey, Target] | None:
         for hotkey, target in self.state.targets.items():

@@ -18,7 +18,7 @@ class Stream:
     """How far one validator's stream is known, and the update that is coming in."""
 
     session_epoch: Epoch | None = None
-    """As the present session's welcome names it; None where the validator had no slate then."""
+    """As the present session's welcome names it; None where the validator had no slate then, until it has one."""
     epoch: Epoch | None = None
     offset: Offset = Offset(0)
     heard_on: ConnectionId | None = None
@@ -60,6 +60,8 @@ class SlateActor(Actor):
             self._apply(event.hotkey, event.connection, message)
         elif isinstance(message, HeartbeatMessage) and message.offset is not None:
             stream = self.state.streams.setdefault(event.hotkey, Stream())
+            if stream.session_epoch is None:
+                stream.session_epoch = message.epoch
             if message.epoch == stream.session_epoch:
                 self._look_for_gap(event.hotkey, stream, message.offset)
 
@@ -88,6 +90,7 @@ class SlateActor(Actor):
             games, stream.coming_games = tuple(stream.coming_games.values()), {}
             stream.coming_parts = 0
             stream.epoch, stream.offset = update.epoch, update.offset
+            stream.session_epoch = update.epoch  # protocol: the epoch does not change within a session
             self.publish(GamesUpdated(validator, update.epoch, update.offset, games, snapshot=update.previous is None))
 
     def _look_for_gap(self, validator: Hotkey, stream: Stream, ahead: Offset) -> None:

@@ -101,8 +101,8 @@ class GameStream:
         updates: dict[Offset, tuple[GameUpdateMessage, ...]] = {}
         for message, _ in frames:
             updates[message.offset] = (*updates.get(message.offset, ()), message)
-        if list(updates) != list(range(stream.position - len(updates) + 1, stream.position + 1)):
-            return None
+        if list(updates) != list(range(max(2, stream.position - HISTORY + 1), stream.position + 1)):
+            return None  # offset 1 is the snapshot, and is not kept
         return _Stored(
             StreamOpened(Epoch(stream.epoch), Offset(stream.position), slate, tuple(updates.values())), frames
         )

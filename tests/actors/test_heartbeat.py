@@ -158,6 +158,15 @@ def test_a_miner_follows_a_validator_that_wants_to_hear_from_it_more_often() -> 
     assert bench.beats() == [0, 10, 20, 30, 40, 50]
 
 
+@pytest.mark.parametrize("wanted", [1e-9, 0.001])
+def test_no_validator_can_keep_a_miner_busy_with_heartbeats(wanted: float) -> None:
+    bench = Bench("miner", heartbeat_interval=60.0)
+    bench.observe(MessageAccepted(FIRST, PEER, welcome(wanted)))
+    bench.open()
+    bench.advance(1)
+    assert len(bench.beats()) == 11
+
+
 def test_a_miner_is_patient_with_a_validator_that_speaks_less_often() -> None:
     bench = Bench("miner", heartbeat_interval=10.0, connection_timeout=30.0)
     bench.observe(MessageAccepted(FIRST, PEER, welcome(interval=60.0)))

@@ -207,10 +207,21 @@ def test_a_new_session_begins_with_its_own_epoch() -> None:
     assert bench.positions() == [(3, True, 1), (1, True, 1)]
 
 
-def test_before_the_validator_had_a_slate_any_first_epoch_will_do() -> None:
+def test_before_the_validator_had_a_slate_any_first_epoch_will_do_and_no_second_one() -> None:
     bench = SlateBench(session_epoch=None)
     bench.hear(update(1, None, make_game("a")))
     assert bench.positions() == [(1, True, 1)]
+    bench.hear(update(9, None, make_game("old"), epoch=Epoch("f" * 32)))  # an old broadcast replayed
+    assert bench.positions() == [(1, True, 1)]
+
+
+def test_a_gap_is_seen_though_the_validator_had_no_slate_at_its_welcome() -> None:
+    bench = SlateBench(session_epoch=None)
+    bench.hear(HeartbeatMessage())
+    bench.hear(HeartbeatMessage(epoch=EPOCH, offset=Offset(2)))
+    bench.hear(update(2, None, make_game("a")))
+    bench.hear(HeartbeatMessage(epoch=EPOCH, offset=Offset(3)))
+    assert [(missed.known, missed.ahead) for missed in bench.all(UpdateMissed)] == [(0, 2), (2, 3)]
 
 
 # --- the outbox

@@ -8,6 +8,7 @@ from actors.reconnect import RETURN_WINDOW, ReconnectActor, ReconnectSettings
 from bus.codes import CloseCode
 from bus.events import (
     ClockStepped,
+    CloseRequested,
     ConnectionClosed,
     DialFailed,
     DialRequested,
@@ -19,6 +20,7 @@ from bus.events import (
     Position,
     ReconnectScheduled,
     SessionActivated,
+    SettingsReloaded,
 )
 from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, Uid
 from bus.timestamps import DAY
@@ -79,6 +81,14 @@ def test_of_a_chosen_list_only_those_are_dialled_permit_or_not() -> None:
 
 def test_with_the_websocket_disabled_nobody_is_dialled() -> None:
     assert Bench(websocket_enabled=False).all(DialRequested) == []
+
+
+def test_a_dial_that_comes_through_after_the_websocket_was_switched_off_is_closed_again() -> None:
+    bench = Bench()
+    off = {"reconnect": {"websocket_enabled": False}}
+    bench.observe(SettingsReloaded(off, ("websocket.enabled",), ()))
+    asked = bench.during(bench.open, CloseRequested)
+    assert [(close.connection, close.code) for close in asked] == [(bench.connection, CloseCode.NORMAL)]
 
 
 WAITS = (4000, 4001, 4002, 4003, 4104, 1002, 1007, 1008, 1009)
