@@ -65,9 +65,18 @@ class Dialled:
         return self._queued + self._socket.transport.get_write_buffer_size()
 
     def end(self, code: int, reason: str) -> None:
-        """Close, after what is queued."""
+        """Close, after what is queued; a peer that does not take that, or does not answer, is left."""
         self._close = code, reason
         self._frames.put_nowait(b"")
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._socket.transport.abort)
+
+    def ended(self) -> tuple[int, str]:
+        """Code and reason: the peer's, or ours where it gave none."""
+        protocol = self._socket.protocol
+        close = protocol.close_rcvd or protocol.close_sent
+        if close is not None:
+            return int(close.code), close.reason
+        return (CloseCode.ABNORMAL, "") if self._close is None else self._close
 
     async def stop(self) -> None:
         """End the writing task."""
@@ -83,6 +92,13 @@ class Dialled:
             return  # the reader says so to everybody
         if self._close is not None:
             await self._socket.close(*self._close)
+
+
+class _Handshake(connect):
+    """Follows no redirect: a validator is where the metagraph says, and an answer of another kind is a refusal."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 class Dialer:
@@ -121,7 +137,7 @@ class Dialer:
             target += f"&epoch={event.position.epoch}&offset={event.position.offset}"
         headers = self._keys.sign_request("GET", target, b"", event.hotkey)
         try:
-            socket = await connect(
+            socket = await _Handshake(
                 f"ws://{event.endpoint}{target}",
                 additional_headers=headers,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -134,7 +150,7 @@ class Dialer:
             )
         except InvalidStatus as refusal:
             self._bus.publish(_refused(event, refusal))
-        except (OSError, TimeoutError, WebSocketException) as error:
+        except (OSError, TimeoutError, WebSocketException, ValueError) as error:  # ValueError: no address at all
             reason = str(error) or type(error).__name__
             self._bus.publish(DialFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
         else:
@@ -159,8 +175,7 @@ class Dialer:
             self._writer.close(connection)
             del self._open[connection]
             await dialled.stop()
-            code = CloseCode.ABNORMAL if socket.close_code is None else socket.close_code
-            self._bus.publish(ConnectionClosed(connection, int(code), socket.close_reason or ""))
+            self._bus.publish(ConnectionClosed(connection, *dialled.ended()))
 
 
 def _refused(event: DialRequested, refusal: InvalidStatus) -> DialFailed:

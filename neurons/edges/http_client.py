@@ -1,5 +1,6 @@
 """The miner's HTTP: signed requests to validators, by httpx. The frames of an answer are received like any others."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from secrets import token_hex
 from typing import Any, Final
@@ -48,7 +49,8 @@ class HttpClient:
         self._keys = keys
         self._clock = clock
         self._netuid = netuid
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+        # no bound on connections: a validator that hangs must not keep another's exchange waiting
+        self._client = httpx.AsyncClient(timeout=None, trust_env=False, limits=httpx.Limits())  # noqa: S113 - TIMEOUT is for the whole
         self._tasks = Tasks(bus, "http_client")
         bus.subscribe(PostRequested, self.request, "http_client")
         bus.subscribe(GamesRequested, self.request, "http_client")
@@ -66,19 +68,27 @@ class HttpClient:
         method, target, body, begun = self._compose(event)
         headers = self._keys.sign_request(method, target, body, event.hotkey)
         try:
-            async with self._client.stream(
-                method, f"http://{event.endpoint}{target}", content=body, headers=headers, extensions={"trace": begun}
-            ) as response:
+            url = f"http://{event.endpoint}{target}"
+            trace = {"trace": begun}
+            async with (
+                asyncio.timeout(TIMEOUT),
+                self._client.stream(method, url, content=body, headers=headers, extensions=trace) as response,
+            ):
                 content = await _read(response)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = f"{event.endpoint}: {str(error) or type(error).__name__}"
-            self._bus.publish(PostFailed(event.connection, event.hotkey, reason))
+        except TimeoutError:
+            self._fail(event, f"no answer within {TIMEOUT:g} s")
+            return
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: no address at all
+            self._fail(event, str(error) or type(error).__name__)
             return
         lines = content.splitlines()
         if response.status_code != httpx.codes.OK or len(lines) % 2:
             self._bus.publish(_failure(event, response, content))
             return
         self._receive(event, headers["X-Bittensor-Nonce"], lines)
+
+    def _fail(self, event: Request, reason: str) -> None:
+        self._bus.publish(PostFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
 
     def _compose(self, event: Request) -> tuple[str, str, bytes, _Trace]:
         """Method, target, body, and what is to hear how the request goes."""

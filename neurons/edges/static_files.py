@@ -5,6 +5,7 @@ The metagraph file lists ``neurons``, each with ``hotkey`` and, where they matte
 ``networks`` (CIDR).
 """
 
+import re
 from dataclasses import field
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,6 +21,7 @@ from bus.identifiers import Hotkey, Uid
 from neurons.settings import parse, read_yaml
 
 _STRICT = ConfigDict(extra="forbid")
+_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}")
 
 
 def _address(value: str) -> str:
@@ -41,7 +43,15 @@ def _network(value: str) -> str:
 
 
 Network = Annotated[str, AfterValidator(_network)]
-Endpoint = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}$")]
+
+
+def _endpoint(value: str) -> str:
+    if not _ENDPOINT.fullmatch(value) or not 0 < int(value.rpartition(":")[2]) < 65536:
+        raise ValueError("expected ip:port like 203.0.113.7:8091, or [2001:db8::7]:8091")
+    return value
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

@@ -392,7 +392,7 @@ async def test_a_task_of_an_edge_that_fails_stops_the_neuron(tmp_path: Path, mon
 
     registered = register_miner(tmp_path)
     async with running_validator(tmp_path, **registered) as rig:
-        monkeypatch.setattr("neurons.edges.dialer.connect", broken)
+        monkeypatch.setattr("neurons.edges.dialer._Handshake", broken)
         async with running_miner(rig) as (_, theirs):
             await until(lambda: events(theirs, NeuronFailed))
     (failed,) = events(theirs, NeuronFailed)

@@ -225,7 +225,8 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
     [
         ([{"hotkey": "nobody"}], "neurons.0.hotkey: expected an ss58 address"),
         ([{}], "neurons.0.hotkey: this key is required"),
-        ([{"hotkey": ALICE, "axon": "localhost"}], "neurons.0.axon"),
+        ([{"hotkey": ALICE, "axon": "localhost"}], "neurons.0.axon: expected ip:port like"),
+        ([{"hotkey": ALICE, "axon": "10.0.0.1:65536"}], "neurons.0.axon: expected ip:port like"),
         ([{"hotkey": ALICE}, {"hotkey": ALICE}], "neurons.1.hotkey"),
         ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is neurons.0's already"),
         ([{"hotkey": ALICE, "permit": True}], "neurons.0.permit: there is no such key"),

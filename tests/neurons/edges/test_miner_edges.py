@@ -1,0 +1,215 @@
+"""The miner's edges, and validators that do not answer as they should: nothing waits for them for ever."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from bittensor_core import Keypair
+from websockets.asyncio.server import ServerConnection, serve
+
+from bus.bus import EventBus
+from bus.clock import SystemClock
+from bus.codes import CloseCode
+from bus.envelope import Envelope
+from bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    ConnectionOpened,
+    Decided,
+    DialFailed,
+    DialRequested,
+    EdgeFailed,
+    Event,
+    GamesRequested,
+    PostAnswered,
+    PostFailed,
+)
+from bus.identifiers import ConnectionId, Hotkey
+from bus.messages import SUBPROTOCOL
+from neurons.edges.dialer import Dialer
+from neurons.edges.http_client import HttpClient
+from neurons.edges.keys import Keys
+from neurons.edges.writer import FrameWriter
+from tests.support import NETUID, Injected, make_hotkey
+
+PATIENCE = 20.0
+VALIDATOR = make_hotkey("validator")
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Bench:
+    """A bus with the miner's edges, and all that they observe."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+        self.bus = EventBus(SystemClock())
+        self.bus.subscribe("*", self._hear, "test")
+        self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
+        keys = Keys(Keypair.create_from_uri("//Alice"))
+        self.writer = FrameWriter(self.bus, keys, SystemClock())
+        self.dialer = Dialer(self.bus, self.writer, keys, NETUID)
+        self.http = HttpClient(self.bus, keys, SystemClock(), NETUID)
+        self._news = asyncio.Event()
+
+    def ask(self, event: Decided) -> None:
+        self.bus.publish(Injected(event))
+
+    def dial(self, endpoint: str, connection: int = 1) -> None:
+        self.ask(DialRequested(ConnectionId(connection), VALIDATOR, endpoint, None))
+
+    def poll(self, endpoint: str, connection: int = -1, validator: Hotkey = VALIDATOR) -> None:
+        self.ask(GamesRequested(ConnectionId(connection), validator, endpoint, None))
+
+    async def until(self, *kinds: type[Event]) -> Event:
+        """The first event of one of these kinds, or of a failed edge."""
+        async with asyncio.timeout(PATIENCE):
+            while not (found := [event for event in self.heard if isinstance(event, (*kinds, EdgeFailed))]):
+                self._news.clear()
+                await self._news.wait()
+        return found[0]
+
+    def _hear(self, event: Event, _: Envelope) -> None:
+        self.heard.append(event)
+        self._news.set()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    yield bench
+    await bench.dialer.close()
+    await bench.http.close()
+
+
+@asynccontextmanager
+async def serving(answer: Serve) -> AsyncIterator[str]:
+    """A server that answers like this; yields its address."""
+    at_work: set[asyncio.Task[None] | None] = set()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        at_work.add(asyncio.current_task())
+        try:
+            with contextlib.suppress(OSError):
+                await answer(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    for task in filter(None, at_work):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An answer that never ends, a byte at a time."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("endpoint", ["a..b:80", "127.0.0.1:1", "[::1]:1"])
+async def test_an_endpoint_that_is_none_is_a_failed_dial_and_a_failed_exchange(bench: Bench, endpoint: str) -> None:
+    bench.dial(endpoint)
+    bench.poll(endpoint)
+    for kind in (DialFailed, PostFailed):
+        failed = await bench.until(kind)
+        assert isinstance(failed, kind), failed
+
+
+async def test_a_validator_that_reads_nothing_cannot_keep_a_session_that_we_close(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+
+    async def freeze(socket: ServerConnection) -> None:
+        socket.transport.pause_reading()
+        await bench.until(ConnectionClosed)
+        socket.transport.abort()
+
+    async with serve(freeze, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as server:  # type: ignore[list-item]
+        bench.dial(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert isinstance(await bench.until(ConnectionOpened, DialFailed), ConnectionOpened)
+        transport = bench.writer._transports[ConnectionId(1)]  # noqa: SLF001 - what is written to it
+        while bench.writer.queued() < 4_000_000:
+            transport.write(b"x" * 60_000)
+            await asyncio.sleep(0)
+        bench.ask(CloseRequested(ConnectionId(1), CloseCode.STALE, "nothing heard"))
+        assert isinstance(await bench.until(ConnectionClosed), ConnectionClosed)
+
+
+async def test_an_exchange_has_its_time_however_slowly_its_answer_comes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neurons.edges.http_client.TIMEOUT", 0.3)
+    async with serving(drip) as endpoint:
+        bench.poll(endpoint)
+        failed = await bench.until(PostFailed, PostAnswered)
+        assert isinstance(failed, PostFailed), failed
+
+
+async def test_exchanges_that_hang_are_in_nobodys_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurons.edges.http_client.TIMEOUT", 600.0)
+    async with serving(hang) as hanging, serving(refuse) as endpoint:
+        for number in range(150):
+            bench.poll(hanging, -2 - number, make_hotkey(f"hanging-{number}"))
+        bench.poll(endpoint)
+        failed = await bench.until(PostFailed)
+        assert isinstance(failed, PostFailed)
+        assert (failed.hotkey, failed.status) == (VALIDATOR, 503)
+
+
+async def test_no_redirect_is_followed(bench: Bench) -> None:
+    followed: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        followed.append(await reader.readline())
+
+    async with serving(note) as elsewhere:
+
+        async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            place = f"Location: ws://{elsewhere}/\r\n".encode()
+            writer.write(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\n" + place + b"\r\n")
+
+        async with serving(redirect) as endpoint:
+            bench.dial(endpoint)
+            bench.poll(endpoint)
+            for kind in (DialFailed, PostFailed):
+                failed = await bench.until(kind)
+                assert isinstance(failed, (DialFailed, PostFailed))
+                assert failed.status == 302
+    assert followed == []
+
+
+async def test_a_close_that_is_not_answered_keeps_its_code(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+
+    async def freeze(socket: ServerConnection) -> None:
+        socket.transport.pause_reading()
+        await bench.until(ConnectionClosed)
+        socket.transport.abort()
+
+    async with serve(freeze, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as server:  # type: ignore[list-item]
+        bench.dial(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await bench.until(ConnectionOpened)
+        bench.ask(CloseRequested(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours"))
+        closed = await bench.until(ConnectionClosed)
+        assert closed == ConnectionClosed(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours")
