@@ -1,7 +1,8 @@
 """The operator's log: which events become lines, and how many.
 
-The lines are an interface, documented in the README. Of each kind, ``LINES_PER_SECOND`` are written; the others are
-summed up in one line at the end of the second, so that no load and no attacker can drown the log.
+The lines are an interface; docs/operating.md has those that operators look for. Of each kind, ``LINES_PER_SECOND``
+are written; the others are summed up in one line at the end of the second, so that no load and no attacker can drown
+the log.
 """
 
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ from bus.events import (
     VerifierLost,
 )
 from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
-from bus.messages import ConfirmationMessage, PredictionMessage
+from bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
 
 LINES_PER_SECOND: Final = 20
 """Of one kind; of refusals and faults of peers, one."""
@@ -316,8 +317,9 @@ class LogbookActor(Actor):
 
     @on(BroadcastWritten)
     def broadcast(self, event: BroadcastWritten, envelope: Envelope) -> None:
-        text = f"Broadcasting game updates to connected miners ({event.count})"
-        self._line(envelope, "broadcasts", text)
+        message = event.message
+        if isinstance(message, GameUpdateMessage) and message.part == message.parts:
+            self._line(envelope, "broadcasts", "Broadcasting game updates to connected miners")
 
     @on(FrameWritten)
     def written(self, event: FrameWritten, envelope: Envelope) -> None:

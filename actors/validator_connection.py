@@ -252,8 +252,9 @@ class ValidatorConnectionActor(ConnectionActor):
         self.wake(f"exchange {session.connection}", Micros(envelope.mono + micros(self.settings.verdict_timeout)))
         if session.purpose == "games":
             self._bring_up_to_date(session)
-            if self._recovered(session) and session.known_offset == self.state.offset:
-                self._complete_exchange(session)
+            has_it_all = self._recovered(session) and session.known_offset == self.state.offset
+            if has_it_all or self.state.offset is None:
+                self._complete_exchange(session)  # the welcome says so
 
     @on(MessageAccepted)
     def count_predictions(self, event: MessageAccepted, _: Envelope) -> None:

@@ -1,5 +1,7 @@
 """The log is an interface: its lines, and how many of them there are under load."""
 
+from pathlib import Path
+
 import pytest
 
 from actors.logbook import LINES_PER_SECOND, LogbookActor
@@ -9,6 +11,7 @@ from bus.events import (
     Announced,
     AnnounceFailed,
     AnnouncePlanned,
+    BroadcastWritten,
     ChainFailed,
     ClockStepped,
     CloseRequested,
@@ -41,6 +44,7 @@ from bus.events import (
     PredictionExpired,
     ReconnectScheduled,
     RecordingFailed,
+    Road,
     Role,
     SaveFailed,
     SendFailed,
@@ -61,7 +65,14 @@ from bus.identifiers import (
     SessionId,
     Uid,
 )
-from bus.messages import ConfirmationMessage, HeartbeatMessage, PredictionMessage, PredictionResult
+from bus.messages import (
+    Broadcast,
+    ConfirmationMessage,
+    GameUpdateMessage,
+    HeartbeatMessage,
+    PredictionMessage,
+    PredictionResult,
+)
 from tests.support import NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
 ME, PEER, STRANGER = make_hotkey("me"), make_hotkey("peer"), make_hotkey("stranger")
@@ -160,6 +171,32 @@ LINES: list[tuple[Event, str]] = [
 def test_what_an_event_writes(event: Event, line: str) -> None:
     (text,) = Bench().lines(event)
     assert line in text
+
+
+ANOTHER_KIND = Broadcast(netuid=NETUID, epoch=Epoch("e" * 32), offset=Offset(3))
+
+
+def game_update(part: int) -> GameUpdateMessage:
+    return GameUpdateMessage(
+        netuid=NETUID, epoch=Epoch("e" * 32), offset=Offset(2), previous=Offset(1), updated_games={}, part=part, parts=2
+    )
+
+
+@pytest.mark.parametrize("road", ["websocket", "http"])
+def test_the_lines_that_operators_look_for_are_to_the_letter_what_is_documented(road: Road) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    documented = documented.replace("HOTKEY (UID: N)", KNOWN).replace("prediction ID", "prediction p1")
+    push = PredictionMessage(predictions=(PREDICTION,))
+    validator = Bench("validator").lines(
+        ACTIVATED,
+        FrameWritten(CONNECTION, PEER, confirmation("p1"), 1, road),
+        *(BroadcastWritten(game_update(part), 1, 3) for part in (1, 2)),
+        BroadcastWritten(ANOTHER_KIND, 1, 3),
+    )
+    miner = Bench("miner").lines(ACTIVATED, FrameWritten(CONNECTION, PEER, push, 1, road))
+    assert len(validator + miner) == 5
+    for line in validator + miner:
+        assert f"\n{line.replace('via HTTP', 'via WebSocket')}\n" in documented
 
 
 def test_a_miner_tells_of_validators_and_slates() -> None:

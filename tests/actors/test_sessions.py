@@ -253,13 +253,16 @@ def test_health_is_degraded_while_the_disk_fails(bench: Bench) -> None:
         assert bench.health()[0] == 200
 
 
-def test_an_exchange_without_a_verdict_in_time_fails(bench: Bench) -> None:
-    body = b'{"message_type":"prediction","message_id":"%s","sender_hotkey":"%s","timestamp":"","predictions":[%s]}' % (
+def body_of_a_prediction() -> bytes:
+    return b'{"message_type":"prediction","message_id":"%s","sender_hotkey":"%s","timestamp":"","predictions":[%s]}' % (
         make_hex32().encode(),
         MINER.encode(),
         make_prediction().to_json().encode(),
     )
-    bench.request(target="/predictions?netuid=30", body=body)
+
+
+def test_an_exchange_without_a_verdict_in_time_fails(bench: Bench) -> None:
+    bench.request(target="/predictions?netuid=30", body=body_of_a_prediction())
     assert len(bench.all(PredictionSubmitted)) == 1
     bench.advance(10.1)
     assert bench.refusals() == [RefusalCode.NO_VERDICT]
@@ -269,10 +272,16 @@ def test_an_exchange_without_a_verdict_in_time_fails(bench: Bench) -> None:
 def test_an_exchange_whose_commit_failed_is_a_failure_and_no_verdict(bench: Bench) -> None:
     connection = bench.request(target="/predictions?netuid=30", body=b"{}")
     assert bench.refusals() == [RefusalCode.MALFORMED]
-    session = bench.request(target="/games?netuid=30")
+    session = bench.request(target="/predictions?netuid=30", body=body_of_a_prediction())
     bench.observe(MessageRefused(session, None, "internal", "disk full"))
     assert bench.refusals()[-1] is RefusalCode.INTERNAL
     assert connection != session
+
+
+def test_before_there_is_a_slate_it_is_asked_for_and_the_welcome_alone_is_the_answer(bench: Bench) -> None:
+    connection = bench.request(target="/games?netuid=30")
+    assert [done.connection for done in bench.all(ExchangeCompleted)] == [connection]
+    assert bench.refusals() == []
 
 
 def test_a_failure_before_the_sender_is_known_is_internal(bench: Bench) -> None:

@@ -289,7 +289,6 @@ async def test_a_change_of_the_games_reaches_every_miner_and_its_model(tmp_path:
             theirs,
         ):
             await until(lambda: events(theirs, VerdictReceived))
-            await asyncio.sleep(0.2)  # the watch of the file has begun
             games = [starting_soon(), starting_soon(game_id="another", team_a="Cubs", team_b="Padres")]
             (tmp_path / "games.json").write_text(json.dumps({"games": games}))
             update = await client.hear()
@@ -298,7 +297,7 @@ async def test_a_change_of_the_games_reaches_every_miner_and_its_model(tmp_path:
             await until(lambda: any(v.prediction.game_id == "another" for v in events(theirs, VerdictReceived)))
         (written,) = rig.all(BroadcastWritten)
         assert written.count == 2
-        assert "Broadcasting game updates to connected miners (2)" in [line.text for line in rig.all(LineLogged)]
+        assert "Broadcasting game updates to connected miners" in [line.text for line in rig.all(LineLogged)]
         missed = f"{rig.target()}&epoch={update['epoch']}&offset=1"
         socket = await rig.dial(rig.sign(path=missed), missed)
         async with socket:
