@@ -23,6 +23,7 @@ from bus.events import (
     ConnectionClosed,
     DialFailed,
     FallbackChosen,
+    GamesUpdated,
     LineLogged,
     PostAnswered,
     PredictionMade,
@@ -35,7 +36,15 @@ from neurons.cli import main
 from neurons.control_client import NotRunning, Refused, ask
 from neurons.launch import Miner, Validator
 from neurons.settings import Settings, load_settings
-from tests.loopback.rig import ALICE, CHARLIE, Rig, running_miner, running_validator, write_configuration
+from tests.loopback.rig import (
+    ALICE,
+    CHARLIE,
+    Rig,
+    running_miner,
+    running_validator,
+    starting_soon,
+    write_configuration,
+)
 from tests.loopback.test_miner import events, register_miner, until
 from tests.support import make_prediction
 
@@ -52,7 +61,7 @@ async def bettensor(*arguments: str) -> int:
 async def subnet(folder: Path, **changes: Any) -> AsyncIterator[tuple[Rig, Miner, list[Envelope]]]:
     registered = register_miner(folder)
     validator = running_validator(folder, **registered)
-    async with validator as rig, running_miner(rig, actors=SILENT, **changes) as (miner, theirs):
+    async with validator as rig, running_miner(rig, **({"actors": SILENT} | changes)) as (miner, theirs):
         await until(lambda: events(theirs, SessionActivated))
         await until(lambda: miner.bus.counts["games_updated"])
         yield rig, miner, theirs
@@ -245,7 +254,7 @@ async def test_who_is_put_on_the_blacklist_is_closed_and_who_is_taken_off_may_co
 
 
 async def test_the_websocket_is_switched_off_and_on_again_at_a_miner_that_runs(tmp_path: Path) -> None:
-    async with subnet(tmp_path) as (rig, miner, theirs):
+    async with subnet(tmp_path, actors=SILENT | {"http_fallback": {"poll_interval": 0.1}}) as (rig, miner, theirs):
         reread(miner, tmp_path)
         change(tmp_path / "miner.yaml", websocket={"enabled": False})
         await until(lambda: events(theirs, FallbackChosen))
@@ -253,6 +262,9 @@ async def test_the_websocket_is_switched_off_and_on_again_at_a_miner_that_runs(t
         await until(lambda: events(theirs, VerdictReceived))
         await until(lambda: events(theirs, PostAnswered))
         assert len(events(theirs, SessionActivated)) == 1
+        games = [starting_soon(), starting_soon(game_id="another", team_a="Cubs", team_b="Padres")]
+        (tmp_path / "games.json").write_text(json.dumps({"games": games}))
+        await until(lambda: any(game.game_id == "another" for u in events(theirs, GamesUpdated) for game in u.games))
         change(tmp_path / "miner.yaml", websocket={"enabled": True})
         await until(lambda: len(events(theirs, SessionActivated)) == 2)
 
