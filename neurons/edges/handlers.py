@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, cast
 
 from bus.bus import EventBus, Handler, arity, handler_name
 from bus.envelope import Envelope
@@ -21,6 +22,7 @@ from bus.events import Event, HandlerFailed, HandlerOverflowed
 
 QUEUE_LENGTH = 10_000
 """Events that wait for one handler; what comes on top is dropped, for it alone."""
+_TROUBLES = (HandlerFailed.topic, HandlerOverflowed.topic)
 
 
 class UserHandlers:
@@ -50,9 +52,18 @@ class UserHandlers:
         for isolated in self._isolated:
             isolated.start(bus)
 
-    def report(self) -> dict[str, dict[str, int]]:
-        """Of each handler: events that wait for it, its failures, and events that it missed."""
-        return {handler.name: handler.score() for handler in self._isolated}
+    def report(self) -> dict[str, dict[str, float]]:
+        """Of each handler, for all that it hears: events that wait for it, its failures, events that it missed, and
+        for how many seconds it has been at its present event."""
+        report: dict[str, dict[str, float]] = {}
+        for handler in self._isolated:
+            waiting, failures, dropped, busy = handler.score()
+            score = report.setdefault(handler.name, {"waiting": 0, "failures": 0, "dropped": 0, "busy_s": 0.0})
+            score["waiting"] += waiting
+            score["failures"] += failures
+            score["dropped"] += dropped
+            score["busy_s"] = max(score["busy_s"], round(busy, 3))
+        return report
 
     async def close(self, patience: float = 5.0) -> None:
         """Let handlers finish what they have, for ``patience`` seconds, and end them.
@@ -71,12 +82,16 @@ class _Isolated(ABC):
         self._handler = handler
         self._dropped = 0
         self._failures = 0
+        self._began: float | None = None
+        """When it was handed its present event."""
         self._bus: EventBus | None = None
         self._open(queue_length)
 
     def put(self, event: Event, envelope: Envelope) -> None:
-        if isinstance(event, HandlerFailed | HandlerOverflowed) and event.handler == self.name:
-            return  # its own trouble must not keep it busy
+        if isinstance(event, HandlerFailed | HandlerOverflowed) and (
+            event.handler == self.name or event.handling in _TROUBLES
+        ):
+            return  # neither its own trouble nor another's with such an event: two could keep each other busy for ever
         if self._try_put(event, envelope) or self._bus is None:
             return
         self._dropped += 1
@@ -87,10 +102,13 @@ class _Isolated(ABC):
         self._bus = bus
         self._begin(bus)
 
-    def score(self) -> dict[str, int]:
-        return {"waiting": self._waiting(), "failures": self._failures, "dropped": self._dropped}
+    def score(self) -> tuple[int, int, int, float]:
+        began = self._began
+        busy = 0.0 if began is None else time.monotonic() - began
+        return self._waiting(), self._failures, self._dropped, busy
 
     def _call(self, event: Event, envelope: Envelope) -> Any:
+        self._began = time.monotonic()
         return self._handler(event, envelope) if self._takes_envelope else self._handler(event)
 
     def _failure(self, event: Event) -> HandlerFailed:
@@ -131,13 +149,19 @@ class _InTask(_Isolated):
         self._task = asyncio.create_task(self._run(bus), name=f"handler {self.name}")
 
     async def _run(self, bus: EventBus) -> None:
+        ended = cast("asyncio.Task[None]", asyncio.current_task())
         while True:
             event, envelope = await self._queue.get()
             try:
                 await self._call(event, envelope)
-            except Exception:  # noqa: BLE001 - a user's code may raise anything, and it is no affair of the neuron's
+            except asyncio.CancelledError:
+                if ended.cancelling():
+                    raise  # by us
+                bus.publish(self._failure(event))  # what it waited for was cancelled
+            except (Exception, SystemExit):  # noqa: BLE001 - a user's code may raise anything: no affair of the neuron's
                 bus.publish(self._failure(event))
             finally:
+                self._began = None
                 self._queue.task_done()
 
     async def close(self, patience: float) -> None:
@@ -178,9 +202,11 @@ class _InThread(_Isolated):
             event, envelope = item
             try:
                 self._call(event, envelope)
-            except Exception:  # noqa: BLE001 - as above
+            except (Exception, SystemExit):  # noqa: BLE001 - as above
                 with contextlib.suppress(RuntimeError):  # the loop is closed: the neuron did not wait for us
                     loop.call_soon_threadsafe(bus.publish, self._failure(event))
+            finally:
+                self._began = None
 
     async def close(self, patience: float) -> None:
         if self._thread is not None:

@@ -1,6 +1,7 @@
 """Users' handlers: sync and async, slow, raising, hanging; the neuron notices none of it."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import pytest
 from bus.bus import EventBus
 from bus.clock import SystemClock
 from bus.envelope import Envelope
-from bus.events import HandlerFailed, HandlerOverflowed, NeuronStopping
+from bus.events import HandlerFailed, HandlerOverflowed, ModelChanged, NeuronStopping
 from neurons.edges.handlers import UserHandlers
 
 
@@ -173,3 +174,98 @@ async def test_a_handlers_own_failures_do_not_keep_it_busy() -> None:
         await until(lambda: any(isinstance(event, HandlerFailed) for event in recorded))
         await asyncio.sleep(0.05)
     assert calls == ["neuron_stopping"]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_two_that_hear_everything_and_fail_do_not_keep_each_other_busy(kind: str) -> None:
+    calls: list[str] = []
+
+    class Failing:
+        __module__, __qualname__ = "m", "failing"
+
+        def __init__(self, name: str) -> None:
+            self.__qualname__ = name
+
+        def __call__(self, event: Any) -> None:
+            calls.append(event.topic)
+            raise RuntimeError
+
+    class FailingAsync(Failing):
+        async def __call__(self, event: Any) -> None:  # type: ignore[override]
+            super().__call__(event)
+
+    async with running() as (bus, recorded):
+        for name in ("one", "other"):
+            bus.on("*", (Failing if kind == "sync" else FailingAsync)(name))
+        bus.publish(NeuronStopping("x"))
+        await until(lambda: sum(isinstance(event, HandlerFailed) for event in recorded) >= 4)
+    assert sorted(calls) == ["handler_failed"] * 2 + ["neuron_stopping"] * 2
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_handler_that_wants_to_end_the_program_is_reported_and_goes_on(kind: str) -> None:
+    heard: list[str] = []
+
+    def leave(event: NeuronStopping) -> None:
+        heard.append(event.reason)
+        sys.exit(3)
+
+    async def leave_async(event: NeuronStopping) -> None:
+        leave(event)
+
+    async with running() as (bus, recorded):
+        bus.on(NeuronStopping, leave if kind == "sync" else leave_async)
+        bus.publish(NeuronStopping("a"))
+        bus.publish(NeuronStopping("b"))
+        await until(lambda: sum(isinstance(event, HandlerFailed) for event in recorded) == 2)
+    assert heard == ["a", "b"]
+
+
+async def test_what_a_handler_waits_for_may_be_cancelled() -> None:
+    heard: list[str] = []
+
+    async def wait(event: NeuronStopping) -> None:
+        heard.append(event.reason)
+        work = asyncio.ensure_future(asyncio.sleep(10))
+        work.cancel()
+        await work
+
+    async with running() as (bus, recorded):
+        bus.on(NeuronStopping, wait)
+        bus.publish(NeuronStopping("a"))
+        bus.publish(NeuronStopping("b"))
+        await until(lambda: sum(isinstance(event, HandlerFailed) for event in recorded) == 2)
+    assert heard == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_one_that_hears_several_topics_has_one_score_and_one_that_hangs_is_seen_at_once(kind: str) -> None:
+    release = threading.Event()
+
+    def hear(event: Any) -> None:
+        if event.topic == "neuron_stopping":
+            raise RuntimeError
+        release.wait(10)
+
+    async def hear_async(event: Any) -> None:
+        if event.topic == "neuron_stopping":
+            raise RuntimeError
+        await asyncio.sleep(10)
+
+    handlers = UserHandlers()
+    bus = EventBus(SystemClock(), isolate=handlers.isolate)
+    handlers.start(bus)
+    for topic in ("neuron_stopping", "model_changed"):
+        bus.on(topic, hear if kind == "sync" else hear_async)
+    bus.publish(NeuronStopping("x"))
+    bus.publish(ModelChanged())
+    bus.publish(ModelChanged())
+
+    def score() -> dict[str, float]:
+        (only,) = handlers.report().values()
+        return only
+
+    await until(lambda: score()["failures"] == 1 and score()["busy_s"] > 0.01)
+    assert (score()["waiting"], score()["dropped"]) == (1, 0)
+    release.set()
+    await handlers.close(patience=0.2)
