@@ -36,7 +36,7 @@ class ProgramSettings:
     command: tuple[str, ...]
     """The program and its arguments, as a list."""
     restart_base: float = 1.0
-    """Seconds until it is started again after it ended; doubled each time that it ends soon."""
+    """Seconds until it is started again after it ended; doubled each time, until it has lived for restart_max."""
     restart_max: float = 60.0
     """Seconds: the longest that it waits."""
 
@@ -73,7 +73,7 @@ class ProgramPredictor:
         while True:
             started = time.monotonic()
             reason = await self._live_once(host)
-            if time.monotonic() - started > delay:
+            if time.monotonic() - started > self.settings.restart_max:
                 delay = self.settings.restart_base
             host.fault(f"{reason}; it is started again in {delay:g} s")
             await asyncio.sleep(delay)

@@ -85,7 +85,7 @@ class PredictorEdge:
             _, question = self._waiting.popitem()
             try:
                 forecasts = await asyncio.get_running_loop().run_in_executor(self._thread, self._think, question.games)
-            except Exception:  # noqa: BLE001 - a model is the operator's code, and may raise anything
+            except (Exception, SystemExit):  # noqa: BLE001 - a model is the operator's code, and may raise anything
                 self.fault(traceback.format_exc())
                 continue
             for forecast in forecasts:
@@ -94,7 +94,7 @@ class PredictorEdge:
     async def _run(self, run: Callable[[ModelHost], Coroutine[Any, Any, None]]) -> None:
         try:
             await run(self)
-        except Exception:  # noqa: BLE001 - as above
+        except (Exception, SystemExit):  # noqa: BLE001 - as above
             self.fault(traceback.format_exc())
 
     def _think(self, games: Sequence[TeamGame]) -> list[Forecast]:

@@ -261,6 +261,19 @@ async def test_a_model_whose_run_raises_is_told_and_still_asked() -> None:
         await bench.until(lambda: bench.bets() and "RuntimeError: mine" in bench.faults())
 
 
+async def test_a_model_that_wants_to_end_the_program_ends_nothing() -> None:
+    class Leaving:
+        def predict(self, _: tuple[TeamGame, ...]) -> list[Forecast]:
+            sys.exit("predict")
+
+        async def run(self, _: object) -> None:
+            sys.exit("run")
+
+    async with bench_of(Leaving()) as bench:
+        bench.ask()
+        await bench.until(lambda: "SystemExit: predict" in bench.faults() and "SystemExit: run" in bench.faults())
+
+
 async def test_a_program_bets_through_a_real_miner_and_once_whatever_is_restarted(tmp_path: Path) -> None:
     registered = register_miner(tmp_path)
     (tmp_path / "model.py").write_text("import json, sys\n" + BET_ON_ALL)
