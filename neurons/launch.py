@@ -34,7 +34,7 @@ from actors.slate import SlateActor
 from actors.supervisor import SupervisorActor
 from actors.validator_auth import ValidatorAuthActor
 from actors.validator_connection import ValidatorConnectionActor
-from bus.bus import EVERYTHING, EventBus
+from bus.bus import EVERYTHING, EventBus, arity
 from bus.clock import Clock, SystemClock
 from bus.envelope import Envelope
 from bus.errors import ConfigurationError
@@ -69,7 +69,7 @@ from neurons.models import KellyPredictor, Predictor
 from neurons.plugins import load
 from neurons.recordings import log_header, take_checkpoint
 from neurons.reload import changes, new_actor_settings
-from neurons.settings import MinerSettings, Settings, ValidatorSettings, parse
+from neurons.settings import MinerSettings, Settings, ValidatorSettings, nearest, parse
 
 if TYPE_CHECKING:
     from neurons.edges.chain import Chain
@@ -146,9 +146,9 @@ def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
         if custom is not None:
             classes[name] = _actor_class(str(custom), f"{where}: actors.{name}.class")
         elif name not in classes:
-            known = ", ".join(sorted([*classes, "predictor"]))
+            near = nearest(name, [*classes, "predictor"])
             raise ConfigurationError(
-                f"{where}: actors.{name}: there is no such actor (there are {known}); name a class"
+                f"{where}: actors.{name}: there is no such actor; the nearest is {near}; one of your own needs a class"
             )
     actors = [_build(cls, name, sections.get(name, {}), settings, where) for name, cls in classes.items()]
     return [*actors, SupervisorActor(actors)]
@@ -199,17 +199,21 @@ def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str
     """Topic and function of each of the operator's handlers.
 
     Raises:
-        ConfigurationError: there is no such topic or function.
+        ConfigurationError: there is no such topic or function, or it cannot be called as a handler is.
     """
     handlers = []
     for topic, names in settings.handlers.items():
         if topic not in TOPICS and topic != EVERYTHING:
-            known = ", ".join(sorted(TOPICS))
-            raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event; there are {known}")
+            near = nearest(topic, TOPICS)
+            raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event; the nearest is {near}")
         for name in names:
             function = load(name, f"{where}: handlers.{topic}")
             if not callable(function):
                 raise ConfigurationError(f"{where}: handlers.{topic}: {name} cannot be called")
+            try:
+                arity(function)
+            except (TypeError, ValueError) as error:  # ValueError: something built in that does not say what it takes
+                raise ConfigurationError(f"{where}: handlers.{topic}: {error}") from None
             handlers.append((topic, function))
     return handlers
 

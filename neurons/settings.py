@@ -5,12 +5,12 @@ expected.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
@@ -333,8 +333,7 @@ def parse(
         known = [f.name for f in fields(kind)]
         for key in document:
             if key not in known:  # plain dataclasses, as actors and models have them, would pass over it
-                near = get_close_matches(str(key), known, n=1, cutoff=0)
-                hint = f"the nearest is {near[0]}" if near else "there are none"
+                hint = f"the nearest is {nearest(str(key), known)}" if known else "there are none"
                 raise ConfigurationError(f"{_source(key, where, sources)}: {key}: there is no such key; {hint}")
     try:
         return TypeAdapter(kind).validate_python(document, context={"folder": folder})
@@ -346,6 +345,11 @@ def parse(
         raise ConfigurationError("\n".join(lines)) from None
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Which of the words that are ``known`` was meant, most likely."""
+    return get_close_matches(word, known, n=1, cutoff=0)[0]
+
+
 def _source(key: str, where: str, sources: Mapping[str, str] | None) -> str:
     return (sources or {}).get(key, where)
 
@@ -354,9 +358,8 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
     location = details["loc"]
     key = ".".join(map(str, location))
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _keys_at(kind, location[:-1])
-        near = get_close_matches(str(location[-1]), known, n=1, cutoff=0)
-        return f"{key}: there is no such key; the nearest is {'.'.join([*map(str, location[:-1]), *near])}"
+        near = nearest(str(location[-1]), _keys_at(kind, location[:-1]))
+        return f"{key}: there is no such key; the nearest is {'.'.join([*map(str, location[:-1]), near])}"
     if details["type"] in ("missing", "missing_argument"):
         return f"{key}: this key is required"
     message = details["msg"].removeprefix("Value error, ")
@@ -367,16 +370,9 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
 
 def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:
     for key in location:
-        kind = next((section for name, section in sections(kind) if name == key), None)
+        is_list = isinstance(key, int)  # whose entries are all of one kind
+        kind = get_args(kind)[0] if is_list else next(f.type for f in fields(kind) if f.name == key)
     return [f.name for f in fields(kind)] if is_dataclass(kind) else []
-
-
-def sections(kind: Any) -> Iterator[tuple[str, Any]]:
-    """The keys of a settings class that hold settings themselves, with their classes."""
-    if is_dataclass(kind):
-        for f in fields(kind):
-            if is_dataclass(f.type):
-                yield f.name, f.type
 
 
 def _override(document: dict[str, Any], key: str, value: str, sources: dict[str, str], source: str) -> None:

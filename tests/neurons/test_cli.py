@@ -38,6 +38,13 @@ def test_help_and_version(arguments: list[str], capsys: pytest.CaptureFixture[st
     assert "example: " in out or len(arguments) == 1
 
 
+def test_help_waits_for_nothing_that_is_heavy() -> None:
+    heavy = "{'bus.events', 'pydantic', 'sqlalchemy', 'rich', 'bittensor'} & set(sys.modules)"
+    code = f"import sys; from neurons.cli import _parser; _parser().format_help(); print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """Every command and subcommand."""
     for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask

@@ -148,7 +148,7 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor"),
+        ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor; the nearest is prediction"),
         ({"actors": {"prediction": {"limit": 5}}}, "actors.prediction: limit: there is no such key"),
         ({"actors": {"prediction": {"odds_grace": -1}}}, "odds_grace must be 0 to 3600"),
         ({"actors": {"connection": {"heartbeat_interval": 5}}}, "this is set by websocket.heartbeat_interval"),
@@ -168,7 +168,9 @@ def test_wrong_actors_are_refused(tmp_path: Path, changes: dict[str, Any], fault
 @pytest.mark.parametrize(
     ("handlers", "fault"),
     [
-        ({"prediction_acepted": ["a:b"]}, "handlers.prediction_acepted: there is no such event"),
+        ({"prediction_acepted": ["a:b"]}, "no such event; the nearest is prediction_accepted$"),
+        ({"*": ["shutil:get_terminal_size"]}, r"takes 0 arguments; a handler takes \(event\)"),
+        ({"*": ["time:time"]}, "no signature found"),
         ({"*": ["bus.events:nothing"]}, "has no 'nothing'"),
         ({"*": ["bus.events:TOPICS"]}, "cannot be called"),
     ],
@@ -229,7 +231,10 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
         ([{"hotkey": ALICE, "axon": "10.0.0.1:65536"}], "neurons.0.axon: expected ip:port like"),
         ([{"hotkey": ALICE}, {"hotkey": ALICE}], "neurons.1.hotkey"),
         ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is neurons.0's already"),
-        ([{"hotkey": ALICE, "permit": True}], "neurons.0.permit: there is no such key"),
+        (
+            [{"hotkey": ALICE, "permit": True}],
+            "neurons.0.permit: there is no such key; the nearest is neurons.0.validator_permit",
+        ),
     ],
 )
 def test_a_wrong_metagraph_is_refused_with_its_place(tmp_path: Path, neurons: list[Any], fault: str) -> None:
