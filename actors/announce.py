@@ -1,11 +1,19 @@
-"""Where this validator can be reached, as the chain has it: says so when what the chain says is not so any more."""
+"""Where miners look for this validator: tells the chain where it is instead, or the operator what is wrong."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from actors.actor import Actor, on
 from bus.envelope import Envelope
-from bus.events import Announced, AnnounceFailed, AnnounceRequested, MetagraphSynced, NeuronStarted, TimerFired
+from bus.events import (
+    Announced,
+    AnnounceFailed,
+    AnnounceRequested,
+    EndpointDoubted,
+    MetagraphSynced,
+    NeuronStarted,
+    TimerFired,
+)
 from bus.identifiers import SECOND, Hotkey, Micros
 
 FIRST_DELAY = Micros(60 * SECOND)
@@ -24,9 +32,13 @@ class AnnounceSettings:
     listening_port: int = 0
     announcing: bool = True
 
+    def port(self) -> int:
+        """Where miners must look; 0 where nobody knows before it listens."""
+        return self.listening_port if self.announced_port is None else self.announced_port
+
     def endpoint(self) -> str | None:
         """``ip:port``, as the chain has it; None where nothing is to be announced."""
-        port = self.listening_port if self.announced_port is None else self.announced_port
+        port = self.port()
         if not self.announcing or self.announced_ip is None or not port:
             return None
         address = ip_address(self.announced_ip)
@@ -43,6 +55,8 @@ class AnnounceState:
     busy: bool = False
     """An announcement, or the wait after one, is under way."""
     failures: int = 0
+    doubt: str = ""
+    """Why miners do not find it."""
 
 
 class AnnounceActor(Actor):
@@ -60,8 +74,10 @@ class AnnounceActor(Actor):
 
     @on(MetagraphSynced)
     def compare(self, event: MetagraphSynced, _: Envelope) -> None:
+        me = next((neuron for neuron in event.neurons if neuron.hotkey == self.state.hotkey), None)
+        if event.source == "file" or self.settings.endpoint() is None:  # else it is announced, and so repaired
+            self._doubt("" if me is None else self._fault_of(me.axon))
         if event.source == "chain":
-            me = next((neuron for neuron in event.neurons if neuron.hotkey == self.state.hotkey), None)
             self.state.registered, self.state.on_chain = me is not None, None if me is None else me.axon
             self._announce()
 
@@ -81,6 +97,21 @@ class AnnounceActor(Actor):
         if event.owner == self.name:
             self.state.busy = False
             self._announce()
+
+    def _fault_of(self, known: str | None) -> str:
+        port = self.settings.port()
+        if not port:
+            return ""
+        if known is None:
+            return "no miner finds this validator: the metagraph does not say where it is"
+        if known.rpartition(":")[1:] in ((":", str(port)), ("", known)):  # no port: on a simulated network
+            return ""
+        return f"miners look for this validator at {known}, as the metagraph says, and its port is {port}"
+
+    def _doubt(self, reason: str) -> None:
+        if reason != self.state.doubt:
+            self.state.doubt = reason
+            self.publish(EndpointDoubted(reason))
 
     def _announce(self) -> None:
         endpoint = self.settings.endpoint()

@@ -19,11 +19,19 @@ ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "it is a miner of another subnet",
     RefusalCode.WRONG_RECEIVER: "it looks for another validator at this address",
     RefusalCode.STALE: "its clock or this machine's is wrong: compare with NTP",
-    RefusalCode.NOT_REGISTERED: "it is not in the metagraph that this validator has",
+    RefusalCode.NOT_REGISTERED: "it is not in the metagraph that this validator has: it must register on the subnet",
     RefusalCode.BLACKLISTED: "remove it from the blacklist to let it in",
     RefusalCode.WEBSOCKET_DISABLED: "set websocket.enabled to let it in; it can use HTTP meanwhile",
     RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections, if the machine can take it",
 }
+DISABLED: Final = "set websocket.enabled on this miner to use the WebSocket again"
+HTTP_ALONE: Final = (
+    "its websocket.enabled is false, or something between lets HTTP through alone; its own log says which"
+)
+UNREGISTERED: Final = "register it on the subnet; where the metagraph is a file, add it there"
+WRONG_ENDPOINT: Final = (
+    "correct axon.port, axon.external_ip and axon.external_port, or the metagraph where it is a file"
+)
 NO_ANSWER: Final = "is the validator running, is this its address and port, and does no firewall stand between?"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from actors.actor import Actor, on
-from actors.cures import ON_VALIDATOR, cure_for_miner
+from actors.cures import DISABLED, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
 from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
@@ -24,6 +24,7 @@ from bus.events import (
     CommitFailed,
     ConnectionClosed,
     DialFailed,
+    EndpointDoubted,
     FallbackChosen,
     FeedFailed,
     FrameWritten,
@@ -84,6 +85,8 @@ class LogbookState:
     """What names are needed for lines, and how much of each kind has been written."""
 
     role: str = ""
+    hotkey: Hotkey = Hotkey("")
+    registered: bool = True
     windows: dict[str, Window] = field(default_factory=dict)
     peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
@@ -100,7 +103,7 @@ class LogbookActor(Actor):
 
     @on(NeuronStarted)
     def started(self, event: NeuronStarted, envelope: Envelope) -> None:
-        self.state.role = event.role
+        self.state.role, self.state.hotkey = event.role, event.hotkey
         self._line(envelope, "started", f"{event.role} started: netuid {event.netuid}, hotkey {event.hotkey}")
 
     @on(NeuronStopping)
@@ -184,6 +187,18 @@ class LogbookActor(Actor):
         else:
             text += f" at block {event.block}, {len(event.changed)} changed"
             self._line(envelope, "metagraph", text, "INFO" if event.changed else "DEBUG")
+        was_registered, self.state.registered = self.state.registered, self.state.hotkey in self.state.uids
+        if was_registered and not self.state.registered:
+            text = f"The hotkey of this neuron, {self.state.hotkey}, is not in the metagraph: nobody admits it"
+            self._line(envelope, "registration", f"{text}{_hint(UNREGISTERED)}", "WARNING")
+
+    @on(EndpointDoubted)
+    def endpoint_doubted(self, event: EndpointDoubted, envelope: Envelope) -> None:
+        if event.reason:
+            text = f"{event.reason[0].upper()}{event.reason[1:]}{_hint(WRONG_ENDPOINT)}"
+            self._line(envelope, "doubted endpoints", text, "WARNING")
+        else:
+            self._line(envelope, "doubted endpoints", "Miners look for this validator where it is")
 
     @on(MetagraphDoubted)
     def doubted(self, event: MetagraphDoubted, envelope: Envelope) -> None:
@@ -273,6 +288,7 @@ class LogbookActor(Actor):
     @on(FallbackChosen)
     def falling_back(self, event: FallbackChosen, envelope: Envelope) -> None:
         text = f"Using HTTP with validator {self._peer(event.hotkey)}: {event.reason}"
+        text += _hint(DISABLED if event.cause == "disabled" else "")
         self._line(envelope, "fallbacks", text, "WARNING")
 
     @on(PostFailed)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from actors.actor import Actor, on
-from actors.cures import ON_VALIDATOR, cure_for_miner
+from actors.cures import DISABLED, HTTP_ALONE, ON_VALIDATOR, WRONG_ENDPOINT, cure_for_miner
 from actors.stream import apply
 from bus.bus import CLOCK_WINDOW
 from bus.envelope import Envelope
@@ -22,6 +22,7 @@ from bus.events import (
     ConnectionClosed,
     DialFailed,
     DialRequested,
+    EndpointDoubted,
     Event,
     FallbackChosen,
     GamesUpdated,
@@ -111,6 +112,8 @@ class MonitorState:
     stopping: bool = False
     degraded_until: Micros = Micros(0)
     disk_fails: bool = False
+    endpoint_doubt: str = ""
+    """Why miners do not find this validator."""
     neurons: dict[Hotkey, Neuron] = field(default_factory=dict)
     metagraph: str = "file"
     """Where they are known from."""
@@ -184,6 +187,10 @@ class MonitorActor(Actor):
                 peer = self._peer(neuron.hotkey)
                 peer.uid, peer.endpoint = neuron.uid, neuron.axon or peer.endpoint
 
+    @on(EndpointDoubted)
+    def doubt_endpoint(self, event: EndpointDoubted, _: Envelope) -> None:
+        self.state.endpoint_doubt = f"{event.reason}: {WRONG_ENDPOINT}" if event.reason else ""
+
     @on(BlacklistLoaded)
     def count_unwanted(self, event: BlacklistLoaded, _: Envelope) -> None:
         self.state.blacklist = len(event.hotkeys)
@@ -194,6 +201,8 @@ class MonitorActor(Actor):
         peer.heard_at = envelope.mono
         if event.purpose != "session" and peer.connection is None:
             peer.road = "http"
+            if not peer.trouble:
+                self._trouble(peer, "it has asked for no WebSocket", HTTP_ALONE, envelope)
 
     @on(SessionActivated)
     def connect(self, event: SessionActivated, envelope: Envelope) -> None:
@@ -245,7 +254,7 @@ class MonitorActor(Actor):
         peer = self._peer(event.hotkey)
         self.state.fallbacks[event.cause] += 1
         if not peer.trouble:
-            self._trouble(peer, event.reason, "", envelope)
+            self._trouble(peer, event.reason, DISABLED if event.cause == "disabled" else "", envelope)
 
     @on(PostAnswered)
     def hear_answer(self, event: PostAnswered, envelope: Envelope) -> None:
@@ -358,6 +367,7 @@ class MonitorActor(Actor):
             "hotkey": state.hotkey,
             "uid": None if own is None else own.uid,
             "registered": own is not None,
+            "endpoint_doubt": state.endpoint_doubt,
             "netuid": state.netuid,
             "uptime_s": _seconds(Micros(envelope.at - state.started_at)),
             "health": "offline" if state.stopping else "degraded" if degraded else "online",
@@ -395,7 +405,9 @@ class MonitorActor(Actor):
             presence = "not connected"
         else:
             presence = "not seen"
-        offset: Offset | None = None if peer.position is None else peer.position.offset
+        # a miner knows where it is in each validator's stream, a validator what the miner last said
+        position = self.state.positions.get(peer.hotkey, peer.position)
+        offset: Offset | None = None if position is None else position.offset
         return {
             "hotkey": peer.hotkey,
             "uid": peer.uid,

@@ -304,6 +304,13 @@ class MetagraphDoubted(Decided):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointDoubted(Decided):
+    """Miners look for this validator where it is not, or nowhere; with an empty reason they do so no more."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SyncRequested(Decided):
     """Read the metagraph now, and not when it is due. Where it comes from a file, nobody hears this."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
+from actors.cures import UNREGISTERED
 from bus.errors import ConfigurationError
 from bus.identifiers import Micros
 from bus.timestamps import parse_rfc3339
@@ -43,7 +44,8 @@ def top(arguments: argparse.Namespace) -> int:
         print(json.dumps(status, indent=2))
         return 0
     if not sys.stdout.isatty():
-        views.console().print(views.top_view(status))
+        screen = views.console()
+        screen.print(views.top_view(screen, status))
         return 0
     history = [(time.monotonic(), status)]
 
@@ -52,9 +54,7 @@ def top(arguments: argparse.Namespace) -> int:
             history.append((time.monotonic(), ask(state_dir, {"ask": "status"})))
             del history[:-2]
         (before, earlier), (now, latest) = history[0], history[-1]
-        return views.top_view(
-            latest, earlier if now > before else None, max(now - before, 0.1), screen.width, screen.height
-        )
+        return views.top_view(screen, latest, earlier if now > before else None, max(now - before, 0.1))
 
     views.live(draw, lambda key: key not in ("q", "Q"))
     return 0
@@ -67,9 +67,12 @@ def peers(arguments: argparse.Namespace) -> int:
         print(json.dumps(status["peers"], indent=2))
     else:
         screen = views.console()
-        screen.print(views.headline(status), views.peers_table(status, screen.width))
+        screen.print(views.headline(status), "", views.peers_table(status, screen.width))
         if not status["registered"]:
-            print(f"this hotkey ({status['hotkey']}) is not in the metagraph: nobody will admit it", file=sys.stderr)
+            text = f"this hotkey ({status['hotkey']}) is not in the metagraph: nobody admits it; {UNREGISTERED}"
+            print(text, file=sys.stderr)
+        if status["endpoint_doubt"]:
+            print(status["endpoint_doubt"], file=sys.stderr)
     return 0
 
 

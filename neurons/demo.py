@@ -29,7 +29,6 @@ from typing import Any, Final
 import yaml
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
 from rich.text import Text
 
 from bus.errors import BettensorError
@@ -50,6 +49,8 @@ DURATION: Final = 20.0
 LIVE_DURATION: Final = 60.0
 """Seconds of work, and of work that somebody watches, unless something else is asked."""
 VALIDATOR: Final = "validator"
+VERDICTS: Final = 32
+"""Columns for the verdicts, beside the slate."""
 _DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -418,44 +419,50 @@ def _show(demo: Demo, duration: float) -> None:
         if time.monotonic() - looked[0] >= 0.5:
             demo.look()
             looked[0] = time.monotonic()
-        return demo_view(demo, time.monotonic() - started, duration, screen.height)
+        return demo_view(demo, time.monotonic() - started, duration, screen)
 
     views.live(draw, demo.press, started + duration)
 
 
-def demo_view(demo: Demo, elapsed: float, duration: float, height: int) -> RenderableType:
-    """All of the demo in one picture."""
+def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> RenderableType:
+    """All of the demo in one picture, as high as the terminal: the keys are its last line."""
+    width = screen.width
     title = Text("Bettensor", "bold")
     title.append(f"  one validator, {len(demo.miners)} miners, every one a process", "not bold")
     title.append(f"   {elapsed:.0f} of {duration:.0f} s", "dim")
-    verdicts = views.verdict_counts(_verdicts(demo))
-    slate = views.moving_slate(demo.validator.last_status, demo.moved, limit=max(5, min(10, height - 28)))
-    recent = [] if demo.validator.last_status is None else demo.validator.last_status["recent"]
-    room = max(3, height - 22 - len(demo.miners) - max(5, min(10, height - 28)))
-    events = Panel(
-        views.recent_lines(recent, room),
-        title="last events on the validator's bus",
-        title_align="left",
-        border_style="dim",
-    )
     keys = Text.assemble(
-        (" v ", "reverse"), " kill the validator  ",
+        (" v ", "reverse"), " kill validator  ",
         (f" 1-{len(demo.miners)} ", "reverse"), " miner: ",
         (" k ", "reverse"), " kill ",
         (" n ", "reverse"), " network ",
         (" w ", "reverse"), " WebSocket  ",
         (" q ", "reverse"), " quit",
     )  # fmt: skip
-    return Group(title, _neurons_table(demo), Columns([slate, verdicts], padding=(0, 3)), events, keys)
+    above = Group(title, "", _neurons_table(demo, width), "")
+    left = screen.height - views.lines_of(screen, above) - 4  # a table's head, a title, and the keys
+    games = min(10, left // 2)
+    counts = [
+        views.moving_slate(demo.validator.last_status, demo.moved, games, width - VERDICTS),
+        views.verdict_counts(_verdicts(demo), VERDICTS - 3),
+    ]
+    recent = [] if demo.validator.last_status is None else demo.validator.last_status["recent"]
+    lines = views.recent_lines(recent, max(1, left - games - 1))
+    lines.append("\n" * (left - games - 1 - len(lines.plain.splitlines())))
+    events = views.section("last events on the validator's bus", lines, width)
+    return Group(above, Columns(counts, padding=(0, 3)), "", events, keys)
 
 
-def _neurons_table(demo: Demo) -> RenderableType:
-    numbers = ("made", "waiting", "accepted", "rejected", "p50", "p99")
-    table = views.plain_table("", "neuron", "state", *numbers, "", right=numbers)
+def _neurons_table(demo: Demo, width: int) -> RenderableType:
+    brief = width < views.FULL
+    counts = ("made", "wait", "acc.", "rej.") if brief else ("made", "waiting", "accepted", "rejected")
+    numbers = (*counts, "p50", "p99")
+    table = views.plain_table("", "neuron", "state", *([] if brief else ["transport"]), *numbers, "", right=numbers)
+    table.columns[2].min_width = len("not connected")
     for place, player in enumerate(demo.players):
-        state, _ = player.describe()
+        state, transport = player.describe()
         chosen = "▶" if place == demo.chosen + 1 else ""
-        table.add_row(chosen, player.name, views.state_text(state), *_numbers(player), _note(player))
+        how: list[RenderableType] = [views.state_text(state), *([] if brief else [transport])]
+        table.add_row(chosen, player.name, *how, *_numbers(player), _note(player, brief))
     return table
 
 
@@ -471,15 +478,15 @@ def _numbers(player: Player) -> list[str]:
     return [*own, str(accepted), str(sum(verdicts.values()) - accepted), *times]
 
 
-def _note(player: Player) -> Text:
+def _note(player: Player, brief: bool) -> Text:
     notes = []
     if player.dead_since is not None:
         back = max(0.0, REVIVAL - (time.monotonic() - player.dead_since))
-        notes.append(f"killed, back in {back:.0f} s")
+        notes.append("killed" if brief else f"killed, back in {back:.0f} s")
     if player.wire is not None and player.wire.cut:
-        notes.append("network cut")
+        notes.append("cut" if brief else "network cut")
     if not player.websocket:
-        notes.append("WebSocket off")
+        notes.append("no WS" if brief else "WebSocket off")
     return Text(", ".join(notes), "bold red")
 
 

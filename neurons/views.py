@@ -14,10 +14,13 @@ from typing import Any, Final
 from rich.box import SIMPLE_HEAD
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
-from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
+
+from actors.cures import UNREGISTERED
 
 Status = dict[str, Any]
 
@@ -33,8 +36,16 @@ STYLES: Final = {
 """Of states; what is not here has none."""
 WIDE: Final = 400
 """Columns where there is no terminal."""
+PAGE: Final = 100
+"""Columns of what has no width of its own, where there is no terminal."""
+ROOM: Final = 20
+"""Lines for the last events, where there is no terminal."""
+FULL: Final = 96
+"""Columns from which on headings are written out."""
 MANY_WAITING: Final = 100
 """Events that wait for a handler, from which on it is a trouble."""
+HANGING: Final = 10.0
+"""Seconds that a handler is at one event, from which on it is a trouble."""
 OLD_METAGRAPH: Final = 600
 """Seconds, from which on the chain has not been heard for long."""
 REFRESH: Final = 4
@@ -77,18 +88,34 @@ def state_text(state: str) -> Text:
 
 def plain_table(*headings: str, right: Sequence[str] = ()) -> Table:
     """A table as all of ours are."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", no_wrap=True)
     return table
 
 
-def peers_table(status: Status, width: int) -> RenderableType:
-    """Who is connected or known; below, what keeps the others away, and what can be done about it."""
-    numbers = ("UID", "since", "heard", "latency", "offset", "accepted", "rejected")
+def section(title: str, body: RenderableType, width: int, style: str = "dim") -> RenderableType:
+    """A part of a view below its title."""
+    return Group(Constrain(Rule(Text(title, "bold"), align="left", style=style), width), body)
+
+
+def peers_table(status: Status, width: int, room: int | None = None) -> RenderableType:
+    """Who is connected or known; below, what keeps the others away, and what can be done about it.
+
+    Args:
+        status: of the neuron.
+        width: columns that there are.
+        room: lines that there are, about; None for as many as are needed.
+    """
+    counts = ("accepted", "rejected") if width >= FULL else ("acc.", "rej.")
+    numbers = ("UID", "since", "heard", "latency", "offset", *counts)
     table = plain_table("UID", "hotkey", "state", *numbers[1:], right=numbers)
-    away = Text()
-    for peer in sorted(status["peers"], key=_rank):
+    peers = sorted(status["peers"], key=_rank)
+    troubled = [peer for peer in peers if peer["trouble"]]
+    if room is not None:
+        troubled = troubled[: room // 4]
+        peers = peers[: max(3, room - 3 - 2 * len(troubled))]
+    for peer in peers:
         uid = "-" if peer["uid"] is None else str(peer["uid"])
         table.add_row(
             uid,
@@ -101,13 +128,19 @@ def peers_table(status: Status, width: int) -> RenderableType:
             str(peer["accepted"]),
             str(peer["rejected"]),
         )
-        if peer["trouble"]:
-            away.append_text(_trouble(uid, peer))
+    away = Text()
+    for peer in troubled:
+        away.append_text(_trouble(peer))
+    if any(peer["state"] == "not seen" for peer in peers) and status["role"] == "validator":
+        away.append("  - not seen: it has not reached this validator; its own `bettensor peers` says why\n", "dim")
+    if len(peers) < len(status["peers"]):
+        away.append(f"  - and {len(status['peers']) - len(peers)} more: `bettensor peers` shows all\n", "dim")
     away.rstrip()
     return Group(table, away) if away else table
 
 
-def _trouble(uid: str, peer: Status) -> Text:
+def _trouble(peer: Status) -> Text:
+    uid = "-" if peer["uid"] is None else peer["uid"]
     text = Text(f"{uid:>3} {short(peer['hotkey'])} ")
     text.append(peer["trouble"], "red")
     text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
@@ -143,16 +176,20 @@ def games_table(slate: Status, limit: int | None = None) -> Table:
     return table
 
 
-def moving_slate(status: Status | None, moved: dict[str, float], limit: int) -> Table:
+def moving_slate(status: Status | None, moved: dict[str, float], limit: int, width: int) -> Table:
     """The first games of a validator's slate, and where their odds last went."""
     table = plain_table("game", "1", "2", "tie", right=("1", "2", "tie"))
+    table.columns[0].width = min(44, width - 26)  # fixed: what moves are the odds, and not the table
+    for column in table.columns[1:]:
+        column.min_width = 5
+    table.columns[1].min_width = 7
     games = [game for slate in ([] if status is None else status["slates"]) for game in slate["games"]]
     for game in sorted(games, key=lambda game: -abs(moved.get(game["game_id"], 0)))[:limit]:
         change = moved.get(game["game_id"], 0)
         arrow = Text("▲", "green") if change > 0 else Text("▼", "red") if change < 0 else Text(" ")
         tie = game["tie_odds"]
         table.add_row(
-            f"{game['team_a'][:20]} - {game['team_b'][:20]}",
+            f"{game['team_a']} - {game['team_b']}",
             Text.assemble(arrow, f" {game['team_a_odds']:.2f}"),
             f"{game['team_b_odds']:.2f}",
             "" if tie is None else f"{tie:.2f}",
@@ -160,9 +197,10 @@ def moving_slate(status: Status | None, moved: dict[str, float], limit: int) -> 
     return table
 
 
-def verdict_counts(verdicts: Mapping[str, int]) -> Table:
+def verdict_counts(verdicts: Mapping[str, int], width: int) -> Table:
     """How many predictions got which verdict."""
     table = plain_table("verdict", "count", right=("count",))
+    table.min_width = width
     for code, count in sorted(verdicts.items(), key=lambda item: -item[1]):
         table.add_row(Text(code, "green" if code == "accepted" else "yellow"), str(count))
     return table
@@ -184,11 +222,15 @@ def verdicts_table(status: Status) -> Table:
 def events_table(status: Status, before: Status | None, seconds: float, limit: int = 8) -> Table:
     """Which events the bus carries most, and how many a second."""
     table = plain_table("event", "so far", "/s", right=("so far", "/s"))
-    counts = sorted(status["events"].items(), key=lambda item: -item[1])
+    counts = sorted(status["events"].items(), key=lambda item: (item[0] in _OUR_OWN, -item[1]))
     for topic, count in counts[:limit]:
         rate = "" if before is None else f"{(count - before['events'].get(topic, 0)) / seconds:.0f}"
         table.add_row(topic, str(count), rate)
     return table
+
+
+_OUR_OWN: Final = ("status_requested", "status_reported")
+"""Events that there are because somebody looks."""
 
 
 def recent_lines(recent: Sequence[Status], limit: int) -> Text:
@@ -230,7 +272,8 @@ def headline(status: Status) -> Text:
     latency = status["latency_ms"]
     text = Text(f"{status['role']} {short(status['hotkey'])} ({uid})  netuid {status['netuid']}  ")
     text.append_text(state_text(status["health"]))
-    text.append(f"  up {duration(status['uptime_s'])}  {status['sessions']} sessions")
+    sessions = status["sessions"]
+    text.append(f"  up {duration(status['uptime_s'])}  {sessions} session{'' if sessions == 1 else 's'}")
     if latency is not None:
         text.append(f"  p50 {milliseconds(latency['p50'])}  p99 {milliseconds(latency['p99'])}")
     age = status["metagraph"]["age_s"]
@@ -242,32 +285,41 @@ def headline(status: Status) -> Text:
 
 def troubles(status: Status) -> Text | None:
     """What has gone wrong in this neuron, if anything."""
-    lines = [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
-    lines += [
-        f"{name}: {score['failures']} failures, {score['waiting']} events wait for it, {score['dropped']} dropped"
-        for name, score in status["handlers"].items()
-        if score["failures"] or score["dropped"] or score["waiting"] >= MANY_WAITING
-    ]
+    lines = [] if status["registered"] else [f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}"]
+    lines += [status["endpoint_doubt"]] if status["endpoint_doubt"] else []
+    lines += [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
+    for name, score in status["handlers"].items():
+        text = (
+            f"{name}: {score['failures']} failures, {score['waiting']} events wait for it, {score['dropped']} dropped"
+        )
+        if score.get("busy_s", 0) >= HANGING:
+            lines.append(f"{text}; it has been at one event for {duration(score['busy_s'])}")
+        elif score["failures"] or score["dropped"] or score["waiting"] >= MANY_WAITING:
+            lines.append(text)
     lines += [f"{count} times by HTTP: {cause.replace('_', ' ')}" for cause, count in status["fallbacks"].items()]
     return Text("\n".join(lines), "yellow") if lines else None
 
 
-def top_view(
-    status: Status, before: Status | None = None, seconds: float = 1.0, width: int = 100, height: int = 40
-) -> RenderableType:
-    """The live view of one neuron."""
-    parts: list[RenderableType] = [
-        headline(status),
-        Columns([verdicts_table(status), events_table(status, before, seconds)], padding=(0, 4)),
-        Panel(peers_table(status, width - 4), title="peers", title_align="left", border_style="dim"),
-    ]
+def top_view(screen: Console, status: Status, before: Status | None = None, seconds: float = 1.0) -> RenderableType:
+    """The live view of one neuron, as high as the terminal."""
+    width, height = (screen.width, screen.height) if screen.is_terminal else (PAGE, None)
     wrong = troubles(status)
-    if wrong is not None:
-        parts.append(Panel(wrong, title="trouble", title_align="left", border_style="yellow"))
-    room = max(5, height - 20 - len(status["peers"]))
-    recent = recent_lines(status["recent"], min(room, 20))
-    parts.append(Panel(recent, title="last events", title_align="left", border_style="dim"))
-    return Group(*parts)
+    counts = [verdicts_table(status), events_table(status, before, seconds, 8 if height is None else height // 5)]
+    above = Group(
+        headline(status),
+        "" if wrong is None else section("trouble", wrong, width, "yellow"),
+        section("peers", peers_table(status, width, None if height is None else height // 2), width),
+        "",
+        Columns(counts, padding=(0, 4)),
+        "",
+    )
+    room = ROOM if height is None else max(2, height - lines_of(screen, above) - 1)
+    return Group(above, section("last events", recent_lines(status["recent"], room), width))
+
+
+def lines_of(screen: Console, drawn: RenderableType) -> int:
+    """How many lines it takes."""
+    return len(screen.render_lines(drawn, pad=False))
 
 
 @contextmanager

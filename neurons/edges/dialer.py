@@ -4,7 +4,6 @@ Knows how to open, read and write one. When to dial, and whom to believe, is dec
 """
 
 import asyncio
-import json
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -28,6 +27,7 @@ from bus.events import (
 from bus.identifiers import ConnectionId, Netuid
 from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from neurons.edges.keys import Keys
+from neurons.edges.refusals import read_refusal
 from neurons.edges.tasks import Tasks
 from neurons.edges.writer import FrameWriter, TransportGone
 
@@ -180,18 +180,13 @@ class Dialer:
 
 def _refused(event: DialRequested, refusal: InvalidStatus) -> DialFailed:
     """What the validator said, as far as it can be read: it is unsigned, and only a hint."""
-    response, code = refusal.response, ""
-    try:
-        body = json.loads(response.body or b"{}")
-        code = str(body["error"])[:64]
-        reason = f"{response.status_code} {code}: {body['message']}"
-    except (ValueError, KeyError, TypeError):
-        reason = f"{response.status_code} {response.reason_phrase}"
+    response = refusal.response
+    code, said = read_refusal(response.body or b"") or ("", response.reason_phrase)
     retry_after = response.headers.get("Retry-After", "")
     return DialFailed(
         event.connection,
         event.hotkey,
-        f"{event.endpoint}: {reason}"[:500],
+        f"{event.endpoint}: {response.status_code} {said}"[:500],
         response.status_code,
         int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else None,
         code,

@@ -27,6 +27,7 @@ from bus.identifiers import MessageId, Netuid
 from bus.messages import PointToPoint
 from bus.timestamps import rfc3339
 from neurons.edges.keys import Keys
+from neurons.edges.refusals import read_refusal
 from neurons.edges.tasks import Tasks
 
 TIMEOUT: Final = 15.0
@@ -136,11 +137,12 @@ async def _read(response: httpx.Response) -> bytes:
 
 
 def _failure(event: Request, response: httpx.Response, content: bytes) -> PostFailed:
+    _, said = read_refusal(content) or ("", content[:300].decode(errors="replace"))
     retry_after = response.headers.get("Retry-After", "")
     return PostFailed(
         event.connection,
         event.hotkey,
-        f"{event.endpoint}: {response.status_code} {content[:300].decode(errors='replace')}",
+        f"{event.endpoint}: {response.status_code} {said}"[:500],
         response.status_code,
         int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else None,
     )

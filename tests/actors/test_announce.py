@@ -7,6 +7,7 @@ from bus.events import (
     Announced,
     AnnounceFailed,
     AnnounceRequested,
+    EndpointDoubted,
     MetagraphSource,
     MetagraphSynced,
     Neuron,
@@ -94,3 +95,44 @@ def test_a_validator_that_is_not_registered_or_has_no_chain_announces_nothing() 
     bench.sync(None, "disk")
     bench.observe(MetagraphSynced((Neuron(Uid(0), make_hotkey("other")),), (), "chain"))
     assert bench.announced() == []
+
+
+def doubts(bench: Bench) -> list[str]:
+    return [event.reason for event in bench.all(EndpointDoubted)]
+
+
+def test_where_nothing_is_announced_a_wrong_port_is_told_once_and_so_is_that_it_is_right_again() -> None:
+    bench = Bench(announced_ip=None)
+    for axon in (HERE, "203.0.113.7:8092", "203.0.113.7:8092", HERE, None):
+        bench.sync(axon)
+    wrong, right, nowhere = doubts(bench)
+    assert wrong == "miners look for this validator at 203.0.113.7:8092, as the metagraph says, and its port is 8091"
+    assert right == ""
+    assert nowhere == "no miner finds this validator: the metagraph does not say where it is"
+
+
+@pytest.mark.parametrize(
+    ("settings", "axon", "source", "doubted"),
+    [
+        ({}, "203.0.113.7:8092", "chain", False),  # it is announced, and so repaired
+        ({}, "203.0.113.7:8092", "file", True),
+        ({"announcing": False}, "203.0.113.7:8092", "chain", True),
+        ({"announced_port": 8092}, "203.0.113.7:8092", "file", False),
+        ({"listening_port": 0}, "203.0.113.7:8092", "file", False),  # any that is free
+        ({"listening_port": 0}, None, "file", False),
+        ({"announced_ip": None}, "an address of a simulated network", "file", False),
+        ({"announced_ip": None}, "203.0.113.7:18091", "file", True),
+    ],
+)
+def test_a_port_is_doubted_where_it_is_known_and_nobody_announces_it(
+    settings: dict[str, object], axon: str | None, source: MetagraphSource, doubted: bool
+) -> None:
+    bench = Bench(**settings)
+    bench.sync(axon, source)
+    assert bool(doubts(bench)) is doubted
+
+
+def test_a_validator_that_is_not_registered_has_no_endpoint_to_doubt() -> None:
+    bench = Bench(announced_ip=None)
+    bench.observe(MetagraphSynced((), (), "file"))
+    assert doubts(bench) == []

@@ -18,6 +18,7 @@ from bus.events import (
     CommitFailed,
     ConnectionClosed,
     DialFailed,
+    EndpointDoubted,
     Event,
     FeedFailed,
     FrameWritten,
@@ -135,6 +136,11 @@ LINES: list[tuple[Event, str]] = [
         FrameWritten(CONNECTION, PEER, PredictionMessage(predictions=(PREDICTION,)), 1, "websocket"),
         "Pushed prediction p1 via WebSocket",
     ),
+    (
+        EndpointDoubted("miners look elsewhere"),
+        "Miners look elsewhere (correct axon.port, axon.external_ip and axon.external_port, or the metagraph",
+    ),
+    (EndpointDoubted(""), "Miners look for this validator where it is"),
     (SendFailed(PEER, HeartbeatMessage(), "there is no session"), f"Not sent to {KNOWN}: there is no session"),
     (VerdictReceived(PEER, PREDICTION, True, "accepted", "", Micros(1500)), "Prediction p1 accepted in 1.5 ms"),
     (VerdictReceived(PEER, PREDICTION, False, "game_started", "late", Micros(1)), "p1 rejected: game_started: late"),
@@ -277,3 +283,10 @@ def test_a_quiet_second_has_no_summary() -> None:
     bench.observe(ACTIVATED)
     assert bench.during(lambda: bench.advance(5.0), LineLogged) == []
     assert len(bench.lines(ACTIVATED)) == 1
+
+
+def test_a_neuron_that_is_not_registered_says_so_until_it_is() -> None:
+    bench = Bench()
+    missing, here = MetagraphSynced((Neuron(Uid(12), PEER),)), MetagraphSynced((Neuron(Uid(1), ME),))
+    said = [any("is not in the metagraph: nobody" in line for line in bench.lines(e)) for e in (missing, here, missing)]
+    assert said == [False, False, True]  # the first time it was said before

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from bittensor import http_auth
 
-from bus.events import DialFailed, LineLogged
+from bus.events import DialFailed, FallbackChosen, LineLogged, PostAnswered
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner, until
 from tests.loopback.test_operations import SILENT, bettensor
@@ -43,8 +43,16 @@ def without_websocket(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
     return register_miner(folder) | {"websocket": {"enabled": False}}
 
 
-def elsewhere(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+def without_websocket_at_the_miner(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
     return register_miner(folder)
+
+
+def elsewhere(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+    registered = register_miner(folder)
+    neurons = yaml.safe_load((folder / "with-miner.yaml").read_text())["neurons"]
+    neurons[0]["axon"] = "127.0.0.1:1"
+    (folder / "with-miner.yaml").write_text(yaml.safe_dump({"neurons": neurons}))
+    return registered | {"axon": {"ip": "127.0.0.1", "port": 0, "external_port": 8091}}
 
 
 CAUSES: Final = {
@@ -52,7 +60,7 @@ CAUSES: Final = {
         unregistered,
         "403 not_registered",
         "register this hotkey on the subnet",
-        "it is not in the metagraph that this validator has",
+        "it is not in the metagraph that this validator has: it must register on the subnet",
     ),
     "a clock that is a minute late": (
         a_minute_late,
@@ -72,7 +80,18 @@ CAUSES: Final = {
         "everything goes by HTTP meanwhile",
         "set websocket.enabled to let it in",
     ),
-    "a wrong port": (elsewhere, "Connect call failed", "is this its address and port", None),
+    "the WebSocket is switched off at the miner": (
+        without_websocket_at_the_miner,
+        "the WebSocket is disabled here",
+        "set websocket.enabled on this miner to use the WebSocket again",
+        "its websocket.enabled is false, or something between lets HTTP through alone",
+    ),
+    "a wrong port": (
+        elsewhere,
+        "Connect call failed",
+        "is this its address and port",
+        "iners look for this validator at 127.0.0.1:1, as the metagraph says, and its port is 8091",
+    ),
 }
 
 
@@ -86,22 +105,21 @@ async def test_why_a_miner_is_not_connected_is_told_on_both_sides(
     async with running_validator(tmp_path, **changes) as rig:
         if cause == "a wrong port":
             rig.validator.port = 1
-        async with running_miner(rig, actors=SILENT) as (miner, theirs):
-            await until(lambda: events(theirs, DialFailed))
+        changes = {"websocket": {"enabled": False}} if cause == "the WebSocket is switched off at the miner" else {}
+        async with running_miner(rig, actors=SILENT, **changes) as (miner, theirs):
+            await until(lambda: events(theirs, FallbackChosen if changes else DialFailed))
+            await until(lambda: not changes or events(theirs, PostAnswered))
             told = [line.text for line in events(theirs, LineLogged)]
             assert any(reason in line and cure in line for line in told), told
             said = await peers(rig.validator.settings.state_dir, capsys)
             mine = await peers(miner.settings.state_dir, capsys)
             assert reason.partition(" ")[2] in mine or reason in mine
             assert cure in mine
-            if cure_there is None:
-                assert "not seen" in said
-            else:
-                assert cure_there in said
-                assert cure_there in "\n".join(line.text for line in rig.all(LineLogged))
+            assert cure_there in said
+            assert changes or cure_there in "\n".join(line.text for line in rig.all(LineLogged))
             assert str(miner.hotkey) in said
 
 
 async def peers(state_dir: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert await bettensor("peers", "--state-dir", str(state_dir)) == 0
-    return capsys.readouterr().out
+    return "".join(capsys.readouterr())
