@@ -196,8 +196,20 @@ class Demo:
         self.chosen = 0
         """The miner that keys are about."""
         _prepare(folder, self.players, port)
+        self.started = time.monotonic()
+        self.begun: float | None = None
+        """When the work began."""
         self.odds: dict[str, float] = {}
         self.moved: dict[str, float] = {}
+
+    def age(self) -> float:
+        """Seconds of work: since every miner has reached the validator, or has had the time for it."""
+        if self.begun is None:
+            late = time.monotonic() - self.started > START_TIMEOUT
+            if not late and not all(miner.describe()[1] for miner in self.miners):
+                return 0.0
+            self.begun = time.monotonic()
+        return time.monotonic() - self.begun
 
     @property
     def players(self) -> list[Player]:
@@ -221,6 +233,7 @@ class Demo:
             self.validator.look()
         for miner in self.miners:
             miner.start()
+        self.started = time.monotonic()
 
     def check(self) -> list[str]:
         """Start again who was killed; returns what there is to tell.
@@ -378,9 +391,8 @@ def _silence(_: str) -> None:
 
 
 def _tell(demo: Demo, duration: float, say: Any) -> None:
-    end = time.monotonic() + duration
-    while time.monotonic() < end:
-        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+    while (age := demo.age()) < duration:
+        time.sleep(min(1.0, duration - age))
         for line in demo.check():
             say(line)
         demo.look()
@@ -411,7 +423,6 @@ def _latencies(demo: Demo) -> str:
 
 
 def _show(demo: Demo, duration: float) -> None:
-    started = time.monotonic()
     looked = [0.0]
 
     def draw(screen: Console) -> RenderableType:
@@ -419,9 +430,9 @@ def _show(demo: Demo, duration: float) -> None:
         if time.monotonic() - looked[0] >= 0.5:
             demo.look()
             looked[0] = time.monotonic()
-        return demo_view(demo, time.monotonic() - started, duration, screen)
+        return demo_view(demo, demo.age(), duration, screen)
 
-    views.live(draw, demo.press, started + duration)
+    views.live(draw, demo.press, lambda: demo.age() >= duration)
 
 
 def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> RenderableType:

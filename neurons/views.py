@@ -333,11 +333,13 @@ def progress(text: str) -> Iterator[None]:
         yield
 
 
-def live(draw: Callable[[Console], RenderableType], on_key: Callable[[str], bool], until: float | None = None) -> None:
-    """Redraw until ``on_key`` says False, or the monotonic clock reads ``until``."""
+def live(
+    draw: Callable[[Console], RenderableType], on_key: Callable[[str], bool], ended: Callable[[], bool] | None = None
+) -> None:
+    """Redraw until ``on_key`` says False, or ``ended`` True."""
     screen = console()
     with _keys() as keys, Live(draw(screen), console=screen, screen=True, auto_refresh=False) as shown:
-        while until is None or time.monotonic() < until:
+        while ended is None or not ended():
             shown.update(draw(screen), refresh=True)
             for key in keys(1 / REFRESH):
                 if not on_key(key):
