@@ -67,7 +67,8 @@ def peers(arguments: argparse.Namespace) -> int:
         print(json.dumps(status["peers"], indent=2))
     else:
         screen = views.console()
-        screen.print(views.headline(status), "", views.peers_table(status, screen.width))
+        screen.print(views.headline(status), end="\n\n")
+        screen.print(views.peers_table(status, screen.width))
         if not status["registered"]:
             text = f"this hotkey ({status['hotkey']}) is not in the metagraph: nobody admits it; {UNREGISTERED}"
             print(text, file=sys.stderr)

@@ -113,8 +113,8 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
     peers = sorted(status["peers"], key=_rank)
     troubled = [peer for peer in peers if peer["trouble"]]
     if room is not None:
-        troubled = troubled[: room // 4]
-        peers = peers[: max(3, room - 3 - 2 * len(troubled))]
+        troubled = troubled[: max(1, room // 4)]
+        peers = peers[: max(2, room - 3 - 2 * len(troubled))]
     for peer in peers:
         uid = "-" if peer["uid"] is None else str(peer["uid"])
         table.add_row(
@@ -296,7 +296,7 @@ def troubles(status: Status) -> Text | None:
             lines.append(f"{text}; it has been at one event for {duration(score['busy_s'])}")
         elif score["failures"] or score["dropped"] or score["waiting"] >= MANY_WAITING:
             lines.append(text)
-    lines += [f"{count} times by HTTP: {cause.replace('_', ' ')}" for cause, count in status["fallbacks"].items()]
+    lines += [f"turned to HTTP {count} x: {cause.replace('_', ' ')}" for cause, count in status["fallbacks"].items()]
     return Text("\n".join(lines), "yellow") if lines else None
 
 
@@ -304,15 +304,13 @@ def top_view(screen: Console, status: Status, before: Status | None = None, seco
     """The live view of one neuron, as high as the terminal."""
     width, height = (screen.width, screen.height) if screen.is_terminal else (PAGE, None)
     wrong = troubles(status)
-    counts = [verdicts_table(status), events_table(status, before, seconds, 8 if height is None else height // 5)]
-    above = Group(
-        headline(status),
-        "" if wrong is None else section("trouble", wrong, width, "yellow"),
-        section("peers", peers_table(status, width, None if height is None else height // 2), width),
-        "",
-        Columns(counts, padding=(0, 4)),
-        "",
-    )
+    counts = [verdicts_table(status), events_table(status, before, seconds, 8 if height is None else height // 6)]
+    parts: list[RenderableType] = [headline(status), ""]
+    if wrong is not None:
+        parts += [section("trouble", wrong, width, "yellow"), ""]
+    room = None if height is None else height // 2 - 2 - lines_of(screen, Group(*parts))
+    parts += [section("peers", peers_table(status, width, room), width), "", Columns(counts, padding=(0, 4)), ""]
+    above = Group(*parts)
     room = ROOM if height is None else max(2, height - lines_of(screen, above) - 1)
     return Group(above, section("last events", recent_lines(status["recent"], room), width))
 

@@ -1,0 +1,110 @@
+"""What operators see fits their terminal, without one thing that matters being cut off."""
+
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from actors.monitor import MonitorActor
+from bus.codes import RefusalCode
+from bus.events import (
+    MetagraphSynced,
+    Neuron,
+    NeuronStarted,
+    PeerRefused,
+    SessionActivated,
+    StatusReported,
+    StatusRequested,
+)
+from bus.identifiers import ConnectionId, SessionId, Uid
+from neurons import views
+from neurons.demo import Demo, demo_view
+from tests.support import NETUID, Harness, make_hotkey
+
+ME = make_hotkey("me")
+
+
+def status_of(miners: int, refused: int = 1, **changes: Any) -> dict[str, Any]:
+    """What a validator says that knows so many miners, half of them connected."""
+    bench = Harness(MonitorActor())
+    neurons = [Neuron(Uid(n + 1), make_hotkey(f"miner{n}")) for n in range(miners)]
+    bench.observe(NeuronStarted("validator", NETUID, ME, "sr25519", 0))
+    bench.observe(MetagraphSynced((Neuron(Uid(0), ME, axon="10.0.0.1:8091"), *neurons)))
+    for n, neuron in enumerate(neurons[: miners // 2]):
+        bench.observe(SessionActivated(ConnectionId(n + 1), neuron.hotkey, neuron.uid, SessionId("5" * 32)))
+    for n, neuron in enumerate(neurons[miners - refused :]):
+        refusal = PeerRefused(ConnectionId(1000 + n), RefusalCode.STALE, "signed 60 s ago", "10.0.0.9", neuron.hotkey)
+        bench.observe(refusal)
+    bench.observe(StatusRequested(1))
+    status: dict[str, Any] = bench.last(StatusReported).status
+    recent = [{"seq": n, "at": n, "topic": f"event_{n}", "text": ""} for n in range(100)]
+    return status | {"events": {f"event_{n}": n for n in range(50)}, "recent": recent} | changes
+
+
+def drawn(view: Any, width: int, height: int) -> list[str]:
+    """The lines of what ``view`` makes of a terminal of this size."""
+    file = StringIO()
+    screen = Console(file=file, width=width, height=height, force_terminal=True, color_system=None, highlight=False)
+    screen.print(view(screen))
+    return file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (160, 50)])
+@pytest.mark.parametrize("miners", [2, 40])
+def test_top_fills_the_terminal_and_no_more(size: tuple[int, int], miners: int) -> None:
+    lines = drawn(lambda screen: views.top_view(screen, status_of(miners)), *size)
+    assert size[1] - 2 <= len(lines) <= size[1]
+    assert "event_99" in lines[-1]
+    assert any(
+        re.fullmatch(r"UID +hotkey +state +since +heard +latency +offset +acc\S+ +rej\S+ *", line) for line in lines
+    )
+    assert any(re.match(r" +1 +5miner\S+ +connected +0\.0 s +0\.0 s", line) for line in lines)
+    assert any("→ its clock or this machine's is wrong" in line for line in lines)
+    assert miners == 2 or any("more: `bettensor peers` shows all" in line for line in lines)
+
+
+def test_without_a_terminal_lines_are_no_longer_than_what_they_say() -> None:
+    file = StringIO()
+    screen = Console(file=file, width=views.WIDE, highlight=False)
+    screen.print(views.top_view(screen, status_of(3)))
+    assert max(len(line.rstrip()) for line in file.getvalue().splitlines()) < 130
+
+
+def test_a_handler_that_hangs_is_a_trouble() -> None:
+    score = {"waiting": 1, "failures": 0, "dropped": 0, "busy_s": 34.0}
+    lines = drawn(lambda _: views.troubles(status_of(1, handlers={"m:hang": score})), 120, 24)
+    assert lines == ["m:hang: 0 failures, 1 events wait for it, 0 dropped; it has been at one event for 34.0 s"]
+    assert views.troubles(status_of(1, handlers={"m:hang": score | {"busy_s": 1.0}})) is None
+
+
+def test_who_is_not_registered_or_is_looked_for_elsewhere_is_told_in_top() -> None:
+    doubted = status_of(1, registered=False, endpoint_doubt="miners look elsewhere: correct it")
+    lines = drawn(lambda _: views.troubles(doubted), 400, 24)
+    assert "is not in the metagraph: register it" in lines[0]
+    assert lines[1] == "miners look elsewhere: correct it"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_the_demo_fills_the_terminal_and_its_keys_are_the_last_line(tmp_path: Path, size: tuple[int, int]) -> None:
+    demo = Demo(tmp_path, 3)
+    games = [
+        {
+            "game_id": str(n),
+            "team_a": "A" * 30,
+            "team_b": "B" * 30,
+            "team_a_odds": 12.5,
+            "team_b_odds": 1.1,
+            "tie_odds": n,
+        }
+        for n in range(20)
+    ]
+    demo.validator.last_status = status_of(3, slates=[{"games": games}])
+    demo.miners[0].websocket = False
+    lines = drawn(lambda screen: demo_view(demo, 3.0, 60.0, screen), *size)
+    assert len(lines) == size[1]
+    assert lines[-1].rstrip().endswith("quit")
+    assert any(line.startswith("▶  miner-1") for line in lines)
+    assert any("▲ 12.50" in line or "12.50" in line for line in lines)
