@@ -523,16 +523,19 @@ class Validator(Neuron):
     async def _stop(self) -> None:
         """Nothing more is taken in, and what was is committed and answered; then sessions end, then the port."""
         self.bus.publish(NeuronDraining())
+        stopping = False
         await self._feeding.aclose()
         try:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 if self._verifiers is not None:
                     await self._verifiers.settle()
                 await self._database.settle()
+                stopping = True
                 self.bus.publish(NeuronStopping(self._reason))
                 await self._listener.drained()
-        except TimeoutError:
-            pass  # what is not done by now has no verdict, and will be asked again
+        except TimeoutError:  # what is not done by now has no verdict, and will be asked again
+            if not stopping:
+                self.bus.publish(NeuronStopping(self._reason))
         finally:
             await self._listener.close()
             await self._close_edges()

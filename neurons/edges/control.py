@@ -99,7 +99,8 @@ class Control:
         """Answer no more."""
         if self._server is not None:
             self._server.close()
-            (self._state_dir / NAME).unlink(missing_ok=True)
+            with suppress(OSError):  # of a disk that has become read-only: the next start replaces it
+                (self._state_dir / NAME).unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, ValueError):  # whoever asked has gone, or sent a line without end

@@ -25,6 +25,7 @@ from bus.events import (
     FallbackChosen,
     GamesUpdated,
     LineLogged,
+    NeuronStopping,
     PostAnswered,
     PredictionMade,
     ReloadFailed,
@@ -79,6 +80,16 @@ async def test_the_socket_is_its_owners_and_goes_with_the_neuron(tmp_path: Path)
     assert not socket.exists()
     with pytest.raises(NotRunning, match="no neuron runs in"):
         ask(socket.parent, {"ask": "status"})
+
+
+async def test_a_socket_that_cannot_be_removed_does_not_disturb_the_stop(tmp_path: Path) -> None:
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        socket = rig.validator.settings.state_dir / "control.sock"
+        socket.unlink()
+        socket.mkdir()  # as little to be removed as anything on a disk that has become read-only
+        await client.works()
+        rig.validator.request_stop("test")
+    assert rig.all(NeuronStopping)
 
 
 async def test_a_deep_folder_is_no_obstacle(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,23 @@ async def test_with_a_slow_disk_a_flood_is_not_read_further_and_all_that_was_tak
         assert len(rig.all(ReadingPaused)) == len(rig.all(ReadingResumed)) >= 1
         assert max(len(event.proposals) for event in rig.all(CommitRequested)) <= 1200
         assert not rig.all(ConnectionClosed)  # silence while we do not read is not the miner's
+
+
+@pytest.mark.usefixtures("slow_disk")
+async def test_stopped_with_a_slow_disk_it_says_so_and_ends_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neurons.launch.SHUTDOWN_TIMEOUT", 0.3)
+    async with AsyncExitStack() as sockets:
+        async with running_validator(tmp_path) as rig:
+            client = await sockets.enter_async_context(rig.client())
+            for _ in range(3):
+                await client.say(PredictionMessage(predictions=tuple(many())))
+            await rig.until(CommitRequested)
+            closing = asyncio.create_task(client.closed())
+        code, _, _ = await closing
+    assert code == 4200
+    assert len(rig.all(CommitRequested)) == 1  # the one that ran: what waits behind it will be asked again
 
 
 async def speak_on(client: Client, messages: list[list[Any]]) -> None:
