@@ -10,6 +10,7 @@ from typing import Final
 
 from actors.actor import Actor, on
 from actors.cures import DISABLED, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
+from actors.disk import SLOW_COMMIT, Disk
 from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
@@ -22,6 +23,7 @@ from bus.events import (
     ClockStepped,
     CloseRequested,
     CommitFailed,
+    CommitRequested,
     ConnectionClosed,
     DialFailed,
     EndpointDoubted,
@@ -49,6 +51,7 @@ from bus.events import (
     PredictionConflicted,
     PredictionDiscarded,
     PredictionExpired,
+    PredictionsStored,
     ReconnectScheduled,
     RecordingFailed,
     ReloadFailed,
@@ -90,6 +93,7 @@ class LogbookState:
     windows: dict[str, Window] = field(default_factory=dict)
     peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
+    disk: Disk = field(default_factory=Disk)
 
 
 class LogbookActor(Actor):
@@ -138,6 +142,17 @@ class LogbookActor(Actor):
     def verifier_lost(self, event: VerifierLost, envelope: Envelope) -> None:
         text = f"A process that verifies signatures ended with {event.exit_code}; nothing is lost, and another starts"
         self._line(envelope, "lost verifiers", text, "WARNING", limit=1)
+
+    @on(CommitRequested)
+    def commit_begun(self, _: CommitRequested, envelope: Envelope) -> None:
+        self.state.disk.begin(envelope.mono)
+
+    @on(PredictionsStored)
+    def commit_ended(self, _: PredictionsStored, envelope: Envelope) -> None:
+        took = self.state.disk.end(envelope.mono, failed=False)
+        if took >= SLOW_COMMIT:
+            text = f"A commit took {took / SECOND:.1f} s: the disk is slow, and verdicts come late"
+            self._line(envelope, "slow commits", text, "WARNING", limit=1)
 
     @on(CommitFailed)
     def commit_failed(self, event: CommitFailed, envelope: Envelope) -> None:

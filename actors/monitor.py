@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from actors.actor import Actor, on
 from actors.cures import DISABLED, HTTP_ALONE, ON_VALIDATOR, WRONG_ENDPOINT, cure_for_miner
+from actors.disk import Disk
 from actors.stream import apply
 from bus.bus import CLOCK_WINDOW
 from bus.envelope import Envelope
@@ -19,6 +20,7 @@ from bus.events import (
     ChainFailed,
     ClockStepped,
     CommitFailed,
+    CommitRequested,
     ConnectionClosed,
     DialFailed,
     DialRequested,
@@ -111,9 +113,9 @@ class MonitorState:
     started_at: Micros = Micros(0)
     stopping: bool = False
     degraded_until: Micros = Micros(0)
-    disk_fails: bool = False
     endpoint_doubt: str = ""
     """Why miners do not find this validator."""
+    disk: Disk = field(default_factory=Disk)
     neurons: dict[Hotkey, Neuron] = field(default_factory=dict)
     metagraph: str = "file"
     """Where they are known from."""
@@ -160,12 +162,14 @@ class MonitorActor(Actor):
         self.state.troubles[event.topic] += 1
         if isinstance(event, ClockStepped):
             self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
-        elif isinstance(event, CommitFailed):
-            self.state.disk_fails = True
 
-    @on(PredictionsStored)
-    def trust_disk(self, _: PredictionsStored, __: Envelope) -> None:
-        self.state.disk_fails = False
+    @on(CommitRequested)
+    def watch_disk(self, _: CommitRequested, envelope: Envelope) -> None:
+        self.state.disk.begin(envelope.mono)
+
+    @on(PredictionsStored, CommitFailed)
+    def judge_disk(self, event: PredictionsStored | CommitFailed, envelope: Envelope) -> None:
+        self.state.disk.end(envelope.mono, failed=isinstance(event, CommitFailed))
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, _: Envelope) -> None:
@@ -361,7 +365,7 @@ class MonitorActor(Actor):
     def _status(self, envelope: Envelope) -> dict[str, Any]:
         state, now = self.state, envelope.mono
         own = state.neurons.get(state.hotkey)
-        degraded = state.disk_fails or now < state.degraded_until
+        degraded = state.disk.in_trouble(now) or now < state.degraded_until
         return {
             "role": state.role,
             "hotkey": state.hotkey,

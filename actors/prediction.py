@@ -21,6 +21,7 @@ from bus.events import (
     GamesUpdated,
     LedgerOpened,
     MessageRefused,
+    NeuronStopping,
     PredictionAccepted,
     PredictionConflicted,
     PredictionRejected,
@@ -121,6 +122,8 @@ class PredictionState:
     """Of all of them."""
     paused: dict[ConnectionId, None] = field(default_factory=dict)
     """Sessions that are not read."""
+    refused: tuple[ConnectionId, str, Micros] | None = None
+    """Connection, id and receipt of the last message of which a prediction was not taken: it is told once."""
 
 
 Stored = list[tuple[Submission, StoredVerdict]]
@@ -184,15 +187,19 @@ class PredictionActor(Actor):
     def propose(self, event: PredictionSubmitted, envelope: Envelope) -> None:
         if envelope.mono < self.state.suspect_until:
             text = "this validator's clock has just been set; send the same prediction again in a minute"
-            self.publish(MessageRefused(event.connection, event.about, ErrorCode.INTERNAL, text))
+            self._refuse(event, ErrorCode.INTERNAL, text)
             return
         if self._start_is_disputed(event, envelope.mono):
             text = "this validator's clock was set: by one the game has started, by the other not; send it again later"
-            self.publish(MessageRefused(event.connection, event.about, ErrorCode.INTERNAL, text))
+            self._refuse(event, ErrorCode.INTERNAL, text)
             return
-        if len(self.state.waiting) >= MAX_WAITING:
+        if self._limit_is_disputed(event, envelope.mono):
+            text = "this validator's clock was set: by one it is a day whose limit is used up; send it again later"
+            self._refuse(event, ErrorCode.INTERNAL, text)
+            return
+        if self.state.total - len(self.state.committing) >= MAX_WAITING:
             text = "too many predictions wait to be stored; send the same prediction again"
-            self.publish(MessageRefused(event.connection, event.about, ErrorCode.OVERLOADED, text))
+            self._refuse(event, ErrorCode.OVERLOADED, text)
             return
         self._take(event.connection)
         submission = Submission(event, envelope.seq, self.judge(event, envelope.mono))
@@ -224,6 +231,12 @@ class PredictionActor(Actor):
             text = f"the verdict could not be stored ({event.reason}); send the same prediction again"
             self.publish(MessageRefused(connection, about, ErrorCode.INTERNAL, text))
         self._go_on(failed)
+
+    @on(NeuronStopping)
+    def let_go(self, _: NeuronStopping, __: Envelope) -> None:
+        """The commit that runs is the last: what waits behind it has no verdict, and will be asked again."""
+        self.state.waiting.clear()
+        self.state.undecided.clear()
 
     # --- how much may wait
 
@@ -260,11 +273,29 @@ class PredictionActor(Actor):
     def _start_is_disputed(self, event: PredictionSubmitted, mono: Micros) -> bool:
         """Whether the clock, and one that it was before it was set, differ on whether the game has started."""
         offer = self.state.offers.get(getattr(event.prediction, "game_id", GameId("")))
-        clocks = [clock.ahead for clock in self.state.former_clocks if clock.until > mono]
-        if offer is None or not clocks:
+        if offer is None:
             return False
         started = event.received_at >= offer.starts_at
-        return any((event.received_at + ahead >= offer.starts_at) != started for ahead in clocks)
+        return any((at >= offer.starts_at) != started for at in self._by_former_clocks(event, mono))
+
+    def _limit_is_disputed(self, event: PredictionSubmitted, mono: Micros) -> bool:
+        """Whether the miner's day may be used up by the clock, and by one that it was before it is another day."""
+        day = utc_day(event.received_at)
+        if all(utc_day(at) == day for at in self._by_former_clocks(event, mono)):
+            return False
+        tally = self._tally_of(event.hotkey, event.received_at)
+        return tally.wagered + tally.reserved + _wager(event.prediction) > self._limit
+
+    def _by_former_clocks(self, event: PredictionSubmitted, mono: Micros) -> list[Micros]:
+        """When ``event`` was received by each clock that may have been the right one."""
+        clocks = [clock for clock in self.state.former_clocks if clock.until > mono]
+        return [Micros(event.received_at + clock.ahead) for clock in clocks]
+
+    def _refuse(self, event: PredictionSubmitted, code: ErrorCode, text: str) -> None:
+        attempt = event.connection, event.about, event.received_at
+        if attempt != self.state.refused:
+            self.state.refused = attempt
+            self.publish(MessageRefused(event.connection, event.about, code, text))
 
     def judge(self, event: PredictionSubmitted, mono: Micros) -> ProposedVerdict:
         """The verdict by all rules but the daily limit. Override this to be stricter, or to know more games.
@@ -386,7 +417,9 @@ class PredictionActor(Actor):
         day = utc_day(at)
         tallies = self.state.days.get(day)
         if tallies is None:
-            for past in [known for known in self.state.days if known < day - 1]:
+            # a clock that was set may be set right again: the day that it was is still needed then
+            oldest = min((day, *(utc_day(Micros(at + clock.ahead)) for clock in self.state.former_clocks))) - 1
+            for past in [known for known in self.state.days if known < oldest]:
                 del self.state.days[past]
             tallies = self.state.days[day] = {}
         tally = tallies.get(hotkey)

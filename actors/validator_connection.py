@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from actors.actor import on
 from actors.budget import Budget
 from actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
+from actors.disk import Disk
 from actors.stream import recoverable
 from bus.bus import CLOCK_WINDOW
 from bus.codes import CloseCode, ErrorCode, RefusalCode
@@ -18,6 +19,7 @@ from bus.events import (
     BroadcastWriteRequested,
     ClockStepped,
     CommitFailed,
+    CommitRequested,
     ConnectionOpened,
     ExchangeCompleted,
     GamesUpdated,
@@ -69,8 +71,9 @@ class ValidatorConnectionState(ConnectionState):
     epoch: Epoch | None = None
     offset: Offset | None = None
     degraded_until: Micros = Micros(0)
-    disk_fails: bool = False
-    """The last commit, or the last update, could not be stored."""
+    disk: Disk = field(default_factory=Disk)
+    update_fails: bool = False
+    """The last update could not be stored."""
     told: Offset = Offset(0)
     """The last update of which every part went out."""
     lagging: dict[ConnectionId, Offset] = field(default_factory=dict)
@@ -99,13 +102,17 @@ class ValidatorConnectionActor(ConnectionActor):
     def degrade(self, _: ClockStepped, envelope: Envelope) -> None:
         self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
 
-    @on(CommitFailed, UpdateStoreFailed)
-    def notice_disk(self, _: CommitFailed | UpdateStoreFailed, __: Envelope) -> None:
-        self.state.disk_fails = True
+    @on(CommitRequested)
+    def watch_disk(self, _: CommitRequested, envelope: Envelope) -> None:
+        self.state.disk.begin(envelope.mono)
 
-    @on(PredictionsStored, UpdateStored)
-    def trust_disk(self, _: PredictionsStored | UpdateStored, __: Envelope) -> None:
-        self.state.disk_fails = False
+    @on(PredictionsStored, CommitFailed)
+    def judge_disk(self, event: PredictionsStored | CommitFailed, envelope: Envelope) -> None:
+        self.state.disk.end(envelope.mono, failed=isinstance(event, CommitFailed))
+
+    @on(UpdateStored, UpdateStoreFailed)
+    def judge_updates(self, event: UpdateStored | UpdateStoreFailed, _: Envelope) -> None:
+        self.state.update_fails = isinstance(event, UpdateStoreFailed)
 
     @on(NeuronDraining)
     def read_no_more(self, _: NeuronDraining, __: Envelope) -> None:
@@ -160,7 +167,8 @@ class ValidatorConnectionActor(ConnectionActor):
         patience = micros(1.5 * self.settings.heartbeat_interval)
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
         active = sum(envelope.mono - session.heard_at <= patience for session in open_sessions)
-        degraded = self.state.disk_fails or envelope.mono < self.state.degraded_until
+        disk_troubles = self.state.update_fails or self.state.disk.in_trouble(envelope.mono)
+        degraded = disk_troubles or envelope.mono < self.state.degraded_until
         health = {
             "status": "offline" if self.state.stopping else "degraded" if degraded else "online",
             "connections": len(open_sessions),

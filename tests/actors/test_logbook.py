@@ -16,6 +16,7 @@ from bus.events import (
     ClockStepped,
     CloseRequested,
     CommitFailed,
+    CommitRequested,
     ConnectionClosed,
     DialFailed,
     EndpointDoubted,
@@ -43,6 +44,7 @@ from bus.events import (
     PredictionConflicted,
     PredictionDiscarded,
     PredictionExpired,
+    PredictionsStored,
     ReconnectScheduled,
     RecordingFailed,
     Road,
@@ -203,6 +205,17 @@ def test_the_lines_that_operators_look_for_are_to_the_letter_what_is_documented(
     assert len(validator + miner) == 5
     for line in validator + miner:
         assert f"\n{line.replace('via HTTP', 'via WebSocket')}\n" in documented
+
+
+def test_a_commit_that_takes_long_is_told() -> None:
+    bench = Bench()
+    bench.observe(CommitRequested(()))
+    bench.clock.advance(Micros(1_300_000))
+    assert bench.lines(PredictionsStored(1, ()))[-1] == "A commit took 1.3 s: the disk is slow, and verdicts come late"
+    bench.observe(CommitRequested(()))
+    before = len(bench.all(LineLogged))
+    bench.observe(PredictionsStored(2, ()))
+    assert len(bench.all(LineLogged)) == before
 
 
 def test_a_miner_tells_of_validators_and_slates() -> None:

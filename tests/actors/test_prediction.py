@@ -15,6 +15,7 @@ from bus.events import (
     GamesUpdated,
     LedgerOpened,
     MessageRefused,
+    NeuronStopping,
     PredictionAccepted,
     PredictionConflicted,
     PredictionRejected,
@@ -226,12 +227,42 @@ def test_what_the_ledger_cannot_keep_up_with_is_overloaded_and_no_verdict(monkey
     bench = Bench()
     bench.ledger.held = True
     predictions = [make_prediction(wager=1.0) for _ in range(6)]
-    bench.submit(*predictions)
+    for prediction in predictions:
+        bench.submit(prediction)
     assert [refused.code for refused in bench.all(MessageRefused)] == [ErrorCode.OVERLOADED] * 2
     bench.ledger.held = False
     bench.ledger.release()
     assert bench.codes() == ["accepted"] * 4
     assert [result.code for result in bench.submit(*predictions[4:])] == ["accepted"] * 2
+
+
+def test_what_waits_for_the_daily_limit_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.prediction.MAX_WAITING", 3)
+    bench = Bench()
+    bench.ledger.held = True
+    bench.submit(*(make_prediction(wager=600.0) for _ in range(6)))  # one is committed, and the others depend on it
+    assert bench.last(MessageRefused).code == ErrorCode.OVERLOADED
+    bench.ledger.release()
+    assert bench.codes() == ["accepted", *["daily_limit_exceeded"] * 3]
+
+
+def test_a_message_that_is_not_taken_is_told_so_once(bench: Bench) -> None:
+    """A miner backs off once for each answer."""
+    bench.clock.step_wall(HOUR)
+    bench.submit(*(make_prediction() for _ in range(64)))
+    assert len(bench.all(MessageRefused)) == 1
+    bench.submit(*(make_prediction() for _ in range(64)))
+    assert len(bench.all(MessageRefused)) == 2
+
+
+def test_what_waits_when_the_neuron_stops_has_no_verdict(bench: Bench) -> None:
+    bench.ledger.held = True
+    bench.submit(make_prediction(wager=600.0), make_prediction(wager=600.0), make_prediction(wager=1.0))
+    bench.submit(make_prediction(wager=1.0), hotkey=make_hotkey("other"))
+    bench.observe(NeuronStopping("SIGTERM"))
+    bench.ledger.release()
+    assert bench.codes() == ["accepted"]
+    assert len(bench.ledger.rows) == 1
 
 
 def test_a_failed_commit_is_told_once_for_each_message(bench: Bench) -> None:
@@ -400,6 +431,38 @@ def test_other_games_are_judged_a_minute_after_the_clock_was_set(bench: Bench) -
     bench.clock.advance(HOUR)
     bench.observe(LedgerOpened(LedgerId("1" * 32), ()))
     assert bench.submit(make_prediction(soon))[0].code == "game_started"
+
+
+def test_a_clock_that_was_days_ahead_does_not_forget_the_day(bench: Bench) -> None:
+    game = make_game(starts_at=Micros(NOW + 30 * DAY))
+    bench.offer(game)
+    assert bench.submit(make_prediction(game, wager=1000.0))[0].success
+    bench.clock.step_wall(Micros(3 * DAY))
+    bench.submit(make_prediction(game))
+    bench.clock.advance(Micros(61 * SECOND))
+    assert bench.submit(make_prediction(game))[0].success
+    bench.clock.step_wall(Micros(-3 * DAY))
+    bench.submit(make_prediction(game))
+    bench.clock.advance(Micros(61 * SECOND))
+    assert bench.submit(make_prediction(game))[0].code == "daily_limit_exceeded"
+
+
+def test_no_limit_of_another_day_refuses_while_the_clock_is_in_dispute(bench: Bench) -> None:
+    """Yesterday is used up; then the clock says that it is yesterday."""
+    game = make_game(starts_at=Micros(NOW + 30 * DAY))
+    bench.offer(game)
+    assert bench.submit(make_prediction(game, wager=900.0))[0].success
+    bench.clock.advance(DAY)
+    assert bench.submit(make_prediction(game, wager=1.0))[0].success
+    bench.clock.step_wall(Micros(-DAY))
+    bench.submit(make_prediction(game))
+    bench.clock.advance(Micros(61 * SECOND))
+    assert bench.submit(make_prediction(game, wager=200.0)) == []
+    assert "a day whose limit is used up" in bench.last(MessageRefused).message
+    assert bench.submit(make_prediction(game, wager=1.0))[0].success
+    bench.clock.advance(Micros(2 * DAY))
+    assert bench.submit(make_prediction(game, wager=1000.0))[0].success  # the dispute is over
+    assert bench.submit(make_prediction(game, wager=1.0))[0].code == "daily_limit_exceeded"
 
 
 def test_a_clock_that_is_set_again_and_again_is_remembered_within_bounds(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from bus.events import (
     ClockStepped,
     CloseRequested,
     CommitFailed,
+    CommitRequested,
     ConnectionClosed,
     ConnectionOpened,
     ExchangeCompleted,
@@ -251,6 +252,17 @@ def test_health_is_degraded_while_the_disk_fails(bench: Bench) -> None:
         assert bench.health() == (503, {"status": "degraded", "connections": 0, "active_connections": 0})
         bench.observe(success)
         assert bench.health()[0] == 200
+
+
+def test_health_is_degraded_while_the_disk_is_slow(bench: Bench) -> None:
+    bench.observe(CommitRequested(()))
+    assert bench.health()[0] == 200
+    bench.advance(1.0)
+    assert bench.health() == (503, {"status": "degraded", "connections": 0, "active_connections": 0})
+    bench.observe(PredictionsStored(1, ()))
+    assert bench.health()[0] == 503  # the next one may be as slow
+    bench.advance(10.0)
+    assert bench.health()[0] == 200
 
 
 def body_of_a_prediction() -> bytes:

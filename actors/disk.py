@@ -1,0 +1,38 @@
+"""Whether the ledger's disk does its work: what its answers say, and how long they take."""
+
+from dataclasses import dataclass
+
+from bus.identifiers import SECOND, Micros
+
+SLOW_COMMIT = Micros(SECOND)
+"""A commit that takes so long, or runs for so long already, is trouble: a disk that is well takes milliseconds."""
+MEMORY = Micros(10 * SECOND)
+"""For how long a slow commit counts."""
+
+
+@dataclass(slots=True)
+class Disk:
+    """The commit that runs, and how the last one ended."""
+
+    fails: bool = False
+    slow_until: Micros = Micros(0)
+    """A slow commit counts for a while; there may be none for long that could show that all is well."""
+    began_at: Micros | None = None
+    """When the commit that runs was asked for; monotonic."""
+
+    def begin(self, now: Micros) -> None:
+        """A commit is asked for."""
+        self.began_at = now
+
+    def end(self, now: Micros, *, failed: bool) -> Micros:
+        """It has its answer; returns how long that took."""
+        took = Micros(0 if self.began_at is None else now - self.began_at)
+        self.fails, self.began_at = failed, None
+        if took >= SLOW_COMMIT:
+            self.slow_until = Micros(now + MEMORY)
+        return took
+
+    def in_trouble(self, now: Micros) -> bool:
+        """Whether a miner must expect no verdict, or a late one."""
+        runs_long = self.began_at is not None and now - self.began_at >= SLOW_COMMIT
+        return self.fails or runs_long or now < self.slow_until
