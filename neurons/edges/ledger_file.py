@@ -55,14 +55,22 @@ def backup_ledger(file: Path, copy: Path) -> LedgerReport:
     if copy.exists():
         raise ConfigurationError(f"{copy} is there already: name a new file")
     check_ledger(file)
-    _copy(file, copy)
-    return check_ledger(copy)
+    unfinished = copy.with_name(f"{copy.name}.unfinished")
+    try:
+        unfinished.unlink(missing_ok=True)
+        _copy(file, unfinished)
+        report = check_ledger(unfinished)
+        unfinished.rename(copy)
+    except OSError as error:
+        raise ConfigurationError(f"{copy} cannot be written: {error}") from None
+    return report
 
 
 def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
     """Put ``copy`` in the place of ``file``, which is kept as ``keep``. The validator must not run.
 
-    The game stream begins anew: miners may have seen updates that the copy does not know.
+    It is another ledger from then on, and its game stream begins anew: miners may have been told of verdicts and
+    updates that the copy does not know.
 
     Raises:
         ConfigurationError: the copy is damaged, or the files cannot be written.
@@ -75,6 +83,7 @@ def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
         with closing(sqlite3.connect(fresh)) as database, database:
             if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'stream'").fetchone() == (1,):
                 database.execute("DELETE FROM stream")
+            database.execute("UPDATE ledger SET ledger_id = lower(hex(randomblob(16)))")
         for suffix in ("", "-wal", "-shm"):
             old = file.with_name(file.name + suffix)
             if old.exists():
@@ -94,4 +103,5 @@ def _copy(source: Path, target: Path) -> None:
             database.backup(copy, pages=PAGES)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
     except sqlite3.Error as error:
+        target.unlink(missing_ok=True)
         raise ConfigurationError(f"{target} cannot be written: {error}") from None
