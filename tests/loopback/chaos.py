@@ -1,4 +1,4 @@
-"""Trouble on the wire, from a seed: delays, trickles, resets in the middle of a frame, connections that hang.
+"""Trouble on the wire, from a seed: delay, throttle, half-open, reset, and a cut in the middle of a frame.
 
 And a miner that goes on whatever happens.
 """
@@ -7,14 +7,13 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import httpx
 from bittensor import http_auth
@@ -27,7 +26,7 @@ from bus import codec
 from bus.games import TeamGamePrediction
 from bus.identifiers import Hotkey, MessageId
 from bus.messages import HeartbeatMessage, PredictionMessage
-from tests.loopback.processes import Proxy
+from tests.loopback.processes import NeuronProcess, Proxy, reset
 from tests.loopback.rig import Client
 from tests.support import NETUID, make_hex32, make_prediction
 
@@ -35,8 +34,14 @@ _AWAY: Final = (OSError, WebSocketException, httpx.HTTPError, TimeoutError)
 """What a client sees when its validator is killed."""
 
 
+Fate = Literal["calm", "delay", "throttle", "half-open", "reset", "cut"]
+FATES: Final[tuple[Fate, ...]] = get_args(Fate)
+SILENCE: Final = 3.0
+"""Seconds that a half-open direction swallows everything; longer than either side waits for a heartbeat."""
+
+
 class ChaosProxy(Proxy):
-    """A proxy each of whose connections has a fate of its own, drawn when it opens.
+    """A proxy each of whose connections has a fate in each direction, dealt from a shuffled deck when it opens.
 
     With ``calm`` set, connections are only carried.
     """
@@ -44,40 +49,47 @@ class ChaosProxy(Proxy):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.calm = False
-        self.fates: dict[str, int] = {}
-        """How many connections had which fate."""
+        self.fates: Counter[Fate] = Counter()
+        """How many directions have met which fate."""
         self._random = Random(seed)
+        self._deck = cycle(self._random.sample(FATES, len(FATES)))
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        fate = "calm" if self.calm else self._random.choice(("calm", "slow", "trickle", "reset", "hang"))
-        self.fates[fate] = self.fates.get(fate, 0) + 1
-        left = self._random.randrange(200, 40_000)
-        """Bytes until a reset or a hang."""
+        fate: Fate = "calm" if self.calm else next(self._deck)
+        left = self._random.randrange(200, 20_000)
+        """Bytes until the end, where there is one."""
         pause = self._random.uniform(0.005, 0.05)
         while data := await source.read(65536):
-            if fate == "slow":
+            if fate in ("half-open", "reset", "cut") and len(data) >= left:
+                self.fates[fate] += 1
+                await self._end(fate, data[:left], sink)
+                return
+            left -= len(data)
+            if fate == "delay":
                 await asyncio.sleep(pause)
-            elif fate == "trickle":
-                for start in range(0, len(data), 997):
-                    sink.write(data[start : start + 997])
-                    await sink.drain()
-                    await asyncio.sleep(0.001)
-                continue
-            elif fate in ("reset", "hang"):
-                sink.write(data[:left])
-                left -= len(data)
-                if left <= 0:
-                    await self._end(fate, sink)
-                    return
-                continue
-            sink.write(data)
-            await sink.drain()
+            if fate == "throttle":
+                await self._trickle(data, sink)
+            else:
+                sink.write(data)
+                await sink.drain()
+        self.fates[fate] += 1
         sink.close()
 
-    async def _end(self, fate: str, sink: asyncio.StreamWriter) -> None:
-        if fate == "hang":
-            await asyncio.wait([asyncio.ensure_future(self._reset.wait())], timeout=3.0)
-        sink.transport.abort()
+    async def _trickle(self, data: bytes, sink: asyncio.StreamWriter) -> None:
+        for start in range(0, len(data), 997):
+            sink.write(data[start : start + 997])
+            await sink.drain()
+            await asyncio.sleep(0.001)
+
+    async def _end(self, fate: Fate, part: bytes, sink: asyncio.StreamWriter) -> None:
+        """After ``part``, which only a cut passes on: the sink is left with a piece of a frame."""
+        if fate == "half-open":
+            await asyncio.wait([asyncio.ensure_future(self._reset.wait())], timeout=SILENCE)
+        elif fate == "cut":
+            sink.write(part)
+            sink.close()
+            return
+        reset(sink)
 
 
 class RestlessMiner:
@@ -94,6 +106,8 @@ class RestlessMiner:
         self.changed: list[dict[str, Any]] = []
         """Verdicts that differ from the first on the same prediction."""
         self.connected = asyncio.Event()
+        self.answered = asyncio.Event()
+        """It has results from this run of the validator."""
         self._random = Random(seed)
 
     def waiting(self, more: int) -> list[TeamGamePrediction]:
@@ -107,6 +121,7 @@ class RestlessMiner:
     def hear(self, message: dict[str, Any], road: str) -> None:
         if message["message_type"] == "confirmation":
             self.heard[road] += len(message["results"])
+            self.answered.set()
             for result in message["results"]:
                 if self.verdicts.setdefault(result["prediction_id"], result["code"]) != result["code"]:
                     self.changed.append(result)
@@ -169,10 +184,17 @@ class RestlessMiner:
                         self.hear(json.loads(payload), "http")
 
 
-def start(config: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "neurons.validator", "--config", str(config)]
-    with (config.parent / "log").open("ab") as log:
-        return subprocess.Popen(command, stderr=log)
+def start(config: Path) -> NeuronProcess:
+    return NeuronProcess("validator", config, config.parent / "log")
+
+
+async def under_fire(miners: list[RestlessMiner], lives: list["asyncio.Task[None]"]) -> None:
+    """Until one of the miners has results, or the life of one has ended."""
+    waiting = [asyncio.create_task(miner.answered.wait()) for miner in miners]
+    async with asyncio.timeout(20):
+        await asyncio.wait([*waiting, *lives], return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 async def answering(port: int) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from neurons.cli import main
 from neurons.edges.keys import new_wallet
 from tests.loopback.rig import starting_soon, write
 from tests.support import NETUID
@@ -24,6 +26,63 @@ PATIENCE = 40.0
 _RESET = struct.pack("ii", 1, 0)
 
 Wire = Literal["open", "refused", "half-open"]
+
+_nursery = multiprocessing.get_context("forkserver")
+_nursery.set_forkserver_preload(
+    [
+        "pytest",
+        "uvloop",
+        "sqlalchemy.dialects.sqlite",
+        "neurons.launch",
+        *(f"neurons.edges.{name}" for name in ("ledger", "listener", "game_feed", "game_stream", "verifiers")),
+        *(f"neurons.edges.{name}" for name in ("recorder", "dialer", "http_client", "outbox", "predictor")),
+        "tests.loopback.processes",
+    ]
+)
+
+
+class NeuronProcess:
+    """A neuron in a process of its own, forked from one that has imported all: most of a start is imports."""
+
+    def __init__(self, role: str, config: Path, log: Path, *flags: str) -> None:
+        arguments = (role, "--config", str(config), *flags)
+        self._process = _nursery.Process(target=_be_neuron, args=(log, arguments), daemon=True)
+        self._process.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None and self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def poll(self) -> int | None:
+        """The exit code, or minus the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """
+        Raises:
+            TimeoutExpired: it still runs after so many seconds.
+        """
+        self._process.join(timeout)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired("a neuron", timeout or 0)
+        return code
+
+
+def _be_neuron(log: Path, arguments: tuple[str, ...]) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(output, sys.stdout.fileno())
+    os.dup2(output, sys.stderr.fileno())
+    sys.exit(main(arguments))
 
 
 class Proxy:
@@ -56,9 +115,7 @@ class Proxy:
     def reset(self) -> None:
         """End every connection as a crash would: at once, with RST."""
         for writer in self._writers:
-            with contextlib.suppress(OSError):
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            writer.transport.abort()
+            reset(writer)
         self._writers.clear()
         self._reset.set()
         self._reset = asyncio.Event()
@@ -97,7 +154,7 @@ class Subnet:
         self.folder = folder
         self.miners = miners
         self.proxy = Proxy()
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, NeuronProcess] = {}
         self.hotkeys: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
@@ -160,9 +217,7 @@ class Subnet:
 
     def start(self, name: str, *flags: str) -> None:
         role = "validator" if name == "validator" else "miner"
-        command = [sys.executable, "-m", f"neurons.{role}", "--config", str(self.folder / f"{name}.yaml"), *flags]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.processes[name] = NeuronProcess(role, self.folder / f"{name}.yaml", self.folder / f"{name}.log", *flags)
 
     async def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
         """End a process, and wait for that; returns its exit code."""
@@ -170,7 +225,7 @@ class Subnet:
         return await asyncio.to_thread(self.processes[name].wait, 30)
 
     def freeze(self, name: str, *, frozen: bool = True) -> None:
-        os.kill(self.processes[name].pid, signal.SIGSTOP if frozen else signal.SIGCONT)
+        self.processes[name].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def log(self, name: str) -> str:
         file = self.folder / f"{name}.log"
@@ -243,6 +298,13 @@ async def running_subnet(folder: Path, *miners: str) -> AsyncIterator[Subnet]:
         for name in miners:
             await subnet.predict(name)
         yield subnet
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection as a crash would: at once, with RST."""
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()
 
 
 def free_port() -> int:
