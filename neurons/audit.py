@@ -3,6 +3,7 @@
 Trusts nothing that the neuron concluded: each signature is verified again, over the bytes as they were received.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any, Final
 
 from bus import codec
 from bus.errors import BadEventLog, Unreadable
-from bus.eventlog import Row, SignedSeal
-from bus.events import FrameReceived, HttpRequestReceived, Scheme
+from bus.eventlog import Checkpoint, Row, SignedSeal
+from bus.events import ConnectionClosed, FrameReceived, HttpRequestReceived, Scheme, SignatureChecked
 from bus.identifiers import Hotkey
 from bus.messages import WelcomeMessage
 from neurons.edges.keys import verify, verify_request
@@ -46,7 +47,7 @@ class Report:
 
 @dataclass(slots=True)
 class _Claim:
-    """What came by one connection last, and whether it is proven."""
+    """What came by one connection, and whether it is proven."""
 
     line: int
     what: str
@@ -102,12 +103,17 @@ class _Witness:
     """Hears one file again."""
 
     def __init__(self, recording: Recording, report: Report) -> None:
+        checkpoint = recording.reader.checkpoint
         self._recording = recording
         self._report = report
         self._me = recording.header.hotkey
-        self._schemes: dict[int, Scheme] = {}
-        self._claims: dict[int, _Claim] = {}
-        """What may still be judged, by connection."""
+        self._before = 0 if checkpoint is None else checkpoint.seq
+        """Questions up to here are of the file before, and so is what they are about."""
+        self._schemes = {} if checkpoint is None else _schemes_at(recording.file, checkpoint)
+        self._claims: dict[int, deque[_Claim]] = {}
+        """What may still be checked, by connection, in the order in which it came."""
+        self._passed: dict[int, _Claim] = {}
+        """What a check that came later seems to have left out, by connection; the last one."""
 
     def hear(self) -> int:
         """All of it; returns the number of its lines.
@@ -122,12 +128,13 @@ class _Witness:
                 self._hear_request(row, row.event)
             elif row.topic == FrameReceived.topic:
                 self._hear_frame(row, row.event)
-            elif row.topic == "signature_checked":
-                self._compare(row)
-            elif row.topic == "connection_closed":
-                self._schemes.pop(row.fields["connection"], None)
-        for claim in self._claims.values():
-            self._judge(claim)
+            elif row.topic == SignatureChecked.topic:
+                self._compare(row, row.event)
+            elif row.topic == ConnectionClosed.topic:
+                self._forget_scheme(row.event)
+        for claims in self._claims.values():
+            for claim in claims:
+                self._judge(claim)
         return line + (self._recording.reader.sealed is not None)
 
     def _hear_request(self, row: Row, request: Any) -> None:
@@ -152,26 +159,42 @@ class _Witness:
         proven = verify(hotkey, scheme, frame.payload, frame.signature)
         self._claim(event.connection, _Claim(row.line, "frame", hotkey, proven))
 
-    def _claim(self, connection: int, claim: _Claim) -> None:
-        before = self._claims.pop(connection, None)
-        if before is not None:
-            self._judge(before)
-        self._claims[connection] = claim
+    def _forget_scheme(self, closed: Any) -> None:
+        self._schemes.pop(closed.connection, None)
 
-    def _compare(self, row: Row) -> None:
-        """What the neuron found, beside what is found now."""
-        checked = row.fields
-        claim = self._claims.pop(checked["connection"], None)
-        if claim is None:
-            self._report.faults.append(f"{self._where(row.line)}: a signature was checked, and there is none")
+    def _claim(self, connection: int, claim: _Claim) -> None:
+        self._claims.setdefault(connection, deque()).append(claim)
+
+    def _compare(self, row: Row, checked: Any) -> None:
+        """What the neuron found, beside what is found now.
+
+        Several frames may come before the first of them is checked. Not all are, but those that are in the order in
+        which they came: a check is of the first one that it is true of.
+        """
+        if checked.request <= self._before:
             return
-        if claim.proven != checked["valid"]:
-            found, is_ = ("good", "bad") if checked["valid"] else ("bad", "good")
-            self._report.faults.append(
-                f"{self._where(claim.line)}: the signature of this {claim.what} by {printable(claim.hotkey)} is {is_}, "
-                f"and line {row.line} says that it was found {found}"
-            )
-        self._judge(claim)
+        connection, found = checked.connection, checked.valid
+        claims = self._claims.get(connection, deque())
+        if any(claim.proven == found for claim in claims):
+            while (claim := claims.popleft()).proven != found:
+                self._judge(claim)
+                self._passed[connection] = claim
+            self._judge(claim)
+        elif claims:
+            self._contradict(claims.popleft(), row)
+        elif connection in self._passed:
+            claim = self._passed.pop(connection)
+            self._report.unproven -= not claim.proven
+            self._contradict(claim, row)
+        else:
+            self._report.faults.append(f"{self._where(row.line)}: a signature was checked, and there is none")
+
+    def _contradict(self, claim: _Claim, row: Row) -> None:
+        is_, found = ("good", "bad") if claim.proven else ("bad", "good")
+        self._report.faults.append(
+            f"{self._where(claim.line)}: the signature of this {claim.what} by {printable(claim.hotkey)} is {is_}, "
+            f"and line {row.line} says that it was found {found}"
+        )
 
     def _judge(self, claim: _Claim) -> None:
         if not claim.proven:
@@ -185,6 +208,16 @@ class _Witness:
 
     def _where(self, line: int) -> str:
         return f"{self._recording.file}: line {line}"
+
+
+def _schemes_at(file: Path, checkpoint: Checkpoint) -> dict[int, Scheme]:
+    """Of the connections that were open when a file went on from another."""
+    known = checkpoint.actors.get("connection")
+    sessions = {} if known is None else known.state.get("sessions", {})
+    try:
+        return {int(connection): _SCHEMES[session["scheme"]] for connection, session in sessions.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise BadEventLog(f"{file}: line 2: the checkpoint is not one of the actor 'connection'") from None
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -215,5 +248,5 @@ def text(report: Report) -> Iterator[str]:
     for hotkey, words in sorted(report.signers.items()):
         yield f"{hotkey} signed {words.frames} frames and {words.requests} requests"
     if report.unproven:
-        yield f"{report.unproven} frames and requests are signed by nobody; the neuron believed none of them"
+        yield f"{report.unproven} frames and requests are signed by nobody; the neuron did not believe them"
     yield from (f"FAULT {fault}" for fault in report.faults)
