@@ -25,6 +25,7 @@ from bus.identifiers import Hotkey, Micros
 from bus.messages import KINDS
 from bus.replay import Difference, ReplayBus, WhatIfBus
 from bus.timestamps import rfc3339
+from neurons.edges.recorder import closed_files
 from neurons.settings import ROLES, Settings, parse
 
 READ_BYTES: Final = 1 << 20
@@ -332,10 +333,12 @@ def log_files(place: Path) -> list[Path]:
     """The files of a log, the oldest first: of a folder all, of a file itself."""
     if not place.is_dir():
         return [place]
-    found = sorted(place.glob("*.[0-9]*.jsonl*")) + sorted(place.glob("events.jsonl"))
-    if not found:
-        raise BadEventLog(f"{place}: no event log is in this folder")
-    return found
+    newest = place / "events.jsonl"
+    found = {file.name.removesuffix(".gz"): file for file in closed_files(newest)}  # a copy may wait to be deleted
+    files = [*found.values(), *([newest] if newest.exists() else [])]
+    if not files:
+        raise BadEventLog(f"{place}: no event log is in this folder; if recorder.path is set, name its files")
+    return files
 
 
 def _open(file: Path) -> BinaryIO:

@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import gzip
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
@@ -25,6 +27,8 @@ from bus.identifiers import SECOND
 
 FLUSH_INTERVAL: Final = 0.1
 """Seconds until what happened is in the file: what a crash may cost the recording."""
+MAX_WAITING: Final = 64 * 1024 * 1024
+"""Bytes that a slow disk may leave in memory; then the recording ends."""
 TOGETHER: Final = 64
 """Events whose lines are made one after the other: between others' work a line costs twice as much."""
 
@@ -85,6 +89,9 @@ class Recorder:
         self._file: FileIO | None = None
         self._size = 0
         self._began = 0
+        self._given = 0
+        self._taken_by_disk = 0
+        """Of the bytes that were given to the thread, those that it has written; only the thread counts them."""
 
     def record(self, envelope: Envelope) -> None:
         """Take one envelope, in order; it is written soon."""
@@ -102,12 +109,14 @@ class Recorder:
         self._bus = bus
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._closed = max((_number(file) for file in closed_files(self._path)), default=0)
-            previous = last_hash(self._path)
-            for unfinished in closed_files(self._path):
+            closed = closed_files(self._path)
+            self._closed = max(map(_number, closed), default=0)
+            left = last_hash(self._path)
+            previous = left or next(filter(None, map(last_hash, reversed(closed))), "")
+            for unfinished in closed:
                 if unfinished.suffix == ".jsonl":
                     self._archivist.submit(self._archive, unfinished)
-            if self._path.exists():
+            if left:  # else the earlier run died before it had written a line
                 self._put_aside(self._next_name())
             self._file = self._open_file()
         except OSError as error:
@@ -179,7 +188,10 @@ class Recorder:
 
     def _write(self, data: bytes) -> None:
         self._size += len(data)
+        self._given += len(data)
         self._submit(lambda: self._write_file(data))
+        if self._given - self._taken_by_disk > MAX_WAITING:
+            self._give_up(f"the disk is too slow: {MAX_WAITING} bytes wait for it")
 
     def _submit(self, work: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -209,6 +221,7 @@ class Recorder:
         left = memoryview(data)
         while left and self._file is not None:
             left = left[self._file.write(left) :]
+        self._taken_by_disk += len(data)
 
     def _begin_file(self, aside: Path) -> None:
         self._close_file()
@@ -227,6 +240,7 @@ class Recorder:
     def _archive(self, aside: Path) -> None:
         with contextlib.suppress(OSError):  # a disk that is full keeps it as it is
             self._compress(aside)
+        with contextlib.suppress(OSError):
             self._make_room()
 
     def _compress(self, aside: Path) -> None:
@@ -247,20 +261,23 @@ class Recorder:
 
 
 def closed_files(path: Path) -> list[Path]:
-    """The closed files beside ``path``, the oldest first."""
-    return sorted(path.parent.glob(f"{path.stem}.[0-9]*.jsonl*"))
+    """The closed files beside ``path``, the oldest first; nothing else that somebody has put there."""
+    named = re.compile(rf"{re.escape(path.stem)}\.\d{{6,}}\.jsonl(\.gz)?")
+    files = (file for file in path.parent.glob(f"{path.stem}.*") if named.fullmatch(file.name))
+    return sorted(files, key=lambda file: (_number(file), file.name))
 
 
 def _number(closed: Path) -> int:
     return int(closed.name.split(".")[-3 if closed.suffix == ".gz" else -2])
 
 
-def last_hash(path: Path) -> str:
+def last_hash(file: Path) -> str:
     """The hash of a file's last whole line; empty where there is none."""
-    if not path.exists():
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - (1 << 20)))
+            whole = [line for line in stream.read().split(b"\n")[:-1] if line.endswith(b'"}')]
+    except (FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error):
         return ""
-    with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - (1 << 20)))
-        whole = [line for line in file.read().split(b"\n")[:-1] if line.endswith(b'"}')]
     return whole[-1][-66:-2].decode("latin-1") if whole else ""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from neurons.audit import audit
 from neurons.log_text import explain_replay
 from neurons.recordings import Recording, log_files
 from tests.loopback.rig import Rig, running_validator
@@ -27,3 +28,4 @@ def every_recording_replays(
         for file in log_files(folder):
             replayed = Recording(file).replay()
             assert replayed.equal, f"{file}: {explain_replay(replayed)}"
+        assert audit(log_files(folder)).faults == []

@@ -193,6 +193,7 @@ class Subnet:
                 "metagraph": {"static": "metagraph.yaml"},
                 "websocket": quick,
                 "metrics": {"enabled": False},
+                "recorder": {"record": "all"},
             }
             if name == "validator":
                 settings |= {

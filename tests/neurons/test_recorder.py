@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import resource
+import shutil
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -174,6 +176,46 @@ async def test_a_file_whose_compression_was_cut_off_is_compressed_at_the_next_st
     assert [file.name for file in log_files(tmp_path)] == ["events.000007.jsonl.gz", "events.jsonl"]
 
 
+async def test_only_files_of_the_log_are_files_of_the_log(tmp_path: Path) -> None:
+    for foreign in ("events.000003.jsonl.gz.bak", "events.2026-copy.jsonl", "events.1.txt", ".events.000001.jsonl.gz"):
+        (tmp_path / foreign).write_bytes(b"mine")
+    async with recording(tmp_path / "events.jsonl", file_bytes=2000) as bench:
+        bench.happen(5)
+        await bench.until(lambda: edge.closed_files(bench.path))
+    (tmp_path / ".events.000002.jsonl.gz").write_bytes(b"half")  # as while a file is compressed
+    assert [file.name for file in log_files(tmp_path)] == ["events.000001.jsonl.gz", "events.jsonl"]
+    (tmp_path / "events.000001.jsonl").write_bytes(b"")  # as a moment before it is deleted
+    assert [file.name for file in log_files(tmp_path)] == ["events.000001.jsonl.gz", "events.jsonl"]
+
+
+@pytest.mark.parametrize("left", [None, b"", b'{"bettensor":"event log","form'])
+async def test_a_neuron_that_died_before_the_first_line_of_a_file_breaks_no_chain(
+    tmp_path: Path, left: bytes | None
+) -> None:
+    path = tmp_path / "events.jsonl"
+    async with recording(path) as bench:
+        bench.happen()
+    async with recording(path):
+        pass
+    path.rename(tmp_path / "events.000002.jsonl")
+    if left is not None:
+        path.write_bytes(left)
+    async with recording(path):
+        pass
+    files = log_files(tmp_path)
+    assert [file.name for file in files] == ["events.000001.jsonl.gz", "events.000002.jsonl.gz", "events.jsonl"]
+    assert audit(files).faults == []
+    path.unlink()
+    async with recording(path):  # now the newest hash is in a compressed file
+        pass
+    assert audit(log_files(tmp_path)).faults == []
+    files[1].write_bytes(files[1].read_bytes()[:-20])
+    path.unlink()
+    async with recording(path):
+        pass
+    assert len(audit(log_files(tmp_path)).faults) == 1
+
+
 async def test_a_path_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     bench = Bench(tmp_path / "file" / "events.jsonl")
@@ -206,6 +248,43 @@ async def test_where_the_disk_takes_no_more_the_recording_ends_and_the_neuron_go
     assert len(list(cut.rows())) == 6
     assert cut.reader.cut == 8
     assert audit([bench.path]).files[0]["ends_by"] is None
+
+
+async def test_files_that_cannot_be_compressed_count_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    async with recording(tmp_path / "events.jsonl", file_bytes=2000, total_bytes=9000) as bench:
+        for _ in range(6):
+            bench.happen(10)
+            closed = bench.recorder._closed  # noqa: SLF001 - the files may be gone already
+            await bench.until(lambda closed=closed: bench.recorder._closed > closed)  # type: ignore[misc]  # noqa: SLF001
+    files = log_files(tmp_path)
+    assert files[-2].name == "events.000006.jsonl"
+    assert sum(file.stat().st_size for file in files[:-1]) <= 7000
+
+
+async def test_a_disk_that_is_too_slow_ends_the_recording_and_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "MAX_WAITING", 10_000)
+    stuck = threading.Event()
+    async with recording(tmp_path / "events.jsonl") as bench:
+        bench.recorder._thread.submit(stuck.wait, 10)  # noqa: SLF001 - as a disk that hangs
+        while RecordingFailed not in map(type, bench.events):
+            bench.happen(20)
+            await asyncio.sleep(0.002)
+        waiting = bench.recorder._given  # noqa: SLF001
+        bench.happen(1000)
+        await asyncio.sleep(0.02)
+        assert bench.recorder._given == waiting < 20_000  # noqa: SLF001
+        stuck.set()
+    failed = next(event for event in bench.events if isinstance(event, RecordingFailed))
+    assert failed.reason == "the disk is too slow: 10000 bytes wait for it"
+    assert audit([bench.path]).faults == []
 
 
 async def test_an_event_that_is_no_json_ends_the_recording_and_not_the_neuron(tmp_path: Path) -> None:
