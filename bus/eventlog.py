@@ -23,14 +23,16 @@ from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
 from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
 from bus import codec
 from bus.codec import UnreadMessage
 from bus.envelope import Envelope
 from bus.errors import BadEventLog, Unreadable
-from bus.events import TOPICS, Event, Observed, Role, Scheme
+from bus.events import TOPICS, Event, Observed, Role, Scheme, SettingsReloaded
 from bus.identifiers import Hotkey, Micros, Netuid
 from bus.messages import KINDS, Broadcast, WebSocketMessage
+from bus.redaction import without_secrets
 
 FORMAT: Final = 1
 """Of what is written; earlier ones are read by ``UPCASTS``."""
@@ -202,6 +204,8 @@ _shapes: Final = _Shapes()
 
 
 def _plainer(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -> Callable[[Event], Any]:
+    if kind is SettingsReloaded:
+        return _without_secrets
     if not texts:
         return lambda event: event
     written = msgspec.defstruct(kind.__name__, names, gc=False)
@@ -211,6 +215,11 @@ def _plainer(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) 
         return written(*[get(event).decode("latin-1") if text else get(event) for get, text in columns])
 
     return plain
+
+
+def _without_secrets(event: Any) -> SettingsReloaded:
+    """An operator's own settings may hold anything, and anything but a secret must become JSON."""
+    return SettingsReloaded(to_jsonable_python(without_secrets(event.actors)), event.taken, event.waiting)
 
 
 def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -> Callable[[bytes], Event]:

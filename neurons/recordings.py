@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module, metadata
 from io import BufferedReader, RawIOBase
 from pathlib import Path
@@ -23,6 +24,7 @@ from bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWrit
 from bus.events import TOPICS, Scheme, SettingsReloaded
 from bus.identifiers import Hotkey, Micros
 from bus.messages import KINDS
+from bus.redaction import without_secrets
 from bus.replay import Difference, ReplayBus, WhatIfBus
 from bus.timestamps import rfc3339
 from neurons.edges.recorder import closed_files
@@ -30,10 +32,6 @@ from neurons.settings import ROLES, Settings, parse
 
 READ_BYTES: Final = 1 << 20
 """Bytes of a file that are read at once."""
-HIDDEN: Final = "(not recorded)"
-"""Stands for what may be a secret."""
-_SECRET: Final = re.compile(r"passw|passphrase|secret|token|api_?key|private|credential", re.IGNORECASE)
-_VERSIONS: Final = ("bettensor", "bittensor", "msgspec", "pydantic", "pyee", "websockets")
 _GZIP: Final = b"\x1f\x8b"
 _OWN: Final = ("bus.", "actors.", "neurons.")
 
@@ -45,14 +43,13 @@ def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, seed: int, pr
     """The first line of a neuron's log.
 
     Args:
-        settings: resolved; what looks like a secret in the settings of an operator's own actors is left out.
+        settings: resolved; what may be a secret is left out.
         hotkey: the neuron's.
         scheme: of its signatures.
         seed: of its jitter.
         previous: the last hash of the file before.
     """
     defined = [event.__module__ for event in TOPICS.values()] + [kind.__module__ for kind in KINDS.values()]
-    plain: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
     return Header(
         role=cast("Any", settings.role),
         netuid=settings.netuid,
@@ -60,28 +57,31 @@ def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, seed: int, pr
         scheme=scheme,
         record=settings.recorder.record,
         seed=seed,
-        settings=without_secrets(plain),
+        settings=_plain_settings(settings),
         previous=previous,
         started=rfc3339(Micros(time.time_ns() // 1000)),
         modules=tuple(dict.fromkeys(module for module in defined if not module.startswith(_OWN))),
-        versions={name: metadata.version(name) for name in _VERSIONS} | {"python": sys.version.split()[0]},
+        versions=_versions(),
     )
 
 
-def without_secrets(plain: Any) -> Any:
-    """Settings, with what has the name of a secret left out."""
-    if not isinstance(plain, dict):
-        return plain
-    return {
-        key: HIDDEN if _SECRET.search(key) and isinstance(value, str) else without_secrets(value)
-        for key, value in plain.items()
-    }
+@cache
+def _versions() -> dict[str, str]:
+    """Of this project, and of all that it asks for."""
+    asked = [asks for asks in metadata.requires("bettensor") or () if "extra ==" not in asks]
+    names = ["bettensor", *(re.split(r"[^\w.-]", asks, maxsplit=1)[0] for asks in asked)]
+    return {name: metadata.version(name) for name in names} | {"python": sys.version.split()[0]}
 
 
 def take_checkpoint(bus: EventBus, actors: Iterable[Actor]) -> Checkpoint:
     """All actors as they are. Between two drains."""
-    states = {actor.name: ActorCheckpoint(asdict(actor.settings), actor.snapshot()) for actor in actors}
+    states = {actor.name: ActorCheckpoint(_plain_settings(actor.settings), actor.snapshot()) for actor in actors}
     return Checkpoint(*bus.position, states)
+
+
+def _plain_settings(settings: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = without_secrets(TypeAdapter(type(settings)).dump_python(settings, mode="json"))
+    return plain
 
 
 # --- from a log to its neuron

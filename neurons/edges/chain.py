@@ -30,6 +30,7 @@ from bus.events import (
     SyncRequested,
 )
 from bus.identifiers import SECOND, Hotkey, Micros, Netuid, Uid
+from bus.redaction import without_keys
 from neurons.edges.tasks import Tasks
 
 CONNECT_TIMEOUT: Final = 60.0
@@ -263,5 +264,5 @@ async def _answer(question: Any, what: str, patience: float | None = None) -> An
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = without_keys(" ".join(str(error).split()))  # the endpoint's address may hold the operator's key
     return text[:300] if isinstance(error, ChainTrouble) else f"{type(error).__name__}: {text[:300]}"

@@ -46,6 +46,7 @@ from bus.events import (
 )
 from bus.identifiers import ConnectionId
 from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
+from bus.redaction import names_a_secret
 from bus.timestamps import rfc3339
 from neurons.edges.writer import FrameWriter, TransportGone
 
@@ -61,7 +62,8 @@ _MAX_REASON: Final = 123
 """Bytes of a close reason (RFC 6455, section 5.5)."""
 
 _SECRETS: Final = (b"authorization", b"cookie", b"proxy-authorization")
-"""Headers that are for somebody else, a proxy say: they never become an event, and so are in no log."""
+"""Headers that are for somebody else, a proxy say: like all that have the name of a secret they never become an event,
+and so are in no log."""
 
 Scope = dict[str, Any]
 
@@ -432,7 +434,7 @@ class Listener:
             tuple(
                 (name.decode("latin-1").lower(), value.decode("latin-1"))
                 for name, value in scope["headers"]
-                if name.lower() not in _SECRETS
+                if name.lower() not in _SECRETS and not names_a_secret(name.decode("latin-1"))
             ),
             body,
             scope["client"][0] if scope["client"] else "",

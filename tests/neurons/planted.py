@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from uuid import uuid4
 
 from actors.actor import Actor, on
@@ -59,6 +60,21 @@ class MakesUpTheWorld(Planted):
     def said(self) -> str:
         self._bus.publish(Whispered("psst"))
         return "said"
+
+
+@dataclass(frozen=True)
+class SecretSettings:
+    """Not all of them may be recorded, and not all are JSON as they are."""
+
+    token: str = ""
+    folder: Path = Path()
+
+
+class KnowsASecret(Actor):
+    """Tells it nobody."""
+
+    name = "knows_a_secret"
+    Settings = SecretSettings
 
 
 class StrictPredictionActor(PredictionActor):

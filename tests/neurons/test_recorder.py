@@ -24,7 +24,7 @@ from neurons.audit import audit
 from neurons.edges import recorder as edge
 from neurons.edges.keys import Keys
 from neurons.edges.recorder import Recorder, RecorderLimits
-from neurons.recordings import Recording, log_files, take_checkpoint, without_secrets
+from neurons.recordings import Recording, log_files, take_checkpoint
 from tests.support import NETUID, NOW
 
 KEYPAIR = Keypair.create_from_uri("//Recorder", CRYPTO_SR25519)
@@ -307,21 +307,6 @@ async def test_a_state_that_is_no_json_ends_the_recording_at_the_next_file(tmp_p
     failed = next(event for event in bench.events if isinstance(event, RecordingFailed))
     assert "the state of an actor cannot be written as JSON" in failed.reason
     assert audit(log_files(tmp_path)[:1]).faults == []
-
-
-def test_what_has_the_name_of_a_secret_is_not_recorded() -> None:
-    settings = {"actors": {"scores": {"api_key": "abc", "token": "t", "tokens_per_second": 3, "path": "x"}}, "a": [1]}
-    assert without_secrets(settings) == {
-        "actors": {
-            "scores": {
-                "api_key": "(not recorded)",
-                "token": "(not recorded)",
-                "tokens_per_second": 3,
-                "path": "x",
-            }
-        },
-        "a": [1],
-    }
 
 
 async def test_a_run_in_which_nothing_happened_leaves_a_log_that_says_so(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +24,7 @@ from bus.eventlog import Checkpoint, Header, LogWriter
 from bus.events import (
     CommitRequested,
     PredictionAccepted,
+    SettingsReloaded,
     TimerFired,
     VerdictReceived,
     WriteRequested,
@@ -338,6 +339,28 @@ def test_a_difference_is_explained_value_by_value(subnet: Subnet) -> None:
     assert explain(Difference(None, None)) == ""
     many = Envelope(1, NOW, NOW, (), Injected(wrote("a").event))  # type: ignore[arg-type]
     assert "recorded: injected" in explain(Difference(many, wrote("a")))
+
+
+def test_no_secret_of_an_operator_is_in_a_recording(tmp_path: Path) -> None:
+    own = {"class": "tests.neurons.planted:KnowsASecret", "token": "psst"}
+    miner = SimulatedMiner(settings={"actors": {"knows_a_secret": own}})
+    miner.start()
+    actor = next(actor for actor in miner.actors if isinstance(actor, planted.KnowsASecret))
+    miner.bus.publish(SettingsReloaded({actor.name: asdict(actor.settings) | {"token": "psst!"}}, (), ()))
+    assert actor.settings.token == "psst!"  # noqa: S105 - it is none
+    with saving(tmp_path / "log.jsonl", miner.header, miner.checkpoint()) as record:
+        for envelope in miner.envelopes:
+            record(envelope)
+    assert b"psst" not in (tmp_path / "log.jsonl").read_bytes()
+    assert "settings_reloaded" in [row.topic for row in Recording(tmp_path / "log.jsonl").rows()]
+    miner.save(tmp_path / "log.jsonl")
+    assert Recording(tmp_path / "log.jsonl").replay().equal
+
+
+def test_a_header_tells_the_versions_of_all_that_decides() -> None:
+    versions = SimulatedMiner().header.versions
+    assert versions.keys() >= {"bettensor", "python", "bittensor-core", "SQLAlchemy", "httpx", "pydantic"}
+    assert not versions.keys() & {"pytest", "ruff"}
 
 
 def test_a_bus_without_a_world_needs_no_neuron(event_log: Any) -> None:

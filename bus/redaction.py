@@ -1,0 +1,55 @@
+"""What may be a secret, and never becomes a line of a log.
+
+Knows names, not values: what an operator calls a token is one. Of addresses only scheme and host are kept, because
+services put their keys into the rest.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+HIDDEN: Final = "(not recorded)"
+"""Stands for what may be a secret."""
+_SECRET: Final = re.compile(r"passw|passphrase|secret|token|api[_-]?key|private|credential", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s/?#@]*@)?([^\s/?#@]*)([/?#][^\s]+)?", re.IGNORECASE)
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether what is called so may be a secret."""
+    return _SECRET.search(name) is not None
+
+
+def without_secrets(plain: Any) -> Any:
+    """Settings as plain data, with what may be a secret left out. Numbers stay: ``tokens_per_second`` is none."""
+    if isinstance(plain, dict):
+        return {key: _hidden(value) if names_a_secret(key) else without_secrets(value) for key, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [*_listed(plain)]
+    return without_keys(plain) if isinstance(plain, str) else plain
+
+
+def without_keys(text: str) -> str:
+    """``text`` with every address in it cut down to its scheme and host."""
+    return _ADDRESS.sub(lambda found: f"{found[1]}{found[3]}{'/...' if found[4] else ''}", text)
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _hidden(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden(part) for part in value]
+    return HIDDEN if isinstance(value, str) else value
+
+
+def _listed(parts: Iterable[Any]) -> Iterator[Any]:
+    """A list may be a command: ``--token X``, ``--token=X``, ``TOKEN=X``."""
+    is_secret = False
+    for part in parts:
+        name, equals, _ = part.partition("=") if isinstance(part, str) else ("", "", "")
+        if is_secret:
+            yield _hidden(part)
+        elif equals and names_a_secret(name):
+            yield f"{name}={HIDDEN}"
+        else:
+            yield without_secrets(part)
+        is_secret = not is_secret and not equals and name.startswith("-") and names_a_secret(name)
