@@ -32,7 +32,7 @@ from bus.errors import BadEventLog, Unreadable
 from bus.events import TOPICS, Event, Observed, Role, Scheme, SettingsReloaded
 from bus.identifiers import Hotkey, Micros, Netuid
 from bus.messages import KINDS, Broadcast, WebSocketMessage
-from bus.redaction import without_secrets
+from bus.redaction import actors_without_secrets
 
 FORMAT: Final = 1
 """Of what is written; earlier ones are read by ``UPCASTS``."""
@@ -219,7 +219,7 @@ def _plainer(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) 
 
 def _without_secrets(event: Any) -> SettingsReloaded:
     """An operator's own settings may hold anything, and anything but a secret must become JSON."""
-    return SettingsReloaded(to_jsonable_python(without_secrets(event.actors)), event.taken, event.waiting)
+    return SettingsReloaded(to_jsonable_python(actors_without_secrets(event.actors)), event.taken, event.waiting)
 
 
 def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -> Callable[[bytes], Event]:

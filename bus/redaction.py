@@ -5,7 +5,7 @@ services put their keys into the rest.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 HIDDEN: Final = "(not recorded)"
@@ -26,6 +26,11 @@ def without_secrets(plain: Any) -> Any:
     if isinstance(plain, list | tuple):
         return [*_listed(plain)]
     return without_keys(plain) if isinstance(plain, str) else plain
+
+
+def actors_without_secrets(actors: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of actors, by name: an actor may be called like a secret, and is none."""
+    return {name: without_secrets(settings) for name, settings in actors.items()}
 
 
 def without_keys(text: str) -> str:

@@ -24,7 +24,7 @@ from bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWrit
 from bus.events import TOPICS, Scheme, SettingsReloaded
 from bus.identifiers import Hotkey, Micros
 from bus.messages import KINDS
-from bus.redaction import without_secrets
+from bus.redaction import actors_without_secrets, without_secrets
 from bus.replay import Difference, ReplayBus, WhatIfBus
 from bus.timestamps import rfc3339
 from neurons.edges.recorder import closed_files
@@ -57,7 +57,7 @@ def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, seed: int, pr
         scheme=scheme,
         record=settings.recorder.record,
         seed=seed,
-        settings=_plain_settings(settings),
+        settings=_plain(settings) | {"actors": actors_without_secrets(settings.actors)},
         previous=previous,
         started=rfc3339(Micros(time.time_ns() // 1000)),
         modules=tuple(dict.fromkeys(module for module in defined if not module.startswith(_OWN))),
@@ -75,11 +75,11 @@ def _versions() -> dict[str, str]:
 
 def take_checkpoint(bus: EventBus, actors: Iterable[Actor]) -> Checkpoint:
     """All actors as they are. Between two drains."""
-    states = {actor.name: ActorCheckpoint(_plain_settings(actor.settings), actor.snapshot()) for actor in actors}
+    states = {actor.name: ActorCheckpoint(_plain(actor.settings), actor.snapshot()) for actor in actors}
     return Checkpoint(*bus.position, states)
 
 
-def _plain_settings(settings: Any) -> dict[str, Any]:
+def _plain(settings: Any) -> dict[str, Any]:
     plain: dict[str, Any] = without_secrets(TypeAdapter(type(settings)).dump_python(settings, mode="json"))
     return plain
 
