@@ -145,7 +145,7 @@ class Chain:
         """By a connection of its own: an answer that waits for a block must not hold up readings."""
         client = self._connect()
         try:
-            await _answer(client.connect(), "the handshake", CONNECT_TIMEOUT)
+            await self._open(client)
             intent = _serve_axon(self._netuid, endpoint)
             plan = await _answer(client.plan(intent, self._keypair), "the cost of announcing")
             said = "; ".join([plan.summary, f"fee {plan.fee}", *plan.effects, *plan.warnings])
@@ -179,7 +179,7 @@ class Chain:
         """
         client = self._connect()
         try:
-            await _answer(client.connect(), "the handshake", CONNECT_TIMEOUT)
+            await self._open(client)
             newest, seen_at, due_at = -1, self._clock.mono(), self._clock.mono()
             while True:
                 block = await _answer(client.block(), "the newest block")
@@ -193,10 +193,23 @@ class Chain:
                     await self._read(client)
                     due_at = Micros(now + round(self._sync_interval * SECOND))
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(BLOCK_INTERVAL):
+                    async with asyncio.timeout(min(BLOCK_INTERVAL, (due_at - now) / SECOND)):
                         await self._wanted.wait()
         finally:
             await _leave(client)
+
+    async def _open(self, client: Any) -> None:
+        """Connect. What takes too long is given up, but not cancelled: bittensor would leave its socket open."""
+        connecting = asyncio.ensure_future(client.connect())
+        try:
+            done, _ = await asyncio.wait([connecting], timeout=CONNECT_TIMEOUT)
+        except asyncio.CancelledError:
+            connecting.cancel()
+            raise
+        if not done:
+            self._tasks.start(_give_up(client, connecting), "a connection that was given up")
+            raise ChainTrouble(f"no answer about the handshake in {CONNECT_TIMEOUT:.0f} s")
+        connecting.result()
 
     async def _read(self, client: Any) -> None:
         metagraph = await _answer(client.subnets.metagraph(self._netuid, commitments=False), "the metagraph")
@@ -248,19 +261,25 @@ def _serve_axon(netuid: Netuid, endpoint: str) -> Any:
     return ServeAxon(netuid, host.strip("[]"), int(port))
 
 
+async def _give_up(client: Any, connecting: "asyncio.Future[Any]") -> None:
+    """bittensor ends, after some minutes, what gets no answer; what gets one after all is left."""
+    with contextlib.suppress(Exception):
+        await connecting
+    await _leave(client)
+
+
 async def _leave(client: Any) -> None:
     with contextlib.suppress(Exception):
         async with asyncio.timeout(CLOSE_TIMEOUT):
             await client.close()
 
 
-async def _answer(question: Any, what: str, patience: float | None = None) -> Any:
-    patience = ANSWER_TIMEOUT if patience is None else patience
+async def _answer(question: Any, what: str) -> Any:
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(ANSWER_TIMEOUT):
             return await question
     except TimeoutError:
-        raise ChainTrouble(f"no answer about {what} in {patience:.0f} s") from None
+        raise ChainTrouble(f"no answer about {what} in {ANSWER_TIMEOUT:.0f} s") from None
 
 
 def _reason(error: Exception) -> str:

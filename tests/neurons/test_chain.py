@@ -1,6 +1,7 @@
 """The chain edge, with bittensor's real client on a chain in memory: what is read, kept, missed, and asked for."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,10 +11,12 @@ from typing import Any
 import bittensor
 import pytest
 from bittensor_core import CRYPTO_SR25519, Keypair
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.protocol import State
 
 from actors.metagraph import MetagraphActor, MetagraphSettings
 from bus.bus import EventBus
-from bus.clock import ManualClock
+from bus.clock import ManualClock, SystemClock
 from bus.events import (
     Announced,
     AnnounceFailed,
@@ -150,6 +153,41 @@ async def test_a_chain_that_falls_silent_is_left_and_called_again(tmp_path: Path
         bench.substrate.silent = False
         await bench.until(lambda: len(bench.all(MetagraphSynced)) == 2)
         assert bench.substrate.connections == 2
+
+
+async def test_a_connection_that_is_given_up_leaves_no_socket_open(tmp_path: Path) -> None:
+    """With bittensor's own socket: it closes what fails, and not what is cancelled while it connects."""
+    answering = asyncio.Event()
+    sockets: list[ServerConnection] = []
+
+    async def serve_late(socket: ServerConnection) -> None:
+        sockets.append(socket)
+        async for frame in socket:
+            await answering.wait()
+            failure = {"code": -32603, "message": "no such thing"}
+            await socket.send(json.dumps({"jsonrpc": "2.0", "id": json.loads(frame)["id"], "error": failure}))
+
+    bench = Bench(tmp_path)
+    async with serve(serve_late, "127.0.0.1", 0) as node:
+        port = next(iter(node.sockets)).getsockname()[1]
+        bench.connect = lambda: make_client(f"ws://127.0.0.1:{port}")  # type: ignore[method-assign]
+        bench.chain = Chain(bench.bus, bench.clock, bench.connect, "x", NETUID, 120.0, bench.kept, KEYPAIR)
+        await bench.chain.open()
+        await bench.until(lambda: len(bench.all(ChainFailed)) >= 2)
+        assert {failed.reason for failed in bench.all(ChainFailed)} == {"no answer about the handshake in 0 s"}
+        answering.set()
+        await bench.until(lambda: "no such thing" in bench.last(ChainFailed).reason)
+        await bench.until(lambda: all(socket.state is State.CLOSED for socket in sockets[:2]))
+        await bench.chain.close()
+
+
+async def test_a_short_sync_interval_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "BLOCK_INTERVAL", 60.0)
+    bench = Bench(tmp_path)
+    bench.chain = Chain(bench.bus, SystemClock(), bench.connect, "local", NETUID, 0.05, bench.kept, KEYPAIR)
+    await bench.chain.open()
+    await bench.until(lambda: bench.substrate.readings == 3)
+    await bench.chain.close()
 
 
 async def test_a_node_that_sees_no_new_block_is_left(tmp_path: Path) -> None:
