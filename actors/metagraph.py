@@ -16,8 +16,11 @@ from bus.events import (
     Neuron,
     PeerRefused,
     SyncRequested,
+    TimerFired,
 )
-from bus.identifiers import SECOND, Hotkey, Micros
+from bus.identifiers import Hotkey, Micros, micros
+
+OWING = "reading"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class MetagraphState:
     """The hotkeys of the reading that is not believed yet."""
     asked_at: Micros | None = None
     """When a reading was asked for last."""
+    owing: bool = False
+    """One is to be asked for as soon as it may be."""
 
 
 class MetagraphActor(Actor):
@@ -56,6 +61,9 @@ class MetagraphActor(Actor):
     @on(MetagraphFetched)
     def judge(self, event: MetagraphFetched, envelope: Envelope) -> None:
         state = self.state
+        if state.owing:
+            state.owing = False
+            self.let_sleep(OWING)
         said = tuple(neuron.hotkey for neuron in event.neurons)
         doubt = self._doubt(event)
         if doubt is not None and state.doubted != said:
@@ -75,6 +83,12 @@ class MetagraphActor(Actor):
         if event.code is RefusalCode.NOT_REGISTERED:
             self._ask("a hotkey is not known", envelope.mono)
 
+    @on(TimerFired)
+    def ask_at_last(self, event: TimerFired, envelope: Envelope) -> None:
+        if event.owner == self.name:
+            self.state.owing = False
+            self._ask("somebody asked", envelope.mono)
+
     def _doubt(self, event: MetagraphFetched) -> str | None:
         known, block = self.state.neurons, self.state.block
         if event.source == "file" or not known:
@@ -87,10 +101,13 @@ class MetagraphActor(Actor):
         return None
 
     def _ask(self, reason: str, now: Micros) -> None:
-        asked = self.state.asked_at
-        if asked is None or now - asked >= self.settings.early_sync_interval * SECOND:
-            self.state.asked_at = now
+        state, interval = self.state, micros(self.settings.early_sync_interval)
+        if state.asked_at is None or now - state.asked_at >= interval:
+            state.asked_at = now
             self.publish(SyncRequested(reason))
+        elif not state.owing:
+            state.owing = True
+            self.wake(OWING, Micros(state.asked_at + interval))
 
 
 def _row(neuron: Neuron | None) -> tuple[object, ...] | None:
