@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from actors.actor import on
 from actors.stream import StreamFollower
-from actors.targets import uniform, wanted
+from actors.targets import is_wanted, uniform, wanted
 from bus import codec
 from bus.envelope import Envelope
 from bus.events import (
@@ -64,6 +64,8 @@ class Road:
     """HTTP to one validator."""
 
     endpoint: str
+    closed: bool = False
+    """The metagraph has no such validator any more."""
     waiting: dict[PredictionId, TeamGamePrediction] = field(default_factory=dict)
     """In the order of the outbox; until their verdict."""
     posting: ConnectionId | None = None
@@ -117,9 +119,13 @@ class HttpFallbackActor(StreamFollower):
 
     @on(MetagraphSynced)
     def know_endpoints(self, event: MetagraphSynced, envelope: Envelope) -> None:
+        there = [neuron.hotkey for neuron in event.neurons if is_wanted(neuron, self.settings.validators)]
+        for hotkey, road in self.state.roads.items():
+            road.closed = hotkey not in there
         for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
             road = self.state.roads.setdefault(neuron.hotkey, Road(endpoint))
             road.endpoint = endpoint
+            self._post(neuron.hotkey, road)  # what waited for its return
         self._choose_where_disabled(envelope.mono)
 
     @on(SendFailed)
@@ -247,7 +253,7 @@ class HttpFallbackActor(StreamFollower):
         self.wake(f"poll {hotkey}", now)
 
     def _post(self, hotkey: Hotkey, road: Road) -> None:
-        if self.state.stopping or road.posting is not None or road.resting or not road.waiting:
+        if self.state.stopping or road.closed or road.posting is not None or road.resting or not road.waiting:
             return
         batch = next(codec.predictions_by_frame(road.waiting.values()))
         road.posted = [prediction.prediction_id for prediction in batch]
@@ -255,7 +261,7 @@ class HttpFallbackActor(StreamFollower):
         self.publish(PostRequested(road.posting, hotkey, road.endpoint, PredictionMessage(predictions=batch)))
 
     def _poll(self, hotkey: Hotkey, road: Road) -> None:
-        if not self.state.stopping and road.polling is None:
+        if not self.state.stopping and not road.closed and road.polling is None:
             road.polling = self._exchange()
             self.publish(GamesRequested(road.polling, hotkey, road.endpoint, self.state.positions.get(hotkey)))
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from actors.actor import on
 from actors.stream import StreamFollower
-from actors.targets import uniform, wanted
-from bus.codes import CloseCode
+from actors.targets import is_wanted, uniform, wanted
+from bus.codes import CloseCode, RefusalCode
 from bus.envelope import Envelope
 from bus.events import (
     CloseRequested,
@@ -73,6 +73,7 @@ AFTER_REFUSAL: Final[dict[int, Answer]] = {
 }
 """By HTTP status; what is not listed backs off."""
 
+NO_VALIDATOR: Final = "the metagraph has no such validator any more"
 RETURN_WINDOW: Final = 2.0
 """Seconds over which miners spread when a validator restarts."""
 
@@ -117,6 +118,8 @@ class ReconnectState:
     draws: int = 0
     dialled: int = 0
     stopping: bool = False
+    registered: bool = False
+    """Whether the metagraph has this miner."""
     targets: dict[Hotkey, Target] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
 
@@ -152,16 +155,23 @@ class ReconnectActor(StreamFollower):
     def choose(self, event: MetagraphSynced, _: Envelope) -> None:
         """Dial who is new or has moved; news of a validator, or of this miner, also end the wait for it."""
         news = dict.fromkeys(event.changed)
+        self.state.registered = any(neuron.hotkey == self.state.hotkey for neuron in event.neurons)
+        self._leave_others(event)
         for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
             is_new = neuron.hotkey not in self.state.targets
             target = self.state.targets.setdefault(neuron.hotkey, Target(endpoint))
-            target.endpoint = endpoint
+            if target.endpoint != endpoint:
+                self._follow(target, endpoint)
             if target.connection is None and (is_new or neuron.hotkey in news or self.state.hotkey in news):
                 self._dial(neuron.hotkey, target)
 
     @on(SessionActivated)
     def rejoice(self, event: SessionActivated, envelope: Envelope) -> None:
-        self.state.targets[event.hotkey].active_since = envelope.mono
+        target = self.state.targets.get(event.hotkey)
+        if target is None:
+            self.publish(CloseRequested(event.connection, CloseCode.NORMAL, NO_VALIDATOR))
+            return
+        target.active_since = envelope.mono
         if not self.settings.websocket_enabled:  # it was dialled before that
             self._switch_off(event.connection)
 
@@ -184,6 +194,8 @@ class ReconnectActor(StreamFollower):
             return
         hotkey, target = found
         answer = Answer.BACK_OFF if event.status is None else AFTER_REFUSAL.get(event.status, Answer.BACK_OFF)
+        if event.code == RefusalCode.NOT_REGISTERED and self.state.registered:
+            answer = Answer.BACK_OFF  # our metagraph knows better: the validator reads the chain because we knocked
         self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
 
     @on(TimerFired)
@@ -194,6 +206,22 @@ class ReconnectActor(StreamFollower):
 
     def _switch_off(self, connection: ConnectionId) -> None:
         self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was switched off"))
+
+    def _leave_others(self, event: MetagraphSynced) -> None:
+        """Forget who is no validator any more, or is not in the subnet."""
+        welcome = [neuron.hotkey for neuron in event.neurons if is_wanted(neuron, self.settings.validators)]
+        for hotkey in [hotkey for hotkey in self.state.targets if hotkey not in welcome]:
+            self.let_sleep(hotkey)
+            target = self.state.targets.pop(hotkey)
+            if target.connection is not None:
+                self.publish(CloseRequested(target.connection, CloseCode.NORMAL, NO_VALIDATOR))
+
+    def _follow(self, target: Target, endpoint: str) -> None:
+        """Expect it at ``endpoint`` from now on; a session with where it was may be half-open for minutes."""
+        target.endpoint, target.failures = endpoint, 0
+        if target.connection is not None and target.active_since is not None:
+            self.publish(CloseRequested(target.connection, CloseCode.NORMAL, f"the validator is at {endpoint} now"))
+            target.connection = None
 
     def _target_of(self, connection: ConnectionId) -> tuple[Hotkey, Target] | None:
         for hotkey, target in self.state.targets.items():

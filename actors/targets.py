@@ -10,9 +10,13 @@ from bus.identifiers import Hotkey
 def wanted(event: MetagraphSynced, chosen: tuple[str, ...], own: Hotkey) -> Iterator[tuple[Neuron, str]]:
     """Each validator to talk to, with its endpoint: the chosen ones, or all with a permit."""
     for neuron in event.neurons:
-        is_wanted = neuron.hotkey in chosen if chosen else neuron.validator_permit
-        if is_wanted and neuron.axon is not None and neuron.hotkey != own:
+        if is_wanted(neuron, chosen) and neuron.axon is not None and neuron.hotkey != own:
             yield neuron, neuron.axon
+
+
+def is_wanted(neuron: Neuron, chosen: tuple[str, ...]) -> bool:
+    """Whether a miner has business with ``neuron``: it is chosen, or where nobody is, it has a permit."""
+    return neuron.hotkey in chosen if chosen else neuron.validator_permit
 
 
 def uniform(seed: int, draw: int, ceiling: float) -> float:

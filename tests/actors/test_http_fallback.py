@@ -105,6 +105,23 @@ def test_what_could_not_be_sent_is_posted_and_what_comes_meanwhile_goes_together
     assert bench.last(PostRequested).connection < 0
 
 
+def test_a_validator_that_is_none_any_more_is_left_alone_until_it_is_back() -> None:
+    bench = Bench()
+    bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "down"))
+    bench.advance(0)
+    bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "down"))
+    bench.observe(MetagraphSynced((Neuron(Uid(0), VALIDATOR, axon="10.0.0.1:8091"),)))  # its permit is gone
+    bench.fail("a")
+    bench.advance(3600)
+    assert bench.posts() == []
+    assert len(bench.all(GamesRequested)) == 1
+    bench.observe(MetagraphSynced((Neuron(Uid(0), VALIDATOR, validator_permit=True, axon="10.0.0.2:8091"),)))
+    assert bench.posts() == [["a"]]
+    assert bench.last(PostRequested).endpoint == "10.0.0.2:8091"
+    bench.advance(3600)
+    assert len(bench.all(GamesRequested)) == 2
+
+
 def test_at_most_64_go_in_one_message() -> None:
     bench = Bench()
     bench.fail(*(f"p{i}" for i in range(70)))

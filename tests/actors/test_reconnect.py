@@ -1,11 +1,12 @@
 """When a miner dials again: the table of the protocol, row by row."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from actors.reconnect import RETURN_WINDOW, ReconnectActor, ReconnectSettings
-from bus.codes import CloseCode
+from bus.codes import CloseCode, RefusalCode
 from bus.events import (
     ClockStepped,
     CloseRequested,
@@ -205,6 +206,75 @@ def test_a_new_metagraph_ends_the_wait() -> None:
     assert bench.last(DialRequested).endpoint == "10.9.9.9:9"
     bench.advance(LONGEST + 1)
     assert len(bench.all(DialRequested)) == 2  # the old wait does not dial once more
+
+
+def test_a_miner_that_the_metagraph_has_backs_off_where_a_validator_does_not_know_it_yet() -> None:
+    bench = Bench()
+    refused = DialFailed(bench.connection, VALIDATOR, "no", 403, None, RefusalCode.NOT_REGISTERED)
+    bench.observe(refused)
+    assert bench.last(ReconnectScheduled).delay == LONGEST * SECOND
+    bench.observe(MetagraphSynced((neuron(VALIDATOR), neuron(ME, None, permit=False)), changed=(ME,)))
+    for ceiling in (BASE, 2 * BASE, 4 * BASE):
+        bench.observe(replace(refused, connection=bench.connection))
+        assert 0 < bench.last(ReconnectScheduled).delay < ceiling * SECOND
+        bench.advance(ceiling)
+    bench.observe(replace(refused, connection=bench.connection, code=RefusalCode.BLACKLISTED))
+    assert bench.last(ReconnectScheduled).delay == LONGEST * SECOND
+
+
+def test_a_validator_that_moves_is_followed_at_once() -> None:
+    bench = Bench()
+    bench.open()
+    old = bench.connection
+    bench.observe(MetagraphSynced((neuron(VALIDATOR, "10.9.9.9:9"),), changed=(VALIDATOR,)))
+    assert bench.last(CloseRequested).connection == old
+    assert bench.last(DialRequested).endpoint == "10.9.9.9:9"
+    bench.observe(ConnectionClosed(old, CloseCode.NORMAL, ""))
+    assert bench.all(ReconnectScheduled) == []
+
+
+def test_a_validator_that_moves_while_it_is_dialled_is_tried_there_soon() -> None:
+    bench = Bench()
+    for _ in range(8):
+        bench.fail()
+        bench.advance(LONGEST)
+    bench.observe(MetagraphSynced((neuron(VALIDATOR, "10.9.9.9:9"),), changed=(VALIDATOR,)))
+    assert bench.all(CloseRequested) == []
+    assert bench.fail() < BASE
+    bench.advance(BASE)
+    assert bench.last(DialRequested).endpoint == "10.9.9.9:9"
+
+
+@pytest.mark.parametrize("left", [(), (neuron(VALIDATOR, permit=False),)], ids=["deregistered", "without its permit"])
+def test_a_validator_that_is_none_any_more_is_left(left: tuple[Neuron, ...]) -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(MetagraphSynced(left, changed=(VALIDATOR,)))
+    assert bench.last(CloseRequested).connection == bench.connection
+    bench.observe(ConnectionClosed(bench.connection, CloseCode.NORMAL, ""))
+    bench.advance(LONGEST)
+    assert len(bench.all(DialRequested)) == 1
+    bench.observe(MetagraphSynced((neuron(VALIDATOR),), changed=(VALIDATOR,)))
+    assert len(bench.all(DialRequested)) == 2
+
+
+def test_a_validator_that_is_none_any_more_is_left_whatever_the_try_leads_to() -> None:
+    bench = Bench()
+    bench.observe(MetagraphSynced((), changed=(VALIDATOR,)))
+    bench.open()
+    assert len(bench.all(CloseRequested)) == 2
+    bench = Bench()
+    bench.fail()
+    bench.observe(MetagraphSynced((), changed=(VALIDATOR,)))
+    bench.advance(LONGEST)
+    assert len(bench.all(DialRequested)) == 1
+
+
+def test_a_session_outlives_an_endpoint_that_the_metagraph_has_lost() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(MetagraphSynced((neuron(VALIDATOR, None),), changed=(VALIDATOR,)))
+    assert bench.all(CloseRequested) == []
 
 
 def test_a_validator_that_is_connected_is_not_dialled_again() -> None:
