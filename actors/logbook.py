@@ -94,6 +94,8 @@ class LogbookState:
     peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
     disk: Disk = field(default_factory=Disk)
+    chain_is_missed: bool = False
+    """It could not be read: that it can is news then."""
 
 
 class LogbookActor(Actor):
@@ -199,9 +201,11 @@ class LogbookActor(Actor):
             age = (envelope.at - event.fetched_at) / SECOND
             text += f", read from the chain {age:.0f} s ago (block {event.block}) and kept on disk since"
             self._line(envelope, "metagraph", text, "WARNING")
+            self.state.chain_is_missed = True
         else:
             text += f" at block {event.block}, {len(event.changed)} changed"
-            self._line(envelope, "metagraph", text, "INFO" if event.changed else "DEBUG")
+            self._line(envelope, "metagraph", text, "INFO" if event.changed or self.state.chain_is_missed else "DEBUG")
+            self.state.chain_is_missed = False
         was_registered, self.state.registered = self.state.registered, self.state.hotkey in self.state.uids
         if was_registered and not self.state.registered:
             text = f"The hotkey of this neuron, {self.state.hotkey}, is not in the metagraph: nobody admits it"
@@ -222,6 +226,7 @@ class LogbookActor(Actor):
 
     @on(ChainFailed)
     def chain_failed(self, event: ChainFailed, envelope: Envelope) -> None:
+        self.state.chain_is_missed = True
         text = f"The chain cannot be read, the last metagraph stays in force: {event.reason}; "
         self._line(envelope, "chain failures", f"{text}next try in {event.delay / SECOND:.0f} s", "WARNING", limit=1)
 

@@ -1,7 +1,7 @@
 """Who is in the subnet, as far as what is said of it can be believed.
 
 A node of the chain may be behind, or broken. What it says of a subnet that is suddenly empty, or half of it, is
-believed when it says so twice. A file is the operator's own word.
+believed when it says so twice, and not in one breath. A file is the operator's own word.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class MetagraphSettings:
     """How soon news are looked for."""
 
     early_sync_interval: float = 30.0
-    """Seconds between two readings that are asked for by a hotkey which is not known yet."""
+    """Seconds between two readings that hotkeys which are not known ask for, and until a strange one is repeated."""
 
     def __post_init__(self) -> None:
         if not self.early_sync_interval > 0:
@@ -69,7 +69,7 @@ class MetagraphActor(Actor):
         if doubt is not None and state.doubted != said:
             state.doubted = said
             self.publish(MetagraphDoubted(doubt))
-            self._ask("it is not believed yet", envelope.mono)
+            self._owe(Micros(envelope.mono + micros(self.settings.early_sync_interval)))
             return
         known, state.neurons = state.neurons, {neuron.hotkey: neuron for neuron in event.neurons}
         state.block, state.doubted = event.block, None
@@ -87,7 +87,7 @@ class MetagraphActor(Actor):
     def ask_at_last(self, event: TimerFired, envelope: Envelope) -> None:
         if event.owner == self.name:
             self.state.owing = False
-            self._ask("somebody asked", envelope.mono)
+            self._ask("one was owed", envelope.mono)
 
     def _doubt(self, event: MetagraphFetched) -> str | None:
         known, block = self.state.neurons, self.state.block
@@ -106,8 +106,11 @@ class MetagraphActor(Actor):
             state.asked_at = now
             self.publish(SyncRequested(reason))
         elif not state.owing:
-            state.owing = True
-            self.wake(OWING, Micros(state.asked_at + interval))
+            self._owe(Micros(state.asked_at + interval))
+
+    def _owe(self, at: Micros) -> None:
+        self.state.owing = True
+        self.wake(OWING, at)
 
 
 def _row(neuron: Neuron | None) -> tuple[object, ...] | None:

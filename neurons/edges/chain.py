@@ -7,6 +7,7 @@ Chain trouble is told, and never stops the traffic between neurons.
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,6 +118,7 @@ class Chain:
 
     async def open(self) -> None:
         """Publish what is on disk, and follow the chain from now on."""
+        logging.getLogger("asyncio").addFilter(_is_news)
         remembered = self._read_kept()
         if remembered is not None:
             self._bus.publish(remembered)
@@ -148,8 +150,9 @@ class Chain:
             await self._open(client)
             intent = _serve_axon(self._netuid, endpoint)
             plan = await _answer(client.plan(intent, self._keypair), "the cost of announcing")
-            said = "; ".join([plan.summary, f"fee {plan.fee}", *plan.effects, *plan.warnings])
-            self._bus.publish(AnnouncePlanned(endpoint, said))
+            fee = [] if plan.fee is None else [f"fee {plan.fee}"]  # where it is not known, a warning says why
+            said = dict.fromkeys([plan.summary, *fee, *plan.effects, *plan.warnings])
+            self._bus.publish(AnnouncePlanned(endpoint, "; ".join(said)))
             async with asyncio.timeout(INCLUSION_TIMEOUT):
                 result = await client.execute(intent, self._keypair, wait_for_finalization=False)
             refusal = None if result.success else result.message or str(result.error)
@@ -236,6 +239,11 @@ class Chain:
             await asyncio.to_thread(_replace, self._kept, data)
         except OSError as error:
             self._bus.publish(ChainFailed(f"the metagraph cannot be kept on disk: {error}", Micros(0)))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """bittensor forgets the task of a session that ended badly; why it did has been raised, and is in the log."""
+    return "name='rpc-session'" not in record.getMessage()
 
 
 def neurons_of(metagraph: Any) -> Iterator[Neuron]:

@@ -233,6 +233,14 @@ def test_a_miner_that_is_replaced_tells_that_two_processes_share_its_hotkey() ->
     assert Bench("validator").lines(ConnectionClosed(CONNECTION, 4104, "")) == []
 
 
+def test_that_the_chain_can_be_read_again_is_news_once() -> None:
+    bench = Bench()
+    synced = MetagraphSynced((), (), "chain", 7)
+    events = (synced, ChainFailed("down", Micros(0)), synced, synced, MetagraphSynced((), (), "disk", 7), synced)
+    levels = bench.during(lambda: bench.observe(*events), LineLogged)
+    assert [line.level for line in levels] == ["DEBUG", "WARNING", "INFO", "DEBUG", "WARNING", "INFO"]
+
+
 def test_an_empty_outbox_is_no_news() -> None:
     assert Bench("miner").lines(OutboxOpened((), ())) == []
 

@@ -23,6 +23,7 @@ from bus.events import (
     AnnouncePlanned,
     AnnounceRequested,
     ChainFailed,
+    MetagraphDoubted,
     MetagraphFetched,
     MetagraphSynced,
     Neuron,
@@ -113,6 +114,8 @@ async def test_a_subnet_that_is_suddenly_empty_is_read_twice_before_it_is_believ
     async with following(tmp_path) as bench:
         await bench.until(lambda: bench.all(MetagraphSynced))
         bench.substrate.neurons = []
+        bench.pass_time(121)
+        await bench.until(lambda: bench.all(MetagraphDoubted))
         bench.pass_time(121)
         await bench.until(lambda: len(bench.all(MetagraphSynced)) == 2)
         assert bench.last(MetagraphSynced).neurons == ()
