@@ -100,7 +100,15 @@ def test_what_decides_touches_no_world(layer: str) -> None:
 
 
 def test_actors_import_no_other_actor_but_their_base() -> None:
-    bases = {"actors.actor", "actors.budget", "actors.cures", "actors.rules", "actors.stream", "actors.targets"}
+    bases = {
+        "actors.actor",
+        "actors.budget",
+        "actors.cures",
+        "actors.disk",
+        "actors.rules",
+        "actors.stream",
+        "actors.targets",
+    }
     extends = {
         "actors/validator_connection.py": {"actors.connection"},
         "actors/miner_connection.py": {"actors.connection"},
