@@ -15,7 +15,7 @@ Bytes are text in Latin-1, one character a byte, so that frames can be read.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from hashlib import sha256
 from operator import attrgetter
@@ -219,7 +219,8 @@ def _plainer(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) 
 
 def _without_secrets(event: Any) -> SettingsReloaded:
     """An operator's own settings may hold anything, and anything but a secret must become JSON."""
-    return SettingsReloaded(to_jsonable_python(actors_without_secrets(event.actors)), event.taken, event.waiting)
+    without: SettingsReloaded = replace(event, actors=to_jsonable_python(actors_without_secrets(event.actors)))
+    return without
 
 
 def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -> Callable[[bytes], Event]:
