@@ -7,7 +7,6 @@ killed, by a key or by anybody else, is started again.
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import signal
 import socket
@@ -33,6 +32,7 @@ from rich.text import Text
 
 from bus.errors import BettensorError
 from neurons import views
+from neurons.child_process import spawn
 from neurons.control_client import ask
 from neurons.edges.history import OUTBOX, outbox_codes
 from neurons.edges.keys import new_wallet
@@ -51,7 +51,6 @@ LIVE_DURATION: Final = 60.0
 VALIDATOR: Final = "validator"
 VERDICTS: Final = 32
 """Columns for the verdicts, beside the slate."""
-_DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -141,14 +140,7 @@ class Player:
     def start(self) -> None:
         role = VALIDATOR if self.name == VALIDATOR else "miner"
         command = [sys.executable, "-m", f"neurons.{role}", "--config", str(self.folder / f"{self.name}.yaml")]
-        with (self.folder / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - our own neurons
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - it only calls prctl
-            )
+        self.process = spawn(command, self.folder / f"{self.name}.log")
         self.dead_since = None
 
     def kill(self) -> None:
@@ -178,11 +170,6 @@ class Player:
         if peer is None:
             return "starting", ""
         return peer["state"], {"websocket": "WebSocket", "http": "HTTP"}.get(peer["transport"], "")
-
-
-def _die_with_parent() -> None:
-    """However the demo ends, its neurons end with it."""
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 class Demo:

@@ -10,23 +10,21 @@ When it ends it is started again, with back-off, and gets the latest slate. Its 
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import signal
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bus.games import TeamGame
+from neurons.child_process import die_with_parent
 from neurons.file_model import Unusable, forecast_of
 from neurons.models import Forecast, ModelHost
 
 MAX_LINE: Final = 64 * 1024
 FAREWELL: Final = 2.0
 """Seconds from SIGTERM to SIGKILL."""
-_DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +85,7 @@ class ProgramPredictor:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=MAX_LINE,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             return f"{self.settings.command[0]} cannot be started: {error.strerror or error}"
@@ -161,9 +159,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-
-
-def _die_with_parent() -> None:
-    """However the miner ends, its model ends with it, where the system can do that."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

@@ -19,6 +19,7 @@ from bittensor_core import Keypair
 
 from bus.errors import BettensorError
 from bus.identifiers import Hotkey
+from neurons.child_process import spawn
 from neurons.edges.keys import new_wallet
 from neurons.loopback import free_port
 
@@ -53,8 +54,7 @@ class Server:
             BenchmarkFailed: it does not listen.
         """
         begin = time.perf_counter()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stderr=log, stdout=log)  # noqa: S603 - our own commands
+        self.process = spawn(self.command, self.log)
         pin(self.process.pid, 0)
         self._wait_for_port()
         self.start_seconds = time.perf_counter() - begin

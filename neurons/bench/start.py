@@ -11,6 +11,7 @@ import yaml
 
 from neurons.bench.figures import Figures
 from neurons.bench.rig import NETUID, BenchmarkFailed, Validator, running_validator
+from neurons.child_process import spawn
 from neurons.edges.keys import new_wallet
 
 ROUNDS: Final = 3
@@ -46,13 +47,12 @@ def _help() -> None:
 def _connect_miner(validator: Validator) -> None:
     """From the command until the validator says that the miner is there."""
     command = [sys.executable, "-m", "neurons.miner", "--config", str(validator.folder / "miner.yaml")]
-    deadline = time.monotonic() + TIMEOUT
-    with (validator.folder / "miner.log").open("wb") as log:
-        miner = subprocess.Popen(command, stderr=log)  # noqa: S603 - our own command
+    log, deadline = validator.folder / "miner.log", time.monotonic() + TIMEOUT
+    miner = spawn(command, log)
     try:
         while b"WebSocket connection established" not in validator.log.read_bytes():
             if time.monotonic() > deadline or miner.poll() is not None:
-                raise BenchmarkFailed(f"no miner connects:\n{(validator.folder / 'miner.log').read_text()[-2000:]}")
+                raise BenchmarkFailed(f"no miner connects:\n{log.read_text()[-2000:]}")
             time.sleep(0.005)
     finally:
         miner.kill()

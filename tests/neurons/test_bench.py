@@ -4,6 +4,8 @@ import json
 import math
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,27 @@ def test_a_scenario_measures_what_its_bars_are_set_for(scenario: str) -> None:
         assert (result["refused"], result["missed_heartbeats"]) == (0, 0)
     if scenario == "bus":
         assert sum(result["steps_us"].values()) == pytest.approx(result["cpu_us_per_prediction"])
+
+
+def test_however_a_benchmark_ends_its_validator_ends_with_it() -> None:
+    command = [sys.executable, "-m", "neurons.cli", "bench", "connect", "--miners", "100000"]
+    bench = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children")
+    try:
+        validator = int(eventually(children.read_text))
+    finally:
+        bench.kill()
+        bench.wait()
+    assert eventually(lambda: not Path(f"/proc/{validator}").exists())
+
+
+def eventually(look: Callable[[], Any]) -> Any:
+    """What ``look`` sees once there is something to see."""
+    deadline = time.monotonic() + 60
+    while not (seen := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return seen
 
 
 def test_an_open_loop_offers_what_it_is_told_to() -> None:
