@@ -13,6 +13,7 @@ from actors.targets import is_wanted, uniform, wanted
 from bus import codec
 from bus.envelope import Envelope
 from bus.events import (
+    CloseRequested,
     ConnectionClosed,
     DialFailed,
     FallbackCause,
@@ -181,8 +182,8 @@ class HttpFallbackActor(StreamFollower):
         self.let_sleep(f"poll {event.hotkey}")
         self.let_sleep(f"post {event.hotkey}")
 
-    @on(ConnectionClosed)
-    def note_end(self, event: ConnectionClosed, envelope: Envelope) -> None:
+    @on(ConnectionClosed, CloseRequested)
+    def note_end(self, event: ConnectionClosed | CloseRequested, envelope: Envelope) -> None:
         for road in self.state.roads.values():
             if road.session == event.connection:
                 road.session, road.chosen = None, False  # what fails next is another trouble
@@ -240,7 +241,7 @@ class HttpFallbackActor(StreamFollower):
     def _choose_where_disabled(self, now: Micros) -> None:
         if not self.settings.websocket_enabled:
             for hotkey, road in self.state.roads.items():
-                if road.session is None:  # else it is being closed, and carries what it can until then
+                if road.session is None:
                     self._choose(hotkey, road, "disabled", "the WebSocket is disabled here", now)
 
     def _choose(self, hotkey: Hotkey, road: Road, cause: FallbackCause, reason: str, now: Micros) -> None:

@@ -14,6 +14,7 @@ from bus import codec
 from bus.codes import ErrorCode, VerdictCode
 from bus.envelope import Envelope
 from bus.events import (
+    CloseRequested,
     ConnectionClosed,
     FallbackChosen,
     FrameWritten,
@@ -186,8 +187,8 @@ class OutboxActor(Actor):
         if tray.session is None:
             self._send(event.hotkey, tray.items.values())
 
-    @on(ConnectionClosed)
-    def hold(self, event: ConnectionClosed, _: Envelope) -> None:
+    @on(ConnectionClosed, CloseRequested)
+    def hold(self, event: ConnectionClosed | CloseRequested, _: Envelope) -> None:
         for tray in self.state.trays.values():
             if tray.session == event.connection:
                 tray.session = None

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from actors.http_fallback import HttpFallbackActor, HttpFallbackSettings
+from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import (
+    CloseRequested,
     ConnectionClosed,
     DialFailed,
+    Event,
     FallbackChosen,
     GamesRequested,
     GamesUpdated,
@@ -139,11 +142,12 @@ def test_and_no_more_than_fit_in_a_body() -> None:
     assert frame_size(message) <= MAX_FRAME_BYTES
 
 
-def test_what_was_pushed_before_the_session_ended_is_posted_first() -> None:
+@pytest.mark.parametrize("end", [ConnectionClosed(SESSION, 1006, ""), CloseRequested(SESSION, CloseCode.STALE, "")])
+def test_what_was_pushed_before_the_session_ended_is_posted_first(end: Event) -> None:
     bench = Bench()
     bench.open()
     bench.outbox = ["pushed-1", "pushed-2"]
-    bench.observe(ConnectionClosed(SESSION, 1006, ""))
+    bench.observe(end)
     bench.fail("made-later")
     assert bench.posts() == [["pushed-1"]]
     bench.answer("pushed-1")

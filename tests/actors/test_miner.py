@@ -558,6 +558,9 @@ def test_the_http_fallback_is_given_all_that_waits_unless_there_is_a_session() -
     bench.open()
     bench.observe(FallbackChosen(VALIDATOR, "no_session", "no verdict"))
     assert bench.sent() == [["p", "q"], ["p", "q"]]
+    bench.observe(CloseRequested(CONNECTION, CloseCode.STALE, ""))  # it carries nothing any more
+    bench.observe(FallbackChosen(VALIDATOR, "no_session", "there is no session"))
+    assert bench.sent()[2:] == [["p", "q"]]
 
 
 def test_what_has_its_verdict_from_an_earlier_run_is_not_sent_again() -> None:
