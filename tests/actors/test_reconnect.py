@@ -90,6 +90,12 @@ def test_a_dial_that_comes_through_after_the_websocket_was_switched_off_is_close
     bench.observe(SettingsReloaded(off, ("websocket.enabled",), ()))
     asked = bench.during(bench.open, CloseRequested)
     assert [(close.connection, close.code) for close in asked] == [(bench.connection, CloseCode.NORMAL)]
+    bench.observe(ConnectionClosed(bench.connection, CloseCode.NORMAL, ""))
+    bench.advance(LONGEST)
+    assert len(bench.all(DialRequested)) == 1
+    on = {"reconnect": {"websocket_enabled": True}}
+    bench.observe(SettingsReloaded(on, ("websocket.enabled",), ()))
+    assert len(bench.all(DialRequested)) == 2
 
 
 WAITS = (4000, 4001, 4002, 4003, 4104, 1002, 1007, 1008, 1009)
