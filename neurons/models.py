@@ -13,7 +13,7 @@ from typing import Protocol
 
 from bus import codec
 from bus.games import TIE, TeamGame, TeamGamePrediction
-from bus.identifiers import Micros, PredictionId, Uid
+from bus.identifiers import GameId, Micros, PredictionId, Uid
 from bus.timestamps import rfc3339
 
 CENT = 0.01
@@ -37,6 +37,10 @@ class Forecast:
 
 class ModelHost(Protocol):
     """What the miner offers to a model that has something to say by itself. May be used from any thread."""
+
+    def games(self) -> dict[GameId, TeamGame]:
+        """What can be bet on, with any validator; each game once, at the odds of one that offers it."""
+        ...
 
     def ask_again(self) -> None:
         """Have ``predict`` called soon, though the slate has not changed."""

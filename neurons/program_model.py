@@ -1,9 +1,9 @@
 """A model that is a program of its own, in any language.
 
-Each time the model is asked, the program gets the slate on its standard input: one game a line, as JSON, and an empty
-line. It may write predictions on its standard output at any time, one a line, as JSON: ``game_id``, ``outcome``,
-``wager`` and, if wanted, ``confidence``, ``model_name`` and ``key``, which names a bet for ever: written twice it is
-one prediction. What it writes on its standard error goes to the miner's.
+Each time the model is asked, the program gets on its standard input what can be bet on, with any validator: one game a
+line, as JSON, and an empty line. It may write predictions on its standard output at any time, one a line, as JSON:
+``game_id``, ``outcome``, ``wager`` and, if wanted, ``confidence``, ``model_name`` and ``key``, which names a bet for
+ever: written twice it is one prediction. What it writes on its standard error goes to the miner's.
 
 When it ends it is started again, with back-off, and gets the latest slate. Its faults are never the miner's.
 """
@@ -52,14 +52,12 @@ class ProgramPredictor:
 
     def __init__(self, settings: ProgramSettings) -> None:
         self.settings = settings
-        self._slates: dict[str, TeamGame] = {}
         self._asked = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told: set[str] = set()
 
-    def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
-        """Hand the slate over; the program answers when it likes."""
-        self._slates = {game.game_id: game for game in games}
+    def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:  # noqa: ARG002 - all slates are handed over
+        """Hand the slates over; the program answers when it likes."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._asked.set)
         return ()
@@ -89,7 +87,7 @@ class ProgramPredictor:
             )
         except OSError as error:
             return f"{self.settings.command[0]} cannot be started: {error.strerror or error}"
-        feeding = asyncio.create_task(self._feed(process), name="slate for the model")
+        feeding = asyncio.create_task(self._feed(process, host), name="slate for the model")
         try:
             await self._listen(process, host)
             code = await process.wait()
@@ -99,16 +97,16 @@ class ProgramPredictor:
             await _end(process)
         return f"{self.settings.command[0]} ended with {code}"
 
-    async def _feed(self, process: asyncio.subprocess.Process) -> None:
-        """Write the latest slate whenever it is asked for; a program that does not read misses the others."""
+    async def _feed(self, process: asyncio.subprocess.Process, host: ModelHost) -> None:
+        """Write the latest slates whenever they are asked for; a program that does not read misses the others."""
         assert process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
-        if self._slates:
+        if host.games():
             self._asked.set()
         with contextlib.suppress(OSError):  # it has ended, or closed its input: the reader says so
             while True:
                 await self._asked.wait()
                 self._asked.clear()
-                lines = [json.dumps(game.to_dict()) for game in self._slates.values()]
+                lines = [json.dumps(game.to_dict()) for game in host.games().values()]
                 process.stdin.write("\n".join([*lines, "", ""]).encode())
                 await process.stdin.drain()
 
@@ -130,9 +128,9 @@ class ProgramPredictor:
             row: Any = json.loads(line)
             if not isinstance(row, dict):
                 raise Unusable("expected an object")
-            game = self._slates.get(row.get("game_id"))  # type: ignore[arg-type]
+            game = host.games().get(row.get("game_id"))  # type: ignore[arg-type]
             if game is None:
-                raise Unusable(f"game_id: {row.get('game_id')!r} is not on the slate")
+                raise Unusable(f"game_id: {row.get('game_id')!r} is on no slate")
             key = row.get("key")
             forecast = replace(forecast_of(row, game, "program"), key=None if key is None else str(key))
         except (ValueError, TypeError, Unusable) as error:

@@ -53,6 +53,10 @@ class PredictorEdge:
 
     # --- what a model may ask of its host
 
+    def games(self) -> dict[GameId, TeamGame]:
+        """All slates as the model was last asked about them."""
+        return {game_id: game for slate in list(self._slates.values()) for game_id, game in slate.items()}
+
     def ask_again(self) -> None:
         """Have the model asked about every slate."""
         self._loop.call_soon_threadsafe(self._bus.publish, ModelChanged())
@@ -82,7 +86,7 @@ class PredictorEdge:
 
     async def _work(self) -> None:
         while self._waiting:
-            _, question = self._waiting.popitem()
+            question = self._waiting.pop(next(iter(self._waiting)))  # in turn: no validator waits for ever
             try:
                 forecasts = await asyncio.get_running_loop().run_in_executor(self._thread, self._think, question.games)
             except (Exception, SystemExit):  # noqa: BLE001 - a model is the operator's code, and may raise anything

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -189,6 +190,38 @@ async def test_a_program_gets_the_slate_and_bets(tmp_path: Path) -> None:
     assert bench.faults() == ""
 
 
+async def test_a_program_bets_on_what_any_validator_offers(tmp_path: Path) -> None:
+    async with bench_of(program(tmp_path, BET_ON_ALL)) as bench:
+        bench.slates = {VALIDATOR: (make_game("here"),), OTHER: (make_game("there"),)}
+        bench.ask()
+        await bench.until(lambda: len(bench.bets()) >= 2)
+        made = {(event.validator, event.prediction.game_id) for event in bench.all(PredictionMade)}
+        assert made == {(VALIDATOR, "here"), (OTHER, "there")}
+    assert bench.faults() == ""
+
+
+async def test_validators_are_asked_about_in_turn_however_often_one_changes() -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+            self.may_go_on = threading.Event()
+
+        def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
+            self.asked.append(games[0].game_id)
+            self.may_go_on.wait(10)
+            return ()
+
+    model = Slow()
+    async with bench_of(model) as bench:
+        bench.slates = {VALIDATOR: (make_game("first"),), OTHER: (make_game("waits"),)}
+        bench.ask()
+        await bench.until(lambda: model.asked == ["first"])
+        bench.slates = {VALIDATOR: (make_game("again"),)}
+        bench.ask()
+        model.may_go_on.set()
+        await bench.until(lambda: model.asked == ["first", "waits", "again"])
+
+
 async def test_a_program_that_dies_is_started_again_with_back_off_and_gets_the_latest_slate(tmp_path: Path) -> None:
     lives = tmp_path / "lives"
     source = (
@@ -214,7 +247,7 @@ time.sleep(60)
     async with bench_of(model) as bench:
         bench.ask()
         await bench.until(lambda: bench.bets() == [("g", "New York Mets", 2.0)])
-    for fault in ("expected an object", "'nowhere' is not on the slate", "more than 65536 bytes", "a number above 0"):
+    for fault in ("expected an object", "'nowhere' is on no slate", "more than 65536 bytes", "a number above 0"):
         assert fault in bench.faults()
     assert len(bench.all(HandlerFailed)) <= 7
 
