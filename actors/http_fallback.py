@@ -37,7 +37,7 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.games import TeamGamePrediction
-from bus.identifiers import ConnectionId, Hotkey, Micros, PredictionId, micros
+from bus.identifiers import ConnectionId, Hotkey, Micros, Offset, PredictionId, micros
 from bus.messages import ConfirmationMessage, PredictionMessage
 
 
@@ -72,6 +72,10 @@ class Road:
     posting: ConnectionId | None = None
     """The exchange that is under way."""
     polling: ConnectionId | None = None
+    sought: Offset = Offset(0)
+    """The offset for which games were last asked, where one was missed."""
+    poll_again: bool = False
+    """It was told of more since the poll that is under way, which may have been too early for it."""
     failures: int = 0
     """In a row; the exponent of the back-off."""
     resting: bool = False
@@ -170,8 +174,11 @@ class HttpFallbackActor(StreamFollower):
     @on(UpdateMissed)
     def fetch_missed(self, event: UpdateMissed, _: Envelope) -> None:
         road = self.state.roads.get(event.validator)
-        if road is not None:
-            self._poll(event.validator, road)
+        if road is None:
+            return
+        road.poll_again = road.polling is not None and (road.poll_again or event.ahead > road.sought)
+        road.sought = event.ahead
+        self._poll(event.validator, road)
 
     @on(SessionActivated)
     def step_back(self, event: SessionActivated, _: Envelope) -> None:
@@ -200,6 +207,9 @@ class HttpFallbackActor(StreamFollower):
         road = self.state.roads[event.hotkey]
         if event.connection == road.polling:
             road.polling = None
+            if road.poll_again:
+                road.poll_again = False
+                self._poll(event.hotkey, road)
         elif event.connection == road.posting:
             road.posting = None
             if any(prediction_id in road.waiting for prediction_id in road.posted):

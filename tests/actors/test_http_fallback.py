@@ -285,6 +285,17 @@ def test_a_missed_update_is_fetched_once_even_with_a_session() -> None:
     bench.observe(UpdateMissed(make_hotkey("unknown"), Offset(3), Offset(5)))
 
 
+def test_what_is_missed_while_a_poll_is_under_way_is_asked_for_after_it_and_once() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(UpdateMissed(VALIDATOR, Offset(3), Offset(5)))
+    bench.observe(UpdateMissed(VALIDATOR, Offset(3), Offset(6)))
+    for _ in range(2):  # who says more than it gives is not asked for ever
+        bench.observe(GamesUpdated(VALIDATOR, Epoch("e" * 32), Offset(5), (), snapshot=False))
+        bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+        assert len(bench.all(GamesRequested)) == 2
+
+
 def test_with_the_websocket_disabled_it_begins_at_once() -> None:
     bench = Bench(websocket_enabled=False)
     bench.advance(0)
