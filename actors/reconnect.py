@@ -41,7 +41,7 @@ class Answer(StrEnum):
     """At once, with jitter: the validator asked for it."""
 
 
-AFTER_CLOSE: Final[dict[int, Answer]] = {
+AFTER_CLOSE: Final[dict[int, Answer]] = dict.fromkeys(range(4000, 4100), Answer.WAIT) | {
     CloseCode.GOING_AWAY: Answer.RETURN,
     CloseCode.PROTOCOL_ERROR: Answer.WAIT,
     CloseCode.ABNORMAL: Answer.BACK_OFF,
@@ -50,10 +50,6 @@ AFTER_CLOSE: Final[dict[int, Answer]] = {
     CloseCode.TOO_BIG: Answer.WAIT,
     CloseCode.INTERNAL_ERROR: Answer.BACK_OFF,
     CloseCode.SERVICE_RESTART: Answer.RETURN,
-    CloseCode.PROTOCOL_VIOLATION: Answer.WAIT,
-    CloseCode.BAD_SIGNATURE: Answer.WAIT,
-    CloseCode.NOT_REGISTERED: Answer.WAIT,
-    CloseCode.BLACKLISTED: Answer.WAIT,
     CloseCode.STALE: Answer.BACK_OFF,
     CloseCode.SLOW_CONSUMER: Answer.BACK_OFF,
     CloseCode.OVER_CAPACITY: Answer.BACK_OFF,
@@ -61,7 +57,7 @@ AFTER_CLOSE: Final[dict[int, Answer]] = {
     CloseCode.REPLACED: Answer.WAIT,
     CloseCode.RESTARTING: Answer.RETURN,
 }
-"""By close code; what is not listed backs off."""
+"""By close code; 40xx says that the miner did something wrong. What is not listed backs off."""
 
 AFTER_REFUSAL: Final[dict[int, Answer]] = {
     400: Answer.WAIT,

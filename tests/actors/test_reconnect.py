@@ -98,7 +98,7 @@ def test_a_dial_that_comes_through_after_the_websocket_was_switched_off_is_close
     assert len(bench.all(DialRequested)) == 2
 
 
-WAITS = (4000, 4001, 4002, 4003, 4104, 1002, 1007, 1008, 1009)
+WAITS = (4000, 4001, 4002, 4003, 4004, 4099, 4104, 1002, 1007, 1008, 1009)
 BACKS_OFF = (4100, 4101, 4102, 4103, 1006, 1011, 1000, 1005, 3999, 4999)
 RETURNS = (4200, 1001, 1012)
 
