@@ -178,6 +178,8 @@ class LogbookActor(Actor):
         if event.waiting:
             text = f"Changed in the configuration, and waiting for a restart: {', '.join(event.waiting)}"
             self._line(envelope, "changes that wait", text, "WARNING")
+        if not event.taken and not event.waiting:
+            self._line(envelope, "reloads", "Read again: no key of the configuration has changed")
 
     @on(MetricsUnavailable)
     def no_metrics(self, event: MetricsUnavailable, envelope: Envelope) -> None:
@@ -186,7 +188,7 @@ class LogbookActor(Actor):
 
     @on(ReloadFailed)
     def not_reloaded(self, event: ReloadFailed, envelope: Envelope) -> None:
-        text = f"The configuration cannot be read, what was in force stays: {event.reason}"
+        text = f"The configuration cannot be read, what was in force stays: {'; '.join(event.reason.splitlines())}"
         self._line(envelope, "failed reloads", text, "ERROR", limit=1)
 
     # --- who is there

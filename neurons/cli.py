@@ -360,13 +360,14 @@ def _run_demo(arguments: argparse.Namespace) -> int:
 def _run_doctor(arguments: argparse.Namespace) -> int:
     import json
 
-    from neurons import doctor
+    from neurons import doctor, views
     from neurons.settings import load_settings
 
     if arguments.config is None and arguments.role is None:
         raise ConfigurationError("doctor: name the neuron, by --role or --config")
     file: Path = arguments.config or Path(f"{arguments.role}.yaml")
-    findings = doctor.examine(load_settings(file, arguments.flags, arguments.role), str(file))
+    with views.progress("looking at keys, network and disk"):
+        findings = doctor.examine(load_settings(file, arguments.flags, arguments.role), str(file))
     print(json.dumps(doctor.as_json(findings), indent=2) if arguments.json else "\n".join(doctor.text(findings)))
     return 0 if doctor.can_run(findings) else EXIT_FAILED
 

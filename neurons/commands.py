@@ -147,7 +147,8 @@ def predictions(arguments: argparse.Namespace) -> int:
         since=None if arguments.since is None else parse_time(arguments.since, "--since"),
         limit=arguments.limit,
     )
-    found = verdicts(history_file(_neuron(arguments)), wanted)
+    with views.progress("reading the verdicts"):
+        found = verdicts(history_file(_neuron(arguments)), wanted)
     if arguments.json:
         print(json.dumps(found, indent=2))
     elif arguments.csv:

@@ -38,9 +38,11 @@ SHOWN = 20
 def replay(arguments: argparse.Namespace) -> int:
     """Decide everything again; 0 where all decisions are equal."""
     gc.set_threshold(COLLECTOR_THRESHOLD)
-    reports = [
-        _what_if(recording, arguments) if arguments.instead else _replay(recording) for recording in _logs(arguments)
-    ]
+    with views.progress("deciding everything again"):
+        reports = [
+            _what_if(recording, arguments) if arguments.instead else _replay(recording)
+            for recording in _logs(arguments)
+        ]
     if arguments.json:
         print(json.dumps([report for report, _ in reports], indent=2))
     else:
@@ -112,7 +114,8 @@ def _named(spec: str) -> tuple[str, str]:
 def trace(arguments: argparse.Namespace) -> int:
     """The way of one prediction."""
     gc.set_threshold(COLLECTOR_THRESHOLD)
-    roots = [root for recording in _logs(arguments) for root in follow(recording, arguments.prediction_id)]
+    with views.progress("reading the log"):
+        roots = [root for recording in _logs(arguments) for root in follow(recording, arguments.prediction_id)]
     if not roots:
         raise BadEventLog(f"{arguments.log}: nothing in this log concerns a prediction {arguments.prediction_id!r}")
     if arguments.json:
@@ -191,8 +194,9 @@ def _as_json(recorded: Any) -> dict[str, Any]:
 
 def _sum_up(rows: Iterator[Row], *, as_json: bool) -> int:
     summary = Summary()
-    for row in rows:
-        summary.add(row)
+    with views.progress("reading the log"):
+        for row in rows:
+            summary.add(row)
     figures = summary.as_json()
     if as_json:
         print(json.dumps(figures, indent=2))
@@ -214,7 +218,8 @@ def _sum_up(rows: Iterator[Row], *, as_json: bool) -> int:
 
 def audit(arguments: argparse.Namespace) -> int:
     """Whether a log can be believed; 0 where it can."""
-    report = auditing.audit(log_files(arguments.log))
+    with views.progress("verifying every line and signature"):
+        report = auditing.audit(log_files(arguments.log))
     if arguments.json:
         print(json.dumps(auditing.as_json(report), indent=2))
     else:

@@ -289,12 +289,19 @@ def read_yaml(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{file}: not YAML: {error}") from None
+        raise ConfigurationError(f"{file}: {_yaml_fault(error)}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise ConfigurationError(f"{file}: expected keys with values, and it is a {type(document).__name__}")
     return document
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    """What is wrong, and where, in a line."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    return f"not YAML: {problem}" if mark is None else f"not YAML: line {mark.line + 1}: {problem}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -386,4 +393,4 @@ def _override(document: dict[str, Any], key: str, value: str, sources: dict[str,
     try:
         section[last] = yaml.load(value, Loader=_Loader) if value[:1] in ("[", "{") else _FlagText(value)  # noqa: S506
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{source}: not YAML: {error}") from None
+        raise ConfigurationError(f"{source}: {_yaml_fault(error)}") from None

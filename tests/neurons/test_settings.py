@@ -123,9 +123,10 @@ def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("[", "not YAML"),
+        ("[", "neuron.yaml: not YAML: line 1: "),
+        ("a: {b: 1\nc: 2", "neuron.yaml: not YAML: line 2: expected ',' or '}', but got ':'"),
         ("- a", "expected keys with values"),
-        ("a: 1\na: 2", "the key 'a' is there twice"),
+        ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' is there twice"),
         ("", "role"),
     ],
 )
