@@ -19,7 +19,7 @@ EXIT_USAGE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 fine, 1 failed, 2 wrong usage or configuration."""
+    """Run one command; returns the exit code: 0 fine, 1 failed, 2 wrong usage or configuration, 130 for Ctrl-C."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     try:
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bettensor",
         description="Real-time, authenticated communication between the miners and validators of the Bettensor subnet.",
-        epilog="exit codes: 0 fine, 1 failed, 2 wrong usage or configuration",
+        epilog="exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 130 interrupted by Ctrl-C",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version)

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from bus.errors import ConfigurationError
 from bus.identifiers import Netuid
+from bus.redaction import names_a_secret, without_secrets
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -372,7 +373,8 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
     message = details["msg"].removeprefix("Value error, ")
     if not key:  # of the whole, which need not be repeated
         return message
-    return f"{key}: {message[0].lower()}{message[1:]}, and it is {details['input']!r}"
+    given = "a secret" if names_a_secret(key) else repr(without_secrets(details["input"]))
+    return f"{key}: {message[0].lower()}{message[1:]}, and it is {given}"
 
 
 def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Configuration: what is wrong is told with file, key and what was expected; flags override the file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from neurons.config_file import commented_defaults
 from neurons.edges.static_files import read_blacklist, read_metagraph
 from neurons.launch import build_actors, build_predictor, load_handlers
 from neurons.models import KellyPredictor
-from neurons.settings import MinerSettings, Settings, ValidatorSettings, load_settings
+from neurons.settings import MinerSettings, Settings, ValidatorSettings, load_settings, parse
 
 ALICE = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 BOB = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
@@ -179,6 +180,18 @@ def test_wrong_actors_are_refused(tmp_path: Path, changes: dict[str, Any], fault
 def test_wrong_handlers_are_refused(tmp_path: Path, handlers: dict[str, Any], fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
         load_handlers(load(tmp_path, handlers=handlers))
+
+
+def test_what_may_be_a_secret_is_not_printed() -> None:
+    @dataclass
+    class Own:
+        api_key: int
+        inner: dict[str, int]
+
+    with pytest.raises(ConfigurationError) as refused:
+        parse(Own, {"api_key": "hunter2", "inner": {"password": "hunter2"}}, "miner.yaml")
+    assert "api_key: input should be a valid integer" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_the_model_is_the_class_that_the_file_names(tmp_path: Path) -> None:
