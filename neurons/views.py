@@ -222,15 +222,22 @@ def verdicts_table(status: Status) -> Table:
 def events_table(status: Status, before: Status | None, seconds: float, limit: int = 8) -> Table:
     """Which events the bus carries most, and how many a second."""
     table = plain_table("event", "so far", "/s", right=("so far", "/s"))
-    counts = sorted(status["events"].items(), key=lambda item: (item[0] in _OUR_OWN, -item[1]))
+    counts = sorted(status["events"].items(), key=lambda item: (item[0] in _LAST, -item[1]))
     for topic, count in counts[:limit]:
         rate = "" if before is None else f"{(count - before['events'].get(topic, 0)) / seconds:.0f}"
         table.add_row(topic, str(count), rate)
     return table
 
 
-_OUR_OWN: Final = ("status_requested", "status_reported")
-"""Events that there are because somebody looks."""
+_LAST: Final = (
+    "line_logged",
+    "status_reported",
+    "status_requested",
+    "timer_cancelled",
+    "timer_fired",
+    "timer_requested",
+)
+"""Events that tell an operator least: they come after all others."""
 
 
 def recent_lines(recent: Sequence[Status], limit: int) -> Text:
