@@ -109,7 +109,10 @@ def predict(arguments: argparse.Namespace) -> int:
             print(f"{verdict['prediction_id']} {verdict['code']}{took} by {verdict['validator']}{why}")
     late = answer["without_verdict"]
     if late:
-        print(f"{late} without a verdict after {PATIENCE:g} s; the miner goes on asking", file=sys.stderr)
+        text = (
+            f"{late} without a verdict after {PATIENCE:g} s; the miner goes on asking, and `bettensor peers` says why"
+        )
+        print(text, file=sys.stderr)
     return 0 if not late and all(verdict["success"] for verdict in answer["verdicts"]) else 1
 
 

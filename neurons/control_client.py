@@ -42,8 +42,8 @@ def ask(state_dir: Path, question: dict[str, Any], patience: float = 5.0) -> dic
         raise NotRunning(f"the neuron in {state_dir} does not answer within {patience:g} s") from None
     except OSError:
         raise NotRunning(
-            f"no neuron runs in {state_dir}; start one, for example `bettensor miner --config miner.yaml`, "
-            "or name another with --config FILE or --state-dir DIR"
+            f"no neuron runs in {state_dir}; start it with `bettensor validator --config FILE` or `bettensor miner "
+            "--config FILE`, or name another with --config FILE or --state-dir DIR"
         ) from None
     if not line:
         raise NotRunning(f"the neuron in {state_dir} stopped before it answered")
