@@ -97,6 +97,7 @@ class Rig:
         headers: dict[str, str] | list[tuple[str, str]] | None = None,
         target: str | None = None,
         subprotocols: tuple[str, ...] = ("bettensor.v1",),
+        **options: Any,
     ) -> ClientConnection:
         """A handshake, right or wrong."""
         return await connect(
@@ -106,6 +107,7 @@ class Rig:
             compression=None,
             ping_interval=None,
             proxy=None,
+            **options,
         )
 
     async def refusal(self, *arguments: Any, **changes: Any) -> tuple[int, dict[str, Any]]:
