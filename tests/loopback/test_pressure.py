@@ -220,9 +220,7 @@ async def with_a_stalled_reader(folder: Path, **websocket: Any) -> AsyncIterator
         await stalled.say(HeartbeatMessage())
         await stalled.hear()
         far_end = session_of(rig, stalled).transport.get_extra_info("socket")
-        far_end.setsockopt(
-            socket.SOL_SOCKET, socket.SO_SNDBUF, 4096
-        )  # else the kernel takes megabytes before it is full
+        far_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # the kernel would take megabytes
         stalled.socket.transport.pause_reading()
         yield rig, reader, stalled
         reader.close()
@@ -276,8 +274,9 @@ async def test_updates_for_a_slow_reader_are_held_back_and_told_in_one(tmp_path:
     ],
 )
 async def test_a_stalled_reader_is_closed_and_the_others_notice_nothing(
-    tmp_path: Path, limits: dict[str, Any], reason: str
+    tmp_path: Path, limits: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("neurons.edges.listener.CLOSE_TIMEOUT", 1.0)
     async with with_a_stalled_reader(tmp_path, **limits) as (rig, reader, stalled):
         session = session_of(rig, stalled)
         latencies, most = [], 0
@@ -293,7 +292,7 @@ async def test_a_stalled_reader_is_closed_and_the_others_notice_nothing(
         assert most <= limits["send_queue_bytes"] + MAX_FRAME_BYTES
         await until(lambda: reader.offset == rig.all(GamesUpdated)[-1].offset)
         usual = []
-        for _ in latencies[:10]:
+        for _ in range(5):
             await move_odds(rig, tmp_path, 1)
             usual.append(await reader.confirmed())
         assert median(latencies) < 3 * median(usual) + 0.05  # what it costs the others is lost in the noise
