@@ -65,7 +65,7 @@ async def answers(client: Client, count: int) -> dict[str, str]:
 @pytest.mark.usefixtures("slow_disk")
 async def test_with_a_slow_disk_a_flood_is_not_read_further_and_all_that_was_taken_is_answered(tmp_path: Path) -> None:
     limits = {"prediction": {"max_unanswered": 200, "daily_wager_limit": 1e9}, "connection": {"burst": 1e6}}
-    quick = {"heartbeat_interval": 0.2, "connection_timeout": 0.6}
+    quick = {"heartbeat_interval": 1.0, "connection_timeout": 4.0}  # more than a busy machine keeps one waiting
     made = [many() for _ in range(30)]
     async with running_validator(tmp_path, actors=limits, websocket=quick) as rig, rig.client() as client:
         async with asyncio.TaskGroup() as group:
