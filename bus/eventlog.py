@@ -37,6 +37,8 @@ from bus.redaction import actors_without_secrets
 FORMAT: Final = 1
 """Of what is written; earlier ones are read by ``UPCASTS``."""
 MARK: Final = "event log"
+HEADER_MARK: Final = b'{"bettensor":"event log"'
+"""How every header begins."""
 _HASH: Final = len(',"hash":""}') + 64
 """Bytes at the end of each line."""
 
@@ -118,6 +120,8 @@ class Row(NamedTuple):
     topic: str
     raw: bytes
     """The event as JSON."""
+    where: str = ""
+    """The file, for messages."""
 
     @property
     def observed(self) -> bool:
@@ -133,7 +137,7 @@ class Row(NamedTuple):
         try:
             return decode_event(_event_class(self), self.raw)
         except (msgspec.MsgspecError, ValueError, Unreadable, TypeError, KeyError) as error:
-            raise BadEventLog(f"line {self.line}: not a {self.topic}: {error}") from None
+            raise self.fault(f"not a {self.topic}: {error}") from None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -145,7 +149,11 @@ class Row(NamedTuple):
         try:
             return _object.decode(self.raw)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise BadEventLog(f"line {self.line}: not a {self.topic}: {error}") from None
+            raise self.fault(f"not a {self.topic}: {error}") from None
+
+    def fault(self, fault: str) -> BadEventLog:
+        """What is wrong with this line, to be raised."""
+        return BadEventLog(f"{self.where}: line {self.line}: {fault}" if self.where else f"line {self.line}: {fault}")
 
     def same(self, replayed: Envelope) -> bool:
         """Whether a replay came to the same."""
@@ -162,7 +170,7 @@ class Row(NamedTuple):
 def _event_class(row: Row) -> type[Event]:
     known = TOPICS.get(row.topic)
     if known is None:
-        raise BadEventLog(f"line {row.line}: no event is called {row.topic!r}; import the module that defines it")
+        raise row.fault(f"no event is called {row.topic!r}; import the module that defines it")
     return known
 
 
@@ -409,7 +417,7 @@ class LogReader:
                 self.sealed = self._seal(number, before, read)
             else:
                 topic, raw = self._up_to_date(read.topic, bytes(read.event))
-                yield Row(number, read.seq, Micros(read.at), Micros(read.mono), read.causes, topic, raw)
+                yield Row(number, read.seq, Micros(read.at), Micros(read.mono), read.causes, topic, raw, self._where)
 
     def _read_header(self) -> Header:
         number, line = next(self._lines, (1, b""))
@@ -418,6 +426,9 @@ class LogReader:
             document = _object.decode(line)
         except (msgspec.MsgspecError, ValueError):
             document = {}
+        if not line.endswith(b"\n") and HEADER_MARK.startswith(line[: len(HEADER_MARK)]):
+            text = "cut off before it was whole" if line else "there is none: the file is empty"
+            raise self._fault(number, f"{text}; its neuron, or its disk, died before anything was recorded")
         if document.get("bettensor") != MARK:
             raise self._fault(number, "not an event log of this project: its first line is no header")
         version = document.get("format")
@@ -436,8 +447,7 @@ class LogReader:
         self.hash, before = given, self.hash
         if self._chained and _chain(before, body) != given:
             what = "it was changed" if number == 1 else "it was changed, or lines before it are missing or out of order"
-            still = f"lines 1 to {number - 1} are as they were written; " if number > 1 else ""
-            raise self._fault(number, f"its hash does not follow: {what}. {still}--unchained reads on nevertheless")
+            raise self._fault(number, f"its hash does not follow: {what}; --unchained reads on nevertheless")
 
     def _up_to_date(self, topic: str, raw: bytes) -> tuple[str, bytes]:
         if self.header.format == FORMAT:
@@ -459,4 +469,5 @@ class LogReader:
         return SignedSeal(seal, bytes(read.seal), signature)
 
     def _fault(self, number: int, fault: str) -> BadEventLog:
-        return BadEventLog(f"{self._where}: line {number}: {fault}")
+        still = f"; lines 1 to {number - 1} are as they were written" if number > 1 and self._chained else ""
+        return BadEventLog(f"{self._where}: line {number}: {fault}{still}")

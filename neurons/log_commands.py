@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -38,16 +39,27 @@ SHOWN = 20
 def replay(arguments: argparse.Namespace) -> int:
     """Decide everything again; 0 where all decisions are equal."""
     gc.set_threshold(COLLECTOR_THRESHOLD)
-    with views.progress("deciding everything again"):
-        reports = [
-            _what_if(recording, arguments) if arguments.instead else _replay(recording)
-            for recording in _logs(arguments)
-        ]
+    instead = dict(_named(spec) for spec in arguments.instead or ())
+    reports = []
+    for file in log_files(arguments.log):
+        with views.progress("deciding everything again"):
+            report, text = _decided_again(file, instead, arguments)
+        reports.append(report)
+        if text and not arguments.json:
+            print(text)
     if arguments.json:
-        print(json.dumps([report for report, _ in reports], indent=2))
-    else:
-        print("\n".join(text for _, text in reports))
-    return 0 if all(report.get("equal", True) for report, _ in reports) else 1
+        print(json.dumps(reports, indent=2))
+    return 0 if all(report.get("equal", True) for report in reports) else 1
+
+
+def _decided_again(file: Path, instead: dict[str, str], arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """One file; where it cannot be read or replayed, that is said, and is no reason not to look at the next."""
+    try:
+        recording = Recording(file, chained=not arguments.unchained)
+        return _what_if(recording, instead) if instead else _replay(recording)
+    except BadEventLog as fault:
+        print(f"bettensor: {fault}", file=sys.stderr)
+        return {"file": str(file), "equal": False, "fault": str(fault)}, ""
 
 
 def _logs(arguments: argparse.Namespace) -> Iterator[Recording]:
@@ -77,11 +89,11 @@ def _replay(recording: Recording) -> tuple[dict[str, Any], str]:
     return report, text + (f"\n  line {cut} was cut off; what stands before it was replayed" if cut else "")
 
 
-def _what_if(recording: Recording, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    what_if = recording.what_if(dict(_named(spec) for spec in arguments.instead))
+def _what_if(recording: Recording, instead: dict[str, str]) -> tuple[dict[str, Any], str]:
+    what_if = recording.what_if(instead)
     report = {
         "file": str(recording.file),
-        "with": arguments.instead,
+        "with": [*instead.values()],
         "unchanged": what_if.unchanged,
         "changes": [
             {

@@ -32,6 +32,9 @@ from neurons.settings import ROLES, Settings, parse
 
 READ_BYTES: Final = 1 << 20
 """Bytes of a file that are read at once."""
+_OTHER_SETTINGS: Final = (
+    "recorded under settings that this release, or this folder, does not take (`bettensor log` and `audit` need none)"
+)
 _GZIP: Final = b"\x1f\x8b"
 _OWN: Final = ("bus.", "actors.", "neurons.")
 
@@ -104,7 +107,7 @@ def settings_of(header: Header, instead: Mapping[str, str] | None = None) -> Set
     try:
         settings: Settings = parse(ROLES[header.role], document | {"actors": actors}, "the log's settings")
     except ConfigurationError as error:
-        raise BadEventLog(f"recorded under settings that this release does not take: {error}") from None
+        raise BadEventLog(f"{_OTHER_SETTINGS}: {error}") from None
     return settings
 
 
@@ -121,7 +124,13 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
             import_module(module)
         except ImportError as error:
             raise BadEventLog(f"the log has events of {module}, which cannot be imported here: {error}") from None
-    actors = build_actors(settings_of(header, instead), "the log's settings")
+    settings = settings_of(header, instead)
+    try:
+        actors = build_actors(settings, "the log's settings")
+    except ConfigurationError as error:
+        if instead:
+            raise
+        raise BadEventLog(f"{_OTHER_SETTINGS}: {error}") from None
     if checkpoint is not None:
         _restore(actors, checkpoint)
     return actors
@@ -280,6 +289,9 @@ class Recording:
         checkpoint = self.reader.checkpoint
         try:
             actors = actors_of(self.header, checkpoint, instead)
+        except BadEventLog as error:
+            self.close()
+            raise BadEventLog(f"{self.file}: {error}") from None
         except BettensorError:
             self.close()
             raise

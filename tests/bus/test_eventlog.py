@@ -142,7 +142,9 @@ def header(**changes: Any) -> list[bytes]:
 @pytest.mark.parametrize(
     ("log", "fault"),
     [
-        ([], "line 1: not an event log of this project: its first line is no header"),
+        ([], "line 1: there is none: the file is empty; its neuron, or its disk, died before anything was recorded"),
+        ([lines()[0][:50]], "line 1: cut off before it was whole"),
+        ([b"hello"], "line 1: not an event log of this project: its first line is no header"),
         ([b"PK\x03\x04\n"], "not an event log of this project"),
         ([b'{"bettensor": "ledger"}\n'], "not an event log of this project"),
         (header(format=99), "format 99, and this release reads up to 1: install the release that wrote it"),
@@ -155,9 +157,9 @@ def header(**changes: Any) -> list[bytes]:
             "line 1: its hash does not follow",
         ),
         (change(lines(), 3, lambda line: line.replace(b"heartbeat", b"heartbeet")), "line 3: .* it was changed"),
-        ([*lines()[:2], *lines()[3:]], "line 3: .* missing or out of order. lines 1 to 2 are as they were written"),
+        ([*lines()[:2], *lines()[3:]], "line 3: .* missing or out of order; .*lines 1 to 2 are as they were written"),
         ([*lines()[:2], lines()[3], lines()[2], *lines()[4:]], "line 3: .* out of order"),
-        ([*lines()[:3], b"garbage\n", *lines()[4:]], "line 4: not a line of an event log"),
+        ([*lines()[:3], b"garbage\n", *lines()[4:]], "line 4: not a line of an event log; lines 1 to 3 are as they"),
         ([*lines()[:3], b'{"seq":x}\n'], "line 4: its hash does not follow"),
         ([*lines(), *lines()[1:2]], "line 7: something follows the seal"),
         ([*lines()[:2], b"cut", *lines()[2:]], "line 3: not a line of an event log"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from bus.events import (
 from bus.identifiers import SECOND, Hotkey, Micros
 from bus.messages import ErrorMessage
 from bus.replay import Difference
+from neurons.cli import main
 from neurons.log_text import explain, explain_replay
 from neurons.recordings import Recording, log_files, saving
 from neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedNeuron, SimulatedValidator, make_game
@@ -291,7 +293,7 @@ def edited(tmp_path: Path, subnet: Subnet, edit: Callable[[Header], Header], che
 
 def test_a_log_of_other_settings_says_which(tmp_path: Path, subnet: Subnet) -> None:
     recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"warp": 9}))
-    with pytest.raises(BadEventLog, match=r"settings that this release does not take: .*warp: there is no such key"):
+    with pytest.raises(BadEventLog, match=r"log.jsonl: recorded under settings .*: .*warp: there is no such key"):
         recording.replay()
 
 
@@ -304,8 +306,12 @@ def test_a_log_with_events_of_a_module_that_is_not_here_says_so(tmp_path: Path, 
 def test_a_log_with_an_actor_that_is_not_here_says_so(tmp_path: Path, subnet: Subnet) -> None:
     actors = {"mine": {"class": "no_such_subnet.actors:Mine"}}
     recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"actors": actors}))
-    with pytest.raises(ConfigurationError, match="no_such_subnet"):
+    with pytest.raises(
+        BadEventLog, match=r"log.jsonl: recorded under settings that .*actors.mine.class.*no_such_subnet"
+    ):
         recording.replay()
+    with pytest.raises(ConfigurationError, match=r"no_such_subnet"):
+        edited(tmp_path, subnet, lambda h: h).what_if({"prediction": "no_such_subnet.actors:Mine"})
 
 
 def test_a_checkpoint_of_another_actor_says_whose(tmp_path: Path, subnet: Subnet) -> None:
@@ -326,6 +332,23 @@ def test_a_file_that_is_not_there_or_cut_in_its_compression_says_so(tmp_path: Pa
     (tmp_path / "events.000001.jsonl.gz").write_bytes(packed[: len(packed) // 2])
     with pytest.raises(BadEventLog, match=r"events.000001.jsonl.gz: cannot be read to its end"):
         Recording(tmp_path / "events.000001.jsonl.gz").replay()
+
+
+def test_a_file_that_cannot_be_replayed_is_no_reason_not_to_replay_the_next(
+    tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subnet.validator.save(tmp_path / "events.jsonl")
+    subnet.validator.save(tmp_path / "events.000001.jsonl")
+    (tmp_path / "events.000001.jsonl").write_bytes((tmp_path / "events.jsonl").read_bytes().replace(b"6.0", b"7.0"))
+    assert main(["replay", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert "events.jsonl: " in out
+    assert "equal (every decision)" in out
+    assert "events.000001.jsonl: line " in err
+    assert main(["replay", str(tmp_path), "--json", "--with", "tests.neurons.planted:StrictPredictionActor"]) == 1
+    damaged, whole = json.loads(capsys.readouterr().out)
+    assert "its hash does not follow" in damaged["fault"]
+    assert whole["with"] == ["tests.neurons.planted:StrictPredictionActor"]
 
 
 def test_a_difference_is_explained_value_by_value(subnet: Subnet) -> None:
