@@ -43,7 +43,7 @@ _HASH: Final = len(',"hash":""}') + 64
 """Bytes at the end of each line."""
 
 Upcast = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
-"""An event of one format (its topic and fields) as the next format has it."""
+"""An event of one format, topic and fields, as the next format has it; ``header`` and ``checkpoint`` are topics too."""
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {}
 """What makes events of format n + 1 of those of format n, each change a function with a name that says what it does."""
 
@@ -351,13 +351,12 @@ class _Line(msgspec.Struct):
     causes: tuple[int, ...] = ()
     topic: str = ""
     event: msgspec.Raw = msgspec.Raw(b"")
-    checkpoint: Checkpoint | None = None
+    checkpoint: msgspec.Raw = msgspec.Raw(b"")
     seal: msgspec.Raw = msgspec.Raw(b"")
     signature: str = ""
 
 
 _line: Final = msgspec.json.Decoder(_Line)
-_header: Final = msgspec.json.Decoder(Header)
 
 
 class LogReader:
@@ -411,13 +410,15 @@ class LogReader:
                 read = _line.decode(line)
             except (msgspec.MsgspecError, ValueError) as error:
                 raise self._fault(number, f"not a line of an event log: {error}") from None
-            if read.checkpoint is not None:
-                self.checkpoint = read.checkpoint
+            if read.topic:
+                topic, raw = read.topic, bytes(read.event)
+                if self._format < FORMAT:
+                    topic, raw = self._up_to_date(number, topic, raw)
+                yield Row(number, read.seq, Micros(read.at), Micros(read.mono), read.causes, topic, raw, self._where)
             elif read.signature:
                 self.sealed = self._seal(number, before, read)
             else:
-                topic, raw = self._up_to_date(read.topic, bytes(read.event))
-                yield Row(number, read.seq, Micros(read.at), Micros(read.mono), read.causes, topic, raw, self._where)
+                self.checkpoint = self._read_checkpoint(number, bytes(read.checkpoint))
 
     def _read_header(self) -> Header:
         number, line = next(self._lines, (1, b""))
@@ -437,10 +438,19 @@ class LogReader:
             raise self._fault(number, text)
         if version < FORMAT and any(step not in UPCASTS for step in range(version, FORMAT)):
             raise self._fault(number, f"format {version} is too old: there is no upcast from it")
+        self._format = version
         try:
-            return _header.decode(line)
+            _, raw = self._up_to_date(number, "header", _encoder.encode(document))
+            return replace(msgspec.json.decode(raw, type=Header), format=FORMAT)
         except msgspec.ValidationError as error:
             raise self._fault(number, f"the header lacks what a replay needs: {error}") from None
+
+    def _read_checkpoint(self, number: int, raw: bytes) -> Checkpoint:
+        _, raw = self._up_to_date(number, "checkpoint", raw)
+        try:
+            return msgspec.json.decode(raw, type=Checkpoint)
+        except msgspec.MsgspecError as error:
+            raise self._fault(number, f"neither an event nor a checkpoint: {error}") from None
 
     def _follow(self, number: int, line: bytes) -> None:
         body, given = line[: -_HASH - 1], line[-67:-3].decode("latin-1")
@@ -449,13 +459,14 @@ class LogReader:
             what = "it was changed" if number == 1 else "it was changed, or lines before it are missing or out of order"
             raise self._fault(number, f"its hash does not follow: {what}; --unchained reads on nevertheless")
 
-    def _up_to_date(self, topic: str, raw: bytes) -> tuple[str, bytes]:
-        if self.header.format == FORMAT:
-            return topic, raw
-        event: dict[str, Any] = msgspec.json.decode(raw)
-        for version in range(self.header.format, FORMAT):
-            for upcast in UPCASTS[version]:
-                topic, event = upcast(topic, event)
+    def _up_to_date(self, number: int, topic: str, raw: bytes) -> tuple[str, bytes]:
+        try:
+            event = _object.decode(raw)
+            for version in range(self._format, FORMAT):
+                for upcast in UPCASTS[version]:
+                    topic, event = upcast(topic, event)
+        except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+            raise self._fault(number, f"not a {topic} of format {self._format}: {error!r}") from None
         return topic, _encoder.encode(event)
 
     def _seal(self, number: int, before: str, read: _Line) -> SignedSeal:

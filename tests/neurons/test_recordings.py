@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,7 @@ from bus.bus import EventBus
 from bus.clock import ManualClock
 from bus.envelope import Envelope
 from bus.errors import BadEventLog, ConfigurationError
-from bus.eventlog import Checkpoint, Header, LogWriter
+from bus.eventlog import UPCASTS, Checkpoint, Header, LogWriter
 from bus.events import (
     CommitRequested,
     PredictionAccepted,
@@ -35,6 +36,7 @@ from bus.messages import ErrorMessage
 from bus.replay import Difference
 from neurons.cli import main
 from neurons.log_text import explain, explain_replay
+from neurons.pytest_plugin import SUFFIX
 from neurons.recordings import Recording, log_files, saving
 from neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedNeuron, SimulatedValidator, make_game
 from tests.neurons import planted
@@ -279,6 +281,64 @@ def test_a_decision_too_many_after_the_last_observation_is_found(tmp_path: Path)
     replayed = Recording(file).replay()
     assert (replayed.equal, replayed.difference) == (False, None)
     assert explain_replay(replayed) == "somewhere: 1 decisions more than recorded"
+
+
+# --- recordings of an earlier format
+
+
+def limits_were_called_otherwise(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What was ``limit_a_day`` in format 0 is ``daily_wager_limit``, in the header and in checkpoints."""
+    settings = event.get("settings" if topic == "header" else "actors", {})
+    for section in (settings.get("actors", {}).get("prediction"), settings.get("prediction", {}).get("settings")):
+        if section and "limit_a_day" in section:
+            section["daily_wager_limit"] = section.pop("limit_a_day")
+    return topic, event
+
+
+def timers_rang(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What was ``timer_rang`` in format 0 is ``timer_fired``."""
+    return ("timer_fired", event) if topic == "timer_rang" else (topic, event)
+
+
+def make_older(file: Path) -> None:
+    """As if format 0 had been written, which had other names."""
+    written, before = [], ""
+    for line in file.read_bytes().splitlines():
+        body = line[:-75].replace(b'"format":1', b'"format":0').replace(b"daily_wager_limit", b"limit_a_day")
+        body = body.replace(b'"topic":"timer_fired"', b'"topic":"timer_rang"')
+        if body.startswith(b'{"seal"'):
+            body = body.replace(line[line.index(b'"hash":"') + 8 :][:64], before.encode(), 1)
+        before = sha256(before.encode() + body).hexdigest()
+        written.append(body + b',"hash":"%b"}\n' % before.encode())
+    file.write_bytes(b"".join(written))
+
+
+@pytest.mark.parametrize("from_checkpoint", [False, True])
+def test_a_recording_of_an_earlier_format_is_replayed_and_kept_in_todays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, from_checkpoint: bool
+) -> None:
+    subnet = Subnet(daily_wager_limit=10.0)
+    checkpoint = subnet.validator.checkpoint() if from_checkpoint else None
+    begun = len(subnet.validator.envelopes) if from_checkpoint else 0
+    for name in ("most", "too-much"):
+        subnet.predict(name, wager=6.0)
+    subnet.advance(100)
+    file = tmp_path / f"old{SUFFIX}"
+    with saving(file, subnet.validator.header, checkpoint) as record:
+        for envelope in subnet.validator.envelopes[begun:]:
+            record(envelope)
+    make_older(file)
+    with pytest.raises(BadEventLog, match="line 1: format 0 is too old: there is no upcast from it"):
+        Recording(file)
+    monkeypatch.setitem(UPCASTS, 0, (limits_were_called_otherwise, timers_rang))
+    recording = Recording(file)
+    with saving(tmp_path / "today", recording.header, recording.reader.checkpoint) as record:
+        assert recording.replay(record).equal
+    monkeypatch.undo()
+    assert Recording(tmp_path / "today").replay().equal
+    monkeypatch.setitem(UPCASTS, 0, (lambda topic, event: (topic, event["no"]),))
+    with pytest.raises(BadEventLog, match=r"line 1: not a header of format 0: KeyError\('no'\)"):
+        Recording(file)
 
 
 # --- what cannot be replayed
