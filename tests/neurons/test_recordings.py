@@ -97,9 +97,9 @@ sessions = st.lists(st.tuples(st.sampled_from(list(ACTIONS)), st.floats(0.01, 60
 
 
 @settings(max_examples=40, deadline=None)
-@given(session=sessions, cut=st.integers(0, 11))
-def test_a_recording_that_begins_with_a_checkpoint_anywhere_replays_equal(
-    session: list[tuple[str, float]], cut: int
+@given(session=sessions, cut=st.integers(0, 11), torn=st.floats(0, 1))
+def test_a_recording_that_begins_with_a_checkpoint_anywhere_and_ends_anywhere_replays_equal(
+    session: list[tuple[str, float]], cut: int, torn: float
 ) -> None:
     subnet = Subnet()
     neurons: tuple[SimulatedNeuron, ...] = (subnet.validator, subnet.miner)
@@ -117,8 +117,24 @@ def test_a_recording_that_begins_with_a_checkpoint_anywhere_replays_equal(
                     if envelope.seq > checkpoint.seq:
                         record(envelope)
             for file in (whole, rest):
-                replayed = Recording(file).replay()
-                assert replayed.equal, explain_replay(replayed)
+                assert_equal(file)
+                tear(file, torn)
+                assert_equal(file)
+            neuron.save(whole)
+            thin(whole)
+            tear(whole, torn)
+            assert_equal(whole)
+
+
+def assert_equal(file: Path) -> None:
+    replayed = Recording(file).replay()
+    assert replayed.equal, explain_replay(replayed)
+
+
+def tear(file: Path, torn: float) -> None:
+    """Leave a part of what comes after the first two lines, as a neuron does that is killed while it writes."""
+    first, second, rest = file.read_bytes().split(b"\n", 2)
+    file.write_bytes(first + b"\n" + second + b"\n" + rest[: round(torn * len(rest))])
 
 
 def test_a_day_of_trouble_ends_with_one_verdict_each_and_replays_equal(tmp_path: Path) -> None:
