@@ -89,7 +89,7 @@ class Actor:
 
     def snapshot(self) -> dict[str, Any]:
         """The state as plain JSON data, from which ``restore`` makes an actor that decides the same."""
-        state: dict[str, Any] = _adapter(self.State).dump_python(self.state, mode="json", serialize_as_any=True)
+        state: dict[str, Any] = _adapter(self.State).dump_python(self.state, mode="json")
         return state
 
     def restore(self, snapshot: dict[str, Any]) -> None:

@@ -5,12 +5,16 @@ Knows which signatures are being checked. Lets nothing pass that was not signed 
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import PlainSerializer, PlainValidator
 
 from actors.actor import Actor, on
+from bus import codec
 from bus.codec import UnreadMessage
 from bus.codes import CloseCode, ErrorCode
 from bus.envelope import Envelope
+from bus.errors import Unreadable
 from bus.events import (
     CloseRequested,
     ConnectionClosed,
@@ -19,15 +23,34 @@ from bus.events import (
     SignatureChecked,
     VerificationRequested,
 )
-from bus.identifiers import ConnectionId, Micros
+from bus.identifiers import ConnectionId, Hotkey, Micros
 from bus.messages import WebSocketMessage
+
+
+def _kept(request: VerificationRequested) -> dict[str, Any]:
+    return {
+        "connection": request.connection,
+        "signer": request.signer,
+        "scheme": request.scheme,
+        "payload": request.payload.decode("latin-1"),
+        "signature": request.signature.hex(),
+    }
+
+
+def _known(kept: Any) -> VerificationRequested:
+    try:
+        connection, signer, scheme = ConnectionId(kept["connection"]), Hotkey(kept["signer"]), kept["scheme"]
+        payload, signature = kept["payload"].encode("latin-1"), bytes.fromhex(kept["signature"])
+        return VerificationRequested(connection, signer, scheme, payload, signature, codec.read(payload))
+    except (AttributeError, KeyError, TypeError, Unreadable) as error:
+        raise ValueError(f"no question of a signature: {error!r}") from None
 
 
 @dataclass(slots=True)
 class Unverified:
-    """A message whose signature is being checked."""
+    """A message whose signature is being checked; in a snapshot its kind follows from its bytes."""
 
-    request: VerificationRequested
+    request: Annotated[VerificationRequested, PlainSerializer(_kept), PlainValidator(_known)]
     received_at: Micros
 
 

@@ -8,8 +8,11 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, cast
 from urllib.parse import parse_qsl
+
+from msgspec import MsgspecError
+from pydantic import PlainSerializer, PlainValidator
 
 from actors.actor import on
 from actors.auth import AuthActor, AuthState, Unverified
@@ -18,6 +21,7 @@ from bus import codec
 from bus.codes import CloseCode, ErrorCode, RefusalCode
 from bus.envelope import Envelope
 from bus.errors import BettensorError, Unreadable
+from bus.eventlog import decode_event, encode_event
 from bus.events import (
     BlacklistLoaded,
     CloseRequested,
@@ -124,11 +128,22 @@ class ValidatorAuthSettings:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
 
 
+def _kept(request: HttpRequestReceived) -> str:
+    return encode_event(request).decode()
+
+
+def _known(kept: Any) -> HttpRequestReceived:
+    try:
+        return cast("HttpRequestReceived", decode_event(HttpRequestReceived, kept.encode()))
+    except (AttributeError, MsgspecError) as error:
+        raise ValueError(f"no request: {error!r}") from None
+
+
 @dataclass(slots=True)
 class UnverifiedRequest:
     """A request whose signature is being checked."""
 
-    request: HttpRequestReceived
+    request: Annotated[HttpRequestReceived, PlainSerializer(_kept), PlainValidator(_known)]
     credentials: Credentials
     received_at: Micros
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from neurons.audit import audit
+from neurons.edges.recorder import Recorder
 from neurons.log_text import explain_replay
 from neurons.recordings import Recording, log_files
 from tests.loopback.rig import Rig, running_validator
@@ -20,10 +21,13 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 @pytest.fixture(autouse=True)
 def every_recording_replays(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: ARG001 - what a test replaced stays replaced until all is replayed
+    monkeypatch: pytest.MonkeyPatch,  # what a test replaced stays replaced until all is replayed
 ) -> Iterator[None]:
-    """Whatever a test of this folder does: each neuron that it ran, decides the same again."""
+    """Whatever a test of this folder does: each neuron that it ran has a log of all, and decides the same again."""
+    lost: list[str] = []
+    monkeypatch.setattr(Recorder, "_give_up", lambda _, reason: lost.append(reason))
     yield
+    assert lost == []
     for folder in sorted({log.parent for log in tmp_path.rglob("events.*jsonl")}):
         for file in log_files(folder):
             replayed = Recording(file).replay()

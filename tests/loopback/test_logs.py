@@ -16,9 +16,13 @@ import pytest
 
 from bus.events import VerdictReceived
 from neurons.cli import main
-from tests.loopback.rig import BOB
+from neurons.edges.recorder import closed_files
+from neurons.recordings import log_files
+from tests.loopback.rig import BOB, running_validator
 from tests.loopback.test_miner import events, until
 from tests.loopback.test_operations import bettensor, subnet
+from tests.loopback.test_pressure import answers
+from tests.loopback.test_verify_workers import frames
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,36 @@ async def test_a_seal_of_somebody_else_is_found(logs: Logs, printed: Printed) ->
     code, out, _ = printed("audit", logs.validator)
     assert code == 1
     assert "the seal is not one of these lines" in out
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_a_log_of_several_files_is_one_log(tmp_path: Path, printed: Printed, workers: int) -> None:
+    state = tmp_path / "state"
+    recorder = {"record": "all", "file_bytes": 4096}
+    validator = running_validator(tmp_path, recorder=recorder, auth={"verify_workers": workers})
+    async with validator as rig, rig.client(BOB) as bob:
+        for number in range(1, 5):
+            said, ids = frames(bob, 8)
+            for frame in said:
+                await bob.socket.send(frame)
+            await answers(bob, 8)
+            await until(lambda number=number: len(closed_files(state / "events.jsonl")) >= number)  # type: ignore[misc]
+    assert len(list(state.glob("events.*.jsonl.gz"))) >= 4
+    code, out, _ = printed("replay", state)
+    assert (code, out.count("equal (every decision)")) == (0, len(log_files(state)))
+    code, out, _ = printed("audit", state, "--json")
+    report = json.loads(out)
+    assert (code, report["faults"], [file["signed"] for file in report["files"]]) == (
+        0,
+        [],
+        [True] * len(log_files(state)),
+    )
+    assert report["signers"] == {BOB.ss58_address: {"frames": 33, "requests": 1}}
+    assert report["unproven"] == 0
+    code, out, _ = printed("log", state, "--event", "prediction_accepted", "--json")
+    assert (code, len(out.splitlines())) == (0, 32)
+    code, out, _ = printed("trace", state, ids[-1])
+    assert (code, "predictions_stored" in out) == (0, True)
 
 
 # --- bad input

@@ -1,0 +1,60 @@
+"""What waits for its signature to be checked is part of the state, whatever a stranger has put into it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from actors.auth import Unverified
+from actors.validator_auth import Credentials, UnverifiedRequest, ValidatorAuthActor
+from bus import codec
+from bus.events import HttpRequestReceived, VerificationRequested
+from bus.identifiers import ConnectionId, SessionId
+from bus.messages import HeartbeatMessage, PredictionMessage
+from tests.support import NOW, make_hotkey, make_prediction, stamp
+
+PEER, ME = make_hotkey(), make_hotkey("me")
+SESSION = SessionId("5" * 32)
+SIGNATURE = bytes(range(192, 256))
+
+
+def asked(payload: bytes) -> VerificationRequested:
+    return VerificationRequested(ConnectionId(1), PEER, "ed25519", payload, SIGNATURE, codec.read(payload))
+
+
+def waiting() -> ValidatorAuthActor:
+    """An actor with questions that nobody has answered yet."""
+    actor = ValidatorAuthActor()
+    beat = codec.encode(stamp(HeartbeatMessage(session=SESSION, seq=1), PEER))
+    bet = stamp(PredictionMessage(session=SESSION, seq=2, predictions=(make_prediction(model_name="ü"),)), PEER)
+    unread = beat.replace(b'"heartbeat"', b'"prediction"')
+    for seq, payload in enumerate((beat, codec.encode(bet), unread)):
+        actor.state.unverified[seq] = Unverified(asked(payload), NOW)
+    request = HttpRequestReceived(ConnectionId(2), "POST", "/x\xff", (("a", "ü"),), b"\xff\x00", "here", False, "")
+    claims = Credentials("session", PEER, ME, "1", "sr25519", None, None)
+    actor.state.requests[9] = UnverifiedRequest(request, claims, NOW)
+    return actor
+
+
+def checkpoint(actor: ValidatorAuthActor) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(actor.snapshot()))
+
+
+def test_questions_survive_a_checkpoint() -> None:
+    before, after = waiting(), ValidatorAuthActor()
+    after.restore(checkpoint(before))
+    assert after.state == before.state
+    kinds = [type(item.request.message).__name__ for item in after.state.unverified.values()]
+    assert kinds == ["HeartbeatMessage", "PredictionMessage", "UnreadMessage"]
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong"),
+    [("unverified", {}), ("unverified", 7), ("unverified", "payload"), ("requests", 7), ("requests", "{}")],
+)
+def test_what_is_no_question_is_refused(where: str, wrong: Any) -> None:
+    kept = checkpoint(waiting())
+    first = next(iter(kept[where].values()))
+    first["request"] = first["request"] | {"payload": "{}"} if wrong == "payload" else wrong
+    with pytest.raises(ValueError, match=f"(?s){where}.*no (question|request)"):
+        ValidatorAuthActor().restore(kept)
