@@ -10,13 +10,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from email.parser import Parser
+from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, Literal
 
+from actors.announce import AnnounceSettings
+from actors.targets import is_wanted
 from bus.errors import ConfigurationError
 from bus.events import Neuron
-from neurons.edges.static_files import read_metagraph
 from neurons.settings import MinerSettings, Settings, ValidatorSettings
 
 Health = Literal["ok", "warning", "failure", "unknown"]
@@ -24,17 +28,27 @@ Health = Literal["ok", "warning", "failure", "unknown"]
 ANSWER_TIMEOUT: Final = 60.0
 """Seconds for the answers of the chain; the first bring its metadata with them."""
 DIAL_TIMEOUT: Final = 3.0
-"""Seconds for one TCP connection."""
+"""Seconds for one TCP connection, and for the answer on it."""
 LEAST_SPACE: Final = 1 << 30
 """Bytes that should be free where the ledger grows."""
+NO_SPACE: Final = 1 << 26
+"""Bytes without which it does not grow for long."""
 SPARE_FILES: Final = 256
 """Open files besides one for each connection."""
 MAX_BEHIND: Final = 1.0
 """Seconds that this clock may be behind a block that is there already; validators refuse requests from 2 s ahead on."""
+NEXT_BLOCK: Final = 15.0
+"""Seconds within which a chain that works makes another block: at that moment its time is the best clock there is."""
+LOOK_INTERVAL: Final = 0.5
+"""Seconds between two looks for it."""
+NEW_BLOCK_AGE: Final = 6.0
+"""Seconds that a block may need from its author to here."""
 BLOCK_AGE: Final = 36.0
 """Seconds: the newest block of a chain that works is younger."""
-BITTENSOR: Final = "11."
-"""What this release is made for."""
+CLOCK_ERROR: Final = 2.0
+"""Seconds between two clocks, above which requests are refused."""
+BITTENSOR: Final = ((11, 3), (12,))
+"""From which version to below which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,10 @@ def examine(settings: Settings, where: str, make_client: Callable[[str], Any] | 
 
 
 async def _examine(settings: Settings, where: str, make_client: Callable[[str], Any] | None) -> list[Finding]:
-    found = [_versions(), _parts(settings, where), *_disk(settings.state_dir), _open_files(settings)]
+    found = [_versions()]
+    if found[0].health == "failure":
+        return [*found, *_disk(settings.state_dir), _open_files(settings)]  # the rest would only fail by it
+    found += [_parts(settings, where), *_disk(settings.state_dir), _open_files(settings)]
     hotkey, wallet = _wallet(settings)
     found.append(wallet)
     metagraph: list[Neuron] | None = None
@@ -72,7 +89,7 @@ async def _examine(settings: Settings, where: str, make_client: Callable[[str], 
     if isinstance(settings, ValidatorSettings):
         found += [finding async for finding in _port(settings, me)]
     elif isinstance(settings, MinerSettings) and metagraph is not None:
-        found += [finding async for finding in _validators(settings, metagraph)]
+        found += [finding async for finding in _validators(settings, metagraph, hotkey)]
     return found
 
 
@@ -80,12 +97,12 @@ async def _examine(settings: Settings, where: str, make_client: Callable[[str], 
 
 
 def _versions() -> Finding:
-    bittensor = version("bittensor")
-    text = f"bettensor {version('bettensor')}, bittensor {bittensor}, Python {sys.version.split()[0]}"
-    if not bittensor.startswith(BITTENSOR):
-        return Finding(
-            "versions", "failure", text, f"install bittensor {BITTENSOR}x: pip install 'bittensor>=11.3,<12'"
-        )
+    text = f"bettensor {version('bettensor')}, bittensor {version('bittensor')}, Python {sys.version.split()[0]}"
+    least, below = BITTENSOR
+    installed = tuple(int(part) for part in version("bittensor").split(".")[:2] if part.isdecimal())
+    if not least <= installed < below:
+        wanted = f">={'.'.join(map(str, least))},<{'.'.join(map(str, below))}"
+        return Finding("versions", "failure", text, f"pip install 'bittensor{wanted}'")
     return Finding("versions", "ok", text)
 
 
@@ -100,12 +117,16 @@ def _parts(settings: Settings, where: str) -> Finding:
 
 
 def _disk(state_dir: Path) -> Iterator[Finding]:
-    there = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
+    there = next(folder for folder in (state_dir, *state_dir.parents) if os.path.lexists(folder))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         cure = f"make it a folder that this user may write to, or choose another state_dir (of {state_dir})"
         yield Finding("disk", "failure", f"{there} cannot be written to", cure)
         return
     free = shutil.disk_usage(there).free
+    if free < NO_SPACE:
+        cure = "make room, or choose another state_dir: ledger and logs grow"
+        yield Finding("disk", "failure", f"the disk of {state_dir} is full: {free >> 20} MiB are free", cure)
+        return
     text = f"{state_dir} can be written to, {free / 2**30:.1f} GiB are free"
     if free < LEAST_SPACE:
         yield Finding("disk", "warning", text, "make room: ledger and logs grow")
@@ -143,6 +164,8 @@ async def _metagraph(
 ) -> AsyncIterator[tuple[Finding, list[Neuron] | None]]:
     static = settings.metagraph.static
     if static is not None:
+        from neurons.edges.static_files import read_metagraph
+
         with contextlib.suppress(ConfigurationError):  # told by the configuration
             neurons = list(read_metagraph(static).neurons)
             yield Finding("metagraph", "ok", f"{static}: {len(neurons)} neurons"), neurons
@@ -156,9 +179,10 @@ async def _metagraph(
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
             await client.connect()
-            block, now = await client.block(), await client.query(("Timestamp", "Now"))
+            block = await client.block()
         yield Finding("chain", "ok", f"{chosen} answers, at block {block}"), None
-        yield _clock(now), None
+        async with asyncio.timeout(NEXT_BLOCK + ANSWER_TIMEOUT):
+            yield await _clock(client, block), None
         async with asyncio.timeout(ANSWER_TIMEOUT):
             metagraph = await client.subnets.metagraph(settings.netuid, commitments=False)
         if metagraph is None:
@@ -177,8 +201,12 @@ async def _metagraph(
                 await client.close()
 
 
-def _clock(block_time: Any) -> Finding:
-    """A block is never from the future, and is seconds old."""
+async def _clock(client: Any, block: int) -> Finding:
+    """Compare with a block at the moment when it is new: it is never from the future, and is seconds old."""
+    deadline = time.monotonic() + NEXT_BLOCK
+    while not (is_new := await client.block() > block) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_INTERVAL)
+    block_time = await client.query(("Timestamp", "Now"))
     if not isinstance(block_time, int):
         return Finding("clock", "unknown", "the chain does not say what time it is", "see that NTP runs")
     age = time.time() - block_time / 1000
@@ -187,13 +215,21 @@ def _clock(block_time: Any) -> Finding:
         return Finding("clock", "failure", f"it is {-age:.1f} s behind the newest block", cure)
     if age > BLOCK_AGE:
         text = f"it is {age:.0f} s ahead of the newest block"
-        return Finding("clock", "failure", f"{text}, or the chain stands still", cure)
-    return Finding("clock", "ok", f"the newest block is {age:.1f} s old")
+        return Finding("clock", "failure", text if is_new else f"{text}, or the chain stands still", cure)
+    if not is_new:
+        text = f"the newest block is {age:.0f} s old, and there is no other within {NEXT_BLOCK:.0f} s"
+        return Finding("clock", "unknown", text, "look at the node; see that NTP runs")
+    if age > NEW_BLOCK_AGE:
+        return Finding("clock", "warning", f"it is {age:.1f} s ahead of a block that has just come", cure)
+    return Finding("clock", "ok", f"a new block is {age:.1f} s old")
 
 
 def _registration(settings: Settings, hotkey: str, me: Neuron | None) -> Finding:
     if me is None:
-        cure = f"register it: btcli subnets register --netuid {settings.netuid}; a static metagraph must list it"
+        wallet = f"--wallet {settings.wallet.name} --wallet-hotkey {settings.wallet.hotkey}"
+        cure = (
+            f"register it: btcli subnets register --netuid {settings.netuid} {wallet}; a static metagraph must list it"
+        )
         return Finding("registration", "failure", f"{hotkey} is not on subnet {settings.netuid}", cure)
     if isinstance(settings, ValidatorSettings) and not me.validator_permit:
         text = f"UID {me.uid} has no validator permit: miners connect to validators with a permit only"
@@ -206,19 +242,15 @@ def _registration(settings: Settings, hotkey: str, me: Neuron | None) -> Finding
 
 async def _port(settings: ValidatorSettings, me: Neuron | None) -> AsyncIterator[Finding]:
     axon = settings.axon
-    try:
-        with contextlib.ExitStack() as stack:
-            listening = stack.enter_context(_bound(axon.ip, axon.port))
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_bound(axon.ip, axon.port)).listen()
             yield Finding("port", "ok", f"{axon.ip}:{axon.port} is free")
-            if me is not None and me.axon is not None:
-                listening.listen()
-                yield await _reachable(me.axon, settings)
-    except OSError as error:
-        cure = "stop what uses it (ss -ltnp), choose another axon.port, or run this while the validator is stopped"
-        yield Finding("port", "failure", f"{axon.ip}:{axon.port} cannot be bound: {error.strerror or error}", cure)
-    if me is not None and me.axon is None:
-        cure = "set axon.external_ip, so that the chain is told; in a static metagraph set axon"
-        yield Finding("endpoint", "failure", "the metagraph does not say where this validator is", cure)
+        except OSError as error:
+            cure = "stop what uses it (ss -ltnp), choose another axon.port, or run this while the validator is stopped"
+            yield Finding("port", "failure", f"{axon.ip}:{axon.port} cannot be bound: {error.strerror or error}", cure)
+        if me is not None:
+            yield await _endpoint(me.axon, settings)
 
 
 def _bound(ip: str, port: int) -> socket.socket:
@@ -233,52 +265,91 @@ def _bound(ip: str, port: int) -> socket.socket:
     return listening
 
 
-async def _reachable(endpoint: str, settings: ValidatorSettings) -> Finding:
-    told = int(endpoint.rpartition(":")[2])
+async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:
+    announced = None if settings.metagraph.static else _announced(settings)
+    endpoint = announced or told
+    if endpoint is None:
+        cure = "set axon.external_ip, so that the chain is told; in a static metagraph set axon"
+        return Finding("endpoint", "failure", "the metagraph does not say where this validator is", cure)
     port = settings.axon.external_port or settings.axon.port
-    if port and told != port:
-        cure = "let the announcement change it (axon.external_ip), or set axon.port or axon.external_port"
-        return Finding("endpoint", "failure", f"the metagraph says {endpoint}, and the port is {port}", cure)
+    if announced is None and port and int(endpoint.rpartition(":")[2]) != port:
+        cure = "set axon.external_ip, so that the chain is told, or set axon.port or axon.external_port"
+        return Finding("endpoint", "failure", f"the metagraph says {told}, and the port is {port}", cure)
     error = await _dial(endpoint)
     if error is not None:
-        text = f"{endpoint}, where the metagraph says that this validator is, cannot be reached from here: {error}"
+        text = f"{endpoint}, where miners should find this validator, cannot be reached from here: {error}"
         cure = "open the port in the firewall, forward it; a router that does not lead back inside is no fault"
         return Finding("endpoint", "warning", text, cure)
+    if endpoint != told:
+        text = f"the metagraph says {told or 'nothing'}, and this validator is to be at {endpoint}"
+        return Finding("endpoint", "warning", text, "start it: it tells the chain; miners follow with their next sync")
     return Finding("endpoint", "ok", f"{endpoint} can be reached")
 
 
-async def _validators(settings: MinerSettings, metagraph: Iterable[Neuron]) -> AsyncIterator[Finding]:
+def _announced(settings: ValidatorSettings) -> str | None:
+    axon = settings.axon
+    return AnnounceSettings(
+        announced_ip=axon.external_ip,
+        announced_port=axon.external_port,
+        listening_port=axon.port,
+        announcing=axon.serve,
+    ).endpoint()
+
+
+async def _validators(settings: MinerSettings, metagraph: Iterable[Neuron], own: str | None) -> AsyncIterator[Finding]:
     chosen = settings.validators
-    wanted = [neuron for neuron in metagraph if (neuron.hotkey in chosen if chosen else neuron.validator_permit)]
+    wanted = [neuron for neuron in metagraph if is_wanted(neuron, chosen) and neuron.hotkey != own]
     for hotkey in chosen:
         if hotkey not in [neuron.hotkey for neuron in wanted]:
             yield Finding("validators", "warning", f"{hotkey} is not in the metagraph", "correct validators")
     endpoints = {neuron.hotkey: neuron.axon for neuron in wanted if neuron.axon is not None}
-    errors = dict(zip(endpoints, await asyncio.gather(*map(_dial, endpoints.values())), strict=True))
-    reached = [hotkey for hotkey, error in errors.items() if error is None]
-    for hotkey, error in errors.items():
-        if error is not None:
-            text = f"{hotkey} at {endpoints[hotkey]} cannot be reached: {error}"
+    answers = dict(zip(endpoints, await asyncio.gather(*map(_visit, endpoints.values())), strict=True))
+    for hotkey, answer in answers.items():
+        if isinstance(answer, str):
+            text = f"{hotkey} at {endpoints[hotkey]} cannot be reached: {answer}"
             yield Finding("validators", "warning", text, "ask its operator; look at the network here")
+    reached = [answer for answer in answers.values() if not isinstance(answer, str)]
+    silent = len(wanted) - len(endpoints)
+    count = f"of {len(wanted)}" + (f" ({silent} have no endpoint in the metagraph)" if silent else "")
     if reached:
-        yield Finding("validators", "ok", f"{len(reached)} of {len(wanted)} can be reached")
+        yield Finding("validators", "ok", f"{len(reached)} {count} can be reached")
     else:
         cure = "wait for one, or correct validators; look at the network here"
-        yield Finding("validators", "failure", f"none of {len(wanted)} can be reached", cure)
+        yield Finding("validators", "failure", f"none {count} can be reached", cure)
+    ahead = [answer for answer in reached if answer is not None]
+    if ahead and abs(median(ahead)) > CLOCK_ERROR:
+        which = "ahead of" if median(ahead) > 0 else "behind"
+        text = f"it is {abs(median(ahead)):.0f} s {which} the validators' clocks: they refuse what is signed by it"
+        yield Finding("clock", "failure", text, "let NTP set this clock: timedatectl set-ntp true, or chronyd")
 
 
 async def _dial(endpoint: str) -> str | None:
     """Why there is no TCP connection; None where there is."""
+    answer = await _visit(endpoint)
+    return answer if isinstance(answer, str) else None
+
+
+async def _visit(endpoint: str) -> str | float | None:
+    """Seconds that this clock is ahead of the one there; None where it tells no time; why nobody is there."""
     host, _, port = endpoint.rpartition(":")
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except TimeoutError:
         return f"no answer in {DIAL_TIMEOUT:.0f} s"
     except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    writer.close()
-    return None
+        number = getattr(error, "errno", None) or 0
+        return os.strerror(number) if number > 0 else str(error)
+    try:
+        async with asyncio.timeout(DIAL_TIMEOUT):
+            writer.write(f"GET /ws/health HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        told = Parser().parsestr(head.partition("\r\n")[2]).get("date", "")
+        return time.time() - parsedate_to_datetime(told).timestamp() - 0.5  # it tells whole seconds
+    except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return None
+    finally:
+        writer.close()
 
 
 def can_run(findings: Iterable[Finding]) -> bool:

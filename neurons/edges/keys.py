@@ -3,6 +3,7 @@
 Holds the hotkey, resolved once: signing with a wallet would read the key file each time. The coldkey is never loaded.
 """
 
+import os
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -122,17 +123,22 @@ def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:
 
     file = Path(path).expanduser() / name / "hotkeys" / hotkey
     wallet = Wallet(name=name, hotkey=hotkey, path=path)
-    if not file.exists():
-        repair = f"make one with: bettensor wallet new --wallet.name {name} --wallet.hotkey {hotkey}"
-        raise ConfigurationError(f"wallet {name!r} has no hotkey {hotkey!r}: there is no {file}; {repair}")
-    if wallet.hotkey_file.is_encrypted():
-        raise ConfigurationError(
-            f"the hotkey {file} is encrypted; a neuron needs one that is not (only the coldkey is)"
-        )
+    key = f"--wallet {name} --wallet-hotkey {hotkey} --wallet-path {path}"
+    again = f"copy it here again, or write it from its mnemonic: btcli wallet regen-hotkey {key} --overwrite"
     try:
+        if not file.exists():
+            repair = f"copy it here, or make one with: btcli wallet new-hotkey {key}"
+            raise ConfigurationError(f"wallet {name!r} has no hotkey {hotkey!r}: there is no {file}; {repair}")
+        if wallet.hotkey_file.is_encrypted():
+            why = "a neuron needs one that is not (only the coldkey is)"
+            raise ConfigurationError(f"the hotkey {file} is encrypted; {why}; {again}")
         return wallet.hotkey
     except (OSError, ValueError, bittensor_core.KeyfileError) as error:
-        raise ConfigurationError(f"the hotkey {file} cannot be read: {error}") from None
+        if os.access(file, os.R_OK):
+            raise ConfigurationError(f"the hotkey {file} cannot be read: {error}; {again}") from None
+        raise ConfigurationError(
+            f"the hotkey {file} may not be read by this user ({error}); give it to the one that runs the neuron: chown"
+        ) from None
 
 
 def new_wallet(name: str, hotkey: str, path: str, scheme: Scheme) -> Hotkey:

@@ -135,15 +135,24 @@ def test_wallet_new(tmp_path: Path, crypto: str, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (lambda file: file.unlink(), "has no hotkey 'h'.*make one with: bettensor wallet new"),
-        (lambda file: file.write_text("not a key"), "cannot be read"),
-        (lambda file: file.write_bytes(b"$NACL" + b"x" * 100), "is encrypted"),
+        (lambda file: file.unlink(), "has no hotkey 'h'.*copy it here.*btcli wallet new-hotkey"),
+        (lambda file: file.write_text("not a key"), "cannot be read.*copy it here again"),
+        (lambda file: file.write_bytes(b"$NACL" + b"x" * 100), "is encrypted.*btcli wallet regen-hotkey"),
     ],
 )
 def test_a_hotkey_that_cannot_be_used_is_told_with_its_repair(tmp_path: Path, spoil: Any, fault: str) -> None:
     main(["wallet", "new", "--wallet.name", "w", "--wallet.hotkey", "h", "--wallet.path", str(tmp_path)])
     spoil(tmp_path / "w" / "hotkeys" / "h")
     with pytest.raises(Exception, match=fault):
+        load_hotkey("w", "h", str(tmp_path))
+
+
+def test_a_hotkey_that_this_user_may_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")  # what root, who may run this test, never gets
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(Exception, match="may not be read by this user.*Permission denied.*chown"):
         load_hotkey("w", "h", str(tmp_path))
 
 

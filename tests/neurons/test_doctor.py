@@ -3,8 +3,10 @@
 import json
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +25,27 @@ from neurons.simulation import SimulatedSubstrate, make_game
 from tests.support import NETUID
 
 
+class Ticking(SimulatedSubstrate):
+    """Makes a block whenever it is asked for the newest, unless it stands still."""
+
+    stuck = False
+
+    async def block_number(self) -> int:
+        self.block += not self.stuck
+        return await super().block_number()
+
+
 class Place:
     """A sound set-up on a chain in memory, for a test to break."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.patch = folder, patch
         self.wallets = folder / "wallets"
         self.hotkeys = {role: new_wallet("w", role, str(self.wallets), "sr25519") for role in ("validator", "miner")}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.substrate = SimulatedSubstrate(NETUID)
+        self.substrate = Ticking(NETUID)
         self.substrate.now = round(time.time() * 1000) - 3000
         self.rows = [
             Neuron(Uid(0), self.hotkeys["validator"], validator_permit=True, axon=f"127.0.0.1:{self.port}"),
@@ -74,7 +86,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("BTCLI_CONFIG", str(tmp_path / "bittensor" / "config.json"))
     monkeypatch.setattr(doctor, "ANSWER_TIMEOUT", 0.3)
     monkeypatch.setattr(doctor, "DIAL_TIMEOUT", 0.3)
-    return Place(tmp_path)
+    monkeypatch.setattr(doctor, "NEXT_BLOCK", 0.05)
+    monkeypatch.setattr(doctor, "LOOK_INTERVAL", 0.01)
+    return Place(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -156,6 +170,18 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
         "it is 3600 s ahead of the newest block",
         "NTP",
     ),
+    "a disk that is full": (
+        lambda p: p.patch.setattr(doctor, "NO_SPACE", 1 << 60),
+        "disk",
+        "validator-state is full",
+        "make room",
+    ),
+    "another bittensor": (
+        lambda p: p.patch.setattr(doctor, "version", lambda _: "11.2.9"),
+        "versions",
+        "bittensor 11.2.9",
+        "pip install 'bittensor>=11.3,<12'",
+    ),
     "too few open files": (
         lambda p: p.changes.update(actors={"auth": {"max_connections": 10_000_000}}),
         "open files",
@@ -233,9 +259,60 @@ def test_a_chain_that_says_no_time_and_a_disk_that_is_nearly_full(
 ) -> None:
     place.substrate.now = None
     monkeypatch.setattr(doctor, "LEAST_SPACE", 1 << 60)
-    monkeypatch.setattr(doctor, "BITTENSOR", "10.")
     found = health(place.examine())
-    assert (found["clock"], found["disk"], found["versions"]) == ("unknown", "warning", "failure")
+    assert (found["clock"], found["disk"]) == ("unknown", "warning")
+
+
+@pytest.mark.parametrize(
+    ("stuck", "behind", "said"),
+    [
+        (False, 8, ("warning", "s ahead of a block that has just come")),
+        (True, 8, ("unknown", "there is no other within")),
+        (True, 40, ("failure", "or the chain stands still")),
+    ],
+)
+def test_a_clock_is_compared_with_a_block_that_has_just_come(
+    place: Place, stuck: bool, behind: int, said: tuple[str, str]
+) -> None:
+    place.substrate.stuck, place.substrate.now = stuck, round((time.time() - behind) * 1000)
+    (clock,) = [finding for finding in place.examine() if finding.what == "clock"]
+    assert (clock.health, said[1] in clock.text) == (said[0], True), clock
+
+
+@pytest.mark.parametrize("told", [None, "127.0.0.1:1"])
+def test_an_endpoint_that_is_to_be_announced_stands_in_nobodys_way(place: Place, told: str | None) -> None:
+    place.rows[0] = Neuron(Uid(0), place.hotkeys["validator"], validator_permit=True, axon=told)
+    place.changes = {"axon": {"ip": "127.0.0.1", "port": place.port, "external_ip": "127.0.0.1"}}
+    findings = place.examine()
+    (endpoint,) = [finding for finding in findings if finding.what == "endpoint"]
+    assert (endpoint.health, endpoint.cure[:9]) == ("warning", "start it:")
+    assert f"this validator is to be at 127.0.0.1:{place.port}" in endpoint.text
+    assert can_run(findings)
+    place.changes["axon"]["serve"] = False
+    assert not can_run(place.examine())
+
+
+def serve_date(listening: socket.socket, date: str) -> None:
+    """Answer one request with this Date."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(f"HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"), [(0, None), (10, "10 s ahead of"), (-10, "10 s behind"), (None, None)], ids=str
+)
+def test_a_miners_clock_is_compared_with_its_validators(place: Place, ahead: int | None, said: str | None) -> None:
+    with socket.create_server(("127.0.0.1", place.port)) as listening:
+        date = "yesterday" if ahead is None else formatdate(time.time() - ahead, usegmt=True)
+        answering = threading.Thread(target=serve_date, args=(listening, date))
+        answering.start()
+        findings = place.examine("miner")
+        answering.join()
+    wrong = [finding for finding in findings if finding.what == "clock" and finding.health == "failure"]
+    assert [said in finding.text for finding in wrong if said] == ([] if said is None else [True])
+    assert can_run(findings) == (said is None)
 
 
 def test_the_command(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
