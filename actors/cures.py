@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from bus.codes import RefusalCode
+from bus.codes import CloseCode, RefusalCode
+from bus.events import Role
 
 ON_MINER: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "set netuid to the validator's subnet",
@@ -24,6 +25,12 @@ ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WEBSOCKET_DISABLED: "set websocket.enabled to let it in; it can use HTTP meanwhile",
     RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections, if the machine can take it",
 }
+AS_REFUSAL: Final[dict[int, str]] = {
+    CloseCode.NOT_REGISTERED: RefusalCode.NOT_REGISTERED,
+    CloseCode.BLACKLISTED: RefusalCode.BLACKLISTED,
+    CloseCode.OVER_CAPACITY: RefusalCode.OVER_CAPACITY,
+}
+"""What a close says that a refusal says too."""
 DISABLED: Final = "set websocket.enabled on this miner to use the WebSocket again"
 HTTP_ALONE: Final = (
     "its websocket.enabled is false, or something between lets HTTP through alone; its own log says which"
@@ -32,9 +39,17 @@ UNREGISTERED: Final = "register it on the subnet; where the metagraph is a file,
 WRONG_ENDPOINT: Final = (
     "correct axon.port, axon.external_ip and axon.external_port, or the metagraph where it is a file"
 )
+NO_ENDPOINT: Final = "the metagraph does not say where it is"
+ANNOUNCE: Final = "its operator must set axon.external_ip"
 NO_ANSWER: Final = "is the validator running, is this its address and port, and does no firewall stand between?"
 
 
 def cure_for_miner(status: int | None, code: str) -> str:
     """What to do about a dial that failed with this HTTP status and refusal code, if something can be done."""
     return NO_ANSWER if status is None else ON_MINER.get(code, "")
+
+
+def cure_for_close(role: Role, code: int) -> str:
+    """What to do about a session that was closed with ``code``, if something can be done."""
+    cures = ON_VALIDATOR if role == "validator" else ON_MINER
+    return cures.get(AS_REFUSAL.get(code, ""), "")

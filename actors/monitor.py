@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from actors.actor import Actor, on
-from actors.cures import DISABLED, HTTP_ALONE, ON_VALIDATOR, WRONG_ENDPOINT, cure_for_miner
+from actors.cures import (
+    ANNOUNCE,
+    DISABLED,
+    HTTP_ALONE,
+    NO_ENDPOINT,
+    ON_VALIDATOR,
+    WRONG_ENDPOINT,
+    cure_for_close,
+    cure_for_miner,
+)
 from actors.disk import Disk
 from actors.stream import apply
 from bus.bus import CLOCK_WINDOW
@@ -182,14 +191,26 @@ class MonitorActor(Actor):
     # --- who is there
 
     @on(MetagraphSynced)
-    def know_neurons(self, event: MetagraphSynced, _: Envelope) -> None:
+    def know_neurons(self, event: MetagraphSynced, envelope: Envelope) -> None:
         state = self.state
         state.neurons = {neuron.hotkey: neuron for neuron in event.neurons}
         state.metagraph, state.block, state.fetched_at = event.source, event.block, event.fetched_at
+        for peer in state.peers.values():
+            peer.uid = None  # of who has left; the others get theirs below
         for neuron in event.neurons:
-            if neuron.hotkey != state.hotkey and (state.role == "validator" or neuron.axon is not None):
+            is_listed = state.role == "validator" or neuron.validator_permit or neuron.axon is not None
+            if neuron.hotkey != state.hotkey and is_listed:
                 peer = self._peer(neuron.hotkey)
                 peer.uid, peer.endpoint = neuron.uid, neuron.axon or peer.endpoint
+                if state.role == "miner":
+                    self._tell_of_endpoint(peer, neuron, envelope)
+
+    def _tell_of_endpoint(self, peer: Peer, neuron: Neuron, envelope: Envelope) -> None:
+        if neuron.axon is None and not peer.trouble and peer.connection is None:
+            self._trouble(peer, NO_ENDPOINT, ANNOUNCE, envelope)
+        elif neuron.axon is not None and peer.trouble == NO_ENDPOINT:
+            peer.trouble = peer.cure = ""
+            peer.trouble_at = None
 
     @on(EndpointDoubted)
     def doubt_endpoint(self, event: EndpointDoubted, _: Envelope) -> None:
@@ -228,7 +249,8 @@ class MonitorActor(Actor):
         peer = self._peer(hotkey)
         if peer.connection == event.connection:
             peer.connection, peer.since = None, None
-            self._trouble(peer, f"closed: {event.code} {event.reason}".rstrip(), "", envelope)
+            cure = cure_for_close(self.state.role, event.code)
+            self._trouble(peer, f"closed: {event.code} {event.reason}".rstrip(), cure, envelope)
 
     @on(PeerRefused)
     def refuse(self, event: PeerRefused, envelope: Envelope) -> None:

@@ -42,7 +42,9 @@ NEXT_BLOCK: Final = 15.0
 LOOK_INTERVAL: Final = 0.5
 """Seconds between two looks for it."""
 NEW_BLOCK_AGE: Final = 6.0
-"""Seconds that a block may need from its author to here."""
+"""Seconds that a block needs from its author to here, and rarely more."""
+SLOT: Final = 12.0
+"""Seconds for which a block is the newest: none is older when it comes."""
 BLOCK_AGE: Final = 36.0
 """Seconds: the newest block of a chain that works is younger."""
 CLOCK_ERROR: Final = 2.0
@@ -213,7 +215,7 @@ async def _clock(client: Any, block: int) -> Finding:
     cure = "let NTP set this clock: timedatectl set-ntp true, or chronyd"
     if age < -MAX_BEHIND:
         return Finding("clock", "failure", f"it is {-age:.1f} s behind the newest block", cure)
-    if age > BLOCK_AGE:
+    if age > (SLOT if is_new else BLOCK_AGE):
         text = f"it is {age:.0f} s ahead of the newest block"
         return Finding("clock", "failure", text if is_new else f"{text}, or the chain stands still", cure)
     if not is_new:

@@ -50,7 +50,10 @@ def test_docker(role: str) -> None:
     assert is_a_command(services[role]["command"])
     build = services[role]["build"]
     assert (EXAMPLES / "docker" / build["context"]).resolve() == ROOT
-    assert (ROOT / build["dockerfile"]).exists()
+    dockerfile = (ROOT / build["dockerfile"]).read_text()
+    (folder,) = [volume.partition(":")[2] for volume in services[role]["volumes"] if volume.startswith(f"{role}:")]
+    assert folder == str(load_settings(EXAMPLES / f"{role}.yaml").state_dir)
+    assert re.search(rf"install -d -o bettensor .*{folder}", dockerfile), "its user could not write there"
 
 
 NODE = shutil.which("node")
@@ -64,6 +67,22 @@ def test_pm2() -> None:
     apps = json.loads(done.stdout)["apps"]
     assert [app["name"] for app in apps] == list(ROLES)
     assert all(is_a_command(app["args"]) for app in apps)
+
+
+def test_the_operators_guide_calls_btcli_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its spellings have changed from one release to the next."""
+    from bittensor.cli.main import main
+
+    monkeypatch.setenv("BTCLI_CONFIG", str(tmp_path / "config.json"))
+    commands = re.findall(r"^btcli (.+)$", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        monkeypatch.setattr("sys.argv", ["btcli", *command.replace("NETUID", "30").split(), "--help"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in (None, 0), (command, capsys.readouterr())
 
 
 def test_the_operators_guide_names_commands_and_files_that_there_are() -> None:

@@ -152,7 +152,7 @@ def test_a_hotkey_that_this_user_may_not_read_is_told(tmp_path: Path, monkeypatc
         raise PermissionError(13, "Permission denied")  # what root, who may run this test, never gets
 
     monkeypatch.setattr(Path, "exists", refuse)
-    with pytest.raises(Exception, match="may not be read by this user.*Permission denied.*chown"):
+    with pytest.raises(Exception, match=r"may not be read by this user.*Permission denied.*chown"):
         load_hotkey("w", "h", str(tmp_path))
 
 

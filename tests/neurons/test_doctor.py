@@ -267,6 +267,7 @@ def test_a_chain_that_says_no_time_and_a_disk_that_is_nearly_full(
     ("stuck", "behind", "said"),
     [
         (False, 8, ("warning", "s ahead of a block that has just come")),
+        (False, 14, ("failure", "s ahead of the newest block")),
         (True, 8, ("unknown", "there is no other within")),
         (True, 40, ("failure", "or the chain stands still")),
     ],

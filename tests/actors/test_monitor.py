@@ -1,0 +1,78 @@
+"""MonitorActor: who is in the metagraph and not connected, and why where it is known."""
+
+from typing import Any
+
+import pytest
+
+from actors.cures import ANNOUNCE, NO_ENDPOINT, ON_MINER, ON_VALIDATOR
+from actors.monitor import MonitorActor
+from bus.codes import CloseCode, RefusalCode
+from bus.events import (
+    ConnectionClosed,
+    DialFailed,
+    MetagraphSynced,
+    Neuron,
+    NeuronStarted,
+    Role,
+    SessionActivated,
+    StatusReported,
+    StatusRequested,
+)
+from bus.identifiers import ConnectionId, Hotkey, SessionId, Uid
+from tests.support import NETUID, Harness, make_hotkey
+
+ME, PEER = make_hotkey("me"), make_hotkey("peer")
+
+
+def neuron(axon: str | None = "10.0.0.1:8091", permit: bool = True, uid: int = 3) -> Neuron:
+    return Neuron(Uid(uid), PEER, validator_permit=permit, axon=axon)
+
+
+class Bench(Harness):
+    def __init__(self, role: Role, *neurons: Neuron) -> None:
+        super().__init__(MonitorActor())
+        self.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), MetagraphSynced(neurons))
+
+    def peers(self) -> dict[Hotkey, dict[str, Any]]:
+        self.observe(StatusRequested(1))
+        return {peer["hotkey"]: peer for peer in self.last(StatusReported).status["peers"]}
+
+
+def test_a_validator_without_an_endpoint_is_told_until_it_has_one() -> None:
+    bench = Bench("miner", neuron(None))
+    peer = bench.peers()[PEER]
+    assert (peer["state"], peer["trouble"], peer["cure"]) == ("not connected", NO_ENDPOINT, ANNOUNCE)
+    bench.observe(MetagraphSynced((neuron(),)))
+    assert bench.peers()[PEER]["trouble"] == ""
+    bench.observe(DialFailed(ConnectionId(1), PEER, "refused"), MetagraphSynced((neuron(),)))
+    assert bench.peers()[PEER]["trouble"] == "refused"
+
+
+def test_a_miner_does_not_list_who_it_has_no_business_with() -> None:
+    assert Bench("miner", neuron(None, permit=False)).peers() == {}
+    assert list(Bench("validator", neuron(None, permit=False)).peers()) == [PEER]
+
+
+def test_who_has_left_the_subnet_has_no_uid_any_more() -> None:
+    bench = Bench("validator", neuron())
+    bench.observe(MetagraphSynced((neuron(uid=7),)))
+    assert bench.peers()[PEER]["uid"] == 7
+    bench.observe(MetagraphSynced(()))
+    assert (bench.peers()[PEER]["uid"], bench.peers()[PEER]["registered"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("role", "code", "cure"),
+    [
+        ("validator", CloseCode.NOT_REGISTERED, ON_VALIDATOR[RefusalCode.NOT_REGISTERED]),
+        ("validator", CloseCode.BLACKLISTED, ON_VALIDATOR[RefusalCode.BLACKLISTED]),
+        ("miner", CloseCode.BLACKLISTED, ON_MINER[RefusalCode.BLACKLISTED]),
+        ("miner", CloseCode.ABNORMAL, ""),
+    ],
+)
+def test_a_session_that_was_closed_is_told_with_its_cure(role: Role, code: CloseCode, cure: str) -> None:
+    bench = Bench(role, neuron())
+    bench.observe(SessionActivated(ConnectionId(1), PEER, Uid(3), SessionId("5" * 32)))
+    bench.observe(ConnectionClosed(ConnectionId(1), code, "why"))
+    peer = bench.peers()[PEER]
+    assert (peer["trouble"], peer["cure"]) == (f"closed: {int(code)} why", cure)
