@@ -273,15 +273,17 @@ async def test_a_disk_that_is_too_slow_ends_the_recording_and_fills_no_memory(
     monkeypatch.setattr(edge, "MAX_WAITING", 10_000)
     stuck = threading.Event()
     async with recording(tmp_path / "events.jsonl") as bench:
-        bench.recorder._thread.submit(stuck.wait, 10)  # noqa: SLF001 - as a disk that hangs
-        while RecordingFailed not in map(type, bench.events):
-            bench.happen(20)
-            await asyncio.sleep(0.002)
-        waiting = bench.recorder._given  # noqa: SLF001
-        bench.happen(1000)
-        await asyncio.sleep(0.02)
-        assert bench.recorder._given == waiting < 20_000  # noqa: SLF001
-        stuck.set()
+        bench.recorder._thread.submit(stuck.wait, 60)  # noqa: SLF001 - as a disk that hangs
+        try:
+            while RecordingFailed not in map(type, bench.events):
+                bench.happen(20)
+                await asyncio.sleep(0.002)
+            waiting = bench.recorder._given  # noqa: SLF001
+            bench.happen(1000)
+            bench.recorder._flush()  # noqa: SLF001
+            assert bench.recorder._given == waiting  # noqa: SLF001
+        finally:
+            stuck.set()
     failed = next(event for event in bench.events if isinstance(event, RecordingFailed))
     assert failed.reason == "the disk is too slow: 10000 bytes wait for it"
     assert audit([bench.path]).faults == []
