@@ -73,7 +73,7 @@ def test_a_scenario_measures_what_its_bars_are_set_for(scenario: str) -> None:
 
 
 def test_however_a_benchmark_ends_its_validator_ends_with_it() -> None:
-    command = [sys.executable, "-m", "neurons.cli", "bench", "connect", "--miners", "100000"]
+    command = [sys.executable, "-m", "neurons.cli", "bench", "idle", "--miners", "1", "--duration", "60"]
     bench = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children")
     try:
