@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from neurons.bench import yardsticks
 from neurons.bench.figures import Figures, latencies_ms
-from neurons.bench.load import Listener, connect
+from neurons.bench.load import Listener, sessions
 from neurons.bench.rig import BenchmarkFailed, Validator, make_game, running_validator
 
 GAMES: Final = 11
@@ -38,13 +38,13 @@ def broadcast(miners: int) -> Figures:
 
 async def _listen(validator: Validator) -> Figures:
     arrivals: dict[bytes, list[float]] = {}
-    miners = await connect(validator, Listener, arrivals)
-    cpu = validator.cpu_seconds()
-    for number in range(1, UPDATES + 1):
-        validator.write_games(_slate(number))
-        await _all_have(arrivals, number, len(miners))
-        await asyncio.sleep(PAUSE)
-    cpu = validator.cpu_seconds() - cpu
+    async with sessions(validator, Listener, arrivals) as miners:
+        cpu = validator.cpu_seconds()
+        for number in range(1, UPDATES + 1):
+            validator.write_games(_slate(number))
+            await _all_have(arrivals, number, len(miners))
+            await asyncio.sleep(PAUSE)
+        cpu = validator.cpu_seconds() - cpu
     delays = [
         [time_of_arrival - _signed_at(payload) for time_of_arrival in times] for payload, times in arrivals.items()
     ]

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from neurons.bench import ledger, yardsticks
 from neurons.bench.figures import Figures, latencies_ms
-from neurons.bench.load import TICK, Bystander, Predictor, connect
+from neurons.bench.load import TICK, Bystander, Predictor, sessions
 from neurons.bench.rig import BenchmarkFailed, Validator, running_validator
 from neurons.recordings import Recording
 
@@ -141,14 +141,17 @@ def _cpu(load: Load, rows: int = 0) -> float:
 
 
 async def push_once(validator: Validator, load: Load) -> Pushed:
-    miners = await connect(validator, Predictor, keypairs=validator.keypairs[: load.miners])
-    bystanders = await connect(validator, Bystander, keypairs=validator.keypairs[load.miners :])
-    for bystander in bystanders:
-        bystander.sign_beforehand(int(load.duration / bystander.INTERVAL), bystander.BATCH)
-    sign_beforehand(miners, load)
-    for bystander in bystanders:
-        bystander.start(stalled=load.stalled)
-    return await push(validator, miners, load)
+    counted, others = validator.keypairs[: load.miners], validator.keypairs[load.miners :]
+    async with (
+        sessions(validator, Predictor, keypairs=counted) as miners,
+        sessions(validator, Bystander, keypairs=others) as bystanders,
+    ):
+        for bystander in bystanders:
+            bystander.sign_beforehand(int(load.duration / bystander.INTERVAL), bystander.BATCH)
+        sign_beforehand(miners, load)
+        for bystander in bystanders:
+            bystander.start(stalled=load.stalled)
+        return await push(validator, miners, load)
 
 
 def sign_beforehand(miners: Sequence[Predictor], load: Load) -> None:
@@ -219,12 +222,12 @@ async def _memory(predictions: int, rounds: int = 10) -> list[dict[str, int]]:
     load = Load(miners=50, batch=10, duration=predictions / rounds / SIGNED_PER_SECOND)
     sizes, confirmed = [], 0
     with running_validator(load.miners) as validator:
-        miners = await connect(validator, Predictor)
-        while confirmed < predictions:
-            sign_beforehand(miners, load)
-            pushed = await push(validator, miners, replace(load, duration=60.0))
-            confirmed += pushed.confirmed
-            sizes.append({"predictions": confirmed, "bytes": validator.memory()})
+        async with sessions(validator, Predictor) as miners:
+            while confirmed < predictions:
+                sign_beforehand(miners, load)
+                pushed = await push(validator, miners, replace(load, duration=60.0))
+                confirmed += pushed.confirmed
+                sizes.append({"predictions": confirmed, "bytes": validator.memory()})
     return sizes
 
 

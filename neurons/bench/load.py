@@ -4,7 +4,8 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Any, Final, TypeVar
 
@@ -41,6 +42,7 @@ class RawSocket(asyncio.Protocol):
         self._upgraded = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker: it is a socket's
         self.transport = transport
         lines = [
             f"GET {self._target} HTTP/1.1",
@@ -56,9 +58,13 @@ class RawSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(f"the connection has ended: {exc or 'closed'}")
 
+    def leave(self) -> None:
+        """End it at once: a validator that stops would wait for an answer to its close."""
+        self.transport.abort()
+
     def write(self, data: bytes) -> None:
         """Bytes that are framed already."""
-        self.transport.write(data)  # type: ignore[attr-defined]
+        self.transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -327,10 +333,11 @@ class Poster(asyncio.Protocol):
 AnyMiner = TypeVar("AnyMiner", bound=Miner)
 
 
-async def connect(
+@asynccontextmanager
+async def sessions(
     validator: Validator, kind: type[AnyMiner], *arguments: Any, keypairs: Sequence[Keypair] | None = None
-) -> list[AnyMiner]:
-    """A session of every miner, or of those of ``keypairs``, each with the slate."""
+) -> AsyncIterator[list[AnyMiner]]:
+    """A session of every miner, or of those of ``keypairs``, each with the slate, while the block runs."""
     waiting = iter(validator.keypairs if keypairs is None else keypairs)
     miners: list[AnyMiner] = []
 
@@ -339,8 +346,12 @@ async def connect(
             miner = await open_session(validator, kind, keypair, *arguments)
             miners.append(miner)
 
-    await asyncio.gather(*(work() for _ in range(OPENING)))
-    return miners
+    try:
+        await asyncio.gather(*(work() for _ in range(OPENING)))
+        yield miners
+    finally:
+        for miner in miners:
+            miner.leave()
 
 
 async def open_session(validator: Validator, kind: type[AnyMiner], keypair: Keypair, *arguments: Any) -> AnyMiner:

@@ -10,7 +10,7 @@ from typing import Final
 from bittensor_core import Keypair
 
 from neurons.bench.figures import Figures, latencies_ms
-from neurons.bench.load import Miner, Sitter, connect, open_session
+from neurons.bench.load import Miner, Sitter, open_session, sessions
 from neurons.bench.rig import BenchmarkFailed, Validator, running_validator
 
 RETURN_WINDOW: Final = 2.0
@@ -27,22 +27,25 @@ def opening(miners: int) -> Figures:
     """``connect``: authenticated handshakes in a second, each with its welcome and the slate."""
 
     async def load(validator: Validator) -> Figures:
+        opened: list[Miner] = []
         latencies: list[float] = []
         waiting = iter(validator.keypairs)
 
         async def work() -> None:
             for keypair in waiting:
                 begin = time.perf_counter()
-                await open_session(validator, Miner, keypair)
+                opened.append(await open_session(validator, Miner, keypair))
                 latencies.append(time.perf_counter() - begin)
 
         cpu, begin = validator.cpu_seconds(), time.perf_counter()
         await asyncio.gather(*(work() for _ in range(50)))
-        seconds = time.perf_counter() - begin
+        seconds, cpu = time.perf_counter() - begin, validator.cpu_seconds() - cpu
+        for miner in opened:
+            miner.leave()
         return {
             "handshakes_per_second": miners / seconds,
             "latency_ms": latencies_ms(latencies),
-            "cpu_us_per_handshake": 1e6 * (validator.cpu_seconds() - cpu) / miners,
+            "cpu_us_per_handshake": 1e6 * cpu / miners,
         }
 
     with running_validator(miners) as validator:
@@ -53,21 +56,21 @@ def idle(miners: int, duration: float) -> Figures:
     """Memory of a session that only is there, and CPU of all of them with their heartbeats."""
 
     async def load(validator: Validator) -> Figures:
-        warm = await connect(validator, Miner, keypairs=validator.keypairs[:WARMED_UP])
-        for miner in warm:
-            miner.transport.close()
+        async with sessions(validator, Miner, keypairs=validator.keypairs[:WARMED_UP]):
+            pass
         await asyncio.sleep(1)
         empty = validator.memory()
-        await connect(validator, Sitter)
-        full = validator.memory()
-        cpu, begin = validator.cpu_seconds(), time.perf_counter()
-        await asyncio.sleep(duration)
-        used = (validator.cpu_seconds() - cpu) / (time.perf_counter() - begin)
+        async with sessions(validator, Sitter):
+            full = validator.memory()
+            cpu, begin = validator.cpu_seconds(), time.perf_counter()
+            await asyncio.sleep(duration)
+            used = (validator.cpu_seconds() - cpu) / (time.perf_counter() - begin)
+            later = validator.memory()
         return {
             "connections": miners,
             "empty_process_bytes": empty,
             "bytes_per_connection": (full - empty) / miners,
-            "bytes_per_connection_later": (validator.memory() - empty) / miners,
+            "bytes_per_connection_later": (later - empty) / miners,
             "idle_cpu_share": used,
         }
 
@@ -141,7 +144,7 @@ async def _live(validator: Validator, keypair: Keypair, first: Storm, second: St
     silences = [after - before for before, after in pairwise([*sitter.heard, time.monotonic()])]
     second.longest_silence = max(second.longest_silence, *silences)
     second.missed += sum(silence > 1.5 * STORM_HEARTBEAT for silence in silences)
-    sitter.transport.close()
+    sitter.leave()
 
 
 async def _return(validator: Validator, keypair: Keypair, storm: Storm) -> Sitter:
