@@ -28,6 +28,7 @@ from bus.identifiers import (
     Uid,
 )
 from bus.messages import Broadcast, GameUpdateMessage, WebSocketMessage
+from bus.records import quick
 
 Role = Literal["validator", "miner"]
 Scheme = Literal["sr25519", "ed25519"]
@@ -222,6 +223,7 @@ class ReloadFailed(Observed):
     """File, key and what was expected."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class LineLogged(Decided):
     """A line for the operator's log."""
@@ -412,6 +414,7 @@ class ConnectionClosed(Observed):
     reason: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FrameReceived(Observed, FromPeer):
     """A text frame. ``data`` is as it came."""
@@ -437,6 +440,7 @@ class RequestVerificationRequested(Decided, FromPeer):
     received_at: Micros
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class VerificationRequested(Decided, FromPeer):
     """Is this frame signed by ``signer``? Answered by ``SignatureChecked``."""
@@ -449,6 +453,7 @@ class VerificationRequested(Decided, FromPeer):
     message: WebSocketMessage
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SignatureChecked(Observed, FromPeer):
     """The answer to the verification that was requested by the event ``request``."""
@@ -537,6 +542,7 @@ class SlateRequested(Decided, FromPeer):
     """In one update, rather than in those that it missed."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class MessageAccepted(Decided, FromPeer):
     """A message came, in order, from the one who signed it."""
@@ -556,6 +562,7 @@ class MessageRefused(Decided, FromPeer):
     message: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SendRequested(Decided):
     """Say ``message`` to ``hotkey``: by ``connection`` if that is still there, else by its present session."""
@@ -565,6 +572,7 @@ class SendRequested(Decided):
     connection: ConnectionId | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class WriteRequested(Decided):
     """Stamp, sign and write ``message``. Answered by ``FrameWritten`` or ``SendFailed``."""
@@ -575,6 +583,7 @@ class WriteRequested(Decided):
     message: WebSocketMessage
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FrameWritten(Observed):
     """``message``, as stamped, was handed to the transport."""
@@ -854,6 +863,7 @@ class UpdateMissed(Decided):
 # --- predictions, on the validator
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PredictionSubmitted(Decided, FromPeer):
     """A prediction of a proven sender. Only AuthActor publishes it: the type is the proof."""
@@ -868,6 +878,7 @@ class PredictionSubmitted(Decided, FromPeer):
     """Wall clock at receipt, by which games have started and days begin."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ProposedVerdict:
     """What the rules say of one prediction; the ledger has the last word."""
@@ -890,6 +901,7 @@ class CommitRequested(Decided):
     proposals: tuple[ProposedVerdict, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
     """What the ledger answers for one key."""
@@ -919,6 +931,7 @@ class CommitFailed(Observed):
     reason: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PredictionAccepted(Decided):
     """A positive verdict was stored. Published once for each prediction, whatever its miner sends again."""

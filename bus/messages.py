@@ -22,6 +22,7 @@ from dataclasses_json import DataClassJsonMixin
 
 from bus.games import MAX_INTEGER, MAX_TEXT, Prediction, TeamGame, Text
 from bus.identifiers import Epoch, GameId, Hotkey, LedgerId, MessageId, Netuid, Offset, PredictionId, SessionId
+from bus.records import quick
 
 SUBPROTOCOL: Final = "bettensor.v1"
 MAX_FRAME_BYTES: Final = 64 * 1024
@@ -100,6 +101,7 @@ class WelcomeMessage(PointToPoint):
     limits: Limits
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionMessage(PointToPoint):
     """1 to 64 predictions; each gets its own result."""
@@ -108,6 +110,7 @@ class PredictionMessage(PointToPoint):
     predictions: tuple[Prediction, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionResult(DataClassJsonMixin):
     """What became of one attempt to submit one prediction."""

@@ -1,0 +1,41 @@
+"""How the records that there are thousands of in a second are made.
+
+A frozen dataclass sets each field by name through ``object.__setattr__``, which is a tenth of what a prediction costs.
+``quick`` sets the same fields through their slots, in half the time; nothing else of the class changes.
+"""
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
+
+
+def quick(cls: type[Record]) -> type[Record]:
+    """Let a frozen, slotted dataclass be made faster; stands above ``@dataclass``.
+
+    Raises:
+        TypeError: the class has what this does not know: ``__post_init__``, a default factory, a field without init,
+            or fields by position beside others by keyword.
+    """
+    parts = fields(cls)  # type: ignore[arg-type]
+    known = all(f.init and f.default_factory is MISSING and f.kw_only is parts[0].kw_only for f in parts)
+    if hasattr(cls, "__post_init__") or not known:
+        raise TypeError(f"{cls.__name__} is not made of its fields alone: leave it to dataclass")
+    cls.__init__ = _initialiser(cls)  # type: ignore[method-assign]
+    return cls
+
+
+def _initialiser(cls: type[Any]) -> Callable[..., None]:
+    """The dataclass's own ``__init__``, signature and defaults included, but for how it sets a field."""
+    names = [f.name for f in fields(cls)]
+    keywords = "*, " if any(f.kw_only for f in fields(cls)) else ""
+    setters = {f"set_{name}": getattr(cls, name).__set__ for name in names}
+    body = "\n".join(f"    set_{name}(self, {name})" for name in names) or "    pass"
+    scope: dict[str, Any] = {}
+    exec(f"def __init__(self, {keywords}{', '.join(names)}):\n{body}", setters, scope)  # noqa: S102 - our own fields
+    made: Any = scope["__init__"]
+    slow: Any = cls.__init__
+    made.__defaults__, made.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
+    made.__annotations__, made.__qualname__ = slow.__annotations__, slow.__qualname__
+    return made  # type: ignore[no-any-return]
