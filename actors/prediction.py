@@ -185,17 +185,9 @@ class PredictionActor(Actor):
 
     @on(PredictionSubmitted)
     def propose(self, event: PredictionSubmitted, envelope: Envelope) -> None:
-        if envelope.mono < self.state.suspect_until:
-            text = "this validator's clock has just been set; send the same prediction again in a minute"
-            self._refuse(event, ErrorCode.INTERNAL, text)
-            return
-        if self._start_is_disputed(event, envelope.mono):
-            text = "this validator's clock was set: by one the game has started, by the other not; send it again later"
-            self._refuse(event, ErrorCode.INTERNAL, text)
-            return
-        if self._limit_is_disputed(event, envelope.mono):
-            text = "this validator's clock was set: by one it is a day whose limit is used up; send it again later"
-            self._refuse(event, ErrorCode.INTERNAL, text)
+        doubt = self._doubt(event, envelope.mono)
+        if doubt is not None:
+            self._refuse(event, ErrorCode.INTERNAL, doubt)
             return
         if self.state.total - len(self.state.committing) >= MAX_WAITING:
             text = "too many predictions wait to be stored; send the same prediction again"
@@ -269,6 +261,18 @@ class PredictionActor(Actor):
                     self.publish(ReadingResumed(connection))
 
     # --- before the commit
+
+    def _doubt(self, event: PredictionSubmitted, mono: Micros) -> str | None:
+        """Why ``event`` cannot be judged by a clock that was set, if so."""
+        if mono < self.state.suspect_until:
+            return "this validator's clock has just been set; send the same prediction again in a minute"
+        if not self.state.former_clocks:
+            return None
+        if self._start_is_disputed(event, mono):
+            return "this validator's clock was set: by one the game has started, by the other not; send it again later"
+        if self._limit_is_disputed(event, mono):
+            return "this validator's clock was set: by one it is a day whose limit is used up; send it again later"
+        return None
 
     def _start_is_disputed(self, event: PredictionSubmitted, mono: Micros) -> bool:
         """Whether the clock, and one that it was before it was set, differ on whether the game has started."""

@@ -13,7 +13,7 @@ whose failure it is (docs/design.md, "The bus").
 """
 
 import traceback
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -83,7 +83,7 @@ class EventBus:
         self._mono = clock.mono()
         self._clocks_apart = self._at - self._mono
         self._clocks_compared = self._mono
-        self.counts: dict[str, int] = dict.fromkeys(TOPICS, 0)
+        self.counts: defaultdict[str, int] = defaultdict(int, dict.fromkeys(TOPICS, 0))
         """Events so far, by topic."""
         self.recent: deque[Envelope] = deque(maxlen=RECENT)
         """The newest, the last one last."""
@@ -172,8 +172,7 @@ class EventBus:
     def _append(self, envelope: Envelope) -> None:
         if self._record is not None:
             self._record(envelope)
-        topic = envelope.event.topic
-        self.counts[topic] = self.counts.get(topic, 0) + 1
+        self.counts[envelope.event.topic] += 1
         self.recent.append(envelope)
         self._queue.append(envelope)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
-from dataclasses_json import DataClassJsonMixin
 
 from bus.identifiers import GameId, Micros, Millionths, PredictionId
+from bus.records import JsonRecord
 from bus.timestamps import parse_rfc3339
 
 MAX_TEXT: Final = 256
@@ -37,7 +37,7 @@ def millionths(value: float) -> Millionths | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TeamGame(DataClassJsonMixin):
+class TeamGame(JsonRecord):
     """One game between two teams, with the odds that a prediction must quote."""
 
     game_id: Annotated[GameId, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
@@ -64,7 +64,7 @@ class TeamGame(DataClassJsonMixin):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TeamGamePrediction(DataClassJsonMixin):
+class TeamGamePrediction(JsonRecord):
     """One miner's prediction, as it was signed."""
 
     prediction_id: Annotated[PredictionId, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
@@ -98,7 +98,7 @@ def start_of(game: TeamGame) -> Micros | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadablePrediction(DataClassJsonMixin):
+class UnreadablePrediction(JsonRecord):
     """A prediction with a readable id and something else that is not: it still gets its verdict, ``missing_data``."""
 
     prediction_id: PredictionId

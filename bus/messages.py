@@ -18,11 +18,10 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
-from dataclasses_json import DataClassJsonMixin
 
 from bus.games import MAX_INTEGER, MAX_TEXT, Prediction, TeamGame, Text
 from bus.identifiers import Epoch, GameId, Hotkey, LedgerId, MessageId, Netuid, Offset, PredictionId, SessionId
-from bus.records import quick
+from bus.records import JsonRecord, quick
 
 SUBPROTOCOL: Final = "bettensor.v1"
 MAX_FRAME_BYTES: Final = 64 * 1024
@@ -39,7 +38,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebSocketMessage(DataClassJsonMixin):
+class WebSocketMessage(JsonRecord):
     """What every message carries, whichever road it takes."""
 
     message_id: Annotated[MessageId, msgspec.Meta(pattern=HEX32)] = MessageId("")
@@ -68,7 +67,7 @@ class Broadcast(WebSocketMessage):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits(DataClassJsonMixin):
+class Limits(JsonRecord):
     """What the validator takes from one session."""
 
     frame_bytes: Count
@@ -112,7 +111,7 @@ class PredictionMessage(PointToPoint):
 
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PredictionResult(DataClassJsonMixin):
+class PredictionResult(JsonRecord):
     """What became of one attempt to submit one prediction."""
 
     prediction_id: Annotated[PredictionId, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
@@ -125,7 +124,7 @@ class PredictionResult(DataClassJsonMixin):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MinerStats(DataClassJsonMixin):
+class MinerStats(JsonRecord):
     """One miner's UTC day, as its validator's ledger has it."""
 
     accepted_today: Count

@@ -1,14 +1,25 @@
-"""How the records that there are thousands of in a second are made.
+"""How the records that there are thousands of in a second are made, and asked what they are.
 
-A frozen dataclass sets each field by name through ``object.__setattr__``, which is a tenth of what a prediction costs.
-``quick`` sets the same fields through their slots, in half the time; nothing else of the class changes.
+A frozen dataclass sets each field by name through ``object.__setattr__``: ``quick`` sets the same fields through their
+slots, in half the time. The mixin of dataclasses-json is an abstract base class, and to be asked whether one is of such
+a class takes four times as long: ``JsonRecord`` is the same mixin, and none. Each is a twentieth of a prediction.
 """
 
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dataclasses_json import DataClassJsonMixin
 
 Record = TypeVar("Record")
+
+if TYPE_CHECKING:
+    JsonRecord = DataClassJsonMixin
+else:
+    _METHODS = ("dataclass_json_config", "to_dict", "from_dict", "to_json", "from_json", "schema")
+    JsonRecord = type("JsonRecord", (), {"__slots__": ()} | {name: vars(DataClassJsonMixin)[name] for name in _METHODS})
+    """``to_dict``, ``from_dict``, ``to_json`` and ``from_json``, for people and tools."""
+    DataClassJsonMixin.register(JsonRecord)
 
 
 def quick(cls: type[Record]) -> type[Record]:

@@ -24,7 +24,7 @@ WHERE = {
         "neurons/bench/sessions.py",
         "neurons/bench/yardsticks.py",
     },
-    "dataclasses_json": {"bus/games.py", "bus/messages.py"},
+    "dataclasses_json": {"bus/records.py"},
     "httpx": {"neurons/edges/http_client.py"},
     "loguru": {"neurons/edges/log.py"},
     "prometheus_client": {"neurons/edges/metrics.py"},
