@@ -85,6 +85,8 @@ class Road:
     """The WebSocket, while there is one."""
     chosen: bool = False
     """The fallback is in use."""
+    asking: bool = False
+    """The outbox is being told so; it will give all that it has, in its order."""
 
 
 @dataclass(slots=True)
@@ -135,15 +137,18 @@ class HttpFallbackActor(StreamFollower):
 
     @on(SendFailed)
     def take_over(self, event: SendFailed, envelope: Envelope) -> None:
-        """Take what could not be sent. Without a session the first failure only says so to the outbox, which answers
+        """Take what could not be sent. Without a session the first failures only say so to the outbox, which answers
         with all that it has in its order: what was pushed before the session broke comes before this.
         """
         road = self.state.roads.get(event.hotkey)
         if road is None or not isinstance(event.message, PredictionMessage):
             return  # a validator that is not in the metagraph: its predictions wait in the outbox
-        if road.session is not None or road.chosen:
-            self._take(event.hotkey, road, [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)])
         self._choose(event.hotkey, road, "no_session", event.reason, envelope.mono)
+        self._take(event.hotkey, road, [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)])
+
+    @on(FallbackChosen)
+    def asked(self, event: FallbackChosen, _: Envelope) -> None:
+        self.state.roads[event.hotkey].asking = False
 
     @on(VerdictOverdue)
     def try_the_other_road(self, event: VerdictOverdue, envelope: Envelope) -> None:
@@ -244,6 +249,8 @@ class HttpFallbackActor(StreamFollower):
             self._post(Hotkey(hotkey), road)
 
     def _take(self, hotkey: Hotkey, road: Road, predictions: Iterable[TeamGamePrediction]) -> None:
+        if road.asking:
+            return  # they come again, in their place
         for prediction in predictions:
             road.waiting[prediction.prediction_id] = prediction
         self._post(hotkey, road)
@@ -259,7 +266,8 @@ class HttpFallbackActor(StreamFollower):
             return
         road.chosen = True
         if road.session is None:
-            road.waiting.clear()  # the outbox will give it again, in its place
+            road.waiting.clear()
+            road.asking = True
         self.publish(FallbackChosen(hotkey, cause, reason))
         self.wake(f"poll {hotkey}", now)
 

@@ -134,6 +134,7 @@ def test_at_most_64_go_in_one_message() -> None:
 
 def test_and_no_more_than_fit_in_a_body() -> None:
     bench = Bench()
+    bench.open()
     long = tuple(replace(prediction_of(f"p{i}"), team_a="\x01" * 256, team_b="\x01" * 256) for i in range(64))
     bench.observe(VerdictOverdue(VALIDATOR, long))
     message = bench.last(PostRequested).message
@@ -152,6 +153,15 @@ def test_what_was_pushed_before_the_session_ended_is_posted_first(end: Event) ->
     assert bench.posts() == [["pushed-1"]]
     bench.answer("pushed-1")
     assert bench.posts() == [["pushed-1"], ["pushed-2", "made-later"]]
+
+
+def test_failures_of_one_moment_are_posted_in_the_order_of_the_outbox() -> None:
+    bench = Bench()
+    with bench.bus.together():
+        bench.fail("a", "b")
+    assert bench.posts() == [["a"]]
+    bench.answer("a")
+    assert bench.posts() == [["a"], ["b"]]
 
 
 def test_a_session_that_gives_no_verdict_is_helped_out_by_http_until_it_gives_one() -> None:
