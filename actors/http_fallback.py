@@ -28,6 +28,7 @@ from bus.events import (
     PostFailed,
     PostRequested,
     PredictionExpired,
+    ReconnectScheduled,
     SendFailed,
     SessionActivated,
     SettingsReloaded,
@@ -174,6 +175,13 @@ class HttpFallbackActor(StreamFollower):
     def poll_meanwhile(self, event: DialFailed, envelope: Envelope) -> None:
         road = self.state.roads.get(event.hotkey)
         if road is not None:
+            self._choose(event.hotkey, road, "no_connection", event.reason, envelope.mono)
+
+    @on(ReconnectScheduled)
+    def bridge(self, event: ReconnectScheduled, envelope: Envelope) -> None:
+        """In a long wait no try fails that would lead here, and games change meanwhile."""
+        road = self.state.roads.get(event.hotkey)
+        if road is not None and event.delay > micros(self.settings.poll_interval):
             self._choose(event.hotkey, road, "no_connection", event.reason, envelope.mono)
 
     @on(UpdateMissed)

@@ -25,6 +25,7 @@ from bus.events import (
     PostAnswered,
     PostFailed,
     PostRequested,
+    ReconnectScheduled,
     SendFailed,
     SessionActivated,
     SettingsReloaded,
@@ -33,7 +34,7 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.games import TeamGamePrediction
-from bus.identifiers import ConnectionId, Epoch, Micros, Offset, SessionId, Uid
+from bus.identifiers import SECOND, ConnectionId, Epoch, Micros, Offset, SessionId, Uid
 from bus.messages import MAX_FRAME_BYTES, ConfirmationMessage, HeartbeatMessage, PredictionMessage
 from tests.support import NETUID, Harness, frame_size, make_hotkey, make_prediction
 
@@ -162,6 +163,19 @@ def test_failures_of_one_moment_are_posted_in_the_order_of_the_outbox() -> None:
     assert bench.posts() == [["a"]]
     bench.answer("a")
     assert bench.posts() == [["a"], ["b"]]
+
+
+def test_games_are_polled_while_a_long_wait_for_the_next_session_lasts() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(ConnectionClosed(SESSION, CloseCode.POLICY_VIOLATION, ""))
+    bench.observe(ReconnectScheduled(VALIDATOR, Micros(5 * SECOND), "closed with 1006"))
+    bench.advance(5)
+    assert bench.all(GamesRequested) == []
+    bench.observe(ReconnectScheduled(VALIDATOR, Micros(300 * SECOND), "closed with 1008"))
+    bench.advance(5)
+    assert len(bench.all(GamesRequested)) == 1
+    assert bench.last(FallbackChosen) == FallbackChosen(VALIDATOR, "no_connection", "closed with 1008")
 
 
 def test_a_session_that_gives_no_verdict_is_helped_out_by_http_until_it_gives_one() -> None:
