@@ -102,10 +102,12 @@ class MetagraphActor(Actor):
 
     def _ask(self, reason: str, now: Micros) -> None:
         state, interval = self.state, micros(self.settings.early_sync_interval)
+        if state.owing:
+            return  # and a second word on a strange reading comes no sooner because somebody knocks
         if state.asked_at is None or now - state.asked_at >= interval:
             state.asked_at = now
             self.publish(SyncRequested(reason))
-        elif not state.owing:
+        else:
             self._owe(Micros(state.asked_at + interval))
 
     def _owe(self, at: Micros) -> None:

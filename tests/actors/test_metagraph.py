@@ -119,6 +119,16 @@ def test_a_reading_that_comes_by_itself_answers_who_knocked_meanwhile(bench: Ben
     assert len(bench.all(SyncRequested)) == 1
 
 
+def test_who_knocks_does_not_bring_the_second_word_on_a_strange_reading_forward(bench: Bench) -> None:
+    bench.fetch(block=2)
+    refuse(bench)
+    bench.advance(29.9)
+    refuse(bench)
+    assert bench.all(SyncRequested) == []
+    bench.advance(0.1)
+    assert len(bench.all(SyncRequested)) == 1
+
+
 def test_the_state_survives_a_checkpoint(bench: Bench) -> None:
     bench.fetch(block=2)
     other = Bench()
