@@ -159,14 +159,14 @@ class HttpFallbackActor(StreamFollower):
             self._take(event.validator, road, event.predictions)
 
     @on(MessageAccepted)
-    def hear_verdict(self, event: MessageAccepted, _: Envelope) -> None:
-        """A session that gave no verdict gives one: it can do without us again."""
+    def hear_session(self, event: MessageAccepted, _: Envelope) -> None:
+        """A session that gave no verdict gives one, or is heard when it owes none: it can do without us again."""
         road = self.state.roads.get(event.hotkey)
         if (
             road is not None
             and road.chosen
             and event.connection == road.session
-            and isinstance(event.message, ConfirmationMessage)
+            and (isinstance(event.message, ConfirmationMessage) or not road.waiting)
         ):
             road.chosen = False
             self.let_sleep(f"poll {event.hotkey}")

@@ -197,6 +197,23 @@ def test_a_session_that_gives_no_verdict_is_helped_out_by_http_until_it_gives_on
     assert len(bench.all(GamesRequested)) == 2
 
 
+def test_a_session_that_owes_no_verdict_any_more_is_helped_out_until_it_is_heard() -> None:
+    bench = Bench()
+    bench.open()
+    bench.outbox = ["late"]
+    bench.observe(VerdictOverdue(VALIDATOR, (prediction_of("late"),)))
+    bench.advance(0)
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    bench.observe(MessageAccepted(SESSION, VALIDATOR, HeartbeatMessage()))  # it still owes one
+    bench.answer("late")
+    bench.advance(15)
+    assert len(bench.all(GamesRequested)) == 2
+    bench.observe(MessageAccepted(SESSION, VALIDATOR, HeartbeatMessage()))
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    bench.advance(100)
+    assert len(bench.all(GamesRequested)) == 2
+
+
 def test_a_send_that_fails_in_an_open_session_is_posted() -> None:
     bench = Bench()
     bench.open()
