@@ -254,8 +254,10 @@ class SimulatedNetwork:
             return
         target = f"/ws?netuid={NETUID}{_query(event.position)}"
         request = self._signed(miner, validator, "GET", target, b"", upgrade=True)
-        self._dials[validator.hotkey, request.connection] = miner, event, _nonce(request)
+        key = validator.hotkey, request.connection
+        self._dials[key] = miner, event, _nonce(request)
         self.deliver(self._tell, validator, request)
+        self._at(Micros(self.clock.mono() + GIVING_UP), lambda: self._give_up_dial(key))
 
     def _signed(
         self,
@@ -277,6 +279,12 @@ class SimulatedNetwork:
         } | ({"sec-websocket-protocol": SUBPROTOCOL} if upgrade else {})
         connection, salt = validator.new_connection(), f"{number:032x}"
         return HttpRequestReceived(connection, method, target, tuple(headers.items()), body, "127.0.0.1", upgrade, salt)
+
+    def _give_up_dial(self, key: tuple[Hotkey, ConnectionId]) -> None:
+        dialled = self._dials.pop(key, None)
+        if dialled is not None:
+            miner, event, _ = dialled
+            self._tell(miner, DialFailed(event.connection, event.hotkey, f"{event.endpoint}: no answer within 15 s"))
 
     def _open(
         self,
