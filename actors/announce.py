@@ -75,8 +75,9 @@ class AnnounceActor(Actor):
     @on(MetagraphSynced)
     def compare(self, event: MetagraphSynced, _: Envelope) -> None:
         me = next((neuron for neuron in event.neurons if neuron.hotkey == self.state.hotkey), None)
-        if event.source == "file" or self.settings.endpoint() is None:  # else it is announced, and so repaired
-            self._doubt("" if me is None else self._fault_of(me.axon))
+        is_announced = event.source != "file" and self.settings.endpoint() is not None  # and so repaired
+        if me is not None and not is_announced:
+            self._doubt(self._fault_of(me.axon))
         if event.source == "chain":
             self.state.registered, self.state.on_chain = me is not None, None if me is None else me.axon
             self._announce()

@@ -136,3 +136,12 @@ def test_a_validator_that_is_not_registered_has_no_endpoint_to_doubt() -> None:
     bench = Bench(announced_ip=None)
     bench.observe(MetagraphSynced((), (), "file"))
     assert doubts(bench) == []
+
+
+def test_who_is_not_registered_any_more_is_not_told_that_it_is_found() -> None:
+    bench = Bench(announced_ip=None)
+    bench.sync("203.0.113.7:8092")
+    bench.observe(MetagraphSynced((), (), "file"))
+    assert len(doubts(bench)) == 1
+    bench.sync(HERE)
+    assert doubts(bench)[1:] == [""]
