@@ -4,6 +4,7 @@ import argparse
 import csv
 import fcntl
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from neurons import views
 from neurons.control_client import ask, find_state_dir
 from neurons.edges.control import PATIENCE
 from neurons.edges.history import COLUMNS, LEDGER, Filter, history_file, verdicts
-from neurons.edges.ledger_file import backup_ledger, check_ledger, restore_ledger
+from neurons.edges.ledger_file import LedgerReport, backup_ledger, check_ledger, restore_ledger
 
 STOP_PATIENCE = 20.0
 """Seconds that ``stop`` waits for the end of the neuron."""
@@ -173,11 +174,10 @@ def ledger(arguments: argparse.Namespace) -> int:
         elif arguments.action == "backup":
             report = backup_ledger(file, arguments.file)
         else:
-            if (state_dir / "lock").exists() and not _ended(state_dir):
-                raise ConfigurationError(f"the validator in {state_dir} runs: stop it first (`bettensor stop`)")
             keep = file.with_name(f"{file.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-            report = restore_ledger(arguments.file, file, keep)
-            print(f"the ledger that was there is kept as {keep}", file=sys.stderr)
+            report = _restore(arguments.file, file, keep)
+            if keep.exists():
+                print(f"the ledger that was there is kept as {keep}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(asdict(report), indent=2))
     else:
@@ -186,6 +186,17 @@ def ledger(arguments: argparse.Namespace) -> int:
             f"{report.accepted} accepted"
         )
     return 0
+
+
+def _restore(copy: Path, file: Path, keep: Path) -> LedgerReport:
+    """While this runs, no validator can start."""
+    from neurons.launch import lock_state_dir
+
+    lock = lock_state_dir(file.parent)
+    try:
+        return restore_ledger(copy, file, keep)
+    finally:
+        os.close(lock)
 
 
 def parse_time(text: str, flag: str) -> Micros:

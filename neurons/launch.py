@@ -277,7 +277,7 @@ class Neuron:
         self._control = Control(self.bus, self._clock, settings.state_dir, self._handlers, self.request_stop)
 
     async def __aenter__(self) -> Self:
-        self._lock = _lock(self.settings.state_dir)
+        self._lock = lock_state_dir(self.settings.state_dir)
         try:
             if self._recorder is not None:
                 self._recorder.open(self.bus)
@@ -667,7 +667,7 @@ async def _run(settings: Settings, where: str, again: Callable[[], Settings] | N
     return await build(settings, where, again).run()
 
 
-def _lock(state_dir: Path) -> int:
+def lock_state_dir(state_dir: Path) -> int:
     """Hold ``state_dir`` for this process alone; the lock goes with the process, however it ends.
 
     Raises:

@@ -3,6 +3,7 @@
 By SQLite's own means (https://www.sqlite.org/backup.html): a copy of the file alone would lack what is in its log.
 """
 
+import contextlib
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
     """Put ``copy`` in the place of ``file``, which is kept as ``keep``. The validator must not run.
 
     It is another ledger from then on, and its game stream begins anew: miners may have been told of verdicts and
-    updates that the copy does not know.
+    updates that the copy does not know. Whatever ends this, there is a ledger: the old one or the new one.
 
     Raises:
         ConfigurationError: the copy is damaged, or the files cannot be written.
@@ -84,14 +85,34 @@ def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
             if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'stream'").fetchone() == (1,):
                 database.execute("DELETE FROM stream")
             database.execute("UPDATE ledger SET ledger_id = lower(hex(randomblob(16)))")
-        for suffix in ("", "-wal", "-shm"):
-            old = file.with_name(file.name + suffix)
-            if old.exists():
-                old.rename(keep.with_name(keep.name + suffix))
-        fresh.rename(file)
+        _keep(file, keep)
+        fresh.replace(file)
     except (sqlite3.Error, OSError) as error:
         raise ConfigurationError(f"{file} cannot be restored: {error}") from None
     return check_ledger(file)
+
+
+def _keep(file: Path, keep: Path) -> None:
+    """Give what is there a second name, so that ``file`` can be replaced in one step.
+
+    What is in its log goes into it first: the log would be taken for the one of whatever has the file's name. Where it
+    is damaged, its log is kept beside it.
+
+    Raises:
+        OSError, sqlite3.Error: another process has it open, or the disk does not take it.
+    """
+    if file.exists():
+        with contextlib.suppress(ConfigurationError):
+            check_ledger(file)
+            with closing(sqlite3.connect(file, timeout=10)) as database:
+                (is_busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if is_busy:
+                raise OSError("another process reads it")
+        keep.hardlink_to(file)
+    for suffix in ("-wal", "-shm"):
+        beside = file.with_name(file.name + suffix)
+        if beside.exists():
+            beside.rename(keep.with_name(keep.name + suffix))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,6 +1,7 @@
 """More than a validator can take. Everything taken in is answered, and nobody else notices."""
 
 import asyncio
+import contextlib
 import json
 import resource
 import socket
@@ -32,8 +33,9 @@ from bus.events import (
     SessionActivated,
 )
 from bus.messages import MAX_FRAME_BYTES, HeartbeatMessage, PredictionMessage
+from neurons.edges import ledger_file
 from neurons.edges.ledger import Ledger
-from neurons.edges.ledger_file import backup_ledger
+from neurons.edges.ledger_file import backup_ledger, check_ledger, restore_ledger
 from tests.loopback.rig import ALICE, BOB, Client, Rig, running_validator, starting_soon, write_configuration
 from tests.loopback.test_miner import until
 from tests.loopback.test_operations import bettensor
@@ -393,6 +395,47 @@ async def test_a_backup_while_the_validator_works_holds_all_that_was_confirmed(t
         assert client.welcome["ledger_id"] != ledger_id  # nor may it know all verdicts
         again = make_prediction(prediction_id=confirmed[0])
         assert (await client.predict(again))["results"][0]["code"] in ("accepted", "conflict")
+
+
+class Killed(BaseException):
+    """As a process that ends there."""
+
+
+@pytest.mark.parametrize("step", ["hardlink_to", "rename", "replace"])
+async def test_whatever_ends_a_restore_there_is_a_ledger(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise Killed
+
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        await client.predict(*many())
+    file, copy, keep = tmp_path / "state" / "ledger.sqlite3", tmp_path / "copy.sqlite3", tmp_path / "state" / "kept"
+    former = backup_ledger(file, copy)
+    with closing(sqlite3.connect(file)) as database:  # a validator that was killed leaves its log behind
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("DELETE FROM predictions")
+        database.commit()
+        left = {name: Path(f"{file}{name}").read_bytes() for name in ("", "-wal")}
+    for name, content in left.items():
+        Path(f"{file}{name}").write_bytes(content)
+    with monkeypatch.context() as patched, contextlib.suppress(Killed):
+        patched.setattr(Path, step, end)
+        restore_ledger(copy, file, keep)
+    is_new = step == "rename"  # which a ledger that is whole does not come to
+    assert check_ledger(file).predictions == (former.predictions if is_new else 0)
+    assert restore_ledger(copy, file, tmp_path / "state" / "kept again").predictions == former.predictions
+    assert check_ledger(keep).predictions == 0 if keep.exists() else step == "hardlink_to"
+
+
+def test_of_a_ledger_that_is_none_all_is_kept(tmp_path: Path) -> None:
+    file, keep = tmp_path / "ledger.sqlite3", tmp_path / "kept"
+    file.write_bytes(b"no ledger" * 1000)
+    Path(f"{file}-wal").write_bytes(b"its log")
+    ledger_file._keep(file, keep)  # noqa: SLF001 - the step before a copy takes its name
+    assert keep.read_bytes() == file.read_bytes() == b"no ledger" * 1000
+    assert Path(f"{keep}-wal").read_bytes() == b"its log"
+    assert not Path(f"{file}-wal").exists()
 
 
 def copies_in(folder: Path) -> list[Path]:
