@@ -418,13 +418,15 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 def _new_wallet(arguments: argparse.Namespace) -> int:
     from neurons.edges.keys import new_wallet
+    from neurons.settings import WalletSettings, parse
 
-    hotkey = new_wallet(arguments.name, arguments.hotkey, arguments.path, arguments.crypto)
+    wallet = {"name": arguments.name, "hotkey": arguments.hotkey, "path": arguments.path}
+    parse(WalletSettings, wallet, "wallet", sources={key: f"--wallet.{key}" for key in wallet})
+    hotkey = new_wallet(**wallet, scheme=arguments.crypto)
     if arguments.json:
         import json
 
-        wallet = {"name": arguments.name, "hotkey": arguments.hotkey, "path": arguments.path, "address": hotkey}
-        print(json.dumps(wallet, indent=2))
+        print(json.dumps(wallet | {"address": hotkey}, indent=2))
         return 0
     print(f"made the wallet {arguments.name}/{arguments.hotkey} in {arguments.path}, its keys unencrypted")
     print(f"hotkey: {hotkey}")

@@ -39,6 +39,13 @@ def _ip(value: str) -> str:
     return value
 
 
+def _file_name(value: str) -> str:
+    if value in ("", ".", "..") or "/" in value or "\0" in value:  # ../coldkey would be another key
+        raise ValueError("expected the name of a file, without its folder")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Parsed = TypeVar("Parsed")
@@ -65,9 +72,9 @@ LocalPath = Annotated[Path, BeforeValidator(_locate)]
 class WalletSettings:
     """Which hotkey this neuron speaks for. Only the hotkey is ever read."""
 
-    name: str = "default"
+    name: FileName = "default"
     """The wallet's folder."""
-    hotkey: str = "default"
+    hotkey: FileName = "default"
     """The hotkey's file in it."""
     path: str = "~/.bittensor/wallets"
     """Where wallets are kept."""
@@ -392,7 +399,8 @@ def _override(document: dict[str, Any], key: str, value: str, sources: dict[str,
         section = section.setdefault(name, {})
         if not isinstance(section, dict):
             raise ConfigurationError(f"{source}: {name} is no section")
+    is_yaml = value == "null" or value[:1] in ("[", "{")
     try:
-        section[last] = yaml.load(value, Loader=_Loader) if value[:1] in ("[", "{") else _FlagText(value)  # noqa: S506
+        section[last] = yaml.load(value, Loader=_Loader) if is_yaml else _FlagText(value)  # noqa: S506
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{source}: {_yaml_fault(error)}") from None

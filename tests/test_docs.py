@@ -42,7 +42,7 @@ One YAML file for each neuron. `bettensor config show --role validator` prints w
 file without starting anything; a wrong key or value is refused with its place and what was expected (exit code 2). Paths in the file are relative to it.
 
 **Order**: the file, then variables of the environment, then flags. The variable of a key is `BETTENSOR_` and its path in capitals, with two
-underscores for each dot: `BETTENSOR_WEBSOCKET__HEARTBEAT_INTERVAL=30`. Its flag is the dotted path: `--websocket.heartbeat_interval=30`.
+underscores for each dot: `BETTENSOR_WEBSOCKET__HEARTBEAT_INTERVAL=30`. Its flag is the dotted path: `--websocket.heartbeat_interval=30`. The value `null` unsets a key.
 These spellings work too, on both roles, and as variables:
 
 | spelling | means |

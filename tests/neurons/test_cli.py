@@ -112,6 +112,12 @@ def test_config_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert "reconnect_base_interval: 5.0" in capsys.readouterr().out
 
 
+def test_wallet_new_takes_no_paths_for_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wallet", "new", "--wallet.hotkey", "../x", "--wallet.path", str(tmp_path)]) == 2
+    assert "--wallet.hotkey: hotkey: expected the name of a file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_wallet_new_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["wallet", "new", "--wallet.path", str(tmp_path), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)

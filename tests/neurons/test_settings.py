@@ -141,6 +141,19 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, f
         load_settings(tmp_path / "absent.yaml")
 
 
+def test_a_flag_or_a_variable_can_unset_a_key(tmp_path: Path) -> None:
+    settings = load(tmp_path, {"axon.external_ip": "null"}, axon={"external_ip": "203.0.113.7"})
+    assert isinstance(settings, ValidatorSettings)
+    assert settings.axon.external_ip is None
+
+
+@pytest.mark.parametrize("name", ["../coldkey", "a/b", "..", ""])
+@pytest.mark.parametrize("key", ["name", "hotkey"])
+def test_a_wallet_is_named_by_names_and_not_by_paths(tmp_path: Path, key: str, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"wallet\.{key}: expected the name of a file"):
+        load(tmp_path, wallet={key: name})
+
+
 @pytest.mark.parametrize(("flag", "fault"), [("netuid.x", "netuid is no section"), ("actors", "not YAML")])
 def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
