@@ -341,7 +341,15 @@ class _Version(argparse.Action):
 # --- the commands
 
 
+def _require_bittensor() -> None:
+    """Before it is imported: what fails there says nothing to an operator."""
+    from neurons.versions import require_bittensor
+
+    require_bittensor()
+
+
 def _run_neuron(arguments: argparse.Namespace) -> int:
+    _require_bittensor()
     from neurons.launch import run
     from neurons.settings import load_settings
 
@@ -352,6 +360,7 @@ def _run_neuron(arguments: argparse.Namespace) -> int:
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:
+    _require_bittensor()
     from neurons.demo import run_demo
 
     return run_demo(miners=arguments.miners, duration=arguments.duration, as_json=arguments.json)
@@ -373,6 +382,7 @@ def _run_doctor(arguments: argparse.Namespace) -> int:
 
 
 def _run_bench(arguments: argparse.Namespace) -> int:
+    _require_bittensor()
     from neurons.bench.command import bench
 
     return bench(arguments)
@@ -407,6 +417,7 @@ def _show_config(arguments: argparse.Namespace) -> int:
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
+    _require_bittensor()
     from neurons.launch import check
     from neurons.settings import load_settings
 
@@ -417,6 +428,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 
 def _new_wallet(arguments: argparse.Namespace) -> int:
+    _require_bittensor()
     from neurons.edges.keys import new_wallet
     from neurons.settings import WalletSettings, parse
 

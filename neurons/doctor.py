@@ -21,6 +21,7 @@ from actors.announce import AnnounceSettings
 from actors.targets import is_wanted
 from bus.errors import ConfigurationError
 from bus.events import Neuron
+from neurons import versions
 from neurons.settings import MinerSettings, Settings, ValidatorSettings
 
 Health = Literal["ok", "warning", "failure", "unknown"]
@@ -49,8 +50,6 @@ BLOCK_AGE: Final = 36.0
 """Seconds: the newest block of a chain that works is younger."""
 CLOCK_ERROR: Final = 2.0
 """Seconds between two clocks, above which requests are refused."""
-BITTENSOR: Final = ((11, 3), (12,))
-"""From which version to below which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +98,10 @@ async def _examine(settings: Settings, where: str, make_client: Callable[[str], 
 
 
 def _versions() -> Finding:
-    text = f"bettensor {version('bettensor')}, bittensor {version('bittensor')}, Python {sys.version.split()[0]}"
-    least, below = BITTENSOR
-    installed = tuple(int(part) for part in version("bittensor").split(".")[:2] if part.isdecimal())
-    if not least <= installed < below:
-        wanted = f">={'.'.join(map(str, least))},<{'.'.join(map(str, below))}"
-        return Finding("versions", "failure", text, f"pip install 'bittensor{wanted}'")
+    bittensor = versions.installed()
+    text = f"bettensor {version('bettensor')}, bittensor {bittensor}, Python {sys.version.split()[0]}"
+    if not versions.fits(bittensor):
+        return Finding("versions", "failure", text, versions.CURE)
     return Finding("versions", "ok", text)
 
 

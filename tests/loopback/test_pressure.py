@@ -397,6 +397,17 @@ async def test_a_backup_while_the_validator_works_holds_all_that_was_confirmed(t
         assert (await client.predict(again))["results"][0]["code"] in ("accepted", "conflict")
 
 
+def forget_as_a_validator_that_is_killed(file: Path) -> None:
+    """All predictions; that they are gone stands in the log alone."""
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("DELETE FROM predictions")
+        database.commit()
+        left = {name: Path(f"{file}{name}").read_bytes() for name in ("", "-wal")}
+    for name, content in left.items():
+        Path(f"{file}{name}").write_bytes(content)
+
+
 class Killed(BaseException):
     """As a process that ends there."""
 
@@ -412,13 +423,7 @@ async def test_whatever_ends_a_restore_there_is_a_ledger(
         await client.predict(*many())
     file, copy, keep = tmp_path / "state" / "ledger.sqlite3", tmp_path / "copy.sqlite3", tmp_path / "state" / "kept"
     former = backup_ledger(file, copy)
-    with closing(sqlite3.connect(file)) as database:  # a validator that was killed leaves its log behind
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("DELETE FROM predictions")
-        database.commit()
-        left = {name: Path(f"{file}{name}").read_bytes() for name in ("", "-wal")}
-    for name, content in left.items():
-        Path(f"{file}{name}").write_bytes(content)
+    forget_as_a_validator_that_is_killed(file)
     with monkeypatch.context() as patched, contextlib.suppress(Killed):
         patched.setattr(Path, step, end)
         restore_ledger(copy, file, keep)

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from neurons import cli
+from neurons import cli, versions
 from neurons.cli import main
 from neurons.edges.keys import load_hotkey
 from tests.loopback.rig import write_configuration
@@ -110,6 +111,25 @@ def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_config_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--role", "miner"]) == 0
     assert "reconnect_base_interval: 5.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["validator --config x.yaml", "miner --config x.yaml", "demo", "wallet new"])
+def test_another_bittensor_is_told_in_a_line(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(versions, "version", lambda _: "10.0.1")
+    assert main(command.split()) == 2
+    told = "bettensor: bittensor 10.0.1 is not what this release works with: pip install 'bittensor>=11.3,<12'\n"
+    assert capsys.readouterr().err == told
+
+
+def test_no_bittensor_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def none(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(versions, "version", none)
+    assert main(["miner", "--config", "x.yaml"]) == 2
+    assert "bittensor (not installed) is not what" in capsys.readouterr().err
 
 
 def test_wallet_new_takes_no_paths_for_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from bus.events import Neuron
 from bus.identifiers import Hotkey, Uid
-from neurons import doctor
+from neurons import doctor, versions
 from neurons.cli import main
 from neurons.doctor import Finding, can_run, examine
 from neurons.edges.keys import new_wallet
@@ -177,7 +177,7 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
         "make room",
     ),
     "another bittensor": (
-        lambda p: p.patch.setattr(doctor, "version", lambda _: "11.2.9"),
+        lambda p: p.patch.setattr(versions, "version", lambda _: "11.2.9"),
         "versions",
         "bittensor 11.2.9",
         "pip install 'bittensor>=11.3,<12'",
