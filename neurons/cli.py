@@ -1,6 +1,7 @@
 """The command ``bettensor``. Imports nothing heavy until it is known what is asked."""
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -13,6 +14,8 @@ from bus.errors import BettensorError, ConfigurationError
 if TYPE_CHECKING:
     from neurons.settings import Settings
 
+_NOT_WRITTEN = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
+"""Why a file or a device takes no more."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 """Wrong usage or configuration, as argparse has it."""
@@ -27,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.flags and not arguments.takes_flags:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         code: int = arguments.command(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ConfigurationError as error:
         print(f"bettensor: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -34,11 +39,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bettensor: {error}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:  # whoever read this has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
+        return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        _write_no_more()
+        print(f"bettensor: nothing more can be written: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 128 + 2  # as shells report SIGINT
     return code
+
+
+def _write_no_more() -> None:
+    """What is left in the buffer would fail again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _flags(rest: Sequence[str]) -> dict[str, str]:

@@ -687,6 +687,10 @@ def lock_state_dir(state_dir: Path) -> int:
             f"state_dir {state_dir} is in use by another neuron (process {owner or 'unknown'}): "
             "stop it, or give this one a state_dir of its own"
         ) from None
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    except OSError as error:  # a disk that is full
+        os.close(lock)
+        raise ConfigurationError(f"state_dir {state_dir} cannot be used: {error}") from None
     return lock

@@ -1,7 +1,9 @@
 """The command line, and the processes that it starts."""
 
 import argparse
+import errno
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -14,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from bus.errors import ConfigurationError
 from neurons import cli, versions
 from neurons.cli import main
 from neurons.edges.keys import load_hotkey
+from neurons.launch import lock_state_dir
 from tests.loopback.rig import write_configuration
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +134,36 @@ def test_no_bittensor_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(versions, "version", none)
     assert main(["miner", "--config", "x.yaml"]) == 2
     assert "bittensor (not installed) is not what" in capsys.readouterr().err
+
+
+def test_a_state_dir_on_a_full_disk_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    for _ in range(2):  # the lock is let go
+        with pytest.raises(ConfigurationError, match=r"cannot be used: .*No space left"):
+            lock_state_dir(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("command", ["config show --role validator", "completion bash"])
+def test_an_output_that_cannot_be_written_is_told_in_a_line(command: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        arguments = [sys.executable, "-m", "neurons", *command.split()]
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "bettensor: nothing more can be written: No space left on device\n"
+
+
+def test_who_has_read_enough_hears_nothing_more() -> None:
+    arguments = [sys.executable, "-m", "neurons", "config", "show", "--role", "validator"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 def test_wallet_new_takes_no_paths_for_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
