@@ -54,6 +54,7 @@ from bus.events import (
     PredictionsStored,
     ReconnectScheduled,
     RecordingFailed,
+    RecordingResumed,
     ReloadFailed,
     Road,
     SaveFailed,
@@ -289,6 +290,11 @@ class LogbookActor(Actor):
     def recording_failed(self, event: RecordingFailed, envelope: Envelope) -> None:
         text = f"The event log cannot be written any more, and has ended: {event.reason}"
         self._line(envelope, "recording failures", text, "WARNING")
+
+    @on(RecordingResumed)
+    def recording_resumed(self, _: RecordingResumed, envelope: Envelope) -> None:
+        text = "The event log goes on in another file; what happened while it could not be written is in none"
+        self._line(envelope, "recording failures", text, "INFO")
 
     @on(LedgerRecognised)
     def recognised(self, event: LedgerRecognised, envelope: Envelope) -> None:

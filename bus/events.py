@@ -216,6 +216,11 @@ class RecordingFailed(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingResumed(Observed):
+    """The disk works again: another file begins, with all actors as they are. What was between is in none."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadFailed(Observed):
     """The configuration, or a file that it names, cannot be read: what was in force stays."""
 

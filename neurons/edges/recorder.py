@@ -1,7 +1,8 @@
 """Writes what happens into a log file (``bus/eventlog.py``), so that it can be replayed, traced and audited.
 
 The file that is written is ``events.jsonl``; closed ones are ``events.000001.jsonl.gz`` and so on, the oldest deleted
-when all together are too large. A recording never harms its neuron: where it cannot be written, it ends.
+when all together are too large. A recording never harms its neuron: where it cannot be written, it ends, and goes on in
+another file when the disk works again.
 """
 
 import asyncio
@@ -22,13 +23,17 @@ from bus.clock import Clock
 from bus.envelope import Envelope
 from bus.errors import ConfigurationError
 from bus.eventlog import Checkpoint, Header, LogWriter
-from bus.events import Observed, RecordingFailed
-from bus.identifiers import SECOND
+from bus.events import Observed, RecordingFailed, RecordingResumed
+from bus.identifiers import SECOND, Micros
 
 FLUSH_INTERVAL: Final = 0.1
 """Seconds until what happened is in the file: what a crash may cost the recording."""
 MAX_WAITING: Final = 64 * 1024 * 1024
 """Bytes that a slow disk may leave in memory; then the recording ends."""
+RETRY: Final = 60.0
+"""Seconds after which a disk that has ended the recording is tried again."""
+ROOM: Final = 1024 * 1024
+"""Bytes that it has to take for the recording to go on."""
 TOGETHER: Final = 64
 """Events whose lines are made one after the other: between others' work a line costs twice as much."""
 
@@ -92,6 +97,9 @@ class Recorder:
         self._given = 0
         self._taken_by_disk = 0
         """Of the bytes that were given to the thread, those that it has written; only the thread counts them."""
+        self._retry_at: Micros | None = None
+        """When a disk that has ended the recording is tried again."""
+        self._closing = False
 
     def record(self, envelope: Envelope) -> None:
         """Take one envelope, in order; it is written soon."""
@@ -109,16 +117,7 @@ class Recorder:
         self._bus = bus
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            closed = closed_files(self._path)
-            self._closed = max(map(_number, closed), default=0)
-            left = last_hash(self._path)
-            previous = left or next(filter(None, map(last_hash, reversed(closed))), "")
-            for unfinished in closed:
-                if unfinished.suffix == ".jsonl":
-                    self._archivist.submit(self._archive, unfinished)
-            if left:  # else the earlier run died before it had written a line
-                self._put_aside(self._next_name())
-            self._file = self._open_file()
+            previous = self._begin_first_file()
         except OSError as error:
             raise ConfigurationError(f"recorder.path {self._path} cannot be written: {error}") from None
         self._begin(previous, None)
@@ -126,6 +125,7 @@ class Recorder:
 
     async def close(self) -> None:
         """Write what is left, seal it, and close the file."""
+        self._closing = True
         if self._timer is not None:
             self._timer.cancel()
         self._flush()
@@ -145,6 +145,9 @@ class Recorder:
         too_old = self._clock.mono() - self._began >= self._limits.file_age * SECOND
         if self._writer is not None and (self._size >= self._limits.file_bytes or too_old):
             self._rotate(self._writer)
+        elif self._retry_at is not None and self._clock.mono() >= self._retry_at:
+            self._retry_at = None
+            self._retry()
         self._schedule()
 
     def _make_lines(self) -> None:
@@ -155,7 +158,7 @@ class Recorder:
             try:
                 self._pending.append(self._writer.row(envelope))
             except (TypeError, UnicodeEncodeError) as error:
-                self._give_up(f"{envelope.event.topic} cannot be written as JSON: {error}")
+                self._give_up(f"{envelope.event.topic} cannot be written as JSON: {error}", is_final=True)
 
     def _flush(self) -> None:
         self._make_lines()
@@ -168,10 +171,13 @@ class Recorder:
         self._end(writer, "rotation")
         aside = self._next_name()
         self._submit(lambda: self._begin_file(aside))
+        self._go_on(writer.hash)
+
+    def _go_on(self, previous: str) -> None:
         try:
-            self._begin(writer.hash, self._checkpoint())
+            self._begin(previous, self._checkpoint())
         except Exception as error:  # noqa: BLE001 - the state of an operator's own actor may be anything
-            self._give_up(f"the state of an actor cannot be written as JSON: {error}")
+            self._give_up(f"the state of an actor cannot be written as JSON: {error}", is_final=True)
 
     def _next_name(self) -> Path:
         self._closed += 1
@@ -205,13 +211,67 @@ class Recorder:
 
         self._thread.submit(guarded)
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, *, is_final: bool = False) -> None:
         """A line is missing, so nothing that follows could be believed. Said after the event that is under way."""
         if self._writer is not None and self._bus is not None:
             self._writer = None
+            self._retry_at = None if is_final else self._next_try()
             asyncio.get_running_loop().call_soon(self._bus.publish, RecordingFailed(reason))
 
+    def _next_try(self) -> Micros:
+        return Micros(self._clock.mono() + round(RETRY * SECOND))
+
+    def _retry(self) -> None:
+        """Only the thread knows how the disk is; it may hang with it."""
+        loop = asyncio.get_running_loop()
+
+        def attempt() -> None:
+            try:
+                self._close_file()
+                self._try_disk()
+                previous = self._begin_first_file()
+            except OSError:
+                loop.call_soon_threadsafe(self._fail_again)
+            else:
+                loop.call_soon_threadsafe(self._resume, previous)
+
+        self._thread.submit(attempt)
+
+    def _fail_again(self) -> None:
+        self._retry_at = self._next_try()
+
+    def _resume(self, previous: str) -> None:
+        """Between two drains, as a rotation: all actors as they are, and what follows."""
+        if self._closing or self._bus is None:
+            return
+        self._taken.clear()
+        self._given = self._taken_by_disk = 0
+        self._go_on(previous)
+        if self._writer is not None:
+            self._bus.publish(RecordingResumed())
+
     # --- in the recorder's thread
+
+    def _try_disk(self) -> None:
+        attempt = self._path.with_name(f".{self._path.name}.attempt")
+        try:
+            attempt.write_bytes(bytes(ROOM))
+        finally:
+            attempt.unlink(missing_ok=True)
+
+    def _begin_first_file(self) -> str:
+        """Of a run, or after the disk has failed: put aside what is left; returns the hash from which to go on."""
+        closed = closed_files(self._path)
+        self._closed = max(map(_number, closed), default=0)
+        left = last_hash(self._path)
+        previous = left or next(filter(None, map(last_hash, reversed(closed))), "")
+        for unfinished in closed:
+            if unfinished.suffix == ".jsonl":
+                self._archivist.submit(self._archive, unfinished)
+        if left:  # else not one line was written
+            self._put_aside(self._next_name())
+        self._file = self._open_file()
+        return previous
 
     def _open_file(self) -> FileIO:
         """Without a buffer: what could not be written must not be written later."""

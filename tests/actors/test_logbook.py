@@ -47,6 +47,7 @@ from bus.events import (
     PredictionsStored,
     ReconnectScheduled,
     RecordingFailed,
+    RecordingResumed,
     ReloadFailed,
     Road,
     Role,
@@ -166,6 +167,10 @@ LINES: list[tuple[Event, str]] = [
     (
         AnnounceFailed("1.2.3.4:5", "no"),
         "The chain does not take that this validator is at 1.2.3.4:5: no; it is tried again",
+    ),
+    (
+        RecordingResumed(),
+        "The event log goes on in another file; what happened while it could not be written is in none",
     ),
     (RecordingFailed("no room"), "The event log cannot be written any more, and has ended: no room"),
     (PredictionDiscarded(PEER, PredictionId("p1"), GameId("g"), "NaN"), "Prediction p1 on game g is not sent: NaN"),

@@ -18,7 +18,7 @@ from bus.bus import EventBus
 from bus.clock import ManualClock
 from bus.errors import ConfigurationError
 from bus.eventlog import Header
-from bus.events import LineLogged, Observed, RecordingFailed, TimerFired
+from bus.events import LineLogged, Observed, RecordingFailed, RecordingResumed, TimerFired
 from bus.identifiers import SECOND, Hotkey, Micros
 from neurons.audit import audit
 from neurons.edges import recorder as edge
@@ -248,6 +248,44 @@ async def test_where_the_disk_takes_no_more_the_recording_ends_and_the_neuron_go
     assert len(list(cut.rows())) == 6
     assert cut.reader.cut == 8
     assert audit([bench.path]).files[0]["ends_by"] is None
+
+
+async def test_when_the_disk_works_again_the_recording_goes_on_in_another_file(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl") as bench:
+        bench.happen(3)
+        await bench.until(lambda: bench.lines() == 7)
+        with files_of_at_most(bench.path.stat().st_size + 100):
+            bench.happen(3)
+            await bench.until(lambda: RecordingFailed in map(type, bench.events))
+            bench.clock.advance(Micros(round(edge.RETRY * SECOND)))
+            await bench.until(lambda: (bench.recorder._retry_at or 0) > bench.clock.mono())  # noqa: SLF001
+        bench.happen(3, "lost")
+        bench.clock.advance(Micros(round(edge.RETRY * SECOND)))
+        await bench.until(lambda: RecordingResumed in map(type, bench.events))
+        bench.happen()
+    assert [type(event) for event in bench.events].count(RecordingFailed) == 1
+    cut, new = log_files(tmp_path)
+    assert len(topics(cut)) == 6
+    assert topics(new) == ["recording_resumed", "timer_fired", "line_logged"]
+    assert Recording(new).reader.checkpoint is not None
+    report = audit([cut, new])
+    assert report.faults == []
+    assert [file["ends_by"] for file in report.files] == [None, "stop"]
+
+
+async def test_a_recording_ends_while_its_disk_is_tried(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl") as bench:
+        bench.happen(3)
+        await bench.until(lambda: bench.lines() == 7)
+        with files_of_at_most(bench.path.stat().st_size + 100):
+            bench.happen(3)
+            await bench.until(lambda: RecordingFailed in map(type, bench.events))
+        bench.recorder._retry()  # noqa: SLF001 - as the clock would
+    assert RecordingResumed not in map(type, bench.events)
+    bench = Bench(tmp_path / "events.jsonl")
+    bench.recorder.open(bench.bus)
+    await bench.recorder.close()
+    assert audit(log_files(tmp_path)).faults == []
 
 
 async def test_files_that_cannot_be_compressed_count_as_they_are(
