@@ -27,7 +27,7 @@ from bus.events import (
 from bus.identifiers import ConnectionId, Netuid
 from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from neurons.edges.keys import Keys
-from neurons.edges.refusals import read_refusal
+from neurons.edges.refusals import read_refusal, read_retry_after
 from neurons.edges.tasks import Tasks
 from neurons.edges.writer import FrameWriter, TransportGone
 
@@ -182,12 +182,11 @@ def _refused(event: DialRequested, refusal: InvalidStatus) -> DialFailed:
     """What the validator said, as far as it can be read: it is unsigned, and only a hint."""
     response = refusal.response
     code, said = read_refusal(response.body or b"") or ("", response.reason_phrase)
-    retry_after = response.headers.get("Retry-After", "")
     return DialFailed(
         event.connection,
         event.hotkey,
         f"{event.endpoint}: {response.status_code} {said}"[:500],
         response.status_code,
-        int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else None,
+        read_retry_after(response.headers.get_all("Retry-After")),
         code,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from secrets import token_hex
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from bus.identifiers import MessageId, Netuid
 from bus.messages import PointToPoint
 from bus.timestamps import rfc3339
 from neurons.edges.keys import Keys
-from neurons.edges.refusals import read_refusal
+from neurons.edges.refusals import read_refusal, read_retry_after
 from neurons.edges.tasks import Tasks
 
 TIMEOUT: Final = 15.0
@@ -51,7 +52,7 @@ class HttpClient:
         self._clock = clock
         self._netuid = netuid
         # no bound on connections: a validator that hangs must not keep another's exchange waiting
-        self._client = httpx.AsyncClient(timeout=None, trust_env=False, limits=httpx.Limits())  # noqa: S113 - TIMEOUT is for the whole
+        self._client = httpx.AsyncClient(timeout=None, trust_env=False, limits=httpx.Limits(), cookies=_no_cookies())  # noqa: S113 - TIMEOUT is for the whole
         self._tasks = Tasks(bus, "http_client")
         bus.subscribe(PostRequested, self.request, "http_client")
         bus.subscribe(GamesRequested, self.request, "http_client")
@@ -123,6 +124,11 @@ class HttpClient:
         self._bus.publish(ConnectionClosed(event.connection, CloseCode.NORMAL, ""))
 
 
+def _no_cookies() -> CookieJar:
+    """A jar that takes none: they would grow for as long as a validator likes, and say nothing to anybody."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
 async def _read(response: httpx.Response) -> bytes:
     """
     Raises:
@@ -138,11 +144,10 @@ async def _read(response: httpx.Response) -> bytes:
 
 def _failure(event: Request, response: httpx.Response, content: bytes) -> PostFailed:
     _, said = read_refusal(content) or ("", content[:300].decode(errors="replace"))
-    retry_after = response.headers.get("Retry-After", "")
     return PostFailed(
         event.connection,
         event.hotkey,
         f"{event.endpoint}: {response.status_code} {said}"[:500],
         response.status_code,
-        int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else None,
+        read_retry_after(response.headers.get_list("Retry-After")),
     )

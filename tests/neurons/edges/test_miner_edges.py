@@ -213,3 +213,46 @@ async def test_a_close_that_is_not_answered_keeps_its_code(bench: Bench, monkeyp
         bench.ask(CloseRequested(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours"))
         closed = await bench.until(ConnectionClosed)
         assert closed == ConnectionClosed(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours")
+
+
+def refusal(body: bytes, *headers: bytes) -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 503 No", b"Content-Length: %d" % len(body), *headers, b"", body])
+
+
+REFUSALS = {
+    "a body that is nested without end": refusal(b"[" * 100_000),
+    "a number without end": refusal(b'{"error": ' + b"1" * 10_000 + b', "message": ""}'),
+    "two times to wait": refusal(b"{}", b"Retry-After: 1", b"Retry-After: 2"),
+    "digits of another script": refusal(b"{}", "Retry-After: ٣".encode()),
+    "no text": refusal(b'{"error": "\xff\xfe", "message": "\xff"}'),
+    "half a character": refusal(b'{"error": "\\ud800", "message": "\\ud800"}'),
+    "a body that is no gzip": refusal(b"no", b"Content-Encoding: gzip"),
+    "a charset that is none": refusal(b"no", b"Content-Type: text/plain; charset=\x00nothing"),
+    "a cookie": refusal(b"{}", b"Set-Cookie: a=b; Max-Age=999999999999999999999", b"Set-Cookie: b=c"),
+    "two lengths": refusal(b"{}", b"Content-Length: 3"),
+    "two protocols": b"HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    "a line without end": b"HTTP/1.1 503 " + b"x" * 200_000,
+    "a status that is none": b"HTTP/1.1 99999 Yes\r\n\r\n",
+    "nothing": b"",
+    "noise": bytes(range(256)) * 8,
+}
+
+
+@pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
+async def test_whatever_a_validator_refuses_with_is_a_failed_dial_and_a_failed_exchange(
+    bench: Bench, answer: bytes
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+
+    async with serving(refuse) as endpoint:
+        bench.dial(endpoint)
+        dial = await bench.until(DialFailed)
+        bench.poll(endpoint)
+        post = await bench.until(PostFailed)
+    assert isinstance(dial, DialFailed), dial
+    assert isinstance(post, PostFailed), post
+    assert (dial.reason + post.reason).encode()  # a text that can be recorded
+    assert len(bench.http._client.cookies.jar) == 0  # noqa: SLF001 - they would grow for ever
