@@ -79,7 +79,7 @@ class FilePredictor:
             rows = _read(self._path)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, csv.Error, Unusable) as error:
+        except (OSError, ValueError, RecursionError, csv.Error, Unusable) as error:
             self._fault(f"{self._path.name}: {error}")
             return
         for place, row in rows:

@@ -8,8 +8,9 @@ connections, ids and verdicts.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from bus import codec
 from bus.games import TIE, TeamGame, TeamGamePrediction
@@ -93,17 +94,22 @@ def make_prediction(
         predicted_odds=odds[forecast.outcome],
         team_a=game.team_a,
         team_b=game.team_b,
-        wager=forecast.wager,
+        wager=_plain(forecast.wager),
         team_a_odds=game.team_a_odds,
         team_b_odds=game.team_b_odds,
         tie_odds=game.tie_odds,
         model_name=forecast.model_name,
-        confidence_score=forecast.confidence,
+        confidence_score=_plain(forecast.confidence),
     )
     fault = codec.fault_of(prediction)
     if fault is not None:
         raise ValueError(f"the prediction on {game.game_id} cannot be sent: {fault}")
     return prediction
+
+
+def _plain(number: Any) -> Any:
+    """As JSON knows it: numpy, say, has kinds of its own."""
+    return float(number) if isinstance(number, Real) and type(number) not in (int, bool) else number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

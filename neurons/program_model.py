@@ -133,7 +133,7 @@ class ProgramPredictor:
                 raise Unusable(f"game_id: {row.get('game_id')!r} is on no slate")
             key = row.get("key")
             forecast = replace(forecast_of(row, game, "program"), key=None if key is None else str(key))
-        except (ValueError, TypeError, Unusable) as error:
+        except (ValueError, TypeError, RecursionError, Unusable) as error:
             self._fault(host, f"{error}: {line[:200].decode(errors='replace').strip()}")
         else:
             host.forecast(forecast)

@@ -1,8 +1,9 @@
 """Runs the miner's model in a thread of its own: it may think for long, and its faults are not the neuron's."""
 
 import asyncio
+import contextlib
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
@@ -66,10 +67,11 @@ class PredictorEdge:
         self._loop.call_soon_threadsafe(self._bet, forecast)
 
     def _bet(self, forecast: Forecast) -> None:
-        for validator, slate in self._slates.items():
-            game = slate.get(forecast.game.game_id)
-            if game is not None:
-                self._make(validator, replace(forecast, game=game))
+        with self._telling():
+            for validator, slate in self._slates.items():
+                game = slate.get(forecast.game.game_id)
+                if game is not None:
+                    self._make(validator, replace(forecast, game=game))
 
     def fault(self, text: str) -> None:
         """A line in the log."""
@@ -93,11 +95,18 @@ class PredictorEdge:
                 self.fault(traceback.format_exc())
                 continue
             for forecast in forecasts:
-                self._make(question.validator, forecast)
+                with self._telling():
+                    self._make(question.validator, forecast)
 
     async def _run(self, run: Callable[[ModelHost], Coroutine[Any, Any, None]]) -> None:
-        try:
+        with self._telling():
             await run(self)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What a model does and says may be anything: it is a line in the log, and all else goes on."""
+        try:
+            yield
         except (Exception, SystemExit):  # noqa: BLE001 - as above
             self.fault(traceback.format_exc())
 
@@ -106,17 +115,18 @@ class PredictorEdge:
 
     def _make(self, validator: Hotkey, forecast: Forecast) -> None:
         """Publish ``forecast``; one that cannot be sent is a line in the log, and the others go on."""
-        if forecast.key is None:
-            prediction_id = token_hex(16)
-        else:
-            named = "\n".join((self._hotkey, validator, forecast.game.game_id, forecast.key))
-            prediction_id = sha256(named.encode()).hexdigest()[:32]
         try:
-            prediction = make_prediction(forecast, PredictionId(prediction_id), self._clock.wall(), self._uid)
+            prediction = make_prediction(forecast, self._id_of(validator, forecast), self._clock.wall(), self._uid)
         except ValueError as error:
             self.fault(str(error))
         else:
             self._bus.publish(PredictionMade(validator, prediction))
+
+    def _id_of(self, validator: Hotkey, forecast: Forecast) -> PredictionId:
+        if forecast.key is None:
+            return PredictionId(token_hex(16))
+        named = "\n".join((self._hotkey, validator, forecast.game.game_id, forecast.key))
+        return PredictionId(sha256(named.encode()).hexdigest()[:32])
 
     def _know_uid(self, event: MetagraphSynced, _: Envelope) -> None:
         self._uid = next((neuron.uid for neuron in event.neurons if neuron.hotkey == self._hotkey), None)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -237,7 +237,7 @@ async def test_a_program_that_dies_is_started_again_with_back_off_and_gets_the_l
 
 async def test_what_is_no_prediction_is_told_once_a_kind_and_passed_over(tmp_path: Path) -> None:
     source = """
-for bad in ("no json", "[]", '{"game_id": []}', '{"game_id": "nowhere"}', "x" * 100_000, "", "no json"):
+for bad in ("no json", "[" * 60_000, "[]", '{"game_id": []}', '{"game_id": "nowhere"}', "x" * 100_000, "", "no json"):
     print(bad)
 print(json.dumps({"game_id": "g", "outcome": "New York Mets", "wager": 0}))
 print(json.dumps({"game_id": "g", "outcome": "New York Mets", "wager": 2}))
@@ -249,7 +249,7 @@ time.sleep(60)
         await bench.until(lambda: bench.bets() == [("g", "New York Mets", 2.0)])
     for fault in ("expected an object", "'nowhere' is on no slate", "more than 65536 bytes", "a number above 0"):
         assert fault in bench.faults()
-    assert len(bench.all(HandlerFailed)) <= 7
+    assert len(bench.all(HandlerFailed)) <= 8
 
 
 async def test_a_program_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
@@ -333,3 +333,35 @@ async def test_one_forecast_that_cannot_be_sent_is_said_and_the_others_go_on() -
         bench.ask()
         await bench.until(lambda: bench.bets() == [("h", "Cubs", 2.0)] and bench.faults())
         assert "the prediction on g cannot be sent" in bench.faults()
+
+
+class Number(float):
+    """As numpy has them."""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda game: {"game": game},
+        lambda _: None,
+        lambda game: Forecast(game=game, outcome=game.team_a, wager=cast("Any", object()), model_name="careless"),
+        lambda game: Forecast(game=game, outcome=game.team_a, wager=1.0, model_name="careless", key="\ud800"),
+        lambda game: Forecast(game=game, outcome=game.team_a, wager=1.0, model_name="\ud800"),
+    ],
+)
+@pytest.mark.parametrize("by_itself", [False, True])
+async def test_whatever_a_model_says_harms_no_miner(wrong: Callable[[TeamGame], Any], by_itself: bool) -> None:
+    class Careless:
+        async def run(self, host: Any) -> None:
+            if by_itself:
+                host.forecast(wrong(make_game("g")))
+
+        def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
+            if not by_itself:
+                yield wrong(games[0])
+            yield Forecast(game=games[1], outcome=games[1].team_a, wager=Number(2.0), model_name="careless")
+
+    async with bench_of(Careless()) as bench:
+        bench.ask()
+        await bench.until(lambda: bench.bets() == [("h", "Cubs", 2.0)] and bench.faults())
+        assert bench.faults().encode()
