@@ -357,6 +357,16 @@ class _Version(argparse.Action):
 # --- the commands
 
 
+def _open_standard_streams() -> None:
+    """Where whoever starts a neuron has closed them, sockets would take their numbers; libuv aborts at such a one."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            os.dup2(null := os.open(os.devnull, os.O_RDWR), number)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
 def _require_bittensor() -> None:
     """Before it is imported: what fails there says nothing to an operator."""
     from neurons.versions import require_bittensor
@@ -366,6 +376,7 @@ def _require_bittensor() -> None:
 
 def _run_neuron(arguments: argparse.Namespace) -> int:
     _require_bittensor()
+    _open_standard_streams()
     from neurons.launch import run
     from neurons.settings import load_settings
 

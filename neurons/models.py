@@ -109,7 +109,9 @@ def make_prediction(
 
 def _plain(number: Any) -> Any:
     """As JSON knows it: numpy, say, has kinds of its own."""
-    return float(number) if isinstance(number, Real) and type(number) not in (int, bool) else number
+    if type(number) in (int, bool):
+        return number
+    return float(number) if isinstance(number, Real) else number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

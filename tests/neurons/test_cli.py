@@ -256,6 +256,22 @@ def test_a_validator_process_starts_stops_and_holds_its_state_dir(tmp_path: Path
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_neuron_whose_standard_streams_are_closed_runs(tmp_path: Path) -> None:
+    config = write_configuration(tmp_path)
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "neurons.validator"]
+    process = subprocess.Popen([*closed, "--config", str(config)], cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 30
+        while run("peers", "--config", str(config)).returncode != 0:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     import socket
 
