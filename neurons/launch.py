@@ -291,6 +291,8 @@ class Neuron:
             await self._end_chain()
             await self._control.close()
             self._end_metrics()
+            self._timers.close()
+            await self._handlers.close()
             await self._end_recording()
             os.close(self._lock)
             raise
@@ -578,11 +580,14 @@ class Miner(Neuron):
         try:
             await self._database.open()
             await self._outbox.open(self.bus)
+            await self._learn_who_is_there()
         except BaseException:
+            await self._predictor.close()
+            await self._dialer.close()
             await self._http.close()
+            self._outbox.close()
             await self._database.close()
             raise
-        await self._learn_who_is_there()
 
     def _count(self, event: PredictionMade, _: Envelope) -> None:
         self._unanswered[event.prediction.prediction_id] += 1

@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from websockets.http11 import Request, Response
 from actors.actor import Actor
 from bus.bus import EventBus
 from bus.envelope import Envelope
+from bus.errors import ConfigurationError
 from bus.events import (
     BroadcastWritten,
     ConnectionClosed,
@@ -234,6 +236,36 @@ async def test_refusals_are_read_as_far_as_they_can_be(tmp_path: Path, status: i
     failed = events(theirs, DialFailed)[0]
     assert (failed.status, failed.retry_after) == (status, 7)
     assert reason in failed.reason
+
+
+async def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_parts.py").write_text(
+        """
+import asyncio
+
+from neurons.models import KellyPredictor
+
+def hear(event):
+    pass
+
+class Restless(KellyPredictor):
+    async def run(self, host):
+        await asyncio.sleep(3600)
+"""
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registered = register_miner(tmp_path)
+    async with running_validator(tmp_path, **registered) as rig:
+        (tmp_path / "miner-state").mkdir()
+        (tmp_path / "miner-state" / "outbox.sqlite3").write_text("no database" * 1000)
+        before = asyncio.all_tasks()
+        with pytest.raises(ConfigurationError, match=r"outbox\.sqlite3"):
+            async with running_miner(
+                rig, actors={"predictor": {"class": "my_parts:Restless"}}, handlers={"*": ["my_parts:hear"]}
+            ):
+                pass
+        assert [task.get_name() for task in asyncio.all_tasks() - before] == []
+        assert [thread.name for thread in threading.enumerate() if "my_parts" in thread.name] == []
 
 
 async def test_handlers_of_the_yaml_hear_and_cannot_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
