@@ -6,6 +6,8 @@ And to ``verdict_overdue``: the session is open, and gives no verdict. The frame
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
 
 from actors.actor import on
 from actors.stream import StreamFollower
@@ -39,7 +41,10 @@ from bus.events import (
 )
 from bus.games import TeamGamePrediction
 from bus.identifiers import ConnectionId, Hotkey, Micros, Offset, PredictionId, micros
-from bus.messages import ConfirmationMessage, PredictionMessage
+from bus.messages import MAX_PREDICTIONS, ConfirmationMessage, PredictionMessage
+
+BODY_REFUSED: Final = (400, 413)
+"""HTTP statuses that the same body would get again (protocol, "Closing")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,8 @@ class Road:
     resting: bool = False
     """A back-off is under way."""
     posted: list[PredictionId] = field(default_factory=list)
+    most: int = MAX_PREDICTIONS
+    """Predictions in one message: fewer after one was refused for its body, so that the fault of one is not all's."""
     session: ConnectionId | None = None
     """The WebSocket, while there is one."""
     chosen: bool = False
@@ -228,7 +235,7 @@ class HttpFallbackActor(StreamFollower):
             if any(prediction_id in road.waiting for prediction_id in road.posted):
                 self._rest(event.hotkey, road, envelope.mono)  # an answer without all verdicts: not at once again
             else:
-                road.failures = 0
+                road.failures, road.most = 0, MAX_PREDICTIONS
                 self._post(event.hotkey, road)
 
     @on(PostFailed)
@@ -241,7 +248,15 @@ class HttpFallbackActor(StreamFollower):
                 self.wake(f"poll {event.hotkey}", Micros(envelope.mono + pause))
         elif event.connection == road.posting:
             road.posting = None
+            if event.status in BODY_REFUSED:
+                self._try_less(road)
             self._rest(event.hotkey, road, envelope.mono, event.retry_after or 0)
+
+    def _try_less(self, road: Road) -> None:
+        """Send half of it next; a prediction that is refused by itself goes behind the others."""
+        road.most = max(1, len(road.posted) // 2)
+        if len(road.posted) == 1 and road.posted[0] in road.waiting:
+            road.waiting[road.posted[0]] = road.waiting.pop(road.posted[0])
 
     @on(TimerFired)
     def wake_up(self, event: TimerFired, envelope: Envelope) -> None:
@@ -282,7 +297,7 @@ class HttpFallbackActor(StreamFollower):
     def _post(self, hotkey: Hotkey, road: Road) -> None:
         if self.state.stopping or road.closed or road.posting is not None or road.resting or not road.waiting:
             return
-        batch = next(codec.predictions_by_frame(road.waiting.values()))
+        batch = next(codec.predictions_by_frame(islice(road.waiting.values(), road.most)))
         road.posted = [prediction.prediction_id for prediction in batch]
         road.posting = self._exchange()
         self.publish(PostRequested(road.posting, hotkey, road.endpoint, PredictionMessage(predictions=batch)))

@@ -98,6 +98,8 @@ class Target:
     endpoint: str
     connection: ConnectionId | None = None
     """The try, or the session, that is under way."""
+    dialled: str = ""
+    """Where it was dialled: it may have moved since."""
     failures: int = 0
     """In a row; the exponent of the back-off."""
     active_since: Micros | None = None
@@ -168,7 +170,10 @@ class ReconnectActor(StreamFollower):
             self.publish(CloseRequested(event.connection, CloseCode.NORMAL, NO_VALIDATOR))
             return
         target.active_since = envelope.mono
-        if not self.settings.websocket_enabled:  # it was dialled before that
+        if target.dialled != target.endpoint:  # it has moved meanwhile
+            self._follow(target, target.endpoint)
+            self._dial(event.hotkey, target)
+        elif not self.settings.websocket_enabled:  # it was dialled before that
             self._switch_off(event.connection)
 
     @on(ConnectionClosed)
@@ -231,7 +236,7 @@ class ReconnectActor(StreamFollower):
         self.let_sleep(hotkey)
         self.state.dialled += 1
         target.connection = ConnectionId(self.state.dialled)
-        target.active_since = None
+        target.active_since, target.dialled = None, target.endpoint
         self.publish(DialRequested(target.connection, hotkey, target.endpoint, self.state.positions.get(hotkey)))
 
     def _schedule(

@@ -210,7 +210,7 @@ class EventBus:
 
     def _fail(self, name: str, envelope: Envelope) -> None:
         event = envelope.event
-        error = traceback.format_exc()
+        error = last_error()
         if isinstance(event, NeuronFailed):
             return  # the neuron is stopping for a failure already
         if isinstance(event, ActorFailed):
@@ -218,6 +218,11 @@ class EventBus:
             return
         connection = event.connection if isinstance(event, FromPeer) else None
         self.publish(ActorFailed(name, envelope.seq, event.topic, connection, error))
+
+
+def last_error() -> str:
+    """The traceback of what is being handled, as text that every log can hold: an error may say anything."""
+    return traceback.format_exc().encode(errors="backslashreplace").decode()
 
 
 def handler_name(handler: Callable[..., Any]) -> str:

@@ -144,7 +144,19 @@ class Chain:
     # --- what is written to the chain
 
     async def _serve_axon(self, endpoint: str) -> None:
-        """By a connection of its own: an answer that waits for a block must not hold up readings."""
+        """Answered by ``Announced`` or ``AnnounceFailed``."""
+        try:
+            refusal = await self._write_axon(endpoint)
+        except Exception as error:  # noqa: BLE001 - as above all errors of the chain
+            refusal = _reason(error)
+        self._bus.publish(Announced(endpoint) if refusal is None else AnnounceFailed(endpoint, refusal))
+
+    async def _write_axon(self, endpoint: str) -> str | None:
+        """By a connection of its own: an answer that waits for a block must not hold up readings.
+
+        Returns:
+            Why the chain does not take it, if so.
+        """
         client = self._connect()
         try:
             await self._open(client)
@@ -155,12 +167,9 @@ class Chain:
             self._bus.publish(AnnouncePlanned(endpoint, "; ".join(said)))
             async with asyncio.timeout(INCLUSION_TIMEOUT):
                 result = await client.execute(intent, self._keypair, wait_for_finalization=False)
-            refusal = None if result.success else result.message or str(result.error)
-        except Exception as error:  # noqa: BLE001 - as above all errors of the chain
-            refusal = _reason(error)
+            return None if result.success else str(result.message or result.error)
         finally:
             await _leave(client)
-        self._bus.publish(Announced(endpoint) if refusal is None else AnnounceFailed(endpoint, refusal))
 
     # --- what is read
 

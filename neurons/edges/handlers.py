@@ -10,13 +10,12 @@ import contextlib
 import queue
 import threading
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, cast
 
-from bus.bus import EventBus, Handler, arity, handler_name
+from bus.bus import EventBus, Handler, arity, handler_name, last_error
 from bus.envelope import Envelope
 from bus.events import Event, HandlerFailed, HandlerOverflowed
 
@@ -113,7 +112,7 @@ class _Isolated(ABC):
 
     def _failure(self, event: Event) -> HandlerFailed:
         self._failures += 1
-        return HandlerFailed(self.name, event.topic, traceback.format_exc())
+        return HandlerFailed(self.name, event.topic, last_error())
 
     @abstractmethod
     def _open(self, queue_length: int) -> None: ...

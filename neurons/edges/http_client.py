@@ -130,12 +130,13 @@ def _no_cookies() -> CookieJar:
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """
+    """The bytes as they came: an answer that is compressed, which nobody asks for, is none.
+
     Raises:
         httpx.DecodingError: the answer is longer than any honest one.
     """
     content = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > MAX_ANSWER:
             raise httpx.DecodingError(f"an answer of more than {MAX_ANSWER} bytes", request=response.request)

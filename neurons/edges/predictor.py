@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import traceback
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +9,7 @@ from hashlib import sha256
 from secrets import token_hex
 from typing import Any
 
-from bus.bus import EventBus
+from bus.bus import EventBus, last_error
 from bus.clock import Clock
 from bus.envelope import Envelope
 from bus.events import HandlerFailed, MetagraphSynced, ModelChanged, PredictionMade, PredictionsRequested
@@ -41,7 +40,7 @@ class PredictorEdge:
         if run is not None:
             self._running.start(self._run(run), "model")
         bus.subscribe(PredictionsRequested, self.ask, "predictor")
-        bus.subscribe(MetagraphSynced, self._know_uid, "predictor")
+        bus.subscribe(MetagraphSynced, self._know_neurons, "predictor")
 
     def ask(self, event: PredictionsRequested, _: Envelope) -> None:
         """Answered by a ``PredictionMade`` for each forecast."""
@@ -92,7 +91,7 @@ class PredictorEdge:
             try:
                 forecasts = await asyncio.get_running_loop().run_in_executor(self._thread, self._think, question.games)
             except (Exception, SystemExit):  # noqa: BLE001 - a model is the operator's code, and may raise anything
-                self.fault(traceback.format_exc())
+                self.fault(last_error())
                 continue
             for forecast in forecasts:
                 with self._telling():
@@ -108,7 +107,7 @@ class PredictorEdge:
         try:
             yield
         except (Exception, SystemExit):  # noqa: BLE001 - as above
-            self.fault(traceback.format_exc())
+            self.fault(last_error())
 
     def _think(self, games: Sequence[TeamGame]) -> list[Forecast]:
         return list(self._predictor.predict(games))
@@ -128,5 +127,8 @@ class PredictorEdge:
         named = "\n".join((self._hotkey, validator, forecast.game.game_id, forecast.key))
         return PredictionId(sha256(named.encode()).hexdigest()[:32])
 
-    def _know_uid(self, event: MetagraphSynced, _: Envelope) -> None:
-        self._uid = next((neuron.uid for neuron in event.neurons if neuron.hotkey == self._hotkey), None)
+    def _know_neurons(self, event: MetagraphSynced, _: Envelope) -> None:
+        uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
+        self._uid = uids.get(self._hotkey)
+        for left in [validator for validator in self._slates if validator not in uids]:
+            del self._slates[left]  # nobody bets with it any more

@@ -178,6 +178,21 @@ def test_games_are_polled_while_a_long_wait_for_the_next_session_lasts() -> None
     assert bench.last(FallbackChosen) == FallbackChosen(VALIDATOR, "no_connection", "closed with 1008")
 
 
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_body_that_is_refused_is_cut_until_one_prediction_alone_is_at_fault(status: int) -> None:
+    bench = Bench()
+    bench.open()
+    ids = [f"p{i}" for i in range(5)]
+    bench.observe(VerdictOverdue(VALIDATOR, tuple(map(prediction_of, ids))))
+    for _ in range(3):
+        bench.refuse(status=status)
+        bench.advance(400)
+    assert bench.posts() == [ids, ids[:2], ids[:1], ["p1"]]  # what is refused by itself waits behind the others
+    bench.outbox = list(ids)
+    bench.answer("p1")
+    assert bench.posts()[-1] == ["p2", "p3", "p4", "p0"]
+
+
 def test_a_session_that_gives_no_verdict_is_helped_out_by_http_until_it_gives_one() -> None:
     bench = Bench()
     bench.open()

@@ -251,6 +251,18 @@ def test_a_validator_that_moves_while_it_is_dialled_is_tried_there_soon() -> Non
     assert bench.last(DialRequested).endpoint == "10.9.9.9:9"
 
 
+def test_a_session_with_where_a_validator_was_when_it_was_dialled_is_left_for_where_it_is() -> None:
+    bench = Bench()
+    old = bench.connection
+    bench.observe(MetagraphSynced((neuron(VALIDATOR, "10.9.9.9:9"),), changed=(VALIDATOR,)))
+    bench.open()
+    assert bench.last(CloseRequested).connection == old
+    assert bench.last(DialRequested).endpoint == "10.9.9.9:9"
+    bench.observe(ConnectionClosed(old, CloseCode.NORMAL, ""))
+    bench.open()
+    assert len(bench.all(CloseRequested)) == 1
+
+
 @pytest.mark.parametrize("left", [(), (neuron(VALIDATOR, permit=False),)], ids=["deregistered", "without its permit"])
 def test_a_validator_that_is_none_any_more_is_left(left: tuple[Neuron, ...]) -> None:
     bench = Bench()

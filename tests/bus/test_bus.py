@@ -117,7 +117,7 @@ def test_a_raising_handler_stops_no_other_and_is_reported_with_its_traceback(log
     heard: list[str] = []
 
     def fail(_: Rang, __: Envelope) -> None:
-        raise RuntimeError("broken on purpose")
+        raise RuntimeError("broken on purpose \ud800")
 
     log.bus.subscribe(Rang, fail, "clumsy")
     log.bus.subscribe(Rang, lambda event, _: heard.append(event.text), "careful")
@@ -125,6 +125,7 @@ def test_a_raising_handler_stops_no_other_and_is_reported_with_its_traceback(log
     assert heard == ["x"]
     failure = log.events()[1]
     assert isinstance(failure, ActorFailed)
+    assert failure.error.encode()  # what cannot be written is escaped, so that a log can hold it
     assert (failure.actor, failure.seq, failure.handling, failure.connection) == ("clumsy", 1, "rang", None)
     assert "broken on purpose" in failure.error
     assert "in fail" in failure.error

@@ -251,6 +251,19 @@ async def test_an_announcement_that_is_refused_or_gets_no_answer_is_told(tmp_pat
         assert "no answer about the handshake" in bench.last(AnnounceFailed).reason
 
 
+async def test_a_client_that_cannot_even_be_made_is_a_failed_announcement(tmp_path: Path) -> None:
+    async with following(tmp_path) as bench:
+        await bench.until(lambda: bench.all(MetagraphSynced))
+
+        def fail() -> Any:
+            raise OSError("too many open files")
+
+        bench.chain._connect = fail  # noqa: SLF001 - as if the system had no more to give
+        bench.bus.publish(Injected(AnnounceRequested("10.0.0.9:8091")))
+        await bench.until(lambda: bench.all(AnnounceFailed))
+        assert "too many open files" in bench.last(AnnounceFailed).reason
+
+
 def test_a_client_of_a_network_or_of_one_node() -> None:
     assert make_client("test").network == "test"
     assert make_client("ws://127.0.0.1:9944").endpoint == "ws://127.0.0.1:9944"

@@ -16,8 +16,17 @@ import pytest
 from bus.bus import EventBus
 from bus.clock import SystemClock
 from bus.errors import ConfigurationError
-from bus.events import HandlerFailed, ModelChanged, PredictionMade, PredictionsRequested, VerdictReceived
+from bus.events import (
+    HandlerFailed,
+    MetagraphSynced,
+    ModelChanged,
+    Neuron,
+    PredictionMade,
+    PredictionsRequested,
+    VerdictReceived,
+)
 from bus.games import TeamGame
+from bus.identifiers import Uid
 from neurons.edges.predictor import PredictorEdge
 from neurons.file_model import FilePredictor, FileSettings
 from neurons.models import Forecast
@@ -198,6 +207,19 @@ async def test_a_program_bets_on_what_any_validator_offers(tmp_path: Path) -> No
         made = {(event.validator, event.prediction.game_id) for event in bench.all(PredictionMade)}
         assert made == {(VALIDATOR, "here"), (OTHER, "there")}
     assert bench.faults() == ""
+
+
+async def test_who_has_left_the_subnet_offers_nothing_any_more() -> None:
+    class Quiet:
+        def predict(self, _: Sequence[TeamGame]) -> Iterable[Forecast]:
+            return ()
+
+    async with bench_of(Quiet()) as bench:
+        bench.slates = {VALIDATOR: (make_game("here"),), OTHER: (make_game("there"),)}
+        bench.ask()
+        assert bench.edge.games().keys() == {"here", "there"}
+        bench.bus.publish(Injected(MetagraphSynced((Neuron(Uid(0), VALIDATOR),))))
+        assert bench.edge.games().keys() == {"here"}
 
 
 async def test_validators_are_asked_about_in_turn_however_often_one_changes() -> None:

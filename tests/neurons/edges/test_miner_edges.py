@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -22,6 +23,7 @@ from bus.events import (
     DialRequested,
     EdgeFailed,
     Event,
+    FrameReceived,
     GamesRequested,
     PostAnswered,
     PostFailed,
@@ -29,7 +31,7 @@ from bus.events import (
 from bus.identifiers import ConnectionId, Hotkey
 from bus.messages import SUBPROTOCOL
 from neurons.edges.dialer import Dialer
-from neurons.edges.http_client import HttpClient
+from neurons.edges.http_client import MAX_ANSWER, HttpClient
 from neurons.edges.keys import Keys
 from neurons.edges.writer import FrameWriter
 from tests.support import NETUID, Injected, make_hotkey
@@ -217,6 +219,21 @@ async def test_a_close_that_is_not_answered_keeps_its_code(bench: Bench, monkeyp
 
 def refusal(body: bytes, *headers: bytes) -> bytes:
     return b"\r\n".join([b"HTTP/1.1 503 No", b"Content-Length: %d" % len(body), *headers, b"", body])
+
+
+async def test_an_answer_that_is_compressed_is_not_unpacked(bench: Bench) -> None:
+    bomb = gzip.compress(bytes(4 * MAX_ANSWER))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb)
+        await writer.drain()
+
+    async with serving(answer) as endpoint:
+        bench.poll(endpoint)
+        answered = await bench.until(PostAnswered, PostFailed)
+    frames = [event.data for event in bench.heard if isinstance(event, FrameReceived)]
+    assert sum(map(len, frames)) <= len(bomb), answered  # whatever it is taken for, it is no longer than it was
 
 
 REFUSALS = {
