@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from actors.actor import Actor, on
+from bus.envelope import Envelope
+from bus.events import CommitFailed, CommitRequested, PredictionsStored
 from bus.identifiers import SECOND, Micros
 
 SLOW_COMMIT = Micros(SECOND)
@@ -36,3 +39,15 @@ class Disk:
         """Whether a miner must expect no verdict, or a late one."""
         runs_long = self.began_at is not None and now - self.began_at >= SLOW_COMMIT
         return self.fails or runs_long or now < self.slow_until
+
+
+class DiskWatcher(Actor):
+    """Base of actors that need to know how the disk does; ``state.disk`` says so."""
+
+    @on(CommitRequested)
+    def watch_disk(self, _: CommitRequested, envelope: Envelope) -> None:
+        self.state.disk.begin(envelope.mono)
+
+    @on(PredictionsStored, CommitFailed)
+    def judge_disk(self, event: PredictionsStored | CommitFailed, envelope: Envelope) -> None:
+        self.state.disk.end(envelope.mono, failed=isinstance(event, CommitFailed))

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from actors.actor import Actor, on
+from actors.actor import on
 from actors.cures import (
     ANNOUNCE,
     DISABLED,
@@ -19,7 +19,7 @@ from actors.cures import (
     cure_for_close,
     cure_for_miner,
 )
-from actors.disk import Disk
+from actors.disk import Disk, DiskWatcher
 from actors.stream import apply
 from bus.bus import CLOCK_WINDOW
 from bus.envelope import Envelope
@@ -29,7 +29,6 @@ from bus.events import (
     ChainFailed,
     ClockStepped,
     CommitFailed,
-    CommitRequested,
     ConnectionClosed,
     DialFailed,
     DialRequested,
@@ -57,7 +56,6 @@ from bus.events import (
     PredictionExpired,
     PredictionMade,
     PredictionRejected,
-    PredictionsStored,
     ReconnectScheduled,
     Road,
     Role,
@@ -148,7 +146,7 @@ class MonitorState:
     handlers: dict[str, HandlerScore] = field(default_factory=dict)
 
 
-class MonitorActor(Actor):
+class MonitorActor(DiskWatcher):
     """Answers ``StatusRequested``."""
 
     name = "monitor"
@@ -171,14 +169,6 @@ class MonitorActor(Actor):
         self.state.troubles[event.topic] += 1
         if isinstance(event, ClockStepped):
             self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
-
-    @on(CommitRequested)
-    def watch_disk(self, _: CommitRequested, envelope: Envelope) -> None:
-        self.state.disk.begin(envelope.mono)
-
-    @on(PredictionsStored, CommitFailed)
-    def judge_disk(self, event: PredictionsStored | CommitFailed, envelope: Envelope) -> None:
-        self.state.disk.end(envelope.mono, failed=isinstance(event, CommitFailed))
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, _: Envelope) -> None:

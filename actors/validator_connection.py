@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from actors.actor import on
 from actors.budget import Budget
 from actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
-from actors.disk import Disk
+from actors.disk import Disk, DiskWatcher
 from actors.stream import recoverable
 from bus.bus import CLOCK_WINDOW
 from bus.codes import CloseCode, ErrorCode, RefusalCode
@@ -18,8 +18,6 @@ from bus.events import (
     BroadcastRequested,
     BroadcastWriteRequested,
     ClockStepped,
-    CommitFailed,
-    CommitRequested,
     ConnectionOpened,
     ExchangeCompleted,
     GamesUpdated,
@@ -31,7 +29,6 @@ from bus.events import (
     NeuronDraining,
     PeerAuthenticated,
     PeerRefused,
-    PredictionsStored,
     SendQueueDrained,
     SendQueueFilled,
     SessionActivated,
@@ -80,7 +77,7 @@ class ValidatorConnectionState(ConnectionState):
     """Slow readers, from whom updates are held back, and the last that each was told."""
 
 
-class ValidatorConnectionActor(ConnectionActor):
+class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
     """Welcomes miners, and knows which session is a miner's present one."""
 
     Settings = ValidatorConnectionSettings
@@ -101,14 +98,6 @@ class ValidatorConnectionActor(ConnectionActor):
     @on(ClockStepped)
     def degrade(self, _: ClockStepped, envelope: Envelope) -> None:
         self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
-
-    @on(CommitRequested)
-    def watch_disk(self, _: CommitRequested, envelope: Envelope) -> None:
-        self.state.disk.begin(envelope.mono)
-
-    @on(PredictionsStored, CommitFailed)
-    def judge_disk(self, event: PredictionsStored | CommitFailed, envelope: Envelope) -> None:
-        self.state.disk.end(envelope.mono, failed=isinstance(event, CommitFailed))
 
     @on(UpdateStored, UpdateStoreFailed)
     def judge_updates(self, event: UpdateStored | UpdateStoreFailed, _: Envelope) -> None:
