@@ -73,32 +73,43 @@ class Usage:
 
     def _read(self, file: Path) -> None:
         tree = ast.parse(file.read_text())
-        name = _name_of(file, tree)
+        names = _names_of(file, tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 for decorator in node.decorator_list:
                     if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "on":
-                        self._note(self.listeners, decorator.args, name)
+                        self._note(self.listeners, decorator.args, names)
             elif isinstance(node, ast.Call):
                 called = getattr(node.func, "attr", getattr(node.func, "id", ""))
                 if called in _BY_CLASS:
-                    self._note(self.publishers, [node.func], name)
+                    self._note(self.publishers, [node.func], names)
                 elif called == "subscribe" and node.args:
-                    self._note(self.listeners, node.args[:1], name)
+                    self._note(self.listeners, node.args[:1], names)
             elif isinstance(node, ast.Tuple) and node.elts and getattr(node.elts[0], "id", "") in _BY_CLASS:
-                self._note(self.listeners, node.elts[:1], name)
+                self._note(self.listeners, node.elts[:1], names)
 
-    def _note(self, where: dict[str, list[str]], nodes: list[Any], name: str) -> None:
+    def _note(self, where: dict[str, list[str]], nodes: list[Any], names: tuple[str, ...]) -> None:
         for node in nodes:
             cls = _BY_CLASS.get(getattr(node, "id", ""))
-            if cls is not None and name not in where.setdefault(cls.topic, []):
-                where[cls.topic].append(name)
+            if cls is not None:
+                known = where.setdefault(cls.topic, [])
+                known += [name for name in names if name not in known]
 
 
 _BY_CLASS: Final = {cls.__name__: cls for cls in TOPICS.values() if cls.__module__ == _OURS}
 
 
-def _name_of(file: Path, tree: ast.Module) -> str:
+_FAMILY: Final = {
+    "validator_connection": ("connection",),
+    "miner_connection": ("connection",),
+    "validator_auth": ("auth",),
+    "disk": ("connection", "monitor"),
+    "stream": ("connection", "heartbeat", "http_fallback", "reconnect"),
+}
+"""Modules of ``actors`` whose classes are called by another one's name, or are bases of several."""
+
+
+def _names_of(file: Path, tree: ast.Module) -> tuple[str, ...]:
     """What an actor calls itself; of an edge its module."""
     if file.parent.name == "actors":
         names = {
@@ -110,9 +121,8 @@ def _name_of(file: Path, tree: ast.Module) -> str:
             for target in statement.targets
             if isinstance(target, ast.Name) and target.id == "name"
         }
-        family = {"validator_connection": "connection", "miner_connection": "connection", "validator_auth": "auth"}
-        return str(names.get("name") or family.get(file.stem, "any actor"))
-    return "the bus" if file.parent.name == "bus" else file.stem
+        return (str(names["name"]),) if "name" in names else _FAMILY.get(file.stem, ("any actor",))
+    return ("the bus",) if file.parent.name == "bus" else (file.stem,)
 
 
 def event_reference() -> str:
