@@ -83,7 +83,7 @@ def test_however_the_demo_ends_its_processes_end_with_it(number: signal.Signals)
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
-    assert process.wait(20) != 0
+    assert process.wait(PATIENCE) != 0
     while any(Path(f"/proc/{number}").exists() for number in children):
         assert time.monotonic() < deadline + 20
         time.sleep(0.05)
