@@ -181,7 +181,8 @@ BESIDES: Final = {
     "storm": ("longest_silence_s",),
     "fallback": ("latency_ms.p99",),
     "ledger": ("empty.predictions_per_second", "long.predictions_per_second"),
-    "recording": ("cost_of_all", "replay.events_per_second"),
+    "recording": ("cost_of_all",),
+    "replay": ("events",),
 }
 """Figures of a scenario that are worth a line, though no bar is set for them."""
 

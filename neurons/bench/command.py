@@ -24,6 +24,7 @@ PARAMETERS = (
     "stalled",
     "rows",
     "predictions",
+    "events",
 )
 
 

@@ -1,19 +1,21 @@
-"""``confirm``, ``batch``, ``recording`` and ``growth``: predictions from the push to the signed confirmation."""
+"""``confirm``, ``batch``, ``recording``, ``replay`` and ``growth``: predictions from push to signed confirmation."""
 
 import asyncio
+import json
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from neurons.bench import ledger, yardsticks
 from neurons.bench.figures import Figures, latencies_ms
 from neurons.bench.load import TICK, Bystander, Predictor, sessions
 from neurons.bench.rig import BenchmarkFailed, Validator, running_validator
-from neurons.recordings import Recording
 
 DRAIN_TIMEOUT: Final = 30.0
 """Seconds for the last confirmations."""
@@ -26,6 +28,9 @@ Record = Literal["off", "observed", "all"]
 RECORDS: Final[tuple[Record, ...]] = ("off", "observed", "all")
 ONE_FILE: Final = 8 * 2**30
 """Bytes: the log is not cut into files."""
+EVENTS_PER_SECOND: Final = 40_000
+"""That a validator under load records, about."""
+READ_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,28 +92,61 @@ def confirm(load: Load) -> Figures:
 def recording(load: Load) -> Figures:
     """What the log of observed events costs, and the one of all: ``confirm`` without and with them, in turn.
 
-    In CPU, of all threads, for one prediction. Then the last log of all events is decided again.
+    In CPU, of all threads, for one prediction.
     """
     cpu: dict[str, float] = dict.fromkeys(RECORDS, 0.0)
     with TemporaryDirectory(prefix="bettensor-bench-") as name:
         for record in (*RECORDS, *reversed(RECORDS)):
             log = Path(name, record, "events.jsonl")
             log.unlink(missing_ok=True)
-            recorder = {"record": record, "path": str(log), "file_bytes": ONE_FILE, "total_bytes": 2 * ONE_FILE}
-            with running_validator(load.miners, {"recorder": recorder}) as validator:
+            with running_validator(load.miners, {"recorder": _one_file(log, record)}) as validator:
                 pushed = asyncio.run(push_once(validator, load))
             cpu[record] += 1e6 * pushed.cpu_seconds / pushed.confirmed / 2
-        replayed = Recording(Path(name, "all", "events.jsonl")).replay()
     return {
         "cpu_us_per_prediction": cpu,
         "cost": cpu["observed"] / cpu["off"] - 1,
         "cost_of_all": cpu["all"] / cpu["off"] - 1,
-        "replay": {
-            "equal": replayed.equal,
-            "events": replayed.events,
-            "events_per_second": replayed.events / replayed.seconds,
-        },
     }
+
+
+def replay(events: int) -> Figures:
+    """How fast ``bettensor replay`` decides a log again, of all events of a validator under load.
+
+    Args:
+        events: how many the log has at least.
+
+    Raises:
+        BenchmarkFailed: they are not decided as they were.
+    """
+    load = Load(duration=min(5.0, events / EVENTS_PER_SECOND))
+    with TemporaryDirectory(prefix="bettensor-bench-") as name:
+        log = Path(name, "events.jsonl")
+        with running_validator(load.miners, {"recorder": _one_file(log, "all")}) as validator:
+            asyncio.run(_fill(validator, load, log, events))
+        command = [sys.executable, "-m", "neurons.cli", "replay", str(log), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchmarkFailed(f"{' '.join(command)}: {done.stderr or done.stdout}")
+        replayed = json.loads(done.stdout)[0]
+        return {
+            "events": replayed["events"],
+            "log_bytes": log.stat().st_size,
+            "events_per_second": replayed["events_per_second"],
+        }
+
+
+def _one_file(log: Path, record: Record) -> dict[str, Any]:
+    return {"record": record, "path": str(log), "file_bytes": ONE_FILE, "total_bytes": 2 * ONE_FILE}
+
+
+async def _fill(validator: Validator, load: Load, log: Path, events: int) -> None:
+    lines = 0
+    async with sessions(validator, Predictor) as miners:
+        with log.open("rb") as written:
+            while lines < events:
+                sign_beforehand(miners, load)
+                await push(validator, miners, load)
+                lines += sum(chunk.count(b"\n") for chunk in iter(lambda: written.read(READ_BYTES), b""))
 
 
 def growth(rows: int, predictions: int, duration: float) -> Figures:

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from bus.errors import ConfigurationError
 from neurons.bench.broadcast import broadcast
-from neurons.bench.confirm import Load, confirm, growth, recording
+from neurons.bench.confirm import Load, confirm, growth, recording, replay
 from neurons.bench.events import bus
 from neurons.bench.fallback import fallback
 from neurons.bench.figures import Figures
@@ -195,6 +195,12 @@ SCENARIOS: Final = {
             lambda **given: recording(Load(**given)),
             (Variant({"miners": 50, "window": 8, "duration": 4.0}, (_at_most("cost", 0.1),)),),
             ("batch",),
+        ),
+        Scenario(
+            "replay",
+            "a log of all events decided again",
+            replay,
+            (Variant({"events": 1_000_000}, (_at_least("events_per_second", 50_000),)),),
         ),
         Scenario(
             "growth",
