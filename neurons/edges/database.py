@@ -25,7 +25,9 @@ BUSY_TIMEOUT: Final = 5.0
 CHECKPOINT_PAGES: Final = 4_000
 """Of 4 KiB, after which the log is written into the database: the more at once, the more of them are the same."""
 
-Migrations = tuple[tuple[str, ...], ...]
+Migration = str | Callable[[Connection], object]
+"""A statement, or what no statement can do."""
+Migrations = tuple[tuple[Migration, ...], ...]
 """What makes schema version n + 1 of version n; ``PRAGMA user_version`` says where a database is."""
 Result = TypeVar("Result")
 
@@ -130,10 +132,13 @@ class Database:
                 f"{self._path} has schema version {version}, and this release knows {newest}: "
                 "install the release that wrote it, or a newer one"
             )
-        for number, statements in enumerate(self._migrations[version:], start=version + 1):
+        for number, steps in enumerate(self._migrations[version:], start=version + 1):
             with self.transaction() as connection:
-                for statement in statements:
-                    connection.execute(text(statement))
+                for step in steps:
+                    if isinstance(step, str):
+                        connection.execute(text(step))
+                    else:
+                        step(connection)
                 connection.execute(text(f"PRAGMA user_version = {number}"))
 
     def _close(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from bus.bus import EventBus
 from bus.clock import ManualClock
+from bus.codes import VerdictCode
 from bus.errors import ConfigurationError
 from bus.events import CommitFailed, CommitRequested, PredictionsStored
 from neurons.edges.database import Database
@@ -66,28 +67,48 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(ConfigurationError, match="schema version 99, and this release knows 2"):
+    with pytest.raises(ConfigurationError, match="schema version 99, and this release knows 3"):
         await opened(path)
 
 
 async def test_an_older_schema_is_brought_up_to_date_with_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The path that later versions will take: version 1 with data in it, then one more migration."""
+    """A ledger as the second schema had it knows its verdicts, and in which order they came, under the third."""
     from neurons.edges import ledger as module
 
     path = tmp_path / "l.sqlite3"
-    ledger = await opened(path)
-    ledger.bus.publish(Injected(CommitRequested((make_proposal(),))))
+    known, other = make_proposal(), make_proposal(code=VerdictCode.DAILY_LIMIT_EXCEEDED)
+    with monkeypatch.context() as old:
+        old.setattr(module, "_MIGRATIONS", module._MIGRATIONS[:2])  # noqa: SLF001
+        database = ledger_database(EventBus(ManualClock(NOW)), path)
+        await database.open()
+        await database.close()
+    with sqlite3.connect(path) as file:
+        for number, proposal in ((7, other), (5, known)):
+            key = proposal.hotkey, proposal.prediction.prediction_id
+            values = (number, *key, proposal.digest, proposal.code, NOW, proposal.expires_at)
+            file.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, '', ?, ?, 3, '{}')", values)
+    file.close()
+
+    events: list[object] = []
+    ledger = await opened(path, events)
+    ledger.bus.publish(Injected(CommitRequested((known, make_proposal(), other))))
     await ledger.database.settle()
     await ledger.close()
-    monkeypatch.setattr(module, "_MIGRATIONS", (*module._MIGRATIONS, ("ALTER TABLE predictions ADD COLUMN note TEXT",)))  # noqa: SLF001
-    ledger = await opened(path)
-    await ledger.close()
-    with sqlite3.connect(path) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (3,)
-        assert database.execute("SELECT count(*), max(note) FROM predictions").fetchone() == (1, None)
-    database.close()
+    stored = events[-1]
+    assert isinstance(stored, PredictionsStored)
+    assert [(verdict.code, verdict.fresh) for verdict in stored.verdicts] == [
+        (VerdictCode.ACCEPTED, False),
+        (VerdictCode.ACCEPTED, True),
+        (VerdictCode.DAILY_LIMIT_EXCEEDED, False),
+    ]
+    with sqlite3.connect(path) as file:
+        assert file.execute("PRAGMA user_version").fetchone() == (3,)
+        ids = [row[0] for row in file.execute("SELECT id FROM predictions ORDER BY id")]
+        assert ids[:2] == [5, 7] and len(ids) == 3
+        assert file.execute("SELECT name FROM sqlite_master WHERE name LIKE '%without_keys'").fetchall() == []
+    file.close()
 
 
 async def test_a_database_that_another_process_locks_fails_the_commit_and_work_resumes(
