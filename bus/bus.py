@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, TypeVar, overload
 from pyee import EventEmitter
 
 from bus.clock import Clock
-from bus.envelope import Envelope
+from bus.envelope import Envelope, envelope_of
 from bus.errors import NotAllowed, UnknownTopic
 from bus.events import (
     TOPICS,
@@ -166,7 +166,7 @@ class EventBus:
 
     def _stamp(self, event: Event, causes: tuple[int, ...]) -> int:
         self._seq = seq = self._seq + 1
-        self._append(Envelope(seq, self._at, self._mono, causes, event))
+        self._append(envelope_of((seq, self._at, self._mono, causes, event)))
         return seq
 
     def _append(self, envelope: Envelope) -> None:

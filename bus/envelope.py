@@ -1,6 +1,8 @@
 """An event's place in the one total order of a neuron."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
 
 from bus.events import Event
 from bus.identifiers import Micros
@@ -22,3 +24,9 @@ class Envelope(NamedTuple):
     causes: tuple[int, ...]
     """The ``seq`` of each event that led to this one; empty for what the world did by itself."""
     event: Event
+
+
+envelope_of: Final[Callable[[tuple[int, Micros, Micros, tuple[int, ...], Event]], Envelope]] = partial(
+    tuple.__new__, Envelope
+)
+"""The same as ``Envelope(*fields)``, in half the time."""

@@ -123,6 +123,7 @@ class PredictionResult(JsonRecord):
     message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE)]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinerStats(JsonRecord):
     """One miner's UTC day, as its validator's ledger has it."""
@@ -133,6 +134,7 @@ class MinerStats(JsonRecord):
     daily_limit: float
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmationMessage(PointToPoint):
     """Verdicts that are on disk, in the order in which the predictions were received."""
@@ -154,6 +156,7 @@ class GameUpdateMessage(Broadcast):
     parts: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatMessage(PointToPoint):
     """I am here, and this is how far I know the game stream."""

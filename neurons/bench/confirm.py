@@ -124,7 +124,7 @@ def replay(events: int) -> Figures:
         with running_validator(load.miners, {"recorder": _one_file(log, "all")}) as validator:
             asyncio.run(_fill(validator, load, log, events))
         command = [sys.executable, "-m", "neurons.cli", "replay", str(log), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:
             raise BenchmarkFailed(f"{' '.join(command)}: {done.stderr or done.stdout}")
         replayed = json.loads(done.stdout)[0]

@@ -26,7 +26,7 @@ from bus.events import (
     ProposedVerdict,
     StoredVerdict,
 )
-from bus.identifiers import Hotkey, LedgerId, Micros, Millionths, PredictionId
+from bus.identifiers import Hotkey, LedgerId, Micros, Millionths
 from bus.timestamps import DAY, utc_day
 from neurons.edges.database import Database, Migrations, cause, to_json
 from neurons.edges.tasks import Tasks

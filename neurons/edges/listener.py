@@ -139,6 +139,12 @@ class SessionProtocol(WebSocketsSansIOProtocol):
         self._limits = limits
         self._patience: asyncio.TimerHandle | None = None
 
+    def forget_handshake(self) -> None:
+        """It is over, and its headers, as text, as bytes and in the answer, would be a third of what a session keeps."""
+        self.scope["headers"] = []
+        self.request.headers.clear()
+        self.response.headers.clear()
+
     async def run_asgi(self) -> None:
         self._connection = None
         extensions: dict[str, Any] = self.scope["extensions"]
@@ -405,6 +411,7 @@ class Listener:
             self._bus.publish(ConnectionClosed(connection, CloseCode.ABNORMAL, ""))
             return
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        protocol.forget_handshake()
         self._sessions[connection] = protocol
         self._writer.open(connection, protocol)
         self._bus.publish(ConnectionOpened(connection, decision.hotkey, decision.challenge))

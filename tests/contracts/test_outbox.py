@@ -173,7 +173,7 @@ async def test_an_outbox_of_the_first_schema_is_brought_up_to_date(tmp_path: Pat
     waits, done = entry(), entry()
     with contextlib.closing(sqlite3.connect(tmp_path / "o.sqlite3")) as old, old:
         for statement in _MIGRATIONS[0]:
-            old.execute(statement)
+            old.execute(str(statement))
         old.execute("PRAGMA user_version = 1")
         rows = [(number.prediction.prediction_id, number.prediction.to_json()) for number in (waits, done)]
         old.executemany(

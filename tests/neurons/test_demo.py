@@ -77,7 +77,11 @@ def test_whoever_is_killed_comes_back_and_nothing_is_lost() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_however_the_demo_ends_its_processes_end_with_it(number: signal.Signals) -> None:
-    process = subprocess.Popen(command("--miners", "1"), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command("--miners", "1"),
+        stdout=subprocess.DEVNULL,
+        preexec_fn=interruptible,  # noqa: PLW1509 - it only sets a signal's handler
+    )
     deadline = time.monotonic() + PATIENCE
     while len(children := children_of(process.pid)) < 2:
         assert time.monotonic() < deadline
@@ -87,6 +91,11 @@ def test_however_the_demo_ends_its_processes_end_with_it(number: signal.Signals)
     while any(Path(f"/proc/{number}").exists() for number in children):
         assert time.monotonic() < deadline + 20
         time.sleep(0.05)
+
+
+def interruptible() -> None:
+    """A shell has what it starts in the background ignore SIGINT, and whatever that starts inherits it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:

@@ -106,7 +106,8 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
     with sqlite3.connect(path) as file:
         assert file.execute("PRAGMA user_version").fetchone() == (3,)
         ids = [row[0] for row in file.execute("SELECT id FROM predictions ORDER BY id")]
-        assert ids[:2] == [5, 7] and len(ids) == 3
+        assert ids[:2] == [5, 7]
+        assert len(ids) == 3
         assert file.execute("SELECT name FROM sqlite_master WHERE name LIKE '%without_keys'").fetchall() == []
     file.close()
 
