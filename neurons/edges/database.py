@@ -22,7 +22,7 @@ from neurons.edges.tasks import Tasks
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process (a backup, an operator's query) that locks the database."""
-CHECKPOINT_PAGES: Final = 4_000
+CHECKPOINT_PAGES: Final = 8_000
 """Of 4 KiB, after which the log is written into the database: the more at once, the more of them are the same."""
 
 Migration = str | Callable[[Connection], object]
