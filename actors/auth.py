@@ -41,8 +41,7 @@ def _known(kept: Any) -> VerificationRequested:
     try:
         connection, signer, scheme = ConnectionId(kept["connection"]), Hotkey(kept["signer"]), kept["scheme"]
         payload, signature = kept["payload"].encode("latin-1"), bytes.fromhex(kept["signature"])
-        again = VerificationRequested  # what is published is what is called by its name (docs/events.md)
-        return again(connection, signer, scheme, payload, signature, codec.read(payload))
+        return VerificationRequested(connection, signer, scheme, payload, signature, codec.read(payload))
     except (AttributeError, KeyError, TypeError, Unreadable) as error:
         raise ValueError(f"no question of a signature: {error!r}") from None
 

@@ -74,7 +74,7 @@ class Usage:
     def _read(self, file: Path) -> None:
         tree = ast.parse(file.read_text())
         names = _names_of(file, tree)
-        for node in ast.walk(tree):
+        for node in ast.walk(_without_functions(tree) if file.parent.name == "actors" else tree):
             if isinstance(node, ast.FunctionDef):
                 for decorator in node.decorator_list:
                     if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "on":
@@ -94,6 +94,11 @@ class Usage:
             if cls is not None:
                 known = where.setdefault(cls.topic, [])
                 known += [name for name in names if name not in known]
+
+
+def _without_functions(tree: ast.Module) -> ast.Module:
+    """Actors publish; what a function beside them makes, of a snapshot say, is published by nobody."""
+    return ast.Module([node for node in tree.body if not isinstance(node, ast.FunctionDef)], [])
 
 
 _BY_CLASS: Final = {cls.__name__: cls for cls in TOPICS.values() if cls.__module__ == _OURS}

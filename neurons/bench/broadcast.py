@@ -6,9 +6,10 @@ import time
 from datetime import datetime
 from typing import Any, Final
 
+from bus import codec
 from neurons.bench import yardsticks
 from neurons.bench.figures import Figures, latencies_ms
-from neurons.bench.load import Listener, sessions
+from neurons.bench.load import Arrivals, Listener, sessions
 from neurons.bench.rig import BenchmarkFailed, Validator, make_game, running_validator
 
 GAMES: Final = 11
@@ -37,7 +38,7 @@ def broadcast(miners: int) -> Figures:
 
 
 async def _listen(validator: Validator) -> Figures:
-    arrivals: dict[bytes, list[float]] = {}
+    arrivals: Arrivals = {}
     async with sessions(validator, Listener, arrivals) as miners:
         cpu = validator.cpu_seconds()
         for number in range(1, UPDATES + 1):
@@ -45,13 +46,11 @@ async def _listen(validator: Validator) -> Figures:
             await _all_have(arrivals, number, len(miners))
             await asyncio.sleep(PAUSE)
         cpu = validator.cpu_seconds() - cpu
-    delays = [
-        [time_of_arrival - _signed_at(payload) for time_of_arrival in times] for payload, times in arrivals.items()
-    ]
+    delays = [[arrived - _signed_at(frame) for arrived in times] for frame, times in arrivals.values()]
     return {
         "miners": len(miners),
         "updates": UPDATES,
-        "update_bytes": max(map(len, arrivals)),
+        "update_bytes": max(len(frame) for frame, _ in arrivals.values()),
         "first_delivery_ms": latencies_ms(min(mine) for mine in delays),
         "last_delivery_ms": latencies_ms(max(mine) for mine in delays),
         "spread_ms": latencies_ms(max(mine) - min(mine) for mine in delays),
@@ -59,16 +58,16 @@ async def _listen(validator: Validator) -> Figures:
     }
 
 
-async def _all_have(arrivals: dict[bytes, list[float]], updates: int, miners: int) -> None:
+async def _all_have(arrivals: Arrivals, updates: int, miners: int) -> None:
     deadline = time.monotonic() + TIMEOUT
-    while sum(map(len, arrivals.values())) < updates * miners:
+    while sum(len(times) for _, times in arrivals.values()) < updates * miners:
         if time.monotonic() > deadline:
             raise BenchmarkFailed(f"after {TIMEOUT:g} s update {updates} has not reached every miner")
         await asyncio.sleep(0.005)
 
 
-def _signed_at(payload: bytes) -> float:
-    return datetime.fromisoformat(json.loads(payload)["timestamp"]).timestamp()
+def _signed_at(frame: bytes) -> float:
+    return datetime.fromisoformat(json.loads(codec.split(frame).payload)["timestamp"]).timestamp()
 
 
 def _slate(number: int) -> list[dict[str, Any]]:

@@ -237,16 +237,25 @@ class Bystander(Predictor):
         asyncio.get_running_loop().call_later(self.INTERVAL, self._push_on)
 
 
-class Listener(Miner):
-    """Notes when each update came, in seconds after its own timestamp: both processes share the wall clock."""
+Arrivals = dict[bytes, tuple[bytes, list[float]]]
+"""By how an update begins, its frame, and when it was there; both processes share the wall clock."""
 
-    def __init__(self, keypair: Keypair, validator: Hotkey, arrivals: dict[bytes, list[float]]) -> None:
+
+class Listener(Miner):
+    """Notes when each update came, with as little work as the audience of the bare stack does."""
+
+    BEGINNING: Final = slice(64)
+    """With the ``message_id``."""
+
+    def __init__(self, keypair: Keypair, validator: Hotkey, arrivals: Arrivals) -> None:
         super().__init__(keypair, validator)
         self.arrivals = arrivals
 
-    def hear(self, payload: bytes) -> None:
-        """An update."""
-        self.arrivals.setdefault(payload, []).append(time.time())
+    def receive(self, frame: bytes) -> None:
+        if self.opened.done() and b'"message_type":"game_update"' in frame:
+            self.arrivals.setdefault(frame[self.BEGINNING], (frame, []))[1].append(time.time())
+        else:
+            super().receive(frame)
 
 
 class Sitter(Miner):

@@ -86,7 +86,7 @@ def text(name: str, value: Any) -> str:
         return f"{value:.1%}"
     parts = name.split(".")
     unit = next((unit for end, unit in _UNITS if any(f"{part}_per_".find(f"{end}_per_") >= 0 for part in parts)), "")
-    return (f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:,.3g}") + unit
+    return (f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:,.3g}") + unit
 
 
 _UNITS: Final = (

@@ -140,7 +140,7 @@ class SessionProtocol(WebSocketsSansIOProtocol):
         self._patience: asyncio.TimerHandle | None = None
 
     def forget_handshake(self) -> None:
-        """It is over, and its headers, as text, as bytes and in the answer, would be a third of what a session keeps."""
+        """It is over, and its headers, as text, as bytes and in the answer, would be a third of what is held."""
         self.scope["headers"] = []
         self.request.headers.clear()
         self.response.headers.clear()
