@@ -223,8 +223,8 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "scenarios",
         nargs="*",
         metavar="SCENARIO",
-        help="confirm, batch, broadcast, connect, idle, storm, fallback, bus, ledger, recording, growth, start; "
-        "all where none is named",
+        help="confirm, batch, broadcast, connect, idle, storm, fallback, bus, ledger, recording, replay, growth, "
+        "start; all where none is named",
     )
     bench.add_argument("--miners", type=_count, metavar="N", help="how many miners")
     bench.add_argument("--clients", type=_count, metavar="N", help="how many HTTP clients")

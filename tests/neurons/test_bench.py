@@ -49,6 +49,13 @@ def test_every_scenario_is_run_here() -> None:
     assert SHORT.keys() == SCENARIOS.keys()
 
 
+def test_the_help_names_every_scenario(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    assert f"{', '.join(SCENARIOS)}; all where none is named" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("scenario", SHORT)
 def test_a_scenario_measures_what_its_bars_are_set_for(scenario: str) -> None:
     result = run(scenario, *SHORT[scenario])
