@@ -115,6 +115,9 @@ _MIGRATIONS: Final[Migrations] = (
         )
         """,
         _copy_with_keys,
+        # where ids go on, which a sweep may have moved beyond the largest that is left
+        "DELETE FROM sqlite_sequence WHERE name = 'predictions'",
+        "UPDATE sqlite_sequence SET name = 'predictions' WHERE name = 'predictions_without_keys'",
         "DROP TABLE predictions_without_keys",
         "CREATE INDEX predictions_by_receipt ON predictions (received_at)",
         "CREATE INDEX predictions_by_expiry ON predictions (expires_at)",
