@@ -63,6 +63,7 @@ from bus.events import (
     SettingsReloaded,
     TimerFired,
     UpdateStoreFailed,
+    UpgradeBegun,
     VerdictReceived,
     VerifierLost,
 )
@@ -165,6 +166,11 @@ class LogbookActor(Actor):
     def save_failed(self, event: SaveFailed, envelope: Envelope) -> None:
         text = f"The outbox cannot be written, predictions wait: {event.reason}"
         self._line(envelope, "failed saves", text, "ERROR", limit=1)
+
+    @on(UpgradeBegun)
+    def upgrade_begun(self, event: UpgradeBegun, envelope: Envelope) -> None:
+        what = f"{event.file} ({event.size / 1e6:.0f} MB) is brought from schema {event.schema} to {event.newest}"
+        self._line(envelope, "upgrades", f"{what}; the neuron is at work when that is done")
 
     @on(OutboxOpened)
     def outbox_opened(self, event: OutboxOpened, envelope: Envelope) -> None:

@@ -221,6 +221,20 @@ class RecordingResumed(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class UpgradeBegun(Observed):
+    """A database that an older release wrote is brought up to date; the neuron is at work when that is done."""
+
+    file: str
+    """Its name, in ``state_dir``."""
+    schema: int
+    """The version that it has."""
+    newest: int
+    """The version that it gets."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadFailed(Observed):
     """The configuration, or a file that it names, cannot be read: what was in force stays."""
 

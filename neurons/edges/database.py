@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bus.bus import EventBus
 from bus.errors import ConfigurationError
+from bus.events import UpgradeBegun
 from neurons.edges.tasks import Tasks
 
 BUSY_TIMEOUT: Final = 5.0
@@ -46,12 +47,13 @@ class Database:
     def __init__(self, bus: EventBus, path: Path, kind: str, migrations: Migrations, repair: str) -> None:
         """
         Args:
-            bus: hears of failures that nobody foresaw.
+            bus: hears of an upgrade, and of failures that nobody foresaw.
             path: the file.
             kind: what it is, for messages.
             migrations: from nothing to the newest schema.
             repair: what to do where it cannot be opened.
         """
+        self._bus = bus
         self._path = path
         self._kind = kind
         self._migrations = migrations
@@ -66,7 +68,10 @@ class Database:
         Raises:
             ConfigurationError: the file is no such database, or of a newer version, or cannot be written.
         """
-        await self.load(self._open)
+        schema, newest = await self.load(self._open), len(self._migrations)
+        if 0 < schema < newest:
+            self._bus.publish(UpgradeBegun(self._path.name, schema, newest, self._path.stat().st_size))
+        await self.load(lambda: self._migrate(schema))
 
     async def load(self, work: Callable[[], Result]) -> Result:
         """Like ``run``, for what a neuron cannot start without.
@@ -115,23 +120,24 @@ class Database:
                 self.connection.exec_driver_sql("ROLLBACK")
             raise
 
-    def _open(self) -> None:
+    def _open(self) -> int:
+        """Returns the schema's version; 0 is none yet."""
         engine = _engine(self._path)
         self.connection = engine.connect()
         self._engine = engine
         faults = self.connection.scalars(text("PRAGMA quick_check(1)")).all()
         if faults != ["ok"]:
             raise ConfigurationError(f"{self._path} is damaged: {faults[0]}. {self._repair}")
-        self._migrate()
-
-    def _migrate(self) -> None:
-        version = self.connection.scalar(text("PRAGMA user_version")) or 0
+        version: int = self.connection.scalar(text("PRAGMA user_version")) or 0
         newest = len(self._migrations)
         if version > newest:
             raise ConfigurationError(
                 f"{self._path} has schema version {version}, and this release knows {newest}: "
                 "install the release that wrote it, or a newer one"
             )
+        return version
+
+    def _migrate(self, version: int) -> None:
         for number, steps in enumerate(self._migrations[version:], start=version + 1):
             with self.transaction() as connection:
                 for step in steps:

@@ -56,6 +56,7 @@ from bus.events import (
     SessionActivated,
     SettingsReloaded,
     UpdateStoreFailed,
+    UpgradeBegun,
     VerdictReceived,
     WithheldGame,
 )
@@ -171,6 +172,10 @@ LINES: list[tuple[Event, str]] = [
     (
         RecordingResumed(),
         "The event log goes on in another file; what happened while it could not be written is in none",
+    ),
+    (
+        UpgradeBegun("ledger.sqlite3", 2, 3, 728_068_096),
+        "ledger.sqlite3 (728 MB) is brought from schema 2 to 3; the neuron is at work when that is done",
     ),
     (RecordingFailed("no room"), "The event log cannot be written any more, and has ended: no room"),
     (PredictionDiscarded(PEER, PredictionId("p1"), GameId("g"), "NaN"), "Prediction p1 on game g is not sent: NaN"),

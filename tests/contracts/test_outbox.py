@@ -63,7 +63,7 @@ class Bench:
             await self.database.open()
             self.outbox = Outbox(self.database, self.clock)
         await self.outbox.open(self.bus)
-        opened: OutboxOpened = self.events[0]
+        opened: OutboxOpened = self.events[-1]
         return opened
 
     async def close(self) -> None:

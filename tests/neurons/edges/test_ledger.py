@@ -12,7 +12,7 @@ from bus.bus import EventBus
 from bus.clock import ManualClock
 from bus.codes import VerdictCode
 from bus.errors import ConfigurationError
-from bus.events import CommitFailed, CommitRequested, PredictionsStored
+from bus.events import CommitFailed, CommitRequested, PredictionsStored, UpgradeBegun
 from neurons.edges.database import Database
 from neurons.edges.ledger import Ledger, ledger_database
 from tests.support import NOW, Injected, make_proposal
@@ -93,8 +93,10 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
         file.execute("DELETE FROM predictions WHERE id = 9")
     file.close()
 
+    size = path.stat().st_size
     events: list[object] = []
     ledger = await opened(path, events)
+    assert events[0] == UpgradeBegun("l.sqlite3", 2, 3, size)
     ledger.bus.publish(Injected(CommitRequested((known, make_proposal(), other))))
     await ledger.database.settle()
     await ledger.close()
@@ -112,6 +114,14 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
         assert new > 9
         assert file.execute("SELECT name FROM sqlite_master WHERE name LIKE '%without_keys'").fetchall() == []
     file.close()
+
+
+async def test_of_an_upgrade_is_told_only_where_there_is_one(tmp_path: Path) -> None:
+    events: list[object] = []
+    for _ in ("new", "up to date"):
+        ledger = await opened(tmp_path / "l.sqlite3", events)
+        await ledger.close()
+    assert UpgradeBegun not in map(type, events)
 
 
 async def test_a_database_that_another_process_locks_fails_the_commit_and_work_resumes(
