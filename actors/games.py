@@ -89,7 +89,7 @@ class GamesActor(Actor):
         if state.storing:
             return
         gone = [replace(game, active=False) for game_id, game in state.games.items() if game_id not in state.fetched]
-        changed = [game for game in state.fetched.values() if state.games.get(game.game_id) != game]
+        changed = [game for game in state.fetched.values() if self._is_change(game)]
         first = state.epoch is None
         if not first and not gone and not changed:
             return
@@ -97,3 +97,8 @@ class GamesActor(Actor):
         offset, previous = Offset(state.offset + 1), None if first else state.offset
         state.storing = True
         self.publish(UpdateStoreRequested(update_messages(state.netuid, epoch, offset, changed + gone, previous)))
+
+    def _is_change(self, game: TeamGame) -> bool:
+        """Whether the slate is another one with ``game``; a game that is inactive and not on it changes nothing."""
+        known = self.state.games.get(game.game_id)
+        return game != known and (game.active or known is not None)

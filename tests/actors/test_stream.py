@@ -13,6 +13,7 @@ from bus.events import (
     SlateRequested,
     UpdateStored,
     UpdateStoreFailed,
+    UpdateStoreRequested,
 )
 from bus.games import TeamGame
 from bus.identifiers import ConnectionId, Epoch, GameId, Offset
@@ -74,6 +75,23 @@ def test_a_game_that_is_gone_leaves_inactive() -> None:
     assert (gone.game_id, gone.active) == ("b", False)
     (message,) = bench.slate()
     assert (list(message.updated_games), message.offset, message.previous) == (["a"], 2, None)
+
+
+def test_a_game_that_the_feed_calls_inactive_leaves_as_the_feed_has_it() -> None:
+    bench = Bench()
+    bench.fetch(make_game("a"), make_game("b"))
+    bench.store.held = True
+    bench.fetch(make_game("a"), make_game("b", active=False, outcome="Tie"))
+    (part,) = bench.last(UpdateStoreRequested).parts
+    assert [(game.active, game.outcome) for game in part.updated_games.values()] == [(False, "Tie")]
+
+
+def test_a_game_that_is_inactive_and_not_on_the_slate_is_no_change() -> None:
+    bench = Bench()
+    bench.fetch(make_game("a"))
+    bench.store.held = True
+    off_the_slate = make_game("b", active=False)
+    assert not bench.during(lambda: bench.fetch(make_game("a"), off_the_slate), UpdateStoreRequested)
 
 
 def test_a_large_slate_comes_in_parts_that_fit_in_frames() -> None:
