@@ -17,6 +17,7 @@ from pydantic import PlainSerializer, PlainValidator
 from actors.actor import on
 from actors.auth import AuthActor, AuthState, Unverified
 from actors.budget import Budget
+from actors.health import HEALTH_PATH, asks_for_health
 from bus import codec
 from bus.codes import CloseCode, ErrorCode, RefusalCode
 from bus.envelope import Envelope
@@ -227,7 +228,7 @@ class ValidatorAuthActor(AuthActor):
 
     @on(HttpRequestReceived)
     def check_request(self, event: HttpRequestReceived, envelope: Envelope) -> None:
-        if event.target == "/ws/health":
+        if asks_for_health(event):
             return  # open to everybody; ConnectionActor answers
         try:
             credentials = self._claims(event)
@@ -281,8 +282,10 @@ class ValidatorAuthActor(AuthActor):
         )
 
     def _purpose(self, request: HttpRequestReceived, path: str) -> Purpose:
+        if path == HEALTH_PATH:
+            raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes GET or HEAD, not {request.method}")
         if path not in _PATHS:
-            raise Refused(RefusalCode.NOT_FOUND, f"there is no {path}; there are /ws, /predictions, /games, /ws/health")
+            raise Refused(RefusalCode.NOT_FOUND, f"there is no {path}; there are {', '.join((*_PATHS, HEALTH_PATH))}")
         method, purpose = _PATHS[path]
         if request.method != method:
             raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes {method}, not {request.method}")

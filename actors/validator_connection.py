@@ -10,6 +10,7 @@ from actors.actor import on
 from actors.budget import Budget
 from actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
 from actors.disk import Disk, DiskWatcher
+from actors.health import asks_for_health
 from actors.stream import recoverable
 from bus.bus import CLOCK_WINDOW
 from bus.codes import CloseCode, ErrorCode, RefusalCode
@@ -48,8 +49,6 @@ from bus.messages import (
     WebSocketMessage,
     WelcomeMessage,
 )
-
-HEALTH = "/ws/health"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +150,7 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
 
     @on(HttpRequestReceived)
     def report_health(self, event: HttpRequestReceived, envelope: Envelope) -> None:
-        if event.target != HEALTH or event.method not in ("GET", "HEAD"):
+        if not asks_for_health(event):
             return
         patience = micros(1.5 * self.settings.heartbeat_interval)
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]

@@ -135,6 +135,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "actors.budget",
         "actors.cures",
         "actors.disk",
+        "actors.health",
         "actors.rules",
         "actors.stream",
         "actors.targets",

@@ -156,6 +156,16 @@ def test_health_counts_sessions_and_those_heard_of_late(bench: Bench) -> None:
     assert bench.health()[1]["connections"] == 1
 
 
+@pytest.mark.parametrize("target", ["/ws/health", "/ws/health?from=monitoring"])
+def test_health_is_answered_to_get_and_head_and_refused_to_other_methods(bench: Bench, target: str) -> None:
+    for method in ("GET", "HEAD"):
+        connection = bench.request(target=target, method=method)
+        assert (bench.last(HttpAnswered).connection, bench.refusals()) == (connection, [])
+    bench.request(target=target, method="POST")
+    assert bench.refusals() == [RefusalCode.METHOD_NOT_ALLOWED]
+    assert len(bench.all(HttpAnswered)) == 2
+
+
 def test_health_is_degraded_for_a_minute_after_a_step_of_the_clock(bench: Bench) -> None:
     bench.clock.step_wall(HOUR)
     status, health = bench.health()

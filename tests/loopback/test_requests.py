@@ -162,7 +162,8 @@ async def test_plain_http_on_the_websocket_path_is_refused(rig: Rig) -> None:
         ("GET", "/", 404, "not_found"),
         ("GET", "/admin?netuid=30", 404, "not_found"),
         ("GET", "/predictions?netuid=30", 405, "method_not_allowed"),
-        ("DELETE", "/ws/health?x=1", 404, "not_found"),
+        ("DELETE", "/ws/health", 405, "method_not_allowed"),
+        ("POST", "/ws/health?x=1", 405, "method_not_allowed"),
         ("POST", "/games?netuid=30", 405, "method_not_allowed"),
     ],
 )
