@@ -25,8 +25,11 @@ class Stream:
     """Where the last update came from: what two connections carry may overtake each other."""
     heard: Offset = Offset(0)
     coming: Offset = Offset(0)
+    """The offset of the update whose parts are coming in."""
+    coming_on: ConnectionId | None = None
+    """Where its first part came from: all of them come by one connection."""
     coming_parts: int = 0
-    """How many parts of the update ``coming`` are here."""
+    """How many of its parts are here."""
     coming_games: dict[GameId, TeamGame] = field(default_factory=dict)
 
 
@@ -55,7 +58,6 @@ class SlateActor(Actor):
         if isinstance(message, WelcomeMessage):
             stream = self.state.streams.setdefault(event.hotkey, Stream())
             stream.session_epoch = message.epoch
-            stream.coming_parts = 0
         elif isinstance(message, GameUpdateMessage):
             self._apply(event.hotkey, event.connection, message)
         elif isinstance(message, HeartbeatMessage) and message.offset is not None:
@@ -78,20 +80,12 @@ class SlateActor(Actor):
                 fault = f"an update of epoch {update.epoch} in a session of epoch {stream.session_epoch}"
                 self.publish(PeerMisbehaved(validator, fault))
             return
-        if update.part == 1:
-            stream.coming, stream.coming_parts = update.offset, 0
-            stream.coming_games = {}
-        if update.offset != stream.coming or update.part != stream.coming_parts + 1:
-            stream.coming_parts = 0  # a part is missing: the whole update is
+        if not _collect(stream, connection, update):
             return
-        stream.coming_parts = update.part
-        stream.coming_games.update(update.updated_games)
-        if update.part == update.parts:
-            games, stream.coming_games = tuple(stream.coming_games.values()), {}
-            stream.coming_parts = 0
-            stream.epoch, stream.offset = update.epoch, update.offset
-            stream.session_epoch = update.epoch  # protocol: the epoch does not change within a session
-            self.publish(GamesUpdated(validator, update.epoch, update.offset, games, snapshot=update.previous is None))
+        games, stream.coming_games, stream.coming_parts = tuple(stream.coming_games.values()), {}, 0
+        stream.epoch, stream.offset = update.epoch, update.offset
+        stream.session_epoch = update.epoch  # protocol: the epoch does not change within a session
+        self.publish(GamesUpdated(validator, update.epoch, update.offset, games, snapshot=update.previous is None))
 
     def _look_for_gap(self, validator: Hotkey, stream: Stream, ahead: Offset) -> None:
         known = stream.offset if stream.epoch == stream.session_epoch else Offset(0)
@@ -107,3 +101,17 @@ def _fits(stream: Stream, update: GameUpdateMessage) -> bool:
     if update.previous is None:
         return update.offset >= stream.offset  # an older one was overtaken
     return update.previous <= stream.offset < update.offset
+
+
+def _collect(stream: Stream, connection: ConnectionId, update: GameUpdateMessage) -> bool:
+    """Add one part of an update that fits to the parts before it. Returns whether that was the last part."""
+    if update.part == 1:
+        stream.coming, stream.coming_on, stream.coming_parts, stream.coming_games = update.offset, connection, 0, {}
+    elif connection != stream.coming_on:
+        return False
+    if update.offset != stream.coming or update.part != stream.coming_parts + 1:
+        stream.coming_parts = 0  # a part is missing: the whole update is
+        return False
+    stream.coming_parts = update.part
+    stream.coming_games.update(update.updated_games)
+    return update.part == update.parts

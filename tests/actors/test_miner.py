@@ -198,6 +198,22 @@ def test_parts_of_two_updates_are_not_mixed() -> None:
     assert bench.positions() == []
 
 
+def test_an_http_exchange_between_two_parts_does_not_void_the_update() -> None:
+    bench = SlateBench()
+    bench.hear(update(3, None, make_game("a"), part=1, parts=2))
+    bench.observe(MessageAccepted(ConnectionId(-1), VALIDATOR, welcome()))  # of a POST, whose answer has no games
+    bench.hear(update(3, None, make_game("b"), part=2, parts=2))
+    assert bench.positions() == [(3, True, 2)]
+
+
+def test_parts_of_two_connections_are_not_mixed() -> None:
+    bench = SlateBench()
+    bench.hear(update(3, None, make_game("old"), part=1, parts=2))
+    bench.observe(MessageAccepted(ConnectionId(2), VALIDATOR, welcome()))
+    bench.observe(MessageAccepted(ConnectionId(2), VALIDATOR, update(3, None, make_game("new"), part=2, parts=2)))
+    assert bench.positions() == []
+
+
 def test_a_new_session_begins_with_its_own_epoch() -> None:
     bench = SlateBench()
     bench.hear(update(3, None, make_game("a")))
