@@ -117,7 +117,6 @@ class MonitorState:
     role: Role = "validator"
     hotkey: Hotkey = Hotkey("")
     netuid: Netuid = Netuid(0)
-    started_at: Micros = Micros(0)
     stopping: bool = False
     degraded_until: Micros = Micros(0)
     endpoint_doubt: str = ""
@@ -156,9 +155,8 @@ class MonitorActor(DiskWatcher):
     # --- the neuron
 
     @on(NeuronStarted)
-    def begin(self, event: NeuronStarted, envelope: Envelope) -> None:
-        state = self.state
-        state.role, state.hotkey, state.netuid, state.started_at = event.role, event.hotkey, event.netuid, envelope.at
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.role, self.state.hotkey, self.state.netuid = event.role, event.hotkey, event.netuid
 
     @on(NeuronStopping)
     def stop(self, _: NeuronStopping, __: Envelope) -> None:
@@ -385,7 +383,7 @@ class MonitorActor(DiskWatcher):
             "registered": own is not None,
             "endpoint_doubt": state.endpoint_doubt,
             "netuid": state.netuid,
-            "uptime_s": _seconds(Micros(envelope.at - state.started_at)),
+            "uptime_s": _seconds(now),
             "health": "offline" if state.stopping else "degraded" if degraded else "online",
             "neurons": len(state.neurons),
             "metagraph": {

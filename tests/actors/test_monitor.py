@@ -19,7 +19,7 @@ from bus.events import (
     StatusRequested,
 )
 from bus.identifiers import ConnectionId, Hotkey, SessionId, Uid
-from tests.support import NETUID, Harness, make_hotkey
+from tests.support import HOUR, NETUID, Harness, make_hotkey
 
 ME, PEER = make_hotkey("me"), make_hotkey("peer")
 
@@ -33,9 +33,19 @@ class Bench(Harness):
         super().__init__(MonitorActor())
         self.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), MetagraphSynced(neurons))
 
-    def peers(self) -> dict[Hotkey, dict[str, Any]]:
+    def status(self) -> dict[str, Any]:
         self.observe(StatusRequested(1))
-        return {peer["hotkey"]: peer for peer in self.last(StatusReported).status["peers"]}
+        return self.last(StatusReported).status
+
+    def peers(self) -> dict[Hotkey, dict[str, Any]]:
+        return {peer["hotkey"]: peer for peer in self.status()["peers"]}
+
+
+def test_a_step_of_the_wall_clock_does_not_change_for_how_long_a_neuron_runs() -> None:
+    bench = Bench("validator")
+    bench.advance(7)
+    bench.clock.step_wall(HOUR)
+    assert bench.status()["uptime_s"] == 7
 
 
 def test_a_validator_without_an_endpoint_is_told_until_it_has_one() -> None:
