@@ -1,10 +1,13 @@
-"""Whether the ledger's disk does its work: what its answers say, and how long they take."""
+"""Whether a validator's disk does its work: what its answers say, and how long they take.
+
+Verdicts and the game stream are in one file, so either can show that the disk fails.
+"""
 
 from dataclasses import dataclass
 
 from actors.actor import Actor, on
 from bus.envelope import Envelope
-from bus.events import CommitFailed, CommitRequested, PredictionsStored
+from bus.events import CommitFailed, CommitRequested, PredictionsStored, UpdateStored, UpdateStoreFailed
 from bus.identifiers import SECOND, Micros
 
 SLOW_COMMIT = Micros(SECOND)
@@ -15,9 +18,12 @@ MEMORY = Micros(10 * SECOND)
 
 @dataclass(slots=True)
 class Disk:
-    """The commit that runs, and how the last one ended."""
+    """The commit that runs, and how the last commit and the last update ended."""
 
     fails: bool = False
+    """The last commit failed."""
+    update_fails: bool = False
+    """The last update of the game stream could not be stored."""
     slow_until: Micros = Micros(0)
     """A slow commit counts for a while; there may be none for long that could show that all is well."""
     began_at: Micros | None = None
@@ -36,9 +42,9 @@ class Disk:
         return took
 
     def in_trouble(self, now: Micros) -> bool:
-        """Whether a miner must expect no verdict, or a late one."""
+        """Whether a miner must expect no verdict, a late one, or an old slate."""
         runs_long = self.began_at is not None and now - self.began_at >= SLOW_COMMIT
-        return self.fails or runs_long or now < self.slow_until
+        return self.fails or self.update_fails or runs_long or now < self.slow_until
 
 
 class DiskWatcher(Actor):
@@ -51,3 +57,7 @@ class DiskWatcher(Actor):
     @on(PredictionsStored, CommitFailed)
     def judge_disk(self, event: PredictionsStored | CommitFailed, envelope: Envelope) -> None:
         self.state.disk.end(envelope.mono, failed=isinstance(event, CommitFailed))
+
+    @on(UpdateStored, UpdateStoreFailed)
+    def judge_updates(self, event: UpdateStored | UpdateStoreFailed, _: Envelope) -> None:
+        self.state.disk.update_fails = isinstance(event, UpdateStoreFailed)

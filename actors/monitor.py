@@ -42,6 +42,7 @@ from bus.events import (
     MetagraphDoubted,
     MetagraphSynced,
     Neuron,
+    NeuronDraining,
     NeuronStarted,
     NeuronStopping,
     OutboxOpened,
@@ -158,8 +159,8 @@ class MonitorActor(DiskWatcher):
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.role, self.state.hotkey, self.state.netuid = event.role, event.hotkey, event.netuid
 
-    @on(NeuronStopping)
-    def stop(self, _: NeuronStopping, __: Envelope) -> None:
+    @on(NeuronDraining, NeuronStopping)
+    def stop(self, _: NeuronDraining | NeuronStopping, __: Envelope) -> None:
         self.state.stopping = True
 
     @on(ActorFailed, CommitFailed, ClockStepped, ChainFailed, MetagraphDoubted)

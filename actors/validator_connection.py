@@ -35,8 +35,6 @@ from bus.events import (
     SessionActivated,
     SlateRequested,
     TimerFired,
-    UpdateStored,
-    UpdateStoreFailed,
 )
 from bus.identifiers import ConnectionId, Epoch, LedgerId, Micros, Offset, micros
 from bus.messages import (
@@ -68,8 +66,6 @@ class ValidatorConnectionState(ConnectionState):
     offset: Offset | None = None
     degraded_until: Micros = Micros(0)
     disk: Disk = field(default_factory=Disk)
-    update_fails: bool = False
-    """The last update could not be stored."""
     told: Offset = Offset(0)
     """The last update of which every part went out."""
     lagging: dict[ConnectionId, Offset] = field(default_factory=dict)
@@ -97,10 +93,6 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
     @on(ClockStepped)
     def degrade(self, _: ClockStepped, envelope: Envelope) -> None:
         self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
-
-    @on(UpdateStored, UpdateStoreFailed)
-    def judge_updates(self, event: UpdateStored | UpdateStoreFailed, _: Envelope) -> None:
-        self.state.update_fails = isinstance(event, UpdateStoreFailed)
 
     @on(NeuronDraining)
     def read_no_more(self, _: NeuronDraining, __: Envelope) -> None:
@@ -155,8 +147,7 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
         patience = micros(1.5 * self.settings.heartbeat_interval)
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
         active = sum(envelope.mono - session.heard_at <= patience for session in open_sessions)
-        disk_troubles = self.state.update_fails or self.state.disk.in_trouble(envelope.mono)
-        degraded = disk_troubles or envelope.mono < self.state.degraded_until
+        degraded = self.state.disk.in_trouble(envelope.mono) or envelope.mono < self.state.degraded_until
         health = {
             "status": "offline" if self.state.stopping else "degraded" if degraded else "online",
             "connections": len(open_sessions),

@@ -12,11 +12,14 @@ from bus.events import (
     DialFailed,
     MetagraphSynced,
     Neuron,
+    NeuronDraining,
     NeuronStarted,
     Role,
     SessionActivated,
     StatusReported,
     StatusRequested,
+    UpdateStored,
+    UpdateStoreFailed,
 )
 from bus.identifiers import ConnectionId, Hotkey, SessionId, Uid
 from tests.support import HOUR, NETUID, Harness, make_hotkey
@@ -39,6 +42,17 @@ class Bench(Harness):
 
     def peers(self) -> dict[Hotkey, dict[str, Any]]:
         return {peer["hotkey"]: peer for peer in self.status()["peers"]}
+
+
+def test_an_operator_sees_the_health_that_is_told_to_everybody() -> None:
+    bench = Bench("validator")
+    assert bench.status()["health"] == "online"
+    bench.observe(UpdateStoreFailed("disk full"))
+    assert bench.status()["health"] == "degraded"
+    bench.observe(UpdateStored(()))
+    assert bench.status()["health"] == "online"
+    bench.observe(NeuronDraining())
+    assert bench.status()["health"] == "offline"
 
 
 def test_a_step_of_the_wall_clock_does_not_change_for_how_long_a_neuron_runs() -> None:
