@@ -124,6 +124,7 @@ class PredictionState:
     """Sessions that are not read."""
     refused: tuple[ConnectionId, str, Micros] | None = None
     """Connection, id and receipt of the last message of which a prediction was not taken: it is told once."""
+    stopping: bool = False
 
 
 Stored = list[tuple[Submission, StoredVerdict]]
@@ -226,9 +227,8 @@ class PredictionActor(Actor):
 
     @on(NeuronStopping)
     def let_go(self, _: NeuronStopping, __: Envelope) -> None:
-        """The commit that runs is the last: what waits behind it has no verdict, and will be asked again."""
-        self.state.waiting.clear()
-        self.state.undecided.clear()
+        """The commit that runs is the last: what waits or comes after it has no verdict, and is sent again later."""
+        self.state.stopping = True
 
     # --- how much may wait
 
@@ -345,7 +345,7 @@ class PredictionActor(Actor):
         return replace(proposal, code=VerdictCode.DAILY_LIMIT_EXCEEDED, message=message)
 
     def _commit(self) -> None:
-        if self.state.committing or not self.state.waiting:
+        if self.state.committing or not self.state.waiting or self.state.stopping:
             return
         batch = self.state.waiting[:MAX_COMMIT]
         del self.state.waiting[:MAX_COMMIT]

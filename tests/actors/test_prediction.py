@@ -260,6 +260,7 @@ def test_what_waits_when_the_neuron_stops_has_no_verdict(bench: Bench) -> None:
     bench.submit(make_prediction(wager=600.0), make_prediction(wager=600.0), make_prediction(wager=1.0))
     bench.submit(make_prediction(wager=1.0), hotkey=make_hotkey("other"))
     bench.observe(NeuronStopping("SIGTERM"))
+    bench.submit(make_prediction(), hotkey=make_hotkey("late"))  # its signature was still being checked
     bench.ledger.release()
     assert bench.codes() == ["accepted"]
     assert len(bench.ledger.rows) == 1
