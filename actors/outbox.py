@@ -159,8 +159,9 @@ class OutboxActor(Actor):
     def save_later(self, _: SaveFailed, envelope: Envelope) -> None:
         state = self.state
         state.unsaved, state.saving, state.resting = [*state.saving, *state.unsaved], (), True
-        for entry in state.unsaved:
-            self._mind_start(entry.validator, entry.prediction, envelope)
+        for validator, tray in state.trays.items():
+            unsaved = [item.prediction for item in tray.items.values() if not item.saved]
+            self._mind_starts(validator, unsaved, envelope)
         self.wake("save", Micros(envelope.mono + state.rest))
         state.rest = min(Micros(2 * state.rest), LONGEST_DELAY)
 
@@ -309,9 +310,8 @@ class OutboxActor(Actor):
     @on(SendFailed)
     def mind_starts(self, event: SendFailed, envelope: Envelope) -> None:
         if isinstance(event.message, PredictionMessage):
-            for prediction in event.message.predictions:
-                if isinstance(prediction, TeamGamePrediction):
-                    self._mind_start(event.hotkey, prediction, envelope)
+            unsent = [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)]
+            self._mind_starts(event.hotkey, unsent, envelope)
 
     @on(PostRequested)
     def lend(self, event: PostRequested, _: Envelope) -> None:
@@ -324,26 +324,29 @@ class OutboxActor(Actor):
         if self._tray(event.hotkey).posting.pop(event.connection, None) is not None:
             self._expire(event.hotkey, envelope)
 
-    def _mind_start(self, validator: Hotkey, prediction: TeamGamePrediction, envelope: Envelope) -> None:
-        """Come back when the game of ``prediction`` starts, unless it has been written by now."""
+    def _mind_starts(self, validator: Hotkey, predictions: Iterable[TeamGamePrediction], envelope: Envelope) -> None:
+        """Set a timer for the start of each game that one of ``predictions`` is on, unless that was written by now."""
         tray = self._tray(validator)
-        item, starts_at = tray.items.get(prediction.prediction_id), tray.starts.get(prediction.game_id)
-        if item is not None and not item.perhaps_written and starts_at is not None:
-            deadline = Micros(envelope.mono + max(0, starts_at - envelope.at))
-            self.wake(f"start {validator} {prediction.game_id}", deadline)
+        waiting = [(prediction.game_id, tray.items.get(prediction.prediction_id)) for prediction in predictions]
+        for game_id in dict.fromkeys(game for game, item in waiting if item is not None and not item.perhaps_written):
+            starts_at = tray.starts.get(game_id)
+            if starts_at is not None:
+                self.wake(f"start {validator} {game_id}", Micros(envelope.mono + max(0, starts_at - envelope.at)))
 
     def _expire(self, validator: Hotkey, envelope: Envelope) -> None:
         tray = self._tray(validator)
         lent = [prediction_id for ids in tray.posting.values() for prediction_id in ids]
+        later: list[TeamGamePrediction] = []
         for prediction_id, item in list(tray.items.items()):
             starts_at = tray.starts.get(item.prediction.game_id)
             if starts_at is None or item.perhaps_written or prediction_id in lent:
                 continue
             if starts_at > envelope.at:
-                self._mind_start(validator, item.prediction, envelope)
+                later.append(item.prediction)
             else:
                 del tray.items[prediction_id]
                 self.publish(PredictionExpired(validator, item.prediction))
+        self._mind_starts(validator, later, envelope)
 
     def _tray(self, validator: Hotkey) -> Tray:
         return self.state.trays.setdefault(validator, Tray())

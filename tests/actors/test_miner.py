@@ -1,6 +1,7 @@
 """The miner's actors: the slate, the outbox, when the model is asked; and whom a miner believes."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ from bus.events import (
     SendFailed,
     SendRequested,
     SessionActivated,
+    TimerRequested,
     UpdateMissed,
     VerdictOverdue,
     VerdictReceived,
@@ -656,6 +658,20 @@ def test_what_an_http_exchange_may_be_writing_waits_for_its_end() -> None:
     bench.observe(PostFailed(ConnectionId(-1), VALIDATOR, "refused"))
     assert bench.expired() == ["p"]
     bench.observe(PostFailed(ConnectionId(-2), VALIDATOR, "a question for games"))
+
+
+def test_a_game_has_one_timer_however_many_predictions_wait_for_its_start() -> None:
+    bench = ExpiryBench()
+    waiting = [make_prediction(bench.game) for _ in range(10)]
+    bench.observe(*(PredictionMade(VALIDATOR, prediction) for prediction in waiting))
+    message = PredictionMessage(predictions=tuple(waiting))
+    bench.observe(PostRequested(ConnectionId(-1), VALIDATOR, "127.0.0.1:1", message))
+    for failure in (SendFailed(VALIDATOR, message, ""), PostFailed(ConnectionId(-1), VALIDATOR, "refused")):
+        assert len(bench.during(partial(bench.observe, failure), TimerRequested)) == 1
+    bench.store.failing = "disk full"
+    bench.observe(PredictionMade(VALIDATOR, make_prediction(bench.game)))
+    bench.advance(3601)
+    assert len(bench.expired()) == 11
 
 
 def test_a_game_that_is_put_off_keeps_its_predictions_and_one_that_left_the_slate_too() -> None:
