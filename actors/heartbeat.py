@@ -28,6 +28,8 @@ from bus.messages import HeartbeatMessage, WelcomeMessage
 
 SHORTEST = Micros(SECOND // 10)
 """Between two heartbeats, whatever a validator wants or an operator says: they are for silences of seconds."""
+LONGEST = 86_400.0
+"""Seconds between two heartbeats, at most, that a miner believes a welcome."""
 SLOTS = 60
 """Of an interval. Sessions of one slot beat together: to wake up for each alone costs more than its heartbeat."""
 
@@ -83,7 +85,7 @@ class HeartbeatActor(StreamFollower):
     @on(MessageAccepted)
     def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
         if isinstance(event.message, WelcomeMessage):
-            self.state.wanted[event.hotkey] = micros(event.message.heartbeat_interval)
+            self.state.wanted[event.hotkey] = micros(min(event.message.heartbeat_interval, LONGEST))
         pulse = self.state.pulses.get(event.connection)
         if pulse is None:
             return

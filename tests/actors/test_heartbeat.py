@@ -7,6 +7,7 @@ import pytest
 
 from actors.heartbeat import HeartbeatActor, HeartbeatSettings
 from bus.events import (
+    ActorFailed,
     CloseRequested,
     ConnectionClosed,
     GamesUpdated,
@@ -175,6 +176,16 @@ def test_a_miner_is_patient_with_a_validator_that_speaks_less_often() -> None:
     assert bench.all(CloseRequested) == []
     bench.advance(2)
     assert len(bench.all(CloseRequested)) == 1
+
+
+@pytest.mark.parametrize("wanted", [1e12, 1e308])
+def test_no_validator_can_make_a_miner_patient_for_ever(wanted: float) -> None:
+    bench = Bench("miner", heartbeat_interval=3600.0)
+    bench.observe(MessageAccepted(FIRST, PEER, welcome(wanted)))
+    bench.open()
+    bench.advance(2 * 86_400)
+    assert len(bench.all(CloseRequested)) == 1
+    assert not bench.all(ActorFailed)
 
 
 def test_who_is_not_read_is_not_silent() -> None:
