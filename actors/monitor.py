@@ -67,7 +67,7 @@ from bus.events import (
     VerdictRepeated,
 )
 from bus.games import TeamGame
-from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid, Offset, Uid
+from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
 from bus.messages import HeartbeatMessage
 
 LATENCIES: Final = 1000
@@ -81,7 +81,6 @@ class Peer:
     """What is known of one other neuron. Times are monotonic."""
 
     hotkey: Hotkey
-    uid: Uid | None = None
     endpoint: str = ""
     connection: ConnectionId | None = None
     """Its WebSocket session, while there is one."""
@@ -184,13 +183,11 @@ class MonitorActor(DiskWatcher):
         state = self.state
         state.neurons = {neuron.hotkey: neuron for neuron in event.neurons}
         state.metagraph, state.block, state.fetched_at = event.source, event.block, event.fetched_at
-        for peer in state.peers.values():
-            peer.uid = None  # of who has left; the others get theirs below
         for neuron in event.neurons:
             is_listed = state.role == "validator" or neuron.validator_permit or neuron.axon is not None
             if neuron.hotkey != state.hotkey and is_listed:
                 peer = self._peer(neuron.hotkey)
-                peer.uid, peer.endpoint = neuron.uid, neuron.axon or peer.endpoint
+                peer.endpoint = neuron.axon or peer.endpoint
                 if state.role == "miner":
                     self._tell_of_endpoint(peer, neuron, envelope)
 
@@ -221,10 +218,7 @@ class MonitorActor(DiskWatcher):
     @on(SessionActivated)
     def connect(self, event: SessionActivated, envelope: Envelope) -> None:
         peer = self._peer(event.hotkey)
-        peer.uid, peer.connection, peer.road = event.uid, event.connection, "websocket"
-        if self.state.role == "miner":
-            neuron = self.state.neurons.get(event.hotkey)
-            peer.uid = None if neuron is None else neuron.uid
+        peer.connection, peer.road = event.connection, "websocket"
         peer.since = peer.heard_at = envelope.mono
         peer.trouble = peer.cure = ""
         peer.trouble_at = peer.tries_at = None
@@ -420,13 +414,13 @@ class MonitorActor(DiskWatcher):
             presence = "not connected"
         else:
             presence = "not seen"
+        neuron = self.state.neurons.get(peer.hotkey)
         # a miner knows where it is in each validator's stream, a validator what the miner last said
         position = self.state.positions.get(peer.hotkey, peer.position)
-        offset: Offset | None = None if position is None else position.offset
         return {
             "hotkey": peer.hotkey,
-            "uid": peer.uid,
-            "registered": peer.hotkey in self.state.neurons,
+            "uid": None if neuron is None else neuron.uid,
+            "registered": neuron is not None,
             "endpoint": peer.endpoint,
             "state": presence,
             "transport": "websocket" if peer.connection is not None else peer.road if presence == "by HTTP" else None,
@@ -434,7 +428,7 @@ class MonitorActor(DiskWatcher):
             "heard_s": _ago(peer.heard_at, now),
             "tries_in_s": None if peer.tries_at is None else _seconds(Micros(max(0, peer.tries_at - now))),
             "latency_ms": None if peer.latency is None else peer.latency / 1000,
-            "offset": offset,
+            "offset": None if position is None else position.offset,
             "accepted": peer.accepted,
             "rejected": peer.rejected,
             "trouble": peer.trouble,
