@@ -93,12 +93,12 @@ class NeuronStarted(Observed):
     hotkey: Hotkey
     scheme: Scheme
     seed: int
-    """Of jitter, and of nothing else; fresh for each run."""
+    """Seeds the jitter of delays, and nothing else; fresh for each run."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeuronDraining(Observed):
-    """A validator is about to stop: what was taken in is still answered, and nothing more is taken in."""
+    """A validator is about to stop: it takes in nothing more, and still answers what it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class TimerFired(Observed):
 
 @dataclass(frozen=True, slots=True)
 class ClockStepped(Observed):
-    """The wall clock went elsewhere than the monotonic clock, by more than five seconds within a minute."""
+    """The wall clock departed from the monotonic clock by more than five seconds within a minute."""
 
     by: Micros
     """Forward if positive."""
@@ -143,7 +143,7 @@ class ClockStepped(Observed):
 
 @dataclass(frozen=True, slots=True)
 class ActorFailed(Decided):
-    """A handler raised. The others still got the event."""
+    """A handler of an actor or an edge raised. The other handlers still got the event."""
 
     actor: str
     seq: int
@@ -151,14 +151,14 @@ class ActorFailed(Decided):
     handling: str
     """Its topic."""
     connection: ConnectionId | None
-    """The peer to whom this is charged; None where it is our own affair."""
+    """The peer to whom the failure is charged; None where it is our own."""
     error: str
     """The traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeFailed(Observed):
-    """A task of an edge raised what nobody foresaw."""
+    """A task of an edge raised an exception that nobody foresaw; the neuron stops."""
 
     edge: str
     task: str
@@ -175,14 +175,14 @@ class NeuronFailed(Decided):
 
 @dataclass(frozen=True, slots=True)
 class StatusRequested(Observed):
-    """An operator wants to know how it goes. Answered by ``StatusReported``."""
+    """An operator asks how the neuron is doing. Answered by ``StatusReported``."""
 
     request: int
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReported(Decided):
-    """How it goes."""
+    """How the neuron is doing: what ``top`` and ``peers`` show."""
 
     request: int
     status: dict[str, Any]
@@ -196,9 +196,9 @@ class SettingsReloaded(Observed):
     actors: dict[str, dict[str, Any]]
     """All settings of each actor that has new ones, by its name; checked already."""
     taken: tuple[str, ...]
-    """The keys that are in force."""
+    """The keys whose new values are in force."""
     waiting: tuple[str, ...]
-    """The keys that wait for a restart."""
+    """The keys whose new values wait for a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class RecordingFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class RecordingResumed(Observed):
-    """The disk works again: another file begins, with all actors as they are. What was between is in none."""
+    """The disk works again: a new file begins with all actors as they are. No file has what happened in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +295,7 @@ MetagraphSource = Literal["file", "chain", "disk"]
 
 @dataclass(frozen=True, slots=True)
 class MetagraphFetched(Observed):
-    """Somebody says who is in the subnet: a file of the operator's, the chain, or what was kept of it on disk."""
+    """Who is in the subnet, by the operator's file, by the chain, or by the copy of it that was kept on disk."""
 
     neurons: tuple[Neuron, ...]
     source: MetagraphSource = "file"
@@ -311,7 +311,7 @@ class MetagraphSynced(Decided):
 
     neurons: tuple[Neuron, ...]
     changed: tuple[Hotkey, ...] = ()
-    """Who has come, gone, or is another but for its stake."""
+    """Who has come, who has gone, and who has changed in anything but the stake."""
     source: MetagraphSource = "file"
     block: int = 0
     fetched_at: Micros = Micros(0)
@@ -319,21 +319,22 @@ class MetagraphSynced(Decided):
 
 @dataclass(frozen=True, slots=True)
 class MetagraphDoubted(Decided):
-    """What was fetched is too strange to be believed before another reading says the same."""
+    """The metagraph that was fetched is implausible: it is not believed before another reading says the same."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointDoubted(Decided):
-    """Miners look for this validator where it is not, or nowhere; with an empty reason they do so no more."""
+    """The metagraph names a wrong endpoint for this validator, or none."""
 
     reason: str
+    """Empty where the endpoint is right again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncRequested(Decided):
-    """Read the metagraph now, and not when it is due. Where it comes from a file, nobody hears this."""
+    """Read the chain now instead of when it is due. Without effect where the metagraph comes from a file."""
 
     reason: str
 
@@ -365,14 +366,14 @@ class AnnouncePlanned(Observed):
 
 @dataclass(frozen=True, slots=True)
 class Announced(Observed):
-    """The chain has taken it."""
+    """The chain has accepted the announcement."""
 
     endpoint: str
 
 
 @dataclass(frozen=True, slots=True)
 class AnnounceFailed(Observed):
-    """The chain has refused it, or gives no answer."""
+    """The chain has refused the announcement, or gives no answer."""
 
     endpoint: str
     reason: str
@@ -380,11 +381,11 @@ class AnnounceFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class BlacklistLoaded(Observed):
-    """Whom the operator does not want, all of them."""
+    """The whole blacklist, as the operator has it now."""
 
     hotkeys: tuple[Hotkey, ...]
     coldkeys: tuple[str, ...] = ()
-    """Of their hotkeys none may speak."""
+    """None of their hotkeys may speak."""
     networks: tuple[str, ...] = ()
     """IP networks in CIDR form."""
 
@@ -493,7 +494,7 @@ class VerifierLost(Observed):
 
 @dataclass(frozen=True, slots=True)
 class PeerAuthenticated(Decided, FromPeer):
-    """The other side of a connection is who it says, and welcome."""
+    """Whoever sent a request, or a handshake, is who it claims to be, and is admitted."""
 
     connection: ConnectionId
     hotkey: Hotkey
@@ -524,7 +525,7 @@ class PeerRefused(Decided, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswered(Decided):
-    """An answer that is not frames: health."""
+    """Answer an HTTP request with JSON instead of frames: with the health of this validator."""
 
     connection: ConnectionId
     status: int
@@ -551,20 +552,20 @@ class SessionActivated(Decided, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class SlateRequested(Decided, FromPeer):
-    """A miner needs what it has not of the game stream, on this connection."""
+    """Send a miner what it lacks of the game stream, on this connection."""
 
     connection: ConnectionId
     hotkey: Hotkey
     known: Offset | None = None
     """Its position, if all updates after it are kept; None asks for a snapshot."""
     merged: bool = False
-    """In one update, rather than in those that it missed."""
+    """In one update that sums them up, instead of one by one."""
 
 
 @quick
 @dataclass(frozen=True, slots=True)
 class MessageAccepted(Decided, FromPeer):
-    """A message came, in order, from the one who signed it."""
+    """A message came in order, and its signature is good."""
 
     connection: ConnectionId
     hotkey: Hotkey
@@ -573,7 +574,7 @@ class MessageAccepted(Decided, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class MessageRefused(Decided, FromPeer):
-    """A message was not taken; its sender hears ``code``."""
+    """A message was not accepted; its sender is told ``code``."""
 
     connection: ConnectionId
     message_id: str | None
@@ -584,7 +585,7 @@ class MessageRefused(Decided, FromPeer):
 @quick
 @dataclass(frozen=True, slots=True)
 class SendRequested(Decided):
-    """Say ``message`` to ``hotkey``: by ``connection`` if that is still there, else by its present session."""
+    """Send ``message`` to ``hotkey``: on ``connection`` if that is still open, else on its present session."""
 
     hotkey: Hotkey
     message: WebSocketMessage
@@ -626,7 +627,7 @@ class SendFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class BroadcastRequested(Decided):
-    """Say ``message`` to everybody who is connected."""
+    """Send ``message`` to everybody who has a session."""
 
     message: Broadcast
 
@@ -674,21 +675,21 @@ class ReadingResumed(Decided):
 
 @dataclass(frozen=True, slots=True)
 class SendQueueFilled(Observed):
-    """A peer reads more slowly than we write: hold back what can be told later in fewer words."""
+    """A peer reads more slowly than we write: hold back what can be summed up later."""
 
     connection: ConnectionId
 
 
 @dataclass(frozen=True, slots=True)
 class SendQueueDrained(Observed):
-    """It has caught up."""
+    """The peer has read what was queued for it."""
 
     connection: ConnectionId
 
 
 @dataclass(frozen=True, slots=True)
 class PeerMisbehaved(Decided):
-    """A peer said what no honest one says. Our state is as it was."""
+    """A peer said what no honest one says. It has changed nothing here."""
 
     hotkey: Hotkey
     fault: str
@@ -828,7 +829,7 @@ class FeedFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened(Observed):
-    """A validator's own game stream, as its last run left it. Not published where there is none, or not all of it."""
+    """A validator's own game stream, as its last run left it. Published only where all of it is there."""
 
     epoch: Epoch
     offset: Offset
@@ -846,7 +847,7 @@ class UpdateStoreRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class UpdateStored(Observed):
-    """The update is on disk, as signed: from now on it may be told."""
+    """The update is on disk, as signed: from now on it may be sent."""
 
     parts: tuple[GameUpdateMessage, ...]
 
@@ -1102,7 +1103,7 @@ class PredictionMade(Observed):
 
 @dataclass(frozen=True, slots=True)
 class PredictionDiscarded(Decided):
-    """A prediction that is not sent at all: it is not valid JSON, or its id is none, or has its verdict already."""
+    """A prediction that is not sent: no validator could read it, or its id waits for a verdict or has one already."""
 
     validator: Hotkey
     prediction_id: PredictionId
@@ -1120,7 +1121,7 @@ class PredictionExpired(Decided):
 
 @dataclass(frozen=True, slots=True)
 class VerdictOverdue(Decided):
-    """These were written, and have no verdict after all this time: another road must be tried."""
+    """These were written, and have had no verdict for 10 s or longer: another road must be tried."""
 
     validator: Hotkey
     predictions: tuple[TeamGamePrediction, ...]
