@@ -20,7 +20,7 @@ FIRST_DELAY = Micros(60 * SECOND)
 """Until an announcement that failed is tried again: the chain takes few of them. Doubled each time."""
 LONGEST_DELAY = Micros(3600 * SECOND)
 SETTLING = Micros(300 * SECOND)
-"""How long the chain may still say the old after it took the new: readings lag behind."""
+"""How long readings may still show the old endpoint after the chain took the new one: they lag behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

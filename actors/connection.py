@@ -43,7 +43,7 @@ class Stage(StrEnum):
     """The welcome is on its way, and nothing else may be said."""
     ACTIVE = "active"
     CLOSING = "closing"
-    """We have asked for its end, and hear no more."""
+    """We have asked for its end, and read no more of it."""
 
 
 NEXT = {
@@ -114,7 +114,7 @@ class ConnectionSettings:
     connection_timeout: float = 300.0
     """Seconds of silence after which a session is stale."""
     messages_per_second: float = 1000.0
-    """Messages from one session, lasting; each costs a signature check of about 50 us."""
+    """Messages a second from one session, sustained; each costs a signature check of about 50 us."""
     burst: float = 2000.0
     """Messages from one session at once, after a silence."""
     greeting_timeout: float = 5.0
@@ -224,10 +224,10 @@ class ConnectionActor(Actor):
         raise NotImplementedError
 
     def _addressed(self, session: Session, message: WebSocketMessage) -> None:
-        """What another actor had to say goes out."""
+        """``message``, which another actor asked to send, goes out on ``session``."""
 
     def _forgotten(self, session: Session) -> None:
-        """A session has ended; whatever else belongs to it must go with it."""
+        """``session`` has ended: drop whatever else belongs to it."""
 
     # --- in
 
@@ -294,7 +294,7 @@ class ConnectionActor(Actor):
         self.publish(CloseRequested(session.connection, code, reason))
 
     def _leave(self, session: Session) -> None:
-        """From here on this session is nobody's present one. By connection, never by hotkey: a newer one may be."""
+        """End the use of this session. Found by connection, never by hotkey: that may have a newer session by now."""
         if session.stage is not Stage.CLOSING:
             session.become(Stage.CLOSING)
         if self.state.present.get(session.hotkey) == session.connection:

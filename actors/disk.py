@@ -11,7 +11,7 @@ from bus.events import CommitFailed, CommitRequested, PredictionsStored, UpdateS
 from bus.identifiers import SECOND, Micros
 
 SLOW_COMMIT = Micros(SECOND)
-"""A commit that takes so long, or runs for so long already, is trouble: a disk that is well takes milliseconds."""
+"""A commit that takes this long, or has been running for so long, is trouble: a healthy disk takes milliseconds."""
 MEMORY = Micros(10 * SECOND)
 """For how long a slow commit counts."""
 
@@ -25,7 +25,7 @@ class Disk:
     update_fails: bool = False
     """The last update of the game stream could not be stored."""
     slow_until: Micros = Micros(0)
-    """A slow commit counts for a while; there may be none for long that could show that all is well."""
+    """A slow commit counts until then; the next one, which could show that all is well, may be long in coming."""
     began_at: Micros | None = None
     """When the commit that runs was asked for; monotonic."""
 
@@ -34,7 +34,7 @@ class Disk:
         self.began_at = now
 
     def end(self, now: Micros, *, failed: bool) -> Micros:
-        """It has its answer; returns how long that took."""
+        """The commit has its answer; returns how long it took."""
         took = Micros(0 if self.began_at is None else now - self.began_at)
         self.fails, self.began_at = failed, None
         if took >= SLOW_COMMIT:

@@ -27,11 +27,11 @@ from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, SessionId, mic
 from bus.messages import HeartbeatMessage, WelcomeMessage
 
 SHORTEST = Micros(SECOND // 10)
-"""Between two heartbeats, whatever a validator wants or an operator says: they are for silences of seconds."""
+"""The least time between two heartbeats, whatever a validator or an operator asks for."""
 LONGEST = 86_400.0
 """Seconds between two heartbeats, at most, that a miner believes a welcome."""
 SLOTS = 60
-"""Of an interval. Sessions of one slot beat together: to wake up for each alone costs more than its heartbeat."""
+"""Slots of an interval. Sessions of one slot beat together: a timer for each would cost more than its heartbeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class HeartbeatState:
     pulses: dict[ConnectionId, Pulse] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     wanted: dict[Hotkey, Micros] = field(default_factory=dict)
-    """How often a validator wants to hear from us, by its welcome."""
+    """How often a validator wants to hear from us, by the welcome of a session that is not active yet."""
 
 
 class HeartbeatActor(StreamFollower):

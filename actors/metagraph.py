@@ -5,6 +5,7 @@ believed when it says so twice, and not in one breath. A file is the operator's 
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from actors.actor import Actor, on
 from bus.codes import RefusalCode
@@ -20,15 +21,16 @@ from bus.events import (
 )
 from bus.identifiers import Hotkey, Micros, micros
 
-OWING = "reading"
+OWING: Final = "reading"
+"""The key of the timer for a reading that is owed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetagraphSettings:
-    """How soon news are looked for."""
+    """How soon the chain is read again."""
 
     early_sync_interval: float = 30.0
-    """Seconds between two readings that hotkeys which are not known ask for, and until a strange one is repeated."""
+    """Seconds between two readings that unknown hotkeys lead to, and until an implausible reading is repeated."""
 
     def __post_init__(self) -> None:
         if not self.early_sync_interval > 0:
@@ -46,7 +48,7 @@ class MetagraphState:
     asked_at: Micros | None = None
     """When a reading was asked for last."""
     owing: bool = False
-    """One is to be asked for as soon as it may be."""
+    """A reading is to be asked for as soon as the interval allows."""
 
 
 class MetagraphActor(Actor):
@@ -79,7 +81,7 @@ class MetagraphActor(Actor):
 
     @on(PeerRefused)
     def look_for_news(self, event: PeerRefused, envelope: Envelope) -> None:
-        """Who is not known may have been registered since."""
+        """A hotkey that is not known may have been registered since the last reading."""
         if event.code is RefusalCode.NOT_REGISTERED:
             self._ask("a hotkey is not known", envelope.mono)
 
@@ -116,5 +118,5 @@ class MetagraphActor(Actor):
 
 
 def _row(neuron: Neuron | None) -> tuple[object, ...] | None:
-    """What of a neuron is news: its stake is another one in every block."""
+    """What of a neuron counts as a change: all but its stake, which is another one in every block."""
     return None if neuron is None else (neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon)

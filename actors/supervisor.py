@@ -15,7 +15,7 @@ from bus.events import ActorFailed, CloseRequested, ConnectionClosed, EdgeFailed
 from bus.identifiers import SECOND, ConnectionId, Micros
 
 MAX_FAILURES = 3
-"""Failures that one connection, or within ``PATIENCE`` one actor, may cause."""
+"""A connection is closed at its third failure; a fourth one of an actor within ``PATIENCE`` stops the neuron."""
 PATIENCE = Micros(60 * SECOND)
 
 

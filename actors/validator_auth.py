@@ -105,19 +105,19 @@ class Credentials(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidatorAuthSettings:
-    """What strangers, and members, may cost."""
+    """What requests of strangers and of members may cost."""
 
     websocket_enabled: bool = True
     max_connections: int = 4096
     """WebSocket sessions at once; above that 503."""
     requests_per_second: float = 100.0
-    """Admitted requests of one hotkey, lasting."""
+    """Admitted requests of one hotkey a second, sustained."""
     request_burst: float = 200.0
     """Admitted requests of one hotkey at once, after a silence."""
     failures_per_second: float = 10.0
-    """Requests of one IP address that fail a check, lasting; above that 429 before anything is verified."""
+    """Requests of one IP address a second that fail a check, sustained; above that 429, and nothing is verified."""
     failure_burst: float = 100.0
-    """Such requests at once, after a silence."""
+    """Requests of one IP address that fail a check, at once, after a silence."""
     min_stake: float = 0.0
     """What a neuron must have staked to be heard, in the subnet's own token."""
 

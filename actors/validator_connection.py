@@ -67,9 +67,9 @@ class ValidatorConnectionState(ConnectionState):
     degraded_until: Micros = Micros(0)
     disk: Disk = field(default_factory=Disk)
     told: Offset = Offset(0)
-    """The last update of which every part went out."""
+    """The last update of which every part was broadcast."""
     lagging: dict[ConnectionId, Offset] = field(default_factory=dict)
-    """Slow readers, from whom updates are held back, and the last that each was told."""
+    """Slow readers, from whom updates are held back, with the last update that each was sent."""
 
 
 class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
@@ -186,7 +186,7 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
 
     @on(SendQueueDrained)
     def catch_up(self, event: SendQueueDrained, _: Envelope) -> None:
-        """What was held back is told in one update."""
+        """Send what was held back, summed up in one update."""
         known = self.state.lagging.pop(event.connection, None)
         session, here = self.state.sessions.get(event.connection), self.state.offset
         if session is None or session.stage is not Stage.ACTIVE or known is None or here is None or known == here:

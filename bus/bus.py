@@ -42,7 +42,7 @@ CLOCK_STEP: Final = Micros(5 * SECOND)
 """How far wall and monotonic clock may drift apart within ``CLOCK_WINDOW`` before it is a step."""
 CLOCK_WINDOW: Final = Micros(60 * SECOND)
 RECENT: Final = 256
-"""Events that are remembered for whoever looks."""
+"""How many of the newest events ``EventBus.recent`` remembers."""
 
 Topic = str | type[Event]
 Handler = Callable[[Any, Envelope], object]
@@ -86,7 +86,7 @@ class EventBus:
         self.counts: defaultdict[str, int] = defaultdict(int, dict.fromkeys(TOPICS, 0))
         """Events so far, by topic."""
         self.recent: deque[Envelope] = deque(maxlen=RECENT)
-        """The newest, the last one last."""
+        """The newest events, in order."""
 
     def subscribe(self, topic: Topic, handler: Handler, name: str) -> None:
         """Call ``handler`` in the drain, for actors and edges; ``name`` is whose failure it is if it raises.
@@ -146,10 +146,10 @@ class EventBus:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is published within is appended to the queue, in order, and delivered only at the end.
+        """Queue what is published within the block, in order, and deliver it only at the end of the block.
 
-        What leads from one event to the next is then done for all of them before the step that follows, which costs
-        a third less than one event after the other: processors like to do the same thing again.
+        Each step is then taken for all of these events before the next step: all frames are decoded, then all are
+        verified. That costs a third less than one event after the other, because the processor repeats the same work.
         """
         draining, self._draining = self._draining, True
         try:
@@ -192,7 +192,7 @@ class EventBus:
             self._draining = False
 
     def _read_clocks(self, causes: tuple[int, ...]) -> None:
-        """For an observation, and with its causes: a step of the clock stands just before it, wherever that is."""
+        """Read both clocks for an observation; a step of the wall clock is published before it, with its causes."""
         at, mono = self._clock.wall(), self._clock.mono()
         apart = at - mono
         step = apart - self._clocks_apart
@@ -204,7 +204,7 @@ class EventBus:
             self._stamp(ClockStepped(Micros(step)), causes)
 
     def route(self, topic: str) -> list[Handler]:
-        """Who hears of it, in order; looked up once, until somebody subscribes."""
+        """The handlers of ``topic``, in order; looked up once, until somebody subscribes."""
         route = self._routes[topic] = [*self._emitter.listeners(topic), *self._emitter.listeners(EVERYTHING)]
         return route
 

@@ -35,13 +35,13 @@ SIGNED_PREFIX: Final = b"bettensor/1\n"
 """Stands before the JSON bytes in what is signed, so that a signature made for this protocol is good for no other."""
 
 _CONTENT_BYTES: Final = MAX_FRAME_BYTES - 2048
-"""Of the games, predictions or results in one message: what the other fields and the signature leave, and to spare."""
+"""Bytes of one frame for its games, predictions or results; the rest is ample for other fields and the signature."""
 _RESULT_BYTES: Final = 256
-"""Of a result, but for its text: names, two ids and a code."""
+"""Bytes of a result without its text: the names of fields, two ids and a code, at most."""
 _CHARACTER_BYTES: Final = 6
 """The most that one character of a string becomes in JSON."""
 _MAX_NESTING: Final = 32
-"""Levels of JSON that are read as they come: what is deeper could be read here, and not be written elsewhere."""
+"""Levels of JSON that are kept of an unreadable prediction: deeper ones are decoded here, and might not be encoded."""
 _SIGNATURE_BYTES: Final = 64
 _PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -249,9 +249,9 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def fault_of(prediction: TeamGamePrediction) -> str | None:
-    """Why no validator could read ``prediction`` (a number that is not finite, an id that is none), if so.
+    """Why no validator could read ``prediction``, if so: a number that is not finite, an id that is ill-formed.
 
-    What a model makes is checked by what its reader would do.
+    What a model makes is checked by reading it as a validator would.
     """
     try:
         _prediction.decode(_encoder.encode(prediction))
@@ -281,7 +281,7 @@ def _game_bytes(game: TeamGame) -> int:
 
 
 def _result_bytes(result: PredictionResult) -> int:
-    """At most: results are many, and encoding each twice would be dear."""
+    """An upper bound: there are many results, and encoding each of them twice would cost too much."""
     return _RESULT_BYTES + _CHARACTER_BYTES * len(result.message)
 
 

@@ -21,7 +21,7 @@ SessionId = NewType("SessionId", str)
 """32 hex digits that bind every frame to both parties, the subnet and one handshake (protocol, "Session")."""
 
 MessageId = NewType("MessageId", str)
-"""32 random hex digits: one message, once written."""
+"""32 random hex digits, which name one message from the moment that it is written."""
 
 PredictionId = NewType("PredictionId", str)
 """1 to 64 of ``[A-Za-z0-9_-]``, chosen by the miner; with its hotkey the key of one verdict."""
