@@ -46,6 +46,8 @@ MAX_WAITING = 20_000
 """Predictions that may wait for the ledger; above that the answer is ``overloaded``, which is no verdict."""
 PAUSE_ALL = MAX_WAITING // 2
 """Unanswered predictions of all sessions, from which on whoever sends is not read until half of them are answered."""
+CLOSED_MEMORY = DAY
+"""How long after its start a game that left the slate is still told from one that never was on it."""
 MAX_FORMER_CLOCKS = 8
 """Steps of the wall clock that are remembered."""
 RETENTION = Micros(30 * DAY)
@@ -160,16 +162,18 @@ class PredictionActor(Actor):
 
     @on(GamesUpdated)
     def offer(self, event: GamesUpdated, envelope: Envelope) -> None:
-        if event.snapshot:
-            offered = {game.game_id for game in event.games}
-            for game_id in [game_id for game_id in self.state.offers if game_id not in offered]:
-                del self.state.offers[game_id]
+        offers = self.state.offers
+        offered = {game.game_id for game in event.games}
+        for game_id, offer in list(offers.items()):
+            is_gone = event.snapshot and game_id not in offered
+            is_past = not offer.game.active and envelope.at > offer.starts_at + CLOSED_MEMORY
+            if is_gone or is_past:
+                del offers[game_id]
         for game in event.games:
-            offer = self.state.offers.get(game.game_id)
-            if offer is None:
-                self.state.offers[game.game_id] = Offer.of(game)
+            if game.game_id in offers:
+                offers[game.game_id].change(game, envelope.mono, self._grace)
             else:
-                offer.change(game, envelope.mono, self._grace)
+                offers[game.game_id] = Offer.of(game)
 
     @on(ClockStepped)
     def distrust(self, event: ClockStepped, envelope: Envelope) -> None:

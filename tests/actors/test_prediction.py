@@ -29,7 +29,7 @@ from bus.events import (
 from bus.games import Prediction, TeamGame
 from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, LedgerId, Micros, Millionths, Offset, Uid
 from bus.messages import MAX_FRAME_BYTES, MAX_MESSAGE, MAX_PREDICTIONS, ConfirmationMessage, PredictionResult
-from bus.timestamps import DAY, utc_day
+from bus.timestamps import DAY, parse_rfc3339, utc_day
 from neurons.simulation import SimulatedLedger
 from tests.support import HOUR, NOW, Harness, frame_size, make_game, make_hex32, make_hotkey, make_prediction
 
@@ -123,6 +123,19 @@ def test_the_same_prediction_gets_the_same_answer_for_ever_and_is_announced_once
     assert (again.success, again.code) == (True, "accepted")
     assert len(bench.all(PredictionAccepted)) == 1
     assert bench.last(VerdictRepeated).code is VerdictCode.ACCEPTED
+
+
+def test_a_game_that_left_the_slate_is_remembered_for_a_day_after_its_start(bench: Bench) -> None:
+    starts_at = parse_rfc3339(make_game().event_start_date)
+    bench.offer(make_game(active=False), snapshot=False)
+    assert bench.submit(make_prediction())[0].code == "game_started"
+    bench.advance((starts_at + DAY - NOW) / SECOND)
+    bench.offer(make_game("another"), snapshot=False)
+    assert "another" in bench.actor.state.offers
+    assert bench.submit(make_prediction())[0].code == "game_started"
+    bench.advance(1)
+    bench.offer(make_game("another"), snapshot=False)
+    assert bench.submit(make_prediction())[0].code == "game_not_found"
 
 
 def test_a_rejection_stays_when_its_reason_has_gone(bench: Bench) -> None:
