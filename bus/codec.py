@@ -166,24 +166,8 @@ def read(payload: bytes) -> WebSocketMessage:
         try:
             readable = _prediction_message.decode(payload)
         except msgspec.ValidationError:
-            head = _head.decode(payload)
-        else:
-            return _of_predictions(readable, readable.predictions, readable.in_reply_to)
-        try:
-            return _read_body(head, payload)
-        except (Malformed, msgspec.ValidationError) as error:
-            code = error.code if isinstance(error, Malformed) else ErrorCode.MALFORMED
-            return UnreadMessage(
-                message_type=head.message_type,
-                message_id=MessageId(head.message_id),
-                sender_hotkey=Hotkey(head.sender_hotkey),
-                timestamp=head.timestamp,
-                session=SessionId(head.session or ""),
-                seq=head.seq,
-                code=code,
-                fault=str(error),
-                broadcast=head.session is None and head.netuid is not None,
-            )
+            return _read_by_head(payload)
+        return _of_predictions(readable, readable.predictions, readable.in_reply_to)
     except msgspec.ValidationError as error:
         raise Unreadable(f"not a message: {error}") from None
     except UnicodeDecodeError as error:
@@ -192,6 +176,25 @@ def read(payload: bytes) -> WebSocketMessage:
         raise Unreadable(f"not JSON: {error}") from None
     except RecursionError:
         raise Unreadable("JSON nested too deeply") from None
+
+
+def _read_by_head(payload: bytes) -> WebSocketMessage:
+    """Any other message: its head must be in order, and says what the rest should be."""
+    head = _head.decode(payload)
+    try:
+        return _read_body(head, payload)
+    except (Malformed, msgspec.ValidationError) as error:
+        return UnreadMessage(
+            message_type=head.message_type,
+            message_id=MessageId(head.message_id),
+            sender_hotkey=Hotkey(head.sender_hotkey),
+            timestamp=head.timestamp,
+            session=SessionId(head.session or ""),
+            seq=head.seq,
+            code=error.code if isinstance(error, Malformed) else ErrorCode.MALFORMED,
+            fault=str(error),
+            broadcast=head.session is None and head.netuid is not None,
+        )
 
 
 def _read_body(head: _Head, payload: bytes) -> WebSocketMessage:
