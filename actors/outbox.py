@@ -314,13 +314,13 @@ class OutboxActor(Actor):
             self._mind_starts(event.hotkey, unsent, envelope)
 
     @on(PostRequested)
-    def lend(self, event: PostRequested, _: Envelope) -> None:
+    def note_post(self, event: PostRequested, _: Envelope) -> None:
         if isinstance(event.message, PredictionMessage):
             ids = tuple(prediction.prediction_id for prediction in event.message.predictions)
             self._tray(event.hotkey).posting[event.connection] = ids
 
     @on(PostAnswered, PostFailed)
-    def take_back(self, event: PostAnswered | PostFailed, envelope: Envelope) -> None:
+    def forget_post(self, event: PostAnswered | PostFailed, envelope: Envelope) -> None:
         if self._tray(event.hotkey).posting.pop(event.connection, None) is not None:
             self._expire(event.hotkey, envelope)
 
@@ -335,11 +335,11 @@ class OutboxActor(Actor):
 
     def _expire(self, validator: Hotkey, envelope: Envelope) -> None:
         tray = self._tray(validator)
-        lent = [prediction_id for ids in tray.posting.values() for prediction_id in ids]
+        posting = [prediction_id for ids in tray.posting.values() for prediction_id in ids]
         later: list[TeamGamePrediction] = []
         for prediction_id, item in list(tray.items.items()):
             starts_at = tray.starts.get(item.prediction.game_id)
-            if starts_at is None or item.perhaps_written or prediction_id in lent:
+            if starts_at is None or item.perhaps_written or prediction_id in posting:
                 continue
             if starts_at > envelope.at:
                 later.append(item.prediction)

@@ -220,7 +220,7 @@ class PredictionActor(Actor):
         self._go_on(settled)
 
     @on(CommitFailed)
-    def apologise(self, event: CommitFailed, _: Envelope) -> None:
+    def refuse_failed(self, event: CommitFailed, _: Envelope) -> None:
         failed = self._settle()
         self._release(failed)
         attempts = dict.fromkeys((submission.event.connection, submission.event.about) for submission in failed)
@@ -230,7 +230,7 @@ class PredictionActor(Actor):
         self._go_on(failed)
 
     @on(NeuronStopping)
-    def let_go(self, _: NeuronStopping, __: Envelope) -> None:
+    def stop(self, _: NeuronStopping, __: Envelope) -> None:
         """The commit that runs is the last: what waits or comes after it has no verdict, and is sent again later."""
         self.state.stopping = True
 

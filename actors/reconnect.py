@@ -164,7 +164,8 @@ class ReconnectActor(StreamFollower):
                 self._dial(neuron.hotkey, target)
 
     @on(SessionActivated)
-    def rejoice(self, event: SessionActivated, envelope: Envelope) -> None:
+    def note_session(self, event: SessionActivated, envelope: Envelope) -> None:
+        """Keep the session, unless what it was dialled for has changed meanwhile."""
         target = self.state.targets.get(event.hotkey)
         if target is None:
             self.publish(CloseRequested(event.connection, CloseCode.NORMAL, NO_VALIDATOR))
