@@ -1,6 +1,6 @@
 """Game updates to those who should have them, with their place in the stream (protocol, "The game stream").
 
-Says what is sent, and to whom nothing but a snapshot will do. Who is connected, ``ConnectionActor`` knows.
+Decides which updates, or which snapshot, each miner is sent. Who is connected is known to ``ConnectionActor``.
 """
 
 from collections import deque

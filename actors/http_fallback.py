@@ -79,22 +79,23 @@ class Road:
     """The exchange that is under way."""
     polling: ConnectionId | None = None
     sought: Offset = Offset(0)
-    """The offset for which games were last asked, where one was missed."""
+    """The offset that the last poll for a missed update has to reach."""
     poll_again: bool = False
-    """It was told of more since the poll that is under way, which may have been too early for it."""
+    """More was missed while a poll was under way, which may have been too early to bring it."""
     failures: int = 0
     """In a row; the exponent of the back-off."""
     resting: bool = False
     """A back-off is under way."""
     posted: list[PredictionId] = field(default_factory=list)
+    """What the last POST carried."""
     most: int = MAX_PREDICTIONS
-    """Predictions in one message: fewer after one was refused for its body, so that the fault of one is not all's."""
+    """Predictions in one message: fewer after a body was refused, so that one bad prediction does not hold up all."""
     session: ConnectionId | None = None
     """The WebSocket, while there is one."""
     chosen: bool = False
     """The fallback is in use."""
     asking: bool = False
-    """The outbox is being told so; it will give all that it has, in its order."""
+    """The outbox is being asked for all that it has, in its order; until then nothing else is taken."""
 
 
 @dataclass(slots=True)
@@ -167,7 +168,7 @@ class HttpFallbackActor(StreamFollower):
 
     @on(MessageAccepted)
     def hear_session(self, event: MessageAccepted, _: Envelope) -> None:
-        """A session that gave no verdict gives one, or is heard when it owes none: it can do without us again."""
+        """End the fallback when a session that gave no verdict gives one, or is heard and owes none."""
         road = self.state.roads.get(event.hotkey)
         if (
             road is not None
@@ -186,7 +187,7 @@ class HttpFallbackActor(StreamFollower):
 
     @on(ReconnectScheduled)
     def bridge(self, event: ReconnectScheduled, envelope: Envelope) -> None:
-        """In a long wait no try fails that would lead here, and games change meanwhile."""
+        """Poll during a long wait for the next dial: games change meanwhile, and no failed dial would lead here."""
         road = self.state.roads.get(event.hotkey)
         if road is not None and event.delay > micros(self.settings.poll_interval):
             self._choose(event.hotkey, road, "no_connection", event.reason, envelope.mono)

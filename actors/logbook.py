@@ -71,7 +71,7 @@ from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
 
 LINES_PER_SECOND: Final = 20
-"""Of one kind; of refusals and faults of peers, one."""
+"""Lines of one kind, unless that kind has a limit of its own."""
 _ROADS: Final[dict[Road, str]] = {"websocket": "WebSocket", "http": "HTTP"}
 
 
@@ -87,7 +87,7 @@ class Window:
 
 @dataclass(slots=True)
 class LogbookState:
-    """What names are needed for lines, and how much of each kind has been written."""
+    """The names that lines need, and how much of each kind has been written."""
 
     role: str = ""
     hotkey: Hotkey = Hotkey("")
@@ -97,7 +97,7 @@ class LogbookState:
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
     disk: Disk = field(default_factory=Disk)
     chain_is_missed: bool = False
-    """It could not be read: that it can is news then."""
+    """The chain could not be read; that it can be again is worth a line."""
 
 
 class LogbookActor(Actor):

@@ -75,7 +75,7 @@ class ModelActor(Actor):
 
     @on(MessageAccepted)
     def confirm(self, event: MessageAccepted, envelope: Envelope) -> None:
-        """A welcome that is where we are: what we remembered is what there is."""
+        """A welcome that names the position which we remembered confirms the slate which we remembered."""
         slate = self.state.slates.get(event.hotkey)
         if slate is None or slate.confirmed or not isinstance(event.message, WelcomeMessage):
             return

@@ -71,9 +71,9 @@ from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
 from bus.messages import HeartbeatMessage
 
 LATENCIES: Final = 1000
-"""Of the last verdicts, from which percentiles are taken."""
+"""How many of the last latencies are kept, to take percentiles from."""
 MAX_STRANGERS: Final = 256
-"""Neurons that are not in the metagraph and were refused; the oldest are forgotten."""
+"""Neurons outside the metagraph that are remembered; the oldest are forgotten."""
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class Peer:
     connection: ConnectionId | None = None
     """Its WebSocket session, while there is one."""
     road: Road | None = None
-    """By which it was last heard."""
+    """How it was last heard."""
     since: Micros | None = None
     heard_at: Micros | None = None
     tries_at: Micros | None = None

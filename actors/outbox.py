@@ -68,7 +68,7 @@ class Item:
     prediction: TeamGamePrediction
     saved: bool = False
     perhaps_written: bool = False
-    """By this run, or by an earlier one: then only its validator can close it."""
+    """In this run or an earlier one; if so, only its validator can close it."""
     written_at: Micros | None = None
     """When it was first handed to a transport in this run; monotonic."""
     last_written_at: Micros = Micros(0)
@@ -84,7 +84,7 @@ class Tray:
     repeating: bool = False
     """All of it will be sent again when ``delay`` has passed."""
     watched: bool = False
-    """It owes us verdicts, and a timer is set."""
+    """A timer is set, because it owes us verdicts."""
     starts: dict[GameId, Micros] = field(default_factory=dict)
     """When the games on its slate begin; wall clock."""
     ledger_id: LedgerId | None = None
@@ -92,7 +92,7 @@ class Tray:
     settled: dict[PredictionId, str] = field(default_factory=dict)
     """The code of each of the last verdicts."""
     posting: dict[ConnectionId, tuple[PredictionId, ...]] = field(default_factory=dict)
-    """What an HTTP exchange that is under way may write at any moment."""
+    """What each HTTP exchange under way may write at any moment."""
 
 
 @dataclass(slots=True)
@@ -103,8 +103,9 @@ class OutboxState:
     unsaved: list[OutboxEntry] = field(default_factory=list)
     saving: tuple[OutboxEntry, ...] = ()
     resting: bool = False
-    """The disk has failed us, and gets a moment's rest."""
+    """A save failed; the next one waits for a timer."""
     rest: Micros = FIRST_DELAY
+    """How long it waits after the next failure."""
 
 
 class OutboxActor(Actor):
@@ -183,7 +184,7 @@ class OutboxActor(Actor):
 
     @on(FallbackChosen)
     def push_by_http(self, event: FallbackChosen, _: Envelope) -> None:
-        """What no road was there for goes by the one that now is: without a session, the send fails into it."""
+        """Offer all that waits to the fallback: without a session each send fails, and it hears ``send_failed``."""
         tray = self._tray(event.hotkey)
         if tray.session is None:
             self._send(event.hotkey, tray.items.values())
@@ -226,7 +227,7 @@ class OutboxActor(Actor):
             self._repeat(validator, self._tray(validator))
 
     def _repeat_later(self, validator: Hotkey, tray: Tray, now: Micros) -> None:
-        """One trouble of the validator's may be told once for each message: it lengthens the wait once."""
+        """Send all again after a delay. One trouble may bring an error for each message, and lengthens it once."""
         if not tray.repeating:
             tray.repeating = True
             self.wake(f"again {validator}", Micros(now + tray.delay))
@@ -283,7 +284,7 @@ class OutboxActor(Actor):
         self.publish(VerdictReceived(validator, item.prediction, result.success, result.code, result.message, latency))
 
     def _doubt(self, validator: Hotkey, result: PredictionResult, code: str | None) -> None:
-        """A verdict that we did not wait for: a repetition, a verdict that changed, or one on what was never sent."""
+        """Report a verdict that nothing waits for, unless it is a repetition."""
         if code is None:
             fault = f"a verdict ({result.code}) on {result.prediction_id}, which was never sent to it, or long ago"
         elif code != result.code and result.code != VerdictCode.CONFLICT:

@@ -45,13 +45,13 @@ MAX_COMMIT = 2_000
 MAX_WAITING = 20_000
 """Predictions that may wait for the ledger; above that the answer is ``overloaded``, which is no verdict."""
 PAUSE_ALL = MAX_WAITING // 2
-"""Unanswered predictions of all sessions, from which on whoever sends is not read until half of them are answered."""
+"""With so many unanswered predictions of all sessions, whoever sends is not read until half have their answers."""
 CLOSED_MEMORY = DAY
 """How long after its start a game that left the slate is still told from one that never was on it."""
 MAX_FORMER_CLOCKS = 8
 """Steps of the wall clock that are remembered."""
 RETENTION = Micros(30 * DAY)
-"""How long a verdict is kept after its game's start; or after its receipt, where there is no such game."""
+"""How long a verdict is kept after the start of its game, or after its receipt where there is no such game."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class PredictionSettings:
     odds_grace: float = 0.0
     """Seconds for which odds may still be quoted after they changed."""
     max_unanswered: int = 2048
-    """Predictions of one session that may be without an answer; then it is not read until half of them have one."""
+    """Predictions of one session without an answer, at which it is not read until half of them have one."""
 
     def __post_init__(self) -> None:
         if self.max_unanswered < 1:
@@ -98,10 +98,10 @@ class FormerClock:
     """What the wall clock would say, had it not been set; it may have been the right one."""
 
     ahead: Micros
-    """Of what it says now."""
+    """How far it is ahead of what the wall clock says now."""
     until: Micros
-    """When it counts no more; monotonic. It counts for as long as the step was wide: until then a game that was about
-    to start by the one clock may not have started by the other."""
+    """When it no longer counts; monotonic. It counts for as long as the step was wide: until then a game may have
+    started by the one clock and not by the other."""
 
 
 @dataclass(slots=True)
@@ -114,18 +114,18 @@ class PredictionState:
     """For the next commit."""
     committing: list[Submission] = field(default_factory=list)
     undecided: dict[Hotkey, list[Submission]] = field(default_factory=dict)
-    """Within the daily limit or not, as the commit that runs will show."""
+    """Within the daily limit or not, depending on what is reserved; in the order of receipt."""
     suspect_until: Micros = Micros(0)
     """Until then the wall clock may not be trusted."""
     former_clocks: list[FormerClock] = field(default_factory=list)
     unanswered: dict[ConnectionId, int] = field(default_factory=dict)
     """Predictions of each session without an answer."""
     total: int = 0
-    """Of all of them."""
+    """Unanswered predictions of all sessions."""
     paused: dict[ConnectionId, None] = field(default_factory=dict)
     """Sessions that are not read."""
     refused: tuple[ConnectionId, str, Micros] | None = None
-    """Connection, id and receipt of the last message of which a prediction was not taken: it is told once."""
+    """Connection, id and receipt time of the last message that was refused: it is told once for all its predictions."""
     stopping: bool = False
 
 
@@ -279,7 +279,7 @@ class PredictionActor(Actor):
         return None
 
     def _start_is_disputed(self, event: PredictionSubmitted, mono: Micros) -> bool:
-        """Whether the clock, and one that it was before it was set, differ on whether the game has started."""
+        """Whether the clock and a former one disagree on whether the game has started."""
         offer = self.state.offers.get(getattr(event.prediction, "game_id", GameId("")))
         if offer is None:
             return False
@@ -287,7 +287,7 @@ class PredictionActor(Actor):
         return any((at >= offer.starts_at) != started for at in self._by_former_clocks(event, mono))
 
     def _limit_is_disputed(self, event: PredictionSubmitted, mono: Micros) -> bool:
-        """Whether the miner's day may be used up by the clock, and by one that it was before it is another day."""
+        """Whether the prediction exceeds the limit of its day, and a former clock puts it on another day."""
         day = utc_day(event.received_at)
         if all(utc_day(at) == day for at in self._by_former_clocks(event, mono)):
             return False
@@ -409,7 +409,7 @@ class PredictionActor(Actor):
         self.publish(decided, causes)
 
     def _go_on(self, settled: list[Submission]) -> None:
-        """Judge what waited for this commit, and begin the next."""
+        """Apply the limit to what waited for this commit, and begin the next."""
         for hotkey in dict.fromkeys(submission.event.hotkey for submission in settled):
             for submission in self.state.undecided.pop(hotkey, ()):
                 if hotkey in self.state.undecided:

@@ -99,12 +99,12 @@ class Target:
     connection: ConnectionId | None = None
     """The try, or the session, that is under way."""
     dialled: str = ""
-    """Where it was dialled: it may have moved since."""
+    """The endpoint that was dialled; it may have moved since."""
     failures: int = 0
     """In a row; the exponent of the back-off."""
     active_since: Micros | None = None
     interval: Micros = Micros(0)
-    """The longest that the last back-off could have been."""
+    """The ceiling of the last back-off; a session that outlives it was a good one."""
 
 
 @dataclass(slots=True)

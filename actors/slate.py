@@ -18,11 +18,11 @@ class Stream:
     """How far one validator's stream is known, and the update that is coming in."""
 
     session_epoch: Epoch | None = None
-    """As the present session's welcome names it; None where the validator had no slate then, until it has one."""
+    """By the last welcome, or what came first after it; None where the validator has had no slate yet."""
     epoch: Epoch | None = None
     offset: Offset = Offset(0)
     heard_on: ConnectionId | None = None
-    """Where the last update came from: what two connections carry may overtake each other."""
+    """The connection of the last update: updates of two connections may overtake each other."""
     heard: Offset = Offset(0)
     coming: Offset = Offset(0)
     """The offset of the update whose parts are coming in."""

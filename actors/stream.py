@@ -29,14 +29,14 @@ class StreamFollower(Actor):
 
 
 def heartbeat_message(position: Position | None) -> HeartbeatMessage:
-    """The heartbeat of who is there."""
+    """A heartbeat that names ``position``; None is before any slate."""
     if position is None:
         return HeartbeatMessage()
     return HeartbeatMessage(epoch=position.epoch, offset=position.offset)
 
 
 def recoverable(known: Offset, current: Offset) -> bool:
-    """Whether all updates after ``known`` are kept; an offset ahead of ours is of a history that we do not know."""
+    """Whether all updates after ``known`` are kept; one ahead of ``current`` is of a history that we do not know."""
     return max(1, current - HISTORY) <= known <= current
 
 

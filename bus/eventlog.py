@@ -35,7 +35,7 @@ from bus.messages import KINDS, Broadcast, WebSocketMessage
 from bus.redaction import actors_without_secrets
 
 FORMAT: Final = 1
-"""Of what is written; earlier ones are read by ``UPCASTS``."""
+"""The format that is written; earlier ones are read through ``UPCASTS``."""
 MARK: Final = "event log"
 HEADER_MARK: Final = b'{"bettensor":"event log"'
 """How every header begins."""
@@ -72,7 +72,7 @@ class Header:
     started: str = ""
     """RFC 3339."""
     modules: tuple[str, ...] = ()
-    """Where events and kinds of message are defined that are not of this project."""
+    """The modules that define the operator's own events and kinds of message."""
     versions: dict[str, str] = field(default_factory=dict)
 
 

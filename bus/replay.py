@@ -27,7 +27,7 @@ Recorded = Envelope | Row
 
 
 class Difference(NamedTuple):
-    """The first place where a replay left its recording; None where one of them had ended."""
+    """The first place where a replay left its recording; None stands for the one that had ended."""
 
     recorded: Recorded | None
     replayed: Envelope | None
@@ -52,14 +52,14 @@ class ReplayBus(EventBus):
         self.difference: Difference | None = None
         """The first, once there is one."""
         self.beyond = False
-        """Whether it is a decision that follows from the last line of the recording, where it may have been cut off."""
+        """Whether it is a decision that follows the last line of a recording, which may have been cut off there."""
         self._tape = iter(recording)
         self._decided = decided
         self._expected: deque[Recorded] = deque()
         """Decisions that stand before what is observed next."""
         self._next: Recorded | None = None
         self._written: dict[int, WriteRequested] = {}
-        """What is to be written, until the recording says how it was."""
+        """What was decided to write, by ``seq``, until the recording says what was written."""
         self._fault: BadEventLog | None = None
         """Why the recording cannot be read any further."""
         self.speaker = ""
