@@ -420,8 +420,9 @@ class LogbookActor(Actor):
     # --- how much of it
 
     @on(TimerFired)
-    def sum_up(self, event: TimerFired, _: Envelope) -> None:
-        if event.owner == self.name:
+    def sum_up(self, event: TimerFired, envelope: Envelope) -> None:
+        window = self.state.windows.get(event.key) if event.owner == self.name else None
+        if window is not None and envelope.mono - window.began_at >= SECOND:  # a late timer finds the next window
             self._close(event.key)
 
     def _peer(self, hotkey: Hotkey) -> str:

@@ -296,6 +296,17 @@ def test_above_20_a_second_of_a_kind_the_rest_is_summed_up() -> None:
     assert len(bench.lines(write)) == LINES_PER_SECOND
 
 
+def test_a_timer_that_is_late_does_not_cut_the_next_second_short() -> None:
+    bench = Harness(LogbookActor())
+    discarded = PredictionDiscarded(PEER, PredictionId("p"), GameId("g"), "why")
+    bench.observe(*[discarded] * (LINES_PER_SECOND + 1))
+    bench.clock.advance(SECOND)
+    bench.observe(discarded)
+    bench.advance(0)
+    bench.observe(*[discarded] * LINES_PER_SECOND)
+    assert len(bench.all(LineLogged)) == LINES_PER_SECOND + 1 + LINES_PER_SECOND
+
+
 def test_refusals_of_a_kind_are_one_line_a_second_whoever_makes_them() -> None:
     bench = Bench()
     floods = [PeerRefused(ConnectionId(i), RefusalCode.STALE, "old", f"10.0.0.{i}") for i in range(100)]
