@@ -8,6 +8,7 @@ from bus.envelope import Envelope
 from bus.events import (
     GamesUpdated,
     MessageAccepted,
+    MetagraphSynced,
     ModelChanged,
     OutboxOpened,
     Position,
@@ -38,7 +39,7 @@ class Slate:
     position: Position
     games: dict[GameId, TeamGame] = field(default_factory=dict)
     confirmed: bool = False
-    """By its validator, in this run: what an earlier run left may be old, and bets on old odds are lost."""
+    """By its validator, in this run and since it was last away: a slate from before may have old odds."""
 
 
 @dataclass(slots=True)
@@ -82,6 +83,15 @@ class ModelActor(Actor):
         if (event.message.epoch, event.message.offset) == (slate.position.epoch, slate.position.offset):
             slate.confirmed = True
             self._ask(event.hotkey, slate, envelope)
+
+    @on(MetagraphSynced)
+    def leave_out_absent(self, event: MetagraphSynced, _: Envelope) -> None:
+        """Bet with no validator that has left the subnet, until it is back and confirms its slate."""
+        there = {neuron.hotkey for neuron in event.neurons}
+        for validator, slate in self.state.slates.items():
+            if slate.confirmed and validator not in there:
+                slate.confirmed = False
+                self.let_sleep(validator)
 
     @on(ModelChanged)
     def ask_about_all(self, _: ModelChanged, envelope: Envelope) -> None:

@@ -26,7 +26,9 @@ from bus.events import (
     KnownSlate,
     LedgerRecognised,
     MessageAccepted,
+    MetagraphSynced,
     ModelChanged,
+    Neuron,
     NeuronStarted,
     OutboxOpened,
     PeerMisbehaved,
@@ -755,6 +757,18 @@ def test_a_slate_of_an_earlier_run_is_for_the_model_once_its_validator_has_confi
         assert [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)] == asked
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(4), (make_game("b"),), snapshot=False))
     assert [game.game_id for game in bench.last(PredictionsRequested).games] == ["a", "b"]
+
+
+def test_the_model_is_not_asked_about_a_validator_that_has_left_until_it_is_back() -> None:
+    bench = Harness(ModelActor(ModelSettings(interval=10.0)))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(3), (make_game("a"),), snapshot=True))
+    bench.observe(MetagraphSynced((Neuron(Uid(1), VALIDATOR),)))
+    assert len(bench.during(lambda: bench.advance(10), PredictionsRequested)) == 1
+    bench.observe(MetagraphSynced((Neuron(Uid(1), OTHER),)))
+    assert not bench.during(lambda: bench.advance(100), PredictionsRequested)
+    bench.observe(MetagraphSynced((Neuron(Uid(1), VALIDATOR),)), MessageAccepted(CONNECTION, VALIDATOR, welcome()))
+    assert [game.game_id for game in bench.last(PredictionsRequested).games] == ["a"]
+    assert len(bench.during(lambda: bench.advance(10), PredictionsRequested)) == 1
 
 
 def test_a_model_that_has_changed_is_asked_about_every_slate() -> None:
