@@ -48,7 +48,7 @@ def _known(kept: Any) -> VerificationRequested:
 
 @dataclass(slots=True)
 class Unverified:
-    """A message whose signature is being checked; in a snapshot its kind follows from its bytes."""
+    """A message whose signature is being checked. A snapshot has its bytes, from which the message is read again."""
 
     request: Annotated[VerificationRequested, PlainSerializer(_kept), PlainValidator(_known)]
     received_at: Micros
@@ -56,7 +56,7 @@ class Unverified:
 
 @dataclass(slots=True)
 class AuthState:
-    """What waits for ``SignatureChecked``, by the ``seq`` of the question."""
+    """What waits for ``SignatureChecked``, by the ``seq`` of its ``VerificationRequested``."""
 
     unverified: dict[int, Unverified] = field(default_factory=dict)
 
@@ -68,8 +68,8 @@ class AuthActor(Actor):
     State = AuthState
     state: AuthState
 
-    foreign: ClassVar[tuple[type[WebSocketMessage], ...]] = ()
-    """Kinds that only our own side sends."""
+    refused_kinds: ClassVar[tuple[type[WebSocketMessage], ...]] = ()
+    """Kinds that the other side may not send, because only ours does."""
 
     @on(VerificationRequested)
     def expect(self, event: VerificationRequested, envelope: Envelope) -> None:
@@ -101,7 +101,7 @@ class AuthActor(Actor):
         if isinstance(message, UnreadMessage):
             if message.message_type != "error":  # an error is never answered by an error
                 self._refuse(request.connection, message, message.code, message.fault)
-        elif isinstance(message, self.foreign):
+        elif isinstance(message, self.refused_kinds):
             self._refuse(request.connection, message, ErrorCode.MALFORMED, "this kind is not yours to send")
         else:
             self._accept(unverified, message)

@@ -32,7 +32,7 @@ class MinerConnectionState(ConnectionState):
 
 
 class MinerConnectionActor(StreamFollower, ConnectionActor):
-    """Believes a validator only after its welcome, and speaks only then."""
+    """Speaks with a validator only after its welcome has been verified."""
 
     Settings = ConnectionSettings
     State = MinerConnectionState
@@ -75,10 +75,13 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
     def _of_session(self, session: Session, message: PointToPoint) -> bool:
         if session.stage is Stage.ACTIVE:
             return message.session == session.session
-        return isinstance(message, WelcomeMessage) and self._believable(session, message)
+        return isinstance(message, WelcomeMessage) and self._adopt(session, message)
 
-    def _believable(self, session: Session, welcome: WelcomeMessage) -> bool:
-        """Whether this welcome is for us and for this very request; its signature is still to be checked."""
+    def _adopt(self, session: Session, welcome: WelcomeMessage) -> bool:
+        """Take session id and scheme from a welcome that is for us and for this very request; False for any other.
+
+        Its signature is still to be checked, by that scheme: where it is bad, the session ends.
+        """
         mine = session_id(self.state.netuid, session.hotkey, self.state.hotkey, session.challenge, welcome.salt)
         if (
             welcome.receiver_hotkey != self.state.hotkey
@@ -87,7 +90,7 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
             or welcome.session != mine
         ):
             return False
-        session.session, session.salt, session.scheme = mine, welcome.salt, welcome.crypto
+        session.session, session.scheme = mine, welcome.crypto
         return True
 
     def _takes_broadcast(self, session: Session, message: WebSocketMessage) -> bool:

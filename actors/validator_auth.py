@@ -196,7 +196,7 @@ class ValidatorAuthActor(AuthActor):
     State = ValidatorAuthState
     settings: ValidatorAuthSettings
     state: ValidatorAuthState
-    foreign = (WelcomeMessage, ConfirmationMessage, GameUpdateMessage)
+    refused_kinds = (WelcomeMessage, ConfirmationMessage, GameUpdateMessage)
 
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
