@@ -24,7 +24,7 @@ from bus.events import (
     VerificationRequested,
 )
 from bus.identifiers import ConnectionId, Hotkey, Micros
-from bus.messages import WebSocketMessage
+from bus.messages import PredictionMessage, WebSocketMessage
 
 
 def _kept(request: VerificationRequested) -> dict[str, Any]:
@@ -68,8 +68,8 @@ class AuthActor(Actor):
     State = AuthState
     state: AuthState
 
-    refused_kinds: ClassVar[tuple[type[WebSocketMessage], ...]] = ()
-    """Kinds that the other side may not send, because only ours does."""
+    refused_kinds: ClassVar[tuple[type[WebSocketMessage], ...]] = (PredictionMessage,)
+    """Kinds that the other side may not send, because only ours does: here those of a miner."""
 
     @on(VerificationRequested)
     def expect(self, event: VerificationRequested, envelope: Envelope) -> None:

@@ -68,6 +68,8 @@ class Session:
     uid: Uid = Uid(-1)
     session: SessionId = SessionId("")
     salt: str = ""
+    rhythm: Micros = Micros(0)
+    """Between two heartbeats, as the welcome of a validator says; settings may change while a session is open."""
     stage: Stage = Stage.GREETING
     sent: int = 0
     """The last ``seq`` that we wrote."""

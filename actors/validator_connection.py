@@ -36,7 +36,7 @@ from bus.events import (
     SlateRequested,
     TimerFired,
 )
-from bus.identifiers import ConnectionId, Epoch, LedgerId, Micros, Offset, micros
+from bus.identifiers import SECOND, ConnectionId, Epoch, LedgerId, Micros, Offset, micros
 from bus.messages import (
     MAX_FRAME_BYTES,
     MAX_PREDICTIONS,
@@ -111,6 +111,7 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
             uid=event.uid,
             session=event.session,
             salt=event.salt,
+            rhythm=micros(self.settings.heartbeat_interval),
             known_epoch=event.known_epoch,
             known_offset=event.known_offset,
         )
@@ -144,9 +145,8 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
     def report_health(self, event: HttpRequestReceived, envelope: Envelope) -> None:
         if not asks_for_health(event):
             return
-        patience = micros(1.5 * self.settings.heartbeat_interval)
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
-        active = sum(envelope.mono - session.heard_at <= patience for session in open_sessions)
+        active = sum(envelope.mono - session.heard_at <= 1.5 * session.rhythm for session in open_sessions)
         degraded = self.state.disk.in_trouble(envelope.mono) or envelope.mono < self.state.degraded_until
         health = {
             "status": "offline" if self.state.stopping else "degraded" if degraded else "online",
@@ -206,7 +206,7 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
             netuid=self.state.netuid,
             crypto=self.state.scheme,
             ledger_id=self.state.ledger_id,
-            heartbeat_interval=self.settings.heartbeat_interval,
+            heartbeat_interval=session.rhythm / SECOND,
             connection_timeout=self.settings.connection_timeout,
             epoch=self.state.epoch,
             offset=self.state.offset,

@@ -5,13 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.auth import Unverified
+from actors.auth import AuthActor, Unverified
 from actors.validator_auth import Credentials, UnverifiedRequest, ValidatorAuthActor
 from bus import codec
-from bus.events import HttpRequestReceived, VerificationRequested
+from bus.bus import EventBus
+from bus.clock import ManualClock
+from bus.events import HttpRequestReceived, MessageRefused, SignatureChecked, VerificationRequested
 from bus.identifiers import ConnectionId, SessionId
 from bus.messages import HeartbeatMessage, PredictionMessage
-from tests.support import NOW, make_hotkey, make_prediction, stamp
+from tests.support import NOW, Injected, make_hotkey, make_prediction, stamp
 
 PEER, ME = make_hotkey(), make_hotkey("me")
 SESSION = SessionId("5" * 32)
@@ -58,3 +60,15 @@ def test_what_is_no_question_is_refused(where: str, wrong: Any) -> None:
     first["request"] = first["request"] | {"payload": "{}"} if wrong == "payload" else wrong
     with pytest.raises(ValueError, match=f"(?s){where}.*no (question|request)"):
         ValidatorAuthActor().restore(kept)
+
+
+def test_a_validator_that_predicts_is_told_that_this_is_not_its_to_do() -> None:
+    events: list[Any] = []
+    bus = EventBus(ManualClock(NOW), record=lambda envelope: events.append(envelope.event))
+    bus.subscribe(Injected, lambda event, _: bus.publish(event.decision), "test")
+    AuthActor().attach(bus)
+    bet = codec.encode(stamp(PredictionMessage(session=SESSION, seq=1, predictions=(make_prediction(),)), PEER))
+    bus.publish(Injected(asked(bet)))
+    bus.publish(SignatureChecked(ConnectionId(1), 2, valid=True))
+    assert events[-1] == MessageRefused(ConnectionId(1), events[1].message.message_id, "malformed", events[-1].message)
+    assert "not yours to send" in events[-1].message

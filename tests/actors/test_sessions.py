@@ -146,6 +146,19 @@ def test_what_is_said_to_nobody_fails_at_the_writer(bench: Bench) -> None:
     assert bench.last(WriteRequested).connection is None
 
 
+def test_a_session_keeps_the_rhythm_of_its_welcome_when_the_settings_change(bench: Bench) -> None:
+    bench.open()
+    bench.observe(SettingsReloaded({"connection": {"heartbeat_interval": 5.0}}, ("websocket.heartbeat_interval",), ()))
+    bench.advance(60)
+    assert bench.health()[1]["active_connections"] == 1
+    other = bench.open(OTHER)
+    welcome = next(write.message for write in bench.all(WriteRequested) if write.connection == other)
+    assert isinstance(welcome, WelcomeMessage)
+    assert welcome.heartbeat_interval == 5
+    bench.advance(8)
+    assert bench.health()[1] == {"status": "online", "connections": 2, "active_connections": 1}
+
+
 def test_health_counts_sessions_and_those_heard_of_late(bench: Bench) -> None:
     silent, lively = bench.open(), bench.open(OTHER)
     bench.advance(89)
