@@ -4,6 +4,7 @@ import gzip
 import re
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -365,5 +366,5 @@ def _open(file: Path) -> BinaryIO:
 def _lines(stream: Iterable[bytes], file: Path) -> Iterator[bytes]:
     try:
         yield from stream
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise BadEventLog(f"{file}: cannot be read to its end: {error}") from None

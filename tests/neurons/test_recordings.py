@@ -410,6 +410,16 @@ def test_a_file_that_is_not_there_or_cut_in_its_compression_says_so(tmp_path: Pa
         Recording(tmp_path / "events.000001.jsonl.gz").replay()
 
 
+@pytest.mark.parametrize("place", [15, -100, -6])
+def test_a_file_whose_compressed_bytes_were_changed_says_so(tmp_path: Path, subnet: Subnet, place: int) -> None:
+    subnet.validator.save(tmp_path / "log.jsonl")
+    packed = bytearray(gzip.compress((tmp_path / "log.jsonl").read_bytes()))
+    packed[place] ^= 0xFF
+    (tmp_path / "events.000001.jsonl.gz").write_bytes(packed)
+    with pytest.raises(BadEventLog, match=r"events.000001.jsonl.gz: cannot be read to its end"):
+        Recording(tmp_path / "events.000001.jsonl.gz").replay()
+
+
 def test_a_file_that_cannot_be_replayed_is_no_reason_not_to_replay_the_next(
     tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str]
 ) -> None:
