@@ -36,6 +36,8 @@ ROOM: Final = 1024 * 1024
 """Bytes that it has to take for the recording to go on."""
 TOGETHER: Final = 64
 """Events whose lines are made one after the other: between others' work a line costs twice as much."""
+_HASH: Final = 64
+"""Characters of one."""
 
 
 class RecorderLimits(NamedTuple):
@@ -336,8 +338,12 @@ def last_hash(file: Path) -> str:
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - (1 << 20)))
-            whole = [line for line in stream.read().split(b"\n")[:-1] if line.endswith(b'"}')]
+            for begin in (max(0, size - (1 << 20)), 0):  # what was cut off may have been longer
+                stream.seek(begin)
+                text = stream.read()
+                end = text.rfind(b'"}\n')
+                if end >= _HASH:
+                    return text[end - _HASH : end].decode("latin-1")
     except (FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error):
         return ""
-    return whole[-1][-66:-2].decode("latin-1") if whole else ""
+    return ""

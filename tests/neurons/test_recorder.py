@@ -169,6 +169,20 @@ async def test_what_a_killed_neuron_left_is_kept_and_the_chain_goes_on(tmp_path:
     assert [(file["ends_by"], file["cut_line"]) for file in report.files] == [(None, 6), ("stop", None)]
 
 
+async def test_what_was_recorded_is_kept_however_long_the_line_is_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    async with recording(path, file_bytes=1 << 24) as bench:
+        bench.happen(3)
+        bench.happen(text="x" * (3 << 20))
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(whole[:7]) + whole[7][:-100])
+    async with recording(path):
+        pass
+    first, _ = files = log_files(tmp_path)
+    assert topics(first) == ["timer_fired", "line_logged"] * 3
+    assert audit(files).faults == []
+
+
 async def test_a_file_whose_compression_was_cut_off_is_compressed_at_the_next_start(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     async with recording(path) as bench:
