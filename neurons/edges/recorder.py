@@ -286,6 +286,8 @@ class Recorder:
         self._taken_by_disk += len(data)
 
     def _begin_file(self, aside: Path) -> None:
+        if self._file is None:  # the seal, or a line before it, could not be written: nothing can go on from it
+            return
         self._close_file()
         self._put_aside(aside)
         self._file = self._open_file()

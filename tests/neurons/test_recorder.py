@@ -291,6 +291,19 @@ async def test_when_the_disk_works_again_the_recording_goes_on_in_another_file(t
     assert [file["ends_by"] for file in report.files] == [None, "stop"]
 
 
+async def test_a_file_that_could_not_be_written_to_its_end_is_not_gone_on_from(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl", file_bytes=3000) as bench:
+        bench.happen(3)
+        await bench.until(lambda: bench.lines() == 7)
+        with files_of_at_most(bench.path.stat().st_size + 100):
+            bench.happen(10)  # more than a file takes: it is to end before it is known that the disk takes no more
+            await bench.until(lambda: RecordingFailed in map(type, bench.events))
+        bench.clock.advance(Micros(round(edge.RETRY * SECOND)))
+        await bench.until(lambda: RecordingResumed in map(type, bench.events))
+    assert [file.name for file in log_files(tmp_path)] == ["events.000001.jsonl.gz", "events.jsonl"]
+    assert audit(log_files(tmp_path)).faults == []
+
+
 async def test_a_recording_ends_while_its_disk_is_tried(tmp_path: Path) -> None:
     async with recording(tmp_path / "events.jsonl") as bench:
         bench.happen(3)
