@@ -95,6 +95,8 @@ class Recorder:
         self._writer: LogWriter | None = None
         self._file: FileIO | None = None
         self._size = 0
+        self._head = 0
+        """Of these bytes, those of the header and the checkpoint."""
         self._began = 0
         self._given = 0
         self._taken_by_disk = 0
@@ -145,7 +147,8 @@ class Recorder:
     def _tick(self) -> None:
         self._flush()
         too_old = self._clock.mono() - self._began >= self._limits.file_age * SECOND
-        if self._writer is not None and (self._size >= self._limits.file_bytes or too_old):
+        too_large = self._size >= max(self._limits.file_bytes, 2 * self._head)  # else a large checkpoint fills the disk
+        if self._writer is not None and (too_large or too_old):
             self._rotate(self._writer)
         elif self._retry_at is not None and self._clock.mono() >= self._retry_at:
             self._retry_at = None
@@ -189,6 +192,7 @@ class Recorder:
         self._writer = LogWriter(self._header(previous))
         self._size, self._began = 0, self._clock.mono()
         self._write(self._writer.first + (b"" if checkpoint is None else self._writer.checkpoint(checkpoint)))
+        self._head = self._size
 
     def _end(self, writer: LogWriter, reason: str) -> None:
         seq = 0 if self._bus is None else self._bus.position[0]

@@ -13,13 +13,13 @@ from typing import Any, cast
 import pytest
 from bittensor_core import CRYPTO_SR25519, Keypair
 
-from actors.model import ModelActor
+from actors.model import ModelActor, Slate
 from bus.bus import EventBus
 from bus.clock import ManualClock
 from bus.errors import ConfigurationError
 from bus.eventlog import Header
-from bus.events import LineLogged, Observed, RecordingFailed, RecordingResumed, TimerFired
-from bus.identifiers import SECOND, Hotkey, Micros
+from bus.events import LineLogged, Observed, Position, RecordingFailed, RecordingResumed, TimerFired
+from bus.identifiers import SECOND, Epoch, Hotkey, Micros, Offset
 from neurons.audit import audit
 from neurons.edges import recorder as edge
 from neurons.edges.keys import Keys
@@ -129,6 +129,19 @@ async def test_files_take_turns_by_size_and_go_on_from_each_other(tmp_path: Path
     files[1].unlink()
     (fault,) = audit(log_files(tmp_path)).faults
     assert "000003.jsonl.gz: it does not go on where" in fault
+
+
+async def test_a_checkpoint_that_is_larger_than_a_file_does_not_make_a_file_of_each_moment(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl", file_bytes=4096) as bench:
+        bench.actor.state.slates[Hotkey("5" * 8000)] = Slate(Position(Epoch("e"), Offset(1)))
+        bench.happen(20)
+        await bench.until(lambda: bench.closed() == 1)
+        bench.happen()
+        await asyncio.sleep(20 * edge.FLUSH_INTERVAL)
+        assert bench.closed() == 1
+        bench.happen(30)
+        await bench.until(lambda: bench.closed() == 2)
+    assert audit(log_files(tmp_path)).faults == []
 
 
 async def test_files_take_turns_by_age(tmp_path: Path) -> None:
