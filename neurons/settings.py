@@ -175,7 +175,7 @@ class RecorderSettings:
     path: LocalPath | None = None
     """The file; null is events.jsonl in state_dir. Closed files lie beside it, numbered and compressed."""
     file_bytes: Annotated[int, Field(ge=4096)] = 64 * 1024 * 1024
-    """Bytes after which another file begins, with a checkpoint."""
+    """Bytes after which another file begins; at most half of total_bytes, at least two checkpoints."""
     file_age: Positive = 86_400.0
     """Seconds after which another file begins."""
     total_bytes: Annotated[int, Field(ge=4096)] = 1024 * 1024 * 1024

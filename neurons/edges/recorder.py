@@ -44,7 +44,7 @@ class RecorderLimits(NamedTuple):
     """What a recording may cost."""
 
     file_bytes: int
-    """Of one file, before it is compressed."""
+    """Of one file, before it is compressed; never more than half of all."""
     file_age: float
     """Seconds after which another begins."""
     total_bytes: int
@@ -77,7 +77,7 @@ class Recorder:
         self._clock = clock
         self._path = path
         self._everything = everything
-        self._limits = limits
+        self._limits = limits._replace(file_bytes=min(limits.file_bytes, limits.total_bytes // 2))
         self._header = header
         self._checkpoint = checkpoint
         self._sign = sign

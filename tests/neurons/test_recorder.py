@@ -161,7 +161,21 @@ async def test_the_oldest_files_are_deleted_when_all_are_too_large(tmp_path: Pat
     files = log_files(tmp_path)
     assert files[-2].name == "events.000006.jsonl.gz"
     assert 2 <= len(files) < 6
-    assert sum(file.stat().st_size for file in files[:-1]) <= 1500
+    assert sum(file.stat().st_size for file in files[:-1]) <= 1750
+
+
+async def test_a_log_that_may_be_smaller_than_one_file_has_smaller_files(tmp_path: Path) -> None:
+    limits = {"file_bytes": 1 << 20, "total_bytes": 20_000}
+    async with recording(tmp_path / "events.jsonl", **limits) as bench:
+        bench.happen()
+    async with recording(tmp_path / "events.jsonl", **limits) as bench:
+        bench.happen(30)
+        await bench.until(lambda: bench.closed() == 2)
+    assert [file.name for file in log_files(tmp_path)] == [
+        "events.000001.jsonl.gz",
+        "events.000002.jsonl.gz",
+        "events.jsonl",
+    ]
 
 
 async def test_what_a_killed_neuron_left_is_kept_and_the_chain_goes_on(tmp_path: Path) -> None:
