@@ -41,6 +41,7 @@ HEADER_MARK: Final = b'{"bettensor":"event log"'
 """How every header begins."""
 _HASH: Final = len(',"hash":""}') + 64
 """Bytes at the end of each line."""
+_READ_ON: Final = "`bettensor replay`, `trace` and `log` read on with --unchained"
 
 Upcast = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
 """An event of one format, topic and fields, as the next format has it; ``header`` and ``checkpoint`` are topics too."""
@@ -417,8 +418,10 @@ class LogReader:
                 yield Row(number, read.seq, Micros(read.at), Micros(read.mono), read.causes, topic, raw, self._where)
             elif read.signature:
                 self.sealed = self._seal(number, before, read)
-            else:
+            elif read.checkpoint:
                 self.checkpoint = self._read_checkpoint(number, bytes(read.checkpoint))
+            else:
+                raise self._fault(number, "not a line of an event log: neither event, checkpoint nor seal")
 
     def _read_header(self) -> Header:
         number, line = next(self._lines, (1, b""))
@@ -457,7 +460,7 @@ class LogReader:
         self.hash, before = given, self.hash
         if self._chained and _chain(before, body) != given:
             what = "it was changed" if number == 1 else "it was changed, or lines before it are missing or out of order"
-            raise self._fault(number, f"its hash does not follow: {what}; --unchained reads on nevertheless")
+            raise self._fault(number, f"its hash does not follow: {what}; {_READ_ON}")
 
     def _up_to_date(self, number: int, topic: str, raw: bytes) -> tuple[str, bytes]:
         try:
@@ -476,9 +479,11 @@ class LogReader:
         except (msgspec.MsgspecError, ValueError) as error:
             raise self._fault(number, f"not a seal: {error}") from None
         if self._chained and (seal.lines, seal.hash) != (number - 1, before):
-            raise self._fault(number, "the seal is not one of these lines")
+            fault = "the seal is not one of these lines: they were written anew, or some are missing"
+            raise self._fault(number, f"{fault}; {_READ_ON}", vouched=False)
         return SignedSeal(seal, bytes(read.seal), signature)
 
-    def _fault(self, number: int, fault: str) -> BadEventLog:
-        still = f"; lines 1 to {number - 1} are as they were written" if number > 1 and self._chained else ""
+    def _fault(self, number: int, fault: str, *, vouched: bool = True) -> BadEventLog:
+        vouched = vouched and self._chained and number > 1
+        still = f"; lines 1 to {number - 1} are as they were written" if vouched else ""
         return BadEventLog(f"{self._where}: line {number}: {fault}{still}")

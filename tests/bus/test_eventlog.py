@@ -191,12 +191,19 @@ def test_a_seal_stands_for_the_lines_before_it() -> None:
     writer = LogWriter(HEADER)
     log = [writer.first, writer.row(Envelope(1, NOW, Micros(1), (), EVENTS[0]))]
     writer.lines = 7
-    with pytest.raises(BadEventLog, match="line 3: the seal is not one of these lines"):
+    with pytest.raises(BadEventLog, match="line 3: the seal is not one of these lines: they were written") as said:
         read([*log, writer.seal(1, NOW, "stop", signed)])
-    for wrong in (b'{"seal":{"lines":"x"},"signature":"0x00"', b'{"seal":{},"signature":"0xzz"'):
+    assert "lines 1 to 2" not in str(said.value)
+    for body in (b'{"seal":{"lines":"x"},"signature":"0x00"', b'{"seal":{},"signature":"0xzz"'):
         fresh = LogWriter(HEADER)
         with pytest.raises(BadEventLog, match="line 2: not a seal"):
-            read([fresh.first, chained(fresh.hash, wrong)])
+            read([fresh.first, chained(fresh.hash, body)])
+
+
+def test_a_line_of_something_else_is_none_of_a_log() -> None:
+    fresh = LogWriter(HEADER)
+    with pytest.raises(BadEventLog, match="line 2: not a line of an event log: neither event, checkpoint nor seal"):
+        read([fresh.first, chained(fresh.hash, b'{"seq":5')])
 
 
 def test_an_event_that_nobody_defines_here_is_named() -> None:
