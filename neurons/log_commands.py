@@ -5,13 +5,12 @@ import gc
 import json
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.text import Text
 from rich.tree import Tree
@@ -34,6 +33,7 @@ COLLECTOR_THRESHOLD = 200_000
 """Objects after which the garbage collector looks for cycles: events have none."""
 SHOWN = 20
 """Changes that are printed."""
+Read = TypeVar("Read")
 
 
 def replay(arguments: argparse.Namespace) -> int:
@@ -62,9 +62,23 @@ def _decided_again(file: Path, instead: dict[str, str], arguments: argparse.Name
         return {"file": str(file), "equal": False, "fault": str(fault)}, ""
 
 
-def _logs(arguments: argparse.Namespace) -> Iterator[Recording]:
-    for file in log_files(arguments.log):
-        yield Recording(file, chained=not arguments.unchained)
+class _Logs:
+    """The files of a log; where one cannot be read, that is said, and is no reason not to look into the next."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self.whole = True
+        """Whether every file could be read to its end."""
+
+    def read(self, what: Callable[[Recording], Iterable[Read]]) -> Generator[Read, None, None]:
+        """What is to be read of each."""
+        for file in log_files(self._arguments.log):
+            try:
+                with Recording(file, chained=not self._arguments.unchained) as recording:
+                    yield from what(recording)
+            except BadEventLog as fault:
+                print(f"bettensor: {fault}", file=sys.stderr)
+                self.whole = False
 
 
 def _replay(recording: Recording) -> tuple[dict[str, Any], str]:
@@ -126,20 +140,25 @@ def _named(spec: str) -> tuple[str, str]:
 def trace(arguments: argparse.Namespace) -> int:
     """The way of one prediction."""
     gc.set_threshold(COLLECTOR_THRESHOLD)
+    logs = _Logs(arguments)
     with views.progress("reading the log"):
-        roots = [root for recording in _logs(arguments) for root in follow(recording, arguments.prediction_id)]
+        roots = list(logs.read(lambda recording: follow(recording, arguments.prediction_id)))
     if not roots:
         raise BadEventLog(f"{arguments.log}: nothing in this log concerns a prediction {arguments.prediction_id!r}")
     if arguments.json:
         print(json.dumps([_tree_as_json(root) for root in roots], indent=2))
-        return 0
+    else:
+        _draw(roots)
+    return 0 if logs.whole else 1
+
+
+def _draw(roots: Iterable[Step]) -> None:
     screen = views.console()
     for root in roots:
         began = root.envelope.mono
         tree = Tree(Text(f"{clock(root.envelope.at)}  {_step(root, began)}"))
         _grow(tree, root, began)
         screen.print(tree)
-    return 0
 
 
 def _grow(tree: Tree, step: Step, began: int) -> None:
@@ -175,10 +194,11 @@ def log(arguments: argparse.Namespace) -> int:
         None if arguments.since is None else parse_time(arguments.since, "--since"),
         None if arguments.until is None else parse_time(arguments.until, "--until"),
     )
-    with ExitStack() as stack:
-        recordings = (stack.enter_context(recording) for recording in _logs(arguments))
-        rows = wanted.of(chain.from_iterable(recording.rows() for recording in recordings))
-        return _sum_up(rows, as_json=arguments.json) if arguments.summary else _print(rows, wanted, arguments)
+    logs = _Logs(arguments)
+    with closing(logs.read(Recording.rows)) as rows:
+        found = wanted.of(rows)
+        code = _sum_up(found, as_json=arguments.json) if arguments.summary else _print(found, wanted, arguments)
+    return code if logs.whole else 1
 
 
 def _print(rows: Iterator[Row], wanted: Filter, arguments: argparse.Namespace) -> int:

@@ -437,6 +437,26 @@ def test_a_file_that_cannot_be_replayed_is_no_reason_not_to_replay_the_next(
     assert whole["with"] == ["tests.neurons.planted:StrictPredictionActor"]
 
 
+def test_a_file_that_cannot_be_read_is_no_reason_not_to_look_into_the_next(
+    tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subnet.validator.save(tmp_path / "events.jsonl")
+    (tmp_path / "events.000001.jsonl").write_bytes(b"hello\n")
+    whole = (tmp_path / "events.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "events.000002.jsonl").write_bytes(b"".join([*whole[:3], b"hello\n", *whole[4:]]))
+    prediction_id = subnet.miner.last(VerdictReceived).prediction.prediction_id
+    assert main(["trace", str(tmp_path), prediction_id]) == 1
+    out, err = capsys.readouterr()
+    assert "frame_received" in out
+    assert "events.000001.jsonl: line 1: not an event log" in err
+    assert "events.000002.jsonl: line 4: not a line" in err
+    assert main(["log", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 + len(whole) - 2
+    assert "events.000001.jsonl: line 1: not an event log" in err
+    assert "events.000002.jsonl: line 4: not a line" in err
+
+
 def test_a_difference_is_explained_value_by_value(subnet: Subnet) -> None:
     def wrote(text: str) -> Envelope:
         return Envelope(
