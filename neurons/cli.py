@@ -200,7 +200,7 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "prediction_id", type=_prediction_id, metavar="PREDICTION_ID", help="as `bettensor predictions` shows it"
     )
     unchained(trace)
-    log = reading("log", "print or sum up a recorded log", "validator-state --event 'prediction_*' --since 1h")
+    log = reading("log", "print or sum up a recorded log", "validator-state --event 'frame_*' --since 1h")
     log.add_argument("--event", action="append", metavar="TOPIC", help="only these; a pattern as a shell's")
     log.add_argument("--hotkey", metavar="HOTKEY", help="only what concerns this neuron")
     log.add_argument("--since", metavar="TIME", help="30s, 15m, 2h, 1d, or a time of RFC 3339")

@@ -18,7 +18,7 @@ from rich.tree import Tree
 from actors.actor import Actor
 from bus.errors import BadEventLog, ConfigurationError
 from bus.eventlog import Row
-from bus.events import TOPICS
+from bus.events import TOPICS, Observed
 from bus.identifiers import SECOND, Hotkey
 from neurons import audit as auditing
 from neurons import views
@@ -69,12 +69,15 @@ class _Logs:
         self._arguments = arguments
         self.whole = True
         """Whether every file could be read to its end."""
+        self.decided = True
+        """Whether decisions are in all that were read."""
 
     def read(self, what: Callable[[Recording], Iterable[Read]]) -> Generator[Read, None, None]:
         """What is to be read of each."""
         for file in log_files(self._arguments.log):
             try:
                 with Recording(file, chained=not self._arguments.unchained) as recording:
+                    self.decided &= recording.header.record == "all"
                     yield from what(recording)
             except BadEventLog as fault:
                 print(f"bettensor: {fault}", file=sys.stderr)
@@ -196,27 +199,38 @@ def log(arguments: argparse.Namespace) -> int:
     )
     logs = _Logs(arguments)
     with closing(logs.read(Recording.rows)) as rows:
-        found = wanted.of(rows)
-        code = _sum_up(found, as_json=arguments.json) if arguments.summary else _print(found, wanted, arguments)
-    return code if logs.whole else 1
+        every = wanted.of(rows)
+        chosen = every if arguments.limit is None else deque(every, maxlen=arguments.limit)
+        found = _sum_up(chosen, as_json=arguments.json) if arguments.summary else _print(chosen, as_json=arguments.json)
+    known = found or _explain_nothing(wanted.topics, decided=logs.decided)
+    return 0 if known and logs.whole else 1
 
 
-def _print(rows: Iterator[Row], wanted: Filter, arguments: argparse.Namespace) -> int:
-    show: Callable[[Row], str] = (lambda row: json.dumps(_as_json(row))) if arguments.json else line
-    found = 0
-    for row in rows if arguments.limit is None else deque(rows, maxlen=arguments.limit):
+def _print(rows: Iterable[Row], *, as_json: bool) -> bool:
+    """Whether there is one."""
+    show: Callable[[Row], str] = (lambda row: json.dumps(_as_json(row))) if as_json else line
+    found = False
+    for row in rows:
         print(show(row))
-        found += 1
-    return _nothing_of(wanted.topics) if not found else 0
+        found = True
+    return found
 
 
-def _nothing_of(patterns: tuple[str, ...]) -> int:
-    """Nothing was found; 1 where nothing could be, because there is no such event."""
+def _explain_nothing(patterns: tuple[str, ...], *, decided: bool) -> bool:
+    """Why nothing of these topics was found; returns whether there are such topics."""
     unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in TOPICS)]
     for pattern in unknown:
         near = get_close_matches(pattern, TOPICS, n=1, cutoff=0)
         print(f"bettensor: no event is called {pattern!r}; the nearest is {near[0]!r}", file=sys.stderr)
-    return 1 if unknown else 0
+    meant = (name for name in TOPICS if any(fnmatchcase(name, pattern) for pattern in patterns))
+    decision = next((name for name in meant if not issubclass(TOPICS[name], Observed)), None)
+    if decision is not None and not decided:
+        print(
+            f"bettensor: this log has only what was observed, and no decision like {decision} (recorder.record); "
+            "`bettensor trace` shows those about a prediction",
+            file=sys.stderr,
+        )
+    return not unknown
 
 
 def _as_json(recorded: Any) -> dict[str, Any]:
@@ -224,7 +238,8 @@ def _as_json(recorded: Any) -> dict[str, Any]:
     return place | {"topic": topic(recorded), "event": plain(recorded)}
 
 
-def _sum_up(rows: Iterator[Row], *, as_json: bool) -> int:
+def _sum_up(rows: Iterable[Row], *, as_json: bool) -> bool:
+    """Whether there is one."""
     summary = Summary()
     with views.progress("reading the log"):
         for row in rows:
@@ -232,11 +247,15 @@ def _sum_up(rows: Iterator[Row], *, as_json: bool) -> int:
     figures = summary.as_json()
     if as_json:
         print(json.dumps(figures, indent=2))
-        return 0
-    if summary.first is None or summary.last is None:
+    elif summary.first is None:
         print("no such event")
-        return 0
-    print(f"{clock(summary.first)} to {clock(summary.last)}, {figures['seconds']:.1f} s of work")
+    else:
+        _print_figures(figures)
+    return summary.first is not None
+
+
+def _print_figures(figures: dict[str, Any]) -> None:
+    print(f"{clock(figures['first'])} to {clock(figures['last'])}, {figures['seconds']:.1f} s of work")
     for name, count in figures["events"].items():
         print(f"{count:>10}  {figures['events_per_second'][name]:>10.1f}/s  {name}")
     print(f"results: {sum(figures['results'].values())}, {figures['results_per_second']:.1f}/s")
@@ -245,7 +264,6 @@ def _sum_up(rows: Iterator[Row], *, as_json: bool) -> int:
     if figures["latency_ms"]:
         shown = ", ".join(f"{name} {value:.1f} ms" for name, value in figures["latency_ms"].items())
         print(f"from a message with predictions to its answer: {shown}")
-    return 0
 
 
 def audit(arguments: argparse.Namespace) -> int:

@@ -457,6 +457,24 @@ def test_a_file_that_cannot_be_read_is_no_reason_not_to_look_into_the_next(
     assert "events.000002.jsonl: line 4: not a line" in err
 
 
+def test_who_looks_for_decisions_where_only_the_world_was_recorded_is_told(
+    tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log.jsonl"
+    subnet.validator.save(file)
+    thin(file)
+    for summary in ([], ["--summary"]):
+        assert main(["log", str(file), "--event", "prediction_*", *summary]) == 0
+        told = capsys.readouterr().err
+        assert "this log has only what was observed, and no decision like prediction_" in told
+        assert main(["log", str(file), "--event", "http_request_received", "--until", "1d", *summary]) == 0
+        assert capsys.readouterr().err == ""
+        assert main(["log", str(file), "--event", "prediction_acepted", *summary]) == 1
+        assert "the nearest is 'prediction_accepted'" in capsys.readouterr().err
+    assert main(["log", str(file), "--limit", "2", "--summary", "--json"]) == 0
+    assert sum(json.loads(capsys.readouterr().out)["events"].values()) == 2
+
+
 def test_a_difference_is_explained_value_by_value(subnet: Subnet) -> None:
     def wrote(text: str) -> Envelope:
         return Envelope(
