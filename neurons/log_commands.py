@@ -137,6 +137,8 @@ def _named(spec: str) -> tuple[str, str]:
     cls = load(spec, "--with")
     if not isinstance(cls, type) or not issubclass(cls, Actor):
         raise ConfigurationError(f"--with: {spec} is not a subclass of actors.actor.Actor")
+    if not hasattr(cls, "name"):
+        raise ConfigurationError(f"--with: {spec} has no name; give it that of the actor in whose place it is to be")
     return cls.name, spec
 
 

@@ -29,7 +29,7 @@ from bus.redaction import actors_without_secrets, without_secrets
 from bus.replay import Difference, ReplayBus, WhatIfBus
 from bus.timestamps import rfc3339
 from neurons.edges.recorder import closed_files
-from neurons.settings import ROLES, Settings, parse
+from neurons.settings import ROLES, Settings, nearest, parse
 
 READ_BYTES: Final = 1 << 20
 """Bytes of a file that are read at once."""
@@ -118,8 +118,13 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
     Raises:
         BadEventLog, ConfigurationError: they cannot be built here.
     """
-    from neurons.launch import build_actors
+    from neurons.launch import ACTORS, build_actors
 
+    known = sorted({cls.name for cls in ACTORS[header.role]} | set(header.settings.get("actors", {})))
+    for name in instead or {}:
+        if name not in known:
+            fault = f"no actor of this log is called {name!r}; the nearest is {nearest(name, known)!r}"
+            raise ConfigurationError(fault)
     for module in header.modules:
         try:
             import_module(module)

@@ -93,3 +93,7 @@ class TakesNothing(PredictionActor):
     def judge(self, event: PredictionSubmitted, mono: Micros) -> ProposedVerdict:
         refused = replace(super().judge(event, mono), code=VerdictCode.INVALID_WAGER, message="no")
         return replace(refused, wager=Millionths(0))
+
+
+class Nameless(Actor):
+    """Nobody has said in whose place it is."""

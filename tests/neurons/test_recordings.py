@@ -252,6 +252,21 @@ def test_what_a_stricter_actor_would_have_decided(tmp_path: Path, subnet: Subnet
     assert Recording(file).what_if({}).changes == ()
 
 
+@pytest.mark.parametrize(
+    ("spec", "fault"),
+    [
+        ("tests.neurons.planted:Nameless", "has no name; give it that of the actor in whose place it is to be"),
+        ("actors.reconnect:ReconnectActor", "no actor of this log is called 'reconnect'; the nearest is"),
+    ],
+)
+def test_an_actor_in_nobodys_place_is_refused(
+    tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str], spec: str, fault: str
+) -> None:
+    subnet.validator.save(tmp_path / "log.jsonl")
+    assert main(["replay", str(tmp_path / "log.jsonl"), "--with", spec]) == 2
+    assert fault in capsys.readouterr().err
+
+
 def thin(file: Path, actors: dict[str, Any] | None = None) -> None:
     """Leave of a recording what was observed; and as if there had been other ``actors``."""
     recording = Recording(file)
