@@ -262,7 +262,7 @@ def history_table(found: Sequence[Status]) -> Table:
         table.add_row(
             str(verdict["at"])[:19].replace("T", " "),
             short(verdict["peer"]),
-            verdict["prediction_id"][:16],
+            verdict["prediction_id"],
             str(verdict["game_id"]),
             str(verdict["outcome"]),
             str(verdict["wager"]),

@@ -108,3 +108,10 @@ def test_the_demo_fills_the_terminal_and_its_keys_are_the_last_line(tmp_path: Pa
     assert lines[-1].rstrip().endswith("quit")
     assert any(line.startswith("▶  miner-1") for line in lines)
     assert any("▲ 12.50" in line or "12.50" in line for line in lines)
+
+
+def test_a_prediction_is_shown_by_its_whole_id_which_trace_asks_for() -> None:
+    said = {"game_id": "g", "outcome": "Tie", "wager": 1.0, "code": "accepted", "message": ""}
+    verdict = {"at": "2026-12-01T18:00:00Z", "peer": make_hotkey("miner"), "prediction_id": "3eed7b4b" * 4} | said
+    table = views.history_table([verdict])
+    assert any("3eed7b4b" * 4 in line for line in drawn(lambda _: table, 160, 50))
