@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bus.envelope import Envelope
+from bus.errors import BadEventLog
 from bus.eventlog import Row, encode_event
 from bus.identifiers import SECOND, Hotkey, Micros
 from bus.replay import is_observed
@@ -36,11 +37,11 @@ class Step:
     """What it led to."""
 
 
-def trace(recording: Recording, prediction_id: str) -> list[Step]:
+def trace(recording: Recording, prediction_id: str) -> Iterator[Step]:
     """All that concerns a prediction, as trees of causes; several roots where it came more than once.
 
     Raises:
-        BadEventLog: the recording cannot be read or replayed here.
+        BadEventLog: the recording cannot be replayed here, or, once what was found is told, be read no further.
     """
     named = re.compile(rb"(?<![\w-])%b(?![\w-])" % re.escape(prediction_id).encode())
     recent: dict[int, tuple[Envelope, str]] = {}
@@ -57,9 +58,15 @@ def trace(recording: Recording, prediction_id: str) -> list[Step]:
             _remember(envelope.seq, recent, found)
 
     bus = recording.bus(look)
+    fault = None
     with recording:
-        bus.run()
-    return _grown(found, named)
+        try:
+            bus.run()
+        except BadEventLog as error:
+            fault = error
+    yield from _grown(found, named)
+    if fault is not None:
+        raise fault
 
 
 def _remember(seq: int, recent: dict[int, tuple[Envelope, str]], found: dict[int, tuple[Envelope, str]]) -> None:

@@ -149,7 +149,8 @@ def trace(arguments: argparse.Namespace) -> int:
     with views.progress("reading the log"):
         roots = list(logs.read(lambda recording: follow(recording, arguments.prediction_id)))
     if not roots:
-        raise BadEventLog(f"{arguments.log}: nothing in this log concerns a prediction {arguments.prediction_id!r}")
+        where = "this log" if logs.whole else "what can be read of this log"
+        raise BadEventLog(f"{arguments.log}: nothing in {where} concerns a prediction {arguments.prediction_id!r}")
     if arguments.json:
         print(json.dumps([_tree_as_json(root) for root in roots], indent=2))
     else:
@@ -277,5 +278,7 @@ def audit(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(auditing.text(report)))
     if report.faults:
-        print(f"bettensor: {len(report.faults)} things are not as they should be", file=sys.stderr)
+        count = len(report.faults)
+        what = "one thing is not as it should" if count == 1 else f"{count} things are not as they should"
+        print(f"bettensor: {what} be", file=sys.stderr)
     return 1 if report.faults else 0

@@ -143,6 +143,17 @@ async def test_the_way_of_a_prediction_through_the_actors(logs: Logs, printed: P
     assert (code, "nothing in this log concerns a prediction" in err) == (1, True)
 
 
+async def test_of_a_log_that_is_damaged_the_way_is_shown_as_far_as_it_can_be_read(logs: Logs, printed: Printed) -> None:
+    _, whole, _ = printed("trace", logs.validator, logs.prediction_id)
+    with (logs.validator / "events.jsonl").open("ab") as file:
+        file.write(b"something else\n")
+    code, out, err = printed("trace", logs.validator, logs.prediction_id)
+    assert (code, out) == (1, whole)
+    assert "something follows the seal" in err
+    code, _, err = printed("trace", logs.validator, logs.prediction_id[:-1])
+    assert (code, "nothing in what can be read of this log concerns a prediction" in err) == (1, True)
+
+
 # --- log
 
 
@@ -212,7 +223,7 @@ async def test_a_changed_line_is_found(logs: Logs, printed: Printed) -> None:
     code, out, err = printed("audit", logs.validator)
     assert code == 1
     assert "its hash does not follow: it was changed" in out
-    assert "1 things are not as they should be" in err
+    assert "one thing is not as it should be" in err
     code, _, err = printed("replay", logs.validator)
     assert (code, "its hash does not follow" in err) == (1, True)
     assert printed("replay", logs.validator, "--unchained")[0] == 1
