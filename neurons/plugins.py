@@ -3,9 +3,18 @@
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bus.errors import ConfigurationError
+
+
+def import_from_here(module: str) -> ModuleType:
+    """A module that is installed, or lies in the working directory."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    return import_module(module)
 
 
 def load(name: str, where: str) -> Any:
@@ -21,11 +30,8 @@ def load(name: str, where: str) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise ConfigurationError(f"{where}: expected 'module:name', and it is {name!r}")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
     try:
-        module = import_module(module_name)
+        module = import_from_here(module_name)
     except Exception as error:
         raise ConfigurationError(f"{where}: the module {module_name!r} cannot be imported: {error!r}") from error
     try:

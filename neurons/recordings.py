@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import import_module, metadata
+from importlib import metadata
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from bus.redaction import actors_without_secrets, without_secrets
 from bus.replay import Difference, ReplayBus, WhatIfBus
 from bus.timestamps import rfc3339
 from neurons.edges.recorder import closed_files
+from neurons.plugins import import_from_here
 from neurons.settings import ROLES, Settings, nearest, parse
 
 READ_BYTES: Final = 1 << 20
@@ -127,7 +128,7 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
             raise ConfigurationError(fault)
     for module in header.modules:
         try:
-            import_module(module)
+            import_from_here(module)
         except ImportError as error:
             raise BadEventLog(f"the log has events of {module}, which cannot be imported here: {error}") from None
     settings = settings_of(header, instead)

@@ -40,6 +40,12 @@ class DrawsAnId(Planted):
         return f"this is {uuid4()}"
 
 
+class WritesNothing(Actor):
+    """A logbook without lines."""
+
+    name = "logbook"
+
+
 class IteratesOverASet(Planted):
     name = "iterates_over_a_set"
 

@@ -283,11 +283,11 @@ def thin(file: Path, actors: dict[str, Any] | None = None) -> None:
 def test_decisions_that_are_new_or_missing_do_not_lead_astray(tmp_path: Path, subnet: Subnet) -> None:
     file = tmp_path / "log.jsonl"
     subnet.validator.save(file)
-    silent = Recording(file).what_if({"logbook": "tests.neurons.planted:DrawsAnId"})
+    silent = Recording(file).what_if({"logbook": "tests.neurons.planted:WritesNothing"})
     kinds = {(change.recorded is None, change.replayed is None) for change in silent.changes}
     assert (False, True) in kinds  # the logbook's lines, that nobody writes now
     accepted: list[Any] = []
-    Recording(file).what_if({"logbook": "tests.neurons.planted:DrawsAnId"}, accepted.append)
+    Recording(file).what_if({"logbook": "tests.neurons.planted:WritesNothing"}, accepted.append)
     assert sum(isinstance(envelope.event, PredictionAccepted) for envelope in accepted) == 2
 
 
@@ -308,7 +308,7 @@ def test_a_decision_too_many_after_the_last_observation_is_found(tmp_path: Path)
     neuron.start()
     neuron.bus.publish(TimerFired("nobody", "now"))
     neuron.save(file)
-    thin(file, {"mine": {"class": "tests.neurons.planted:IteratesOverASet"}})
+    thin(file, {"iterates_over_a_set": {"class": "tests.neurons.planted:IteratesOverASet"}})
     replayed = Recording(file).replay()
     assert (replayed.equal, replayed.difference) == (False, None)
     assert explain_replay(replayed) == "somewhere: 1 decisions more than recorded"
@@ -392,6 +392,15 @@ def test_a_log_with_events_of_a_module_that_is_not_here_says_so(tmp_path: Path, 
     recording = edited(tmp_path, subnet, lambda h: replace(h, modules=("no_such_subnet.events",)))
     with pytest.raises(BadEventLog, match=r"has events of no_such_subnet.events, which cannot be imported here"):
         recording.replay()
+
+
+def test_modules_in_the_working_directory_are_found(
+    tmp_path: Path, subnet: Subnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bulletins_of_a_subnet.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    assert edited(tmp_path, subnet, lambda h: replace(h, modules=("bulletins_of_a_subnet",))).replay().equal
 
 
 def test_a_log_with_an_actor_that_is_not_here_says_so(tmp_path: Path, subnet: Subnet) -> None:
