@@ -144,7 +144,7 @@ def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
     for name, section in sections.items():
         custom = section.pop("class", None)
         if custom is not None:
-            classes[name] = _actor_class(str(custom), f"{where}: actors.{name}.class")
+            classes[name] = _actor_class(str(custom), name, f"{where}: actors.{name}.class")
         elif name not in classes:
             near = nearest(name, [*classes, "predictor"])
             raise ConfigurationError(
@@ -159,10 +159,14 @@ def role_of(settings: Settings) -> Role:
     return "validator" if isinstance(settings, ValidatorSettings) else "miner"
 
 
-def _actor_class(name: str, where: str) -> type[Actor]:
-    cls = load(name, where)
+def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
+    """``custom``, whose name must be its key: reloads, timers and recordings find an actor by its name."""
+    cls = load(custom, where)
     if not isinstance(cls, type) or not issubclass(cls, Actor):
-        raise ConfigurationError(f"{where}: {name} is not a subclass of actors.actor.Actor")
+        raise ConfigurationError(f"{where}: {custom} is not a subclass of actors.actor.Actor")
+    own = getattr(cls, "name", None)
+    if own != name:
+        raise ConfigurationError(f"{where}: {custom} must have name = {name!r}, as its key, and it has {own!r}")
     return cls
 
 

@@ -171,6 +171,12 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
         ({"actors": {"x": {"class": "bus.events:Nothing"}}}, "'bus.events' has no 'Nothing'"),
         ({"actors": {"x": {"class": "bus.events:Event"}}}, "is not a subclass of actors.actor.Actor"),
         ({"actors": {"x": {"class": "events"}}}, "expected 'module:name'"),
+        (
+            {"actors": {"x": {"class": "actors.model:ModelActor"}}},
+            "must have name = 'x', as its key, and it has 'model'",
+        ),
+        ({"actors": {"model": {"class": "actors.slate:SlateActor"}}}, "must have name = 'model', as its key"),
+        ({"actors": {"x": {"class": "actors.actor:Actor"}}}, "must have name = 'x', as its key, and it has None"),
     ],
 )
 def test_wrong_actors_are_refused(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
