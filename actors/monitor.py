@@ -456,5 +456,5 @@ def _percentiles(latencies: "deque[Micros]") -> dict[str, float] | None:
     ordered = sorted(latencies)
     return {
         "p50": statistics.median(ordered) / 1000,
-        "p99": ordered[int(0.99 * (len(ordered) - 1))] / 1000,
+        "p99": ordered[round(0.99 * (len(ordered) - 1))] / 1000,
     }

@@ -194,7 +194,7 @@ class Summary:
             "results": dict(self.codes.most_common()),
             "results_per_second": self.codes.total() * rate,
             "latency_ms": {
-                name: 1000 * ordered[int(share * (len(ordered) - 1))]
+                name: 1000 * ordered[round(share * (len(ordered) - 1))]
                 for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
                 if ordered
             },

@@ -20,9 +20,10 @@ from bus.events import (
     StatusRequested,
     UpdateStored,
     UpdateStoreFailed,
+    VerdictReceived,
 )
-from bus.identifiers import ConnectionId, Hotkey, SessionId, Uid
-from tests.support import HOUR, NETUID, Harness, make_hotkey
+from bus.identifiers import ConnectionId, Hotkey, Micros, SessionId, Uid
+from tests.support import HOUR, NETUID, Harness, make_hotkey, make_prediction
 
 ME, PEER = make_hotkey("me"), make_hotkey("peer")
 
@@ -100,3 +101,20 @@ def test_a_session_that_was_closed_is_told_with_its_cure(role: Role, code: Close
     bench.observe(ConnectionClosed(ConnectionId(1), code, "why"))
     peer = bench.peers()[PEER]
     assert (peer["trouble"], peer["cure"]) == (f"closed: {int(code)} why", cure)
+
+
+@pytest.mark.parametrize(
+    ("micros", "percentiles"),
+    [
+        ([], None),
+        ([3000], {"p50": 3.0, "p99": 3.0}),
+        ([9000, 1000], {"p50": 5.0, "p99": 9.0}),
+        ([1000 * n for n in range(101)], {"p50": 50.0, "p99": 99.0}),
+    ],
+)
+def test_of_few_verdicts_the_slowest_is_the_99th_percentile(micros: list[int], percentiles: Any) -> None:
+    bench = Bench("miner", neuron())
+    for latency in micros:
+        bench.observe(VerdictReceived(PEER, make_prediction(), True, "accepted", "", Micros(latency)))
+    bench.observe(StatusRequested(1))
+    assert bench.last(StatusReported).status["latency_ms"] == percentiles

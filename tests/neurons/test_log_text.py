@@ -95,6 +95,11 @@ def test_a_strangers_garbage_is_shown_and_counted_like_anything_else(garbage: by
     assert list(Filter(hotkey=PEER).of([row])) == []
 
 
+def test_of_few_answers_the_slowest_is_the_95th_percentile() -> None:
+    summary = Summary(latencies=[0.009, 0.001])
+    assert summary.as_json()["latency_ms"] == {"p50": 1.0, "p95": 9.0, "p99": 9.0, "max": 9.0}
+
+
 def test_an_event_on_one_line() -> None:
     miner = SimulatedMiner()
     miner.start()
