@@ -15,8 +15,8 @@ from bus.eventlog import Checkpoint, Row, SignedSeal
 from bus.events import ConnectionClosed, FrameReceived, HttpRequestReceived, Scheme, SignatureChecked
 from bus.identifiers import Hotkey
 from bus.messages import WelcomeMessage
+from bus.printable import printable
 from neurons.edges.keys import verify, verify_request
-from neurons.log_text import printable
 from neurons.recordings import Recording
 
 _SCHEMES: Final[dict[str, Scheme]] = {"sr25519": "sr25519", "ed25519": "ed25519"}

@@ -17,6 +17,7 @@ from rich.console import Console, RenderableType
 from actors.cures import UNREGISTERED
 from bus.errors import ConfigurationError
 from bus.identifiers import Micros
+from bus.printable import printable
 from bus.timestamps import parse_rfc3339
 from neurons import views
 from neurons.control_client import ask, find_state_dir
@@ -87,7 +88,7 @@ def games(arguments: argparse.Namespace) -> int:
     screen = views.console()
     for slate in status["slates"]:
         screen.print(f"{len(slate['games'])} games of {slate['validator']}, update {slate['offset']}")
-        screen.print(views.games_table(slate))
+        screen.print(views.games_table(slate, screen.width))
     if not status["slates"]:
         screen.print("no slate has come yet")
     return 0
@@ -105,7 +106,7 @@ def predict(arguments: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2))
     for verdict in answer["verdicts"]:
         took = f" in {verdict['latency_ms']:.1f} ms" if "latency_ms" in verdict else ""
-        why = f": {verdict['message']}" if verdict["message"] else ""
+        why = f": {printable(verdict['message'])}" if verdict["message"] else ""
         if not arguments.json:
             print(f"{verdict['prediction_id']} {verdict['code']}{took} by {verdict['validator']}{why}")
     late = answer["without_verdict"]
@@ -160,7 +161,8 @@ def predictions(arguments: argparse.Namespace) -> int:
         writer.writeheader()
         writer.writerows(found)
     else:
-        views.console().print(views.history_table(found))
+        screen = views.console()
+        screen.print(views.history_table(found, screen.width))
     return 0
 
 

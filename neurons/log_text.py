@@ -8,6 +8,7 @@ import msgspec
 from bus.envelope import Envelope
 from bus.eventlog import Row, encode_event
 from bus.identifiers import SECOND, Micros
+from bus.printable import printable
 from bus.replay import Difference, Recorded
 from bus.timestamps import rfc3339
 from neurons.recordings import Replayed
@@ -39,11 +40,6 @@ def brief(fields: dict[str, Any]) -> str:
         f"{name}={f'{len(value)} bytes' if name == 'signature' else _shortened(printable(_gist(value)))}"
         for name, value in fields.items()
     )
-
-
-def printable(text: str) -> str:
-    """``text`` with everything escaped that could move a cursor, or hide or turn round what stands beside it."""
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
 def _shortened(text: str) -> str:

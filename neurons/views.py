@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.columns import Columns
@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.cures import UNREGISTERED
+from bus.printable import printable
 
 Status = dict[str, Any]
 
@@ -42,6 +43,9 @@ ROOM: Final = 20
 """Lines for the last events, where there is no terminal."""
 FULL: Final = 96
 """Columns from which on headings are written out."""
+GAMES: Final = 142
+HISTORY: Final = 180
+"""Columns from which on a game, or a verdict, has one line; below, it has two."""
 MANY_WAITING: Final = 100
 """Events that wait for a handler, from which on it is a trouble."""
 HANGING: Final = 10.0
@@ -86,11 +90,24 @@ def state_text(state: str) -> Text:
     return Text(state, STYLES.get(state, "dim"))
 
 
-def plain_table(*headings: str, right: Sequence[str] = ()) -> Table:
-    """A table as all of ours are."""
+def said(text: str, style: str = "") -> Text:
+    """What somebody else said: no markup, and nothing that moves a cursor."""
+    return Text(printable(text), style)
+
+
+def plain_table(*headings: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+    """A table as all of ours are.
+
+    Args:
+        headings: one for each column.
+        right: which of them are numbers.
+        whole: where nothing may be cut off, so that it goes on in the next line where there is no room.
+    """
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", no_wrap=True)
+        side: Literal["left", "right"] = "right" if heading in right else "left"
+        overflow: Literal["fold", "ellipsis"] = "fold" if heading in whole else "ellipsis"
+        table.add_column(heading, justify=side, no_wrap=heading not in whole, overflow=overflow)
     return table
 
 
@@ -142,7 +159,7 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
 def _trouble(peer: Status) -> Text:
     uid = "-" if peer["uid"] is None else peer["uid"]
     text = Text(f"{uid:>3} {short(peer['hotkey'])} ")
-    text.append(peer["trouble"], "red")
+    text.append_text(said(peer["trouble"], "red"))
     text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
     if peer["tries_in_s"] is not None:
         text.append(f", again in {duration(peer['tries_in_s'])}", "dim")
@@ -156,23 +173,21 @@ def _rank(peer: Status) -> tuple[int, int]:
     return order.index(peer["state"]), 65536 if peer["uid"] is None else peer["uid"]
 
 
-def games_table(slate: Status, limit: int | None = None) -> Table:
-    """The games of one slate, the soonest first."""
-    table = plain_table("game", "home", "away", "1", "2", "tie", "starts", right=("1", "2", "tie"))
-    games = sorted(slate["games"], key=lambda game: str(game["event_start_date"]))
-    for game in games[:limit]:
-        tie = game["tie_odds"]
+def games_table(slate: Status, width: int) -> Table:
+    """The games of one slate, the soonest first; ids in full, because `bettensor predict` wants them."""
+    brief = width < GAMES
+    teams = ("game",) if brief else ("game", "home", "away")
+    table = plain_table(*teams, "1", "2", "tie", "starts", right=("1", "2", "tie"), whole=("game",))
+    for game in sorted(slate["games"], key=lambda game: str(game["event_start_date"])):
+        tie, starts = game["tie_odds"], str(game["event_start_date"])[:16].replace("T", " ")
+        name, home, away = said(game["game_id"]), said(game["team_a"]), said(game["team_b"])
         table.add_row(
-            game["game_id"],
-            game["team_a"],
-            game["team_b"],
+            *((Text.assemble(home, " - ", away, "\n", name),) if brief else (name, home, away)),
             f"{game['team_a_odds']:.2f}",
             f"{game['team_b_odds']:.2f}",
             "" if tie is None else f"{tie:.2f}",
-            str(game["event_start_date"])[:16].replace("T", " "),
+            starts[len("2026-") :] if brief else starts,
         )
-    if limit is not None and len(games) > limit:
-        table.caption = f"and {len(games) - limit} more"
     return table
 
 
@@ -189,7 +204,7 @@ def moving_slate(status: Status | None, moved: dict[str, float], limit: int, wid
         arrow = Text("▲", "green") if change > 0 else Text("▼", "red") if change < 0 else Text(" ")
         tie = game["tie_odds"]
         table.add_row(
-            f"{game['team_a']} - {game['team_b']}",
+            said(f"{game['team_a']} - {game['team_b']}"),
             Text.assemble(arrow, f" {game['team_a_odds']:.2f}"),
             f"{game['team_b_odds']:.2f}",
             "" if tie is None else f"{tie:.2f}",
@@ -249,27 +264,28 @@ def recent_lines(recent: Sequence[Status], limit: int) -> Text:
         times = f" x{len(of_one_topic)}" if len(of_one_topic) > 1 else ""
         lines.append(f"{at:%H:%M:%S}.{at.microsecond // 1000:03} ", "dim")
         lines.append(f"{event['topic'] + times:<26} ", "cyan")
-        lines.append(f"{event['text']}\n")
+        lines.append_text(said(event["text"])).append("\n")
     lines.rstrip()
     return lines
 
 
-def history_table(found: Sequence[Status]) -> Table:
-    """Verdicts of a ledger or an outbox."""
-    table = plain_table("time", "peer", "prediction", "game", "outcome", "wager", "verdict", "why", right=("wager",))
+def history_table(found: Sequence[Status], width: int) -> Table:
+    """Verdicts of a ledger or an outbox; ids in full, because `bettensor trace` wants them."""
+    brief = width < HISTORY
+    whole = ("time", "peer", "prediction", "game", "outcome", "wager", "verdict", "why")
+    headings = ("time", "prediction", "wager", "outcome") if brief else whole
+    table = plain_table(*headings, right=("wager",), whole=("prediction", "game", "outcome", "verdict", "why"))
     for verdict in found:
-        code = verdict["code"]
-        table.add_row(
-            str(verdict["at"])[:19].replace("T", " "),
-            short(verdict["peer"]),
-            verdict["prediction_id"],
-            str(verdict["game_id"]),
-            str(verdict["outcome"]),
-            str(verdict["wager"]),
-            Text(code, "green" if code == "accepted" else "dim" if code == "none" else "yellow"),
-            verdict["message"],
-        )
-    table.caption = f"{len(found)} predictions"
+        at, peer = str(verdict["at"])[:19].replace("T", " "), short(verdict["peer"])
+        prediction, game, why = verdict["prediction_id"], said(str(verdict["game_id"])), said(verdict["message"])
+        outcome, wager, code = said(str(verdict["outcome"])), said(str(verdict["wager"])), verdict["code"]
+        told = Text(code, "green" if code == "accepted" else "dim" if code == "none" else "yellow")
+        if brief:
+            about = Text("\n").join([Text(prediction), game, *([why] if why else [])])
+            table.add_row(f"{at[len('2026-') :]}\n{peer}", about, wager, Text("\n").join([outcome, told]))
+        else:
+            table.add_row(at, peer, prediction, game, outcome, wager, told, why)
+    table.caption = f"{len(found)} prediction{'' if len(found) == 1 else 's'}"
     return table
 
 

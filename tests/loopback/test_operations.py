@@ -173,7 +173,7 @@ async def test_the_commands_show_what_there_is(tmp_path: Path, capsys: pytest.Ca
             assert await bettensor("games", *where) == 0
             assert "yankees-mets" in capsys.readouterr().out
             assert await bettensor("predictions", *where) == 0
-            assert "1 predictions" in capsys.readouterr().out
+            assert "1 prediction" in capsys.readouterr().out
             for command in ("peers", "top", "games", "predictions"):
                 assert await bettensor(command, "--json", *where) == 0
                 assert json.loads(capsys.readouterr().out)

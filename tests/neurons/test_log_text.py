@@ -10,8 +10,9 @@ from bus.eventlog import Row, encode_event
 from bus.events import Event, FrameReceived, FrameWritten, PredictionSubmitted, UpdateStored
 from bus.identifiers import ConnectionId, Epoch, MessageId, Offset, PredictionId, SessionId, Uid
 from bus.messages import ConfirmationMessage, GameUpdateMessage, HeartbeatMessage, PredictionResult
+from bus.printable import printable
 from neurons.inspection import Filter, Summary
-from neurons.log_text import LONG, brief, line, plain, printable
+from neurons.log_text import LONG, brief, line, plain
 from neurons.simulation import SimulatedMiner, make_game, make_hotkey, make_prediction
 from tests.support import NETUID, NOW
 

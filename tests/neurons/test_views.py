@@ -20,6 +20,7 @@ from bus.events import (
     StatusRequested,
 )
 from bus.identifiers import ConnectionId, SessionId, Uid
+from bus.printable import printable
 from neurons import views
 from neurons.demo import Demo, demo_view
 from tests.support import NETUID, Harness, make_hotkey
@@ -110,8 +111,51 @@ def test_the_demo_fills_the_terminal_and_its_keys_are_the_last_line(tmp_path: Pa
     assert any("▲ 12.50" in line or "12.50" in line for line in lines)
 
 
-def test_a_prediction_is_shown_by_its_whole_id_which_trace_asks_for() -> None:
-    said = {"game_id": "g", "outcome": "Tie", "wager": 1.0, "code": "accepted", "message": ""}
-    verdict = {"at": "2026-12-01T18:00:00Z", "peer": make_hotkey("miner"), "prediction_id": "3eed7b4b" * 4} | said
-    table = views.history_table([verdict])
-    assert any("3eed7b4b" * 4 in line for line in drawn(lambda _: table, 160, 50))
+GAME = "nfl-2024-09-08-tampa-bay-buccaneers-washington-commanders"
+TEAMS = {"team_a": "Tampa Bay Buccaneers", "team_b": "Washington Commanders"}
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
+def test_the_slate_shows_all_that_a_prediction_must_name(width: int) -> None:
+    odds = {"team_a_odds": 1.6, "team_b_odds": 12.5, "tie_odds": None}
+    game = {"game_id": GAME, "event_start_date": "2026-12-01T18:00:00Z"} | TEAMS | odds
+    lines = drawn(lambda screen: views.games_table({"games": [game]}, screen.width), width, 24)
+    shown = "".join(lines).replace(" ", "")
+    assert all(text.replace(" ", "") in shown for text in (*TEAMS.values(), "1.60", "12.50", "12-01 18:00"))
+    assert GAME in re.sub(r"[^\w-]", "", "".join(line[:60] for line in lines if not line.startswith("Tampa")))
+    assert "…" not in shown
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
+def test_verdicts_are_shown_with_all_of_their_ids(width: int) -> None:
+    ids = {"peer": "peer", "prediction_id": "0123456789abcdef" * 2, "game_id": GAME}
+    judged = {"outcome": "Wolverhampton Wanderers", "wager": 2.5, "code": "daily_limit_exceeded"}
+    why = "wagered today 999.5, attempted 2.5, and the limit is 1000"
+    verdict = {"at": "2026-12-01T18:00:00.000000Z", "message": why} | ids | judged
+    lines = drawn(lambda screen: views.history_table([verdict], screen.width), width, 24)
+    shown = "\n".join(lines)
+    assert all(text in shown for text in ("12-01 18:00:00", "peer", "0123456789abcdef" * 2, *map(str, judged.values())))
+    assert "…" not in shown
+    assert lines[-1].strip() == "1 prediction"
+
+
+@pytest.mark.parametrize("width", [100, 200])
+@pytest.mark.parametrize("nasty", ["[/red]", "[bold]", "\x1b[2J", "\u202e", "\r"])
+def test_what_peers_say_is_shown_as_it_is_and_does_nothing(nasty: str, width: int) -> None:
+    verdict = {"at": "2026-12-01T18:00:00Z", "peer": "peer", "prediction_id": "p", "code": "missing_data"}
+    verdict |= {"game_id": nasty, "outcome": nasty, "wager": nasty, "message": nasty}
+    odds = {"team_a_odds": 1.6, "team_b_odds": 12.5, "tie_odds": None}
+    game = {"game_id": nasty, "event_start_date": "2026-12-01T18:00:00Z", "team_a": nasty, "team_b": nasty} | odds
+    status = status_of(2, slates=[{"games": [game]}])
+    status["peers"][0]["trouble"] = nasty
+    status["recent"][-1]["text"] = nasty
+    for view in (
+        lambda screen: views.history_table([verdict], screen.width),
+        lambda screen: views.games_table({"games": [game]}, screen.width),
+        lambda screen: views.moving_slate(status, {}, 3, screen.width),
+        lambda screen: views.peers_table(status, screen.width),
+        lambda screen: views.top_view(screen, status),
+    ):
+        shown = "\n".join(drawn(view, width, 40))
+        assert shown.replace("\n", "").isprintable()
+        assert printable(nasty) in shown
