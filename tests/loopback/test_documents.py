@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from bus.messages import KINDS, PointToPoint
 from tests.loopback.processes import free_port
 
 ROOT: Final = Path(__file__).parents[2]
@@ -146,15 +147,22 @@ def test_the_readme_leads_to_a_handler_that_sees_a_real_prediction(tmp_path: Pat
     assert "FAULT" not in audit
 
 
-def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+def test_the_tutorial_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with newcomer(tmp_path) as person:
+        # its recordings are replayed where its code is, and what that registers is forgotten afterwards
+        monkeypatch.chdir(person.folder)
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        monkeypatch.setitem(KINDS, "injury", PointToPoint)
+        del KINDS["injury"]
         person.follow(ROOT / "docs" / "tutorial.md")
         validator = person.log("validator")
     assert "leaders: [('" in validator
+    assert "injured: Salah" in validator
     everything = "\n".join(person.said)
     assert "accepted in" in everything
+    assert re.search(r"invalid_wager in .*: at most 20 here", everything)
     verdicts = [line for line in person.said[-4].splitlines() if "accepted" in line]
-    for wager in ("2.5", "1.0", "0.5", "3.0", "0.25"):
+    for wager in ("2.5", "1.0", "2.0", "0.5", "3.0", "0.25"):
         assert any(f" {wager} " in line for line in verdicts), (wager, person.said[-4])
     assert re.search(r": accepted after \d+\.\d ms", person.said[-1])
 
