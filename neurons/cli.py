@@ -90,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     for role in ("validator", "miner"):
         neuron = _add(commands, role, f"run a {role}", f"bettensor {role} --config {role}.yaml --logging.level=DEBUG")
         neuron.add_argument("--config", type=Path, required=True, metavar="FILE", help="the YAML file")
+        all_keys = f"bettensor config show --role {role}"
+        neuron.add_argument_group("keys of the configuration", f"--KEY=VALUE for each that `{all_keys}` prints")
         neuron.set_defaults(command=_run_neuron, role=role, takes_flags=True)
     _add_demo(commands)
     _add_operations(commands)

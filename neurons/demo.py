@@ -34,7 +34,7 @@ from bus.errors import BettensorError
 from neurons import views
 from neurons.child_process import spawn
 from neurons.control_client import ask
-from neurons.edges.history import OUTBOX, outbox_codes
+from neurons.edges.history import OUTBOX, history_codes, history_file
 from neurons.edges.keys import new_wallet
 from neurons.loopback import free_port
 
@@ -128,6 +128,8 @@ class Player:
     status: dict[str, Any] | None = None
     """What it last said of itself; None while it does not answer."""
     last_status: dict[str, Any] | None = None
+    codes: "Counter[str | None]" = field(default_factory=Counter)
+    """Its predictions by verdict, as they are on its disk: also those of before it was killed. None has none yet."""
     dead_since: float | None = None
     restarts: int = 0
     websocket: bool = True
@@ -153,6 +155,12 @@ class Player:
             self.status = self.last_status = ask(self.state_dir, {"ask": "status"}, 0.5)
         except BettensorError:
             self.status = None
+        with contextlib.suppress(BettensorError):  # it has none yet
+            self.codes = history_codes(history_file(self.state_dir))
+
+    def judged(self) -> "Counter[str]":
+        """How many have which verdict."""
+        return Counter({code: count for code, count in self.codes.items() if code is not None})
 
     def end_of_log(self) -> str:
         log = self.folder / f"{self.name}.log"
@@ -322,7 +330,7 @@ class Demo:
     def codes(self) -> "dict[str, Counter[str | None]]":
         """Each miner's predictions by verdict, as its outbox has them."""
         return {
-            miner.name: outbox_codes(miner.state_dir / OUTBOX)
+            miner.name: history_codes(miner.state_dir / OUTBOX)
             for miner in self.miners
             if (miner.state_dir / OUTBOX).exists()
         }
@@ -385,12 +393,9 @@ def _tell(demo: Demo, duration: float, say: Any) -> None:
         demo.look()
         for miner in demo.miners:
             _news_of(miner, say)
-        verdicts: Counter[str] = Counter()
-        for miner in demo.miners:
-            if miner.last_status is not None:
-                verdicts.update(miner.last_status["predictions"]["verdicts"])
+        verdicts = _verdicts(demo)
         accepted = verdicts.pop("accepted", 0)
-        made = sum(m.last_status["predictions"]["made"] for m in demo.miners if m.last_status is not None)
+        made = sum(miner.codes.total() for miner in demo.miners)
         say(f"{made} predictions pushed, {accepted} accepted, {verdicts.total()} rejected{_latencies(demo)}")
 
 
@@ -468,12 +473,11 @@ def _numbers(player: Player) -> list[str]:
     status = player.last_status
     if status is None:
         return [""] * 6
-    predictions, latency = status["predictions"], status["latency_ms"]
-    verdicts = predictions["verdicts"]
-    accepted = verdicts.get("accepted", 0)
-    own = ["", ""] if player.name == VALIDATOR else [str(predictions["made"]), str(predictions["waiting"])]
+    latency, verdicts = status["latency_ms"], player.judged()
+    accepted = verdicts["accepted"]
+    own = ["", ""] if player.name == VALIDATOR else [str(player.codes.total()), str(player.codes[None])]
     times = ["", ""] if latency is None else [views.milliseconds(latency[p]) for p in ("p50", "p99")]
-    return [*own, str(accepted), str(sum(verdicts.values()) - accepted), *times]
+    return [*own, str(accepted), str(verdicts.total() - accepted), *times]
 
 
 def _note(player: Player, brief: bool) -> Text:
@@ -492,11 +496,7 @@ def _note(player: Player, brief: bool) -> Text:
 
 
 def _verdicts(demo: Demo) -> "Counter[str]":
-    verdicts: Counter[str] = Counter()
-    for miner in demo.miners:
-        if miner.last_status is not None:
-            verdicts.update(miner.last_status["predictions"]["verdicts"])
-    return verdicts
+    return sum((miner.judged() for miner in demo.miners), Counter())
 
 
 def latency_of(demo: Demo) -> dict[str, float] | None:

@@ -69,8 +69,8 @@ def verdicts(file: Path, wanted: Filter) -> list[dict[str, Any]]:
     return [_verdict(row) for row in reversed(rows)]
 
 
-def outbox_codes(file: Path) -> "Counter[str | None]":
-    """How many predictions of a miner have which verdict; None counts those that have none yet.
+def history_codes(file: Path) -> "Counter[str | None]":
+    """How many predictions in a ledger or an outbox have which verdict; None counts those that have none yet.
 
     Raises:
         ConfigurationError: the file cannot be read.

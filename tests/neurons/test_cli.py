@@ -43,6 +43,14 @@ def test_help_and_version(arguments: list[str], capsys: pytest.CaptureFixture[st
     assert "example: " in out or len(arguments) == 1
 
 
+@pytest.mark.parametrize("role", ["validator", "miner"])
+def test_the_help_of_a_neuron_says_that_its_keys_are_flags(role: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([role, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"--KEY=VALUE for each that `bettensor config show --role {role}` prints" in told
+
+
 def test_help_waits_for_nothing_that_is_heavy() -> None:
     heavy = "{'bus.events', 'pydantic', 'sqlalchemy', 'rich', 'bittensor'} & set(sys.modules)"
     code = f"import sys; from neurons.cli import _parser; _parser().format_help(); print({heavy})"

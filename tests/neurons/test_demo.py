@@ -162,10 +162,13 @@ def test_in_a_terminal_keys_pull_plugs_and_everything_recovers() -> None:
         shown.press("v")
         shown.until(lambda text: re.search(r"validator +down.*killed, back in", text))
         shown.until(lambda text: re.search(r"validator +online", text) and re.search(r"miner-1 +connected", text))
+        row = re.compile(r"miner-1 +connected +WebSocket +(\d+)")
+        made = int(row.findall(shown.screen)[-1])
         shown.press("1")
         shown.press("k")
         shown.until(lambda text: re.search(r"miner-1 +down", text))
-        shown.until(lambda text: re.search(r"miner-1 +connected", text))
+        shown.until(row.search)
+        assert int(row.findall(shown.screen)[-1]) >= made > 0  # a new process has not made them, and they count
         shown.press("q")
         shown.until(lambda text: "has its verdict" in text)
         assert shown.process.wait(20) == 0
