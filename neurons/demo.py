@@ -49,6 +49,8 @@ DURATION: Final = 20.0
 LIVE_DURATION: Final = 60.0
 """Seconds of work, and of work that somebody watches, unless something else is asked."""
 VALIDATOR: Final = "validator"
+ROOMY: Final = 108
+"""Columns from which on there is room for headings in full, the transport, and what has happened to a neuron."""
 VERDICTS: Final = 32
 """Columns for the verdicts, beside the slate."""
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -456,11 +458,12 @@ def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> R
 
 
 def _neurons_table(demo: Demo, width: int) -> RenderableType:
-    brief = width < views.FULL
+    brief = width < ROOMY
     counts = ("made", "wait", "acc.", "rej.") if brief else ("made", "waiting", "accepted", "rejected")
     numbers = (*counts, "p50", "p99")
     table = views.plain_table("", "neuron", "state", *([] if brief else ["transport"]), *numbers, "", right=numbers)
     table.columns[2].min_width = len("not connected")
+    table.columns[-1].no_wrap = False  # where there is no room, what has happened to it gives way, not the figures
     for place, player in enumerate(demo.players):
         state, transport = player.describe()
         chosen = "▶" if place == demo.chosen + 1 else ""

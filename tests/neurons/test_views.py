@@ -1,6 +1,7 @@
 """What operators see fits their terminal, without one thing that matters being cut off."""
 
 import re
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,18 @@ def test_the_demo_fills_the_terminal_and_its_keys_are_the_last_line(tmp_path: Pa
     assert lines[-1].rstrip().endswith("quit")
     assert any(line.startswith("▶  miner-1") for line in lines)
     assert any("▲ 12.50" in line or "12.50" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 96, 100, 110, 160])
+def test_whatever_has_happened_to_a_miner_its_figures_can_be_read(width: int, tmp_path: Path) -> None:
+    demo = Demo(tmp_path, 2)
+    miner = demo.miners[1]
+    miner.last_status = status_of(2, latency_ms={"p50": 10.5, "p99": 123.4})
+    miner.codes.update({"accepted": 1234, "conflict": 5678, None: 246})
+    miner.dead_since, miner.websocket = time.monotonic(), False
+    lines = drawn(lambda screen: demo_view(demo, 3.0, 60.0, screen), width, 40)
+    (row,) = [line for line in lines if "miner-2" in line]
+    assert all(text in row for text in (" down ", "7158", " 246 ", "1234", "5678", "10.5 ms", "123.4 ms", "killed"))
 
 
 GAME = "nfl-2024-09-08-tampa-bay-buccaneers-washington-commanders"
