@@ -1,8 +1,8 @@
 """A model that is a file: whoever writes it, by hand or by program, makes the miner bet.
 
 CSV with the header ``game_id,outcome,wager`` and, if wanted, ``confidence`` and ``model_name``; or JSON, a list of
-objects with these keys. The file is watched: a change is a bet at once. A row is bet once, whatever is restarted, and
-again when it changes.
+objects with these keys. The file is watched: a change is a bet at once. A row is bet once with each validator that
+offers its game, whatever is restarted, and again when it changes.
 """
 
 import csv
@@ -47,8 +47,6 @@ class FilePredictor:
 
     def __init__(self, settings: FileSettings) -> None:
         self._path = Path(settings.path).absolute()
-        self._placed: dict[str, dict[str, Any]] = {}
-        """By game: the row that was bet."""
         self._told: set[str] = set()
         self._host: ModelHost | None = None
 
@@ -59,18 +57,17 @@ class FilePredictor:
             host.ask_again()
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
-        """A bet for each row that is new or has changed and whose game is on the slate."""
+        """A bet for each row whose game is on the slate; its key says whether it is a new one."""
         slate = {game.game_id: game for game in games}
         for place, row in self._rows():
             game = slate.get(row.get("game_id", ""))
-            if game is None or self._placed.get(game.game_id) == row:
+            if game is None:
                 continue
             try:
                 forecast = forecast_of(row, game, "file")
             except Unusable as fault:
                 self._fault(f"{self._path.name}: {place}: {fault}")
                 continue
-            self._placed[game.game_id] = row
             yield replace(forecast, key=json.dumps(row, sort_keys=True))
 
     def _rows(self) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from secrets import token_hex
-from typing import Any
+from typing import Any, Final
 
 from bus.bus import EventBus, last_error
 from bus.clock import Clock
@@ -17,6 +17,9 @@ from bus.games import TeamGame
 from bus.identifiers import GameId, Hotkey, PredictionId, Uid
 from neurons.edges.tasks import Tasks
 from neurons.models import Forecast, ModelHost, Predictor, make_prediction
+
+MAX_MADE: Final = 10_000
+"""Bets with a key that are remembered for each validator; of an older one that is repeated, the outbox knows."""
 
 
 class PredictorEdge:
@@ -32,6 +35,8 @@ class PredictorEdge:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
         self._tasks = Tasks(bus, "predictor")
         self._slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
+        self._made: dict[Hotkey, dict[PredictionId, None]] = {}
+        """The last bets that had a key: a model may repeat them, and they are made once."""
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self._name = f"the model {type(predictor).__name__}"
@@ -114,12 +119,19 @@ class PredictorEdge:
 
     def _make(self, validator: Hotkey, forecast: Forecast) -> None:
         """Publish ``forecast``; one that cannot be sent is a line in the log, and the others go on."""
+        prediction_id, made = self._id_of(validator, forecast), self._made.setdefault(validator, {})
+        if prediction_id in made:
+            return
         try:
-            prediction = make_prediction(forecast, self._id_of(validator, forecast), self._clock.wall(), self._uid)
+            prediction = make_prediction(forecast, prediction_id, self._clock.wall(), self._uid)
         except ValueError as error:
             self.fault(str(error))
-        else:
-            self._bus.publish(PredictionMade(validator, prediction))
+            return
+        if forecast.key is not None:
+            made[prediction_id] = None
+            if len(made) > MAX_MADE:
+                del made[next(iter(made))]
+        self._bus.publish(PredictionMade(validator, prediction))
 
     def _id_of(self, validator: Hotkey, forecast: Forecast) -> PredictionId:
         if forecast.key is None:
@@ -132,3 +144,4 @@ class PredictorEdge:
         self._uid = uids.get(self._hotkey)
         for left in [validator for validator in self._slates if validator not in uids]:
             del self._slates[left]  # nobody bets with it any more
+            self._made.pop(left, None)

@@ -67,6 +67,9 @@ class Bench:
         made = [event.prediction for event in self.all(PredictionMade)]
         return [(p.game_id, p.predicted_outcome, p.wager) for p in made]
 
+    def models(self) -> list[str | None]:
+        return [event.prediction.model_name for event in self.all(PredictionMade)]
+
     def faults(self) -> str:
         return "\n".join(event.error for event in self.all(HandlerFailed))
 
@@ -119,16 +122,32 @@ async def test_each_row_is_bet_once_and_again_when_it_changes(tmp_path: Path, na
         assert bench.faults() == ""
 
 
-async def test_a_row_is_the_same_prediction_after_a_restart_and_another_with_each_validator(tmp_path: Path) -> None:
+async def test_a_row_is_bet_with_each_validator_and_is_the_same_prediction_after_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "bets.csv"
     file.write_text("game_id,outcome,wager\ng,New York Mets,2\n")
-    ids = []
+    ids: list[dict[Any, str]] = []
     for _ in range(2):
         async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+            bench.slates = {VALIDATOR: SLATE, OTHER: SLATE}
             bench.ask()
-            await bench.until(bench.bets)
-            ids.append(bench.all(PredictionMade)[0].prediction.prediction_id)
+            await bench.until(lambda: len(bench.bets()) == 2)
+            ids.append({event.validator: event.prediction.prediction_id for event in bench.all(PredictionMade)})
     assert ids[0] == ids[1]
+    assert ids[0][VALIDATOR] != ids[0][OTHER]
+
+
+async def test_what_has_a_key_is_made_once_with_each_validator_however_often_the_model_says_it() -> None:
+    class Insisting:
+        def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
+            for key in ("a", None, "a"):
+                yield Forecast(game=games[0], outcome=games[0].team_a, wager=1.0, model_name=str(key), key=key)
+
+    async with bench_of(Insisting()) as bench:
+        bench.slates = {VALIDATOR: SLATE, OTHER: SLATE}
+        for asked in (1, 2):
+            bench.ask()
+            await bench.until(lambda asked=asked: bench.models().count("None") == 2 * asked)  # type: ignore[misc]
+    assert bench.models().count("a") == 2
 
 
 @pytest.mark.parametrize(
