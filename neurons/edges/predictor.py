@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from hashlib import sha256
+from queue import SimpleQueue
 from secrets import token_hex
 from typing import Any, Final
 
@@ -32,7 +34,8 @@ class PredictorEdge:
         self._predictor = predictor
         self._uid: Uid | None = None
         self._waiting: dict[Hotkey, PredictionsRequested] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
+        self._questions: SimpleQueue[tuple[Sequence[TeamGame], Future[list[Forecast]]] | None] = SimpleQueue()
+        """For the thread; None ends it."""
         self._tasks = Tasks(bus, "predictor")
         self._slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
         self._made: dict[Hotkey, dict[PredictionId, None]] = {}
@@ -40,6 +43,8 @@ class PredictorEdge:
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self._name = f"the model {type(predictor).__name__}"
+        # a daemon: at its end the process would wait for an executor's thread, and so for a model that hangs
+        threading.Thread(target=self._think, name="predictor", daemon=True).start()
         self._running = Tasks(bus, "predictor")
         run = getattr(predictor, "run", None)
         if run is not None:
@@ -88,16 +93,14 @@ class PredictorEdge:
         self._waiting.clear()
         await self._tasks.cancel()
         await self._running.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._questions.put(None)
 
     async def _work(self) -> None:
         while self._waiting:
             question = self._waiting.pop(next(iter(self._waiting)))  # in turn: no validator waits for ever
-            try:
-                forecasts = await asyncio.get_running_loop().run_in_executor(self._thread, self._think, question.games)
-            except (Exception, SystemExit):  # noqa: BLE001 - a model is the operator's code, and may raise anything
-                self.fault(last_error())
-                continue
+            answer: Future[list[Forecast]] = Future()
+            self._questions.put((question.games, answer))
+            forecasts = await asyncio.wrap_future(answer)
             for forecast in forecasts:
                 with self._telling():
                     self._make(question.validator, forecast)
@@ -111,11 +114,22 @@ class PredictorEdge:
         """What a model does and says may be anything: it is a line in the log, and all else goes on."""
         try:
             yield
-        except (Exception, SystemExit):  # noqa: BLE001 - as above
+        except (Exception, SystemExit):  # noqa: BLE001 - a model is the operator's code, and may raise anything
             self.fault(last_error())
 
-    def _think(self, games: Sequence[TeamGame]) -> list[Forecast]:
-        return list(self._predictor.predict(games))
+    def _think(self) -> None:
+        """In the thread: one question after the other, until the edge is closed."""
+        while (question := self._questions.get()) is not None:
+            games, answer = question
+            if not answer.set_running_or_notify_cancel():
+                continue
+            forecasts: list[Forecast] = []
+            try:
+                forecasts = list(self._predictor.predict(games))
+            except BaseException:  # noqa: BLE001 - as above; a thread that ended would leave its question without an answer
+                with contextlib.suppress(RuntimeError):  # the loop is closed: the neuron did not wait for us
+                    self.fault(last_error())
+            answer.set_result(forecasts)
 
     def _make(self, validator: Hotkey, forecast: Forecast) -> None:
         """Publish ``forecast``; one that cannot be sent is a line in the log, and the others go on."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -362,6 +363,38 @@ async def test_a_program_bets_through_a_real_miner_and_once_whatever_is_restarte
                         await asyncio.sleep(0.01)
         verdicts = json.dumps([event.code for event in events(theirs, VerdictReceived)])
         assert verdicts == "[]"
+
+
+async def test_a_model_with_a_bare_next_is_told_and_asked_again() -> None:
+    class Empty:
+        def predict(self, _: Sequence[TeamGame]) -> Iterable[Forecast]:
+            return [next(iter(()))]
+
+    async with bench_of(Empty()) as bench:
+        for asked in (1, 2):
+            bench.ask()
+            await bench.until(lambda asked=asked: bench.faults().count("StopIteration") == asked)  # type: ignore[misc]
+
+
+def test_a_process_does_not_wait_for_a_model_that_hangs() -> None:
+    source = """
+import asyncio, threading
+from tests.neurons.test_more_models import bench_of
+
+class Hanging:
+    asked = threading.Event()
+    def predict(self, _):
+        self.asked.set()
+        threading.Event().wait()
+
+async def main():
+    async with bench_of(Hanging()) as bench:
+        bench.ask()
+        await asyncio.to_thread(Hanging.asked.wait)
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", source], timeout=30, check=True, cwd=Path(__file__).parents[2])
 
 
 async def test_one_forecast_that_cannot_be_sent_is_said_and_the_others_go_on() -> None:
