@@ -148,14 +148,14 @@ class _InTask(_Isolated):
         self._task = asyncio.create_task(self._run(bus), name=f"handler {self.name}")
 
     async def _run(self, bus: EventBus) -> None:
-        ended = cast("asyncio.Task[None]", asyncio.current_task())
-        while True:
+        this = cast("asyncio.Task[None]", asyncio.current_task())
+        while not this.cancelling():  # by us; a handler may have caught it
             event, envelope = await self._queue.get()
             try:
                 await self._call(event, envelope)
             except asyncio.CancelledError:
-                if ended.cancelling():
-                    raise  # by us
+                if this.cancelling():
+                    raise
                 bus.publish(self._failure(event))  # what it waited for was cancelled
             except (Exception, SystemExit):  # noqa: BLE001 - a user's code may raise anything: no affair of the neuron's
                 bus.publish(self._failure(event))

@@ -1,6 +1,7 @@
 """Users' handlers: sync and async, slow, raising, hanging; the neuron notices none of it."""
 
 import asyncio
+import contextlib
 import sys
 import threading
 import time
@@ -236,6 +237,22 @@ async def test_what_a_handler_waits_for_may_be_cancelled() -> None:
         bus.publish(NeuronStopping("b"))
         await until(lambda: sum(isinstance(event, HandlerFailed) for event in recorded) == 2)
     assert heard == ["a", "b"]
+
+
+async def test_a_handler_that_catches_its_cancellation_ends_all_the_same() -> None:
+    heard: list[str] = []
+
+    async def stubborn(event: NeuronStopping) -> None:
+        heard.append(event.reason)
+        with contextlib.suppress(BaseException):
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), running() as (bus, _):
+        bus.on(NeuronStopping, stubborn)
+        bus.publish(NeuronStopping("a"))
+        bus.publish(NeuronStopping("b"))
+        await until(lambda: heard)
+    assert heard == ["a"]
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
