@@ -1,5 +1,6 @@
 """Which files have changed since they were read."""
 
+import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -18,31 +19,34 @@ Sight = Mapping[Path, tuple[int, int, int] | None]
 
 def look_at(files: Iterable[Path]) -> Sight:
     """How ``files`` are now: to be taken before they are read."""
-    return {file: _stat(file) for file in {file.resolve() for file in files}}
+    # not Path.resolve, which raises where links lead in a circle
+    return {file: _stat(file) for file in {Path(os.path.realpath(file)) for file in files}}
 
 
 async def changes_of(files: Callable[[], Iterable[Path]], seen: Sight | None = None) -> AsyncGenerator[None, None]:
     """Yields whenever one of ``files`` is no more as it was; never ends.
 
     Args:
-        files: which; asked again after each change, which may be of a configuration that names them.
+        files: which; asked again at each look, because a configuration that names them may change too.
         seen: how they were when they were read; by default as they are now.
     """
     seen = look_at(files()) if seen is None else seen
     while True:
+        watched = seen.keys()
         # the folders are watched, and not the files: editors and deployments put a new file in the place of the old one
-        folders = sorted({file.parent for file in seen})
+        folders = sorted({file.parent for file in watched})
         watching = awatch(
             *folders, recursive=False, debounce=DEBOUNCE, step=DEBOUNCE, rust_timeout=LOOK, yield_on_timeout=True
         )
         async for _ in watching:
-            now = look_at(seen)
+            now = look_at(files())  # by their names: a link may lead elsewhere by now
             if now == seen:
                 continue
             seen = now
             yield
-            if look_at(files()).keys() != seen.keys():
-                seen = look_at(files())
+            now = look_at(files())
+            if now.keys() != watched:
+                seen = now
                 break
 
 

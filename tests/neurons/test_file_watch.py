@@ -85,3 +85,27 @@ async def test_who_names_another_file_gets_that_one_watched(file: Path, tmp_path
         await asyncio.sleep(0.1)
         change(other)
         await noticed
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_link_that_leads_elsewhere_is_a_change_and_what_it_leads_to_is_watched(tmp_path: Path) -> None:
+    for release in ("one", "two"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "games.json").write_text(release)
+    current, new = tmp_path / "current", tmp_path / "new"
+    current.symlink_to("one")
+    async with aclosing(changes_of(lambda: [current / "games.json"])) as changes:
+        noticed = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.1)
+        new.symlink_to("two")
+        new.replace(current)
+        await noticed
+        noticed = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.1)
+        change(tmp_path / "two" / "games.json")
+        await noticed
+
+
+def test_links_in_a_circle_are_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    assert list(look_at([tmp_path / "circle"]).values()) == [None]
