@@ -294,7 +294,7 @@ class Neuron:
         except BaseException:
             await self._end_chain()
             await self._control.close()
-            self._end_metrics()
+            await self._end_metrics()
             self._timers.close()
             await self._handlers.close()
             await self._end_recording()
@@ -309,7 +309,7 @@ class Neuron:
             await self._watching.cancel()
             await self._end_chain()
             await self._control.close()
-            self._end_metrics()
+            await self._end_metrics()
             await self._stop()
             self._timers.close()
             await self._handlers.close()
@@ -428,9 +428,9 @@ class Neuron:
             self.metrics = Metrics(self.bus, role_of(self.settings), self._writer.queued)
             self.metrics.start(settings.ip, settings.port)
 
-    def _end_metrics(self) -> None:
+    async def _end_metrics(self) -> None:
         if self.metrics is not None:
-            self.metrics.close()
+            await self.metrics.close()
 
     async def _end_chain(self) -> None:
         if self._chain is not None:

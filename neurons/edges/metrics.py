@@ -4,6 +4,7 @@ Names and units follow its conventions (https://prometheus.io/docs/practices/nam
 prometheus_client in a thread of its own; what it reads is safe to read from there.
 """
 
+import asyncio
 from bisect import bisect_left
 from collections import Counter as Count
 from collections.abc import Callable, Iterator, Sequence
@@ -121,10 +122,10 @@ class Metrics:
         """Where they are served, if they are."""
         return None if self._server is None else int(self._server.server_port)
 
-    def close(self) -> None:
-        """Serve no more."""
+    async def close(self) -> None:
+        """Serve no more. The server looks every half second whether it is to end, and the loop goes on meanwhile."""
         if self._server is not None:
-            self._server.shutdown()
+            await asyncio.to_thread(self._server.shutdown)
             self._server.server_close()
             self._thread.join()
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from bus.bus import EventBus
+from bus.clock import SystemClock
 from bus.events import FallbackChosen, LineLogged, MetricsUnavailable, PredictionMade, VerdictReceived
+from neurons.edges.metrics import Metrics
 from neurons.launch import Neuron
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner, until
@@ -84,3 +87,15 @@ async def test_a_port_that_is_taken_is_said_and_the_neuron_does_without(tmp_path
 async def test_they_can_be_switched_off(tmp_path: Path) -> None:
     async with running_validator(tmp_path, metrics={"enabled": False}) as rig:
         assert rig.validator.metrics is None
+
+
+async def test_their_end_does_not_hold_up_the_neuron() -> None:
+    metrics = Metrics(EventBus(SystemClock()), "validator", lambda: 0)
+    metrics.start("127.0.0.1", 0)
+    closing = asyncio.ensure_future(metrics.close())
+    turns = 0
+    while not closing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    await closing
+    assert turns > 5  # of the event loop; prometheus_client takes up to half a second
