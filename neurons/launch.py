@@ -292,30 +292,28 @@ class Neuron:
             await self._start()
             self._watching.start(self._watch(seen), "configuration")
         except BaseException:
-            await self._end_chain()
-            await self._control.close()
-            await self._end_metrics()
-            self._timers.close()
-            await self._handlers.close()
-            await self._end_recording()
-            os.close(self._lock)
+            await self._end(started=False)
             raise
         return self
 
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        try:
-            await self._watching.cancel()
-            await self._end_chain()
-            await self._control.close()
-            await self._end_metrics()
-            await self._stop()
-            self._timers.close()
-            await self._handlers.close()
-            await self._end_recording()
-        finally:
-            os.close(self._lock)
+        await self._end(started=True)
+
+    async def _end(self, *, started: bool) -> None:
+        """Each step, whatever becomes of the one before: where one is cancelled, the others leave nothing open."""
+        async with contextlib.AsyncExitStack() as steps:  # the last one comes first
+            steps.callback(os.close, self._lock)
+            steps.push_async_callback(self._end_recording)
+            steps.push_async_callback(self._handlers.close)
+            steps.callback(self._timers.close)
+            if started:
+                steps.push_async_callback(self._stop)
+            steps.push_async_callback(self._end_metrics)
+            steps.push_async_callback(self._control.close)
+            steps.push_async_callback(self._end_chain)
+            steps.push_async_callback(self._watching.cancel)
 
     @property
     def hotkey(self) -> Hotkey:
@@ -510,6 +508,13 @@ class Validator(Neuron):
         self._listener = Listener(self.bus, self._writer, self._clock, axon.ip, axon.port, limits)
         self._feeding = contextlib.AsyncExitStack()
         self._verifiers = Verifiers(self.bus, self._verify_workers) if self._verify_workers else None
+        self._edges = contextlib.AsyncExitStack()  # the last one is closed first
+        self._edges.push_async_callback(self._database.close)
+        self._edges.push_async_callback(self._ledger.close)
+        if self._verifiers is not None:
+            self._edges.push_async_callback(self._verifiers.close)
+        self._edges.push_async_callback(self._listener.close)
+        self._edges.push_async_callback(self._feeding.aclose)
         self._begin()
         try:
             await self._database.open()
@@ -522,17 +527,16 @@ class Validator(Neuron):
                 await self._verifiers.open()
             self.port = await self._listener.start()
         except BaseException:
-            await self._feeding.aclose()
-            await self._close_edges()
+            await self._edges.aclose()
             raise
 
     async def _stop(self) -> None:
         """Nothing more is taken in, and what was is committed and answered; then sessions end, then the port."""
         self.bus.publish(NeuronDraining())
         stopping = False
-        await self._feeding.aclose()
         try:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+                await self._feeding.aclose()
                 if self._verifiers is not None:
                     await self._verifiers.settle()
                 await self._database.settle()
@@ -543,15 +547,7 @@ class Validator(Neuron):
             if not stopping:
                 self.bus.publish(NeuronStopping(self._reason))
         finally:
-            await self._listener.close()
-            await self._close_edges()
-
-    async def _close_edges(self) -> None:
-        """What is behind the port."""
-        if self._verifiers is not None:
-            await self._verifiers.close()
-        await self._ledger.close()
-        await self._database.close()
+            await self._edges.aclose()
 
 
 class Miner(Neuron):
@@ -580,17 +576,19 @@ class Miner(Neuron):
         self.bus.subscribe(PredictionExpired, self._uncount, "launch")
         self._database = outbox_database(self.bus, settings.state_dir / "outbox.sqlite3")
         self._outbox = Outbox(self._database, self._clock)
+        self._edges = contextlib.AsyncExitStack()  # the last one is closed first
+        self._edges.push_async_callback(self._database.close)
+        self._edges.callback(self._outbox.close)
+        self._edges.push_async_callback(self._http.close)
+        self._edges.push_async_callback(self._dialer.close)
+        self._edges.push_async_callback(self._predictor.close)
         self._begin()
         try:
             await self._database.open()
             await self._outbox.open(self.bus)
             await self._learn_who_is_there()
         except BaseException:
-            await self._predictor.close()
-            await self._dialer.close()
-            await self._http.close()
-            self._outbox.close()
-            await self._database.close()
+            await self._edges.aclose()
             raise
 
     def _count(self, event: PredictionMade, _: Envelope) -> None:
@@ -604,17 +602,16 @@ class Miner(Neuron):
 
     async def _stop(self) -> None:
         """No new predictions; then the verdicts that are on their way, then sessions end."""
-        await self._predictor.close()
-        self._all_answered.clear()
-        if self._unanswered:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FAREWELL_TIMEOUT):
-                    await self._all_answered.wait()
-        self.bus.publish(NeuronStopping(self._reason))
-        await self._dialer.close()
-        await self._http.close()
-        self._outbox.close()
-        await self._database.close()
+        try:
+            await self._predictor.close()
+            self._all_answered.clear()
+            if self._unanswered:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FAREWELL_TIMEOUT):
+                        await self._all_answered.wait()
+        finally:
+            self.bus.publish(NeuronStopping(self._reason))
+            await self._edges.aclose()
 
 
 def check(settings: Settings, where: str) -> None:

@@ -298,6 +298,7 @@ class Listener:
         self._exchanges: dict[ConnectionId, Exchange] = {}
         self._sessions: dict[ConnectionId, SessionProtocol] = {}
         self._draining = False
+        self._serving: asyncio.Task[None] | None = None
         self._all_ended = asyncio.Event()
         bus.subscribe(PeerAuthenticated, self._admitted, "listener")
         bus.subscribe(PeerRefused, self._decided, "listener")
@@ -364,9 +365,16 @@ class Listener:
             await self._all_ended.wait()
 
     async def close(self) -> None:
-        """Stop serving: what is still open is closed with 1012."""
+        """Stop serving, if it has begun: what is still open is closed with 1012. When cancelled it waits for nobody."""
+        if self._serving is None:
+            return
         self._server.should_exit = True
-        await self._serving
+        try:
+            await asyncio.shield(self._serving)
+        except asyncio.CancelledError:
+            self._server.force_exit = True
+            await self._serving
+            raise
 
     # --- ASGI
 

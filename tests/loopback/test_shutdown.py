@@ -1,18 +1,26 @@
 """A validator that is told to stop: what it took is answered, and whoever was connected comes back."""
 
 import asyncio
+import os
 import re
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from actors.reconnect import RETURN_WINDOW
+from bus.events import PredictionMade, SessionActivated
+from neurons.launch import lock_state_dir
 from tests.loopback.chaos import RestlessMiner, answering, start, stored
 from tests.loopback.processes import free_port, running_subnet
-from tests.loopback.rig import ALICE, BOB, write_configuration
+from tests.loopback.rig import ALICE, BOB, running_miner, running_validator, write_configuration
+from tests.loopback.test_miner import events, register_miner, until
+from tests.support import make_hotkey, make_prediction
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -71,3 +79,52 @@ async def test_a_rolling_restart_loses_nothing_and_everybody_is_back_within_the_
                 assert float(wait) <= RETURN_WINDOW
                 await subnet.predict(name)
         await subnet.settle(games=4)
+
+
+@asynccontextmanager
+async def cancelled_while_it_stops(neuron: AbstractAsyncContextManager[Any], turns: int) -> AsyncIterator[Any]:
+    """``neuron``, whose end is cancelled after so many turns of the event loop; of its tasks none is left."""
+    begun: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    ending = asyncio.Event()
+
+    async def live() -> None:
+        async with neuron as running:
+            begun.set_result(running)
+            await ending.wait()
+
+    before = asyncio.all_tasks()
+    life = asyncio.create_task(live())
+    yield await begun
+    ending.set()
+    for _ in range(1 + turns):
+        await asyncio.sleep(0)
+    life.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await life
+    for _ in range(5):  # what was cancelled ends in a turn or two
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before == set()
+
+
+def assert_nothing_is_open(state_dir: Path) -> None:
+    assert not (state_dir / "control.sock").exists()
+    assert not list(state_dir.glob("*-wal"))  # SQLite deletes it with the last connection
+    os.close(lock_state_dir(state_dir))
+
+
+@pytest.mark.parametrize("turns", [1, 2, 5, 20])
+async def test_a_miner_whose_stop_is_cancelled_leaves_nothing_open(tmp_path: Path, turns: int) -> None:
+    async with running_validator(tmp_path, **register_miner(tmp_path)) as rig:
+        async with cancelled_while_it_stops(running_miner(rig), turns) as (miner, theirs):
+            await until(lambda: events(theirs, SessionActivated))
+            miner.bus.publish(PredictionMade(make_hotkey("nobody"), make_prediction()))  # a verdict to wait for
+        assert_nothing_is_open(miner.settings.state_dir)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 5, 20])
+async def test_a_validator_whose_stop_is_cancelled_leaves_nothing_open(tmp_path: Path, turns: int) -> None:
+    async with cancelled_while_it_stops(running_validator(tmp_path), turns) as rig:
+        pass
+    assert_nothing_is_open(rig.validator.settings.state_dir)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", rig.validator.port)
