@@ -25,7 +25,7 @@ def every_recording_replays(
 ) -> Iterator[None]:
     """Whatever a test of this folder does: each neuron that it ran has a log of all, and decides the same again."""
     lost: list[str] = []
-    monkeypatch.setattr(Recorder, "_give_up", lambda _, reason: lost.append(reason))
+    monkeypatch.setattr(Recorder, "_give_up", lambda _, reason, **__: lost.append(reason))
     yield
     assert lost == []
     for folder in sorted({log.parent for log in tmp_path.rglob("events.*jsonl")}):
