@@ -5,7 +5,7 @@ Holds the hotkey, resolved once: signing with a wallet would read the key file e
 
 import os
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import bittensor_core
 from bittensor_core import Keypair
@@ -28,15 +28,6 @@ CRYPTO_TYPES: Final[dict[Scheme, int]] = {
     "sr25519": bittensor_core.CRYPTO_SR25519,
 }
 _SCHEMES: Final[dict[int, Scheme]] = {number: scheme for scheme, number in CRYPTO_TYPES.items()}
-
-
-class Hotkeys(Protocol):
-    """What of a bittensor ``Wallet`` is used."""
-
-    @property
-    def hotkey(self) -> Keypair:
-        """The private key, read from disk."""
-        ...
 
 
 class Keys:
