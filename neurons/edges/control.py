@@ -33,8 +33,8 @@ from bus.events import (
     TimerRequested,
     VerdictReceived,
 )
-from bus.games import TeamGame
-from bus.identifiers import Hotkey, PredictionId
+from bus.games import TeamGame, TeamGamePrediction
+from bus.identifiers import Hotkey, PredictionId, Uid
 from neurons.edges.handlers import UserHandlers
 from neurons.models import Forecast, make_prediction, outcomes
 
@@ -122,7 +122,7 @@ class Control:
                     return await self._predict(game, outcome, float(wager), question.get("validator"))
         except ControlFailed as failed:
             return {"error": str(failed)}
-        except ValueError:
+        except (ValueError, RecursionError, OverflowError):  # no JSON, nested without end, a wager beyond all numbers
             pass
         return {"error": 'expected {"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager"}'}
 
@@ -160,24 +160,26 @@ class Control:
             near = get_close_matches(game_id, known, n=1, cutoff=0)
             there = f"the nearest is {near[0]!r}; `bettensor games` shows all" if near else "no slate has come yet"
             raise ControlFailed(f"no game {game_id!r} on the slate of {only or 'any validator'}; {there}")
-        waiting = [self._place(validator, game, outcome, wager, status["uid"]) for validator, game in offers.items()]
+        uid = status["uid"]
+        predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offers.items()]
+        waiting = [self._place(*prediction) for prediction in predictions]  # with all of them, or with none
         done, late = await asyncio.wait(waiting, timeout=PATIENCE)
         for future in late:
             future.cancel()
         return {"verdicts": [future.result() for future in waiting if future in done], "without_verdict": len(late)}
 
-    def _place(
-        self, validator: Hotkey, game: TeamGame, outcome: str, wager: float, uid: Any
-    ) -> "asyncio.Future[Answer]":
+    def _make(self, game: TeamGame, outcome: str, wager: float, uid: Uid | None) -> TeamGamePrediction:
         if outcome not in outcomes(game):
             raise ControlFailed(
                 f"{outcome!r} is no outcome of this game; there are {', '.join(map(repr, outcomes(game)))}"
             )
         forecast = Forecast(game=game, outcome=outcome, wager=wager, model_name="by hand")
         try:
-            prediction = make_prediction(forecast, PredictionId(token_hex(16)), self._clock.wall(), uid)
+            return make_prediction(forecast, PredictionId(token_hex(16)), self._clock.wall(), uid)
         except ValueError as error:
             raise ControlFailed(str(error)) from None
+
+    def _place(self, validator: Hotkey, prediction: TeamGamePrediction) -> "asyncio.Future[Answer]":
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         key = validator, prediction.prediction_id
         self._verdicts[key] = future

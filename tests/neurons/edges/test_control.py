@@ -1,0 +1,71 @@
+"""The control socket: what is asked wrongly harms nothing, and an answer says what has happened."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.bus import EventBus
+from bus.clock import SystemClock
+from bus.events import PredictionMade, StatusReported, StatusRequested
+from bus.games import TeamGame
+from neurons.edges.control import Control
+from neurons.edges.handlers import UserHandlers
+from tests.support import make_game, make_hotkey
+
+PATIENCE = 10.0
+
+
+class Bench:
+    """A miner's control socket, with these games by validator."""
+
+    def __init__(self, state_dir: Path, slates: dict[str, TeamGame]) -> None:
+        self.address = state_dir / "control.sock"
+        self.bus = EventBus(SystemClock())
+        self.made: list[Any] = []
+        self.bus.subscribe(PredictionMade, lambda event, _: self.made.append(event), "test")
+        offered = [{"validator": make_hotkey(name), "games": [game.to_dict()]} for name, game in slates.items()]
+        status: dict[str, Any] = {"role": "miner", "uid": None, "slates": offered, "handlers": {}}
+        self.bus.subscribe(
+            StatusRequested, lambda event, _: self.bus.publish(StatusReported(event.request, status)), "test"
+        )
+        self.control = Control(self.bus, SystemClock(), state_dir, UserHandlers(), lambda _: None)
+
+    async def ask(self, line: bytes) -> Any:
+        reader, writer = await asyncio.open_unix_connection(self.address)
+        writer.write(line + b"\n")
+        async with asyncio.timeout(PATIENCE):
+            answer = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+        return json.loads(answer or b"null")
+
+
+@asynccontextmanager
+async def controlled(state_dir: Path, **slates: TeamGame) -> AsyncIterator[Bench]:
+    bench = Bench(state_dir, slates)
+    await bench.control.open()
+    yield bench
+    await bench.control.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[" * 100_000, b'{"ask": "predict", "game": "g", "outcome": "x", "wager": 1' + b"0" * 400 + b"}", b"\xff"],
+    ids=["nested without end", "a wager beyond all numbers", "no text"],
+)
+async def test_whatever_is_asked_is_answered(tmp_path: Path, line: bytes) -> None:
+    async with controlled(tmp_path) as bench:
+        assert "expected" in (await bench.ask(line))["error"]
+
+
+async def test_an_outcome_that_one_validator_does_not_know_is_a_bet_with_none(tmp_path: Path) -> None:
+    async with controlled(tmp_path, one=make_game("g"), other=make_game("g", team_b="Mets")) as bench:
+        question = {"ask": "predict", "game": "g", "outcome": "New York Mets", "wager": 1}
+        answer = await bench.ask(json.dumps(question).encode())
+        assert "'New York Mets' is no outcome of this game" in answer["error"]
+        assert bench.made == []
