@@ -58,6 +58,8 @@ MAX_FRAGMENTS: Final = 64
 """Of one message: the bytes are counted by the library, but empty fragments cost too."""
 MAX_TOGETHER: Final = 64
 """Frames that the bus takes at a time: 3 ms, in which nothing else is done."""
+BACKLOG: Final = 2048
+"""Connections that the system takes for us until we do."""
 _MAX_REASON: Final = 123
 """Bytes of a close reason (RFC 6455, section 5.5)."""
 
@@ -333,7 +335,7 @@ class Listener:
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=int(CLOSE_TIMEOUT),
-            backlog=2048,
+            backlog=BACKLOG,
         )
         self._server = _Server(config)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
@@ -522,9 +524,12 @@ def _bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        with contextlib.ExitStack() as unless_it_listens:
+            listening = unless_it_listens.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(BACKLOG)  # not left to uvicorn, which would keep to itself that another was first
+            unless_it_listens.pop_all()
     except OSError as error:
         raise ConfigurationError(
             f"axon.ip {host!r}, axon.port {port}: cannot listen there: {error}. "

@@ -1,8 +1,10 @@
-"""The inbox: what sessions say in one turn of the event loop reaches the bus together, and in order."""
+"""The inbox: what sessions say in one turn of the event loop reaches the bus together, and in order. And the port."""
 
 import asyncio
+import socket
 
 import pytest
+from bittensor_core import Keypair
 
 from bus.bus import EventBus
 from bus.clock import SystemClock
@@ -10,7 +12,9 @@ from bus.codes import CloseCode
 from bus.envelope import Envelope
 from bus.events import ConnectionClosed, Event, FrameReceived
 from bus.identifiers import ConnectionId
-from neurons.edges.listener import MAX_TOGETHER, Inbox
+from neurons.edges.keys import Keys
+from neurons.edges.listener import MAX_TOGETHER, Inbox, Listener, SendLimits
+from neurons.edges.writer import FrameWriter
 
 
 class Bench:
@@ -49,3 +53,25 @@ async def test_no_more_than_so_many_wait(count: int) -> None:
         assert len(bench.heard) == (number + 1) // MAX_TOGETHER * MAX_TOGETHER
     await asyncio.sleep(0)
     assert bench.heard == [frame(number) for number in range(count)]
+
+
+async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
+    """Two may bind a port that nobody listens on yet: who listens first has it."""
+    bus, clock = EventBus(SystemClock()), SystemClock()
+    writer = FrameWriter(bus, Keys(Keypair.create_from_uri("//Alice")), clock)
+    faults: list[OSError] = []
+
+    def steal() -> None:
+        try:
+            other.listen()
+        except OSError as fault:
+            faults.append(fault)
+
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        listener = Listener(bus, writer, clock, "127.0.0.1", other.getsockname()[1], SendLimits(1, 1.0))
+        asyncio.get_running_loop().call_soon(steal)  # before the server begins
+        await listener.start()
+        await listener.close()
+    assert len(faults) == 1
