@@ -314,9 +314,13 @@ class Recorder:
     def _compress(self, aside: Path) -> None:
         packed = aside.with_name(f"{aside.name}.gz")
         unfinished = aside.with_name(f".{packed.name}")
-        with aside.open("rb") as source, gzip.open(unfinished, "wb", compresslevel=6) as sink:
-            unfinished.chmod(0o600)
-            shutil.copyfileobj(source, sink, 1 << 20)
+        unfinished.touch(mode=0o600)  # from its first moment on
+        try:
+            with aside.open("rb") as source, gzip.open(unfinished, "wb", compresslevel=6) as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+        except OSError:
+            unfinished.unlink()
+            raise
         unfinished.rename(packed)
         aside.unlink()
 
