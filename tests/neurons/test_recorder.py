@@ -75,6 +75,16 @@ class Bench:
             while not condition():  # noqa: ASYNC110 - a file has no event
                 await asyncio.sleep(0.002)
 
+    async def until_another_file(self) -> None:
+        """Begins; the one that is closed may be deleted at once."""
+        closed = self.closed()
+        await self.until(lambda: self.closed() > closed)
+
+    async def until_the_disk_takes_no_more(self) -> None:
+        """In ``files_of_at_most``: the recording ends."""
+        self.happen(3)
+        await self.until(lambda: RecordingFailed in map(type, self.events))
+
     def lines(self) -> int:
         return self.path.read_bytes().count(b"\n")
 
@@ -119,8 +129,7 @@ async def test_files_take_turns_by_size_and_go_on_from_each_other(tmp_path: Path
     async with recording(tmp_path / "events.jsonl", file_bytes=2000) as bench:
         for _ in range(3):
             bench.happen(5)
-            closed = bench.closed()
-            await bench.until(lambda closed=closed: bench.closed() > closed)  # type: ignore[misc]
+            await bench.until_another_file()
     files = log_files(tmp_path)
     assert [file.name for file in files] == [*(f"events.00000{i}.jsonl.gz" for i in (1, 2, 3)), "events.jsonl"]
     assert all(gzip.decompress(file.read_bytes()) for file in files[:-1])
@@ -160,8 +169,7 @@ async def test_the_oldest_files_are_deleted_when_all_are_too_large(tmp_path: Pat
     async with recording(tmp_path / "events.jsonl", file_bytes=2000, total_bytes=3500) as bench:
         for _ in range(6):
             bench.happen(5, "".join(map(chr, range(0x100, 0x180))))
-            closed = bench.closed()
-            await bench.until(lambda closed=closed: bench.closed() > closed)  # type: ignore[misc]
+            await bench.until_another_file()
     files = log_files(tmp_path)
     assert files[-2].name == "events.000006.jsonl.gz"
     assert 2 <= len(files) < 6
@@ -289,8 +297,7 @@ async def test_where_the_disk_takes_no_more_the_recording_ends_and_the_neuron_go
         await bench.until(lambda: bench.lines() == 7)
         size = bench.path.stat().st_size
         with files_of_at_most(size + 100):
-            bench.happen(3)
-            await bench.until(lambda: RecordingFailed in map(type, bench.events))
+            await bench.until_the_disk_takes_no_more()
         bench.happen(3)
     assert "too large" in next(event.reason for event in bench.events if isinstance(event, RecordingFailed))
     cut = Recording(bench.path)
@@ -304,8 +311,7 @@ async def test_when_the_disk_works_again_the_recording_goes_on_in_another_file(t
         bench.happen(3)
         await bench.until(lambda: bench.lines() == 7)
         with files_of_at_most(bench.path.stat().st_size + 100):
-            bench.happen(3)
-            await bench.until(lambda: RecordingFailed in map(type, bench.events))
+            await bench.until_the_disk_takes_no_more()
             bench.clock.advance(Micros(round(edge.RETRY * SECOND)))
             await bench.until(lambda: (bench.recorder._retry_at or 0) > bench.clock.mono())  # noqa: SLF001
         bench.happen(3, "lost")
@@ -340,8 +346,7 @@ async def test_a_recording_ends_while_its_disk_is_tried(tmp_path: Path) -> None:
         bench.happen(3)
         await bench.until(lambda: bench.lines() == 7)
         with files_of_at_most(bench.path.stat().st_size + 100):
-            bench.happen(3)
-            await bench.until(lambda: RecordingFailed in map(type, bench.events))
+            await bench.until_the_disk_takes_no_more()
         bench.recorder._retry()  # noqa: SLF001 - as the clock would
     assert RecordingResumed not in map(type, bench.events)
     bench = Bench(tmp_path / "events.jsonl")
@@ -360,8 +365,7 @@ async def test_files_that_cannot_be_compressed_count_as_they_are(
     async with recording(tmp_path / "events.jsonl", file_bytes=2000, total_bytes=9000) as bench:
         for _ in range(6):
             bench.happen(10)
-            closed = bench.closed()
-            await bench.until(lambda closed=closed: bench.closed() > closed)  # type: ignore[misc]
+            await bench.until_another_file()
     files = log_files(tmp_path)
     assert files[-2].name == "events.000006.jsonl"
     assert sum(file.stat().st_size for file in files[:-1]) <= 7000

@@ -109,6 +109,19 @@ async def serving(answer: Serve) -> AsyncIterator[str]:
             await task
 
 
+@asynccontextmanager
+async def frozen(bench: Bench) -> AsyncIterator[str]:
+    """A validator that opens a session and then reads nothing, not even our close; yields its address."""
+
+    async def freeze(socket: ServerConnection) -> None:
+        socket.transport.pause_reading()
+        await bench.until(ConnectionClosed)
+        socket.transport.abort()
+
+    async with serve(freeze, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as server:  # type: ignore[list-item]
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
@@ -141,13 +154,8 @@ async def test_a_validator_that_reads_nothing_cannot_keep_a_session_that_we_clos
 ) -> None:
     monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
 
-    async def freeze(socket: ServerConnection) -> None:
-        socket.transport.pause_reading()
-        await bench.until(ConnectionClosed)
-        socket.transport.abort()
-
-    async with serve(freeze, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as server:  # type: ignore[list-item]
-        bench.dial(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with frozen(bench) as endpoint:
+        bench.dial(endpoint)
         assert isinstance(await bench.until(ConnectionOpened, DialFailed), ConnectionOpened)
         transport = bench.writer._transports[ConnectionId(1)]  # noqa: SLF001 - what is written to it
         while bench.writer.queued() < 4_000_000:
@@ -204,13 +212,8 @@ async def test_no_redirect_is_followed(bench: Bench) -> None:
 async def test_a_close_that_is_not_answered_keeps_its_code(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
 
-    async def freeze(socket: ServerConnection) -> None:
-        socket.transport.pause_reading()
-        await bench.until(ConnectionClosed)
-        socket.transport.abort()
-
-    async with serve(freeze, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as server:  # type: ignore[list-item]
-        bench.dial(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with frozen(bench) as endpoint:
+        bench.dial(endpoint)
         await bench.until(ConnectionOpened)
         bench.ask(CloseRequested(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours"))
         closed = await bench.until(ConnectionClosed)
