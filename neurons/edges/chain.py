@@ -111,6 +111,7 @@ class Chain:
         self._wanted = asyncio.Event()
         self._tasks = Tasks(bus, "chain")
         self._failures = 0
+        self._keeping = asyncio.Lock()
         bus.subscribe(SyncRequested, self._hurry, "chain")
         bus.subscribe(SettingsReloaded, self._hurry, "chain")
         bus.subscribe(MetagraphSynced, self._keep, "chain")
@@ -245,7 +246,8 @@ class Chain:
 
     async def _write_kept(self, data: bytes) -> None:
         try:
-            await asyncio.to_thread(_replace, self._kept, data)
+            async with self._keeping:  # one after the other: they share the file that becomes the new one
+                await asyncio.to_thread(_replace, self._kept, data)
         except OSError as error:
             self._bus.publish(ChainFailed(f"the metagraph cannot be kept on disk: {error}", Micros(0)))
 

@@ -137,6 +137,17 @@ async def test_with_the_chain_down_what_was_kept_is_in_force_until_it_is_back(tm
         assert [neuron.hotkey for neuron in bench.last(MetagraphSynced).neurons] == [BOB.hotkey, ALICE.hotkey]
 
 
+async def test_of_several_readings_at_once_the_last_one_is_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for block in range(1, 21):
+        bench.bus.publish(Injected(MetagraphSynced((ALICE, BOB), source="chain", block=block)))
+    await bench.chain._tasks.settle()  # noqa: SLF001 - all are on the disk
+    assert not bench.all(ChainFailed)
+    await bench.chain.open()
+    await bench.chain.close()
+    assert bench.all(MetagraphSynced)[20].block == 20
+
+
 async def test_what_was_kept_of_another_chain_is_not_used(tmp_path: Path) -> None:
     async with following(tmp_path) as bench:
         await bench.until(bench.kept.exists)
