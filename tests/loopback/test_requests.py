@@ -87,6 +87,8 @@ async def test_a_duplicated_auth_header_is_malformed(rig: Rig, name: str) -> Non
         ("/ws?netuid=31", "wrong_netuid"),
         ("/ws?netuid=30x", "wrong_netuid"),
         ("/ws?netuid=30&netuid=30", "malformed"),
+        ("/ws?netuid=31&netuid=31", "malformed"),
+        ("/ws?netuid=31&epoch=short&offset=1", "wrong_netuid"),
         ("/ws?netuid=30&epoch=" + "a" * 32, "malformed"),
         ("/ws?netuid=30&epoch=short&offset=1", "malformed"),
         ("/ws?netuid=30&epoch=" + "a" * 32 + "&offset=-1", "malformed"),
