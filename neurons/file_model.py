@@ -80,10 +80,12 @@ class FilePredictor:
             self._fault(f"{self._path.name}: {error}")
             return
         for place, row in rows:
-            if isinstance(row, dict) and isinstance(row.get("game_id"), str):
-                yield place, row
-            else:
+            if not isinstance(row, dict) or not isinstance(row.get("game_id"), str):
                 self._fault(f"{self._path.name}: {place}: expected {', '.join(COLUMNS[:3])}")
+            elif None in row:  # where DictReader puts what it has no column for
+                self._fault(f"{self._path.name}: {place}: it has more values than the header has columns")
+            else:
+                yield place, row
 
     def _fault(self, text: str) -> None:
         """Say it once."""
@@ -113,14 +115,14 @@ def forecast_of(row: dict[str, Any], game: TeamGame, model_name: str) -> Forecas
         Unusable: which field is wrong, and what was expected.
     """
     outcome = row.get("outcome")
-    if outcome not in outcomes(game):
+    if not isinstance(outcome, str) or outcome not in outcomes(game):
         raise Unusable(f"outcome: expected one of {', '.join(map(repr, outcomes(game)))}, not {outcome!r}")
     wager = _number(row, "wager")
     if wager is None or wager <= 0:
         raise Unusable(f"wager: expected a number above 0, not {row.get('wager')!r}")
     return Forecast(
         game=game,
-        outcome=str(outcome),
+        outcome=outcome,
         wager=wager,
         confidence=_number(row, "confidence"),
         model_name=str(row.get("model_name") or model_name),

@@ -160,9 +160,11 @@ async def test_what_has_a_key_is_made_once_with_each_validator_however_often_the
         ("b.csv", "game_id,outcome,wager\ng,New York Mets\n", "wager: expected a number above 0, not None"),
         ("b.csv", "game_id,outcome,wager\ng,New York Mets,-1\n", "wager: expected a number above 0, not '-1'"),
         ("b.csv", "game_id,outcome,wager,confidence\ng,New York Mets,1,nan\n", "confidence: expected a number"),
+        ("b.csv", "game_id,outcome,wager\ng,New York Mets,1,\n", "line 2: it has more values than the header"),
         ("b.json", "{", "b.json: "),
         ("b.json", "{}", "expected a list of objects"),
         ("b.json", "[1]", "entry 0: expected game_id, outcome, wager"),
+        ("b.json", '[{"game_id": "g", "outcome": ["x"], "wager": 1}]', "entry 0: outcome: expected one of 'New York"),
     ],
 )
 async def test_what_cannot_be_used_is_told_once_and_harms_no_other_row(
