@@ -20,6 +20,8 @@ from neurons.models import Forecast, ModelHost, outcomes
 MAX_TOLD: Final = 1000
 """Faults that are remembered, so that each is told once."""
 COLUMNS: Final = ("game_id", "outcome", "wager", "confidence", "model_name")
+ENCODING: Final = "utf-8-sig"
+"""UTF-8, with or without the byte order mark that spreadsheets write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +98,11 @@ class FilePredictor:
 
 def _read(path: Path) -> list[tuple[str, Any]]:
     if path.suffix == ".json":
-        rows = json.loads(path.read_text())
+        rows = json.loads(path.read_text(encoding=ENCODING))
         if not isinstance(rows, list):
             raise Unusable("expected a list of objects")
         return [(f"entry {number}", row) for number, row in enumerate(rows)]
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding=ENCODING) as file:
         reader = csv.DictReader(file, restval=None)
         missing = [column for column in COLUMNS[:3] if column not in (reader.fieldnames or ())]
         if missing:

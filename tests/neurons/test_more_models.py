@@ -123,6 +123,24 @@ async def test_each_row_is_bet_once_and_again_when_it_changes(tmp_path: Path, na
         assert bench.faults() == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bets.csv", "game_id,outcome,wager\nh,Cubs,1\n"),
+        ("bets.json", '[{"game_id": "h", "outcome": "Cubs", "wager": 1}]'),
+    ],
+)
+async def test_a_file_may_begin_with_a_byte_order_mark_as_spreadsheets_write_it(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8-sig")
+    async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+        bench.ask()
+        await bench.until(lambda: bench.bets() == [("h", "Cubs", 1.0)])
+        assert bench.faults() == ""
+
+
 async def test_a_row_is_bet_with_each_validator_and_is_the_same_prediction_after_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "bets.csv"
     file.write_text("game_id,outcome,wager\ng,New York Mets,2\n")
