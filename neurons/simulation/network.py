@@ -157,7 +157,13 @@ class SimulatedNetwork:
         """Connect neurons of this network's clock, and start them; all know each other from the metagraph.
 
         A hotkey that was here before comes back; another one is news for those that run.
+
+        Raises:
+            ValueError: a neuron has a clock of its own, which would stand still here.
         """
+        for neuron in neurons:
+            if neuron.clock is not self.clock:
+                raise ValueError(f"{neuron.hotkey} has a clock of its own: make it with clock=network.clock")
         running, known = list(self.neurons), self.metagraph
         for neuron in neurons:
             self.neurons.append(neuron)

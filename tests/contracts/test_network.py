@@ -87,3 +87,10 @@ async def test_both_networks_are_observed_alike(tmp_path: Path, websocket: bool)
         strict=True,
     ):
         assert observations(ours, first) == observations(theirs, first)
+
+
+def test_a_neuron_with_a_clock_of_its_own_is_refused() -> None:
+    network = SimulatedNetwork()
+    with pytest.raises(ValueError, match=r"clock=network\.clock"):
+        network.add(SimulatedValidator(clock=network.clock), SimulatedMiner())
+    assert network.neurons == []
