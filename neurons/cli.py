@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     try:
-        arguments.flags = _flags(rest)
-        if arguments.flags and not arguments.takes_flags:
+        if rest and not arguments.takes_flags:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.flags = _flags(rest)
         code: int = arguments.command(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -124,8 +124,10 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo = _add(
         commands, "demo", "run a validator and miners on this machine", "bettensor demo --miners 3 --duration 20"
     )
-    demo.add_argument("--miners", type=int, default=3, metavar="N", help="how many miners (default 3)")
-    demo.add_argument("--duration", type=float, metavar="S", help="seconds of work (default 20, and 60 in a terminal)")
+    demo.add_argument("--miners", type=_count, default=3, metavar="N", help="how many miners (default 3)")
+    demo.add_argument(
+        "--duration", type=_amount, metavar="S", help="seconds of work (default 20, and 60 in a terminal)"
+    )
     demo.add_argument("--json", action="store_true", help="print the outcome as JSON, and nothing else")
     demo.set_defaults(command=_run_demo)
 
@@ -257,8 +259,8 @@ def _amount(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", text):  # SQLite and Python's containers count further, but not for ever
+        raise argparse.ArgumentTypeError(f"expected a number above 0, of at most 18 digits, not {text!r}")
     return int(text)
 
 

@@ -342,15 +342,13 @@ def run_demo(*, miners: int, duration: float | None = None, as_json: bool = Fals
     """Run the demo; returns 0 only if predictions were accepted and every one that was made has its verdict.
 
     Args:
-        miners: how many.
-        duration: seconds of work; by default 20, and 60 where somebody watches.
+        miners: how many, at least one.
+        duration: seconds of work, above 0; by default 20, and 60 where somebody watches.
         as_json: print the outcome as JSON, and nothing else.
 
     Raises:
         DemoFailed: a process did not start, or ended by itself; the message has the end of its log.
     """
-    if miners < 1 or (duration is not None and duration <= 0):
-        raise DemoFailed("--miners must be at least 1 and --duration above 0")
     watched = not as_json and sys.stdout.isatty() and sys.stdin.isatty()
     with _signals_as_exceptions(), tempfile.TemporaryDirectory(prefix="bettensor-demo-") as folder:
         say = _silence if as_json else _say

@@ -103,11 +103,25 @@ def test_wrong_usage_or_configuration_is_exit_2(
     assert fault in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["demo", "--miner", "3"], ["config"]])
-def test_wrong_words_are_exit_2(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ([], "required: COMMAND"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["demo", "--miner", "3"], "unrecognized arguments: --miner 3"),
+        (["peers", "--jsno"], "unrecognized arguments: --jsno"),
+        (["config"], "required: ACTION"),
+        (["demo", "--miners", "0"], "expected a number above 0"),
+        (["demo", "--duration", "0"], "expected a number above 0, not '0'"),
+        (["demo", "--duration", "nan"], "expected a number above 0, not 'nan'"),
+        (["log", "x", "--limit", "9" * 20], "of at most 18 digits"),
+    ],
+)
+def test_wrong_words_are_exit_2(arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
+    assert fault in capsys.readouterr().err
 
 
 def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -174,12 +174,6 @@ def test_in_a_terminal_keys_pull_plugs_and_everything_recovers() -> None:
         assert shown.process.wait(20) == 0
 
 
-@pytest.mark.parametrize(("miners", "duration"), [(0, 1.0), (1, 0.0)])
-def test_a_demo_without_miners_or_time_is_refused(miners: int, duration: float) -> None:
-    with pytest.raises(DemoFailed, match="at least 1"):
-        run_demo(miners=miners, duration=duration)
-
-
 def test_a_demo_whose_neuron_ends_by_itself_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def die(player: Player) -> None:
         (player.folder / f"{player.name}.log").write_text("the reason")
