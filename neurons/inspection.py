@@ -114,25 +114,25 @@ class Filter(NamedTuple):
 
     def of(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Those that are meant, in order."""
-        peers: dict[int, str] = {}
+        connections: set[int] = set()
         for row in rows:
-            if self.hotkey is not None and not self._concerned(row, peers):
+            if self.hotkey is not None and not self._concerned(row, connections):
                 continue
             if (self.since is not None and row.at < self.since) or (self.until is not None and row.at > self.until):
                 continue
             if not self.topics or any(fnmatchcase(row.topic, pattern) for pattern in self.topics):
                 yield row
 
-    def _concerned(self, row: Row, peers: dict[int, str]) -> bool:
-        """Whether it names the hotkey, or happens on one of its connections."""
-        fields = row.fields
-        connection = fields.get("connection")
+    def _concerned(self, row: Row, connections: set[int]) -> bool:
+        """Whether it names the hotkey, or happens on one of its ``connections``, which are kept up to date."""
         names = str(self.hotkey).encode() in row.raw
+        connection = row.fields.get("connection")
         if connection is None:
             return names
-        if row.topic in ("http_request_received", "connection_opened") and names:
-            peers[connection] = str(self.hotkey)
-        return names or connection in peers
+        if row.topic in ("http_request_received", "connection_opened"):
+            # a neuron that starts again gives the same numbers again, to others
+            (connections.add if names else connections.discard)(connection)
+        return names or connection in connections
 
 
 # --- figures

@@ -13,7 +13,14 @@ from bus.messages import ConfirmationMessage, GameUpdateMessage, HeartbeatMessag
 from bus.printable import printable
 from neurons.inspection import Filter, Summary
 from neurons.log_text import LONG, brief, line, plain
-from neurons.simulation import SimulatedMiner, make_game, make_hotkey, make_prediction
+from neurons.simulation import (
+    SimulatedMiner,
+    SimulatedNetwork,
+    SimulatedValidator,
+    make_game,
+    make_hotkey,
+    make_prediction,
+)
 from tests.support import NETUID, NOW
 
 PEER = make_hotkey()
@@ -94,6 +101,23 @@ def test_a_strangers_garbage_is_shown_and_counted_like_anything_else(garbage: by
     assert summary.as_json()["results"] == {}
     assert line(envelope).isprintable()
     assert list(Filter(hotkey=PEER).of([row])) == []
+
+
+def test_a_connections_number_is_anothers_once_the_neuron_was_started_again() -> None:
+    heard = []
+    for name in ("alice", "bob"):
+        network = SimulatedNetwork()
+        validator, miner = SimulatedValidator(clock=network.clock), SimulatedMiner(name, clock=network.clock)
+        network.add(validator, miner)
+        network.advance(1)
+        heard.append([row(envelope) for envelope in validator.envelopes])
+    alices = list(Filter(hotkey=make_hotkey("alice")).of(heard[0]))
+    assert "frame_received" in [one.topic for one in alices]
+    assert list(Filter(hotkey=make_hotkey("alice")).of([*heard[0], *heard[1]])) == alices
+
+
+def row(envelope: Envelope) -> Row:
+    return Row(2, *envelope[:4], envelope.event.topic, encode_event(envelope.event))
 
 
 def test_of_few_answers_the_slowest_is_the_95th_percentile() -> None:
