@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 from actors.announce import AnnounceSettings
 from actors.targets import is_wanted
+from actors.validator_auth import ValidatorAuthSettings
 from bus.errors import ConfigurationError
 from bus.events import Neuron
 from neurons import versions
@@ -135,13 +136,20 @@ def _disk(state_dir: Path) -> Iterator[Finding]:
 
 def _open_files(settings: Settings) -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    connections = settings.actors.get("auth", {}).get("max_connections", 4096)
-    needed = SPARE_FILES + (int(connections) if isinstance(settings, ValidatorSettings) else 0)
+    needed = SPARE_FILES + (_max_connections(settings) if isinstance(settings, ValidatorSettings) else 0)
     text = f"{soft} files may be open at once, {needed} are needed"
     if soft < needed:
         cure = f"ulimit -n {needed}, LimitNOFILE={needed} in systemd, or a smaller actors.auth.max_connections"
         return Finding("open files", "failure", text, cure)
     return Finding("open files", "ok", text)
+
+
+def _max_connections(settings: ValidatorSettings) -> int:
+    """As it is set, or else its default: what cannot be one is told by the configuration."""
+    try:
+        return int(settings.actors["auth"]["max_connections"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return ValidatorAuthSettings().max_connections
 
 
 def _wallet(settings: Settings) -> tuple[str | None, Finding]:

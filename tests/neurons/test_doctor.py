@@ -188,6 +188,12 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
         "10000256 are needed",
         "LimitNOFILE=10000256",
     ),
+    "a limit that is no number": (
+        lambda p: p.changes.update(actors={"auth": {"max_connections": "many"}}),
+        "configuration",
+        "max_connections",
+        "the message says where",
+    ),
     "games that cannot be read": (
         lambda p: (p.folder / "games.json").write_text("{"),
         "configuration",
