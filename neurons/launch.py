@@ -250,6 +250,7 @@ class Neuron:
             ConfigurationError: what cannot be built, read or loaded.
         """
         self.settings = settings
+        self._settings_at_start = settings
         self._where = where
         self._again = again
         self._clock: Clock = SystemClock()
@@ -368,11 +369,12 @@ class Neuron:
             self.reload()
 
     def _reloadable(self, new: Settings) -> Settings:
-        """``new``, but for what actors know and cannot change."""
-        if isinstance(new, MinerSettings) and isinstance(self.settings, MinerSettings):
-            return replace(new, validators=self.settings.validators)
-        if isinstance(new, ValidatorSettings) and isinstance(self.settings, ValidatorSettings):
-            return replace(new, axon=self.settings.axon)
+        """``new``, but for what actors know and cannot change: that is as it was when the neuron started."""
+        start = self._settings_at_start
+        if isinstance(new, MinerSettings) and isinstance(start, MinerSettings):
+            return replace(new, validators=start.validators)
+        if isinstance(new, ValidatorSettings) and isinstance(start, ValidatorSettings):
+            return replace(new, axon=start.axon)
         return new
 
     def _files(self) -> list[Path]:
