@@ -45,7 +45,7 @@ def ask(state_dir: Path, question: dict[str, Any], patience: float = 5.0) -> dic
             f"no neuron runs in {state_dir}; start it with `bettensor validator --config FILE` or `bettensor miner "
             "--config FILE`, or name another with --config FILE or --state-dir DIR"
         ) from None
-    if not line:
+    if not line.endswith(b"\n"):
         raise NotRunning(f"the neuron in {state_dir} stopped before it answered")
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:

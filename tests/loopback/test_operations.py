@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -111,6 +113,24 @@ async def test_what_is_asked_wrongly_is_answered_with_what_was_expected(tmp_path
         assert b"expected" in await reader.readline()
         writer.close()
         assert (await asyncio.to_thread(ask, rig.validator.settings.state_dir, {"ask": "status"}))["sessions"] == 0
+
+
+def test_an_answer_that_breaks_off_is_none(tmp_path: Path) -> None:
+    """As of a neuron that is killed while it answers."""
+
+    def answer() -> None:
+        client, _ = listening.accept()
+        with client:
+            client.recv(1000)
+            client.sendall(b'{"role": "vali')
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "control.sock"))
+        listening.listen()
+        with ThreadPoolExecutor() as pool:
+            pool.submit(answer)
+            with pytest.raises(NotRunning, match="stopped before it answered"):
+                ask(tmp_path, {"ask": "status"})
 
 
 async def test_who_is_there_and_who_is_not_is_told_on_both_sides(tmp_path: Path) -> None:
