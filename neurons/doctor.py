@@ -157,7 +157,7 @@ def _wallet(settings: Settings) -> tuple[str | None, Finding]:
 
     wallet = settings.wallet
     try:
-        hotkey: str = load_hotkey(wallet.name, wallet.hotkey, wallet.path).ss58_address
+        hotkey: str = load_hotkey(wallet.name, wallet.hotkey, str(wallet.path)).ss58_address
     except ConfigurationError as error:
         return None, Finding("wallet", "failure", str(error), "the message says how")
     return hotkey, Finding("wallet", "ok", f"{wallet.name}/{wallet.hotkey} is {hotkey}")

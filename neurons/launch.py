@@ -256,7 +256,7 @@ class Neuron:
         self._clock: Clock = SystemClock()
         self._handlers = UserHandlers()
         wallet = settings.wallet
-        self._keys = Keys(load_hotkey(wallet.name, wallet.hotkey, wallet.path))
+        self._keys = Keys(load_hotkey(wallet.name, wallet.hotkey, str(wallet.path)))
         self._seed = randbits(64)
         self._recorder = self._make_recorder()
         self.bus = self.bus_class(self._clock, record=_both(self._recorder, record), isolate=self._handlers.isolate)

@@ -76,7 +76,7 @@ class WalletSettings:
     """The wallet's folder."""
     hotkey: FileName = "default"
     """The hotkey's file in it."""
-    path: str = "~/.bittensor/wallets"
+    path: LocalPath = Path("~/.bittensor/wallets")
     """Where wallets are kept."""
 
 

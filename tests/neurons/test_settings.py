@@ -40,11 +40,12 @@ def test_a_minimal_file_has_every_default(tmp_path: Path) -> None:
 
 
 def test_paths_of_the_file_are_relative_to_it_and_those_of_flags_are_not(tmp_path: Path) -> None:
-    settings = load(tmp_path, {"blacklist": "here.yaml"}, state_dir="~/x")
+    settings = load(tmp_path, {"blacklist": "here.yaml"}, state_dir="~/x", wallet={"path": "wallets"})
     assert isinstance(settings, ValidatorSettings)
     assert settings.metagraph.static == tmp_path / "metagraph.yaml"
     assert settings.blacklist == Path("here.yaml")
     assert settings.state_dir == Path.home() / "x"
+    assert settings.wallet.path == tmp_path / "wallets"
 
 
 def test_flags_override_the_file_and_are_read_as_their_keys_type(tmp_path: Path) -> None:
