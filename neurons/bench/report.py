@@ -82,7 +82,7 @@ def text(name: str, value: Any) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     if "bytes" in name:
         return f"{value / 2**20:,.1f} MiB" if value >= 2**20 else f"{value / 2**10:,.1f} KiB"
-    if "share" in name or name in ("cost", "memory_growth"):
+    if "share" in name or name in ("cost", "cost_of_all", "memory_growth"):
         return f"{value:.1%}"
     parts = name.split(".")
     unit = next((unit for end, unit in _UNITS if any(f"{part}_per_".find(f"{end}_per_") >= 0 for part in parts)), "")

@@ -215,6 +215,8 @@ def test_what_is_no_result_cannot_be_compared(content: Any, files: Files, capsys
         ("memory_bytes", 3 * 2**20, "3.0 MiB"),
         ("bytes_per_connection", 24 * 1024, "24.0 KiB"),
         ("idle_cpu_share", 0.016, "1.6%"),
+        ("cost", 0.07, "7.0%"),
+        ("cost_of_all", 0.444, "44.4%"),
         ("confirmed", 47_600, "47,600"),
         ("answers", ["HTTP/1.1 503", "other"], "HTTP/1.1 503, other"),
         ("equal", True, "True"),
