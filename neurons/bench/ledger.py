@@ -74,22 +74,23 @@ class Store:
 async def fill(state_dir: Path, rows: int) -> None:
     """A ledger with ``rows`` verdicts."""
     async with Store(state_dir) as store:
-        for _ in range(0, rows, FILL_COMMIT):
-            await store.commit(_verdicts(FILL_COMMIT))
+        for stored in range(0, rows, FILL_COMMIT):
+            await store.commit(_verdicts(min(FILL_COMMIT, rows - stored)))
 
 
 def ledger(rows: int) -> Figures:
     """Verdicts stored in a second in an empty ledger, and in one of ``rows``."""
     with TemporaryDirectory(prefix="bettensor-bench-") as name:
-        empty = asyncio.run(_measure(Path(name)))
-        asyncio.run(fill(Path(name), rows))
-        full = asyncio.run(_measure(Path(name)))
+        new, long = Path(name, "new"), Path(name, "long")
+        in_new = asyncio.run(_measure(new))
+        asyncio.run(fill(long, rows))
+        in_long = asyncio.run(_measure(long))
     return {
         "rows": rows,
-        "predictions_per_second": empty["predictions_per_second"],
-        "empty": empty,
-        "long": full,
-        "ratio_of_cpu": full["cpu_us_per_prediction"] / empty["cpu_us_per_prediction"],
+        "predictions_per_second": in_new["predictions_per_second"],
+        "empty": in_new,
+        "long": in_long,
+        "ratio_of_cpu": in_long["cpu_us_per_prediction"] / in_new["cpu_us_per_prediction"],
     }
 
 

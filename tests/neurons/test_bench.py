@@ -16,9 +16,11 @@ from bus.clock import SystemClock
 from bus.events import TimerFired
 from neurons.bench.budget import Stopwatch
 from neurons.bench.figures import latencies_ms
+from neurons.bench.ledger import fill
 from neurons.bench.report import text
 from neurons.bench.scenarios import SCENARIOS
 from neurons.cli import main
+from neurons.edges.ledger_file import check_ledger
 
 SHORT = {
     "confirm": ["--miners", "3", "--window", "2", "--duration", "0.5"],
@@ -229,6 +231,11 @@ def test_a_figure_is_shown_with_the_unit_that_its_name_says(name: str, value: An
 def test_percentiles() -> None:
     assert latencies_ms([]) == {}
     assert latencies_ms(number / 1000 for number in range(101)) == {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+
+
+async def test_a_ledger_is_as_long_as_it_is_said_to_be(tmp_path: Path) -> None:
+    await fill(tmp_path, 2_500)
+    assert check_ledger(tmp_path / "ledger.sqlite3").predictions == 2_500
 
 
 def test_a_stopwatch_counts_inner_steps_once() -> None:
