@@ -18,18 +18,14 @@ if TYPE_CHECKING:
     from neurons.simulation import EventLog, SimulatedNeuron
 
 SUFFIX = ".recording.jsonl"
-_updated = pytest.StashKey[list[str]]()
+ACCEPTED = "accepted"
+"""The property of a test's report that says what was accepted; reports also come from the processes of pytest-xdist."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--recordings-update``."""
     group = parser.getgroup("bettensor", "recordings of neurons")
     group.addoption("--recordings-update", action="store_true", help=f"accept what *{SUFFIX} files decide now")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Remember what is accepted."""
-    config.stash[_updated] = []
 
 
 def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> "RecordingFile | None":
@@ -40,10 +36,12 @@ def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> "Recording
     return None
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was accepted."""
-    for line in config.stash[_updated]:
-        terminalreporter.write_line(f"accepted: {line}", yellow=True)
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == ACCEPTED:
+                terminalreporter.write_line(f"accepted: {value}", yellow=True)
 
 
 class RecordingDiffers(Exception):
@@ -72,7 +70,7 @@ class RecordingItem(pytest.Item):
         if not self.config.getoption("--recordings-update"):
             raise RecordingDiffers(difference)
         _accept(self.path)
-        self.config.stash[_updated].append(f"{self.path.name}: {difference}")
+        self.user_properties.append((ACCEPTED, f"{self.path.name}: {difference}"))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:  # noqa: ARG002 - pytest says so
         """The difference, and no traceback of ours."""

@@ -43,7 +43,10 @@ def test_a_recording_is_a_test(folder: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines([f"story{SUFFIX}::replay PASSED*"])
 
 
-def test_another_decision_fails_with_a_difference_to_read_and_can_be_accepted(folder: pytest.Pytester) -> None:
+@pytest.mark.parametrize("spread", [(), ("-n", "1")], ids=["here", "in another process"])
+def test_another_decision_fails_with_a_difference_to_read_and_can_be_accepted(
+    folder: pytest.Pytester, spread: tuple[str, ...]
+) -> None:
     file = change_the_limit(folder)
     before = file.read_bytes()
     result = run(folder)
@@ -58,7 +61,7 @@ def test_another_decision_fails_with_a_difference_to_read_and_can_be_accepted(fo
         ]
     )
     assert file.read_bytes() == before
-    result = run(folder, "--recordings-update")
+    result = run(folder, "--recordings-update", *spread)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"accepted: story{SUFFIX}: decided otherwise at *"])
     run(folder).assert_outcomes(passed=1)
