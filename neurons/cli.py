@@ -150,8 +150,11 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     predict.add_argument("--outcome", required=True, metavar="O", help="a team's name, or Tie")
     predict.add_argument("--wager", required=True, type=float, metavar="W", help="how much")
     predict.add_argument("--validator", metavar="HOTKEY", help="only this one; by default each that offers the game")
-    history = asking("predictions", "show the verdicts of a ledger or an outbox", " --code game_started --since 1h")
-    history.add_argument("--csv", action="store_true", help="print it as CSV")
+    example = " --code game_started --since 1h"
+    history = asking("predictions", "show the verdicts of a ledger or an outbox", example, data=False)
+    form = history.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print it as JSON")
+    form.add_argument("--csv", action="store_true", help="print it as CSV")
     history.add_argument("--hotkey", metavar="HOTKEY", help="of this miner; in an outbox, by this validator")
     history.add_argument("--code", metavar="CODE", help="with this verdict; none: without one")
     history.add_argument("--game", metavar="G", help="on this game")

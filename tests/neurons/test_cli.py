@@ -110,6 +110,7 @@ def test_wrong_usage_or_configuration_is_exit_2(
         (["nonsense"], "invalid choice: 'nonsense'"),
         (["demo", "--miner", "3"], "unrecognized arguments: --miner 3"),
         (["peers", "--jsno"], "unrecognized arguments: --jsno"),
+        (["predictions", "--json", "--csv"], "--csv: not allowed with argument --json"),
         (["config"], "required: ACTION"),
         (["demo", "--miners", "0"], "expected a number above 0"),
         (["demo", "--duration", "0"], "expected a number above 0, not '0'"),
