@@ -158,7 +158,7 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     history.add_argument("--hotkey", metavar="HOTKEY", help="of this miner; in an outbox, by this validator")
     history.add_argument("--code", metavar="CODE", help="with this verdict; none: without one")
     history.add_argument("--game", metavar="G", help="on this game")
-    history.add_argument("--since", metavar="TIME", help="30s, 15m, 2h, 1d, or a time of RFC 3339")
+    history.add_argument("--since", metavar="TIME", help="not before: 30s, 15m, 2h or 1d ago, or a time of RFC 3339")
     history.add_argument("--limit", type=_count, metavar="N", help="the newest N")
     asking("stop", "stop a running neuron in good order", " --config miner.yaml", data=False)
 
@@ -189,7 +189,7 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         return parser
 
     def unchained(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--unchained", action="store_true", help="read on where lines were changed")
+        parser.add_argument("--unchained", action="store_true", help="read a log though its lines were changed")
         parser.add_argument("--json", action="store_true", help="print it as JSON")
 
     example = "validator-state --with my_subnet.actors:StrictPredictionActor"
@@ -208,10 +208,10 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     unchained(trace)
     log = reading("log", "print or sum up a recorded log", "validator-state --event 'frame_*' --since 1h")
-    log.add_argument("--event", action="append", metavar="TOPIC", help="only these; a pattern as a shell's")
+    log.add_argument("--event", action="append", metavar="TOPIC", help="only this topic, or pattern; may be repeated")
     log.add_argument("--hotkey", metavar="HOTKEY", help="only what concerns this neuron")
-    log.add_argument("--since", metavar="TIME", help="30s, 15m, 2h, 1d, or a time of RFC 3339")
-    log.add_argument("--until", metavar="TIME", help="the same")
+    log.add_argument("--since", metavar="TIME", help="not before: 30s, 15m, 2h or 1d ago, or a time of RFC 3339")
+    log.add_argument("--until", metavar="TIME", help="not after; in the same forms")
     log.add_argument("--limit", type=_count, metavar="N", help="the last N")
     log.add_argument("--summary", action="store_true", help="rates, latencies and results instead of events")
     unchained(log)
@@ -237,14 +237,14 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     bench.add_argument("--clients", type=_count, metavar="N", help="how many HTTP clients")
     bench.add_argument("--window", type=_count, metavar="N", help="frames that each miner keeps in flight")
     bench.add_argument("--batch", type=_count, metavar="N", help="predictions in a frame")
-    bench.add_argument("--rate", type=_amount, metavar="N", help="predictions a second, whatever comes back")
+    bench.add_argument("--rate", type=_amount, metavar="N", help="predictions offered a second, in an open loop")
     bench.add_argument("--duration", type=_amount, metavar="S", help="seconds of each measurement")
     bench.add_argument("--record", choices=["off", "observed", "all"], help="the validator's recorded log")
     bench.add_argument("--verify-workers", type=_count, metavar="N", help="the validator's auth.verify_workers")
     bench.add_argument("--bystanders", type=_count, metavar="N", help="more miners, at 1,280 predictions a second each")
     bench.add_argument("--stalled", action="store_true", default=None, help="the bystanders never read")
     bench.add_argument("--rows", type=_count, metavar="N", help="verdicts in a long ledger")
-    bench.add_argument("--predictions", type=_count, metavar="N", help="how many, for memory")
+    bench.add_argument("--predictions", type=_count, metavar="N", help="how many predictions, while memory is watched")
     bench.add_argument("--events", type=_count, metavar="N", help="events in a log")
     bench.add_argument("--json", action="store_true", help="print it as JSON: an object, or a list of several")
     bench.add_argument("--compare", nargs=2, metavar=("A", "B"), help="show what changed between two such files")
@@ -287,7 +287,7 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "see whether a neuron could run, and how to repair what is in its way",
         "bettensor doctor --role validator",
     )
-    doctor.add_argument("--role", choices=["validator", "miner"], help="whose configuration (ROLE.yaml by default)")
+    doctor.add_argument("--role", choices=["validator", "miner"], help="the role; its file is ROLE.yaml, or --config")
     doctor.add_argument("--config", type=Path, metavar="FILE", help="the neuron's YAML file")
     doctor.add_argument("--json", action="store_true", help="print it as JSON")
     doctor.set_defaults(command=_run_doctor, takes_flags=True)
