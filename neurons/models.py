@@ -123,7 +123,7 @@ class KellySettings:
     bankroll: float = 100.0
     """What it could lose, in the subnet's units; Kelly's fractions are of this."""
     fraction: float = 0.5
-    """How much of Kelly's stake it bets, 0 to 1: half of it loses a quarter of the growth and half of the variance."""
+    """How much of Kelly's stake it bets, 0 to 1: half of it grows three quarters as fast and swings half as wide."""
     max_wager: float = 50.0
     """The largest single wager."""
     seed: int | None = None
