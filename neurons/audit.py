@@ -113,7 +113,7 @@ class _Witness:
         self._claims: dict[int, deque[_Claim]] = {}
         """What may still be checked, by connection, in the order in which it came."""
         self._passed: dict[int, _Claim] = {}
-        """What a check that came later seems to have left out, by connection; the last one."""
+        """By connection, the last claim that seems never to have been checked: a later one was checked before it."""
 
     def hear(self) -> int:
         """All of it; returns the number of its lines.
@@ -168,8 +168,8 @@ class _Witness:
     def _compare(self, row: Row, checked: Any) -> None:
         """What the neuron found, beside what is found now.
 
-        Several frames may come before the first of them is checked. Not all are, but those that are in the order in
-        which they came: a check is of the first one that it is true of.
+        Several frames may arrive before the first of them is checked. Some are never checked, but those that are, are
+        checked in the order of their arrival. So a check belongs to the first waiting frame that it is true of.
         """
         if checked.request <= self._before:
             return

@@ -44,9 +44,9 @@ NEXT_BLOCK: Final = 15.0
 LOOK_INTERVAL: Final = 0.5
 """Seconds between two looks for it."""
 NEW_BLOCK_AGE: Final = 6.0
-"""Seconds that a block needs from its author to here, and rarely more."""
+"""Seconds within which a block usually arrives here after its author has dated it."""
 SLOT: Final = 12.0
-"""Seconds for which a block is the newest: none is older when it comes."""
+"""Seconds between two blocks: one that has just come cannot be older."""
 BLOCK_AGE: Final = 36.0
 """Seconds: the newest block of a chain that works is younger."""
 CLOCK_ERROR: Final = 2.0

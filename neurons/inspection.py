@@ -41,7 +41,8 @@ def trace(recording: Recording, prediction_id: str) -> Iterator[Step]:
     """All that concerns a prediction, as trees of causes; several roots where it came more than once.
 
     Raises:
-        BadEventLog: the recording cannot be replayed here, or, once what was found is told, be read no further.
+        BadEventLog: the recording cannot be replayed here, or is damaged further on; the latter is raised only after
+            what was found before the damage has been yielded.
     """
     named = re.compile(rb"(?<![\w-])%b(?![\w-])" % re.escape(prediction_id).encode())
     recent: dict[int, tuple[Envelope, str]] = {}
@@ -104,16 +105,16 @@ def _narrowed(value: Any, named: re.Pattern[bytes]) -> Any:
 
 
 class Filter(NamedTuple):
-    """Which events of a log are meant; what is None or empty is any."""
+    """Which events of a log are wanted; a field that is None or empty excludes nothing."""
 
     topics: tuple[str, ...] = ()
-    """Patterns as a shell's."""
+    """Patterns as in a shell, such as ``frame_*``; an event must match one of them."""
     hotkey: Hotkey | None = None
     since: Micros | None = None
     until: Micros | None = None
 
     def of(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Those that are meant, in order."""
+        """Those of ``rows`` that are wanted, in order."""
         connections: set[int] = set()
         for row in rows:
             if self.hotkey is not None and not self._concerned(row, connections):

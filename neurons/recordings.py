@@ -1,4 +1,4 @@
-"""Recordings of neurons: what a log must hold of a neuron, and a neuron's actors again of a log."""
+"""Recordings of neurons: what a log must say of its neuron, and how that neuron's actors are built again from it."""
 
 import gzip
 import re
@@ -166,7 +166,7 @@ class Replayed:
     trail: tuple[Envelope, ...]
     """What led to the difference, the first cause first."""
     surplus: int
-    """How many decisions there are more than recorded in the end, or less; where a log has no end this is not known."""
+    """How many more decisions the replay made than the log holds, negative for fewer; 0 where the log has no end."""
     events: int
     seconds: float
 

@@ -339,7 +339,7 @@ def parse(
         document: plain data.
         where: what error messages begin with: a file, or a file and a key.
         folder: what relative paths in it are relative to; by default the working directory.
-        sources: the flag or environment variable from which a dotted key comes, where it is not ``where``.
+        sources: by dotted key, the flag or environment variable that set it; all other keys come from ``where``.
 
     Raises:
         ConfigurationError: each wrong key with what was expected, a line each.

@@ -47,11 +47,11 @@ GAMES: Final = 142
 HISTORY: Final = 180
 """Columns from which on a game, or a verdict, has one line; below, it has two."""
 MANY_WAITING: Final = 100
-"""Events that wait for a handler, from which on it is a trouble."""
+"""When so many events wait for a handler, that is shown as a trouble."""
 HANGING: Final = 10.0
-"""Seconds that a handler is at one event, from which on it is a trouble."""
+"""When a handler has been at one event for so many seconds, that is shown as a trouble."""
 OLD_METAGRAPH: Final = 600
-"""Seconds, from which on the chain has not been heard for long."""
+"""Seconds after which the age of a metagraph is shown as a warning."""
 REFRESH: Final = 4
 """Redraws a second."""
 

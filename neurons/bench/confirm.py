@@ -22,7 +22,7 @@ DRAIN_TIMEOUT: Final = 30.0
 SIGNED_PER_SECOND: Final = 40_000
 """Predictions to sign beforehand for each second of a closed loop, more than can be confirmed."""
 FRAMES_PER_SECOND: Final = 12_000
-"""The same for frames: what is less counts."""
+"""The same for frames; the lower of the two limits counts."""
 
 Record = Literal["off", "observed", "all"]
 RECORDS: Final[tuple[Record, ...]] = ("off", "observed", "all")
@@ -60,7 +60,9 @@ class Pushed:
     """What came of it."""
 
     confirmed: int = 0
+    """Predictions with a signed verdict, whatever it is."""
     rejected: int = 0
+    """Those of them whose verdict is a rejection."""
     frames: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -179,6 +181,7 @@ def _cpu(load: Load, rows: int = 0) -> float:
 
 
 async def push_once(validator: Validator, load: Load) -> Pushed:
+    """Sessions of all miners, and one ``push`` through those that are counted while the bystanders push beside them."""
     counted, others = validator.keypairs[: load.miners], validator.keypairs[load.miners :]
     async with (
         sessions(validator, Predictor, keypairs=counted) as miners,

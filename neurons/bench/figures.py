@@ -1,4 +1,4 @@
-"""Figures of a run, and how they are shown and compared."""
+"""What a run has measured, and the percentiles of its latencies."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -30,7 +30,7 @@ START_TIMEOUT: Final = 60.0
 """Seconds: a ledger of a million rows is read through first."""
 STOP_TIMEOUT: Final = 30.0
 NO_LIMIT: Final = 1e6
-"""Of what one miner may send: a benchmark's do not hold back."""
+"""Messages and requests a second of one miner: what it is allowed must not slow a benchmark down."""
 
 
 class BenchmarkFailed(BettensorError):

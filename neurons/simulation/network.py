@@ -126,7 +126,8 @@ class SimulatedNetwork:
     Args:
         clock: everybody's time; by default it begins at ``NOW``.
         latency: of each message, one way, in microseconds.
-        jitter: up to how much later some arrive, by ``seed``; the order of a connection's messages stays.
+        jitter: the most that is added to it at random, in microseconds; no message overtakes another.
+        seed: of that randomness.
     """
 
     def __init__(
