@@ -313,11 +313,17 @@ def _yaml_fault(error: yaml.YAMLError) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what YAML readers commonly let pass: a key that is there twice."""
+    """Refuses what YAML readers commonly let pass: a key that is there twice, and one that takes over other keys.
+
+    PyYAML takes the wrong values over, where the other mapping has taken over some itself.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: list[Any] = []
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                problem = "<< is not understood here: write the keys out"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} is there twice", problem_mark=key_node.start_mark)

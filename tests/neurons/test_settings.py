@@ -129,6 +129,7 @@ def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
         ("a: {b: 1\nc: 2", "neuron.yaml: not YAML: line 2: expected ',' or '}', but got ':'"),
         ("- a", "expected keys with values"),
         ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' is there twice"),
+        ("a: &a {x: 1}\nb: {<<: *a}", "neuron.yaml: not YAML: line 2: << is not understood here: write the keys out"),
         ("", "role"),
     ],
 )
