@@ -209,7 +209,7 @@ async def push(validator: Validator, miners: Sequence[Predictor], load: Load) ->
     """Load the validator for ``duration``, or until nothing is left that was signed, and wait for the last verdict.
 
     Raises:
-        BenchmarkFailed: some have no verdict.
+        BenchmarkFailed: some have no verdict, or there was none to push.
     """
     cpu, own, begin = validator.cpu_seconds(), _own_cpu(), time.perf_counter()
     if load.rate is None:
@@ -225,6 +225,8 @@ async def push(validator: Validator, miners: Sequence[Predictor], load: Load) ->
             raise BenchmarkFailed(f"{sum(miner.outstanding for miner in miners)} frames have no verdict")
         await asyncio.sleep(TICK)
     seconds = time.perf_counter() - begin
+    if not any(miner.due for miner in miners):
+        raise BenchmarkFailed("not one prediction was pushed: the load is too low, or too short")
     return Pushed(
         confirmed=sum(miner.results for miner in miners),
         rejected=sum(miner.rejected for miner in miners),

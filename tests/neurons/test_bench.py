@@ -148,6 +148,12 @@ def test_what_cannot_be_measured_is_told(
     assert fault in capsys.readouterr().err
 
 
+def test_a_load_without_a_prediction_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--miners", "1", "--rate", "1", "--duration", "0.2"]
+    assert main(["bench", "confirm", *arguments]) == 1
+    assert "not one prediction was pushed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "many", "nan", "inf"])
 def test_an_amount_is_above_0(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
