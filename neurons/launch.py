@@ -353,7 +353,8 @@ class Neuron:
         except ConfigurationError as error:
             self.bus.publish(ReloadFailed(str(error)))
             return
-        taken, waiting = changes(self.settings, new)
+        taken, _ = changes(self.settings, new)
+        _, waiting = changes(self._settings_at_start, new)
         settings = {actor.name: actor.settings for actor in self._actors}
         self.bus.publish(SettingsReloaded(new_actor_settings(settings, actors), tuple(taken), tuple(waiting)))
         for known, event in zip(self._known_files, files, strict=True):

@@ -267,13 +267,17 @@ async def test_what_can_change_changes_and_what_cannot_is_named(tmp_path: Path) 
 async def test_what_waits_for_a_restart_waits_however_often_the_file_changes(tmp_path: Path) -> None:
     async with running_validator(tmp_path) as rig:
         reread(rig.validator, tmp_path)
+        before = yaml.safe_load((tmp_path / "validator.yaml").read_text())["axon"]
         change(tmp_path / "validator.yaml", axon={"ip": "127.0.0.1", "port": 1, "external_ip": "203.0.113.7"})
         (reloaded,) = await rig.until(SettingsReloaded)
         assert (reloaded.taken, reloaded.waiting) == ((), ("axon.external_ip", "axon.port"))
         change(tmp_path / "validator.yaml", logging={"level": "DEBUG"})
         _, reloaded = await rig.until(SettingsReloaded, 2)
-        assert reloaded.taken == ("logging.level",)
+        assert (reloaded.taken, reloaded.waiting) == (("logging.level",), ("axon.external_ip", "axon.port"))
         assert reloaded.actors == {}
+        change(tmp_path / "validator.yaml", axon=before)
+        *_, reloaded = await rig.until(SettingsReloaded, 3)
+        assert (reloaded.taken, reloaded.waiting) == ((), ())
 
 
 async def test_a_file_that_cannot_be_read_leaves_all_in_force(tmp_path: Path) -> None:
