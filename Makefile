@@ -24,7 +24,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.run  ## all that docs/performance.md holds, in about 12 minutes
+bench: $(VENV)/.run  ## all that docs/performance.md holds, in 8 to 12 minutes
 	$(BIN)/bettensor bench
 
 chaos: $(VENV)/.dev  ## kill validators and miners at random instants: make chaos ROUNDS=300 SEED=7
