@@ -22,8 +22,8 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
-from pydantic import TypeAdapter
-from pydantic_core import to_jsonable_python
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, to_jsonable_python
 
 from bus import codec
 from bus.codec import UnreadMessage
@@ -137,6 +137,9 @@ class Row(NamedTuple):
         """
         try:
             return decode_event(_event_class(self), self.raw)
+        except ValidationError as error:  # pydantic's own text has several lines for each field
+            faults = "; ".join(_told(details) for details in error.errors())
+            raise self.fault(f"not a {self.topic}: {faults}") from None
         except (msgspec.MsgspecError, ValueError, Unreadable, TypeError, KeyError) as error:
             raise self.fault(f"not a {self.topic}: {error}") from None
 
@@ -166,6 +169,10 @@ class Row(NamedTuple):
             return False
         again = encode_event(event)
         return again == self.raw or bool(msgspec.json.decode(again) == self.fields)
+
+
+def _told(details: ErrorDetails) -> str:
+    return ": ".join(filter(None, (".".join(map(str, details["loc"])), details["msg"])))
 
 
 def _event_class(row: Row) -> type[Event]:

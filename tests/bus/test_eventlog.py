@@ -218,8 +218,12 @@ def test_an_event_that_nobody_defines_here_is_named() -> None:
 def test_an_event_with_other_fields_is_named() -> None:
     log = change(lines(), 3, lambda line: line.replace(b'"owner"', b'"bowner"'))
     rows = list(LogReader(log, "the log", chained=False).rows())
-    with pytest.raises(BadEventLog, match="line 3: not a timer_fired"):
+    with pytest.raises(BadEventLog, match=r"line 3: not a timer_fired: owner: Field required$"):
         _ = rows[1].event
+    with pytest.raises(
+        BadEventLog, match=r"^line 2: not a neuron_started: netuid: .* string as an integer; hotkey: Field .*$"
+    ):
+        _ = rows[0]._replace(line=2, raw=b'{"role":"miner","netuid":"x"}', where="").event
 
 
 def test_files_go_on_from_each_other_with_a_checkpoint() -> None:
