@@ -5,6 +5,7 @@ By SQLite's own means (https://www.sqlite.org/backup.html): a copy of the file a
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +57,11 @@ def backup_ledger(file: Path, copy: Path) -> LedgerReport:
     if copy.exists():
         raise ConfigurationError(f"{copy} is there already: name a new file")
     check_ledger(file)
-    unfinished = copy.with_name(f"{copy.name}.unfinished")
     try:
-        unfinished.unlink(missing_ok=True)
-        _copy(file, unfinished)
-        report = check_ledger(unfinished)
-        unfinished.rename(copy)
+        with _unfinished(copy.with_name(f"{copy.name}.unfinished")) as unfinished:
+            _copy(file, unfinished)
+            report = check_ledger(unfinished)
+            unfinished.rename(copy)
     except OSError as error:
         raise ConfigurationError(f"{copy} cannot be written: {error}") from None
     return report
@@ -77,16 +77,15 @@ def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
         ConfigurationError: the copy is damaged, or the files cannot be written.
     """
     check_ledger(copy)
-    fresh = file.with_name(f"{file.name}.restoring")
-    fresh.unlink(missing_ok=True)
-    _copy(copy, fresh)
     try:
-        with closing(sqlite3.connect(fresh)) as database, database:
-            if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'stream'").fetchone() == (1,):
-                database.execute("DELETE FROM stream")
-            database.execute("UPDATE ledger SET ledger_id = lower(hex(randomblob(16)))")
-        _keep(file, keep)
-        fresh.replace(file)
+        with _unfinished(file.with_name(f"{file.name}.restoring")) as fresh:
+            _copy(copy, fresh)
+            with closing(sqlite3.connect(fresh)) as database, database:
+                if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'stream'").fetchone() == (1,):
+                    database.execute("DELETE FROM stream")
+                database.execute("UPDATE ledger SET ledger_id = lower(hex(randomblob(16)))")
+            _keep(file, keep)
+            fresh.replace(file)
     except (sqlite3.Error, OSError) as error:
         raise ConfigurationError(f"{file} cannot be restored: {error}") from None
     return check_ledger(file)
@@ -115,6 +114,16 @@ def _keep(file: Path, keep: Path) -> None:
             beside.rename(keep.with_name(keep.name + suffix))
 
 
+@contextlib.contextmanager
+def _unfinished(file: Path) -> Iterator[Path]:
+    """A file that does not outlive the block, unless it has another name by then; what is there before goes too."""
+    file.unlink(missing_ok=True)
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
 def _copy(source: Path, target: Path) -> None:
     try:
         with (
@@ -124,5 +133,4 @@ def _copy(source: Path, target: Path) -> None:
             database.backup(copy, pages=PAGES)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
     except sqlite3.Error as error:
-        target.unlink(missing_ok=True)
         raise ConfigurationError(f"{target} cannot be written: {error}") from None

@@ -463,6 +463,37 @@ async def test_a_backup_that_fails_leaves_nothing_behind(tmp_path: Path) -> None
     assert backup_ledger(file, copy).predictions == 180
 
 
+def unfinished_in(folder: Path) -> list[Path]:
+    return [*folder.rglob("*.unfinished*"), *folder.rglob("*.restoring*"), *folder.glob("copy 2*")]
+
+
+@pytest.mark.parametrize("step", ["check_ledger", "_copy", "_keep"])
+@pytest.mark.parametrize("end", [ConfigurationError, OSError, KeyboardInterrupt])
+async def test_neither_backup_nor_restore_leaves_anything_behind_wherever_it_ends(
+    tmp_path: Path, step: str, end: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_validator(tmp_path):
+        pass
+    file, copy, other = tmp_path / "state" / "ledger.sqlite3", tmp_path / "copy.sqlite3", tmp_path / "copy 2.sqlite3"
+    backup_ledger(file, copy)
+    real = getattr(ledger_file, step)
+
+    def fail(*files: Path) -> Any:
+        done = real(*files)
+        if any(part.suffix in (".unfinished", ".restoring") for part in files) or step == "_keep":
+            raise end("it ends here")
+        return done
+
+    monkeypatch.setattr(ledger_file, step, fail)
+    if step != "_keep":
+        with pytest.raises((ConfigurationError, KeyboardInterrupt)):
+            backup_ledger(file, other)
+    if step != "check_ledger":
+        with pytest.raises((ConfigurationError, KeyboardInterrupt)):
+            restore_ledger(copy, file, tmp_path / "state" / "kept")
+    assert unfinished_in(tmp_path) == []
+
+
 def many() -> list[Any]:
     return [make_prediction(wager=0.01) for _ in range(60)]
 
