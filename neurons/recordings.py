@@ -332,20 +332,23 @@ def saving(file: Path, header: Header, checkpoint: Checkpoint | None = None) -> 
     """
     writer = LogWriter(replace(header, record="all"))
     unfinished = file.with_name(f".{file.name}.part")
-    with unfinished.open("wb", buffering=READ_BYTES) as out:
-        out.write(writer.first)
-        if checkpoint is not None:
-            out.write(writer.checkpoint(checkpoint))
-        last = 0 if checkpoint is None else checkpoint.seq
+    try:
+        with unfinished.open("wb", buffering=READ_BYTES) as out:
+            out.write(writer.first)
+            if checkpoint is not None:
+                out.write(writer.checkpoint(checkpoint))
+            last = 0 if checkpoint is None else checkpoint.seq
 
-        def record(envelope: Envelope) -> None:
-            nonlocal last
-            last = envelope.seq
-            out.write(writer.row(envelope))
+            def record(envelope: Envelope) -> None:
+                nonlocal last
+                last = envelope.seq
+                out.write(writer.row(envelope))
 
-        yield record
-        out.write(writer.seal(last, Micros(0), "saved", lambda _: b""))
-    unfinished.rename(file)
+            yield record
+            out.write(writer.seal(last, Micros(0), "saved", lambda _: b""))
+        unfinished.rename(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def log_files(place: Path) -> list[Path]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -370,6 +371,13 @@ def test_a_recording_of_an_earlier_format_is_replayed_and_kept_in_todays(
     monkeypatch.setitem(UPCASTS, 0, (lambda topic, event: (topic, event["no"]),))
     with pytest.raises(BadEventLog, match=r"line 1: not a header of format 0: KeyError\('no'\)"):
         Recording(file)
+
+
+def test_what_is_not_saved_to_its_end_leaves_nothing_behind(tmp_path: Path, subnet: Subnet) -> None:
+    with suppress(BadEventLog), saving(tmp_path / "log.jsonl", subnet.validator.header) as record:
+        record(subnet.validator.envelopes[0])
+        raise BadEventLog("enough")
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- what cannot be replayed
