@@ -96,12 +96,26 @@ def run_import(source: Path, output: Path, starting: datetime | None = None) -> 
     try:
         imported = import_snapshots(source.read_text(encoding="utf-8"), starting)
         document = {"source": source.name, "date": datetime.now(UTC).date().isoformat(), "games": imported.games}
-        output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        _write(output, json.dumps(document, indent=2) + "\n")
     except OSError as error:
-        raise ConfigurationError(f"{error.filename}: {error.strerror}") from None
+        raise ConfigurationError(f"{error.filename or output}: {error.strerror}") from None
     except (UnicodeDecodeError, ConfigurationError) as error:
         raise ConfigurationError(f"{source}: {error}") from None
     return imported
+
+
+def _write(output: Path, text: str) -> None:
+    """In one step, for a validator that watches the file; what is no file, as a pipe, is written to as it is."""
+    if output.exists() and not output.is_file():
+        output.write_text(text, encoding="utf-8")
+        return
+    target = output.resolve()  # where a link leads
+    unfinished = target.with_name(f".{target.name}.part")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _read(text: str) -> list[_Snapshot]:

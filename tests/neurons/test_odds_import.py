@@ -1,6 +1,8 @@
 """The importer: the newest snapshot of each game, moved to where it can be offered; the dirt is named."""
 
 import json
+import os
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,6 +65,43 @@ def test_files_that_cannot_be_read_or_written_are_named(tmp_path: Path) -> None:
         run_import(tmp_path / "absent.json", tmp_path / "games.json")
     with pytest.raises(ConfigurationError, match="nowhere"):
         run_import(SYNTHETIC, tmp_path / "nowhere" / "games.json")
+
+
+def test_a_games_file_is_replaced_in_one_step_also_where_a_link_leads_to_it(tmp_path: Path) -> None:
+    file, link = tmp_path / "data" / "games.json", tmp_path / "games.json"
+    file.parent.mkdir()
+    file.write_text("what was there")
+    link.symlink_to(file)
+    with file.open() as before:
+        run_import(SYNTHETIC, link)
+        assert before.read() == "what was there"
+    assert link.is_symlink()
+    assert len(json.loads(file.read_text())["games"]) == 3
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_where_the_disk_takes_no_more_the_games_file_stays_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "games.json"
+    file.write_text("what was there")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(ConfigurationError, match=r"games\.json: File too large"):
+            run_import(SYNTHETIC, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert file.read_text() == "what was there"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_no_file_is_written_to_as_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    run_import(SYNTHETIC, pipe)
+    assert len(json.loads(os.read(reading, 1 << 16))["games"]) == 3
+    os.close(reading)
+    assert pipe.is_fifo()
 
 
 def test_nothing_to_import_is_an_empty_slate() -> None:
