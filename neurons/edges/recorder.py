@@ -182,7 +182,7 @@ class Recorder:
         try:
             self._begin(previous, self._checkpoint())
         except Exception as error:  # noqa: BLE001 - the state of an operator's own actor may be anything
-            self._give_up(f"the state of an actor cannot be written as JSON: {error}", is_final=True)
+            self._fail(f"the state of an actor cannot be written as JSON: {error}", is_final=True)
 
     def _next_name(self) -> Path:
         self._closed += 1
@@ -218,10 +218,15 @@ class Recorder:
         self._thread.submit(guarded)
 
     def _give_up(self, reason: str, *, is_final: bool = False) -> None:
-        """A line is missing, so nothing that follows could be believed. Said after the event that is under way."""
-        if self._writer is not None and self._bus is not None:
-            self._writer = None
-            self._retry_at = None if is_final else self._next_try()
+        """A line is missing, so nothing that follows could be believed."""
+        if self._writer is not None:
+            self._fail(reason, is_final=is_final)
+
+    def _fail(self, reason: str, *, is_final: bool) -> None:
+        """Record no more. Said after the event that is under way."""
+        self._writer = None
+        self._retry_at = None if is_final else self._next_try()
+        if self._bus is not None:
             asyncio.get_running_loop().call_soon(self._bus.publish, RecordingFailed(reason))
 
     def _next_try(self) -> Micros:

@@ -416,6 +416,21 @@ async def test_a_state_that_is_no_json_ends_the_recording_at_the_next_file(tmp_p
     assert audit(log_files(tmp_path)[:1]).faults == []
 
 
+async def test_a_state_that_is_no_json_when_the_disk_works_again_ends_the_recording_and_is_told(tmp_path: Path) -> None:
+    async with recording(tmp_path / "events.jsonl") as bench:
+        bench.happen(3)
+        await bench.until(lambda: bench.lines() == 7)
+        with files_of_at_most(bench.path.stat().st_size + 100):
+            await bench.until_the_disk_takes_no_more()
+        bench.actor.state = cast("Any", object())
+        bench.clock.advance(Micros(round(edge.RETRY * SECOND)))
+        await bench.until(lambda: sum(isinstance(event, RecordingFailed) for event in bench.events) == 2)
+        bench.happen()
+    last = [event for event in bench.events if isinstance(event, RecordingFailed)][-1]
+    assert "the state of an actor cannot be written as JSON" in last.reason
+    assert RecordingResumed not in map(type, bench.events)
+
+
 async def test_a_run_in_which_nothing_happened_leaves_a_log_that_says_so(tmp_path: Path) -> None:
     async with recording(tmp_path / "events.jsonl") as bench:
         pass
