@@ -309,6 +309,7 @@ class Neuron:
             steps.push_async_callback(self._end_recording)
             steps.push_async_callback(self._handlers.close)
             steps.callback(self._timers.close)
+            steps.push_async_callback(self._control.disconnect)
             if started:
                 steps.push_async_callback(self._stop)
             steps.push_async_callback(self._end_metrics)

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
@@ -78,6 +78,7 @@ class Control:
         self._status: dict[int, Answer] = {}
         self._verdicts: dict[tuple[Hotkey, PredictionId], asyncio.Future[Answer]] = {}
         self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
         bus.subscribe(StatusReported, self._take_status, "control")
         bus.subscribe(VerdictReceived, self._take_verdict, "control")
         bus.subscribe(PredictionExpired, self._take_end, "control")
@@ -91,23 +92,34 @@ class Control:
         """
         try:
             listening = _bind(self._state_dir)
-            self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=MAX_LINE)
+            self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=MAX_LINE)
         except OSError as error:
             raise ConfigurationError(f"{self._state_dir / NAME}: the control socket cannot be made: {error}") from None
 
     async def close(self) -> None:
-        """Answer no more."""
+        """Take no more questions; who waits for a verdict may still get it."""
         if self._server is not None:
             self._server.close()
+            self._server = None
             with suppress(OSError):  # of a disk that has become read-only: the next start replaces it
                 (self._state_dir / NAME).unlink()
 
+    async def disconnect(self) -> None:
+        """End the connections that are left; who still waits for an answer gets none."""
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = asyncio.create_task(self._serve(reader, writer), name="control")
+        self._clients.add(client)
+        client.add_done_callback(self._clients.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, ValueError):  # whoever asked has gone, or sent a line without end
-            while line := await reader.readline():
+        with closing(writer), suppress(OSError, ValueError):  # whoever asked has gone, or sent a line without end
+            while (line := await reader.readline()) and self._server is not None:
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
                 await writer.drain()
-        writer.close()
 
     async def _answer(self, line: bytes) -> Answer:
         try:

@@ -51,6 +51,7 @@ async def controlled(state_dir: Path, **slates: TeamGame) -> AsyncIterator[Bench
     await bench.control.open()
     yield bench
     await bench.control.close()
+    await bench.control.disconnect()
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,25 @@ async def test_an_outcome_that_one_validator_does_not_know_is_a_bet_with_none(tm
         answer = await bench.ask(json.dumps(question).encode())
         assert "'New York Mets' is no outcome of this game" in answer["error"]
         assert bench.made == []
+
+
+async def test_who_is_still_connected_in_the_end_is_answered_nothing_more_and_leaves_no_task(tmp_path: Path) -> None:
+    async with controlled(tmp_path, one=make_game("g")) as bench:
+        others = asyncio.all_tasks()
+        idle, writer = await asyncio.open_unix_connection(bench.address)
+        asking, its_writer = await asyncio.open_unix_connection(bench.address)
+        question = {"ask": "predict", "game": "g", "outcome": "New York Yankees", "wager": 1}
+        its_writer.write(json.dumps(question).encode() + b"\n")
+        async with asyncio.timeout(PATIENCE):
+            while not bench.made:  # noqa: ASYNC110 - what is asked has no event before that
+                await asyncio.sleep(0.002)
+            await bench.control.close()
+            writer.write(b'{"ask": "status"}\n')
+            assert await idle.read() == b""
+            assert len(asyncio.all_tasks() - others) == 1  # a verdict may still come
+            await bench.control.disconnect()
+            assert await asking.read() == b""
+        assert asyncio.all_tasks() == others
+        for end in (writer, its_writer):
+            end.close()
+            await end.wait_closed()
