@@ -9,12 +9,14 @@ import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 
 from actors.cures import UNREGISTERED
+from bus.codes import VerdictCode
 from bus.errors import ConfigurationError
 from bus.identifiers import Micros
 from bus.printable import printable
@@ -22,7 +24,7 @@ from bus.timestamps import parse_rfc3339
 from neurons import views
 from neurons.control_client import ask, find_state_dir
 from neurons.edges.control import PATIENCE
-from neurons.edges.history import COLUMNS, LEDGER, Filter, history_file, verdicts
+from neurons.edges.history import COLUMNS, LEDGER, Filter, history_codes, history_file, history_peers, verdicts
 from neurons.edges.ledger_file import LedgerReport, backup_ledger, check_ledger, restore_ledger
 
 STOP_PATIENCE = 20.0
@@ -152,8 +154,9 @@ def predictions(arguments: argparse.Namespace) -> int:
         since=None if arguments.since is None else parse_time(arguments.since, "--since"),
         limit=arguments.limit,
     )
+    file = history_file(_neuron(arguments))
     with views.progress("reading the verdicts"):
-        found = verdicts(history_file(_neuron(arguments)), wanted)
+        found = verdicts(file, wanted)
     if arguments.json:
         print(json.dumps(found, indent=2))
     elif arguments.csv:
@@ -163,7 +166,22 @@ def predictions(arguments: argparse.Namespace) -> int:
     else:
         screen = views.console()
         screen.print(views.history_table(found, screen.width))
-    return 0
+    return 0 if found or _explain_nothing(file, wanted) else 1
+
+
+def _explain_nothing(file: Path, wanted: Filter) -> bool:
+    """Why there is no such verdict; returns whether there could be one."""
+    peers = [] if wanted.peer is None else history_peers(file)
+    if peers and wanted.peer not in peers:
+        near = get_close_matches(str(wanted.peer), peers, n=1, cutoff=0)
+        print(f"bettensor: {file} has nothing of {wanted.peer!r}; the nearest is {near[0]!r}", file=sys.stderr)
+    if wanted.code is None:
+        return True
+    codes = ["none", *VerdictCode, *filter(None, history_codes(file))]  # an actor of one's own may have others
+    if wanted.code not in codes:
+        near = get_close_matches(wanted.code, codes, n=1, cutoff=0)
+        print(f"bettensor: no verdict is called {wanted.code!r}; the nearest is {str(near[0])!r}", file=sys.stderr)
+    return wanted.code in codes
 
 
 def ledger(arguments: argparse.Namespace) -> int:

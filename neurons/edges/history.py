@@ -79,6 +79,17 @@ def history_codes(file: Path) -> "Counter[str | None]":
         return Counter(dict(database.execute("SELECT code, count(*) FROM predictions GROUP BY code").fetchall()))
 
 
+def history_peers(file: Path) -> list[str]:
+    """The miners of a ledger, or the validators of an outbox.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    with _reading(file) as database:
+        query = f"SELECT DISTINCT peer FROM ({_SOURCES[file.name]}) ORDER BY peer"  # noqa: S608 - our own text
+        return [peer for (peer,) in database.execute(query)]
+
+
 def _verdict(row: sqlite3.Row) -> dict[str, Any]:
     content = json.loads(row["content"])
     content |= content.get("content", {})  # what could not be read as a prediction is kept as it came
