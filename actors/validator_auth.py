@@ -339,7 +339,7 @@ class ValidatorAuthActor(AuthActor):
     def _check_budgets(self, claims: Credentials, request: HttpRequestReceived, now: Micros) -> None:
         limits = self.settings
         if self.state.stopping:
-            raise Refused(RefusalCode.RESTARTING, "this validator is restarting", retry_after=1)
+            raise Refused(RefusalCode.RESTARTING, "this validator stops, for now or for good", retry_after=1)
         failures = self.state.failures.get(request.remote)
         if failures is not None and failures.refill(now, limits.failures_per_second, limits.failure_burst) < 1:
             raise Refused(RefusalCode.RATE_LIMITED, f"too many failed requests from {request.remote}", retry_after=1)

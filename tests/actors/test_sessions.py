@@ -191,7 +191,9 @@ def test_health_is_degraded_for_a_minute_after_a_step_of_the_clock(bench: Bench)
 def test_a_stopping_validator_is_offline_closes_and_refuses(bench: Bench) -> None:
     connection = bench.open()
     bench.observe(NeuronDraining(), NeuronStopping("SIGTERM"))
-    assert [(close.connection, close.code) for close in bench.all(CloseRequested)] == [(connection, 4200)]
+    (close,) = bench.all(CloseRequested)
+    assert (close.connection, close.code) == (connection, 4200)
+    assert close.reason == "this neuron stops, for now or for good"
     assert bench.health()[1]["status"] == "offline"
     bench.request(OTHER)
     assert bench.refusals() == [RefusalCode.RESTARTING]
