@@ -36,6 +36,7 @@ from bus.events import (
     HandlerOverflowed,
     LedgerRecognised,
     LineLogged,
+    ListeningBegun,
     MessageRefused,
     MetagraphDoubted,
     MetagraphSynced,
@@ -113,6 +114,10 @@ class LogbookActor(Actor):
     def started(self, event: NeuronStarted, envelope: Envelope) -> None:
         self.state.role, self.state.hotkey = event.role, event.hotkey
         self._line(envelope, "started", f"{event.role} started: netuid {event.netuid}, hotkey {event.hotkey}")
+
+    @on(ListeningBegun)
+    def listening(self, event: ListeningBegun, envelope: Envelope) -> None:
+        self._line(envelope, "listening", f"Listening on {event.endpoint}")
 
     @on(NeuronStopping)
     def stopping(self, event: NeuronStopping, envelope: Envelope) -> None:

@@ -97,6 +97,14 @@ class NeuronStarted(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class ListeningBegun(Observed):
+    """A validator serves whoever dials it."""
+
+    endpoint: str
+    """Address and port, as they are bound."""
+
+
+@dataclass(frozen=True, slots=True)
 class NeuronDraining(Observed):
     """A validator is about to stop: it takes in nothing more, and still answers what it has."""
 

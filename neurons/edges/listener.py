@@ -35,6 +35,7 @@ from bus.events import (
     FrameReceived,
     HttpAnswered,
     HttpRequestReceived,
+    ListeningBegun,
     NeuronDraining,
     PeerAuthenticated,
     PeerRefused,
@@ -342,8 +343,9 @@ class Listener:
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="listener")
         while not self._server.started and not self._serving.done():  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # uvicorn has no event for it
-        port: int = self._socket.getsockname()[1]
-        return port
+        host, port = self._socket.getsockname()[:2]
+        self._bus.publish(ListeningBegun(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))
+        return int(port)
 
     def _pause_all(self, _: NeuronDraining, __: Envelope) -> None:
         self._draining = True

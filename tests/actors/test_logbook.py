@@ -29,6 +29,7 @@ from bus.events import (
     HandlerOverflowed,
     LedgerRecognised,
     LineLogged,
+    ListeningBegun,
     MessageRefused,
     MetagraphDoubted,
     MetagraphSynced,
@@ -109,6 +110,7 @@ ACTIVATED = SessionActivated(CONNECTION, PEER, Uid(12), SessionId("5" * 32))
 PREDICTION = make_prediction(prediction_id="p1")
 
 LINES: list[tuple[Event, str]] = [
+    (ListeningBegun("127.0.0.1:8091"), "Listening on 127.0.0.1:8091"),
     (NeuronStopping("SIGTERM"), "Stopping: SIGTERM"),
     (NeuronFailed("no way on"), "no way on"),
     (
