@@ -59,7 +59,7 @@ from bus.identifiers import Hotkey, PredictionId
 from neurons.edges.control import Control
 from neurons.edges.handlers import UserHandlers
 from neurons.edges.keys import Keys, load_hotkey
-from neurons.edges.log import set_log_level, write_line
+from neurons.edges.log import LogLines, set_log_level
 from neurons.edges.static_files import read_blacklist, read_metagraph
 from neurons.edges.tasks import Tasks
 from neurons.edges.timers import Timers
@@ -264,7 +264,8 @@ class Neuron:
         self._owns_process = False
         self._failure: str | None = None
         self._reason = "the program that runs it ended"
-        self.bus.subscribe(LineLogged, write_line, "log")
+        lines = LogLines(role_of(settings), self._keys.hotkey)
+        self.bus.subscribe(LineLogged, lines.write, "log")
         self._actors = build_actors(settings, where)
         for topic, handler in load_handlers(settings, where):
             self.bus.on(topic, handler)

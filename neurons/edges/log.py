@@ -6,11 +6,16 @@ your program's affair: ``logger.add(...)`` of loguru.
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
 from bus.envelope import Envelope
-from bus.events import LineLogged
+from bus.events import LineLogged, Role
+from bus.identifiers import Hotkey
+
+if TYPE_CHECKING:
+    import loguru
 
 _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</level> | {message}"
 
@@ -22,6 +27,17 @@ def set_log_level(level: str) -> None:
     logger.add(sys.stderr, level=level, format=_FORMAT, colorize=colorize)
 
 
-def write_line(event: LineLogged, _: Envelope) -> None:
-    """One line; the text is data, never a format."""
-    logger.log(event.level, "{}", event.text)
+class LogLines:
+    """The lines of one neuron. Whose they are stands where loguru has the caller: role, hotkey, and the event's seq."""
+
+    def __init__(self, role: Role, hotkey: Hotkey) -> None:
+        self._role = role
+        self._hotkey = hotkey
+
+    def write(self, event: LineLogged, envelope: Envelope) -> None:
+        """One line; the text is data, never a format."""
+
+        def sign(record: "loguru.Record") -> None:
+            record.update({"name": f"neurons.{self._role}", "function": self._hotkey, "line": envelope.seq})
+
+        logger.patch(sign).log(event.level, "{}", event.text)

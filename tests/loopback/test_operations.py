@@ -385,7 +385,9 @@ async def test_signals_and_log_sinks_stay_the_programs_own(tmp_path: Path) -> No
         async with running_validator(tmp_path) as rig, rig.client() as client:
             await client.works()
             assert [signal.getsignal(number) for number in numbers] == [handler] * 3
-        assert any("WebSocket connection established with miner" in line for line in lines)
+            hotkey = rig.hotkey
+        (line,) = [line for line in lines if "WebSocket connection established with miner" in line]
+        assert f" neurons.validator:{hotkey}:" in line  # in a program with several neurons it says whose line it is
         logger.remove(sink)  # it is still there
     finally:
         for number, old in zip(numbers, before, strict=True):
