@@ -412,7 +412,10 @@ def _run_doctor(arguments: argparse.Namespace) -> int:
     file: Path = arguments.config or Path(f"{arguments.role}.yaml")
     with views.progress("looking at keys, network and disk"):
         findings = doctor.examine(load_settings(file, arguments.flags, arguments.role), str(file))
-    print(json.dumps(doctor.as_json(findings), indent=2) if arguments.json else "\n".join(doctor.text(findings)))
+    if arguments.json:
+        print(json.dumps(doctor.as_json(findings), indent=2))
+    else:
+        print("\n".join(doctor.text(findings, views.console().width)))
     return 0 if doctor.can_run(findings) else EXIT_FAILED
 
 

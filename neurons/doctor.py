@@ -7,6 +7,7 @@ import resource
 import shutil
 import socket
 import sys
+import textwrap
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,9 +21,10 @@ from typing import Any, Final, Literal
 from actors.announce import AnnounceSettings
 from actors.targets import is_wanted
 from actors.validator_auth import ValidatorAuthSettings
-from bus.errors import ConfigurationError
+from bus.errors import BettensorError, ConfigurationError
 from bus.events import Neuron
 from neurons import versions
+from neurons.control_client import ask
 from neurons.settings import MinerSettings, Settings, ValidatorSettings
 
 Health = Literal["ok", "warning", "failure", "unknown"]
@@ -49,6 +51,8 @@ SLOT: Final = 12.0
 """Seconds between two blocks: one that has just come cannot be older."""
 BLOCK_AGE: Final = 36.0
 """Seconds: the newest block of a chain that works is younger."""
+INDENT: Final = 24
+"""Columns before what is said of a finding."""
 CLOCK_ERROR: Final = 2.0
 """Seconds between two clocks, above which requests are refused."""
 
@@ -254,10 +258,20 @@ async def _port(settings: ValidatorSettings, me: Neuron | None) -> AsyncIterator
             stack.enter_context(_bound(axon.ip, axon.port)).listen()
             yield Finding("port", "ok", f"{axon.ip}:{axon.port} is free")
         except OSError as error:
-            cure = "stop what uses it (ss -ltnp), choose another axon.port, or run this while the validator is stopped"
-            yield Finding("port", "failure", f"{axon.ip}:{axon.port} cannot be bound: {error.strerror or error}", cure)
+            yield _taken(settings, error)
         if me is not None:
             yield await _endpoint(me.axon, settings)
+
+
+def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
+    """The port cannot be bound: it may be this validator itself that has it."""
+    where = f"{settings.axon.ip}:{settings.axon.port}"
+    with contextlib.suppress(BettensorError):
+        status = ask(settings.state_dir, {"ask": "status"})  # of a neuron that may be of an earlier release
+        if (status.get("listening") or "").endswith(f":{settings.axon.port}"):
+            return Finding("port", "ok", f"this validator runs (process {status['process']}), and listens on {where}")
+    cure = "stop what uses it (ss -ltnp), choose another axon.port, or run this while the validator is stopped"
+    return Finding("port", "failure", f"{where} cannot be bound: {error.strerror or error}", cure)
 
 
 def _bound(ip: str, port: int) -> socket.socket:
@@ -369,10 +383,18 @@ def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     return [asdict(finding) for finding in findings]
 
 
-def text(findings: Iterable[Finding]) -> Iterator[str]:
-    """The findings for people."""
+def text(findings: Iterable[Finding], width: int) -> Iterator[str]:
+    """The findings for people, in so many columns where their words are not longer."""
     marks = {"ok": "ok     ", "warning": "WARNING", "failure": "FAILURE", "unknown": "unknown"}
     for finding in findings:
-        yield f"{marks[finding.health]}  {finding.what:<13}  {finding.text}"
+        yield from _wrapped(f"{marks[finding.health]}  {finding.what:<13}  ", finding.text, width)
         if finding.cure and finding.health != "ok":
-            yield f"{'':24}{finding.cure}"
+            yield from _wrapped("", finding.cure, width)
+
+
+def _wrapped(head: str, text: str, width: int) -> Iterator[str]:
+    """Behind ``head``, and below it in the same column."""
+    for line in text.splitlines():
+        for part in textwrap.wrap(line, max(width - INDENT, INDENT), break_long_words=False, break_on_hyphens=False):
+            yield f"{head:{INDENT}}{part}"
+            head = ""

@@ -23,6 +23,7 @@ from bus.errors import BettensorError, ConfigurationError
 from bus.events import (
     Event,
     LineLogged,
+    ListeningBegun,
     PredictionDiscarded,
     PredictionExpired,
     PredictionMade,
@@ -79,6 +80,8 @@ class Control:
         self._verdicts: dict[tuple[Hotkey, PredictionId], asyncio.Future[Answer]] = {}
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._endpoint: str | None = None
+        bus.subscribe(ListeningBegun, self._take_endpoint, "control")
         bus.subscribe(StatusReported, self._take_status, "control")
         bus.subscribe(VerdictReceived, self._take_verdict, "control")
         bus.subscribe(PredictionExpired, self._take_end, "control")
@@ -147,10 +150,14 @@ class Control:
         return status | {
             "version": version("bettensor"),
             "process": os.getpid(),
+            "listening": self._endpoint,
             "events": {topic: count for topic, count in self._bus.counts.items() if count},
             "recent": recent,
             "handlers": status["handlers"] | self._handlers.report(),
         }
+
+    def _take_endpoint(self, event: ListeningBegun, _: Envelope) -> None:
+        self._endpoint = event.endpoint
 
     def _take_status(self, event: StatusReported, _: Envelope) -> None:
         self._status[event.request] = event.status

@@ -1,6 +1,8 @@
 """The doctor names what is broken, and how to repair it; and finds nothing where nothing is."""
 
+import asyncio
 import json
+import os
 import shutil
 import socket
 import threading
@@ -22,6 +24,7 @@ from neurons.doctor import Finding, can_run, examine
 from neurons.edges.keys import new_wallet
 from neurons.settings import load_settings
 from neurons.simulation import SimulatedSubstrate, make_game
+from tests.loopback.rig import running_validator, write_configuration
 from tests.support import NETUID
 
 
@@ -225,7 +228,28 @@ def test_what_is_broken_is_named_with_its_cure(place: Place, broken: str) -> Non
     assert said in found[0].text
     assert cure in found[0].cure
     assert not can_run(findings)
-    assert f"FAILURE  {what}" in "\n".join(doctor.text(findings))
+    assert f"FAILURE  {what}" in "\n".join(doctor.text(findings, 120))
+
+
+def test_what_is_longer_than_a_line_goes_on_below_itself() -> None:
+    finding = Finding("port", "failure", "cannot be bound: " + "word " * 12 + "x" * 80, "a cure " * 10)
+    lines = list(doctor.text([finding], 60))
+    assert lines[0].startswith("FAILURE  port           cannot be bound: word")
+    assert {line[:24].strip() for line in lines[1:]} == {""}
+    assert [line for line in lines if len(line) > 60] == [" " * 24 + "x" * 80]  # a path can be copied
+
+
+async def test_a_validator_that_runs_holds_its_own_port(tmp_path: Path) -> None:
+    async with running_validator(tmp_path) as rig:
+        port = rig.validator.port
+        file = write_configuration(tmp_path, axon={"ip": "127.0.0.1", "port": port})
+        findings = await asyncio.to_thread(examine, load_settings(file), str(file))
+        (found,) = [finding for finding in findings if finding.what == "port"]
+        listens = f"this validator runs (process {os.getpid()}), and listens on 127.0.0.1:{port}"
+        assert (found.health, found.text) == ("ok", listens)
+        file = write_configuration(tmp_path, axon={"ip": "127.0.0.1", "port": port}, state_dir="other")
+        findings = await asyncio.to_thread(examine, load_settings(file), str(file))
+        assert health(findings)["port"] == "failure"
 
 
 def test_a_port_that_is_taken(place: Place, listening: None) -> None:
