@@ -145,27 +145,26 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
             str(peer["accepted"]),
             str(peer["rejected"]),
         )
-    away = Text()
+    away = Table.grid(padding=(0, 1))  # a column of its own: what is long goes on below itself
     for peer in troubled:
-        away.append_text(_trouble(peer))
+        uid = "-" if peer["uid"] is None else peer["uid"]
+        away.add_row(Text(f"{uid:>3} {short(peer['hotkey'])}", no_wrap=True), _trouble(peer))
     if any(peer["state"] == "not seen" for peer in peers) and status["role"] == "validator":
-        away.append("  - not seen: it has not reached this validator; its own `bettensor peers` says why\n", "dim")
+        why = "not seen: it has not reached this validator; its own `bettensor peers` says why"
+        away.add_row("  -", Text(why, "dim"))
     if len(peers) < len(status["peers"]):
-        away.append(f"  - and {len(status['peers']) - len(peers)} more: `bettensor peers` shows all\n", "dim")
-    away.rstrip()
-    return Group(table, away) if away else table
+        away.add_row("  -", Text(f"and {len(status['peers']) - len(peers)} more: `bettensor peers` shows all", "dim"))
+    return Group(table, away) if away.row_count else table
 
 
 def _trouble(peer: Status) -> Text:
-    uid = "-" if peer["uid"] is None else peer["uid"]
-    text = Text(f"{uid:>3} {short(peer['hotkey'])} ")
-    text.append_text(said(peer["trouble"], "red"))
+    text = Text.assemble(said(peer["trouble"], "red"))
     text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
     if peer["tries_in_s"] is not None:
         text.append(f", again in {duration(peer['tries_in_s'])}", "dim")
     if peer["cure"]:
-        text.append(f"\n    → {peer['cure']}", "cyan")
-    return text.append("\n")
+        text.append(f"\n→ {peer['cure']}", "cyan")
+    return text
 
 
 def _rank(peer: Status) -> tuple[int, int]:

@@ -68,6 +68,15 @@ def test_top_fills_the_terminal_and_no_more(size: tuple[int, int], miners: int) 
     assert miners == 2 or any("more: `bettensor peers` shows all" in line for line in lines)
 
 
+def test_what_keeps_a_peer_away_goes_on_below_itself() -> None:
+    status = status_of(2)
+    status["peers"][0] |= {"trouble": "a reason " * 12, "trouble_s": 3.0, "cure": "a cure " * 20}
+    lines = drawn(lambda screen: views.peers_table(status, screen.width), 80, 24)
+    begin = next(n for n, line in enumerate(lines) if "a reason" in line)
+    assert [line[:16].strip() for line in lines[begin + 1 : begin + 4]] == [""] * 3
+    assert lines[begin + 2][16] == "→"
+
+
 def test_without_a_terminal_lines_are_no_longer_than_what_they_say() -> None:
     file = StringIO()
     screen = Console(file=file, width=views.WIDE, highlight=False)
