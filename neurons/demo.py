@@ -51,6 +51,8 @@ LIVE_DURATION: Final = 60.0
 VALIDATOR: Final = "validator"
 ROOMY: Final = 108
 """Columns from which on there is room for headings in full, the transport, and what has happened to a neuron."""
+LEAST: Final = 4
+"""Lines for the slate and the last events together, without which the picture does not fit."""
 VERDICTS: Final = 32
 """Columns for the verdicts, beside the slate."""
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -428,7 +430,7 @@ def _show(demo: Demo, duration: float) -> None:
 
 
 def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> RenderableType:
-    """All of the demo in one picture, as high as the terminal: the keys are its last line."""
+    """All of the demo in one picture, as high as the terminal: the keys are its last line. Or what that needs."""
     width = screen.width
     title = Text("Bettensor", "bold")
     title.append(f"  one validator, {len(demo.miners)} miners, every one a process", "not bold")
@@ -443,6 +445,9 @@ def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> R
     )  # fmt: skip
     above = Group(title, "", _neurons_table(demo, width), "")
     left = screen.height - views.lines_of(screen, above) - 4  # a table's head, a title, and the keys
+    if width < keys.cell_len or left < LEAST:
+        needs = f"{keys.cell_len} columns" if width < keys.cell_len else f"{screen.height - left + LEAST} lines"
+        return Text(f"This view needs {needs}. Make the terminal larger; q ends the demo.")
     games = min(10, left // 2)
     counts = [
         views.moving_slate(demo.validator.last_status, demo.moved, games, width - VERDICTS),

@@ -98,7 +98,7 @@ def test_who_is_not_registered_or_is_looked_for_elsewhere_is_told_in_top() -> No
     assert lines[1] == "miners look elsewhere: correct it"
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(77, 17), (80, 24), (120, 40)])
 def test_the_demo_fills_the_terminal_and_its_keys_are_the_last_line(tmp_path: Path, size: tuple[int, int]) -> None:
     demo = Demo(tmp_path, 3)
     games = [
@@ -119,6 +119,15 @@ def test_the_demo_fills_the_terminal_and_its_keys_are_the_last_line(tmp_path: Pa
     assert lines[-1].rstrip().endswith("quit")
     assert any(line.startswith("▶  miner-1") for line in lines)
     assert any("▲ 12.50" in line or "12.50" in line for line in lines)
+
+
+@pytest.mark.parametrize(("size", "needs"), [((20, 5), "77 columns"), ((76, 24), "77 columns"), ((77, 16), "17 lines")])
+def test_where_there_is_no_room_for_the_demo_it_says_what_it_needs(
+    size: tuple[int, int], needs: str, tmp_path: Path
+) -> None:
+    lines = drawn(lambda screen: demo_view(Demo(tmp_path, 3), 3.0, 60.0, screen), *size)
+    told = " ".join(line.strip() for line in lines)
+    assert told == f"This view needs {needs}. Make the terminal larger; q ends the demo."
 
 
 @pytest.mark.parametrize("width", [80, 96, 100, 110, 160])
