@@ -398,7 +398,8 @@ def _tell(demo: Demo, duration: float, say: Any) -> None:
         verdicts = _verdicts(demo)
         accepted = verdicts.pop("accepted", 0)
         made = sum(miner.codes.total() for miner in demo.miners)
-        say(f"{made} predictions pushed, {accepted} accepted, {verdicts.total()} rejected{_latencies(demo)}")
+        if made or demo.begun is not None:  # a machine that is busy takes its time before the work begins
+            say(f"{made} predictions pushed, {accepted} accepted, {verdicts.total()} rejected{_latencies(demo)}")
 
 
 def _news_of(miner: Player, say: Any) -> None:

@@ -54,6 +54,22 @@ def test_the_demo_works_and_says_so_in_json() -> None:
     assert 0 < outcome["latency_ms"]["p50"] <= outcome["latency_ms"]["p99"]
 
 
+def test_before_the_work_begins_nothing_is_told_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = demo.Demo(tmp_path, 1)
+    ages = iter((0.0, 0.0, 1.0, 2.0))
+
+    def age() -> float:
+        now = next(ages)
+        waiting.begun = now or None
+        return now
+
+    monkeypatch.setattr(waiting, "age", age)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    said: list[str] = []
+    demo._tell(waiting, 2.0, said.append)  # noqa: SLF001 - by its command it takes as long as the machine is busy
+    assert said == ["0 predictions pushed, 0 accepted, 0 rejected"]
+
+
 def test_whoever_is_killed_comes_back_and_nothing_is_lost() -> None:
     with subprocess.Popen(command("--miners", "2", "--duration", "9"), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
