@@ -53,6 +53,8 @@ from neurons.edges.writer import FrameWriter, TransportGone
 
 REQUEST_TIMEOUT: Final = 10.0
 """Seconds within which a request must be there, from the socket's first byte, or its opening, to the body's last."""
+ANSWER_TIMEOUT: Final = 20.0
+"""Seconds within which the answer to a request must have been taken: a miner waits 15 for the whole exchange."""
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a peer has to answer our close; then its socket is aborted, read or not."""
 MAX_FRAGMENTS: Final = 64
@@ -104,28 +106,53 @@ class Inbox:
                 self._bus.publish(event)
 
 
+class OutOfTurn(Exception):
+    """A request that comes before the answer to the one before; the parser takes it for one that cannot be read."""
+
+
 class RequestProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, with a deadline for whoever opens a socket and does not say, or not finish, what he wants."""
+    """uvicorn's HTTP, with deadlines for whoever opens a socket: to say, and finish, what he wants, and to take the
+    answer. One request at a time: uvicorn makes room for many pipelined ones with each that it answers.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._deadline = self.loop.call_later(REQUEST_TIMEOUT, transport.abort)
+        self._patience: asyncio.TimerHandle | None = None
 
     def on_message_complete(self) -> None:
         self._deadline.cancel()
         super().on_message_complete()
 
     def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            raise OutOfTurn
         super().on_message_begin()
         self._deadline.cancel()
         self._deadline = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._forget_patience()
+        self._patience = self.loop.call_later(ANSWER_TIMEOUT, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def _forget_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
     def handle_websocket_upgrade(self) -> None:
         self._deadline.cancel()
+        self._forget_patience()
         super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.cancel()
+        self._forget_patience()
         super().connection_lost(exc)
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import json
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,16 @@ import pytest
 from bittensor import http_auth
 from bittensor_core import CRYPTO_ED25519, Keypair
 
-from bus.events import LineLogged, PeerRefused, SessionActivated
+from bus.events import (
+    ExchangeCompleted,
+    GamesUpdated,
+    HttpRequestReceived,
+    LineLogged,
+    PeerRefused,
+    SessionActivated,
+)
 from bus.messages import HeartbeatMessage, PredictionMessage
-from tests.loopback.rig import ALICE, BOB, CHARLIE, EVE, Client, Rig, old, running_validator
+from tests.loopback.rig import ALICE, BOB, CHARLIE, EVE, Client, Rig, old, running_validator, starting_soon
 from tests.support import make_prediction
 
 Headers = dict[str, str]
@@ -248,6 +257,49 @@ async def test_a_socket_that_does_not_say_what_it_wants_is_closed(
         async with rig.client() as client:
             await asyncio.sleep(0.4)  # a session has no such deadline
             await client.works()
+
+
+async def test_a_request_before_the_answer_to_the_one_before_ends_the_connection(rig: Rig) -> None:
+    """Each answer would make room for many more requests than were answered, and each request is held until then."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.validator.port)
+    writer.write(b"GET /ws/health HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert len(rig.all(HttpRequestReceived)) <= 1
+
+
+async def test_one_request_after_the_other_shares_a_connection(rig: Rig) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.validator.port)
+    for _ in range(3):
+        writer.write(b"GET /ws/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_an_answer_that_is_not_read_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurons.edges.listener.ANSWER_TIMEOUT", 0.5)
+    async with running_validator(tmp_path) as rig:
+        slate = [starting_soon(game_id=f"{number:0250}") for number in range(8000)]  # more than the system holds for us
+        (tmp_path / "games.json").write_text(json.dumps({"games": slate}))
+        await rig.until(GamesUpdated, 2)
+        target = rig.target("/games")
+        headers = [f"{name}: {value}\r\n" for name, value in rig.sign(path=target).items()]
+        with socket.socket() as stalled:
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stalled.connect(("127.0.0.1", rig.validator.port))
+            stalled.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n{''.join(headers)}\r\n".encode())
+            await rig.until(ExchangeCompleted)
+            await asyncio.sleep(1)
+            stalled.settimeout(5)
+            read = 0
+            with contextlib.suppress(ConnectionResetError):
+                while data := stalled.recv(65536):
+                    read += len(data)
+        assert read < len(slate) * 500
 
 
 async def test_too_many_headers_harm_nobody(rig: Rig) -> None:
