@@ -187,6 +187,8 @@ class SessionProtocol(WebSocketsSansIOProtocol):
             return
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self.frames = []
+        if self.close_sent:
+            return  # until our close is answered: what comes before has no verdict, and no place in a log
         if self.curr_msg_data_type == "text":
             self._inbox.put(FrameReceived(self._connection, data))
         else:
@@ -197,6 +199,13 @@ class SessionProtocol(WebSocketsSansIOProtocol):
             self.end(CloseCode.TOO_BIG, f"more than {MAX_FRAGMENTS} fragments")
             return
         super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """RFC 6455, 5.5.2: who sends many pings may get a pong for the last one only. Who does not read gets none."""
+        if self.writable.is_set() and not self.close_sent:
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
 
     def queued(self) -> int:
         """Bytes that were taken and not sent yet."""

@@ -1,5 +1,6 @@
 """What a session answers to bad frames: the typed error or the close; and it goes on for everybody else."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Callable
@@ -10,11 +11,15 @@ from typing import Any, Literal
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed as SocketClosed
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
 
 from bus import codec
 from bus.codes import CloseCode
 from bus.events import (
+    CloseRequested,
     ConnectionClosed,
+    FrameReceived,
     MessageAccepted,
     PeerStale,
     PredictionsStored,
@@ -22,6 +27,7 @@ from bus.events import (
     VerificationRequested,
 )
 from bus.messages import ErrorMessage, HeartbeatMessage, PointToPoint, PredictionMessage, register
+from neurons.edges.listener import SessionProtocol
 from tests.loopback.rig import ALICE, BOB, EVE, Client, Rig, running_validator
 from tests.support import make_hex32, make_prediction
 
@@ -109,6 +115,47 @@ async def test_a_message_of_endless_fragments_ends_its_session(rig: Rig) -> None
         assert (await client.closed())[0] == CloseCode.TOO_BIG
     async with rig.client() as again:
         await again.works()
+
+
+async def test_pings_of_a_peer_that_does_not_read_are_not_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their pongs would wait for it, as many as it likes; a confirmation has its bound."""
+    sessions = []
+    attach = SessionProtocol.attach
+
+    def note(session: SessionProtocol, *arguments: Any) -> None:
+        sessions.append(session)
+        attach(session, *arguments)
+
+    monkeypatch.setattr(SessionProtocol, "attach", note)
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        client.socket.transport.pause_reading()
+        ping = WebSocketFrame(Opcode.PING, bytes(125)).serialize(mask=True)
+        for _ in range(200):  # 12 MB, and as much in pongs
+            client.socket.transport.write(ping * 500)
+            await asyncio.sleep(0.005)
+        while client.socket.transport.get_write_buffer_size():  # noqa: ASYNC110 - a transport has no event
+            await asyncio.sleep(0.005)
+        assert sessions[0].queued() < 256 * 1024
+        client.socket.transport.resume_reading()
+        await client.works()
+
+
+async def test_what_comes_after_the_close_is_not_even_noted(rig: Rig) -> None:
+    """Nothing limits how much that is, and the event log would have to take all of it."""
+    async with rig.client() as client:
+        frame = WebSocketFrame(Opcode.TEXT, client.frame(HeartbeatMessage(), seq=7).encode()).serialize(mask=True)
+        client.socket.transport.pause_reading()  # so that our close is not answered yet
+        client.socket.transport.write(frame)
+        await rig.until(CloseRequested)
+        for _ in range(50):
+            client.socket.transport.write(frame)
+            await asyncio.sleep(0.001)
+        client.socket.transport.resume_reading()
+        assert (await client.closed())[0] == CloseCode.PROTOCOL_VIOLATION
+        await rig.until(ConnectionClosed)
+        assert len(rig.all(FrameReceived)) == 2
 
 
 ANSWERED: dict[str, tuple[Callable[[Client], bytes], str]] = {
