@@ -9,6 +9,8 @@ from typing import Final
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed as SocketClosed
 from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
 from bus.bus import EventBus
@@ -35,6 +37,36 @@ OPEN_TIMEOUT: Final = 10.0
 """Seconds for a handshake."""
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a validator has to answer our close."""
+MAX_FRAGMENTS: Final = 64
+"""Of one message (protocol, "Limits"): the bytes are counted by the library, but empty fragments cost too."""
+MAX_PONGS_WAITING: Final = 1024 * 1024
+"""Bytes that a validator may leave unread. Frames of ours wait for each other and are no more than two at a time, so
+what is above that are pongs, to pings that come without end."""
+
+
+class _Socket(ClientConnection):
+    """The library's WebSocket, with limits to what costs the other side next to nothing."""
+
+    _fragments = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.get_write_buffer_size() > MAX_PONGS_WAITING:
+            self._give_up(CloseCode.SLOW_CONSUMER, "it sends pings and does not read the pongs")
+
+    def process_event(self, event: Frame | Response) -> None:  # type: ignore[override]
+        if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._fragments = 0 if event.fin else self._fragments + 1
+            if self._fragments == MAX_FRAGMENTS:
+                self._give_up(CloseCode.TOO_BIG, f"more than {MAX_FRAGMENTS} fragments")
+            if self._fragments >= MAX_FRAGMENTS:
+                return
+        super().process_event(event)
+
+    def _give_up(self, code: CloseCode, reason: str) -> None:
+        self.protocol.fail(code, reason)
+        self.send_data()
+        self.transport.abort()
 
 
 class Dialled:
@@ -63,6 +95,11 @@ class Dialled:
     def queued(self) -> int:
         """Bytes that were taken and not sent yet."""
         return self._queued + self._socket.transport.get_write_buffer_size()
+
+    @property
+    def ending(self) -> bool:
+        """Whether we have asked for its end."""
+        return self._close is not None
 
     def end(self, code: int, reason: str) -> None:
         """Close, after what is queued; a peer that does not take that, or does not answer, is left."""
@@ -139,6 +176,7 @@ class Dialer:
         try:
             socket = await _Handshake(
                 f"ws://{event.endpoint}{target}",
+                create_connection=_Socket,
                 additional_headers=headers,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 compression=None,
@@ -165,6 +203,8 @@ class Dialer:
             async with socket:
                 self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge))
                 async for data in socket:
+                    if dialled.ending:
+                        continue  # until our close is answered; what comes before has no meaning, and no place in a log
                     if isinstance(data, str):
                         self._bus.publish(FrameReceived(connection, data.encode()))
                     else:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.frames import Frame, Opcode
 
 from bus.bus import EventBus
 from bus.clock import SystemClock
@@ -218,6 +219,57 @@ async def test_a_close_that_is_not_answered_keeps_its_code(bench: Bench, monkeyp
         bench.ask(CloseRequested(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours"))
         closed = await bench.until(ConnectionClosed)
         assert closed == ConnectionClosed(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours")
+
+
+@asynccontextmanager
+async def flooding(flood: Frame, first: bytes = b"") -> AsyncIterator[str]:
+    """A validator that sends this frame without end, and reads nothing; yields its address."""
+    many = flood.serialize(mask=False) * 500
+
+    async def pour(socket: ServerConnection) -> None:
+        socket.transport.pause_reading()
+        socket.transport.write(first)
+        while not socket.transport.is_closing():
+            if socket.transport.get_write_buffer_size() < 1_000_000:
+                socket.transport.write(many)
+            await asyncio.sleep(0)
+
+    async with serve(pour, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as server:  # type: ignore[list-item]
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("first", "flood", "code"),
+    [
+        (b"", Frame(Opcode.PING, bytes(125)), CloseCode.SLOW_CONSUMER),
+        (
+            Frame(Opcode.TEXT, b"", fin=False).serialize(mask=False),
+            Frame(Opcode.CONT, b"", fin=False),
+            CloseCode.TOO_BIG,
+        ),
+    ],
+    ids=["pings", "fragments"],
+)
+async def test_what_costs_a_validator_nothing_cannot_fill_a_miners_memory(
+    bench: Bench, first: bytes, flood: Frame, code: CloseCode
+) -> None:
+    async with flooding(flood, first) as endpoint:
+        bench.dial(endpoint)
+        closed = await bench.until(ConnectionClosed, DialFailed)
+        assert isinstance(closed, ConnectionClosed)
+        assert closed.code == code
+
+
+async def test_what_comes_after_our_close_is_not_even_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing limits how much that is, and the event log would have to take all of it."""
+    monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+    async with flooding(Frame(Opcode.TEXT, bytes(1000))) as endpoint:
+        bench.dial(endpoint)
+        await bench.until(FrameReceived)
+        bench.ask(CloseRequested(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours"))
+        heard = len(bench.heard)
+        await bench.until(ConnectionClosed)
+        assert not [event for event in bench.heard[heard:] if isinstance(event, FrameReceived)]
 
 
 def refusal(body: bytes, *headers: bytes) -> bytes:
