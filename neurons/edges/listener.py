@@ -59,6 +59,12 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a peer has to answer our close; then its socket is aborted, read or not."""
 MAX_FRAGMENTS: Final = 64
 """Of one message: the bytes are counted by the library, but empty fragments cost too."""
+MAX_EXTRA_FRAMES: Final = 1000
+"""Pings, pongs and continuations of one session in a second. Each costs its sender 6 bytes and us 20 us or more."""
+MAX_LATE_FRAMES: Final = 10_000
+"""Frames that are read between our close and its answer: what may honestly be under way when we close."""
+SLICE: Final = 16_384
+"""Bytes that are parsed at a time: one read from a socket may bring 40,000 frames, and limits are to hold within."""
 MAX_TOGETHER: Final = 64
 """Frames that the bus takes at a time: 3 ms, in which nothing else is done."""
 BACKLOG: Final = 2048
@@ -160,6 +166,9 @@ class SessionProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which from its activation on talks to the bus and not to a coroutine."""
 
     road: Road = "websocket"
+    _second = 0.0
+    _extra_frames = 0
+    _late_frames = 0
 
     def attach(self, bus: EventBus, inbox: Inbox, connection: ConnectionId, limits: SendLimits) -> None:
         """From now on frames become events of ``connection``."""
@@ -187,8 +196,9 @@ class SessionProtocol(WebSocketsSansIOProtocol):
             return
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self.frames = []
-        if self.close_sent:
-            return  # until our close is answered: what comes before has no verdict, and no place in a log
+        if self.close_sent:  # until it is answered: what comes before has no verdict, and no place in a log
+            self._late()
+            return
         if self.curr_msg_data_type == "text":
             self._inbox.put(FrameReceived(self._connection, data))
         else:
@@ -198,14 +208,37 @@ class SessionProtocol(WebSocketsSansIOProtocol):
         if len(self.frames) >= MAX_FRAGMENTS:
             self.end(CloseCode.TOO_BIG, f"more than {MAX_FRAGMENTS} fragments")
             return
-        super().handle_cont(event)
+        if not self._is_flooded():
+            super().handle_cont(event)
+
+    def handle_pong(self, _: Frame) -> None:
+        """We ask for none."""
+        self._is_flooded()
 
     def handle_ping(self) -> None:
         """RFC 6455, 5.5.2: who sends many pings may get a pong for the last one only. Who does not read gets none."""
-        if self.writable.is_set() and not self.close_sent:
+        if not self._is_flooded() and self.writable.is_set():
             super().handle_ping()
         else:
             self.conn.data_to_send()
+
+    def _is_flooded(self) -> bool:
+        """Count a frame that is no message; True where the session is at its end, perhaps by this one."""
+        if self.close_sent:
+            self._late()
+            return True
+        now = self.loop.time()
+        if now - self._second >= 1:
+            self._second, self._extra_frames = now, 0
+        self._extra_frames += 1
+        if self._extra_frames > MAX_EXTRA_FRAMES:
+            self.end(CloseCode.RATE_LIMITED, f"more than {MAX_EXTRA_FRAMES} pings, pongs and continuations a second")
+        return self.close_sent
+
+    def _late(self) -> None:
+        self._late_frames += 1
+        if self._late_frames > MAX_LATE_FRAMES:
+            self.transport.abort()
 
     def queued(self) -> int:
         """Bytes that were taken and not sent yet."""
@@ -280,7 +313,10 @@ class SessionProtocol(WebSocketsSansIOProtocol):
             self._inbox.put(ConnectionClosed(connection, int(code), reason))
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        for start in range(0, len(data), SLICE):
+            super().data_received(data[start : start + SLICE])
+            if self.transport.is_closing():
+                break
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # uvicorn waits for ever for a handshake that the websockets library gave up (too many headers, say)
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from bus.events import (
     VerificationRequested,
 )
 from bus.messages import ErrorMessage, HeartbeatMessage, PointToPoint, PredictionMessage, register
-from neurons.edges.listener import SessionProtocol
+from neurons.edges.listener import CLOSE_TIMEOUT, SessionProtocol
 from tests.loopback.rig import ALICE, BOB, EVE, Client, Rig, running_validator
 from tests.support import make_hex32, make_prediction
 
@@ -129,6 +130,7 @@ async def test_pings_of_a_peer_that_does_not_read_are_not_answered(
         attach(session, *arguments)
 
     monkeypatch.setattr(SessionProtocol, "attach", note)
+    monkeypatch.setattr("neurons.edges.listener.MAX_EXTRA_FRAMES", 1_000_000)
     async with running_validator(tmp_path) as rig, rig.client() as client:
         client.socket.transport.pause_reading()
         ping = WebSocketFrame(Opcode.PING, bytes(125)).serialize(mask=True)
@@ -156,6 +158,27 @@ async def test_what_comes_after_the_close_is_not_even_noted(rig: Rig) -> None:
         assert (await client.closed())[0] == CloseCode.PROTOCOL_VIOLATION
         await rig.until(ConnectionClosed)
         assert len(rig.all(FrameReceived)) == 2
+
+
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG])
+async def test_a_flood_of_frames_that_are_no_messages_ends_its_session(rig: Rig, opcode: Opcode) -> None:
+    """Each is 6 bytes, one read brings 40,000 of them, and nobody else would be served meanwhile."""
+    async with rig.client() as client:
+        client.socket.transport.write(WebSocketFrame(opcode, b"").serialize(mask=True) * 2000)
+        code, reason, _ = await client.closed()
+        assert (code, "pings, pongs" in reason) == (CloseCode.RATE_LIMITED, True)
+    async with rig.client() as again:
+        await again.works()
+
+
+async def test_frames_without_end_instead_of_an_answer_to_the_close_are_not_read(rig: Rig) -> None:
+    async with rig.client() as client:
+        client.socket.transport.pause_reading()
+        client.socket.transport.write(WebSocketFrame(Opcode.TEXT, b"").serialize(mask=True) * 11_000)
+        started = time.monotonic()
+        await rig.until(ConnectionClosed)
+        assert time.monotonic() - started < CLOSE_TIMEOUT
+        assert len(rig.all(FrameReceived)) < 100
 
 
 ANSWERED: dict[str, tuple[Callable[[Client], bytes], str]] = {

@@ -241,14 +241,15 @@ async def flooding(flood: Frame, first: bytes = b"") -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("first", "flood", "code"),
     [
-        (b"", Frame(Opcode.PING, bytes(125)), CloseCode.SLOW_CONSUMER),
+        (b"", Frame(Opcode.PING, bytes(125)), CloseCode.RATE_LIMITED),
+        (b"", Frame(Opcode.PONG, b""), CloseCode.RATE_LIMITED),
         (
             Frame(Opcode.TEXT, b"", fin=False).serialize(mask=False),
             Frame(Opcode.CONT, b"", fin=False),
             CloseCode.TOO_BIG,
         ),
     ],
-    ids=["pings", "fragments"],
+    ids=["pings", "pongs", "fragments"],
 )
 async def test_what_costs_a_validator_nothing_cannot_fill_a_miners_memory(
     bench: Bench, first: bytes, flood: Frame, code: CloseCode
@@ -258,6 +259,15 @@ async def test_what_costs_a_validator_nothing_cannot_fill_a_miners_memory(
         closed = await bench.until(ConnectionClosed, DialFailed)
         assert isinstance(closed, ConnectionClosed)
         assert closed.code == code
+
+
+async def test_pongs_that_are_not_read_end_a_session(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurons.edges.dialer.MAX_EXTRA_FRAMES", 1_000_000)
+    async with flooding(Frame(Opcode.PING, bytes(125))) as endpoint:
+        bench.dial(endpoint)
+        closed = await bench.until(ConnectionClosed, DialFailed)
+        assert isinstance(closed, ConnectionClosed)
+        assert closed.code == CloseCode.SLOW_CONSUMER
 
 
 async def test_what_comes_after_our_close_is_not_even_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
