@@ -152,6 +152,8 @@ class HttpFallbackActor(StreamFollower):
         road = self.state.roads.get(event.hotkey)
         if road is None or not isinstance(event.message, PredictionMessage):
             return  # a validator that is not in the metagraph: its predictions wait in the outbox
+        if road.session is not None:  # a transport that takes nothing has ended, though that is told later
+            road.session, road.chosen = None, False
         self._choose(event.hotkey, road, "no_session", event.reason, envelope.mono)
         self._take(event.hotkey, road, [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)])
 

@@ -311,6 +311,7 @@ class OutboxActor(Actor):
     @on(SendFailed)
     def mind_starts(self, event: SendFailed, envelope: Envelope) -> None:
         if isinstance(event.message, PredictionMessage):
+            self._tray(event.hotkey).session = None  # a transport that takes nothing has ended: that is told later
             unsent = [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)]
             self._mind_starts(event.hotkey, unsent, envelope)
 

@@ -156,6 +156,21 @@ def test_what_was_pushed_before_the_session_ended_is_posted_first(end: Event) ->
     assert bench.posts() == [["pushed-1"], ["pushed-2", "made-later"]]
 
 
+@pytest.mark.parametrize("overdue", [[], ["pushed-2"]])
+def test_what_was_pushed_before_a_send_fails_is_posted_first_though_no_end_was_told(overdue: list[str]) -> None:
+    bench = Bench()
+    bench.open()
+    bench.outbox = ["pushed-1", "pushed-2"]
+    for prediction_id in overdue:
+        bench.observe(VerdictOverdue(VALIDATOR, (prediction_of(prediction_id),)))
+        bench.answer(prediction_id)
+    bench.fail("made-later", "last")
+    assert bench.posts()[len(overdue) :] == [["pushed-1"]]
+    bench.observe(ConnectionClosed(SESSION, CloseCode.ABNORMAL, ""))
+    bench.answer("pushed-1")
+    assert [bench.posts()[-1][-2:], len(bench.all(FallbackChosen))] == [["made-later", "last"], 1 + len(overdue)]
+
+
 def test_failures_of_one_moment_are_posted_in_the_order_of_the_outbox() -> None:
     bench = Bench()
     with bench.bus.together():

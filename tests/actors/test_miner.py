@@ -583,6 +583,16 @@ def test_the_http_fallback_is_given_all_that_waits_unless_there_is_a_session() -
     assert bench.sent()[2:] == [["p", "q"]]
 
 
+def test_a_send_that_fails_is_the_end_of_its_session_though_that_is_told_later() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.observe(made("p"), made("q"))
+    message = bench.last(SendRequested).message
+    bench.observe(SendFailed(VALIDATOR, message, "the connection has ended"))
+    bench.observe(FallbackChosen(VALIDATOR, "no_session", "the connection has ended"))
+    assert bench.sent() == [["p"], ["q"], ["p", "q"]]
+
+
 def test_what_has_its_verdict_from_an_earlier_run_is_not_sent_again() -> None:
     before = OutboxBench()
     before.open()
