@@ -124,6 +124,8 @@ class OutboxActor(Actor):
             self._tray(entry.validator).items[entry.prediction.prediction_id] = item
         for validator, ledger_id in event.ledgers:
             self._tray(validator).ledger_id = ledger_id
+        for validator, prediction_id, code in event.settled:  # a validator may repeat them, and tells no lie
+            self._tray(validator).settled[prediction_id] = code
 
     @on(PredictionMade)
     def take(self, event: PredictionMade, _: Envelope) -> None:

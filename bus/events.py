@@ -1052,6 +1052,8 @@ class OutboxOpened(Observed):
     slates: tuple[KnownSlate, ...]
     ledgers: tuple[tuple[Hotkey, LedgerId], ...] = ()
     """The ledger of each validator, as its last welcome named it."""
+    settled: tuple[tuple[Hotkey, PredictionId, str], ...] = ()
+    """The last verdicts, each with its validator and its code; the newest is the last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ from neurons.edges.database import Database, Migrations, cause, to_json
 
 RETENTION: Final = 30 * DAY
 """Predictions that have their verdict are forgotten after this."""
+RECALLED: Final = 64 * 64
+"""Verdicts that a restart remembers: as many as a validator keeps for a miner that is away."""
 RETRY: Final = 1.0
 """Seconds until what could not be written is tried again."""
 EXPIRED: Final = "expired"
@@ -78,6 +80,10 @@ _SETTLE: Final = text(
     "UPDATE predictions SET code = json_extract(value, '$[2]'), message = json_extract(value, '$[3]'), "
     "settled_at = :now FROM json_each(:rows) WHERE validator = json_extract(value, '$[0]') "
     "AND prediction_id = json_extract(value, '$[1]') AND code IS NULL"
+)
+_LAST_VERDICTS: Final = text(
+    "SELECT validator, prediction_id, code FROM predictions WHERE settled_at IS NOT NULL AND code != :expired "
+    "ORDER BY settled_at DESC, id DESC LIMIT :most"
 )
 _LEAVE_SLATE: Final = text(
     "DELETE FROM games WHERE validator = :validator AND (:snapshot OR game_id IN "
@@ -242,6 +248,7 @@ class Outbox:
         unsettled = connection.execute(
             text("SELECT validator, content FROM predictions WHERE code IS NULL ORDER BY id")
         ).all()
+        settled = connection.execute(_LAST_VERDICTS, {"most": RECALLED, "expired": EXPIRED}).all()
         streams = connection.execute(text("SELECT validator, epoch, position FROM streams ORDER BY validator")).all()
         return OutboxOpened(
             tuple(OutboxEntry(Hotkey(row.validator), _read(row.content, TeamGamePrediction)) for row in unsettled),
@@ -250,6 +257,7 @@ class Outbox:
                 (Hotkey(row.validator), LedgerId(row.ledger_id))
                 for row in connection.execute(text("SELECT validator, ledger_id FROM ledgers ORDER BY validator"))
             ),
+            tuple((Hotkey(row.validator), PredictionId(row.prediction_id), row.code) for row in reversed(settled)),
         )
 
     def _slate(self, stream: Row[Any]) -> KnownSlate:

@@ -27,7 +27,8 @@ class SimulatedOutbox:
 
     def __init__(self) -> None:
         self.entries: dict[tuple[Hotkey, PredictionId], OutboxEntry] = {}
-        self.settled: dict[tuple[Hotkey, PredictionId], None] = {}
+        self.settled: dict[tuple[Hotkey, PredictionId], str | None] = {}
+        """The code of each verdict; None where it expired."""
         self.slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
         self.positions: dict[Hotkey, Position] = {}
         self.ledgers: dict[Hotkey, LedgerId] = {}
@@ -52,7 +53,8 @@ class SimulatedOutbox:
             KnownSlate(validator, position.epoch, position.offset, tuple(self.slates[validator].values()))
             for validator, position in self.positions.items()
         )
-        bus.publish(OutboxOpened(tuple(self.entries.values()), slates, tuple(self.ledgers.items())))
+        verdicts = tuple((*key, code) for key, code in self.settled.items() if code is not None)
+        bus.publish(OutboxOpened(tuple(self.entries.values()), slates, tuple(self.ledgers.items()), verdicts))
 
     def save(self, event: SaveRequested, envelope: Envelope) -> None:
         """Answered by ``PredictionsSaved`` or ``SaveFailed``."""
@@ -80,7 +82,7 @@ class SimulatedOutbox:
     def _forget(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
         key = event.validator, event.prediction.prediction_id
         if self.entries.pop(key, None) is not None:
-            self.settled[key] = None
+            self.settled[key] = event.code if isinstance(event, VerdictReceived) else None
 
     def _follow(self, event: GamesUpdated, _: Envelope) -> None:
         slate = self.slates.setdefault(event.validator, {})

@@ -383,6 +383,21 @@ def test_verdicts_on_what_was_never_sent_to_that_validator_are_ignored() -> None
     assert bench.waiting() == ["p", "unwritten"]
 
 
+def test_a_verdict_of_an_earlier_run_may_be_repeated_and_is_no_lie_unless_it_changes() -> None:
+    store = SimulatedOutbox()
+    bench = OutboxBench(store)
+    bench.open()
+    bench.push(made("p"))
+    bench.hear(confirm("p"))
+    bench = OutboxBench(store)
+    bench.open()
+    bench.hear(confirm("p"))  # its validator kept it while we were away, and we had it by the other road
+    assert not bench.all(PeerMisbehaved)
+    bench.hear(confirm("p", code="game_started"))
+    assert "another verdict (game_started) on p" in bench.last(PeerMisbehaved).fault
+    assert not bench.all(VerdictReceived)
+
+
 def test_a_verdict_that_changes_is_told_and_the_first_one_counts() -> None:
     bench = OutboxBench()
     bench.open()

@@ -25,7 +25,7 @@ from bus.events import (
     VerdictReceived,
 )
 from bus.games import TeamGame
-from bus.identifiers import Epoch, Hotkey, LedgerId, Micros, Offset
+from bus.identifiers import Epoch, Hotkey, LedgerId, Micros, Offset, PredictionId
 from bus.timestamps import DAY
 from neurons.edges.database import Database
 from neurons.edges.outbox import _MIGRATIONS, Outbox, outbox_database
@@ -42,6 +42,10 @@ def entry(validator: Hotkey = VALIDATOR, **changes: Any) -> OutboxEntry:
 
 def accepted(entry: OutboxEntry) -> VerdictReceived:
     return VerdictReceived(entry.validator, entry.prediction, True, "accepted", "né 'x'", Micros(0))
+
+
+def verdict_on(entry: OutboxEntry) -> tuple[Hotkey, PredictionId, str]:
+    return entry.validator, entry.prediction.prediction_id, "accepted"
 
 
 class Bench:
@@ -159,6 +163,15 @@ async def test_the_slate_and_the_position_are_there_after_a_restart(bench: Bench
     assert (await bench.reopen()).slates == (KnownSlate(VALIDATOR, EPOCH, Offset(1), (make_game("z"),)),)
 
 
+async def test_the_last_verdicts_are_there_after_a_restart(bench: Bench) -> None:
+    one, expired, other, waits = entry(), entry(), entry(OTHER), entry()
+    await bench.save(one, expired, other, waits)
+    await bench.decide(accepted(one))
+    await bench.decide(PredictionExpired(VALIDATOR, expired.prediction))
+    await bench.decide(accepted(other))
+    assert (await bench.reopen()).settled == (verdict_on(one), verdict_on(other))
+
+
 # --- the file
 
 
@@ -184,7 +197,7 @@ async def test_an_outbox_of_the_first_schema_is_brought_up_to_date(tmp_path: Pat
         old.execute("INSERT INTO streams VALUES (?, ?, 7)", (VALIDATOR, EPOCH))
     bench = Bench(real=True, folder=tmp_path)
     opened = await bench.open()
-    assert opened == OutboxOpened((waits,), (KnownSlate(VALIDATOR, EPOCH, Offset(7), ()),), ())
+    assert opened == OutboxOpened((waits,), (KnownSlate(VALIDATOR, EPOCH, Offset(7), ()),), (), (verdict_on(done),))
     await bench.decide(LedgerRecognised(VALIDATOR, LedgerId("1" * 32), None))
     assert (await bench.reopen()).ledgers == ((VALIDATOR, LedgerId("1" * 32)),)
     await bench.close()
