@@ -39,10 +39,17 @@ class SimulatedGameStream:
     def attach(self, bus: EventBus) -> None:
         """The same, where there is no event loop."""
         self._bus = bus
+        self._waiting.clear()  # what an earlier run asked for was lost with it
         bus.subscribe(UpdateStoreRequested, self.store, "game_stream")
         if self.last is not None:
             games = tuple(self.games.values())
             bus.publish(StreamOpened(self.last.epoch, self.last.offset, games, tuple(self.updates)))
+
+    def forget(self) -> None:
+        """Begin anew with the next update, as after a restored copy."""
+        self.games.clear()
+        self.updates.clear()
+        self.last = None
 
     def store(self, event: UpdateStoreRequested, envelope: Envelope) -> None:
         """Answered by ``UpdateStored`` or ``UpdateStoreFailed``."""

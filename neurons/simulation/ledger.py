@@ -30,6 +30,7 @@ class SimulatedLedger:
         self.held = False
         self.failing: str | None = None
         """Why each commit fails, while it is set."""
+        self.ledger_id = LedgerId("0" * 32)
         self._clock = clock
         self._waiting: deque[tuple[CommitRequested, int]] = deque()
 
@@ -40,8 +41,9 @@ class SimulatedLedger:
     def attach(self, bus: EventBus) -> None:
         """The same, where there is no event loop."""
         self._bus = bus
+        self._waiting.clear()  # what an earlier run asked for was lost with it
         bus.subscribe(CommitRequested, self.commit, "ledger")
-        bus.publish(LedgerOpened(LedgerId("0" * 32), self._totals()))
+        bus.publish(LedgerOpened(self.ledger_id, self._totals()))
 
     def commit(self, event: CommitRequested, envelope: Envelope) -> None:
         """Answered by ``PredictionsStored`` or ``CommitFailed``."""

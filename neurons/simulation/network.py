@@ -281,10 +281,10 @@ class SimulatedNetwork:
             "x-bittensor-version": "1",
             "x-bittensor-hotkey": miner.hotkey,
             "x-bittensor-receiver": validator.hotkey,
-            "x-bittensor-nonce": str(self.clock.wall() * 1000 + number % 1000),
+            "x-bittensor-nonce": str(miner.clock.wall() * 1000 + number % 1000),
             "x-bittensor-signature": "0x" + "00" * 64,
         } | ({"sec-websocket-protocol": SUBPROTOCOL} if upgrade else {})
-        connection, salt = validator.new_connection(), f"{number:032x}"
+        connection, salt = ConnectionId(number), f"{number:032x}"  # a restarted validator has no number twice
         return HttpRequestReceived(connection, method, target, tuple(headers.items()), body, "127.0.0.1", upgrade, salt)
 
     def _give_up_dial(self, key: tuple[Hotkey, ConnectionId]) -> None:
@@ -377,7 +377,9 @@ class SimulatedNetwork:
         if dialled is not None and isinstance(event, PeerAuthenticated | PeerRefused):
             del self._dials[validator.hotkey, here]
             miner, request, challenge = dialled
-            if isinstance(event, PeerAuthenticated):
+            if miner not in self.neurons:
+                validator.bus.publish(ConnectionClosed(here, CloseCode.ABNORMAL, ""))
+            elif isinstance(event, PeerAuthenticated):
                 self._open(miner, request, validator, here, challenge)
             else:
                 validator.bus.publish(ConnectionClosed(here, 0, ""))

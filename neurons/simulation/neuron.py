@@ -21,7 +21,7 @@ from bus.events import (
     SettingsReloaded,
 )
 from bus.games import TeamGame, TeamGamePrediction
-from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, PredictionId
+from bus.identifiers import SECOND, Epoch, Hotkey, Micros, PredictionId
 from bus.timestamps import rfc3339
 from neurons.edges.writer import FrameWriter
 from neurons.launch import build_actors
@@ -132,19 +132,14 @@ class SimulatedValidator(SimulatedNeuron):
         self.stream: SimulatedGameStream = (
             SimulatedGameStream(self.hotkey, self.clock) if restarted is None else restarted.stream
         )
-        self._connections = itertools.count(1)
 
     def _open(self) -> None:
         self.ledger.attach(self.bus)
         self.stream.attach(self.bus)
 
-    def new_connection(self) -> ConnectionId:
-        """A number that no connection has had."""
-        return ConnectionId(next(self._connections))
-
     def offer(self, *games: TeamGame) -> None:
         """The feed gives this slate, and no other game."""
-        epoch = Epoch(f"{len(self.envelopes):032x}")
+        epoch = Epoch(f"{self.clock.mono():016x}{len(self.envelopes):016x}")  # no other run has the same
         self.bus.publish(GamesFetched("simulated", games, (), epoch))
 
     def blacklist(self, *hotkeys: Hotkey) -> None:

@@ -44,6 +44,7 @@ class SimulatedOutbox:
     def attach(self, bus: EventBus) -> None:
         """The same, where there is no event loop."""
         self._bus = bus
+        self._waiting.clear()  # what an earlier run asked for was lost with it
         bus.subscribe(SaveRequested, self.save, "outbox_store")
         bus.subscribe(VerdictReceived, self._forget, "outbox_store")
         bus.subscribe(PredictionExpired, self._forget, "outbox_store")
