@@ -21,6 +21,7 @@ from bus.events import (
     GamesUpdated,
     LedgerOpened,
     MessageRefused,
+    NeuronStarted,
     NeuronStopping,
     PredictionAccepted,
     PredictionConflicted,
@@ -109,6 +110,8 @@ class PredictionState:
     """The slate, the day, and what is on its way."""
 
     offers: dict[GameId, Offer] = field(default_factory=dict)
+    awaiting_slate: bool = False
+    """No slate has been in force since the start: of no game can it be said that there is none."""
     days: dict[int, dict[Hotkey, Tally]] = field(default_factory=dict)
     waiting: list[Submission] = field(default_factory=list)
     """For the next commit."""
@@ -154,6 +157,10 @@ class PredictionActor(Actor):
         self._limit = Millionths(millionths(self.settings.daily_wager_limit) or 0)
         self._grace = micros(self.settings.odds_grace)
 
+    @on(NeuronStarted)
+    def begin(self, _: NeuronStarted, __: Envelope) -> None:
+        self.state.awaiting_slate = True
+
     @on(LedgerOpened)
     def recall(self, event: LedgerOpened, _: Envelope) -> None:
         for total in event.days:
@@ -162,7 +169,7 @@ class PredictionActor(Actor):
 
     @on(GamesUpdated)
     def offer(self, event: GamesUpdated, envelope: Envelope) -> None:
-        offers = self.state.offers
+        offers, self.state.awaiting_slate = self.state.offers, False
         offered = {game.game_id for game in event.games}
         for game_id, offer in list(offers.items()):
             is_gone = event.snapshot and game_id not in offered
@@ -267,7 +274,9 @@ class PredictionActor(Actor):
     # --- before the commit
 
     def _doubt(self, event: PredictionSubmitted, mono: Micros) -> str | None:
-        """Why ``event`` cannot be judged by a clock that was set, if so."""
+        """Why ``event`` cannot be judged yet, or by a clock that was set, if so."""
+        if self.state.awaiting_slate:
+            return "this validator has no slate yet; send the same prediction again"
         if mono < self.state.suspect_until:
             return "this validator's clock has just been set; send the same prediction again in a minute"
         if not self.state.former_clocks:

@@ -246,7 +246,6 @@ class Storm(Weather):
         if rows is not None:
             validator.ledger.rows, validator.ledger.ledger_id = dict(rows), LedgerId(f"{1 + len(self.gone):032x}")
             validator.stream.forget()
-            validator.stream.held, validator.stream.failing = False, None  # without a slate it would not be listening
             self.restart(validator)
 
     def restart_miner(self) -> None:
@@ -295,6 +294,19 @@ def assert_books_are_right(validator: SimulatedValidator) -> None:
             wagers = [row.wager for row in rows if row.code == "accepted"]
             assert (tally.accepted, tally.rejected) == (len(wagers), len(rows) - len(wagers))
             assert (tally.wagered, tally.reserved) == (sum(wagers), 0)
+
+
+def test_a_validator_whose_first_slate_cannot_be_stored_says_of_no_game_that_there_is_none() -> None:
+    network = SimulatedNetwork()
+    validator, miner = SimulatedValidator(clock=network.clock), SimulatedMiner(clock=network.clock)
+    validator.stream.failing = "the database is locked"
+    network.add(validator, miner)
+    validator.offer(GAME)
+    miner.predict("early", validator.hotkey, GAME)
+    network.advance(1)
+    validator.stream.failing = None
+    network.advance(20)
+    assert [verdict.code for verdict in miner.all(VerdictReceived)] == ["accepted"]
 
 
 def test_a_validator_that_dies_while_it_is_dialled_is_dialled_again() -> None:
