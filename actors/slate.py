@@ -10,7 +10,7 @@ from bus.envelope import Envelope
 from bus.events import GamesUpdated, MessageAccepted, OutboxOpened, PeerMisbehaved, UpdateMissed
 from bus.games import TeamGame
 from bus.identifiers import ConnectionId, Epoch, GameId, Hotkey, Offset
-from bus.messages import GameUpdateMessage, HeartbeatMessage, WelcomeMessage
+from bus.messages import MAX_SLATE, GameUpdateMessage, HeartbeatMessage, WelcomeMessage
 
 
 @dataclass(slots=True)
@@ -31,6 +31,8 @@ class Stream:
     coming_parts: int = 0
     """How many of its parts are here."""
     coming_games: dict[GameId, TeamGame] = field(default_factory=dict)
+    games: dict[GameId, None] = field(default_factory=dict)
+    """What is on the slate."""
 
 
 @dataclass(slots=True)
@@ -50,7 +52,8 @@ class SlateActor(Actor):
     @on(OutboxOpened)
     def recall(self, event: OutboxOpened, _: Envelope) -> None:
         for known in event.slates:
-            self.state.streams[known.validator] = Stream(epoch=known.epoch, offset=known.offset)
+            games = dict.fromkeys(game.game_id for game in known.games)
+            self.state.streams[known.validator] = Stream(epoch=known.epoch, offset=known.offset, games=games)
 
     @on(MessageAccepted)
     def take(self, event: MessageAccepted, _: Envelope) -> None:
@@ -80,9 +83,21 @@ class SlateActor(Actor):
                 fault = f"an update of epoch {update.epoch} in a session of epoch {stream.session_epoch}"
                 self.publish(PeerMisbehaved(validator, fault))
             return
-        if not _collect(stream, connection, update):
-            return
+        is_whole, before = _collect(stream, connection, update), {} if update.previous is None else stream.games
+        if len(before.keys() | stream.coming_games.keys()) > MAX_SLATE:
+            stream.coming_games, stream.coming_parts = {}, 0
+            self.publish(PeerMisbehaved(validator, f"a slate of more than {MAX_SLATE} games"))
+        elif is_whole:
+            self._put_in_force(validator, stream, update, before)
+
+    def _put_in_force(
+        self, validator: Hotkey, stream: Stream, update: GameUpdateMessage, before: dict[GameId, None]
+    ) -> None:
         games, stream.coming_games, stream.coming_parts = tuple(stream.coming_games.values()), {}, 0
+        gone = {game.game_id for game in games if not game.active}
+        stream.games = {
+            game_id: None for game_id in (*before, *(game.game_id for game in games)) if game_id not in gone
+        }
         stream.epoch, stream.offset = update.epoch, update.offset
         stream.session_epoch = update.epoch  # protocol: the epoch does not change within a session
         self.publish(GamesUpdated(validator, update.epoch, update.offset, games, snapshot=update.previous is None))

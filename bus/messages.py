@@ -28,6 +28,8 @@ MAX_FRAME_BYTES: Final = 64 * 1024
 """Bytes of one frame, JSON and signature together, in either direction; also of one HTTP request's body."""
 MAX_PREDICTIONS: Final = 64
 """Predictions in one message, and results in one confirmation."""
+MAX_SLATE: Final = 20_000
+"""Games of one validator's slate."""
 MAX_MESSAGE: Final = 1024
 """Characters of a text for people."""
 

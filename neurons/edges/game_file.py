@@ -23,6 +23,7 @@ from bus.errors import ConfigurationError
 from bus.events import WithheldGame
 from bus.games import TeamGame
 from bus.identifiers import Micros
+from bus.messages import MAX_SLATE
 from bus.timestamps import parse_rfc3339, rfc3339
 
 _FIELDS: Final = [f.name for f in fields(TeamGame)]
@@ -51,7 +52,12 @@ def read_games(path: Path, started_at: Micros, now: Micros) -> Slate:
     withheld: list[WithheldGame] = []
     for place, entry in enumerate(_entries(path)):
         game = _read_game(entry, f"{path}: games.{place}", started_at)
-        reason = f"{game.game_id!r} is there twice" if game.game_id in games else _why_withheld(game, now)
+        if game.game_id in games:
+            reason: str | None = f"{game.game_id!r} is there twice"
+        elif len(games) == MAX_SLATE:
+            reason = f"a slate has {MAX_SLATE} games at most"
+        else:
+            reason = _why_withheld(game, now)
         if reason is None:
             games[game.game_id] = game
         else:

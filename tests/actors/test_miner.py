@@ -195,6 +195,30 @@ def test_parts_that_are_missing_or_out_of_order_void_the_update(order: tuple[int
     assert bench.positions() == [(3, True, 3)]
 
 
+def test_a_slate_has_only_so_many_games(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.slate.MAX_SLATE", 3)
+    games = [make_game(f"game-{number}") for number in range(6)]
+    bench = SlateBench()
+    bench.hear(update(3, None, *games[:2], part=1, parts=3))
+    bench.hear(update(3, None, *games[2:4], part=2, parts=3))
+    assert bench.last(PeerMisbehaved).fault == "a slate of more than 3 games"
+    bench.hear(update(3, None, *games[4:], part=3, parts=3))
+    bench.hear(update(4, None, *games[:3]))
+    bench.hear(update(5, 4, games[3]))  # one more than there may be
+    bench.hear(update(6, 4, replace(games[0], active=False)))
+    bench.hear(update(7, 6, games[3]))  # in the place of that one
+    assert bench.positions() == [(4, True, 3), (6, False, 1), (7, False, 1)]
+    assert len(bench.all(PeerMisbehaved)) == 2
+
+
+def test_the_games_of_a_slate_are_counted_after_a_restart_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.slate.MAX_SLATE", 1)
+    bench = SlateBench()
+    bench.observe(OutboxOpened((), (KnownSlate(VALIDATOR, EPOCH, Offset(3), (make_game("a"),)),)))
+    bench.hear(update(4, 3, make_game("b")))
+    assert bench.last(PeerMisbehaved).fault == "a slate of more than 1 games"
+
+
 def test_parts_of_two_updates_are_not_mixed() -> None:
     bench = SlateBench()
     bench.hear(update(3, None, make_game("old"), part=1, parts=2))

@@ -95,6 +95,13 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read_games(tmp_path / "latin", NOW, NOW)
 
 
+def test_games_beyond_a_whole_slate_are_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurons.edges.game_file.MAX_SLATE", 1)
+    slate = read(tmp_path, entry(game_id="first"), entry(game_id="second"))
+    assert [game.game_id for game in slate.games] == ["first"]
+    assert [withheld.reason for withheld in slate.withheld] == ["a slate has 1 games at most"]
+
+
 @pytest.mark.parametrize(
     ("game", "reason"),
     [
