@@ -43,6 +43,8 @@ MAX_EXTRA_FRAMES: Final = 1000
 """Pings, pongs and continuations of one validator in a second. Each costs it 2 bytes and us 20 us or more."""
 SLICE: Final = 16_384
 """Bytes that are parsed at a time: one read from a socket may bring 100,000 frames, and limits are to hold within."""
+MAX_QUEUED: Final = 64 * 1024 * 1024
+"""Bytes that may wait for one validator: it may be slow to read a full outbox, and not deaf while it asks for more."""
 MAX_PONGS_WAITING: Final = 1024 * 1024
 """Bytes that a validator may leave unread. Frames of ours wait for each other and are no more than two at a time, so
 what is above that are pongs, to pings that come without end."""
@@ -105,10 +107,13 @@ class Dialled:
         """Queue one text frame.
 
         Raises:
-            TransportGone: the session has ended.
+            TransportGone: the session has ended, or its reader is too slow.
         """
         if self._writer.done() or self._close is not None:
             raise TransportGone("the connection has ended")
+        if self.queued() > MAX_QUEUED:
+            self.end(CloseCode.SLOW_CONSUMER, f"{MAX_QUEUED} bytes wait to be read")
+            raise TransportGone("the reader is too slow")
         self._frames.put_nowait(data)
         self._queued += len(data)
 

@@ -34,7 +34,7 @@ from bus.messages import SUBPROTOCOL
 from neurons.edges.dialer import Dialer
 from neurons.edges.http_client import MAX_ANSWER, HttpClient
 from neurons.edges.keys import Keys
-from neurons.edges.writer import FrameWriter
+from neurons.edges.writer import FrameWriter, TransportGone
 from tests.support import NETUID, Injected, make_hotkey
 
 PATIENCE = 20.0
@@ -139,6 +139,25 @@ async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"x")
         await writer.drain()
         await asyncio.sleep(0.02)
+
+
+async def test_only_so_much_waits_for_a_validator_that_reads_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("neurons.edges.dialer.MAX_QUEUED", 8_000_000)
+    async with frozen(bench) as endpoint:
+        bench.dial(endpoint)
+        assert isinstance(await bench.until(ConnectionOpened, DialFailed), ConnectionOpened)
+        transport = bench.writer._transports[ConnectionId(1)]  # noqa: SLF001 - what is written to it
+        while transport.queued() <= 8_000_000:
+            transport.write(b"x" * 60_000)
+            await asyncio.sleep(0)
+        with pytest.raises(TransportGone, match="too slow"):
+            transport.write(b"x")
+        closed = await bench.until(ConnectionClosed)
+        assert isinstance(closed, ConnectionClosed)
+        assert closed.code == CloseCode.SLOW_CONSUMER
 
 
 @pytest.mark.parametrize("endpoint", ["a..b:80", "127.0.0.1:1", "[::1]:1"])
