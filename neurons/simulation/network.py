@@ -158,13 +158,7 @@ class SimulatedNetwork:
         """Connect neurons of this network's clock, and start them; all know each other from the metagraph.
 
         A hotkey that was here before comes back; another one is news for those that run.
-
-        Raises:
-            ValueError: a neuron has a clock of its own, which would stand still here.
         """
-        for neuron in neurons:
-            if neuron.clock is not self.clock:
-                raise ValueError(f"{neuron.hotkey} has a clock of its own: make it with clock=network.clock")
         running, known = list(self.neurons), self.metagraph
         for neuron in neurons:
             self.neurons.append(neuron)
@@ -178,7 +172,11 @@ class SimulatedNetwork:
                 neuron.bus.publish(MetagraphFetched(self.metagraph))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass for everybody: timers fire and messages arrive, each at its own time."""
+        """Let time pass for everybody: timers fire and messages arrive, each at its own time.
+
+        Raises:
+            ValueError: the monotonic clock of a neuron is another one than this network's, and stands still.
+        """
         end = Micros(self.clock.mono() + round(seconds * SECOND))
         while True:
             timers = [(d, n) for n in self.neurons if (d := n.timers.next_deadline()) is not None]
@@ -190,6 +188,8 @@ class SimulatedNetwork:
             if arrival <= deadline:
                 heappop(self._due)[2]()
             elif neuron is not None:
+                if neuron.clock.mono() != self.clock.mono():
+                    raise ValueError(f"{neuron.hotkey} has a clock of its own: make it with clock=network.clock")
                 neuron.timers.fire()
         self.clock.advance(Micros(end - self.clock.mono()))
 
