@@ -66,6 +66,11 @@ _CONTENT: Final = (
     "wager",
     "content",
 )
+_INDEXES: Final = (
+    "CREATE INDEX predictions_by_receipt ON predictions (received_at)",
+    "CREATE INDEX predictions_by_expiry ON predictions (expires_at)",
+)
+"""For the day's totals at start, and for the sweep: no more, because each index costs every commit."""
 _MIGRATIONS: Final[Migrations] = (
     (
         "CREATE TABLE ledger (ledger_id TEXT NOT NULL)",
@@ -86,9 +91,7 @@ _MIGRATIONS: Final[Migrations] = (
             UNIQUE (hotkey, prediction_id)
         )
         """,
-        # for the day's totals at start, and for the sweep: no more, each index costs every commit
-        "CREATE INDEX predictions_by_receipt ON predictions (received_at)",
-        "CREATE INDEX predictions_by_expiry ON predictions (expires_at)",
+        *_INDEXES,
     ),
     (
         "CREATE TABLE stream (validator TEXT NOT NULL, netuid INTEGER NOT NULL, epoch TEXT NOT NULL, "
@@ -119,8 +122,7 @@ _MIGRATIONS: Final[Migrations] = (
         "DELETE FROM sqlite_sequence WHERE name = 'predictions'",
         "UPDATE sqlite_sequence SET name = 'predictions' WHERE name = 'predictions_without_keys'",
         "DROP TABLE predictions_without_keys",
-        "CREATE INDEX predictions_by_receipt ON predictions (received_at)",
-        "CREATE INDEX predictions_by_expiry ON predictions (expires_at)",
+        *_INDEXES,
     ),
 )
 
