@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from bus.errors import ConfigurationError
+from neurons.unfinished import unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +111,9 @@ def _write(output: Path, text: str) -> None:
         output.write_text(text, encoding="utf-8")
         return
     target = output.resolve()  # where a link leads
-    unfinished = target.with_name(f".{target.name}.part")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with unfinished(target.with_name(f".{target.name}.part")) as part:
+        part.write_text(text, encoding="utf-8")
+        part.replace(target)
 
 
 def _read(text: str) -> list[_Snapshot]:

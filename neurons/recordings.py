@@ -31,6 +31,7 @@ from bus.timestamps import rfc3339
 from neurons.edges.recorder import closed_files
 from neurons.plugins import import_from_here
 from neurons.settings import ROLES, Settings, nearest, parse
+from neurons.unfinished import unfinished
 
 READ_BYTES: Final = 1 << 20
 """Bytes of a file that are read at once."""
@@ -331,9 +332,8 @@ def saving(file: Path, header: Header, checkpoint: Checkpoint | None = None) -> 
     Its seal has no signature. Nothing is at ``file`` before the whole is.
     """
     writer = LogWriter(replace(header, record="all"))
-    unfinished = file.with_name(f".{file.name}.part")
-    try:
-        with unfinished.open("wb", buffering=READ_BYTES) as out:
+    with unfinished(file.with_name(f".{file.name}.part")) as part:
+        with part.open("wb", buffering=READ_BYTES) as out:
             out.write(writer.first)
             if checkpoint is not None:
                 out.write(writer.checkpoint(checkpoint))
@@ -346,9 +346,7 @@ def saving(file: Path, header: Header, checkpoint: Checkpoint | None = None) -> 
 
             yield record
             out.write(writer.seal(last, Micros(0), "saved", lambda _: b""))
-        unfinished.rename(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        part.rename(file)
 
 
 def log_files(place: Path) -> list[Path]:

@@ -5,12 +5,12 @@ By SQLite's own means (https://www.sqlite.org/backup.html): a copy of the file a
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from bus.errors import ConfigurationError
+from neurons.unfinished import unfinished
 
 PAGES: int = 1000
 """Copied at a time: about 4 MB, during which a commit waits."""
@@ -58,10 +58,10 @@ def backup_ledger(file: Path, copy: Path) -> LedgerReport:
         raise ConfigurationError(f"{copy} is there already: name a new file")
     check_ledger(file)
     try:
-        with _unfinished(copy.with_name(f"{copy.name}.unfinished")) as unfinished:
-            _copy(file, unfinished)
-            report = check_ledger(unfinished)
-            unfinished.rename(copy)
+        with unfinished(copy.with_name(f"{copy.name}.unfinished")) as fresh:
+            _copy(file, fresh)
+            report = check_ledger(fresh)
+            fresh.rename(copy)
     except OSError as error:
         raise ConfigurationError(f"{copy} cannot be written: {error}") from None
     return report
@@ -78,7 +78,7 @@ def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
     """
     check_ledger(copy)
     try:
-        with _unfinished(file.with_name(f"{file.name}.restoring")) as fresh:
+        with unfinished(file.with_name(f"{file.name}.restoring")) as fresh:
             _copy(copy, fresh)
             with closing(sqlite3.connect(fresh)) as database, database:
                 if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'stream'").fetchone() == (1,):
@@ -112,16 +112,6 @@ def _keep(file: Path, keep: Path) -> None:
         beside = file.with_name(file.name + suffix)
         if beside.exists():
             beside.rename(keep.with_name(keep.name + suffix))
-
-
-@contextlib.contextmanager
-def _unfinished(file: Path) -> Iterator[Path]:
-    """A file that does not outlive the block, unless it has another name by then; what is there before goes too."""
-    file.unlink(missing_ok=True)
-    try:
-        yield file
-    finally:
-        file.unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path) -> None:

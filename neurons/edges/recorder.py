@@ -25,6 +25,7 @@ from bus.errors import ConfigurationError
 from bus.eventlog import Checkpoint, Header, LogWriter
 from bus.events import Observed, RecordingFailed, RecordingResumed
 from bus.identifiers import SECOND, Micros
+from neurons.unfinished import unfinished
 
 FLUSH_INTERVAL: Final = 0.1
 """Seconds until what happened is in the file: what a crash may cost the recording."""
@@ -276,9 +277,9 @@ class Recorder:
         self._closed = max(map(_number, closed), default=0)
         left = last_hash(self._path)
         previous = left or next(filter(None, map(last_hash, reversed(closed))), "")
-        for unfinished in closed:
-            if unfinished.suffix == ".jsonl":
-                self._archivist.submit(self._archive, unfinished)
+        for file in closed:
+            if file.suffix == ".jsonl":
+                self._archivist.submit(self._archive, file)
         if left:  # else not one line was written
             self._put_aside(self._next_name())
         self._file = self._open_file()
@@ -318,15 +319,11 @@ class Recorder:
 
     def _compress(self, aside: Path) -> None:
         packed = aside.with_name(f"{aside.name}.gz")
-        unfinished = aside.with_name(f".{packed.name}")
-        unfinished.touch(mode=0o600)  # from its first moment on
-        try:
-            with aside.open("rb") as source, gzip.open(unfinished, "wb", compresslevel=6) as sink:
+        with unfinished(aside.with_name(f".{packed.name}")) as part:
+            part.touch(mode=0o600)  # from its first moment on
+            with aside.open("rb") as source, gzip.open(part, "wb", compresslevel=6) as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
-        except OSError:
-            unfinished.unlink()
-            raise
-        unfinished.rename(packed)
+            part.rename(packed)
         aside.unlink()
 
     def _make_room(self) -> None:
