@@ -9,7 +9,6 @@ import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from neurons.control_client import ask, find_state_dir
 from neurons.edges.control import PATIENCE
 from neurons.edges.history import COLUMNS, LEDGER, Filter, history_codes, history_file, history_peers, verdicts
 from neurons.edges.ledger_file import LedgerReport, backup_ledger, check_ledger, restore_ledger
+from neurons.settings import nearest
 
 STOP_PATIENCE = 20.0
 """Seconds that ``stop`` waits for the end of the neuron."""
@@ -173,14 +173,14 @@ def _explain_nothing(file: Path, wanted: Filter) -> bool:
     """Why there is no such verdict; returns whether there could be one."""
     peers = [] if wanted.peer is None else history_peers(file)
     if peers and wanted.peer not in peers:
-        near = get_close_matches(str(wanted.peer), peers, n=1, cutoff=0)
-        print(f"bettensor: {file} has nothing of {wanted.peer!r}; the nearest is {near[0]!r}", file=sys.stderr)
+        near = nearest(str(wanted.peer), peers)
+        print(f"bettensor: {file} has nothing of {wanted.peer!r}; the nearest is {near!r}", file=sys.stderr)
     if wanted.code is None:
         return True
     codes = ["none", *VerdictCode, *filter(None, history_codes(file))]  # an actor of one's own may have others
     if wanted.code not in codes:
-        near = get_close_matches(wanted.code, codes, n=1, cutoff=0)
-        print(f"bettensor: no verdict is called {wanted.code!r}; the nearest is {str(near[0])!r}", file=sys.stderr)
+        near = nearest(wanted.code, codes)
+        print(f"bettensor: no verdict is called {wanted.code!r}; the nearest is {str(near)!r}", file=sys.stderr)
     return wanted.code in codes
 
 

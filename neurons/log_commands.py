@@ -7,7 +7,6 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +27,7 @@ from neurons.inspection import trace as follow
 from neurons.log_text import brief, clock, explain, explain_replay, line, plain, topic
 from neurons.plugins import load
 from neurons.recordings import Recording, WhatIf, log_files
+from neurons.settings import nearest
 
 COLLECTOR_THRESHOLD = 200_000
 """Objects after which the garbage collector looks for cycles: events have none."""
@@ -223,8 +223,8 @@ def _explain_nothing(patterns: tuple[str, ...], *, decided: bool) -> bool:
     """Why nothing of these topics was found; returns whether there are such topics."""
     unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in TOPICS)]
     for pattern in unknown:
-        near = get_close_matches(pattern, TOPICS, n=1, cutoff=0)
-        print(f"bettensor: no event is called {pattern!r}; the nearest is {near[0]!r}", file=sys.stderr)
+        near = nearest(pattern, TOPICS)
+        print(f"bettensor: no event is called {pattern!r}; the nearest is {near!r}", file=sys.stderr)
     meant = (name for name in TOPICS if any(fnmatchcase(name, pattern) for pattern in patterns))
     decision = next((name for name in meant if not issubclass(TOPICS[name], Observed)), None)
     if decision is not None and not decided:
