@@ -69,6 +69,7 @@ from bus.events import (
 from bus.games import TeamGame
 from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
 from bus.messages import HeartbeatMessage
+from bus.percentiles import percentile
 
 LATENCIES: Final = 1000
 """How many of the last latencies are kept, to take percentiles from."""
@@ -456,5 +457,5 @@ def _percentiles(latencies: "deque[Micros]") -> dict[str, float] | None:
     ordered = sorted(latencies)
     return {
         "p50": statistics.median(ordered) / 1000,
-        "p99": ordered[round(0.99 * (len(ordered) - 1))] / 1000,
+        "p99": percentile(ordered, 0.99) / 1000,
     }

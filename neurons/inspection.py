@@ -13,6 +13,7 @@ from bus.envelope import Envelope
 from bus.errors import BadEventLog
 from bus.eventlog import Row, encode_event
 from bus.identifiers import SECOND, Hotkey, Micros
+from bus.percentiles import percentile
 from bus.replay import is_observed
 from neurons.log_text import said_in
 from neurons.recordings import Recording
@@ -195,7 +196,7 @@ class Summary:
             "results": dict(self.codes.most_common()),
             "results_per_second": self.codes.total() * rate,
             "latency_ms": {
-                name: 1000 * ordered[round(share * (len(ordered) - 1))]
+                name: 1000 * percentile(ordered, share)
                 for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
                 if ordered
             },

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from bus.percentiles import percentile
+
 Figures = dict[str, Any]
 """What was measured, under names that say their unit; some are figures again."""
 
@@ -12,6 +14,5 @@ def latencies_ms(seconds: Iterable[float]) -> dict[str, float]:
     ordered = sorted(seconds)
     if not ordered:
         return {}
-    last = len(ordered) - 1
     points = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-    return {name: 1000 * ordered[round(share * last)] for name, share in points.items()}
+    return {name: 1000 * percentile(ordered, share) for name, share in points.items()}
