@@ -28,6 +28,7 @@ from bus.events import (
 )
 from bus.identifiers import ConnectionId, Netuid
 from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
+from neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
 from neurons.edges.keys import Keys
 from neurons.edges.refusals import read_refusal, read_retry_after
 from neurons.edges.tasks import Tasks
@@ -37,12 +38,6 @@ OPEN_TIMEOUT: Final = 10.0
 """Seconds for a handshake."""
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a validator has to answer our close."""
-MAX_FRAGMENTS: Final = 64
-"""Of one message (protocol, "Limits"): the bytes are counted by the library, but empty fragments cost too."""
-MAX_EXTRA_FRAMES: Final = 1000
-"""Pings, pongs and continuations of one validator in a second. Each costs it 2 bytes and us 20 us or more."""
-SLICE: Final = 16_384
-"""Bytes that are parsed at a time: one read from a socket may bring 100,000 frames, and limits are to hold within."""
 MAX_QUEUED: Final = 64 * 1024 * 1024
 """Bytes that may wait for one validator: it may be slow to read a full outbox, and not deaf while it asks for more."""
 MAX_PONGS_WAITING: Final = 1024 * 1024
@@ -50,25 +45,21 @@ MAX_PONGS_WAITING: Final = 1024 * 1024
 what is above that are pongs, to pings that come without end."""
 
 
-class _Socket(ClientConnection):
+class _Socket(FrameLimits, ClientConnection):
     """The library's WebSocket, with limits to what costs the other side next to nothing."""
 
     _fragments = 0
-    _second = 0.0
-    _extra_frames = 0
 
     def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data), SLICE):
-            super().data_received(data[start : start + SLICE])
-            if self.transport.is_closing():
-                return
-        if self.transport.get_write_buffer_size() > MAX_PONGS_WAITING:
+        super().data_received(data)
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size() > MAX_PONGS_WAITING:
             self._give_up(CloseCode.SLOW_CONSUMER, "it sends pings and does not read the pongs")
 
     def process_event(self, event: Frame | Response) -> None:  # type: ignore[override]
         if isinstance(event, Frame):
-            if event.opcode not in (Opcode.TEXT, Opcode.BINARY):
-                self._count_extra()
+            if event.opcode not in (Opcode.TEXT, Opcode.BINARY) and self._count_extra() == MAX_EXTRA_FRAMES:
+                text = f"more than {MAX_EXTRA_FRAMES} pings, pongs and continuations a second"
+                self._give_up(CloseCode.RATE_LIMITED, text)
             if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 self._fragments = 0 if event.fin else self._fragments + 1
             if self._fragments == MAX_FRAGMENTS:
@@ -76,14 +67,6 @@ class _Socket(ClientConnection):
             if self._fragments >= MAX_FRAGMENTS:
                 return
         super().process_event(event)
-
-    def _count_extra(self) -> None:
-        if self.loop.time() - self._second >= 1:
-            self._second, self._extra_frames = self.loop.time(), 0
-        self._extra_frames += 1
-        if self._extra_frames == MAX_EXTRA_FRAMES:
-            text = f"more than {MAX_EXTRA_FRAMES} pings, pongs and continuations a second"
-            self._give_up(CloseCode.RATE_LIMITED, text)
 
     def _give_up(self, code: CloseCode, reason: str) -> None:
         self.protocol.fail(code, reason)

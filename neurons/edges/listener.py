@@ -49,6 +49,7 @@ from bus.identifiers import ConnectionId
 from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bus.redaction import names_a_secret
 from bus.timestamps import rfc3339
+from neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
 from neurons.edges.writer import FrameWriter, TransportGone
 
 REQUEST_TIMEOUT: Final = 10.0
@@ -57,14 +58,8 @@ ANSWER_TIMEOUT: Final = 20.0
 """Seconds within which the answer to a request must have been taken: a miner waits 15 for the whole exchange."""
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that a peer has to answer our close; then its socket is aborted, read or not."""
-MAX_FRAGMENTS: Final = 64
-"""Of one message: the bytes are counted by the library, but empty fragments cost too."""
-MAX_EXTRA_FRAMES: Final = 1000
-"""Pings, pongs and continuations of one session in a second. Each costs its sender 6 bytes and us 20 us or more."""
 MAX_LATE_FRAMES: Final = 10_000
 """Frames that are read between our close and its answer: what may honestly be under way when we close."""
-SLICE: Final = 16_384
-"""Bytes that are parsed at a time: one read from a socket may bring 40,000 frames, and limits are to hold within."""
 MAX_TOGETHER: Final = 64
 """Frames that the bus takes at a time: 3 ms, in which nothing else is done."""
 BACKLOG: Final = 2048
@@ -162,12 +157,10 @@ class RequestProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
-class SessionProtocol(WebSocketsSansIOProtocol):
+class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which from its activation on talks to the bus and not to a coroutine."""
 
     road: Road = "websocket"
-    _second = 0.0
-    _extra_frames = 0
     _late_frames = 0
 
     def attach(self, bus: EventBus, inbox: Inbox, connection: ConnectionId, limits: SendLimits) -> None:
@@ -227,11 +220,7 @@ class SessionProtocol(WebSocketsSansIOProtocol):
         if self.close_sent:
             self._late()
             return True
-        now = self.loop.time()
-        if now - self._second >= 1:
-            self._second, self._extra_frames = now, 0
-        self._extra_frames += 1
-        if self._extra_frames > MAX_EXTRA_FRAMES:
+        if self._count_extra() > MAX_EXTRA_FRAMES:
             self.end(CloseCode.RATE_LIMITED, f"more than {MAX_EXTRA_FRAMES} pings, pongs and continuations a second")
         return self.close_sent
 
@@ -313,10 +302,7 @@ class SessionProtocol(WebSocketsSansIOProtocol):
             self._inbox.put(ConnectionClosed(connection, int(code), reason))
 
     def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data), SLICE):
-            super().data_received(data[start : start + SLICE])
-            if self.transport.is_closing():
-                break
+        super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # uvicorn waits for ever for a handshake that the websockets library gave up (too many headers, say)
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
