@@ -104,6 +104,15 @@ class Weather(SimulatedNetwork):
         validator.ledger.held, validator.ledger.failing = False, None
         validator.ledger.release()
 
+    def live_through(self, most: int, *, rest: float) -> bool:
+        """Up to ``most`` troubles, then ``rest`` seconds in peace; returns whether the WebSocket is on in the end."""
+        for _ in range(self.luck.randint(5, most)):
+            self.trouble()
+        websocket = self.luck.random() < 0.7
+        self.clear_up(websocket=websocket)
+        self.advance(rest)
+        return websocket
+
     def clear_up(self, *, websocket: bool) -> None:
         """All troubles end, but for the WebSocket's."""
         self.blocked.clear()
@@ -119,11 +128,7 @@ class Weather(SimulatedNetwork):
 @pytest.mark.parametrize("seed", [*range(20), 229, 50353])
 def test_every_prediction_ends_once_in_order_and_then_there_is_rest(seed: int) -> None:
     weather = Weather(seed)
-    for _ in range(weather.luck.randint(5, 40)):
-        weather.trouble()
-    websocket = weather.luck.random() < 0.7
-    weather.clear_up(websocket=websocket)
-    weather.advance(1_200)
+    websocket = weather.live_through(40, rest=1_200)
 
     miner = weather.miner
     verdicts = Counter(verdict.prediction.prediction_id for verdict in miner.all(VerdictReceived))
@@ -269,11 +274,7 @@ class Storm(Weather):
 @pytest.mark.parametrize("seed", range(20))
 def test_after_any_storm_every_prediction_that_was_saved_has_ended_once_and_the_books_are_right(seed: int) -> None:
     storm = Storm(seed)
-    for _ in range(storm.luck.randint(5, 60)):
-        storm.trouble()
-    websocket = storm.luck.random() < 0.7
-    storm.clear_up(websocket=websocket)
-    storm.advance(1_500)
+    websocket = storm.live_through(60, rest=1_500)
     verdicts = [verdict for run in storm.runs_of(storm.miner) for verdict in run.all(VerdictReceived)]
     assert {verdict.code for verdict in verdicts} <= {"accepted", "odds_mismatch"}  # whatever the clocks said
     ended = Counter(verdict.prediction.prediction_id for verdict in verdicts)

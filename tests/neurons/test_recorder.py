@@ -80,8 +80,16 @@ class Bench:
         closed = self.closed()
         await self.until(lambda: self.closed() > closed)
 
+    @asynccontextmanager
+    async def with_a_full_disk(self) -> AsyncIterator[None]:
+        """Three events are on the disk, and hardly more has room there until the block ends."""
+        self.happen(3)
+        await self.until(lambda: self.lines() == 7)
+        with files_of_at_most(self.path.stat().st_size + 100):
+            yield
+
     async def until_the_disk_takes_no_more(self) -> None:
-        """In ``files_of_at_most``: the recording ends."""
+        """In ``with_a_full_disk``: the recording ends."""
         self.happen(3)
         await self.until(lambda: RecordingFailed in map(type, self.events))
 
@@ -293,10 +301,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 async def test_where_the_disk_takes_no_more_the_recording_ends_and_the_neuron_goes_on(tmp_path: Path) -> None:
     async with recording(tmp_path / "events.jsonl") as bench:
-        bench.happen(3)
-        await bench.until(lambda: bench.lines() == 7)
-        size = bench.path.stat().st_size
-        with files_of_at_most(size + 100):
+        async with bench.with_a_full_disk():
             await bench.until_the_disk_takes_no_more()
         bench.happen(3)
     assert "too large" in next(event.reason for event in bench.events if isinstance(event, RecordingFailed))
@@ -308,9 +313,7 @@ async def test_where_the_disk_takes_no_more_the_recording_ends_and_the_neuron_go
 
 async def test_when_the_disk_works_again_the_recording_goes_on_in_another_file(tmp_path: Path) -> None:
     async with recording(tmp_path / "events.jsonl") as bench:
-        bench.happen(3)
-        await bench.until(lambda: bench.lines() == 7)
-        with files_of_at_most(bench.path.stat().st_size + 100):
+        async with bench.with_a_full_disk():
             await bench.until_the_disk_takes_no_more()
             bench.clock.advance(Micros(round(edge.RETRY * SECOND)))
             await bench.until(lambda: (bench.recorder._retry_at or 0) > bench.clock.mono())  # noqa: SLF001
@@ -330,9 +333,7 @@ async def test_when_the_disk_works_again_the_recording_goes_on_in_another_file(t
 
 async def test_a_file_that_could_not_be_written_to_its_end_is_not_gone_on_from(tmp_path: Path) -> None:
     async with recording(tmp_path / "events.jsonl", file_bytes=3000) as bench:
-        bench.happen(3)
-        await bench.until(lambda: bench.lines() == 7)
-        with files_of_at_most(bench.path.stat().st_size + 100):
+        async with bench.with_a_full_disk():
             bench.happen(10)  # more than a file takes: it is to end before it is known that the disk takes no more
             await bench.until(lambda: RecordingFailed in map(type, bench.events))
         bench.clock.advance(Micros(round(edge.RETRY * SECOND)))
@@ -343,9 +344,7 @@ async def test_a_file_that_could_not_be_written_to_its_end_is_not_gone_on_from(t
 
 async def test_a_recording_ends_while_its_disk_is_tried(tmp_path: Path) -> None:
     async with recording(tmp_path / "events.jsonl") as bench:
-        bench.happen(3)
-        await bench.until(lambda: bench.lines() == 7)
-        with files_of_at_most(bench.path.stat().st_size + 100):
+        async with bench.with_a_full_disk():
             await bench.until_the_disk_takes_no_more()
         bench.recorder._retry()  # noqa: SLF001 - as the clock would
     assert RecordingResumed not in map(type, bench.events)
@@ -418,9 +417,7 @@ async def test_a_state_that_is_no_json_ends_the_recording_at_the_next_file(tmp_p
 
 async def test_a_state_that_is_no_json_when_the_disk_works_again_ends_the_recording_and_is_told(tmp_path: Path) -> None:
     async with recording(tmp_path / "events.jsonl") as bench:
-        bench.happen(3)
-        await bench.until(lambda: bench.lines() == 7)
-        with files_of_at_most(bench.path.stat().st_size + 100):
+        async with bench.with_a_full_disk():
             await bench.until_the_disk_takes_no_more()
         bench.actor.state = cast("Any", object())
         bench.clock.advance(Micros(round(edge.RETRY * SECOND)))
