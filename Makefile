@@ -18,6 +18,9 @@ test: lint  ## everything that must hold
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@# mypy follows folders, not what an editable install does when a program runs
+	@rm -rf build/types && mkdir -p build/types/bettensor
+	@ln -s $(CURDIR)/bus $(CURDIR)/actors $(CURDIR)/neurons $(CURDIR)/neurons/package/* build/types/bettensor
 	$(BIN)/mypy
 
 format: $(VENV)/.dev

@@ -4,37 +4,17 @@ Events are its only way in and out. It awaits nothing, reads no clock, draws no 
 imports no other actor: what it decides is a function of the events that it was given.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 
-from bus.bus import EventBus
-from bus.envelope import Envelope
-from bus.events import Decided, Event, SettingsReloaded, TimerCancelled, TimerRequested
-from bus.identifiers import Micros
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import Decided, SettingsReloaded, TimerCancelled, TimerRequested
+from bettensor.bus.identifiers import Micros
+from bettensor.bus.subscriber import Subscriber, on
 
-Method = TypeVar("Method", bound=Callable[..., None])
-
-
-def on(*events: type[Event]) -> Callable[[Method], Method]:
-    """Mark a method of an actor as the handler of these events.
-
-    Raises:
-        TypeError: the method is async: it would run when nobody waits for it, and a replay could not repeat that.
-    """
-
-    def mark(method: Method) -> Method:
-        if iscoroutinefunction(method):
-            raise TypeError(
-                f"{method.__qualname__} is async: an actor decides at once; ask an edge for what takes time"
-            )
-        method.__dict__["handles"] = events
-        return method
-
-    return mark
+__all__ = ["Actor", "NoSettings", "NoState", "on"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +27,13 @@ class NoState:
     """For an actor that remembers nothing."""
 
 
-class Actor:
+class Actor(Subscriber):
     """A decision maker on the bus.
 
     A subclass names itself, its ``Settings`` (frozen, validated before they arrive) and its ``State``: all that it
     remembers from one event to the next. Handlers are found by their mark, in the order in which they are written.
     """
 
-    name: ClassVar[str]
     Settings: ClassVar[type[Any]] = NoSettings
     State: ClassVar[type[Any]] = NoState
 
@@ -67,13 +46,6 @@ class Actor:
         """Take new settings; what was decided stays decided."""
         if self.name in event.actors:
             self.settings = _adapter(self.Settings).validate_python(event.actors[self.name])
-
-    def attach(self, bus: EventBus) -> None:
-        """Subscribe every handler. An actor is attached once."""
-        self._bus = bus
-        for attribute, events in _handlers(type(self)):
-            for event in events:
-                bus.subscribe(event, getattr(self, attribute), self.name)
 
     def publish(self, event: Decided, causes: tuple[int, ...] | None = None) -> int:
         """Conclude something; returns the event's ``seq``."""
@@ -99,17 +71,6 @@ class Actor:
             ValueError: ``snapshot`` is not one of this actor's.
         """
         self.state = _adapter(self.State).validate_python(snapshot)
-
-
-def _handlers(actor: type[Actor]) -> list[tuple[str, tuple[type[Event], ...]]]:
-    """Each handler's name and events; a subclass may override a method and keep its mark by marking it again."""
-    marked: dict[str, tuple[type[Event], ...]] = {}
-    for cls in reversed(actor.__mro__):
-        for attribute, value in vars(cls).items():
-            events = getattr(value, "handles", None)
-            if events is not None:
-                marked[attribute] = events
-    return list(marked.items())
 
 
 _adapters: dict[type[Any], TypeAdapter[Any]] = {}

@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import PlainSerializer, PlainValidator
 
-from actors.actor import Actor, on
-from bus import codec
-from bus.codec import UnreadMessage
-from bus.codes import CloseCode, ErrorCode
-from bus.envelope import Envelope
-from bus.errors import Unreadable
-from bus.events import (
+from bettensor.actors.actor import Actor, on
+from bettensor.bus import codec
+from bettensor.bus.codec import UnreadMessage
+from bettensor.bus.codes import CloseCode, ErrorCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import Unreadable
+from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
     MessageAccepted,
@@ -23,8 +23,8 @@ from bus.events import (
     SignatureChecked,
     VerificationRequested,
 )
-from bus.identifiers import ConnectionId, Hotkey, Micros
-from bus.messages import PredictionMessage, WebSocketMessage
+from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros
+from bettensor.bus.messages import PredictionMessage, WebSocketMessage
 
 
 def _kept(request: VerificationRequested) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bus.identifiers import SECOND, Micros
+from bettensor.bus.identifiers import SECOND, Micros
 
 
 @dataclass(slots=True)

@@ -8,13 +8,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from actors.actor import Actor, on
-from actors.budget import Budget
-from bus import codec
-from bus.codes import CloseCode, ErrorCode
-from bus.envelope import Envelope
-from bus.errors import Unreadable
-from bus.events import (
+from bettensor.actors.actor import Actor, on
+from bettensor.actors.budget import Budget
+from bettensor.bus import codec
+from bettensor.bus.codes import CloseCode, ErrorCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import Unreadable
+from bettensor.bus.events import (
     BinaryReceived,
     CloseRequested,
     ConnectionClosed,
@@ -29,8 +29,8 @@ from bus.events import (
     VerificationRequested,
     WriteRequested,
 )
-from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Netuid, Offset, SessionId, Uid
-from bus.messages import MAX_MESSAGE, ConfirmationMessage, ErrorMessage, PointToPoint, WebSocketMessage
+from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Netuid, Offset, SessionId, Uid
+from bettensor.bus.messages import MAX_MESSAGE, ConfirmationMessage, ErrorMessage, PointToPoint, WebSocketMessage
 
 MAX_PARCELS = 64
 """Confirmations kept for a miner that is away; the rest it will ask for again."""

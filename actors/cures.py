@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from bus.codes import CloseCode, RefusalCode
-from bus.events import Role
+from bettensor.bus.codes import CloseCode, RefusalCode
+from bettensor.bus.events import Role
 
 ON_MINER: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "set netuid to the validator's subnet",

@@ -5,11 +5,11 @@ Knows when each peer was last heard. Writes nothing and closes nothing itself: i
 
 from dataclasses import dataclass, field
 
-from actors.actor import on
-from actors.stream import StreamFollower, heartbeat_message
-from bus.codes import CloseCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.actors.actor import on
+from bettensor.actors.stream import StreamFollower, heartbeat_message
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
     MessageAccepted,
@@ -23,8 +23,8 @@ from bus.events import (
     SessionActivated,
     TimerFired,
 )
-from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, SessionId, micros
-from bus.messages import HeartbeatMessage, WelcomeMessage
+from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, SessionId, micros
+from bettensor.bus.messages import HeartbeatMessage, WelcomeMessage
 
 SHORTEST = Micros(SECOND // 10)
 """The least time between two heartbeats, whatever a validator or an operator asks for."""

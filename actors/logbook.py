@@ -8,12 +8,12 @@ the log.
 from dataclasses import dataclass, field
 from typing import Final
 
-from actors.actor import Actor, on
-from actors.cures import DISABLED, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
-from actors.disk import SLOW_COMMIT, Disk
-from bus.codes import CloseCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.actors.actor import Actor, on
+from bettensor.actors.cures import DISABLED, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
+from bettensor.actors.health import SLOW_COMMIT, Disk
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     ActorFailed,
     Announced,
     AnnounceFailed,
@@ -68,8 +68,9 @@ from bus.events import (
     VerdictReceived,
     VerifierLost,
 )
-from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
-from bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
+from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
+from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
+from bettensor.bus.text import printable
 
 LINES_PER_SECOND: Final = 20
 """Lines of one kind, unless that kind has a limit of its own."""
@@ -452,7 +453,7 @@ class LogbookActor(Actor):
             window = self.state.windows[kind] = Window(envelope.mono, level=level)
         if window.written < limit:
             window.written += 1
-            self.publish(LineLogged(level, text if traceback else _printable(text)))
+            self.publish(LineLogged(level, text if traceback else printable(text)))
             return
         window.held_back += 1
         if window.held_back == 1:
@@ -466,10 +467,3 @@ class LogbookActor(Actor):
 
 def _hint(cure: str) -> str:
     return f" ({cure})" if cure else ""
-
-
-def _printable(text: str) -> str:
-    """Much of a line may be a peer's words: it must neither end the line nor speak to the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -7,19 +7,19 @@ believed when it says so twice, and not in one breath. A file is the operator's 
 from dataclasses import dataclass, field
 from typing import Final
 
-from actors.actor import Actor, on
-from bus.codes import RefusalCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.actors.actor import Actor, on
+from bettensor.bus.codes import RefusalCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     MetagraphDoubted,
     MetagraphFetched,
     MetagraphSynced,
-    Neuron,
+    NeuronInfo,
     PeerRefused,
     SyncRequested,
     TimerFired,
 )
-from bus.identifiers import Hotkey, Micros, micros
+from bettensor.bus.identifiers import Hotkey, Micros, micros
 
 OWING: Final = "reading"
 """The key of the timer for a reading that is owed."""
@@ -41,7 +41,7 @@ class MetagraphSettings:
 class MetagraphState:
     """What is believed, and what is not yet."""
 
-    neurons: dict[Hotkey, Neuron] = field(default_factory=dict)
+    neurons: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     block: int = 0
     doubted: tuple[Hotkey, ...] | None = None
     """The hotkeys of the reading that is not believed yet."""
@@ -117,6 +117,6 @@ class MetagraphActor(Actor):
         self.wake(OWING, at)
 
 
-def _row(neuron: Neuron | None) -> tuple[object, ...] | None:
+def _row(neuron: NeuronInfo | None) -> tuple[object, ...] | None:
     """What of a neuron counts as a change: all but its stake, which is another one in every block."""
     return None if neuron is None else (neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon)

@@ -8,8 +8,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from actors.actor import on
-from actors.cures import (
+from bettensor.actors.actor import on
+from bettensor.actors.cures import (
     ANNOUNCE,
     DISABLED,
     HTTP_ALONE,
@@ -19,11 +19,11 @@ from actors.cures import (
     cure_for_close,
     cure_for_miner,
 )
-from actors.disk import Disk, DiskWatcher
-from actors.stream import apply
-from bus.bus import CLOCK_WINDOW
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.actors.health import Disk, DiskWatcher
+from bettensor.actors.stream import apply
+from bettensor.bus.bus import CLOCK_WINDOW
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     ActorFailed,
     BlacklistLoaded,
     ChainFailed,
@@ -41,8 +41,8 @@ from bus.events import (
     MessageAccepted,
     MetagraphDoubted,
     MetagraphSynced,
-    Neuron,
     NeuronDraining,
+    NeuronInfo,
     NeuronStarted,
     NeuronStopping,
     OutboxOpened,
@@ -66,10 +66,10 @@ from bus.events import (
     VerdictReceived,
     VerdictRepeated,
 )
-from bus.games import TeamGame
-from bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
-from bus.messages import HeartbeatMessage
-from bus.percentiles import percentile
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
+from bettensor.bus.messages import HeartbeatMessage
+from bettensor.bus.percentiles import percentile
 
 LATENCIES: Final = 1000
 """How many of the last latencies are kept, to take percentiles from."""
@@ -78,7 +78,7 @@ MAX_STRANGERS: Final = 256
 
 
 @dataclass(slots=True)
-class Peer:
+class PeerStatus:
     """What is known of one other neuron. Times are monotonic."""
 
     hotkey: Hotkey
@@ -123,13 +123,13 @@ class MonitorState:
     endpoint_doubt: str = ""
     """Why miners do not find this validator."""
     disk: Disk = field(default_factory=Disk)
-    neurons: dict[Hotkey, Neuron] = field(default_factory=dict)
+    neurons: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     metagraph: str = "file"
     """Where they are known from."""
     block: int = 0
     fetched_at: Micros = Micros(0)
     """When they were read from the chain."""
-    peers: dict[Hotkey, Peer] = field(default_factory=dict)
+    peers: dict[Hotkey, PeerStatus] = field(default_factory=dict)
     connections: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     blacklist: int = 0
     made: int = 0
@@ -192,7 +192,7 @@ class MonitorActor(DiskWatcher):
                 if state.role == "miner":
                     self._tell_of_endpoint(peer, neuron, envelope)
 
-    def _tell_of_endpoint(self, peer: Peer, neuron: Neuron, envelope: Envelope) -> None:
+    def _tell_of_endpoint(self, peer: PeerStatus, neuron: NeuronInfo, envelope: Envelope) -> None:
         if neuron.axon is None and not peer.trouble and peer.connection is None:
             self._trouble(peer, NO_ENDPOINT, ANNOUNCE, envelope)
         elif neuron.axon is not None and peer.trouble == NO_ENDPOINT:
@@ -356,16 +356,16 @@ class MonitorActor(DiskWatcher):
             peer.accepted += code == "accepted"
             peer.rejected += code != "accepted"
 
-    def _peer(self, hotkey: Hotkey) -> Peer:
+    def _peer(self, hotkey: Hotkey) -> PeerStatus:
         peers = self.state.peers
         if hotkey not in peers:
             strangers = [name for name in peers if name not in self.state.neurons]
             if len(strangers) >= MAX_STRANGERS:
                 del peers[strangers[0]]
-            peers[hotkey] = Peer(hotkey)
+            peers[hotkey] = PeerStatus(hotkey)
         return peers[hotkey]
 
-    def _trouble(self, peer: Peer, trouble: str, cure: str, envelope: Envelope) -> None:
+    def _trouble(self, peer: PeerStatus, trouble: str, cure: str, envelope: Envelope) -> None:
         peer.trouble, peer.cure, peer.trouble_at = trouble, cure, envelope.mono
 
     def _status(self, envelope: Envelope) -> dict[str, Any]:
@@ -406,7 +406,7 @@ class MonitorActor(DiskWatcher):
             },
         }
 
-    def _described(self, peer: Peer, now: Micros) -> dict[str, Any]:
+    def _described(self, peer: PeerStatus, now: Micros) -> dict[str, Any]:
         if peer.connection is not None:
             presence = "connected"
         elif peer.road == "http":

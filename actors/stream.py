@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Final
 
-from actors.actor import Actor, on
-from bus import codec
-from bus.envelope import Envelope
-from bus.events import GamesUpdated, OutboxOpened, Position
-from bus.games import TeamGame
-from bus.identifiers import Epoch, GameId, Netuid, Offset
-from bus.messages import GameUpdateMessage, HeartbeatMessage
+from bettensor.actors.actor import Actor, on
+from bettensor.bus import codec
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import GamesUpdated, OutboxOpened, Position
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import Epoch, GameId, Netuid, Offset
+from bettensor.bus.messages import GameUpdateMessage, HeartbeatMessage
 
 HISTORY: Final = 256
 """Updates that are kept for miners that missed them."""

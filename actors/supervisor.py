@@ -8,11 +8,11 @@ does not help, or the failure is an edge's, the neuron stops: better none than o
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from actors.actor import Actor, on
-from bus.codes import CloseCode, ErrorCode
-from bus.envelope import Envelope
-from bus.events import ActorFailed, CloseRequested, ConnectionClosed, EdgeFailed, MessageRefused, NeuronFailed
-from bus.identifiers import SECOND, ConnectionId, Micros
+from bettensor.actors.actor import Actor, on
+from bettensor.bus.codes import CloseCode, ErrorCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import ActorFailed, CloseRequested, ConnectionClosed, EdgeFailed, MessageRefused, NeuronFailed
+from bettensor.bus.identifiers import SECOND, ConnectionId, Micros
 
 MAX_FAILURES = 3
 """A connection is closed at its third failure; a fourth one of an actor within ``PATIENCE`` stops the neuron."""

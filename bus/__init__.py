@@ -1,17 +1,21 @@
 """The vocabulary of a neuron, and the one queue that its actors share.
 
 Knows no actor, no socket and no database. What is exported here is what people need who subscribe to events. Names are
-loaded when they are used: a command line that only wants ``bus.errors`` need not wait for a hundred events.
+loaded when they are used: a command line that only wants ``bettensor.bus.errors`` need not wait for a hundred events.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# the folder itself may be on the path: a second copy of these modules would have a registry of events of its own
+if __name__ != "bettensor.bus":
+    raise ImportError("this is bettensor.bus: import it by that name, and not bus")
+
 if TYPE_CHECKING:
-    from bus.bus import EVERYTHING, EventBus
-    from bus.clock import Clock, ManualClock, SystemClock
-    from bus.envelope import Envelope
-    from bus.events import Decided, Event, Observed
+    from bettensor.bus.bus import EVERYTHING, EventBus
+    from bettensor.bus.clock import Clock, ManualClock, SystemClock
+    from bettensor.bus.envelope import Envelope
+    from bettensor.bus.events import Decided, Event, Observed
 
 __all__ = [
     "EVERYTHING",
@@ -26,10 +30,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "bus.bus": ("EVERYTHING", "EventBus"),
-    "bus.clock": ("Clock", "ManualClock", "SystemClock"),
-    "bus.envelope": ("Envelope",),
-    "bus.events": ("Decided", "Event", "Observed"),
+    "bettensor.bus.bus": ("EVERYTHING", "EventBus"),
+    "bettensor.bus.clock": ("Clock", "ManualClock", "SystemClock"),
+    "bettensor.bus.envelope": ("Envelope",),
+    "bettensor.bus.events": ("Decided", "Event", "Observed"),
 }
 
 
@@ -37,4 +41,4 @@ def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(module), name)
-    raise AttributeError(f"module 'bus' has no attribute {name!r}")
+    raise AttributeError(f"module 'bettensor.bus' has no attribute {name!r}")

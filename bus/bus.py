@@ -16,16 +16,15 @@ import traceback
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any, Final, Literal, TypeVar, overload
 
 from pyee import EventEmitter
 
-from bus.clock import Clock
-from bus.envelope import Envelope, envelope_of
-from bus.errors import NotAllowed, UnknownTopic
-from bus.events import (
+from bettensor.bus.clock import Clock
+from bettensor.bus.envelope import Envelope, envelope_of
+from bettensor.bus.errors import NotAllowed, UnknownTopic
+from bettensor.bus.events import (
     TOPICS,
     ActorFailed,
     ClockStepped,
@@ -34,7 +33,8 @@ from bus.events import (
     NeuronFailed,
     Observed,
 )
-from bus.identifiers import SECOND, Micros
+from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.bus.text import nearest
 
 EVERYTHING: Final = "*"
 """The topic that hears all events, after those who subscribed to the event itself."""
@@ -234,8 +234,7 @@ def handler_name(handler: Callable[..., Any]) -> str:
 def _resolve(topic: Topic) -> str:
     key = topic if isinstance(topic, str) else topic.topic
     if key != EVERYTHING and key not in TOPICS:
-        near = get_close_matches(key, [*TOPICS, EVERYTHING], n=1, cutoff=0)
-        raise UnknownTopic(f"there is no event {key!r}; the nearest is {near[0]!r}")
+        raise UnknownTopic(f"there is no event {key!r}; the nearest is {nearest(key, [*TOPICS, EVERYTHING])!r}")
     return key
 
 

@@ -3,7 +3,7 @@
 import time
 from typing import Protocol
 
-from bus.identifiers import Micros
+from bettensor.bus.identifiers import Micros
 
 
 class Clock(Protocol):

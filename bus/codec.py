@@ -14,11 +14,11 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from bus.codes import CloseCode, ErrorCode
-from bus.errors import Malformed, Unreadable
-from bus.games import Prediction, TeamGame, TeamGamePrediction, Text, UnreadablePrediction
-from bus.identifiers import GameId, Hotkey, MessageId, PredictionId, SessionId
-from bus.messages import (
+from bettensor.bus.codes import CloseCode, ErrorCode
+from bettensor.bus.errors import Malformed, Unreadable
+from bettensor.bus.games import Prediction, TeamGame, TeamGamePrediction, Text, UnreadablePrediction
+from bettensor.bus.identifiers import GameId, Hotkey, MessageId, PredictionId, SessionId
+from bettensor.bus.messages import (
     KINDS,
     MAX_FRAME_BYTES,
     MAX_PREDICTIONS,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from bus.events import Event
-from bus.identifiers import Micros
+from bettensor.bus.events import Event
+from bettensor.bus.identifiers import Micros
 
 
 class Envelope(NamedTuple):

@@ -12,7 +12,7 @@
         └── Malformed        a frame that breaks the rules of its kind: answered, and the session goes on
 """
 
-from bus.codes import CloseCode, ErrorCode
+from bettensor.bus.codes import CloseCode, ErrorCode
 
 
 class BettensorError(Exception):

@@ -1,4 +1,4 @@
-"""The recorded event log: its lines, their chain, and events as JSON. Knows no file: bytes in, bytes out.
+"""The recorded event log: its lines and their chain. Knows no file: bytes in, bytes out.
 
 A log is one JSON object a line::
 
@@ -11,42 +11,32 @@ A log is one JSON object a line::
 
 Each ``hash`` is SHA-256 over the hash of the line before (the header: over the last hash of the file before, or
 nothing) and the line's own bytes up to its ``,"hash"``; so a line that was changed, left out or moved is found.
-Bytes are text in Latin-1, one character a byte, so that frames can be read.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from operator import attrgetter
-from typing import Any, Final, NamedTuple, get_type_hints
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, to_jsonable_python
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from bus import codec
-from bus.codec import UnreadMessage
-from bus.envelope import Envelope
-from bus.errors import BadEventLog, Unreadable
-from bus.events import TOPICS, Event, Observed, Role, Scheme, SettingsReloaded
-from bus.identifiers import Hotkey, Micros, Netuid
-from bus.messages import KINDS, Broadcast, WebSocketMessage
-from bus.redaction import actors_without_secrets
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import BadEventLog, Unreadable
+from bettensor.bus.event_json import decode_event, encode_event, plain_event
+from bettensor.bus.events import TOPICS, Event, Observed, Role, Scheme
+from bettensor.bus.identifiers import Hotkey, Micros, Netuid
+from bettensor.bus.upcasts import UPCASTS
 
-FORMAT: Final = 1
-"""The format that is written; earlier ones are read through ``UPCASTS``."""
+FORMAT: Final = 2
+"""The format that is written; earlier ones are read through ``bus/upcasts.py``."""
 MARK: Final = "event log"
 HEADER_MARK: Final = b'{"bettensor":"event log"'
 """How every header begins."""
 _HASH: Final = len(',"hash":""}') + 64
 """Bytes at the end of each line."""
 _READ_ON: Final = "`bettensor replay`, `trace` and `log` read on with --unchained"
-
-Upcast = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
-"""An event of one format, topic and fields, as the next format has it; ``header`` and ``checkpoint`` are topics too."""
-UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {}
-"""What makes events of format n + 1 of those of format n, each change a function with a name that says what it does."""
 
 _encoder: Final = msgspec.json.Encoder()
 _object: Final = msgspec.json.Decoder(dict[str, Any])
@@ -182,117 +172,6 @@ def _event_class(row: Row) -> type[Event]:
     return known
 
 
-# --- events as JSON
-
-
-def encode_event(event: Event) -> bytes:
-    """The JSON of an event's fields, without raw newlines."""
-    return _encoder.encode(_shapes[type(event)].plain(event))
-
-
-def decode_event(kind: type[Event], raw: bytes) -> Event:
-    """The event that ``encode_event`` wrote.
-
-    Raises:
-        msgspec.MsgspecError, ValueError, Unreadable: ``raw`` is no such event.
-    """
-    return _shapes[kind].read(raw)
-
-
-class _Shape(NamedTuple):
-    """How events of one class are read and written."""
-
-    plain: Callable[[Event], Any]
-    """The event as the encoder takes it: bytes as text."""
-    read: Callable[[bytes], Event]
-
-
-class _Shapes(dict[type[Event], _Shape]):
-    def __missing__(self, kind: type[Event]) -> _Shape:
-        hints = get_type_hints(kind)
-        names = tuple(f.name for f in fields(kind))  # type: ignore[arg-type]
-        texts = tuple(name for name in names if hints[name] is bytes)
-        shape = self[kind] = _Shape(_plainer(kind, names, texts), _reader(kind, names, texts))
-        return shape
-
-
-_shapes: Final = _Shapes()
-
-
-def _plainer(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -> Callable[[Event], Any]:
-    if kind is SettingsReloaded:
-        return _without_secrets
-    if not texts:
-        return lambda event: event
-    written = msgspec.defstruct(kind.__name__, names, gc=False)
-    columns = tuple((attrgetter(name), name in texts) for name in names)
-
-    def plain(event: Event) -> Any:
-        return written(*[get(event).decode("latin-1") if text else get(event) for get, text in columns])
-
-    return plain
-
-
-def _without_secrets(event: Any) -> SettingsReloaded:
-    """An operator's own settings may hold anything, and anything but a secret must become JSON."""
-    without: SettingsReloaded = replace(event, actors=to_jsonable_python(actors_without_secrets(event.actors)))
-    return without
-
-
-def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -> Callable[[bytes], Event]:
-    hints = get_type_hints(kind)
-    messages = [name for name in names if hints[name] in (WebSocketMessage, Broadcast)]
-    if not messages and not texts:
-        return _plain_reader(kind)
-    stored = dict.fromkeys(messages, msgspec.Raw) | dict.fromkeys(texts, str)
-    columns = [(name, stored.get(name, hints[name])) for name in names]
-    decoder = msgspec.json.Decoder(msgspec.defstruct(kind.__name__, columns))
-
-    def read(raw: bytes) -> Event:
-        row = decoder.decode(raw)
-        values = {name: getattr(row, name) for name in names}
-        for name in messages:
-            values[name] = _message(values[name])
-        for name in texts:
-            values[name] = values[name].encode("latin-1")
-        return kind(**values)
-
-    return read
-
-
-def _plain_reader(kind: type[Event]) -> Callable[[bytes], Event]:
-    try:
-        strict: Any = msgspec.json.Decoder(kind)
-    except TypeError:  # a field of a type that only pydantic can read, as a union of dataclasses
-        return TypeAdapter(kind).validate_json
-
-    def read(raw: bytes) -> Event:
-        try:
-            event: Event = strict.decode(raw)
-        except msgspec.ValidationError:  # a message inside that is not stamped yet breaks the rules of the wire
-            event = TypeAdapter(kind).validate_json(raw)
-        return event
-
-    return read
-
-
-def _message(raw: msgspec.Raw) -> WebSocketMessage:
-    try:
-        message: WebSocketMessage | None = codec.read(bytes(raw))
-    except Unreadable:  # not stamped yet
-        message = None
-    if message is not None and not isinstance(message, UnreadMessage):
-        return message
-    name = msgspec.json.decode(raw)["message_type"]
-    whole: WebSocketMessage = _lax_message(KINDS.get(name, UnreadMessage)).validate_json(bytes(raw))
-    return whole
-
-
-@cache
-def _lax_message(kind: type[WebSocketMessage]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
 # --- lines
 
 
@@ -312,8 +191,7 @@ class LogWriter:
     def row(self, envelope: Envelope) -> bytes:
         """The line of one event."""
         seq, at, mono, causes, event = envelope
-        plain = _shapes[type(event)].plain(event)
-        return self._line(_encoder.encode(_WrittenRow(seq, at, mono, causes, event.topic, plain))[:-1])
+        return self._line(_encoder.encode(_WrittenRow(seq, at, mono, causes, event.topic, plain_event(event)))[:-1])
 
     def seal(self, seq: int, at: Micros, reason: str, sign: Callable[[bytes], bytes]) -> bytes:
         """The last line; ``sign`` makes the hotkey's signature over its JSON."""

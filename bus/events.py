@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
-from bus.codes import RefusalCode, VerdictCode
-from bus.games import Prediction, TeamGame, TeamGamePrediction
-from bus.identifiers import (
+from bettensor.bus.codes import RefusalCode, VerdictCode
+from bettensor.bus.games import Prediction, TeamGame, TeamGamePrediction
+from bettensor.bus.identifiers import (
     ConnectionId,
     Epoch,
     GameId,
@@ -27,8 +27,8 @@ from bus.identifiers import (
     SessionId,
     Uid,
 )
-from bus.messages import Broadcast, GameUpdateMessage, WebSocketMessage
-from bus.records import quick
+from bettensor.bus.messages import Broadcast, GameUpdateMessage, WebSocketMessage
+from bettensor.bus.records import quick
 
 Role = Literal["validator", "miner"]
 Scheme = Literal["sr25519", "ed25519"]
@@ -285,7 +285,7 @@ class HandlerOverflowed(Observed):
 
 
 @dataclass(frozen=True, slots=True)
-class Neuron:
+class NeuronInfo:
     """One row of the metagraph."""
 
     uid: Uid
@@ -305,7 +305,7 @@ MetagraphSource = Literal["file", "chain", "disk"]
 class MetagraphFetched(Observed):
     """Who is in the subnet, by the operator's file, by the chain, or by the copy of it that was kept on disk."""
 
-    neurons: tuple[Neuron, ...]
+    neurons: tuple[NeuronInfo, ...]
     source: MetagraphSource = "file"
     block: int = 0
     """Of the chain; 0 where there is none."""
@@ -317,7 +317,7 @@ class MetagraphFetched(Observed):
 class MetagraphSynced(Decided):
     """The neurons of the subnet, all of them, as they are believed from now on."""
 
-    neurons: tuple[Neuron, ...]
+    neurons: tuple[NeuronInfo, ...]
     changed: tuple[Hotkey, ...] = ()
     """Who has come, who has gone, and who has changed in anything but the stake."""
     source: MetagraphSource = "file"

@@ -1,7 +1,7 @@
 """What the neurons talk about: games, and predictions of their outcome (protocol, "Games", "Predictions").
 
 Knows the fields, their wire limits and what makes two predictions the same. Judges nothing: that is
-``actors/rules.py``.
+``actors/validator/rules.py``.
 """
 
 import hashlib
@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from bus.identifiers import GameId, Micros, Millionths, PredictionId
-from bus.records import JsonRecord
-from bus.timestamps import parse_rfc3339
+from bettensor.bus.identifiers import GameId, Micros, Millionths, PredictionId
+from bettensor.bus.records import JsonRecord
+from bettensor.bus.timestamps import parse_rfc3339
 
 MAX_TEXT: Final = 256
 """Characters in any string of a message, unless its field says otherwise."""

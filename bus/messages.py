@@ -19,9 +19,19 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
-from bus.games import MAX_INTEGER, MAX_TEXT, Prediction, TeamGame, Text
-from bus.identifiers import Epoch, GameId, Hotkey, LedgerId, MessageId, Netuid, Offset, PredictionId, SessionId
-from bus.records import JsonRecord, quick
+from bettensor.bus.games import MAX_INTEGER, MAX_TEXT, Prediction, TeamGame, Text
+from bettensor.bus.identifiers import (
+    Epoch,
+    GameId,
+    Hotkey,
+    LedgerId,
+    MessageId,
+    Netuid,
+    Offset,
+    PredictionId,
+    SessionId,
+)
+from bettensor.bus.records import JsonRecord, quick
 
 SUBPROTOCOL: Final = "bettensor.v1"
 MAX_FRAME_BYTES: Final = 64 * 1024

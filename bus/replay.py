@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Final, NamedTuple
 
-from bus.bus import EventBus, Handler, Topic
-from bus.clock import ManualClock
-from bus.envelope import Envelope
-from bus.errors import BadEventLog, NotAllowed
-from bus.eventlog import Row
-from bus.events import Event, FrameWritten, Observed, SendFailed, WriteRequested
-from bus.identifiers import Micros
-from bus.messages import WebSocketMessage
+from bettensor.bus.bus import EventBus, Handler, Topic
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import BadEventLog, NotAllowed
+from bettensor.bus.eventlog import Row
+from bettensor.bus.events import Event, FrameWritten, Observed, SendFailed, WriteRequested
+from bettensor.bus.identifiers import Micros
+from bettensor.bus.messages import WebSocketMessage
 
 REMEMBERED: Final = 20_000
 """Events of a replay that are kept, to show what led to a difference."""

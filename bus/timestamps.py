@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from bus.identifiers import SECOND, Micros
+from bettensor.bus.identifiers import SECOND, Micros
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = Micros(86_400 * SECOND)

@@ -8,7 +8,7 @@ Name it in a validator's YAML, and it hears every prediction that is accepted::
 
 from collections import Counter
 
-from bus.events import PredictionAccepted
+from bettensor.bus.events import PredictionAccepted
 
 accepted: Counter[str] = Counter()
 

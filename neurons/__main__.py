@@ -1,7 +1,7 @@
-"""``python -m neurons``: the same as ``bettensor``."""
+"""``python -m bettensor.neurons``: the same as ``bettensor``."""
 
 import sys
 
-from neurons.cli import main
+from bettensor.neurons.cli.main import main
 
 sys.exit(main())

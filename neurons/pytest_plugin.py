@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from neurons.simulation import EventLog, SimulatedNeuron
+    from bettensor.neurons.simulation import EventLog, SimulatedNeuron
 
 SUFFIX = ".recording.jsonl"
 ACCEPTED = "accepted"
@@ -74,7 +74,7 @@ class RecordingItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:  # noqa: ARG002 - pytest says so
         """The difference, and no traceback of ours."""
-        from bus.errors import BettensorError
+        from bettensor.bus.errors import BettensorError
 
         if isinstance(excinfo.value, RecordingDiffers):
             return f"{excinfo.value}\n\nIf this is meant: pytest --recordings-update"
@@ -88,15 +88,15 @@ class RecordingItem(pytest.Item):
 
 
 def _difference(file: Path) -> str | None:
-    from neurons.log_text import explain_replay
-    from neurons.recordings import Recording
+    from bettensor.neurons.recordings.recording import Recording
+    from bettensor.neurons.recordings.text import explain_replay
 
     replayed = Recording(file).replay()
     return None if replayed.equal else f"decided otherwise {explain_replay(replayed)}"
 
 
 def _accept(file: Path) -> None:
-    from neurons.recordings import Recording, saving
+    from bettensor.neurons.recordings.recording import Recording, saving
 
     recording = Recording(file)
     with saving(file, recording.header, recording.reader.checkpoint) as record:
@@ -106,7 +106,7 @@ def _accept(file: Path) -> None:
 @pytest.fixture
 def event_log() -> "EventLog":
     """An empty ``EventLog``: ``EventBus(ManualClock(), record=event_log.append)``."""
-    from neurons.simulation import EventLog
+    from bettensor.neurons.simulation import EventLog
 
     return EventLog()
 
@@ -123,9 +123,9 @@ def replay(request: pytest.FixtureRequest, tmp_path: Path) -> Replay:
     """
 
     def decide_again(source: "str | Path | SimulatedNeuron", *, instead: Mapping[str, str] | None = None) -> "EventLog":
-        from neurons.log_text import explain_replay
-        from neurons.recordings import Recording
-        from neurons.simulation import EventLog
+        from bettensor.neurons.recordings.recording import Recording
+        from bettensor.neurons.recordings.text import explain_replay
+        from bettensor.neurons.simulation import EventLog
 
         if isinstance(source, str | Path):
             file = request.path.parent / source

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bus.codes import CloseCode
-from bus.events import (
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.events import (
     ClockStepped,
     ConnectionClosed,
     FallbackChosen,
@@ -23,9 +23,9 @@ from bus.events import (
     VerdictReceived,
     VerdictRepeated,
 )
-from bus.identifiers import SECOND, Micros
-from bus.timestamps import DAY, rfc3339
-from neurons.simulation import (
+from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.bus.timestamps import DAY, rfc3339
+from bettensor.neurons.simulation import (
     NOW,
     ManualClock,
     SimulatedMiner,

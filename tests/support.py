@@ -7,18 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from actors.actor import Actor
-from bus import codec
-from bus.bus import EventBus
-from bus.clock import ManualClock
-from bus.codes import VerdictCode
-from bus.events import Decided, Event, Observed, ProposedVerdict
-from bus.games import content_digest
-from bus.identifiers import SECOND, Hotkey, MessageId, Micros, Millionths, SessionId
-from bus.messages import PointToPoint, WebSocketMessage
-from bus.timestamps import DAY, rfc3339
-from neurons.simulation import EventLog, SimulatedTimers
-from neurons.simulation.factories import NETUID, NOW, make_game, make_hotkey, make_prediction, make_soccer_game
+from bettensor.actors.actor import Actor
+from bettensor.bus import codec
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.events import Decided, Event, Observed, ProposedVerdict
+from bettensor.bus.games import content_digest
+from bettensor.bus.identifiers import SECOND, Hotkey, MessageId, Micros, Millionths, SessionId
+from bettensor.bus.messages import PointToPoint, WebSocketMessage
+from bettensor.bus.timestamps import DAY, rfc3339
+from bettensor.neurons.simulation import EventLog, SimulatedTimers
+from bettensor.neurons.simulation.factories import (
+    NETUID,
+    NOW,
+    make_game,
+    make_hotkey,
+    make_prediction,
+    make_soccer_game,
+)
 
 __all__ = [
     "HOUR",

@@ -11,20 +11,20 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from bus import events
-from bus.codes import CloseCode, ErrorCode, RefusalCode, VerdictCode
-from bus.events import TOPICS, Event, Observed, Role
-from neurons.bench import report
-from neurons.config_file import commented_defaults, field_docs
-from neurons.reload import FIXED, RELOADABLE
-from neurons.settings import ALIASES
+from bettensor.bus import events
+from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode, VerdictCode
+from bettensor.bus.events import TOPICS, Event, Observed, Role
+from bettensor.neurons.bench import report
+from bettensor.neurons.cli.config_file import commented_defaults, field_docs
+from bettensor.neurons.config.reload import FIXED, RELOADABLE
+from bettensor.neurons.config.settings import ALIASES
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
 FOR_USERS_ALONE: Final = ["peer_stale"]
 """Events that nobody here listens to."""
 _SECTION: Final = re.compile(r"^# --- (.+)$", re.MULTILINE)
-_OURS: Final = "bus.events"
+_OURS: Final = "bettensor.bus.events"
 
 
 # --- configuration.md
@@ -74,7 +74,7 @@ class Usage:
     def _read(self, file: Path) -> None:
         tree = ast.parse(file.read_text())
         names = _names_of(file, tree)
-        for node in ast.walk(_without_functions(tree) if file.parent.name == "actors" else tree):
+        for node in ast.walk(_without_functions(tree) if "actors" in file.parts else tree):
             if isinstance(node, ast.FunctionDef):
                 for decorator in node.decorator_list:
                     if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "on":
@@ -105,10 +105,11 @@ _BY_CLASS: Final = {cls.__name__: cls for cls in TOPICS.values() if cls.__module
 
 
 _FAMILY: Final = {
-    "validator_connection": ("connection",),
-    "miner_connection": ("connection",),
-    "validator_auth": ("auth",),
-    "disk": ("connection", "monitor"),
+    "validator/connection": ("connection",),
+    "miner/connection": ("connection",),
+    "validator/auth": ("auth",),
+    "protocols": ("listener",),
+    "health": ("connection", "monitor"),
     "stream": ("connection", "heartbeat", "http_fallback", "reconnect"),
 }
 """Modules of ``actors`` whose classes are called by another one's name, or are bases of several."""
@@ -116,7 +117,8 @@ _FAMILY: Final = {
 
 def _names_of(file: Path, tree: ast.Module) -> tuple[str, ...]:
     """What an actor calls itself; of an edge its module."""
-    if file.parent.name == "actors":
+    if "actors" in file.parts:
+        module = file.relative_to(ROOT / "actors").with_suffix("").as_posix()
         names = {
             target.id: statement.value.value
             for node in tree.body
@@ -126,8 +128,8 @@ def _names_of(file: Path, tree: ast.Module) -> tuple[str, ...]:
             for target in statement.targets
             if isinstance(target, ast.Name) and target.id == "name"
         }
-        return (str(names["name"]),) if "name" in names else _FAMILY.get(file.stem, ("any actor",))
-    return ("the bus",) if file.parent.name == "bus" else (file.stem,)
+        return (str(names["name"]),) if "name" in names else _FAMILY.get(module, ("any actor",))
+    return ("the bus",) if file.parent.name == "bus" else _FAMILY.get(file.stem, (file.stem,))
 
 
 def event_reference() -> str:
@@ -170,8 +172,8 @@ def _described(cls: type[Any], usage: Usage) -> Iterator[str]:
         kind = re.sub(r"\b(?:\w+\.)+", "", kind)
         doc = docs.get(field.name, "")
         yield f"- `{field.name}`: `{kind}`{' - ' + doc if doc else ''}"
-    published = ", ".join(usage.publishers.get(cls.topic, []))
-    heard = ", ".join(usage.listeners.get(cls.topic, [])) or "yours"
+    published = ", ".join(sorted(usage.publishers.get(cls.topic, [])))
+    heard = ", ".join(sorted(usage.listeners.get(cls.topic, []))) or "yours"
     yield ""
     yield f"Published by {published}; heard by {heard}."
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from neurons.cli import _parser
-from neurons.settings import load_settings
+from bettensor.neurons.cli.main import _parser
+from bettensor.neurons.config.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -1,4 +1,4 @@
-"""bus <- actors <- neurons; and what is pure stays pure."""
+"""bettensor.bus <- bettensor.actors <- bettensor.neurons; and what is pure stays pure."""
 
 import ast
 from pathlib import Path
@@ -35,28 +35,28 @@ WHERE = {
         "neurons/edges/ledger.py",
         "neurons/edges/outbox.py",
     },
-    "uvicorn": {"neurons/edges/listener.py", "neurons/bench/bare.py"},
+    "uvicorn": {"neurons/edges/listener.py", "neurons/edges/protocols.py", "neurons/bench/bare.py"},
     "uvloop": {"neurons/launch.py", "neurons/bench/budget.py"},
-    "watchfiles": {"neurons/file_watch.py"},
-    "websockets": {"neurons/edges/listener.py", "neurons/edges/dialer.py", "neurons/bench/load.py"},
+    "watchfiles": {"neurons/system/files.py"},
+    "websockets": {"neurons/edges/protocols.py", "neurons/edges/dialer.py", "neurons/bench/load.py"},
     "rich": {
-        "neurons/commands.py",
-        "neurons/demo.py",
-        "neurons/log_commands.py",
-        "neurons/views.py",
+        "neurons/cli/ask.py",
+        "neurons/cli/demo.py",
+        "neurons/cli/logs.py",
+        "neurons/cli/views.py",
         "neurons/bench/command.py",
         "neurons/bench/report.py",
     },
     "yaml": {
-        "neurons/settings.py",
-        "neurons/config_file.py",
-        "neurons/demo.py",
+        "neurons/config/settings.py",
+        "neurons/cli/config_file.py",
+        "neurons/cli/demo.py",
         "neurons/bench/rig.py",
         "neurons/bench/start.py",
     },
 }
 """Libraries that are imported in these files and nowhere else."""
-STDLIB_NAMES = {"cli", "launch", "settings", "plugins", "models", "demo", "validator", "miner"}
+STDLIB_NAMES = {"cli", "config", "launch", "models", "system", "validator", "miner"}
 
 
 def modules(layer: str) -> list[Path]:
@@ -86,9 +86,10 @@ def name(module: Path) -> str:
 def test_a_layer_imports_nothing_above_it(layer: str) -> None:
     above = set(LAYERS[LAYERS.index(layer) + 1 :])
     for module in modules(layer):
+        ours = {imported.split(".")[1] for imported in imports(module) if imported.startswith("bettensor.")}
+        assert not ours & above, name(module)
         roots = {imported.partition(".")[0] for imported in imports(module)}
-        assert not roots & above, name(module)
-        assert "tests" not in roots, name(module)
+        assert not roots & {*LAYERS, "tests"}, f"{name(module)}: the layers are imported as bettensor.bus and so on"
 
 
 def touches_the_world(source: str, module: str = "") -> list[str]:
@@ -131,22 +132,21 @@ def test_a_touch_of_the_world_is_found(planted: str) -> None:
 
 def test_actors_import_no_other_actor_but_their_base() -> None:
     bases = {
-        "actors.actor",
-        "actors.budget",
-        "actors.cures",
-        "actors.disk",
-        "actors.health",
-        "actors.rules",
-        "actors.stream",
-        "actors.targets",
+        "bettensor.actors.actor",
+        "bettensor.actors.budget",
+        "bettensor.actors.cures",
+        "bettensor.actors.health",
+        "bettensor.actors.miner.targets",
+        "bettensor.actors.stream",
+        "bettensor.actors.validator.rules",
     }
     extends = {
-        "actors/validator_connection.py": {"actors.connection"},
-        "actors/miner_connection.py": {"actors.connection"},
-        "actors/validator_auth.py": {"actors.auth"},
+        "actors/validator/connection.py": {"bettensor.actors.connection"},
+        "actors/miner/connection.py": {"bettensor.actors.connection"},
+        "actors/validator/auth.py": {"bettensor.actors.auth"},
     }
     for module in modules("actors"):
-        own = {imported for imported in imports(module) if imported.startswith("actors")}
+        own = {imported for imported in imports(module) if imported.startswith("bettensor.actors")}
         assert own <= bases | extends.get(name(module), set()), name(module)
 
 
@@ -250,7 +250,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     import sys
 
     heavy = "sqlalchemy httpx uvicorn bittensor pydantic yaml"
-    code = f"import neurons.cli, sys; print([name for name in {heavy.split()!r} if name in sys.modules])"
+    code = f"import bettensor.neurons.cli.main, sys; print([name for name in {heavy.split()!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -258,6 +258,6 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_every_exported_name_is_there() -> None:
     from importlib import import_module
 
-    for package in ("bus", "neurons", "neurons.simulation"):
+    for package in ("bettensor", "bettensor.bus", "bettensor.neurons.simulation"):
         module = import_module(package)
         assert all(hasattr(module, exported) for exported in module.__all__)

@@ -33,19 +33,19 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_code_types_data_and_licence_and_nothing_else(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = ZipFile(wheel).namelist()
-    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"bus", "actors", "neurons"}
-    for wanted in ("bus/py.typed", "actors/py.typed", "neurons/py.typed", "neurons/data/games.json"):
+    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"bettensor"}
+    for wanted in ("bettensor/py.typed", "bettensor/bus/events.py", "bettensor/neurons/data/games.json"):
         assert wanted in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     scripts = next(name for name in names if name.endswith("entry_points.txt"))
-    assert b"bettensor = neurons.cli:main" in ZipFile(wheel).read(scripts)
+    assert b"bettensor = bettensor.neurons.cli.main:main" in ZipFile(wheel).read(scripts)
 
 
 def test_the_sdist_holds_what_the_wheel_is_made_of(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "neurons/data/games.json", "bus/py.typed"} <= names
+    assert {"pyproject.toml", "README.md", "LICENSE", "neurons/data/games.json", "neurons/package/py.typed"} <= names
 
 
 def test_what_the_wheel_installs_works(dist: Path, tmp_path: Path) -> None:
@@ -63,5 +63,5 @@ def test_what_the_wheel_installs_works(dist: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run("-c", "import neurons; print(neurons.__file__)").startswith(str(site))
-    assert json.loads(run("-m", "neurons", "demo", "--miners", "1", "--duration", "2", "--json"))["ok"]
+    assert run("-c", "import bettensor; print(bettensor.__file__)").startswith(str(site))
+    assert json.loads(run("-m", "bettensor.neurons", "demo", "--miners", "1", "--duration", "2", "--json"))["ok"]

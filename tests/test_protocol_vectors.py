@@ -15,12 +15,22 @@ import pytest
 from bittensor import http_auth
 from bittensor_core import CRYPTO_ED25519, CRYPTO_SR25519, Keypair
 
-from bus import codec
-from bus.codes import CloseCode, ErrorCode, VerdictCode
-from bus.errors import Unreadable
-from bus.games import TeamGame, TeamGamePrediction, content_digest, millionths
-from bus.identifiers import Epoch, GameId, Hotkey, LedgerId, MessageId, Netuid, Offset, PredictionId, SessionId
-from bus.messages import (
+from bettensor.bus import codec
+from bettensor.bus.codes import CloseCode, ErrorCode, VerdictCode
+from bettensor.bus.errors import Unreadable
+from bettensor.bus.games import TeamGame, TeamGamePrediction, content_digest, millionths
+from bettensor.bus.identifiers import (
+    Epoch,
+    GameId,
+    Hotkey,
+    LedgerId,
+    MessageId,
+    Netuid,
+    Offset,
+    PredictionId,
+    SessionId,
+)
+from bettensor.bus.messages import (
     Broadcast,
     ConfirmationMessage,
     ErrorMessage,

@@ -1,6 +1,6 @@
 """The server stack without this software: uvicorn, its WebSocket and uvloop, which echo frames or broadcast one.
 
-python -m neurons.bench.bare PORT
+python -m bettensor.neurons.bench.bare PORT
 """
 
 import sys

@@ -6,11 +6,11 @@ import time
 from datetime import datetime
 from typing import Any, Final
 
-from bus import codec
-from neurons.bench import yardsticks
-from neurons.bench.figures import Figures, latencies_ms
-from neurons.bench.load import Arrivals, Listener, sessions
-from neurons.bench.rig import BenchmarkFailed, Validator, make_game, running_validator
+from bettensor.bus import codec
+from bettensor.neurons.bench import yardsticks
+from bettensor.neurons.bench.figures import Figures, latencies_ms
+from bettensor.neurons.bench.load import Arrivals, LoadListener, sessions
+from bettensor.neurons.bench.rig import BenchmarkFailed, BenchValidator, make_game, running_validator
 
 GAMES: Final = 11
 """In each update: with them it has about 4 KiB."""
@@ -37,9 +37,9 @@ def broadcast(miners: int) -> Figures:
     }
 
 
-async def _listen(validator: Validator) -> Figures:
+async def _listen(validator: BenchValidator) -> Figures:
     arrivals: Arrivals = {}
-    async with sessions(validator, Listener, arrivals) as miners:
+    async with sessions(validator, LoadListener, arrivals) as miners:
         cpu = validator.cpu_seconds()
         for number in range(1, UPDATES + 1):
             validator.write_games(_slate(number))

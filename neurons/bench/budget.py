@@ -1,6 +1,6 @@
 """Where the time of one prediction goes: a validator that takes the time of every step.
 
-    python -m neurons.bench.budget --config validator.yaml
+    python -m bettensor.neurons.bench.budget --config validator.yaml
 
 runs like ``bettensor validator``, and at its end writes ``budget.json`` beside the configuration. ``measure`` does that
 under load.
@@ -17,17 +17,18 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
-from bus import codec
-from bus.bus import EventBus, Handler, Topic
-from bus.events import Event, PredictionsStored, PredictionSubmitted
-from neurons import launch
-from neurons.bench.confirm import Load, push_once
-from neurons.bench.figures import Figures
-from neurons.bench.rig import BenchmarkFailed, running_validator
-from neurons.edges.keys import Keys
-from neurons.edges.listener import SessionProtocol
-from neurons.launch import ACTORS
-from neurons.settings import load_settings
+from bettensor.bus import codec
+from bettensor.bus.bus import EventBus, Handler, Topic
+from bettensor.bus.events import Event, PredictionsStored, PredictionSubmitted
+from bettensor.neurons.bench.confirm import Load, push_once
+from bettensor.neurons.bench.figures import Figures
+from bettensor.neurons.bench.rig import BenchmarkFailed, running_validator
+from bettensor.neurons.composition import ACTORS
+from bettensor.neurons.config.settings import load_settings
+from bettensor.neurons.edges.keys import Keys
+from bettensor.neurons.edges.protocols import SessionProtocol
+from bettensor.neurons.launch import tune_interpreter
+from bettensor.neurons.validator import Validator
 
 FILE: Final = "budget.json"
 CALIBRATION: Final = 20_000
@@ -125,7 +126,7 @@ class TimedBus(EventBus):
         return seq
 
 
-class TimedValidator(launch.Validator):
+class TimedValidator(Validator):
     """A validator that takes the time of every step."""
 
     bus_class = TimedBus
@@ -181,7 +182,7 @@ def _step(name: str, topic: str) -> str:
 
 def measure(load: Load) -> Figures:
     """The budget under this load."""
-    with running_validator(load.miners, module="neurons.bench.budget") as validator:
+    with running_validator(load.miners, module="bettensor.neurons.bench.budget") as validator:
         asyncio.run(push_once(validator, load))
         validator.stop()
         figures: Figures = json.loads((validator.folder / FILE).read_text())
@@ -195,6 +196,6 @@ async def _run(config: Path) -> None:
 
 
 if __name__ == "__main__":
-    launch.tune_interpreter()
+    tune_interpreter()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(Path(sys.argv[2])))

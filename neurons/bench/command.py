@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bus.errors import ConfigurationError
-from neurons.bench import report
-from neurons.bench.scenarios import find
+from bettensor.bus.errors import ConfigurationError
+from bettensor.neurons.bench import report
+from bettensor.neurons.bench.scenarios import find
 
 PARAMETERS = (
     "miners",

@@ -15,10 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
-from neurons.bench import ledger, yardsticks
-from neurons.bench.figures import Figures, latencies_ms
-from neurons.bench.load import TICK, Bystander, Predictor, sessions
-from neurons.bench.rig import BenchmarkFailed, Validator, running_validator
+from bettensor.neurons.bench import ledger, yardsticks
+from bettensor.neurons.bench.figures import Figures, latencies_ms
+from bettensor.neurons.bench.load import TICK, Bystander, LoadPredictor, sessions
+from bettensor.neurons.bench.rig import BenchmarkFailed, BenchValidator, running_validator
 
 DRAIN_TIMEOUT: Final = 30.0
 """Seconds for the last confirmations."""
@@ -132,7 +132,7 @@ def replay(events: int) -> Figures:
         log = Path(name, "events.jsonl")
         with running_validator(load.miners, {"recorder": _one_file(log, "all")}) as validator:
             asyncio.run(_fill(validator, load, log, events))
-        command = [sys.executable, "-m", "neurons.cli", "replay", str(log), "--json"]
+        command = [sys.executable, "-m", "bettensor.neurons.cli.main", "replay", str(log), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:
             raise BenchmarkFailed(f"{' '.join(command)}: {done.stderr or done.stdout}")
@@ -148,9 +148,9 @@ def _one_file(log: Path, record: Record) -> dict[str, Any]:
     return {"record": record, "path": str(log), "file_bytes": ONE_FILE, "total_bytes": 2 * ONE_FILE}
 
 
-async def _fill(validator: Validator, load: Load, log: Path, events: int) -> None:
+async def _fill(validator: BenchValidator, load: Load, log: Path, events: int) -> None:
     lines = 0
-    async with sessions(validator, Predictor) as miners:
+    async with sessions(validator, LoadPredictor) as miners:
         with log.open("rb") as written:
             while lines < events:
                 sign_beforehand(miners, load)
@@ -180,7 +180,7 @@ def growth(rows: int, predictions: int, duration: float) -> Figures:
 
 
 def _cpu(load: Load, state_dir: Path | None = None) -> float:
-    def fill(validator: Validator) -> None:
+    def fill(validator: BenchValidator) -> None:
         if state_dir is not None:
             shutil.copytree(state_dir, validator.folder / "state")
             os.sync()  # else the disk is still busy with it while it is measured
@@ -190,11 +190,11 @@ def _cpu(load: Load, state_dir: Path | None = None) -> float:
     return 1e6 * pushed.cpu_seconds / pushed.confirmed
 
 
-async def push_once(validator: Validator, load: Load) -> Pushed:
+async def push_once(validator: BenchValidator, load: Load) -> Pushed:
     """Sessions of all miners, and one ``push`` through those that are counted while the bystanders push beside them."""
     counted, others = validator.keypairs[: load.miners], validator.keypairs[load.miners :]
     async with (
-        sessions(validator, Predictor, keypairs=counted) as miners,
+        sessions(validator, LoadPredictor, keypairs=counted) as miners,
         sessions(validator, Bystander, keypairs=others) as bystanders,
     ):
         for bystander in bystanders:
@@ -205,7 +205,7 @@ async def push_once(validator: Validator, load: Load) -> Pushed:
         return await push(validator, miners, load)
 
 
-def sign_beforehand(miners: Sequence[Predictor], load: Load) -> None:
+def sign_beforehand(miners: Sequence[LoadPredictor], load: Load) -> None:
     """All that ``push`` could need."""
     if load.rate is not None:
         frames = load.rate * load.duration / load.batch
@@ -215,7 +215,7 @@ def sign_beforehand(miners: Sequence[Predictor], load: Load) -> None:
         miner.sign_beforehand(int(frames / len(miners)) + load.window, load.batch)
 
 
-async def push(validator: Validator, miners: Sequence[Predictor], load: Load) -> Pushed:
+async def push(validator: BenchValidator, miners: Sequence[LoadPredictor], load: Load) -> Pushed:
     """Load the validator for ``duration``, or until nothing is left that was signed, and wait for the last verdict.
 
     Raises:
@@ -248,7 +248,7 @@ async def push(validator: Validator, miners: Sequence[Predictor], load: Load) ->
     )
 
 
-async def _closed_loop(miners: Sequence[Predictor], load: Load) -> None:
+async def _closed_loop(miners: Sequence[LoadPredictor], load: Load) -> None:
     for miner in miners:
         miner.pushing = True
         for _ in range(load.window):
@@ -261,7 +261,7 @@ async def _closed_loop(miners: Sequence[Predictor], load: Load) -> None:
         miner.pushing = False
 
 
-async def _open_loop(miners: Sequence[Predictor], frames_per_second: float, duration: float) -> None:
+async def _open_loop(miners: Sequence[LoadPredictor], frames_per_second: float, duration: float) -> None:
     begin, pushed = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - begin) < duration:
         for number in range(pushed, int(elapsed * frames_per_second)):
@@ -275,7 +275,7 @@ async def _memory(predictions: int, rounds: int = 10) -> list[dict[str, int]]:
     load = Load(miners=50, batch=10, duration=predictions / rounds / SIGNED_PER_SECOND)
     sizes, confirmed = [], 0
     with running_validator(load.miners) as validator:
-        async with sessions(validator, Predictor) as miners:
+        async with sessions(validator, LoadPredictor) as miners:
             while confirmed < predictions:
                 sign_beforehand(miners, load)
                 pushed = await push(validator, miners, replace(load, duration=60.0))

@@ -3,13 +3,13 @@
 import time
 from typing import Final
 
-from bus.bus import EventBus
-from bus.clock import SystemClock
-from bus.envelope import Envelope
-from bus.events import Event, TimerCancelled, TimerFired
-from neurons.bench import budget
-from neurons.bench.confirm import Load
-from neurons.bench.figures import Figures
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import Event, TimerCancelled, TimerFired
+from bettensor.neurons.bench import budget
+from bettensor.neurons.bench.confirm import Load
+from bettensor.neurons.bench.figures import Figures
 
 HANDLERS: Final = 3
 ROUNDS: Final = 5

@@ -4,9 +4,9 @@ import asyncio
 import time
 from typing import Final
 
-from neurons.bench.figures import Figures, latencies_ms
-from neurons.bench.load import Poster
-from neurons.bench.rig import Validator, running_validator
+from bettensor.neurons.bench.figures import Figures, latencies_ms
+from bettensor.neurons.bench.load import Poster
+from bettensor.neurons.bench.rig import BenchValidator, running_validator
 
 ROUND: Final = 2.0
 """Seconds: a signature is good for ten, the time to sign the others of its round included."""
@@ -20,7 +20,7 @@ def fallback(clients: int, batch: int, duration: float) -> Figures:
         return asyncio.run(_post(validator, batch, duration))
 
 
-async def _post(validator: Validator, batch: int, duration: float) -> Figures:
+async def _post(validator: BenchValidator, batch: int, duration: float) -> Figures:
     loop = asyncio.get_running_loop()
     seconds = cpu = 0.0
     everybody: list[Poster] = []

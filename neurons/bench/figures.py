@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from bus.percentiles import percentile
+from bettensor.bus.percentiles import percentile
 
 Figures = dict[str, Any]
 """What was measured, under names that say their unit; some are figures again."""

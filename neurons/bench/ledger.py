@@ -6,18 +6,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bus.bus import EventBus
-from bus.clock import SystemClock
-from bus.codes import VerdictCode
-from bus.envelope import Envelope
-from bus.events import CommitFailed, CommitRequested, PredictionsStored, ProposedVerdict, TimerFired
-from bus.games import content_digest
-from bus.identifiers import Hotkey, Micros, Millionths
-from bus.timestamps import DAY
-from neurons.bench.figures import Figures
-from neurons.bench.load import prediction_message
-from neurons.bench.rig import BenchmarkFailed
-from neurons.edges.ledger import Ledger, ledger_database
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import CommitFailed, CommitRequested, PredictionsStored, ProposedVerdict, TimerFired
+from bettensor.bus.games import content_digest
+from bettensor.bus.identifiers import Hotkey, Micros, Millionths
+from bettensor.bus.timestamps import DAY
+from bettensor.neurons.bench.figures import Figures
+from bettensor.neurons.bench.load import prediction_message
+from bettensor.neurons.bench.rig import BenchmarkFailed
+from bettensor.neurons.edges.ledger import Ledger, ledger_database
 
 FILL_COMMIT: Final = 2_000
 """Verdicts in one commit while it is filled: the most that a validator commits at once."""

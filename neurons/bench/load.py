@@ -14,11 +14,11 @@ from bittensor_core import Keypair
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 
-from bus import codec
-from bus.games import TeamGamePrediction
-from bus.identifiers import GameId, Hotkey, MessageId, PredictionId, SessionId
-from bus.messages import SUBPROTOCOL, HeartbeatMessage, PredictionMessage, WebSocketMessage
-from neurons.bench.rig import NETUID, ODDS, BenchmarkFailed, Validator
+from bettensor.bus import codec
+from bettensor.bus.games import TeamGamePrediction
+from bettensor.bus.identifiers import GameId, Hotkey, MessageId, PredictionId, SessionId
+from bettensor.bus.messages import SUBPROTOCOL, HeartbeatMessage, PredictionMessage, WebSocketMessage
+from bettensor.neurons.bench.rig import NETUID, ODDS, BenchmarkFailed, BenchValidator
 
 WAGER: Final = 0.01
 OPENING: Final = 32
@@ -122,7 +122,7 @@ def text_frame(data: bytes) -> bytes:
     return bytes(WebSocketFrame(Opcode.TEXT, data).serialize(mask=True))
 
 
-class Miner(RawSocket):
+class LoadMiner(RawSocket):
     """A session: welcomed, active by a first heartbeat, and open when it has the slate."""
 
     def __init__(self, keypair: Keypair, validator: Hotkey) -> None:
@@ -165,7 +165,7 @@ class Miner(RawSocket):
         return text_frame(codec.join(codec.Frame(payload, signature)))
 
 
-class Predictor(Miner):
+class LoadPredictor(LoadMiner):
     """Pushes what was signed beforehand; knows when each frame was due, and when it was confirmed."""
 
     def __init__(self, keypair: Keypair, validator: Hotkey) -> None:
@@ -215,7 +215,7 @@ class Predictor(Miner):
         self.frames = [self.frame(prediction_message(batch)) for _ in range(frames)]
 
 
-class Bystander(Predictor):
+class Bystander(LoadPredictor):
     """Pushes many predictions at a fixed pace; if it is stalled it reads nothing, not even the close that follows."""
 
     INTERVAL: Final = 0.05
@@ -241,7 +241,7 @@ Arrivals = dict[bytes, tuple[bytes, list[float]]]
 """By how an update begins, its frame, and when it was there; both processes share the wall clock."""
 
 
-class Listener(Miner):
+class LoadListener(LoadMiner):
     """Notes when each update came, with as little work as the audience of the bare stack does."""
 
     BEGINNING: Final = slice(64)
@@ -258,7 +258,7 @@ class Listener(Miner):
             super().receive(frame)
 
 
-class Sitter(Miner):
+class Sitter(LoadMiner):
     """Sits there, and answers heartbeats."""
 
     def __init__(self, keypair: Keypair, validator: Hotkey) -> None:
@@ -339,12 +339,12 @@ class Poster(asyncio.Protocol):
         self.push()
 
 
-AnyMiner = TypeVar("AnyMiner", bound=Miner)
+AnyMiner = TypeVar("AnyMiner", bound=LoadMiner)
 
 
 @asynccontextmanager
 async def sessions(
-    validator: Validator, kind: type[AnyMiner], *arguments: Any, keypairs: Sequence[Keypair] | None = None
+    validator: BenchValidator, kind: type[AnyMiner], *arguments: Any, keypairs: Sequence[Keypair] | None = None
 ) -> AsyncIterator[list[AnyMiner]]:
     """A session of every miner, or of those of ``keypairs``, each with the slate, while the block runs."""
     waiting = iter(validator.keypairs if keypairs is None else keypairs)
@@ -363,7 +363,7 @@ async def sessions(
             miner.leave()
 
 
-async def open_session(validator: Validator, kind: type[AnyMiner], keypair: Keypair, *arguments: Any) -> AnyMiner:
+async def open_session(validator: BenchValidator, kind: type[AnyMiner], keypair: Keypair, *arguments: Any) -> AnyMiner:
     """One session with the slate.
 
     Raises:

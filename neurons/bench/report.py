@@ -13,9 +13,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bus.errors import ConfigurationError
-from neurons.bench.figures import Figures
-from neurons.bench.scenarios import Scenario, Variant, flag
+from bettensor.bus.errors import ConfigurationError
+from bettensor.neurons.bench.figures import Figures
+from bettensor.neurons.bench.scenarios import Scenario, Variant, flag
 
 PACKAGES: Final = ("bettensor", "bittensor", "bittensor-core", "uvicorn", "websockets", "uvloop", "msgspec", "pyee")
 

@@ -17,11 +17,10 @@ from typing import Any, Final
 import yaml
 from bittensor_core import Keypair
 
-from bus.errors import BettensorError
-from bus.identifiers import Hotkey
-from neurons.child_process import spawn
-from neurons.edges.keys import new_wallet
-from neurons.loopback import free_port
+from bettensor.bus.errors import BettensorError
+from bettensor.bus.identifiers import Hotkey
+from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.system.processes import free_port, spawn
 
 NETUID: Final = 30
 ODDS: Final = (1.9, 2.0)
@@ -107,7 +106,7 @@ class Server:
 
 
 @dataclass
-class Validator(Server):
+class BenchValidator(Server):
     """A validator, and the keys of the miners that are registered with it."""
 
     folder: Path
@@ -139,9 +138,9 @@ def running_validator(
     changes: Mapping[str, Any] | None = None,
     *,
     slate: Sequence[Mapping[str, Any]] | None = None,
-    module: str = "neurons.validator",
-    before: Callable[[Validator], None] | None = None,
-) -> Iterator[Validator]:
+    module: str = "bettensor.neurons.validator",
+    before: Callable[[BenchValidator], None] | None = None,
+) -> Iterator[BenchValidator]:
     """A validator with a folder of its own.
 
     Args:
@@ -160,7 +159,7 @@ def running_validator(
             yield validator
 
 
-def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any]) -> Validator:
+def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any]) -> BenchValidator:
     """Wallet, metagraph, slate and configuration of a validator that does not run yet."""
     hotkey = new_wallet("bench", "validator", str(folder / "wallets"), "sr25519")
     keypairs = [Keypair.create_from_uri(f"//Miner{i}") for i in range(miners)]
@@ -186,7 +185,7 @@ def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any])
     }
     config.write_text(yaml.safe_dump({**settings, **changes}))
     command = [sys.executable, "-m", module, "--config", str(config)]
-    return Validator(command, port, folder / "log", folder, hotkey, keypairs)
+    return BenchValidator(command, port, folder / "log", folder, hotkey, keypairs)
 
 
 def make_game(number: int = 0, odds: tuple[float, float] = ODDS) -> dict[str, Any]:

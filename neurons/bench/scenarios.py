@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, NamedTuple
 
-from bus.errors import ConfigurationError
-from neurons.bench.broadcast import broadcast
-from neurons.bench.confirm import Load, confirm, growth, recording, replay
-from neurons.bench.events import bus
-from neurons.bench.fallback import fallback
-from neurons.bench.figures import Figures
-from neurons.bench.ledger import ledger
-from neurons.bench.sessions import idle, opening, storm
-from neurons.bench.start import start
+from bettensor.bus.errors import ConfigurationError
+from bettensor.neurons.bench.broadcast import broadcast
+from bettensor.neurons.bench.confirm import Load, confirm, growth, recording, replay
+from bettensor.neurons.bench.events import bus
+from bettensor.neurons.bench.fallback import fallback
+from bettensor.neurons.bench.figures import Figures
+from bettensor.neurons.bench.ledger import ledger
+from bettensor.neurons.bench.sessions import idle, opening, storm
+from bettensor.neurons.bench.start import start
 
 Parameters = Mapping[str, Any]
 

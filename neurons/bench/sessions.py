@@ -9,9 +9,9 @@ from typing import Final
 
 from bittensor_core import Keypair
 
-from neurons.bench.figures import Figures, latencies_ms
-from neurons.bench.load import Miner, Sitter, open_session, sessions
-from neurons.bench.rig import BenchmarkFailed, Validator, running_validator
+from bettensor.neurons.bench.figures import Figures, latencies_ms
+from bettensor.neurons.bench.load import LoadMiner, Sitter, open_session, sessions
+from bettensor.neurons.bench.rig import BenchmarkFailed, BenchValidator, running_validator
 
 RETURN_WINDOW: Final = 2.0
 """Seconds in which miners return after 1012 (protocol, "Closing")."""
@@ -26,15 +26,15 @@ WARMED_UP: Final = 20
 def opening(miners: int) -> Figures:
     """``connect``: authenticated handshakes in a second, each with its welcome and the slate."""
 
-    async def load(validator: Validator) -> Figures:
-        opened: list[Miner] = []
+    async def load(validator: BenchValidator) -> Figures:
+        opened: list[LoadMiner] = []
         latencies: list[float] = []
         waiting = iter(validator.keypairs)
 
         async def work() -> None:
             for keypair in waiting:
                 begin = time.perf_counter()
-                opened.append(await open_session(validator, Miner, keypair))
+                opened.append(await open_session(validator, LoadMiner, keypair))
                 latencies.append(time.perf_counter() - begin)
 
         cpu, begin = validator.cpu_seconds(), time.perf_counter()
@@ -55,8 +55,8 @@ def opening(miners: int) -> Figures:
 def idle(miners: int, duration: float) -> Figures:
     """Memory of a session that only is there, and CPU of all of them with their heartbeats."""
 
-    async def load(validator: Validator) -> Figures:
-        async with sessions(validator, Miner, keypairs=validator.keypairs[:WARMED_UP]):
+    async def load(validator: BenchValidator) -> Figures:
+        async with sessions(validator, LoadMiner, keypairs=validator.keypairs[:WARMED_UP]):
             pass
         await asyncio.sleep(1)
         empty = validator.memory()
@@ -99,7 +99,7 @@ def storm(miners: int) -> Figures:
     validator listens again, so that nobody comes too early, and all come when it hurts most.
     """
 
-    async def load(validator: Validator) -> Figures:
+    async def load(validator: BenchValidator) -> Figures:
         first, second = Storm(), Storm()
         over = asyncio.Event()
         everybody = [asyncio.ensure_future(_live(validator, key, first, second, over)) for key in validator.keypairs]
@@ -131,7 +131,7 @@ def storm(miners: int) -> Figures:
         return asyncio.run(load(validator))
 
 
-async def _live(validator: Validator, keypair: Keypair, first: Storm, second: Storm, over: asyncio.Event) -> None:
+async def _live(validator: BenchValidator, keypair: Keypair, first: Storm, second: Storm, over: asyncio.Event) -> None:
     """One miner: a first session until the validator restarts, and one that it gets back."""
     sitter = await _return(validator, keypair, first)
     await sitter.ended
@@ -147,7 +147,7 @@ async def _live(validator: Validator, keypair: Keypair, first: Storm, second: St
     sitter.leave()
 
 
-async def _return(validator: Validator, keypair: Keypair, storm: Storm) -> Sitter:
+async def _return(validator: BenchValidator, keypair: Keypair, storm: Storm) -> Sitter:
     interval = BASE_INTERVAL
     while True:
         storm.attempts += 1

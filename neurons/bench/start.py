@@ -9,10 +9,10 @@ from typing import Final
 
 import yaml
 
-from neurons.bench.figures import Figures
-from neurons.bench.rig import NETUID, BenchmarkFailed, Validator, running_validator
-from neurons.child_process import spawn
-from neurons.edges.keys import new_wallet
+from bettensor.neurons.bench.figures import Figures
+from bettensor.neurons.bench.rig import NETUID, BenchmarkFailed, BenchValidator, running_validator
+from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.system.processes import spawn
 
 ROUNDS: Final = 3
 TIMEOUT: Final = 20.0
@@ -40,13 +40,13 @@ def _timed(work: Callable[[], None]) -> float:
 
 
 def _help() -> None:
-    command = [sys.executable, "-m", "neurons.cli", "--help"]
+    command = [sys.executable, "-m", "bettensor.neurons.cli.main", "--help"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command
 
 
-def _connect_miner(validator: Validator) -> None:
+def _connect_miner(validator: BenchValidator) -> None:
     """From the command until the validator says that the miner is there."""
-    command = [sys.executable, "-m", "neurons.miner", "--config", str(validator.folder / "miner.yaml")]
+    command = [sys.executable, "-m", "bettensor.neurons.miner", "--config", str(validator.folder / "miner.yaml")]
     log, deadline = validator.folder / "miner.log", time.monotonic() + TIMEOUT
     miner = spawn(command, log)
     try:
@@ -59,7 +59,7 @@ def _connect_miner(validator: Validator) -> None:
         miner.wait()
 
 
-def _prepare_miner(validator: Validator) -> None:
+def _prepare_miner(validator: BenchValidator) -> None:
     folder = validator.folder
     hotkey = new_wallet("bench", "miner", str(folder / "wallets"), "sr25519")
     axon = f"127.0.0.1:{validator.port}"

@@ -14,13 +14,13 @@ from typing import Any, Final, TypeVar
 import bittensor_core
 from bittensor_core import Keypair
 
-from bus import codec
-from bus.identifiers import Hotkey
-from neurons.bench import bare
-from neurons.bench.figures import Figures, latencies_ms
-from neurons.bench.load import RawSocket, prediction_message, stamped, text_frame
-from neurons.bench.rig import Server, pin, running
-from neurons.loopback import free_port
+from bettensor.bus import codec
+from bettensor.bus.identifiers import Hotkey
+from bettensor.neurons.bench import bare
+from bettensor.neurons.bench.figures import Figures, latencies_ms
+from bettensor.neurons.bench.load import RawSocket, prediction_message, stamped, text_frame
+from bettensor.neurons.bench.rig import Server, pin, running
+from bettensor.neurons.system.processes import free_port
 
 ROUNDS: Final = 10
 PAIRS: Final = 200
@@ -134,7 +134,7 @@ async def _bare_server(connections: int, kind: Callable[..., Client], *arguments
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(prefix="bettensor-bench-") as name:
         port = free_port()
-        command = [sys.executable, "-m", "neurons.bench.bare", str(port)]
+        command = [sys.executable, "-m", "bettensor.neurons.bench.bare", str(port)]
         with running(Server(command, port, Path(name) / "log")):
             clients = []
             for _ in range(connections):

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import msgspec
 
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     Announced,
     AnnounceFailed,
     AnnouncePlanned,
@@ -26,13 +26,13 @@ from bus.events import (
     ChainFailed,
     MetagraphFetched,
     MetagraphSynced,
-    Neuron,
+    NeuronInfo,
     SettingsReloaded,
     SyncRequested,
 )
-from bus.identifiers import SECOND, Hotkey, Micros, Netuid, Uid
-from bus.redaction import without_keys
-from neurons.edges.tasks import Tasks
+from bettensor.bus.identifiers import SECOND, Hotkey, Micros, Netuid, Uid
+from bettensor.bus.redaction import without_keys
+from bettensor.neurons.edges.tasks import Tasks
 
 CONNECT_TIMEOUT: Final = 60.0
 """Seconds for the first answers, which may bring the chain's metadata with them, some megabytes."""
@@ -257,11 +257,11 @@ def _is_news(record: logging.LogRecord) -> bool:
     return "name='rpc-session'" not in record.getMessage()
 
 
-def neurons_of(metagraph: Any) -> Iterator[Neuron]:
+def neurons_of(metagraph: Any) -> Iterator[NeuronInfo]:
     """The rows of bittensor's ``Metagraph``, as far as they matter here."""
     for row in metagraph.neurons:
         stake = row.total_stake.rao / RAO
-        yield Neuron(Uid(row.uid), Hotkey(row.hotkey), row.coldkey, row.validator_permit, stake, row.axon)
+        yield NeuronInfo(Uid(row.uid), Hotkey(row.hotkey), row.coldkey, row.validator_permit, stake, row.axon)
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -10,17 +10,16 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.envelope import Envelope
-from bus.errors import BettensorError, ConfigurationError
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import BettensorError, ConfigurationError
+from bettensor.bus.events import (
     Event,
     LineLogged,
     ListeningBegun,
@@ -34,10 +33,11 @@ from bus.events import (
     TimerRequested,
     VerdictReceived,
 )
-from bus.games import TeamGame, TeamGamePrediction
-from bus.identifiers import Hotkey, PredictionId, Uid
-from neurons.edges.handlers import UserHandlers
-from neurons.models import Forecast, make_prediction, outcomes
+from bettensor.bus.games import TeamGame, TeamGamePrediction
+from bettensor.bus.identifiers import Hotkey, PredictionId, Uid
+from bettensor.bus.text import nearest
+from bettensor.neurons.edges.handlers import UserHandlers
+from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
 
 NAME: Final = "control.sock"
 MAX_LINE: Final = 1024 * 1024
@@ -176,8 +176,8 @@ class Control:
         }
         if not offers:
             known = [game["game_id"] for slate in status["slates"] for game in slate["games"]]
-            near = get_close_matches(game_id, known, n=1, cutoff=0)
-            there = f"the nearest is {near[0]!r}; `bettensor games` shows all" if near else "no slate has come yet"
+            all_games = "`bettensor games` shows all"
+            there = f"the nearest is {nearest(game_id, known)!r}; {all_games}" if known else "no slate has come yet"
             raise ControlFailed(f"no game {game_id!r} on the slate of {only or 'any validator'}; {there}")
         uid = status["uid"]
         predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offers.items()]

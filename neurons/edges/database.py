@@ -16,10 +16,10 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bus.bus import EventBus
-from bus.errors import ConfigurationError
-from bus.events import UpgradeBegun
-from neurons.edges.tasks import Tasks
+from bettensor.bus.bus import EventBus
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import UpgradeBegun
+from bettensor.neurons.edges.tasks import Tasks
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process (a backup, an operator's query) that locks the database."""

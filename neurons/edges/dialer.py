@@ -13,10 +13,10 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from bus.bus import EventBus
-from bus.codes import CloseCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     BinaryReceived,
     CloseRequested,
     ConnectionClosed,
@@ -26,13 +26,13 @@ from bus.events import (
     FrameReceived,
     Road,
 )
-from bus.identifiers import ConnectionId, Netuid
-from bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
-from neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
-from neurons.edges.keys import Keys
-from neurons.edges.refusals import read_refusal, read_retry_after
-from neurons.edges.tasks import Tasks
-from neurons.edges.writer import FrameWriter, TransportGone
+from bettensor.bus.identifiers import ConnectionId, Netuid
+from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
+from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
+from bettensor.neurons.edges.keys import Keys
+from bettensor.neurons.edges.refusals import read_refusal, read_retry_after
+from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.writer import FrameWriter, TransportGone
 
 OPEN_TIMEOUT: Final = 10.0
 """Seconds for a handshake."""

@@ -9,17 +9,17 @@ from random import Random
 from secrets import token_hex
 from typing import Final
 
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.errors import ConfigurationError
-from bus.events import FeedFailed, GamesFetched
-from bus.games import TeamGame
-from bus.identifiers import Epoch
-from bus.timestamps import parse_rfc3339
-from neurons.edges.game_file import Slate, read_games
-from neurons.edges.tasks import Tasks
-from neurons.file_watch import Sight, changes_of, look_at
-from neurons.settings import GamesSettings
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import FeedFailed, GamesFetched
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import Epoch
+from bettensor.bus.timestamps import parse_rfc3339
+from bettensor.neurons.config.settings import GamesSettings
+from bettensor.neurons.edges.game_file import FetchedSlate, read_games
+from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.system.files import Sight, changes_of, look_at
 
 SHIPPED: Final = Path(__file__).parent.parent / "data" / "games.json"
 """The fixtures that come with this package."""
@@ -64,16 +64,16 @@ class GameFeed:
             else:
                 self._publish(slate)
 
-    async def _move(self, slate: Slate) -> None:
+    async def _move(self, slate: FetchedSlate) -> None:
         for moved in moving_odds(slate.games, Random(self._settings.seed)):  # noqa: S311 - odds for a demo are no secret
             await asyncio.sleep(self._settings.interval)
             now = self._clock.wall()
-            self._publish(Slate(tuple(game for game in moved if parse_rfc3339(game.event_start_date) > now), ()))
+            self._publish(FetchedSlate(tuple(game for game in moved if parse_rfc3339(game.event_start_date) > now), ()))
 
-    def _read(self) -> Slate:
+    def _read(self) -> FetchedSlate:
         return read_games(self._path, self._started_at, self._clock.wall())
 
-    def _publish(self, slate: Slate) -> None:
+    def _publish(self, slate: FetchedSlate) -> None:
         self._bus.publish(GamesFetched(self._path.name, slate.games, slate.withheld, Epoch(token_hex(16))))
 
 

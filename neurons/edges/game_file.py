@@ -12,32 +12,32 @@ import json
 import math
 from dataclasses import fields, replace
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from bus.errors import ConfigurationError
-from bus.events import WithheldGame
-from bus.games import TeamGame
-from bus.identifiers import Micros
-from bus.messages import MAX_SLATE
-from bus.timestamps import parse_rfc3339, rfc3339
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import WithheldGame
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import Micros
+from bettensor.bus.messages import MAX_SLATE
+from bettensor.bus.text import nearest
+from bettensor.bus.timestamps import parse_rfc3339, rfc3339
 
 _FIELDS: Final = [f.name for f in fields(TeamGame)]
 _DURATION: Final = TypeAdapter(timedelta)
 
 
-class Slate(NamedTuple):
+class FetchedSlate(NamedTuple):
     """What a file offers, and what of it cannot be offered."""
 
     games: tuple[TeamGame, ...]
     withheld: tuple[WithheldGame, ...]
 
 
-def read_games(path: Path, started_at: Micros, now: Micros) -> Slate:
+def read_games(path: Path, started_at: Micros, now: Micros) -> FetchedSlate:
     """The slate in the file at ``path``.
 
     Args:
@@ -62,7 +62,7 @@ def read_games(path: Path, started_at: Micros, now: Micros) -> Slate:
             games[game.game_id] = game
         else:
             withheld.append(WithheldGame(game.game_id, reason))
-    return Slate(tuple(games.values()), tuple(withheld))
+    return FetchedSlate(tuple(games.values()), tuple(withheld))
 
 
 def _entries(path: Path) -> list[Any]:
@@ -84,7 +84,7 @@ def _read_game(entry: Any, where: str, started_at: Micros) -> TeamGame:
     where = f"{where} ({entry.get('game_id')!r})"
     for name in entry:
         if name not in _FIELDS:
-            near = get_close_matches(name, _FIELDS, n=1, cutoff=0)[0]
+            near = nearest(name, _FIELDS)
             raise ConfigurationError(f"{where}: {name}: a game has no such field; the nearest is {near}")
     dates = {"create_date": rfc3339(started_at), "last_update_date": rfc3339(started_at)}
     try:

@@ -9,16 +9,16 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from actors.stream import HISTORY
-from bus import codec
-from bus.bus import EventBus
-from bus.envelope import Envelope
-from bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
-from bus.games import TeamGame
-from bus.identifiers import Epoch, Hotkey, Netuid, Offset
-from bus.messages import GameUpdateMessage
-from neurons.edges.database import Database, cause, to_json
-from neurons.edges.writer import FrameWriter
+from bettensor.actors.stream import HISTORY
+from bettensor.bus import codec
+from bettensor.bus.bus import EventBus
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import Epoch, Hotkey, Netuid, Offset
+from bettensor.bus.messages import GameUpdateMessage
+from bettensor.neurons.edges.database import Database, cause, to_json
+from bettensor.neurons.edges.writer import FrameWriter
 
 _CHANGE_SLATE = (
     text("DELETE FROM slate WHERE game_id IN (SELECT json_extract(value, '$.game_id') FROM json_each(:games))"),

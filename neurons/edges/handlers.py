@@ -15,9 +15,9 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, cast
 
-from bus.bus import EventBus, Handler, arity, handler_name, last_error
-from bus.envelope import Envelope
-from bus.events import Event, HandlerFailed, HandlerOverflowed
+from bettensor.bus.bus import EventBus, Handler, arity, handler_name, last_error
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import Event, HandlerFailed, HandlerOverflowed
 
 QUEUE_LENGTH = 10_000
 """Events that wait for one handler; what comes on top is dropped, for it alone."""

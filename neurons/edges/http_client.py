@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import httpx
 
-from bus import codec
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.codes import CloseCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus import codec
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     ConnectionClosed,
     ConnectionOpened,
     FrameReceived,
@@ -24,12 +24,12 @@ from bus.events import (
     PostRequested,
     Purpose,
 )
-from bus.identifiers import MessageId, Netuid
-from bus.messages import PointToPoint
-from bus.timestamps import rfc3339
-from neurons.edges.keys import Keys
-from neurons.edges.refusals import read_refusal, read_retry_after
-from neurons.edges.tasks import Tasks
+from bettensor.bus.identifiers import MessageId, Netuid
+from bettensor.bus.messages import PointToPoint
+from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.edges.keys import Keys
+from bettensor.neurons.edges.refusals import read_refusal, read_retry_after
+from bettensor.neurons.edges.tasks import Tasks
 
 TIMEOUT: Final = 15.0
 """Seconds for one exchange: a validator answers within 10, or says that it has no verdict."""

@@ -10,18 +10,18 @@ from typing import Final
 import bittensor_core
 from bittensor_core import Keypair
 
-from bus.bus import EventBus
-from bus.codec import SIGNED_PREFIX
-from bus.envelope import Envelope
-from bus.errors import ConfigurationError
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.codec import SIGNED_PREFIX
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import (
     HttpRequestReceived,
     RequestVerificationRequested,
     Scheme,
     SignatureChecked,
     VerificationRequested,
 )
-from bus.identifiers import Hotkey, Micros
+from bettensor.bus.identifiers import Hotkey, Micros
 
 CRYPTO_TYPES: Final[dict[Scheme, int]] = {
     "ed25519": bittensor_core.CRYPTO_ED25519,

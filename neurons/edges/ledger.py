@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.codes import VerdictCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     CommitFailed,
     CommitRequested,
     DayTotal,
@@ -26,10 +26,10 @@ from bus.events import (
     ProposedVerdict,
     StoredVerdict,
 )
-from bus.identifiers import Hotkey, LedgerId, Micros, Millionths
-from bus.timestamps import DAY, utc_day
-from neurons.edges.database import Database, Migrations, cause, to_json
-from neurons.edges.tasks import Tasks
+from bettensor.bus.identifiers import Hotkey, LedgerId, Micros, Millionths
+from bettensor.bus.timestamps import DAY, utc_day
+from bettensor.neurons.edges.database import Database, Migrations, cause, to_json
+from bettensor.neurons.edges.tasks import Tasks
 
 SWEEP_STEP: Final = 500
 """Rows that one step of a sweep deletes: a few milliseconds in which commits wait."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from bus.envelope import Envelope
-from bus.events import LineLogged, Role
-from bus.identifiers import Hotkey
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import LineLogged, Role
+from bettensor.bus.identifiers import Hotkey
 
 if TYPE_CHECKING:
     import loguru

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from bus.bus import EventBus
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     ActorFailed,
     BroadcastWritten,
     ChainFailed,
@@ -49,7 +49,7 @@ from bus.events import (
     SessionActivated,
     VerdictReceived,
 )
-from bus.identifiers import SECOND, ConnectionId, Micros
+from bettensor.bus.identifiers import SECOND, ConnectionId, Micros
 
 DEFAULT_PORTS: Final[dict[Role, int]] = {"validator": 9464, "miner": 9465}
 _LATENCIES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)

@@ -13,10 +13,10 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     GamesUpdated,
     KnownSlate,
     LedgerRecognised,
@@ -28,10 +28,10 @@ from bus.events import (
     SaveRequested,
     VerdictReceived,
 )
-from bus.games import TeamGame, TeamGamePrediction
-from bus.identifiers import Epoch, GameId, Hotkey, LedgerId, Offset, PredictionId
-from bus.timestamps import DAY
-from neurons.edges.database import Database, Migrations, cause, to_json
+from bettensor.bus.games import TeamGame, TeamGamePrediction
+from bettensor.bus.identifiers import Epoch, GameId, Hotkey, LedgerId, Offset, PredictionId
+from bettensor.bus.timestamps import DAY
+from bettensor.neurons.edges.database import Database, Migrations, cause, to_json
 
 RETENTION: Final = 30 * DAY
 """Predictions that have their verdict are forgotten after this."""

@@ -11,14 +11,14 @@ from queue import SimpleQueue
 from secrets import token_hex
 from typing import Any, Final
 
-from bus.bus import EventBus, last_error
-from bus.clock import Clock
-from bus.envelope import Envelope
-from bus.events import HandlerFailed, MetagraphSynced, ModelChanged, PredictionMade, PredictionsRequested
-from bus.games import TeamGame
-from bus.identifiers import GameId, Hotkey, PredictionId, Uid
-from neurons.edges.tasks import Tasks
-from neurons.models import Forecast, ModelHost, Predictor, make_prediction
+from bettensor.bus.bus import EventBus, last_error
+from bettensor.bus.clock import Clock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import HandlerFailed, MetagraphSynced, ModelChanged, PredictionMade, PredictionsRequested
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import GameId, Hotkey, PredictionId, Uid
+from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.models.model import Forecast, ModelHost, Predictor, make_prediction
 
 MAX_MADE: Final = 10_000
 """Bets with a key that are remembered for each validator; of an older one that is repeated, the outbox knows."""

@@ -18,14 +18,14 @@ from io import FileIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.envelope import Envelope
-from bus.errors import ConfigurationError
-from bus.eventlog import Checkpoint, Header, LogWriter
-from bus.events import Observed, RecordingFailed, RecordingResumed
-from bus.identifiers import SECOND, Micros
-from neurons.unfinished import unfinished
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.eventlog import Checkpoint, Header, LogWriter
+from bettensor.bus.events import Observed, RecordingFailed, RecordingResumed
+from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.neurons.system.files import unfinished
 
 FLUSH_INTERVAL: Final = 0.1
 """Seconds until what happened is in the file: what a crash may cost the recording."""

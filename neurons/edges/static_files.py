@@ -15,10 +15,10 @@ from bittensor_core import ss58_decode
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from bus.errors import ConfigurationError
-from bus.events import BlacklistLoaded, MetagraphFetched, Neuron
-from bus.identifiers import Hotkey, Uid
-from neurons.settings import parse, read_yaml
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo
+from bettensor.bus.identifiers import Hotkey, Uid
+from bettensor.neurons.config.settings import parse, read_yaml
 
 _STRICT = ConfigDict(extra="forbid")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}")
@@ -84,7 +84,7 @@ def read_metagraph(file: Path) -> MetagraphFetched:
     """
     entries = parse(_MetagraphFile, read_yaml(file), str(file)).neurons
     neurons = tuple(
-        Neuron(
+        NeuronInfo(
             uid=Uid(place if entry.uid is None else entry.uid),
             hotkey=Hotkey(entry.hotkey),
             coldkey=entry.coldkey,

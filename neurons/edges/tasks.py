@@ -5,8 +5,8 @@ import contextlib
 import traceback
 from collections.abc import Coroutine
 
-from bus.bus import EventBus
-from bus.events import EdgeFailed
+from bettensor.bus.bus import EventBus
+from bettensor.bus.events import EdgeFailed
 
 
 class Tasks:

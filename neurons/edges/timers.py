@@ -4,11 +4,11 @@ import asyncio
 from heapq import heappop, heappush
 from itertools import count
 
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.envelope import Envelope
-from bus.events import TimerCancelled, TimerFired, TimerRequested
-from bus.identifiers import SECOND, Micros
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import TimerCancelled, TimerFired, TimerRequested
+from bettensor.bus.identifiers import SECOND, Micros
 
 
 class TimerQueue:

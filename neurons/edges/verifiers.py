@@ -16,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bus.bus import EventBus
-from bus.envelope import Envelope
-from bus.events import SignatureChecked, VerificationRequested, VerifierLost
-from neurons.edges.keys import verify
-from neurons.edges.tasks import Tasks
-from neurons.edges.verify_worker import message
+from bettensor.bus.bus import EventBus
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import SignatureChecked, VerificationRequested, VerifierLost
+from bettensor.neurons.edges.keys import verify
+from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.verify_worker import message
 
 CHUNK: Final = 32
 """Frames that one process gets at a time: 1.5 ms."""
@@ -161,7 +161,7 @@ class Verifiers:
             lambda: Worker(self._publish_answers, self._lose),
             sys.executable,
             "-m",
-            "neurons.edges.verify_worker",
+            "bettensor.neurons.edges.verify_worker",
             stderr=None,
         )
         self._workers.append(worker)

@@ -1,4 +1,4 @@
-"""``python -m neurons.edges.verify_worker``: a process that does nothing but verify signatures of frames.
+"""``python -m bettensor.neurons.edges.verify_worker``: a process that does nothing but verify signatures of frames.
 
 On its standard input come messages: four bytes with the length, big-endian, and the questions as MessagePack. On its
 standard output goes a byte for each question, 1 or 0, in the same order. It ends when its input does, and so with the
@@ -14,9 +14,9 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from bus.events import Scheme, VerificationRequested
-from bus.identifiers import Hotkey
-from neurons.edges.keys import verify
+from bettensor.bus.events import Scheme, VerificationRequested
+from bettensor.bus.identifiers import Hotkey
+from bettensor.neurons.edges.keys import verify
 
 _LENGTH: Final = 4
 _decode: Final = msgspec.msgpack.Decoder(list[tuple[Hotkey, Scheme, bytes, bytes]]).decode

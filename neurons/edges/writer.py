@@ -4,12 +4,12 @@ import contextlib
 from secrets import token_hex
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from actors.stream import HISTORY
-from bus import codec
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.actors.stream import HISTORY
+from bettensor.bus import codec
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     BroadcastWriteRequested,
     BroadcastWritten,
     FrameWritten,
@@ -17,10 +17,10 @@ from bus.events import (
     SendFailed,
     WriteRequested,
 )
-from bus.identifiers import ConnectionId, Epoch, MessageId, Offset
-from bus.messages import Broadcast, WebSocketMessage
-from bus.timestamps import rfc3339
-from neurons.edges.keys import Keys
+from bettensor.bus.identifiers import ConnectionId, Epoch, MessageId, Offset
+from bettensor.bus.messages import Broadcast, WebSocketMessage
+from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.edges.keys import Keys
 
 Message = TypeVar("Message", bound=WebSocketMessage)
 

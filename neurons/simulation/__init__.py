@@ -14,17 +14,24 @@ Each edge keeps the contract of the real one (``tests/contracts``).
     assert miner.last(VerdictReceived).code == "accepted"
 """
 
-from bus.clock import ManualClock
-from neurons.simulation.event_log import EventLog
-from neurons.simulation.factories import NETUID, NOW, make_game, make_hotkey, make_prediction, make_soccer_game
-from neurons.simulation.game_stream import SimulatedGameStream
-from neurons.simulation.keys import SimulatedKeys
-from neurons.simulation.ledger import SimulatedLedger
-from neurons.simulation.network import SimulatedNetwork
-from neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
-from neurons.simulation.outbox import SimulatedOutbox
-from neurons.simulation.substrate import SimulatedSubstrate
-from neurons.simulation.timers import SimulatedTimers
+from bettensor.bus.clock import ManualClock
+from bettensor.neurons.simulation.event_log import EventLog
+from bettensor.neurons.simulation.factories import (
+    NETUID,
+    NOW,
+    make_game,
+    make_hotkey,
+    make_prediction,
+    make_soccer_game,
+)
+from bettensor.neurons.simulation.game_stream import SimulatedGameStream
+from bettensor.neurons.simulation.keys import SimulatedKeys
+from bettensor.neurons.simulation.ledger import SimulatedLedger
+from bettensor.neurons.simulation.network import SimulatedNetwork
+from bettensor.neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
+from bettensor.neurons.simulation.outbox import SimulatedOutbox
+from bettensor.neurons.simulation.substrate import SimulatedSubstrate
+from bettensor.neurons.simulation.timers import SimulatedTimers
 
 __all__ = [
     "NETUID",

@@ -2,8 +2,8 @@
 
 from typing import TypeVar
 
-from bus.envelope import Envelope
-from bus.events import Event
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import Event
 
 Wanted = TypeVar("Wanted", bound=Event)
 

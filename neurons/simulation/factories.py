@@ -4,9 +4,9 @@ import itertools
 from dataclasses import replace
 from typing import Any, Final
 
-from bus.games import TeamGame, TeamGamePrediction
-from bus.identifiers import SECOND, GameId, Hotkey, Micros, Netuid, PredictionId
-from bus.timestamps import DAY, rfc3339
+from bettensor.bus.games import TeamGame, TeamGamePrediction
+from bettensor.bus.identifiers import SECOND, GameId, Hotkey, Micros, Netuid, PredictionId
+from bettensor.bus.timestamps import DAY, rfc3339
 
 NETUID: Final = Netuid(30)
 NOW: Final = Micros(1_780_000_000 * SECOND)

@@ -3,16 +3,16 @@
 from collections import deque
 from secrets import token_hex
 
-from actors.stream import HISTORY, apply
-from bus import codec
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.envelope import Envelope
-from bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
-from bus.games import TeamGame
-from bus.identifiers import GameId, Hotkey, MessageId
-from bus.messages import GameUpdateMessage
-from bus.timestamps import rfc3339
+from bettensor.actors.stream import HISTORY, apply
+from bettensor.bus import codec
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import GameId, Hotkey, MessageId
+from bettensor.bus.messages import GameUpdateMessage
+from bettensor.bus.timestamps import rfc3339
 
 
 class SimulatedGameStream:

@@ -2,11 +2,11 @@
 
 from hashlib import sha512
 
-from bus.bus import EventBus
-from bus.codec import SIGNED_PREFIX
-from bus.envelope import Envelope
-from bus.events import RequestVerificationRequested, Scheme, SignatureChecked, VerificationRequested
-from bus.identifiers import Hotkey
+from bettensor.bus.bus import EventBus
+from bettensor.bus.codec import SIGNED_PREFIX
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import RequestVerificationRequested, Scheme, SignatureChecked, VerificationRequested
+from bettensor.bus.identifiers import Hotkey
 
 
 class SimulatedKeys:

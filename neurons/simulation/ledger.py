@@ -2,11 +2,11 @@
 
 from collections import deque
 
-from bus.bus import EventBus
-from bus.clock import Clock
-from bus.codes import VerdictCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     CommitFailed,
     CommitRequested,
     DayTotal,
@@ -15,8 +15,8 @@ from bus.events import (
     ProposedVerdict,
     StoredVerdict,
 )
-from bus.identifiers import Hotkey, LedgerId, Micros, Millionths, PredictionId
-from bus.timestamps import utc_day
+from bettensor.bus.identifiers import Hotkey, LedgerId, Micros, Millionths, PredictionId
+from bettensor.bus.timestamps import utc_day
 
 
 class SimulatedLedger:

@@ -10,11 +10,11 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Final, NamedTuple
 
-from bus import codec
-from bus.clock import ManualClock
-from bus.codes import CloseCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus import codec
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
     ConnectionOpened,
@@ -28,7 +28,7 @@ from bus.events import (
     HttpAnswered,
     HttpRequestReceived,
     MetagraphFetched,
-    Neuron,
+    NeuronInfo,
     PeerAuthenticated,
     PeerRefused,
     Position,
@@ -38,11 +38,11 @@ from bus.events import (
     Purpose,
     Road,
 )
-from bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
-from bus.messages import SUBPROTOCOL, PointToPoint
-from neurons.edges.writer import TransportGone
-from neurons.simulation.factories import NETUID, NOW
-from neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
+from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
+from bettensor.bus.messages import SUBPROTOCOL, PointToPoint
+from bettensor.neurons.edges.writer import TransportGone
+from bettensor.neurons.simulation.factories import NETUID, NOW
+from bettensor.neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
 
 LATENCY: Final = Micros(1_000)
 """One way."""
@@ -136,7 +136,7 @@ class SimulatedNetwork:
         self.clock = clock or ManualClock(NOW)
         self.neurons: list[SimulatedNeuron] = []
         """Those that run."""
-        self.metagraph: tuple[Neuron, ...] = ()
+        self.metagraph: tuple[NeuronInfo, ...] = ()
         """Everybody who was ever here, in the order of their hotkeys."""
         self.blocked: set[Hotkey] = set()
         """Miners whose WebSocket handshakes fail; HTTP works."""
@@ -412,10 +412,10 @@ class SimulatedNetwork:
         self._tell(miner, ConnectionClosed(request.connection, CloseCode.NORMAL, ""))
 
 
-def _metagraph(everybody: Iterable[SimulatedNeuron]) -> tuple[Neuron, ...]:
+def _metagraph(everybody: Iterable[SimulatedNeuron]) -> tuple[NeuronInfo, ...]:
     ordered = sorted((neuron.hotkey, neuron.role == "validator") for neuron in everybody)
     return tuple(
-        Neuron(Uid(uid), hotkey, validator_permit=validates, axon=hotkey if validates else None)
+        NeuronInfo(Uid(uid), hotkey, validator_permit=validates, axon=hotkey if validates else None)
         for uid, (hotkey, validates) in enumerate(ordered)
     )
 

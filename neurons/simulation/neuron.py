@@ -5,35 +5,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from bus.bus import EventBus
-from bus.clock import ManualClock
-from bus.eventlog import Checkpoint, Header
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.eventlog import Checkpoint, Header
+from bettensor.bus.events import (
     BlacklistLoaded,
     GamesFetched,
     MetagraphFetched,
-    Neuron,
     NeuronDraining,
+    NeuronInfo,
     NeuronStarted,
     NeuronStopping,
     PredictionMade,
     Role,
     SettingsReloaded,
 )
-from bus.games import TeamGame, TeamGamePrediction
-from bus.identifiers import SECOND, Epoch, Hotkey, Micros, PredictionId
-from bus.timestamps import rfc3339
-from neurons.edges.writer import FrameWriter
-from neurons.launch import build_actors
-from neurons.recordings import log_header, saving, take_checkpoint
-from neurons.settings import ROLES, Settings, parse
-from neurons.simulation.event_log import EventLog
-from neurons.simulation.factories import NETUID, NOW, make_game, make_hotkey, make_prediction
-from neurons.simulation.game_stream import SimulatedGameStream
-from neurons.simulation.keys import SimulatedKeys
-from neurons.simulation.ledger import SimulatedLedger
-from neurons.simulation.outbox import SimulatedOutbox
-from neurons.simulation.timers import SimulatedTimers
+from bettensor.bus.games import TeamGame, TeamGamePrediction
+from bettensor.bus.identifiers import SECOND, Epoch, Hotkey, Micros, PredictionId
+from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.composition import build_actors
+from bettensor.neurons.config.settings import ROLES, Settings, parse
+from bettensor.neurons.edges.writer import FrameWriter
+from bettensor.neurons.recordings.recording import log_header, saving, take_checkpoint
+from bettensor.neurons.simulation.event_log import EventLog
+from bettensor.neurons.simulation.factories import NETUID, NOW, make_game, make_hotkey, make_prediction
+from bettensor.neurons.simulation.game_stream import SimulatedGameStream
+from bettensor.neurons.simulation.keys import SimulatedKeys
+from bettensor.neurons.simulation.ledger import SimulatedLedger
+from bettensor.neurons.simulation.outbox import SimulatedOutbox
+from bettensor.neurons.simulation.timers import SimulatedTimers
 
 
 class SimulatedNeuron(EventLog):
@@ -74,7 +74,7 @@ class SimulatedNeuron(EventLog):
         self._seed = seed
         self._exchanges = itertools.count(1)
 
-    def start(self, neurons: tuple[Neuron, ...] = ()) -> None:
+    def start(self, neurons: tuple[NeuronInfo, ...] = ()) -> None:
         """Begin, in a subnet of ``neurons``."""
         self.bus.publish(NeuronStarted(self.role, NETUID, self.hotkey, self.keys.scheme, self._seed))
         self._open()

@@ -2,10 +2,10 @@
 
 from collections import deque
 
-from actors.stream import apply
-from bus.bus import EventBus
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.actors.stream import apply
+from bettensor.bus.bus import EventBus
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     GamesUpdated,
     KnownSlate,
     LedgerRecognised,
@@ -18,8 +18,8 @@ from bus.events import (
     SaveRequested,
     VerdictReceived,
 )
-from bus.games import TeamGame
-from bus.identifiers import GameId, Hotkey, LedgerId, PredictionId
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import GameId, Hotkey, LedgerId, PredictionId
 
 
 class SimulatedOutbox:

@@ -5,7 +5,7 @@ import ipaddress
 from dataclasses import replace
 from typing import Any
 
-from bus.events import Neuron
+from bettensor.bus.events import NeuronInfo
 
 
 class SimulatedSubstrate:
@@ -14,7 +14,7 @@ class SimulatedSubstrate:
     def __init__(self, netuid: int = 30) -> None:
         self.netuid = netuid
         self.block = 1
-        self.neurons: list[Neuron] = []
+        self.neurons: list[NeuronInfo] = []
         self.now: int | None = None
         """The time of the newest block, in milliseconds since 1970."""
         self.down: str | None = None

@@ -1,11 +1,11 @@
 """Timers by a clock that moves only when it is told to."""
 
-from bus.bus import EventBus
-from bus.clock import ManualClock
-from bus.envelope import Envelope
-from bus.events import TimerCancelled, TimerFired, TimerRequested
-from bus.identifiers import Micros
-from neurons.edges.timers import TimerQueue
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import TimerCancelled, TimerFired, TimerRequested
+from bettensor.bus.identifiers import Micros
+from bettensor.neurons.edges.timers import TimerQueue
 
 
 class SimulatedTimers:

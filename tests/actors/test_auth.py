@@ -5,14 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.auth import AuthActor, Unverified
-from actors.validator_auth import Credentials, UnverifiedRequest, ValidatorAuthActor
-from bus import codec
-from bus.bus import EventBus
-from bus.clock import ManualClock
-from bus.events import HttpRequestReceived, MessageRefused, SignatureChecked, VerificationRequested
-from bus.identifiers import ConnectionId, SessionId
-from bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.actors.auth import AuthActor, Unverified
+from bettensor.actors.validator.auth import Credentials, UnverifiedRequest, ValidatorAuthActor
+from bettensor.bus import codec
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.events import HttpRequestReceived, MessageRefused, SignatureChecked, VerificationRequested
+from bettensor.bus.identifiers import ConnectionId, SessionId
+from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
 from tests.support import NOW, Injected, make_hotkey, make_prediction, stamp
 
 PEER, ME = make_hotkey(), make_hotkey("me")

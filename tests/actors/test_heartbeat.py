@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from actors.heartbeat import HeartbeatActor, HeartbeatSettings
-from bus.events import (
+from bettensor.actors.heartbeat import HeartbeatActor, HeartbeatSettings
+from bettensor.bus.events import (
     ActorFailed,
     CloseRequested,
     ConnectionClosed,
@@ -20,8 +20,8 @@ from bus.events import (
     SendRequested,
     SessionActivated,
 )
-from bus.identifiers import SECOND, ConnectionId, Epoch, LedgerId, Offset, SessionId, Uid
-from bus.messages import HeartbeatMessage, Limits, WelcomeMessage
+from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, LedgerId, Offset, SessionId, Uid
+from bettensor.bus.messages import HeartbeatMessage, Limits, WelcomeMessage
 from tests.support import NETUID, Harness, make_hotkey
 
 ME, PEER = make_hotkey("me"), make_hotkey("peer")

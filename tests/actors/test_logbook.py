@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.logbook import LINES_PER_SECOND, LogbookActor
-from bus.codes import RefusalCode
-from bus.events import (
+from bettensor.actors.logbook import LINES_PER_SECOND, LogbookActor
+from bettensor.bus.codes import RefusalCode
+from bettensor.bus.events import (
     ActorFailed,
     Announced,
     AnnounceFailed,
@@ -33,8 +33,8 @@ from bus.events import (
     MessageRefused,
     MetagraphDoubted,
     MetagraphSynced,
-    Neuron,
     NeuronFailed,
+    NeuronInfo,
     NeuronStarted,
     NeuronStopping,
     OutboxEntry,
@@ -61,7 +61,7 @@ from bus.events import (
     VerdictReceived,
     WithheldGame,
 )
-from bus.identifiers import (
+from bettensor.bus.identifiers import (
     SECOND,
     ConnectionId,
     Epoch,
@@ -73,7 +73,7 @@ from bus.identifiers import (
     SessionId,
     Uid,
 )
-from bus.messages import (
+from bettensor.bus.messages import (
     Broadcast,
     ConfirmationMessage,
     GameUpdateMessage,
@@ -91,7 +91,7 @@ KNOWN = f"{PEER} (UID: 12)"
 class Bench(Harness):
     def __init__(self, role: Role = "validator") -> None:
         super().__init__(LogbookActor())
-        self.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), MetagraphSynced((Neuron(Uid(12), PEER),)))
+        self.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), MetagraphSynced((NeuronInfo(Uid(12), PEER),)))
 
     def lines(self, *events: Event) -> list[str]:
         return [line.text for line in self.during(lambda: self.observe(*events), LineLogged)]
@@ -335,6 +335,6 @@ def test_a_quiet_second_has_no_summary() -> None:
 
 def test_a_neuron_that_is_not_registered_says_so_until_it_is() -> None:
     bench = Bench()
-    missing, here = MetagraphSynced((Neuron(Uid(12), PEER),)), MetagraphSynced((Neuron(Uid(1), ME),))
+    missing, here = MetagraphSynced((NeuronInfo(Uid(12), PEER),)), MetagraphSynced((NeuronInfo(Uid(1), ME),))
     said = [any("is not in the metagraph: nobody" in line for line in bench.lines(e)) for e in (missing, here, missing)]
     assert said == [False, False, True]  # the first time it was said before

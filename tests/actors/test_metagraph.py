@@ -2,23 +2,23 @@
 
 import pytest
 
-from actors.metagraph import MetagraphActor, MetagraphSettings
-from bus.codes import RefusalCode
-from bus.events import (
+from bettensor.actors.metagraph import MetagraphActor, MetagraphSettings
+from bettensor.bus.codes import RefusalCode
+from bettensor.bus.events import (
     MetagraphDoubted,
     MetagraphFetched,
     MetagraphSource,
     MetagraphSynced,
-    Neuron,
+    NeuronInfo,
     PeerRefused,
     SyncRequested,
 )
-from bus.identifiers import ConnectionId, Uid
+from bettensor.bus.identifiers import ConnectionId, Uid
 from tests.support import Harness, make_hotkey
 
 
-def neurons(*names: str, **changes: object) -> tuple[Neuron, ...]:
-    return tuple(Neuron(Uid(i), make_hotkey(name), **changes) for i, name in enumerate(names))  # type: ignore[arg-type]
+def neurons(*names: str, **changes: object) -> tuple[NeuronInfo, ...]:
+    return tuple(NeuronInfo(Uid(i), make_hotkey(name), **changes) for i, name in enumerate(names))  # type: ignore[arg-type]
 
 
 class Bench(Harness):
@@ -48,7 +48,7 @@ def test_who_has_come_gone_or_moved_is_news_and_a_stake_is_not(bench: Bench) -> 
     bench.fetch("a", "b", "c", "d", stake=5.0)
     assert bench.last(MetagraphSynced).changed == ()
     assert bench.last(MetagraphSynced).neurons[0].stake == 5.0
-    bench.observe(MetagraphFetched((*neurons("a", "b", "c"), Neuron(Uid(3), make_hotkey("e"))), "chain", 2))
+    bench.observe(MetagraphFetched((*neurons("a", "b", "c"), NeuronInfo(Uid(3), make_hotkey("e"))), "chain", 2))
     assert bench.last(MetagraphSynced).changed == tuple(map(make_hotkey, "de"))
     bench.fetch("a", "b", "c", "e", axon="1.2.3.4:5", block=3)
     assert len(bench.last(MetagraphSynced).changed) == 4

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from actors.auth import AuthActor
-from actors.connection import ConnectionSettings, Session, Stage
-from actors.miner_connection import MinerConnectionActor
-from actors.model import ModelActor, ModelSettings
-from actors.outbox import Item, OutboxActor
-from actors.slate import SlateActor
-from bus import codec
-from bus.codes import CloseCode
-from bus.events import (
+from bettensor.actors.auth import AuthActor
+from bettensor.actors.connection import ConnectionSettings, Session, Stage
+from bettensor.actors.miner.connection import MinerConnectionActor
+from bettensor.actors.miner.model import ModelActor, ModelSettings
+from bettensor.actors.miner.outbox import Item, OutboxActor
+from bettensor.actors.miner.slate import SlateActor
+from bettensor.bus import codec
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
     ConnectionOpened,
@@ -28,7 +28,7 @@ from bus.events import (
     MessageAccepted,
     MetagraphSynced,
     ModelChanged,
-    Neuron,
+    NeuronInfo,
     NeuronStarted,
     OutboxOpened,
     PeerMisbehaved,
@@ -48,9 +48,20 @@ from bus.events import (
     VerdictReceived,
     WriteRequested,
 )
-from bus.games import TeamGame
-from bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, LedgerId, Micros, Netuid, Offset, SessionId, Uid
-from bus.messages import (
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import (
+    SECOND,
+    ConnectionId,
+    Epoch,
+    Hotkey,
+    LedgerId,
+    Micros,
+    Netuid,
+    Offset,
+    SessionId,
+    Uid,
+)
+from bettensor.bus.messages import (
     MAX_FRAME_BYTES,
     ConfirmationMessage,
     ErrorMessage,
@@ -63,8 +74,8 @@ from bus.messages import (
     WelcomeMessage,
     session_id,
 )
-from neurons.simulation import SimulatedKeys, SimulatedOutbox
-from neurons.simulation.keys import simulated_signature
+from bettensor.neurons.simulation import SimulatedKeys, SimulatedOutbox
+from bettensor.neurons.simulation.keys import simulated_signature
 from tests.support import HOUR, NETUID, NOW, Harness, frame_size, make_game, make_hotkey, make_prediction, stamp
 
 ME, VALIDATOR, OTHER = make_hotkey("me"), make_hotkey("validator"), make_hotkey("other")
@@ -196,7 +207,7 @@ def test_parts_that_are_missing_or_out_of_order_void_the_update(order: tuple[int
 
 
 def test_a_slate_has_only_so_many_games(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.slate.MAX_SLATE", 3)
+    monkeypatch.setattr("bettensor.actors.miner.slate.MAX_SLATE", 3)
     games = [make_game(f"game-{number}") for number in range(6)]
     bench = SlateBench()
     bench.hear(update(3, None, *games[:2], part=1, parts=3))
@@ -212,7 +223,7 @@ def test_a_slate_has_only_so_many_games(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_games_of_a_slate_are_counted_after_a_restart_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.slate.MAX_SLATE", 1)
+    monkeypatch.setattr("bettensor.actors.miner.slate.MAX_SLATE", 1)
     bench = SlateBench()
     bench.observe(OutboxOpened((), (KnownSlate(VALIDATOR, EPOCH, Offset(3), (make_game("a"),)),)))
     bench.hear(update(4, 3, make_game("b")))
@@ -437,7 +448,7 @@ def test_a_verdict_that_changes_is_told_and_the_first_one_counts() -> None:
 
 
 def test_only_so_many_verdicts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.outbox.MAX_SETTLED", 2)
+    monkeypatch.setattr("bettensor.actors.miner.outbox.MAX_SETTLED", 2)
     bench = OutboxBench()
     bench.open()
     for name in ("a", "b", "c"):
@@ -811,11 +822,11 @@ def test_a_slate_of_an_earlier_run_is_for_the_model_once_its_validator_has_confi
 def test_the_model_is_not_asked_about_a_validator_that_has_left_until_it_is_back() -> None:
     bench = Harness(ModelActor(ModelSettings(interval=10.0)))
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(3), (make_game("a"),), snapshot=True))
-    bench.observe(MetagraphSynced((Neuron(Uid(1), VALIDATOR),)))
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(1), VALIDATOR),)))
     assert len(bench.during(lambda: bench.advance(10), PredictionsRequested)) == 1
-    bench.observe(MetagraphSynced((Neuron(Uid(1), OTHER),)))
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(1), OTHER),)))
     assert not bench.during(lambda: bench.advance(100), PredictionsRequested)
-    bench.observe(MetagraphSynced((Neuron(Uid(1), VALIDATOR),)), MessageAccepted(CONNECTION, VALIDATOR, welcome()))
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(1), VALIDATOR),)), MessageAccepted(CONNECTION, VALIDATOR, welcome()))
     assert [game.game_id for game in bench.last(PredictionsRequested).games] == ["a"]
     assert len(bench.during(lambda: bench.advance(10), PredictionsRequested)) == 1
 

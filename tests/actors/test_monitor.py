@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from actors.cures import ANNOUNCE, NO_ENDPOINT, ON_MINER, ON_VALIDATOR
-from actors.monitor import MonitorActor
-from bus.codes import CloseCode, RefusalCode
-from bus.events import (
+from bettensor.actors.cures import ANNOUNCE, NO_ENDPOINT, ON_MINER, ON_VALIDATOR
+from bettensor.actors.monitor import MonitorActor
+from bettensor.bus.codes import CloseCode, RefusalCode
+from bettensor.bus.events import (
     ConnectionClosed,
     DialFailed,
     MetagraphSynced,
-    Neuron,
     NeuronDraining,
+    NeuronInfo,
     NeuronStarted,
     Role,
     SessionActivated,
@@ -22,18 +22,18 @@ from bus.events import (
     UpdateStoreFailed,
     VerdictReceived,
 )
-from bus.identifiers import ConnectionId, Hotkey, Micros, SessionId, Uid
+from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, SessionId, Uid
 from tests.support import HOUR, NETUID, Harness, make_hotkey, make_prediction
 
 ME, PEER = make_hotkey("me"), make_hotkey("peer")
 
 
-def neuron(axon: str | None = "10.0.0.1:8091", permit: bool = True, uid: int = 3) -> Neuron:
-    return Neuron(Uid(uid), PEER, validator_permit=permit, axon=axon)
+def neuron(axon: str | None = "10.0.0.1:8091", permit: bool = True, uid: int = 3) -> NeuronInfo:
+    return NeuronInfo(Uid(uid), PEER, validator_permit=permit, axon=axon)
 
 
 class Bench(Harness):
-    def __init__(self, role: Role, *neurons: Neuron) -> None:
+    def __init__(self, role: Role, *neurons: NeuronInfo) -> None:
         super().__init__(MonitorActor())
         self.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), MetagraphSynced(neurons))
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from actors.auth import AuthActor
-from actors.budget import Budget
-from actors.connection import ConnectionSettings, Session, Stage
-from actors.stream import HISTORY
-from actors.validator_auth import MAX_REMOTES, ValidatorAuthActor, ValidatorAuthSettings
-from actors.validator_connection import ValidatorConnectionActor, ValidatorConnectionSettings
-from bus.codes import RefusalCode
-from bus.events import (
+from bettensor.actors.auth import AuthActor
+from bettensor.actors.budget import Budget
+from bettensor.actors.connection import ConnectionSettings, Session, Stage
+from bettensor.actors.stream import HISTORY
+from bettensor.actors.validator.auth import MAX_REMOTES, ValidatorAuthActor, ValidatorAuthSettings
+from bettensor.actors.validator.connection import ValidatorConnectionActor, ValidatorConnectionSettings
+from bettensor.bus.codes import RefusalCode
+from bettensor.bus.events import (
     BlacklistLoaded,
     BroadcastRequested,
     BroadcastWriteRequested,
@@ -31,8 +31,8 @@ from bus.events import (
     MessageAccepted,
     MessageRefused,
     MetagraphSynced,
-    Neuron,
     NeuronDraining,
+    NeuronInfo,
     NeuronStarted,
     NeuronStopping,
     PeerAuthenticated,
@@ -51,9 +51,15 @@ from bus.events import (
     VerificationRequested,
     WriteRequested,
 )
-from bus.identifiers import ConnectionId, Epoch, Hotkey, LedgerId, Micros, Offset, SessionId, Uid
-from bus.messages import ConfirmationMessage, ErrorMessage, GameUpdateMessage, HeartbeatMessage, WelcomeMessage
-from neurons.simulation import SimulatedKeys
+from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, LedgerId, Micros, Offset, SessionId, Uid
+from bettensor.bus.messages import (
+    ConfirmationMessage,
+    ErrorMessage,
+    GameUpdateMessage,
+    HeartbeatMessage,
+    WelcomeMessage,
+)
+from bettensor.neurons.simulation import SimulatedKeys
 from tests.support import HOUR, NETUID, NOW, Harness, as_json, make_hex32, make_hotkey, make_prediction
 
 EPOCH = Epoch("e" * 32)
@@ -67,7 +73,7 @@ class Bench(Harness):
         super().__init__(self.connection, self.auth)
         SimulatedKeys(VALIDATOR).attach(self.bus)
         self.ids = iter(range(1, 1_000_000))
-        neurons = tuple(Neuron(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
+        neurons = tuple(NeuronInfo(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
         self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0), MetagraphSynced(neurons))
         self.observe(LedgerOpened(LedgerId("1" * 32), ()))
 
@@ -364,7 +370,7 @@ def test_who_is_deregistered_or_blacklisted_in_mid_session_is_closed(bench: Benc
     first, second = bench.open(), bench.open(OTHER)
     bench.observe(BlacklistLoaded((OTHER,)))
     bench.observe(ConnectionClosed(second, 4003, ""))
-    bench.observe(MetagraphSynced((Neuron(Uid(0), VALIDATOR),)))
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(0), VALIDATOR),)))
     closes = [(close.connection, close.code) for close in bench.all(CloseRequested)]
     assert closes == [(second, 4003), (first, 4002)]
 
@@ -372,9 +378,9 @@ def test_who_is_deregistered_or_blacklisted_in_mid_session_is_closed(bench: Benc
 def test_whose_coldkey_network_or_stake_is_not_wanted_is_refused_and_closed_in_mid_session() -> None:
     bench = Bench({"min_stake": 10.0})
     rows = [
-        Neuron(Uid(0), VALIDATOR),
-        Neuron(Uid(1), MINER, "5poor", stake=9.0),
-        Neuron(Uid(2), OTHER, "5rich", stake=11),
+        NeuronInfo(Uid(0), VALIDATOR),
+        NeuronInfo(Uid(1), MINER, "5poor", stake=9.0),
+        NeuronInfo(Uid(2), OTHER, "5rich", stake=11),
     ]
     bench.observe(MetagraphSynced(tuple(rows)))
     bench.request(MINER)

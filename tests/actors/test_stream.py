@@ -1,10 +1,10 @@
 """The validator's side of the game stream: what changed, and the slate for those who need it."""
 
-from actors.broadcast import BroadcastActor
-from actors.games import GamesActor
-from actors.stream import HISTORY, recoverable
-from bus import codec
-from bus.events import (
+from bettensor.actors.stream import HISTORY, recoverable
+from bettensor.actors.validator.broadcast import BroadcastActor
+from bettensor.actors.validator.games import GamesActor
+from bettensor.bus import codec
+from bettensor.bus.events import (
     BroadcastRequested,
     GamesFetched,
     GamesUpdated,
@@ -15,10 +15,10 @@ from bus.events import (
     UpdateStoreFailed,
     UpdateStoreRequested,
 )
-from bus.games import TeamGame
-from bus.identifiers import ConnectionId, Epoch, GameId, Offset
-from bus.messages import MAX_FRAME_BYTES, GameUpdateMessage
-from neurons.simulation import SimulatedGameStream
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import ConnectionId, Epoch, GameId, Offset
+from bettensor.bus.messages import MAX_FRAME_BYTES, GameUpdateMessage
+from bettensor.neurons.simulation import SimulatedGameStream
 from tests.support import NETUID, Harness, make_game, make_hotkey, stamp
 
 VALIDATOR, MINER = make_hotkey("validator"), make_hotkey()

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from actors.actor import Actor, on
-from actors.supervisor import MAX_FAILURES, SupervisorActor
-from bus.bus import EventBus
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.actors.actor import Actor, on
+from bettensor.actors.supervisor import MAX_FAILURES, SupervisorActor
+from bettensor.bus.bus import EventBus
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     BinaryReceived,
     CloseRequested,
     ConnectionClosed,
@@ -18,8 +18,8 @@ from bus.events import (
     NeuronStopping,
     SendFailed,
 )
-from bus.identifiers import ConnectionId
-from bus.messages import HeartbeatMessage
+from bettensor.bus.identifiers import ConnectionId
+from bettensor.bus.messages import HeartbeatMessage
 from tests.support import Harness, make_hotkey
 
 PEER = ConnectionId(4)

@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
-from actors.prediction import PredictionActor
-from bus.clock import ManualClock
-from bus.events import (
+from bettensor.actors.validator.prediction import PredictionActor
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.events import (
     ActorFailed,
     GamesRequested,
     GamesUpdated,
@@ -26,9 +26,9 @@ from bus.events import (
     VerdictOverdue,
     VerdictReceived,
 )
-from bus.identifiers import SECOND, Hotkey, LedgerId, Micros, PredictionId
-from bus.timestamps import DAY, utc_day
-from neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedNeuron, SimulatedValidator
+from bettensor.bus.identifiers import SECOND, Hotkey, LedgerId, Micros, PredictionId
+from bettensor.bus.timestamps import DAY, utc_day
+from bettensor.neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedNeuron, SimulatedValidator
 from tests.support import make_game
 
 GAME = make_game()

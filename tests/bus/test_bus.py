@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from bus import EVERYTHING, Decided, Envelope, Event, EventBus, ManualClock, Observed
-from bus.errors import NotAllowed, UnknownTopic
-from bus.events import ActorFailed, BinaryReceived, ClockStepped, FrameReceived, NeuronFailed, NeuronStopping
-from bus.identifiers import SECOND, ConnectionId, Micros
+from bettensor.bus import EVERYTHING, Decided, Envelope, Event, EventBus, ManualClock, Observed
+from bettensor.bus.errors import NotAllowed, UnknownTopic
+from bettensor.bus.events import ActorFailed, BinaryReceived, ClockStepped, FrameReceived, NeuronFailed, NeuronStopping
+from bettensor.bus.identifiers import SECOND, ConnectionId, Micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def test_topics_are_the_class_names_in_snake_case() -> None:
 
 
 def test_a_second_event_of_a_name_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"belongs to bus\.events\.NeuronStopping"):
+    with pytest.raises(TypeError, match=r"belongs to bettensor\.bus\.events\.NeuronStopping"):
         type("NeuronStopping", (Observed,), {})
 
 
@@ -220,8 +220,8 @@ def test_the_manual_clock_does_not_run_backwards() -> None:
 
 
 def test_what_the_package_exports_is_there_and_nothing_else() -> None:
-    import bus
+    from bettensor import bus
 
     assert [name for name in bus.__all__ if getattr(bus, name) is None] == []
-    with pytest.raises(AttributeError, match="module 'bus' has no attribute 'Nonsense'"):
+    with pytest.raises(AttributeError, match=r"module 'bettensor\.bus' has no attribute 'Nonsense'"):
         bus.Nonsense  # noqa: B018

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus import codec
-from bus.codes import CloseCode, ErrorCode
-from bus.errors import Unreadable
-from bus.games import UnreadablePrediction, content_digest, millionths
-from bus.identifiers import PredictionId
-from bus.messages import KINDS, HeartbeatMessage, PointToPoint, PredictionMessage, WebSocketMessage, register
-from bus.timestamps import parse_rfc3339, rfc3339
+from bettensor.bus import codec
+from bettensor.bus.codes import CloseCode, ErrorCode
+from bettensor.bus.errors import Unreadable
+from bettensor.bus.games import UnreadablePrediction, content_digest, millionths
+from bettensor.bus.identifiers import PredictionId
+from bettensor.bus.messages import KINDS, HeartbeatMessage, PointToPoint, PredictionMessage, WebSocketMessage, register
+from bettensor.bus.timestamps import parse_rfc3339, rfc3339
 from tests.support import NOW, make_hotkey, make_prediction, stamp
 from tests.test_protocol_vectors import messages
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bus import events, messages
-from bus.records import quick
+from bettensor.bus import events, messages
+from bettensor.bus.records import quick
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bus.redaction import without_keys, without_secrets
+from bettensor.bus.redaction import without_keys, without_secrets
 
 HIDDEN = "(not recorded)"
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from bus import Decided, Envelope, EventBus, ManualClock, Observed
-from bus.errors import BadEventLog, NotAllowed
-from bus.identifiers import Micros
-from bus.replay import Difference, ReplayBus, WhatIfBus, replay
+from bettensor.bus import Decided, Envelope, EventBus, ManualClock, Observed
+from bettensor.bus.errors import BadEventLog, NotAllowed
+from bettensor.bus.identifiers import Micros
+from bettensor.bus.replay import Difference, ReplayBus, WhatIfBus, replay
 
 
 @dataclass(frozen=True, slots=True)

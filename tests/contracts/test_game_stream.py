@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from actors.stream import HISTORY, update_messages
-from bus import codec
-from bus.bus import EventBus
-from bus.clock import ManualClock
-from bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
-from bus.games import TeamGame
-from bus.identifiers import Epoch, Hotkey, Netuid, Offset
-from bus.messages import GameUpdateMessage
-from neurons.edges.database import Database
-from neurons.edges.game_stream import GameStream
-from neurons.edges.ledger import ledger_database
-from neurons.edges.writer import FrameWriter
-from neurons.simulation import SimulatedGameStream, SimulatedKeys
+from bettensor.actors.stream import HISTORY, update_messages
+from bettensor.bus import codec
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import Epoch, Hotkey, Netuid, Offset
+from bettensor.bus.messages import GameUpdateMessage
+from bettensor.neurons.edges.database import Database
+from bettensor.neurons.edges.game_stream import GameStream
+from bettensor.neurons.edges.ledger import ledger_database
+from bettensor.neurons.edges.writer import FrameWriter
+from bettensor.neurons.simulation import SimulatedGameStream, SimulatedKeys
 from tests.support import NETUID, NOW, Injected, make_game, make_hotkey
 
 VALIDATOR = make_hotkey("validator")
@@ -146,7 +146,7 @@ async def test_a_history_with_a_gap_is_none(real: Bench, missing: str) -> None:
 async def test_an_update_that_could_not_be_stored_is_not_written_in_its_old_form_later(
     real: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurons.edges.database.BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("bettensor.neurons.edges.database.BUSY_TIMEOUT", 0.05)
     await real.reopen()
     await real.store(1, make_game(), previous=None)
     other = sqlite3.connect(real.path, isolation_level=None)

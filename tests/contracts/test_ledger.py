@@ -7,16 +7,23 @@ from typing import Any
 
 import pytest
 
-from bus.bus import EventBus
-from bus.clock import ManualClock
-from bus.codes import VerdictCode
-from bus.envelope import Envelope
-from bus.events import CommitFailed, CommitRequested, LedgerOpened, PredictionsStored, ProposedVerdict, StoredVerdict
-from bus.identifiers import Micros, Millionths
-from bus.timestamps import DAY, utc_day
-from neurons.edges.database import Database
-from neurons.edges.ledger import Ledger, ledger_database
-from neurons.simulation import SimulatedLedger
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
+    CommitFailed,
+    CommitRequested,
+    LedgerOpened,
+    PredictionsStored,
+    ProposedVerdict,
+    StoredVerdict,
+)
+from bettensor.bus.identifiers import Micros, Millionths
+from bettensor.bus.timestamps import DAY, utc_day
+from bettensor.neurons.edges.database import Database
+from bettensor.neurons.edges.ledger import Ledger, ledger_database
+from bettensor.neurons.simulation import SimulatedLedger
 from tests.support import NOW, Injected, make_hotkey, make_prediction, make_proposal
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bus.envelope import Envelope
-from bus.events import FrameWritten, Observed
-from bus.messages import HeartbeatMessage
-from neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedValidator, make_game
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import FrameWritten, Observed
+from bettensor.bus.messages import HeartbeatMessage
+from bettensor.neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedValidator, make_game
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import register_miner, until
 from tests.loopback.test_operations import SILENT, bettensor

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bus.bus import EventBus
-from bus.clock import ManualClock
-from bus.errors import ConfigurationError
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import (
     GamesUpdated,
     KnownSlate,
     LedgerRecognised,
@@ -24,12 +24,12 @@ from bus.events import (
     SaveRequested,
     VerdictReceived,
 )
-from bus.games import TeamGame
-from bus.identifiers import Epoch, Hotkey, LedgerId, Micros, Offset, PredictionId
-from bus.timestamps import DAY
-from neurons.edges.database import Database
-from neurons.edges.outbox import _MIGRATIONS, Outbox, outbox_database
-from neurons.simulation import SimulatedOutbox
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import Epoch, Hotkey, LedgerId, Micros, Offset, PredictionId
+from bettensor.bus.timestamps import DAY
+from bettensor.neurons.edges.database import Database
+from bettensor.neurons.edges.outbox import _MIGRATIONS, Outbox, outbox_database
+from bettensor.neurons.simulation import SimulatedOutbox
 from tests.support import NOW, Injected, make_game, make_hotkey, make_prediction
 
 VALIDATOR, OTHER = make_hotkey("validator"), make_hotkey("other")
@@ -226,8 +226,8 @@ async def test_the_verdict_is_kept_for_a_month_and_the_first_one_counts(real: Be
 async def test_a_disk_that_fails_is_said_and_verdicts_and_slates_are_written_later(
     real: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurons.edges.database.BUSY_TIMEOUT", 0.02)
-    monkeypatch.setattr("neurons.edges.outbox.RETRY", 0.02)
+    monkeypatch.setattr("bettensor.neurons.edges.database.BUSY_TIMEOUT", 0.02)
+    monkeypatch.setattr("bettensor.neurons.edges.outbox.RETRY", 0.02)
     await real.reopen()
     known, fresh = entry(), entry()
     await real.save(known)
@@ -256,7 +256,7 @@ async def test_a_disk_that_fails_is_said_and_verdicts_and_slates_are_written_lat
 
 
 async def test_closing_does_not_wait_for_a_disk_that_fails(real: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neurons.edges.database.BUSY_TIMEOUT", 0.02)
+    monkeypatch.setattr("bettensor.neurons.edges.database.BUSY_TIMEOUT", 0.02)
     await real.reopen()
     one = entry()
     await real.save(one)

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from bus.bus import EventBus
-from bus.clock import ManualClock, SystemClock
-from bus.envelope import Envelope
-from bus.events import TimerCancelled, TimerFired, TimerRequested
-from bus.identifiers import Micros
-from neurons.edges.timers import Timers
-from neurons.simulation import SimulatedTimers
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock, SystemClock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import TimerCancelled, TimerFired, TimerRequested
+from bettensor.bus.identifiers import Micros
+from bettensor.neurons.edges.timers import Timers
+from bettensor.neurons.simulation import SimulatedTimers
 from tests.support import Injected
 
 

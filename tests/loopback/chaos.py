@@ -22,10 +22,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
-from bus import codec
-from bus.games import TeamGamePrediction
-from bus.identifiers import Hotkey, MessageId
-from bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.bus import codec
+from bettensor.bus.games import TeamGamePrediction
+from bettensor.bus.identifiers import Hotkey, MessageId
+from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
 from tests.loopback.processes import NeuronProcess, Proxy, reset
 from tests.loopback.rig import Client
 from tests.support import NETUID, make_hex32, make_prediction

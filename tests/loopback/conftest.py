@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from neurons.audit import audit
-from neurons.edges.recorder import Recorder
-from neurons.log_text import explain_replay
-from neurons.recordings import Recording, log_files
+from bettensor.neurons.edges.recorder import Recorder
+from bettensor.neurons.recordings.audit import audit
+from bettensor.neurons.recordings.recording import Recording, log_files
+from bettensor.neurons.recordings.text import explain_replay
 from tests.loopback.rig import Rig, running_validator
 
 

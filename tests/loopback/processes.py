@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from neurons.cli import main
-from neurons.edges.keys import new_wallet
+from bettensor.neurons.cli.main import main
+from bettensor.neurons.edges.keys import new_wallet
 from tests.loopback.rig import starting_soon, write
 from tests.support import NETUID
 
@@ -33,9 +33,13 @@ _nursery.set_forkserver_preload(
         "pytest",
         "uvloop",
         "sqlalchemy.dialects.sqlite",
-        "neurons.launch",
-        *(f"neurons.edges.{name}" for name in ("ledger", "listener", "game_feed", "game_stream", "verifiers")),
-        *(f"neurons.edges.{name}" for name in ("recorder", "dialer", "http_client", "outbox", "predictor")),
+        "bettensor.neurons.launch",
+        *(
+            f"bettensor.neurons.edges.{name}"
+            for name in ("ledger", "listener", "game_feed", "game_stream", "verifiers")
+        ),
+        *(f"bettensor.neurons.edges.{name}" for name in ("recorder", "dialer", "http_client", "outbox")),
+        "bettensor.neurons.edges.predictor",
         "tests.loopback.processes",
     ]
 )

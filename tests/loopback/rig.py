@@ -19,15 +19,16 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from bus import codec
-from bus.envelope import Envelope
-from bus.events import Event
-from bus.games import TeamGame
-from bus.identifiers import Hotkey, MessageId, SessionId
-from bus.messages import HeartbeatMessage, PointToPoint, PredictionMessage, WebSocketMessage
-from neurons.edges.keys import new_wallet
-from neurons.launch import Miner, Validator
-from neurons.settings import MinerSettings, ValidatorSettings, load_settings
+from bettensor.bus import codec
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import Event
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import Hotkey, MessageId, SessionId
+from bettensor.bus.messages import HeartbeatMessage, PointToPoint, PredictionMessage, WebSocketMessage
+from bettensor.neurons.config.settings import MinerSettings, ValidatorSettings, load_settings
+from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.miner import Miner
+from bettensor.neurons.validator import Validator
 from tests.support import NETUID, make_game, make_hex32, make_prediction
 
 ALICE = Keypair.create_from_uri("//Alice", CRYPTO_SR25519)

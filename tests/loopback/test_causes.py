@@ -9,7 +9,7 @@ import pytest
 import yaml
 from bittensor import http_auth
 
-from bus.events import DialFailed, FallbackChosen, LineLogged, PostAnswered
+from bettensor.bus.events import DialFailed, FallbackChosen, LineLogged, PostAnswered
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner, until
 from tests.loopback.test_operations import SILENT, bettensor

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from bus.messages import KINDS, PointToPoint
+from bettensor.bus.messages import KINDS, PointToPoint
 from tests.loopback.processes import free_port
 
 ROOT: Final = Path(__file__).parents[2]

@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed as SocketClosed
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 
-from bus import codec
-from bus.codes import CloseCode
-from bus.events import (
+from bettensor.bus import codec
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
     FrameReceived,
@@ -27,8 +27,8 @@ from bus.events import (
     SessionActivated,
     VerificationRequested,
 )
-from bus.messages import ErrorMessage, HeartbeatMessage, PointToPoint, PredictionMessage, register
-from neurons.edges.listener import CLOSE_TIMEOUT, SessionProtocol
+from bettensor.bus.messages import ErrorMessage, HeartbeatMessage, PointToPoint, PredictionMessage, register
+from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, SessionProtocol
 from tests.loopback.rig import ALICE, BOB, EVE, Client, Rig, running_validator
 from tests.support import make_hex32, make_prediction
 
@@ -130,7 +130,7 @@ async def test_pings_of_a_peer_that_does_not_read_are_not_answered(
         attach(session, *arguments)
 
     monkeypatch.setattr(SessionProtocol, "attach", note)
-    monkeypatch.setattr("neurons.edges.listener.MAX_EXTRA_FRAMES", 1_000_000)
+    monkeypatch.setattr("bettensor.neurons.edges.protocols.MAX_EXTRA_FRAMES", 1_000_000)
     async with running_validator(tmp_path) as rig, rig.client() as client:
         client.socket.transport.pause_reading()
         ping = WebSocketFrame(Opcode.PING, bytes(125)).serialize(mask=True)

@@ -11,9 +11,9 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import WebSocketException
 
-from bus import codec
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus import codec
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     ConnectionClosed,
     Event,
     GamesUpdated,
@@ -25,8 +25,8 @@ from bus.events import (
     SessionActivated,
     VerdictReceived,
 )
-from bus.identifiers import Epoch, Hotkey, LedgerId, MessageId, Netuid, Offset
-from bus.messages import (
+from bettensor.bus.identifiers import Epoch, Hotkey, LedgerId, MessageId, Netuid, Offset
+from bettensor.bus.messages import (
     ConfirmationMessage,
     GameUpdateMessage,
     HeartbeatMessage,
@@ -35,7 +35,7 @@ from bus.messages import (
     WelcomeMessage,
     session_id,
 )
-from neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.keys import new_wallet
 from tests.loopback.rig import ALICE, BOB, Client, Place, running_miner, running_validator
 from tests.loopback.test_frames import message
 from tests.loopback.test_miner import BETS, events, until

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from bus.events import VerdictReceived
-from neurons.cli import main
-from neurons.edges.recorder import closed_files
-from neurons.recordings import log_files
+from bettensor.bus.events import VerdictReceived
+from bettensor.neurons.cli.main import main
+from bettensor.neurons.edges.recorder import closed_files
+from bettensor.neurons.recordings.recording import log_files
 from tests.loopback.rig import BOB, running_validator
 from tests.loopback.test_miner import events, until
 from tests.loopback.test_operations import bettensor, subnet
@@ -317,7 +317,7 @@ async def test_wrong_arguments_are_said(logs: Logs, printed: Printed, capsys: py
 
 
 async def test_who_has_seen_enough_may_leave(logs: Logs) -> None:
-    command = f"{sys.executable} -m neurons log {logs.validator} | head -1"
+    command = f"{sys.executable} -m bettensor.neurons log {logs.validator} | head -1"
     done = await asyncio.to_thread(
         subprocess.run, ["/bin/bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bus.bus import EventBus
-from bus.clock import SystemClock
-from bus.events import FallbackChosen, LineLogged, MetricsUnavailable, PredictionMade, VerdictReceived
-from neurons.edges.metrics import Metrics
-from neurons.launch import Neuron
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.events import FallbackChosen, LineLogged, MetricsUnavailable, PredictionMade, VerdictReceived
+from bettensor.neurons.edges.metrics import Metrics
+from bettensor.neurons.neuron import Neuron
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner, until
 from tests.support import make_prediction

@@ -16,11 +16,11 @@ from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from actors.actor import Actor
-from bus.bus import EventBus
-from bus.envelope import Envelope
-from bus.errors import ConfigurationError
-from bus.events import (
+from bettensor.actors.actor import Actor
+from bettensor.bus.bus import EventBus
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import (
     BroadcastWritten,
     ConnectionClosed,
     DialFailed,
@@ -43,12 +43,12 @@ from bus.events import (
     SessionActivated,
     VerdictReceived,
 )
-from bus.identifiers import SECOND, Hotkey, Micros
-from bus.messages import ErrorMessage, HeartbeatMessage
-from bus.replay import replay
-from neurons.edges.keys import new_wallet
-from neurons.launch import build_actors
-from neurons.settings import Settings
+from bettensor.bus.identifiers import SECOND, Hotkey, Micros
+from bettensor.bus.messages import ErrorMessage, HeartbeatMessage
+from bettensor.bus.replay import replay
+from bettensor.neurons.composition import build_actors
+from bettensor.neurons.config.settings import Settings
+from bettensor.neurons.edges.keys import new_wallet
 from tests.loopback.rig import (
     ALICE,
     BOB,
@@ -243,7 +243,7 @@ async def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path, monkeyp
         """
 import asyncio
 
-from neurons.models import KellyPredictor
+from bettensor.neurons.models.kelly import KellyPredictor
 
 def hear(event):
     pass
@@ -299,7 +299,7 @@ async def test_the_example_keeps_a_leaderboard(tmp_path: Path) -> None:
 async def test_an_actor_of_ones_own_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_subnet_actors.py").write_text(
         "from dataclasses import dataclass\n"
-        "from actors.prediction import PredictionActor, PredictionSettings\n"
+        "from bettensor.actors.validator.prediction import PredictionActor, PredictionSettings\n"
         "@dataclass(frozen=True, slots=True, kw_only=True)\n"
         "class Settings(PredictionSettings):\n    favourite: str = ''\n"
         "class Strict(PredictionActor):\n    Settings = Settings\n"
@@ -423,7 +423,7 @@ async def test_a_task_of_an_edge_that_fails_stops_the_neuron(tmp_path: Path, mon
 
     registered = register_miner(tmp_path)
     async with running_validator(tmp_path, **registered) as rig:
-        monkeypatch.setattr("neurons.edges.dialer._Handshake", broken)
+        monkeypatch.setattr("bettensor.neurons.edges.dialer._Handshake", broken)
         async with running_miner(rig) as (_, theirs):
             await until(lambda: events(theirs, NeuronFailed))
     (failed,) = events(theirs, NeuronFailed)

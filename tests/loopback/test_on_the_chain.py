@@ -8,24 +8,24 @@ from typing import Any
 import pytest
 from bittensor import Client
 
-from bus.codes import CloseCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     Announced,
     AnnouncePlanned,
     ChainFailed,
     ConnectionClosed,
     DialFailed,
     MetagraphSynced,
-    Neuron,
+    NeuronInfo,
     PeerRefused,
     SessionActivated,
 )
-from bus.identifiers import Hotkey, Uid
-from neurons.cli import main
-from neurons.control_client import ask
-from neurons.edges import chain
-from neurons.simulation import SimulatedSubstrate
+from bettensor.bus.identifiers import Hotkey, Uid
+from bettensor.neurons.cli.control_client import ask
+from bettensor.neurons.cli.main import main
+from bettensor.neurons.edges import chain
+from bettensor.neurons.simulation import SimulatedSubstrate
 from tests.loopback.processes import free_port
 from tests.loopback.rig import ALICE, running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner, until
@@ -45,8 +45,8 @@ def substrate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimulatedSubst
     return substrate
 
 
-def neuron(uid: int, hotkey: str, **changes: Any) -> Neuron:
-    return Neuron(Uid(uid), Hotkey(hotkey), **changes)
+def neuron(uid: int, hotkey: str, **changes: Any) -> NeuronInfo:
+    return NeuronInfo(Uid(uid), Hotkey(hotkey), **changes)
 
 
 def ended(envelopes: list[Envelope]) -> list[int]:

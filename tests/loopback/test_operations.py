@@ -19,9 +19,9 @@ import pytest
 import yaml
 from loguru import logger
 
-from bus.envelope import Envelope
-from bus.errors import ConfigurationError
-from bus.events import (
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import (
     ConnectionClosed,
     DialFailed,
     FallbackChosen,
@@ -35,10 +35,11 @@ from bus.events import (
     SettingsReloaded,
     VerdictReceived,
 )
-from neurons.cli import main
-from neurons.control_client import NotRunning, Refused, ask
-from neurons.launch import Miner, Validator
-from neurons.settings import Settings, load_settings
+from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask
+from bettensor.neurons.cli.main import main
+from bettensor.neurons.config.settings import Settings, load_settings
+from bettensor.neurons.miner import Miner
+from bettensor.neurons.validator import Validator
 from tests.loopback.rig import (
     ALICE,
     CHARLIE,
@@ -106,7 +107,7 @@ async def test_a_deep_folder_is_no_obstacle(tmp_path: Path) -> None:
 )
 async def test_what_is_asked_wrongly_is_answered_with_what_was_expected(tmp_path: Path, question: Any) -> None:
     async with running_validator(tmp_path) as rig:
-        with pytest.raises(Refused, match=r'expected \{"ask": "status"'):
+        with pytest.raises(ControlRefused, match=r'expected \{"ask": "status"'):
             await asyncio.to_thread(ask, rig.validator.settings.state_dir, question)
         reader, writer = await asyncio.open_unix_connection(rig.validator.settings.state_dir / "control.sock")
         writer.write(b"no json\n" + b"x" * 2_000_000)
@@ -358,7 +359,7 @@ async def test_a_process_reads_again_at_sighup_and_stops_when_it_is_asked(tmp_pa
 
 
 def start(role: str, config: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "neurons", role, "--config", str(config)]
+    command = [sys.executable, "-m", "bettensor.neurons", role, "--config", str(config)]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
@@ -395,11 +396,11 @@ async def test_signals_and_log_sinks_stay_the_programs_own(tmp_path: Path) -> No
 
 
 def test_what_is_exported_is_there_and_nothing_else() -> None:
-    import neurons
+    import bettensor
 
-    assert neurons.Validator is Validator
+    assert bettensor.Validator is Validator
     with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
-        neurons.Nonsense  # noqa: B018
+        bettensor.Nonsense  # noqa: B018
 
 
 # --- variables of the environment

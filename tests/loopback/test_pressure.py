@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bus.errors import ConfigurationError
-from bus.events import (
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import (
     CommitFailed,
     CommitRequested,
     ConnectionClosed,
@@ -32,10 +32,10 @@ from bus.events import (
     SendQueueFilled,
     SessionActivated,
 )
-from bus.messages import MAX_FRAME_BYTES, HeartbeatMessage, PredictionMessage
-from neurons.edges import ledger_file
-from neurons.edges.ledger import Ledger
-from neurons.edges.ledger_file import backup_ledger, check_ledger, restore_ledger
+from bettensor.bus.messages import MAX_FRAME_BYTES, HeartbeatMessage, PredictionMessage
+from bettensor.neurons.cli import ledger_file
+from bettensor.neurons.cli.ledger_file import backup_ledger, check_ledger, restore_ledger
+from bettensor.neurons.edges.ledger import Ledger
 from tests.loopback.rig import ALICE, BOB, Client, Rig, running_validator, starting_soon, write_configuration
 from tests.loopback.test_miner import until
 from tests.loopback.test_operations import bettensor
@@ -97,7 +97,7 @@ def most_unanswered(rig: Rig) -> int:
 async def test_stopped_with_a_slow_disk_it_says_so_and_ends_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurons.launch.SHUTDOWN_TIMEOUT", 0.3)
+    monkeypatch.setattr("bettensor.neurons.validator.SHUTDOWN_TIMEOUT", 0.3)
     async with AsyncExitStack() as sockets:
         async with running_validator(tmp_path) as rig:
             client = await sockets.enter_async_context(rig.client())
@@ -278,7 +278,7 @@ async def test_updates_for_a_slow_reader_are_held_back_and_told_in_one(tmp_path:
 async def test_a_stalled_reader_is_closed_and_the_others_notice_nothing(
     tmp_path: Path, limits: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurons.edges.listener.CLOSE_TIMEOUT", 1.0)
+    monkeypatch.setattr("bettensor.neurons.edges.protocols.CLOSE_TIMEOUT", 1.0)
     async with with_a_stalled_reader(tmp_path, **limits) as (rig, reader, stalled):
         session = session_of(rig, stalled)
         latencies, most = [], 0

@@ -14,7 +14,7 @@ import pytest
 from bittensor import http_auth
 from bittensor_core import CRYPTO_ED25519, Keypair
 
-from bus.events import (
+from bettensor.bus.events import (
     ExchangeCompleted,
     GamesUpdated,
     HttpRequestReceived,
@@ -22,7 +22,7 @@ from bus.events import (
     PeerRefused,
     SessionActivated,
 )
-from bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
 from tests.loopback.rig import ALICE, BOB, CHARLIE, EVE, Client, Rig, old, running_validator, starting_soon
 from tests.support import make_prediction
 
@@ -245,7 +245,7 @@ async def test_garbage_instead_of_http_harms_nobody(rig: Rig) -> None:
 async def test_a_socket_that_does_not_say_what_it_wants_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beginning: bytes
 ) -> None:
-    monkeypatch.setattr("neurons.edges.listener.REQUEST_TIMEOUT", 0.2)
+    monkeypatch.setattr("bettensor.neurons.edges.protocols.REQUEST_TIMEOUT", 0.2)
     async with running_validator(tmp_path) as rig:
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.validator.port)
         writer.write(beginning)
@@ -281,7 +281,7 @@ async def test_one_request_after_the_other_shares_a_connection(rig: Rig) -> None
 
 
 async def test_an_answer_that_is_not_read_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neurons.edges.listener.ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr("bettensor.neurons.edges.protocols.ANSWER_TIMEOUT", 0.5)
     async with running_validator(tmp_path) as rig:
         slate = [starting_soon(game_id=f"{number:0250}") for number in range(8000)]  # more than the system holds for us
         (tmp_path / "games.json").write_text(json.dumps({"games": slate}))

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from actors.reconnect import RETURN_WINDOW
-from bus.events import PredictionMade, SessionActivated
-from neurons.launch import lock_state_dir
+from bettensor.actors.miner.reconnect import RETURN_WINDOW
+from bettensor.bus.events import PredictionMade, SessionActivated
+from bettensor.neurons.neuron import lock_state_dir
 from tests.loopback.chaos import RestlessMiner, answering, start, stored
 from tests.loopback.processes import free_port, running_subnet
 from tests.loopback.rig import ALICE, BOB, running_miner, running_validator, write_configuration

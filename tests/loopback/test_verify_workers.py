@@ -7,9 +7,9 @@ from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed
 
-from bus.codes import CloseCode
-from bus.events import LineLogged, PredictionAccepted, SignatureChecked, VerificationRequested
-from bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.events import LineLogged, PredictionAccepted, SignatureChecked, VerificationRequested
+from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
 from tests.loopback.rig import ALICE, EVE, Client, running_validator
 from tests.loopback.test_pressure import answers
 from tests.support import make_prediction

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-from actors.actor import Actor, on
-from actors.prediction import PredictionActor
-from bus.codes import VerdictCode
-from bus.envelope import Envelope
-from bus.events import LineLogged, Observed, PredictionSubmitted, ProposedVerdict, TimerFired
-from bus.identifiers import Micros, Millionths
+from bettensor.actors.actor import Actor, on
+from bettensor.actors.validator.prediction import PredictionActor
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import LineLogged, Observed, PredictionSubmitted, ProposedVerdict, TimerFired
+from bettensor.bus.identifiers import Micros, Millionths
 
 MILLION = 1_000_000
 

@@ -14,25 +14,25 @@ from typing import Any, cast
 
 import pytest
 
-from bus.bus import EventBus
-from bus.clock import SystemClock
-from bus.errors import ConfigurationError
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import (
     HandlerFailed,
     MetagraphSynced,
     ModelChanged,
-    Neuron,
+    NeuronInfo,
     PredictionMade,
     PredictionsRequested,
     VerdictReceived,
 )
-from bus.games import TeamGame
-from bus.identifiers import Uid
-from neurons.edges.predictor import PredictorEdge
-from neurons.file_model import FilePredictor, FileSettings
-from neurons.models import Forecast
-from neurons.program_model import ProgramPredictor, ProgramSettings
-from neurons.settings import parse
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import Uid
+from bettensor.neurons.config.settings import parse
+from bettensor.neurons.edges.predictor import PredictorEdge
+from bettensor.neurons.models.file import FilePredictor, FileSettings
+from bettensor.neurons.models.model import Forecast
+from bettensor.neurons.models.program import ProgramPredictor, ProgramSettings
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner
 from tests.support import Injected, make_game, make_hotkey
@@ -258,7 +258,7 @@ async def test_who_has_left_the_subnet_offers_nothing_any_more() -> None:
         bench.slates = {VALIDATOR: (make_game("here"),), OTHER: (make_game("there"),)}
         bench.ask()
         assert bench.edge.games().keys() == {"here", "there"}
-        bench.bus.publish(Injected(MetagraphSynced((Neuron(Uid(0), VALIDATOR),))))
+        bench.bus.publish(Injected(MetagraphSynced((NeuronInfo(Uid(0), VALIDATOR),))))
         assert bench.edge.games().keys() == {"here"}
 
 
@@ -373,7 +373,7 @@ async def test_a_program_bets_through_a_real_miner_and_once_whatever_is_restarte
     registered = register_miner(tmp_path)
     (tmp_path / "model.py").write_text("import json, sys\n" + BET_ON_ALL)
     command = [sys.executable, "-u", str(tmp_path / "model.py")]
-    predictor = {"class": "neurons.program_model:ProgramPredictor", "command": command}
+    predictor = {"class": "bettensor.neurons.models.program:ProgramPredictor", "command": command}
     async with running_validator(tmp_path, **registered) as rig:
         for restarts in range(2):
             async with running_miner(rig, actors={"predictor": predictor}) as (_, theirs):

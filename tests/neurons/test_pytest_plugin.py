@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from neurons.pytest_plugin import SUFFIX
-from neurons.recordings import Recording, saving
+from bettensor.neurons.pytest_plugin import SUFFIX
+from bettensor.neurons.recordings.recording import Recording, saving
 from tests.stories import RECORDINGS
 
 STORY = "daily_limit_at_midnight.validator"
@@ -80,9 +80,9 @@ def test_the_fixtures(folder: pytest.Pytester) -> None:
         test_mine=f"""
         import pytest
 
-        from bus import EventBus, ManualClock
-        from bus.events import CommitRequested, PredictionRejected, TimerFired
-        from neurons.simulation import SimulatedMiner
+        from bettensor.bus import EventBus, ManualClock
+        from bettensor.bus.events import CommitRequested, PredictionRejected, TimerFired
+        from bettensor.neurons.simulation import SimulatedMiner
 
         def test_log(event_log):
             EventBus(ManualClock(), record=event_log.append).publish(TimerFired("me", "now"))
@@ -106,8 +106,8 @@ def test_the_fixtures(folder: pytest.Pytester) -> None:
             replay("changed{SUFFIX}")
 
         from dataclasses import replace as change
-        from actors.prediction import PredictionActor
-        from bus.codes import VerdictCode
+        from bettensor.actors.validator.prediction import PredictionActor
+        from bettensor.bus.codes import VerdictCode
 
         class Strict(PredictionActor):
             def judge(self, event, mono):
@@ -129,7 +129,7 @@ def test_the_plugin_loads_nothing_of_ours_before_it_is_needed(folder: pytest.Pyt
         import sys
 
         def test_light():
-            assert not {"bus", "actors", "neurons.launch", "bittensor"} & set(sys.modules)
+            assert not {"bettensor.bus", "bettensor.actors", "bettensor.neurons.launch", "bittensor"} & set(sys.modules)
         """
     )
     (folder.path / f"story{SUFFIX}").unlink()

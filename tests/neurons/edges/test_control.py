@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from bus.bus import EventBus
-from bus.clock import SystemClock
-from bus.events import PredictionMade, StatusReported, StatusRequested
-from bus.games import TeamGame
-from neurons.edges.control import Control
-from neurons.edges.handlers import UserHandlers
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.events import PredictionMade, StatusReported, StatusRequested
+from bettensor.bus.games import TeamGame
+from bettensor.neurons.edges.control import Control
+from bettensor.neurons.edges.handlers import UserHandlers
 from tests.support import make_game, make_hotkey
 
 PATIENCE = 10.0

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from bus.bus import EventBus
-from bus.clock import ManualClock
-from bus.errors import ConfigurationError
-from bus.events import FeedFailed, GamesFetched
-from neurons.edges.game_feed import GameFeed, moving_odds
-from neurons.edges.game_file import read_games
-from neurons.settings import GamesSettings
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import FeedFailed, GamesFetched
+from bettensor.neurons.config.settings import GamesSettings
+from bettensor.neurons.edges.game_feed import GameFeed, moving_odds
+from bettensor.neurons.edges.game_file import read_games
 from tests.loopback.rig import starting_soon
 from tests.neurons.edges.test_game_file import SHIPPED
 from tests.support import NOW

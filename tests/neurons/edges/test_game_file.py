@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bus.errors import ConfigurationError
-from bus.identifiers import SECOND, Micros
-from bus.timestamps import DAY, rfc3339
-from neurons.edges.game_file import Slate, read_games
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.bus.timestamps import DAY, rfc3339
+from bettensor.neurons.edges.game_file import FetchedSlate, read_games
 from tests.support import NOW
 
 SHIPPED = Path(__file__).parents[3] / "neurons" / "data" / "games.json"
@@ -31,7 +31,7 @@ def entry(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (game | changes).items() if value is not ...}
 
 
-def read(folder: Path, *games: Any, text: str | None = None) -> Slate:
+def read(folder: Path, *games: Any, text: str | None = None) -> FetchedSlate:
     file = folder / "games.json"
     file.write_text(json.dumps({"games": games}) if text is None else text)
     return read_games(file, NOW, NOW)
@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_games_beyond_a_whole_slate_are_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neurons.edges.game_file.MAX_SLATE", 1)
+    monkeypatch.setattr("bettensor.neurons.edges.game_file.MAX_SLATE", 1)
     slate = read(tmp_path, entry(game_id="first"), entry(game_id="second"))
     assert [game.game_id for game in slate.games] == ["first"]
     assert [withheld.reason for withheld in slate.withheld] == ["a slate has 1 games at most"]

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bus.bus import EventBus
-from bus.clock import SystemClock
-from bus.envelope import Envelope
-from bus.events import HandlerFailed, HandlerOverflowed, ModelChanged, NeuronStopping
-from neurons.edges.handlers import UserHandlers
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import HandlerFailed, HandlerOverflowed, ModelChanged, NeuronStopping
+from bettensor.neurons.edges.handlers import UserHandlers
 
 
 @asynccontextmanager

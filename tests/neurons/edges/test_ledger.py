@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bus.bus import EventBus
-from bus.clock import ManualClock
-from bus.codes import VerdictCode
-from bus.errors import ConfigurationError
-from bus.events import CommitFailed, CommitRequested, PredictionsStored, UpgradeBegun
-from neurons.edges.database import Database
-from neurons.edges.ledger import Ledger, ledger_database
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import CommitFailed, CommitRequested, PredictionsStored, UpgradeBegun
+from bettensor.neurons.edges.database import Database
+from bettensor.neurons.edges.ledger import Ledger, ledger_database
 from tests.support import NOW, Injected, make_proposal
 
 
@@ -75,7 +75,7 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A ledger as the second schema had it knows its verdicts, and in which order they came, under the third."""
-    from neurons.edges import ledger as module
+    from bettensor.neurons.edges import ledger as module
 
     path = tmp_path / "l.sqlite3"
     known, other = make_proposal(), make_proposal(code=VerdictCode.DAILY_LIMIT_EXCEEDED)
@@ -127,7 +127,7 @@ async def test_of_an_upgrade_is_told_only_where_there_is_one(tmp_path: Path) -> 
 async def test_a_database_that_another_process_locks_fails_the_commit_and_work_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurons.edges.database.BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("bettensor.neurons.edges.database.BUSY_TIMEOUT", 0.05)
     events: list[object] = []
     path = tmp_path / "l.sqlite3"
     ledger = await opened(path, events)

@@ -6,15 +6,16 @@ import socket
 import pytest
 from bittensor_core import Keypair
 
-from bus.bus import EventBus
-from bus.clock import SystemClock
-from bus.codes import CloseCode
-from bus.envelope import Envelope
-from bus.events import ConnectionClosed, Event, FrameReceived
-from bus.identifiers import ConnectionId
-from neurons.edges.keys import Keys
-from neurons.edges.listener import MAX_TOGETHER, Inbox, Listener, SendLimits
-from neurons.edges.writer import FrameWriter
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import ConnectionClosed, Event, FrameReceived
+from bettensor.bus.identifiers import ConnectionId
+from bettensor.neurons.edges.keys import Keys
+from bettensor.neurons.edges.listener import Listener
+from bettensor.neurons.edges.protocols import MAX_TOGETHER, Inbox, SendLimits
+from bettensor.neurons.edges.writer import FrameWriter
 
 
 class Bench:

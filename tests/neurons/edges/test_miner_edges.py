@@ -11,11 +11,11 @@ from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
-from bus.bus import EventBus
-from bus.clock import SystemClock
-from bus.codes import CloseCode
-from bus.envelope import Envelope
-from bus.events import (
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
     ConnectionOpened,
@@ -29,12 +29,12 @@ from bus.events import (
     PostAnswered,
     PostFailed,
 )
-from bus.identifiers import ConnectionId, Hotkey
-from bus.messages import SUBPROTOCOL
-from neurons.edges.dialer import Dialer
-from neurons.edges.http_client import MAX_ANSWER, HttpClient
-from neurons.edges.keys import Keys
-from neurons.edges.writer import FrameWriter, TransportGone
+from bettensor.bus.identifiers import ConnectionId, Hotkey
+from bettensor.bus.messages import SUBPROTOCOL
+from bettensor.neurons.edges.dialer import Dialer
+from bettensor.neurons.edges.http_client import MAX_ANSWER, HttpClient
+from bettensor.neurons.edges.keys import Keys
+from bettensor.neurons.edges.writer import FrameWriter, TransportGone
 from tests.support import NETUID, Injected, make_hotkey
 
 PATIENCE = 20.0
@@ -144,8 +144,8 @@ async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 async def test_only_so_much_waits_for_a_validator_that_reads_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
-    monkeypatch.setattr("neurons.edges.dialer.MAX_QUEUED", 8_000_000)
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.MAX_QUEUED", 8_000_000)
     async with frozen(bench) as endpoint:
         bench.dial(endpoint)
         assert isinstance(await bench.until(ConnectionOpened, DialFailed), ConnectionOpened)
@@ -172,7 +172,7 @@ async def test_an_endpoint_that_is_none_is_a_failed_dial_and_a_failed_exchange(b
 async def test_a_validator_that_reads_nothing_cannot_keep_a_session_that_we_close(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
 
     async with frozen(bench) as endpoint:
         bench.dial(endpoint)
@@ -188,7 +188,7 @@ async def test_a_validator_that_reads_nothing_cannot_keep_a_session_that_we_clos
 async def test_an_exchange_has_its_time_however_slowly_its_answer_comes(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neurons.edges.http_client.TIMEOUT", 0.3)
+    monkeypatch.setattr("bettensor.neurons.edges.http_client.TIMEOUT", 0.3)
     async with serving(drip) as endpoint:
         bench.poll(endpoint)
         failed = await bench.until(PostFailed, PostAnswered)
@@ -196,7 +196,7 @@ async def test_an_exchange_has_its_time_however_slowly_its_answer_comes(
 
 
 async def test_exchanges_that_hang_are_in_nobodys_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neurons.edges.http_client.TIMEOUT", 600.0)
+    monkeypatch.setattr("bettensor.neurons.edges.http_client.TIMEOUT", 600.0)
     async with serving(hang) as hanging, serving(refuse) as endpoint:
         for number in range(150):
             bench.poll(hanging, -2 - number, make_hotkey(f"hanging-{number}"))
@@ -230,7 +230,7 @@ async def test_no_redirect_is_followed(bench: Bench) -> None:
 
 
 async def test_a_close_that_is_not_answered_keeps_its_code(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
 
     async with frozen(bench) as endpoint:
         bench.dial(endpoint)
@@ -281,7 +281,7 @@ async def test_what_costs_a_validator_nothing_cannot_fill_a_miners_memory(
 
 
 async def test_pongs_that_are_not_read_end_a_session(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neurons.edges.dialer.MAX_EXTRA_FRAMES", 1_000_000)
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.MAX_EXTRA_FRAMES", 1_000_000)
     async with flooding(Frame(Opcode.PING, bytes(125))) as endpoint:
         bench.dial(endpoint)
         closed = await bench.until(ConnectionClosed, DialFailed)
@@ -291,7 +291,7 @@ async def test_pongs_that_are_not_read_end_a_session(bench: Bench, monkeypatch: 
 
 async def test_what_comes_after_our_close_is_not_even_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing limits how much that is, and the event log would have to take all of it."""
-    monkeypatch.setattr("neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
     async with flooding(Frame(Opcode.TEXT, bytes(1000))) as endpoint:
         bench.dial(endpoint)
         await bench.until(FrameReceived)

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from bittensor_core import CRYPTO_ED25519, CRYPTO_SR25519, Keypair
 
-from bus.bus import EventBus
-from bus.clock import SystemClock
-from bus.codec import SIGNED_PREFIX
-from bus.envelope import Envelope
-from bus.events import BinaryReceived, Scheme, SignatureChecked, VerificationRequested, VerifierLost
-from bus.identifiers import ConnectionId, Hotkey
-from bus.messages import HeartbeatMessage
-from neurons.edges import verifiers
-from neurons.edges.verifiers import CHUNK, FEW, MAX_CHUNKS, Verifiers
-from neurons.edges.verify_worker import message, serve
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.codec import SIGNED_PREFIX
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import BinaryReceived, Scheme, SignatureChecked, VerificationRequested, VerifierLost
+from bettensor.bus.identifiers import ConnectionId, Hotkey
+from bettensor.bus.messages import HeartbeatMessage
+from bettensor.neurons.edges import verifiers
+from bettensor.neurons.edges.verifiers import CHUNK, FEW, MAX_CHUNKS, Verifiers
+from bettensor.neurons.edges.verify_worker import message, serve
 
 KEYPAIRS: dict[Scheme, Keypair] = {
     "sr25519": Keypair.create_from_uri("//Alice", CRYPTO_SR25519),

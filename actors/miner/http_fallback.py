@@ -1,0 +1,325 @@
+"""The road that is always there: what the WebSocket could not carry goes by HTTP, until it can again.
+
+Subscribed to ``send_failed``: there is no session (it cannot be opened, it broke, it is disabled), or a write failed.
+And to ``verdict_overdue``: the session is open, and gives no verdict. The frames of an answer enter like any others.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from bettensor.actors.actor import on
+from bettensor.actors.miner.targets import is_wanted, uniform, wanted
+from bettensor.actors.stream import StreamFollower
+from bettensor.bus import codec
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    DialFailed,
+    FallbackCause,
+    FallbackChosen,
+    GamesRequested,
+    MessageAccepted,
+    MetagraphSynced,
+    NeuronStarted,
+    NeuronStopping,
+    Position,
+    PostAnswered,
+    PostFailed,
+    PostRequested,
+    PredictionExpired,
+    ReconnectScheduled,
+    SendFailed,
+    SessionActivated,
+    SettingsReloaded,
+    TimerFired,
+    UpdateMissed,
+    VerdictOverdue,
+    VerdictReceived,
+)
+from bettensor.bus.games import TeamGamePrediction
+from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, Offset, PredictionId, micros
+from bettensor.bus.messages import MAX_PREDICTIONS, ConfirmationMessage, PredictionMessage
+
+BODY_REFUSED: Final = (400, 413)
+"""HTTP statuses that the same body would get again (protocol, "Closing")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpFallbackSettings:
+    """How eagerly HTTP is used."""
+
+    websocket_enabled: bool = True
+    reconnect_base_interval: float = 5.0
+    """Seconds: the first back-off is a random time up to this."""
+    max_reconnect_interval: float = 300.0
+    """Seconds: the longest back-off."""
+    validators: tuple[str, ...] = ()
+    """Hotkeys of the validators to talk to; empty means every one with a permit and an endpoint."""
+    poll_interval: float = 15.0
+    """Seconds between two looks at the slate of a validator without a session, or with one that gives no verdict."""
+
+    def __post_init__(self) -> None:
+        if not self.poll_interval > 0:
+            raise ValueError(f"poll_interval must be above 0 seconds, not {self.poll_interval}")
+
+
+@dataclass(slots=True)
+class HttpRoute:
+    """HTTP to one validator."""
+
+    endpoint: str
+    closed: bool = False
+    """The metagraph has no such validator any more."""
+    waiting: dict[PredictionId, TeamGamePrediction] = field(default_factory=dict)
+    """In the order of the outbox; until their verdict."""
+    posting: ConnectionId | None = None
+    """The exchange that is under way."""
+    polling: ConnectionId | None = None
+    sought: Offset = Offset(0)
+    """The offset that the last poll for a missed update has to reach."""
+    poll_again: bool = False
+    """More was missed while a poll was under way, which may have been too early to bring it."""
+    failures: int = 0
+    """In a row; the exponent of the back-off."""
+    resting: bool = False
+    """A back-off is under way."""
+    posted: list[PredictionId] = field(default_factory=list)
+    """What the last POST carried."""
+    most: int = MAX_PREDICTIONS
+    """Predictions in one message: fewer after a body was refused, so that one bad prediction does not hold up all."""
+    session: ConnectionId | None = None
+    """The WebSocket, while there is one."""
+    chosen: bool = False
+    """The fallback is in use."""
+    asking: bool = False
+    """The outbox is being asked for all that it has, in its order; until then nothing else is taken."""
+
+
+@dataclass(slots=True)
+class HttpFallbackState:
+    """A road to each validator."""
+
+    hotkey: Hotkey = Hotkey("")
+    seed: int = 0
+    draws: int = 0
+    exchanges: int = 0
+    stopping: bool = False
+    roads: dict[Hotkey, HttpRoute] = field(default_factory=dict)
+    positions: dict[Hotkey, Position] = field(default_factory=dict)
+
+
+class HttpFallbackActor(StreamFollower):
+    """Posts what failed, and polls games while there is no session, or one that gives no verdict."""
+
+    name = "http_fallback"
+    Settings = HttpFallbackSettings
+    State = HttpFallbackState
+    settings: HttpFallbackSettings
+    state: HttpFallbackState
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.hotkey, self.state.seed = event.hotkey, event.seed
+
+    @on(SettingsReloaded)
+    def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
+        super().reload(event, envelope)
+        self._choose_where_disabled(envelope.mono)
+
+    @on(NeuronStopping)
+    def stop(self, _: NeuronStopping, __: Envelope) -> None:
+        self.state.stopping = True
+
+    @on(MetagraphSynced)
+    def know_endpoints(self, event: MetagraphSynced, envelope: Envelope) -> None:
+        there = [neuron.hotkey for neuron in event.neurons if is_wanted(neuron, self.settings.validators)]
+        for hotkey, road in self.state.roads.items():
+            road.closed = hotkey not in there
+        for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
+            road = self.state.roads.setdefault(neuron.hotkey, HttpRoute(endpoint))
+            road.endpoint = endpoint
+            self._post(neuron.hotkey, road)  # what waited for its return
+        self._choose_where_disabled(envelope.mono)
+
+    @on(SendFailed)
+    def take_over(self, event: SendFailed, envelope: Envelope) -> None:
+        """Take what could not be sent. Without a session the first failures only say so to the outbox, which answers
+        with all that it has in its order: what was pushed before the session broke comes before this.
+        """
+        road = self.state.roads.get(event.hotkey)
+        if road is None or not isinstance(event.message, PredictionMessage):
+            return  # a validator that is not in the metagraph: its predictions wait in the outbox
+        if road.session is not None:  # a transport that takes nothing has ended, though that is told later
+            road.session, road.chosen = None, False
+        self._choose(event.hotkey, road, "no_session", event.reason, envelope.mono)
+        self._take(event.hotkey, road, [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)])
+
+    @on(FallbackChosen)
+    def asked(self, event: FallbackChosen, _: Envelope) -> None:
+        self.state.roads[event.hotkey].asking = False
+
+    @on(VerdictOverdue)
+    def try_the_other_road(self, event: VerdictOverdue, envelope: Envelope) -> None:
+        road = self.state.roads.get(event.validator)
+        if road is not None:
+            self._choose(event.validator, road, "no_verdict", "the WebSocket gives no verdict", envelope.mono)
+            self._take(event.validator, road, event.predictions)
+
+    @on(MessageAccepted)
+    def hear_session(self, event: MessageAccepted, _: Envelope) -> None:
+        """End the fallback when a session that gave no verdict gives one, or is heard and owes none."""
+        road = self.state.roads.get(event.hotkey)
+        if (
+            road is not None
+            and road.chosen
+            and event.connection == road.session
+            and (isinstance(event.message, ConfirmationMessage) or not road.waiting)
+        ):
+            road.chosen = False
+            self.let_sleep(f"poll {event.hotkey}")
+
+    @on(DialFailed)
+    def poll_meanwhile(self, event: DialFailed, envelope: Envelope) -> None:
+        road = self.state.roads.get(event.hotkey)
+        if road is not None:
+            self._choose(event.hotkey, road, "no_connection", event.reason, envelope.mono)
+
+    @on(ReconnectScheduled)
+    def bridge(self, event: ReconnectScheduled, envelope: Envelope) -> None:
+        """Poll during a long wait for the next dial: games change meanwhile, and no failed dial would lead here."""
+        road = self.state.roads.get(event.hotkey)
+        if road is not None and event.delay > micros(self.settings.poll_interval):
+            self._choose(event.hotkey, road, "no_connection", event.reason, envelope.mono)
+
+    @on(UpdateMissed)
+    def fetch_missed(self, event: UpdateMissed, _: Envelope) -> None:
+        road = self.state.roads.get(event.validator)
+        if road is None:
+            return
+        road.poll_again = road.polling is not None and (road.poll_again or event.ahead > road.sought)
+        road.sought = event.ahead
+        self._poll(event.validator, road)
+
+    @on(SessionActivated)
+    def step_back(self, event: SessionActivated, _: Envelope) -> None:
+        """The WebSocket is back, and the outbox sends all that it has by it."""
+        road = self.state.roads[event.hotkey]
+        road.session, road.chosen, road.failures, road.resting = event.connection, False, 0, False
+        road.waiting.clear()
+        self.let_sleep(f"poll {event.hotkey}")
+        self.let_sleep(f"post {event.hotkey}")
+
+    @on(ConnectionClosed, CloseRequested)
+    def note_end(self, event: ConnectionClosed | CloseRequested, envelope: Envelope) -> None:
+        for road in self.state.roads.values():
+            if road.session == event.connection:
+                road.session, road.chosen = None, False  # what fails next is another trouble
+        self._choose_where_disabled(envelope.mono)
+
+    @on(VerdictReceived, PredictionExpired)
+    def settle(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
+        road = self.state.roads.get(event.validator)
+        if road is not None:
+            road.waiting.pop(event.prediction.prediction_id, None)
+
+    @on(PostAnswered)
+    def go_on(self, event: PostAnswered, envelope: Envelope) -> None:
+        road = self.state.roads[event.hotkey]
+        if event.connection == road.polling:
+            road.polling = None
+            if road.poll_again:
+                road.poll_again = False
+                self._poll(event.hotkey, road)
+        elif event.connection == road.posting:
+            road.posting = None
+            if any(prediction_id in road.waiting for prediction_id in road.posted):
+                self._rest(event.hotkey, road, envelope.mono)  # an answer without all verdicts: not at once again
+            else:
+                road.failures, road.most = 0, MAX_PREDICTIONS
+                self._post(event.hotkey, road)
+
+    @on(PostFailed)
+    def back_off(self, event: PostFailed, envelope: Envelope) -> None:
+        road = self.state.roads[event.hotkey]
+        if event.connection == road.polling:
+            road.polling = None
+            if road.chosen and event.retry_after is not None:
+                pause = micros(max(self.settings.poll_interval, event.retry_after))
+                self.wake(f"poll {event.hotkey}", Micros(envelope.mono + pause))
+        elif event.connection == road.posting:
+            road.posting = None
+            if event.status in BODY_REFUSED:
+                self._try_less(road)
+            self._rest(event.hotkey, road, envelope.mono, event.retry_after or 0)
+
+    def _try_less(self, road: HttpRoute) -> None:
+        """Send half of it next; a prediction that is refused by itself goes behind the others."""
+        road.most = max(1, len(road.posted) // 2)
+        if len(road.posted) == 1 and road.posted[0] in road.waiting:
+            road.waiting[road.posted[0]] = road.waiting.pop(road.posted[0])
+
+    @on(TimerFired)
+    def wake_up(self, event: TimerFired, envelope: Envelope) -> None:
+        if event.owner != self.name:
+            return
+        what, _, hotkey = event.key.partition(" ")
+        road = self.state.roads[Hotkey(hotkey)]
+        if what == "poll":
+            self._poll(Hotkey(hotkey), road)
+            self.wake(event.key, Micros(envelope.mono + micros(self.settings.poll_interval)))
+        else:
+            road.resting = False
+            self._post(Hotkey(hotkey), road)
+
+    def _take(self, hotkey: Hotkey, road: HttpRoute, predictions: Iterable[TeamGamePrediction]) -> None:
+        if road.asking:
+            return  # they come again, in their place
+        for prediction in predictions:
+            road.waiting[prediction.prediction_id] = prediction
+        self._post(hotkey, road)
+
+    def _choose_where_disabled(self, now: Micros) -> None:
+        if not self.settings.websocket_enabled:
+            for hotkey, road in self.state.roads.items():
+                if road.session is None:
+                    self._choose(hotkey, road, "disabled", "the WebSocket is disabled here", now)
+
+    def _choose(self, hotkey: Hotkey, road: HttpRoute, cause: FallbackCause, reason: str, now: Micros) -> None:
+        if road.chosen:
+            return
+        road.chosen = True
+        if road.session is None:
+            road.waiting.clear()
+            road.asking = True
+        self.publish(FallbackChosen(hotkey, cause, reason))
+        self.wake(f"poll {hotkey}", now)
+
+    def _post(self, hotkey: Hotkey, road: HttpRoute) -> None:
+        if self.state.stopping or road.closed or road.posting is not None or road.resting or not road.waiting:
+            return
+        batch = next(codec.predictions_by_frame(islice(road.waiting.values(), road.most)))
+        road.posted = [prediction.prediction_id for prediction in batch]
+        road.posting = self._exchange()
+        self.publish(PostRequested(road.posting, hotkey, road.endpoint, PredictionMessage(predictions=batch)))
+
+    def _poll(self, hotkey: Hotkey, road: HttpRoute) -> None:
+        if not self.state.stopping and not road.closed and road.polling is None:
+            road.polling = self._exchange()
+            self.publish(GamesRequested(road.polling, hotkey, road.endpoint, self.state.positions.get(hotkey)))
+
+    def _exchange(self) -> ConnectionId:
+        """Negative, so that it is nobody's WebSocket."""
+        self.state.exchanges += 1
+        return ConnectionId(-self.state.exchanges)
+
+    def _rest(self, hotkey: Hotkey, road: HttpRoute, now: Micros, at_least: int = 0) -> None:
+        settings = self.settings
+        ceiling = min(settings.max_reconnect_interval, settings.reconnect_base_interval * 2 ** min(road.failures, 32))
+        road.failures += 1
+        road.resting = True
+        self.state.draws += 1
+        delay = max(uniform(self.state.seed, self.state.draws, ceiling), at_least)
+        self.wake(f"post {hotkey}", Micros(now + micros(delay)))

@@ -1,0 +1,112 @@
+"""When the miner's model is asked, and about which games. The model itself runs outside, and may be slow."""
+
+from dataclasses import dataclass, field
+
+from bettensor.actors.actor import Actor, on
+from bettensor.actors.stream import apply
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
+    GamesUpdated,
+    MessageAccepted,
+    MetagraphSynced,
+    ModelChanged,
+    OutboxOpened,
+    Position,
+    PredictionsRequested,
+    TimerFired,
+)
+from bettensor.bus.games import TeamGame, start_of
+from bettensor.bus.identifiers import GameId, Hotkey, Micros, micros
+from bettensor.bus.messages import WelcomeMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """How often the model is asked."""
+
+    interval: float = 60.0
+    """Seconds between two times that the model is asked about an unchanged slate."""
+
+    def __post_init__(self) -> None:
+        if not self.interval > 0:
+            raise ValueError(f"interval must be above 0 seconds, not {self.interval}")
+
+
+@dataclass(slots=True)
+class Slate:
+    """The active games of one validator."""
+
+    position: Position
+    games: dict[GameId, TeamGame] = field(default_factory=dict)
+    confirmed: bool = False
+    """By its validator, in this run and since it was last away: a slate from before may have old odds."""
+
+
+@dataclass(slots=True)
+class ModelState:
+    """What the model can be asked about."""
+
+    slates: dict[Hotkey, Slate] = field(default_factory=dict)
+
+
+class ModelActor(Actor):
+    """Asks the model when the slate changes, and every ``interval``."""
+
+    name = "model"
+    Settings = ModelSettings
+    State = ModelState
+    settings: ModelSettings
+    state: ModelState
+
+    @on(OutboxOpened)
+    def recall(self, event: OutboxOpened, _: Envelope) -> None:
+        for known in event.slates:
+            slate = self.state.slates[known.validator] = Slate(Position(known.epoch, known.offset))
+            apply(slate.games, known.games)
+
+    @on(GamesUpdated)
+    def follow(self, event: GamesUpdated, envelope: Envelope) -> None:
+        position = Position(event.epoch, event.offset)
+        slate = self.state.slates.setdefault(event.validator, Slate(position))
+        slate.position, slate.confirmed = position, True
+        if event.snapshot:
+            slate.games.clear()
+        apply(slate.games, event.games)
+        self._ask(event.validator, slate, envelope)
+
+    @on(MessageAccepted)
+    def confirm(self, event: MessageAccepted, envelope: Envelope) -> None:
+        """A welcome that names the position which we remembered confirms the slate which we remembered."""
+        slate = self.state.slates.get(event.hotkey)
+        if slate is None or slate.confirmed or not isinstance(event.message, WelcomeMessage):
+            return
+        if (event.message.epoch, event.message.offset) == (slate.position.epoch, slate.position.offset):
+            slate.confirmed = True
+            self._ask(event.hotkey, slate, envelope)
+
+    @on(MetagraphSynced)
+    def leave_out_absent(self, event: MetagraphSynced, _: Envelope) -> None:
+        """Bet with no validator that has left the subnet, until it is back and confirms its slate."""
+        there = {neuron.hotkey for neuron in event.neurons}
+        for validator, slate in self.state.slates.items():
+            if slate.confirmed and validator not in there:
+                slate.confirmed = False
+                self.let_sleep(validator)
+
+    @on(ModelChanged)
+    def ask_about_all(self, _: ModelChanged, envelope: Envelope) -> None:
+        for validator, slate in self.state.slates.items():
+            if slate.confirmed:
+                self._ask(validator, slate, envelope)
+
+    @on(TimerFired)
+    def ask_again(self, event: TimerFired, envelope: Envelope) -> None:
+        if event.owner == self.name:
+            self._ask(Hotkey(event.key), self.state.slates[Hotkey(event.key)], envelope)
+
+    def _ask(self, validator: Hotkey, slate: Slate, envelope: Envelope) -> None:
+        starts = ((game, start_of(game)) for game in slate.games.values())
+        open_games = tuple(game for game, starts_at in starts if starts_at is not None and starts_at > envelope.at)
+        if open_games:
+            self.publish(PredictionsRequested(validator, open_games))
+        self.wake(validator, Micros(envelope.mono + micros(self.settings.interval)))

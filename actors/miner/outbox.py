@@ -1,0 +1,356 @@
+"""What a miner wants to say, until it has its verdict.
+
+Knows each prediction without a verdict, and to whom it goes. A prediction is saved before it is pushed, so that it
+outlives the process; what one save put on disk travels in one message. It is sent again whenever there is a new session
+or another road, and after an answer that is no verdict, with back-off; id and content stay the same, so that one
+verdict is all there is. No validator waits for another.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bettensor.actors.actor import Actor, on
+from bettensor.bus import codec
+from bettensor.bus.codes import ErrorCode, VerdictCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    FallbackChosen,
+    FrameWritten,
+    GamesUpdated,
+    LedgerRecognised,
+    MessageAccepted,
+    OutboxEntry,
+    OutboxOpened,
+    PeerMisbehaved,
+    PostAnswered,
+    PostFailed,
+    PostRequested,
+    PredictionDiscarded,
+    PredictionExpired,
+    PredictionMade,
+    PredictionsSaved,
+    SaveFailed,
+    SaveRequested,
+    SendFailed,
+    SendRequested,
+    SessionActivated,
+    TimerFired,
+    VerdictOverdue,
+    VerdictReceived,
+)
+from bettensor.bus.games import TeamGamePrediction, start_of
+from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, LedgerId, Micros, PredictionId
+from bettensor.bus.messages import (
+    ConfirmationMessage,
+    ErrorMessage,
+    PredictionMessage,
+    PredictionResult,
+    WelcomeMessage,
+)
+
+FIRST_DELAY = Micros(SECOND)
+"""Until predictions are sent again after an answer that is no verdict; doubled each time."""
+LONGEST_DELAY = Micros(60 * SECOND)
+OVERDUE = Micros(10 * SECOND)
+"""After a write without a verdict for so long, another road is tried (protocol, "Limits")."""
+MAX_SETTLED = 10_000
+"""Verdicts of each validator that are remembered, to notice one that changes."""
+MAX_SAVE = 2_000
+"""Predictions in one transaction: about 10 ms of the disk's time."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One prediction without a verdict."""
+
+    prediction: TeamGamePrediction
+    saved: bool = False
+    perhaps_written: bool = False
+    """In this run or an earlier one; if so, only its validator can close it."""
+    written_at: Micros | None = None
+    """When it was first handed to a transport in this run; monotonic."""
+    last_written_at: Micros = Micros(0)
+
+
+@dataclass(slots=True)
+class Tray:
+    """What is for one validator, in the order in which it was made."""
+
+    items: dict[PredictionId, Item] = field(default_factory=dict)
+    session: ConnectionId | None = None
+    delay: Micros = FIRST_DELAY
+    repeating: bool = False
+    """All of it will be sent again when ``delay`` has passed."""
+    watched: bool = False
+    """A timer is set, because it owes us verdicts."""
+    starts: dict[GameId, Micros] = field(default_factory=dict)
+    """When the games on its slate begin; wall clock."""
+    ledger_id: LedgerId | None = None
+    """The database in which its verdicts are."""
+    settled: dict[PredictionId, str] = field(default_factory=dict)
+    """The code of each of the last verdicts."""
+    posting: dict[ConnectionId, tuple[PredictionId, ...]] = field(default_factory=dict)
+    """What each HTTP exchange under way may write at any moment."""
+
+
+@dataclass(slots=True)
+class OutboxState:
+    """A tray for each validator, and what waits for the disk."""
+
+    trays: dict[Hotkey, Tray] = field(default_factory=dict)
+    unsaved: list[OutboxEntry] = field(default_factory=list)
+    saving: tuple[OutboxEntry, ...] = ()
+    resting: bool = False
+    """A save failed; the next one waits for a timer."""
+    rest: Micros = FIRST_DELAY
+    """How long it waits after the next failure."""
+
+
+class OutboxActor(Actor):
+    """Pushes every prediction until its validator has judged it."""
+
+    name = "outbox"
+    State = OutboxState
+    state: OutboxState
+
+    # --- in, and onto the disk
+
+    @on(OutboxOpened)
+    def resume(self, event: OutboxOpened, _: Envelope) -> None:
+        for entry in event.entries:
+            item = Item(entry.prediction, saved=True, perhaps_written=True)
+            self._tray(entry.validator).items[entry.prediction.prediction_id] = item
+        for validator, ledger_id in event.ledgers:
+            self._tray(validator).ledger_id = ledger_id
+        for validator, prediction_id, code in event.settled:  # a validator may repeat them, and tells no lie
+            self._tray(validator).settled[prediction_id] = code
+
+    @on(PredictionMade)
+    def take(self, event: PredictionMade, _: Envelope) -> None:
+        prediction, tray = event.prediction, self._tray(event.validator)
+        fault = codec.fault_of(prediction)
+        if prediction.prediction_id in tray.items:
+            fault = "another prediction of this id waits for its verdict"
+        if fault is not None:
+            self.publish(PredictionDiscarded(event.validator, prediction.prediction_id, prediction.game_id, fault))
+            return
+        tray.items[prediction.prediction_id] = Item(prediction)
+        self.state.unsaved.append(OutboxEntry(event.validator, prediction))
+        self._save()
+
+    @on(PredictionsSaved)
+    def push(self, event: PredictionsSaved, _: Envelope) -> None:
+        saved, self.state.saving, self.state.rest = self.state.saving, (), FIRST_DELAY
+        fresh: dict[Hotkey, list[Item]] = {}
+        for entry in saved:
+            prediction, waiting = entry.prediction, self._tray(entry.validator).items
+            item = waiting.get(prediction.prediction_id)
+            if (entry.validator, prediction.prediction_id) in event.settled:
+                waiting.pop(prediction.prediction_id, None)
+                reason = "it has its verdict from before"
+                self.publish(PredictionDiscarded(entry.validator, prediction.prediction_id, prediction.game_id, reason))
+            elif item is not None:  # it may have expired while it was saved
+                item.saved = True
+                fresh.setdefault(entry.validator, []).append(item)
+        for validator, items in fresh.items():
+            self._send(validator, items)
+        self._save()
+
+    @on(SaveFailed)
+    def save_later(self, _: SaveFailed, envelope: Envelope) -> None:
+        state = self.state
+        state.unsaved, state.saving, state.resting = [*state.saving, *state.unsaved], (), True
+        for validator, tray in state.trays.items():
+            unsaved = [item.prediction for item in tray.items.values() if not item.saved]
+            self._mind_starts(validator, unsaved, envelope)
+        self.wake("save", Micros(envelope.mono + state.rest))
+        state.rest = min(Micros(2 * state.rest), LONGEST_DELAY)
+
+    def _save(self) -> None:
+        """One save at a time: what is made meanwhile goes into the next."""
+        state = self.state
+        if state.saving or state.resting or not state.unsaved:
+            return
+        state.saving, state.unsaved = tuple(state.unsaved[:MAX_SAVE]), state.unsaved[MAX_SAVE:]
+        self.publish(SaveRequested(state.saving))
+
+    # --- out
+
+    @on(SessionActivated)
+    def push_all(self, event: SessionActivated, _: Envelope) -> None:
+        tray = self._tray(event.hotkey)
+        tray.session = event.connection
+        self._send(event.hotkey, tray.items.values())
+
+    @on(FallbackChosen)
+    def push_by_http(self, event: FallbackChosen, _: Envelope) -> None:
+        """Offer all that waits to the fallback: without a session each send fails, and it hears ``send_failed``."""
+        tray = self._tray(event.hotkey)
+        if tray.session is None:
+            self._send(event.hotkey, tray.items.values())
+
+    @on(ConnectionClosed, CloseRequested)
+    def hold(self, event: ConnectionClosed | CloseRequested, _: Envelope) -> None:
+        for tray in self.state.trays.values():
+            if tray.session == event.connection:
+                tray.session = None
+
+    @on(FrameWritten)
+    def note_written(self, event: FrameWritten, envelope: Envelope) -> None:
+        if not isinstance(event.message, PredictionMessage):
+            return
+        tray = self._tray(event.hotkey)
+        for prediction in event.message.predictions:
+            item = tray.items.get(prediction.prediction_id)
+            if item is not None:
+                item.perhaps_written = True
+                item.written_at = envelope.mono if item.written_at is None else item.written_at
+                item.last_written_at = envelope.mono
+        if not tray.watched:
+            tray.watched = True
+            self.wake(f"overdue {event.hotkey}", Micros(envelope.mono + OVERDUE))
+
+    @on(TimerFired)
+    def wake_up(self, event: TimerFired, envelope: Envelope) -> None:
+        if event.owner != self.name:
+            return
+        what, _, about = event.key.partition(" ")
+        validator = Hotkey(about.partition(" ")[0])
+        if what == "save":
+            self.state.resting = False
+            self._save()
+        elif what == "overdue":
+            self._look_for_overdue(validator, envelope.mono)
+        elif what == "start":
+            self._expire(validator, envelope)
+        else:
+            self._repeat(validator, self._tray(validator))
+
+    def _repeat_later(self, validator: Hotkey, tray: Tray, now: Micros) -> None:
+        """Send all again after a delay. One trouble may bring an error for each message, and lengthens it once."""
+        if not tray.repeating:
+            tray.repeating = True
+            self.wake(f"again {validator}", Micros(now + tray.delay))
+            tray.delay = min(Micros(2 * tray.delay), LONGEST_DELAY)
+
+    def _repeat(self, validator: Hotkey, tray: Tray) -> None:
+        tray.repeating = False
+        if tray.session is not None:
+            self._send(validator, tray.items.values())
+
+    def _send(self, validator: Hotkey, items: Iterable[Item]) -> None:
+        saved = [item.prediction for item in items if item.saved]
+        for portion in codec.predictions_by_frame(saved):
+            self.publish(SendRequested(validator, PredictionMessage(predictions=portion)))
+
+    def _look_for_overdue(self, validator: Hotkey, now: Micros) -> None:
+        tray = self._tray(validator)
+        written = [item for item in tray.items.values() if item.written_at is not None]
+        overdue = [item for item in written if now - item.last_written_at >= OVERDUE]
+        if overdue:
+            self.publish(VerdictOverdue(validator, tuple(item.prediction for item in overdue)))
+        tray.watched = bool(written)
+        if written:
+            soonest = min((at for at in (item.last_written_at for item in written) if now - at < OVERDUE), default=now)
+            self.wake(f"overdue {validator}", Micros(soonest + OVERDUE))
+
+    # --- the verdict
+
+    @on(MessageAccepted)
+    def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
+        message, tray = event.message, self._tray(event.hotkey)
+        if isinstance(message, ConfirmationMessage):
+            tray.delay = FIRST_DELAY
+            for result in message.results:
+                self._settle(event.hotkey, result, envelope.mono)
+        elif isinstance(message, ErrorMessage) and message.code != ErrorCode.UNKNOWN_TYPE:
+            self._repeat_later(event.hotkey, tray, envelope.mono)
+        elif isinstance(message, WelcomeMessage) and message.ledger_id != tray.ledger_id:
+            former, tray.ledger_id = tray.ledger_id, message.ledger_id
+            tray.settled.clear()  # another ledger owes us nothing that the former one said
+            self.publish(LedgerRecognised(event.hotkey, message.ledger_id, former))
+
+    def _settle(self, validator: Hotkey, result: PredictionResult, now: Micros) -> None:
+        tray = self._tray(validator)
+        item = tray.items.get(result.prediction_id)
+        if item is None or not item.perhaps_written:
+            self._doubt(validator, result, tray.settled.get(result.prediction_id))
+            return
+        del tray.items[result.prediction_id]
+        tray.settled[result.prediction_id] = result.code
+        if len(tray.settled) > MAX_SETTLED:
+            del tray.settled[next(iter(tray.settled))]
+        latency = Micros(0 if item.written_at is None else now - item.written_at)
+        self.publish(VerdictReceived(validator, item.prediction, result.success, result.code, result.message, latency))
+
+    def _doubt(self, validator: Hotkey, result: PredictionResult, code: str | None) -> None:
+        """Report a verdict that nothing waits for, unless it is a repetition."""
+        if code is None:
+            fault = f"a verdict ({result.code}) on {result.prediction_id}, which was never sent to it, or long ago"
+        elif code != result.code and result.code != VerdictCode.CONFLICT:
+            fault = f"another verdict ({result.code}) on {result.prediction_id}; the first one counts: {code}"
+        else:
+            return
+        self.publish(PeerMisbehaved(validator, fault))
+
+    # --- what nobody will judge
+
+    @on(GamesUpdated)
+    def know_starts(self, event: GamesUpdated, _: Envelope) -> None:
+        tray = self._tray(event.validator)
+        bet_on = dict.fromkeys(item.prediction.game_id for item in tray.items.values())
+        if event.snapshot:
+            tray.starts = {game_id: at for game_id, at in tray.starts.items() if game_id in bet_on}
+        for game in event.games:
+            starts_at = start_of(game)
+            if starts_at is not None and (game.active or game.game_id in bet_on):
+                tray.starts[game.game_id] = starts_at
+            else:
+                tray.starts.pop(game.game_id, None)
+
+    @on(SendFailed)
+    def mind_starts(self, event: SendFailed, envelope: Envelope) -> None:
+        if isinstance(event.message, PredictionMessage):
+            self._tray(event.hotkey).session = None  # a transport that takes nothing has ended: that is told later
+            unsent = [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)]
+            self._mind_starts(event.hotkey, unsent, envelope)
+
+    @on(PostRequested)
+    def note_post(self, event: PostRequested, _: Envelope) -> None:
+        if isinstance(event.message, PredictionMessage):
+            ids = tuple(prediction.prediction_id for prediction in event.message.predictions)
+            self._tray(event.hotkey).posting[event.connection] = ids
+
+    @on(PostAnswered, PostFailed)
+    def forget_post(self, event: PostAnswered | PostFailed, envelope: Envelope) -> None:
+        if self._tray(event.hotkey).posting.pop(event.connection, None) is not None:
+            self._expire(event.hotkey, envelope)
+
+    def _mind_starts(self, validator: Hotkey, predictions: Iterable[TeamGamePrediction], envelope: Envelope) -> None:
+        """Set a timer for the start of each game that one of ``predictions`` is on, unless that was written by now."""
+        tray = self._tray(validator)
+        waiting = [(prediction.game_id, tray.items.get(prediction.prediction_id)) for prediction in predictions]
+        for game_id in dict.fromkeys(game for game, item in waiting if item is not None and not item.perhaps_written):
+            starts_at = tray.starts.get(game_id)
+            if starts_at is not None:
+                self.wake(f"start {validator} {game_id}", Micros(envelope.mono + max(0, starts_at - envelope.at)))
+
+    def _expire(self, validator: Hotkey, envelope: Envelope) -> None:
+        tray = self._tray(validator)
+        posting = [prediction_id for ids in tray.posting.values() for prediction_id in ids]
+        later: list[TeamGamePrediction] = []
+        for prediction_id, item in list(tray.items.items()):
+            starts_at = tray.starts.get(item.prediction.game_id)
+            if starts_at is None or item.perhaps_written or prediction_id in posting:
+                continue
+            if starts_at > envelope.at:
+                later.append(item.prediction)
+            else:
+                del tray.items[prediction_id]
+                self.publish(PredictionExpired(validator, item.prediction))
+        self._mind_starts(validator, later, envelope)
+
+    def _tray(self, validator: Hotkey) -> Tray:
+        return self.state.trays.setdefault(validator, Tray())

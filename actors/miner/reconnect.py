@@ -1,0 +1,268 @@
+"""When a miner dials (protocol, "Closing").
+
+Knows each validator's endpoint, whether there is a session with it, and when the next try is due. Closes and refusals
+are unsigned hints: none of them stops a miner for ever.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from bettensor.actors.actor import on
+from bettensor.actors.miner.targets import is_wanted, uniform, wanted
+from bettensor.actors.stream import StreamFollower
+from bettensor.bus.codes import CloseCode, RefusalCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    DialFailed,
+    DialRequested,
+    MetagraphSynced,
+    NeuronStarted,
+    NeuronStopping,
+    Position,
+    ReconnectScheduled,
+    SessionActivated,
+    SettingsReloaded,
+    TimerFired,
+)
+from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, micros
+
+
+class Reaction(StrEnum):
+    """What a miner does after a close, or a refusal."""
+
+    BACK_OFF = "back off"
+    """Exponentially, with full jitter."""
+    WAIT = "wait"
+    """``max_reconnect_interval``: trying sooner changes nothing, unless our own configuration or metagraph does."""
+    RETURN = "return"
+    """At once, with jitter: the validator asked for it."""
+
+
+AFTER_CLOSE: Final[dict[int, Reaction]] = dict.fromkeys(range(4000, 4100), Reaction.WAIT) | {
+    CloseCode.GOING_AWAY: Reaction.RETURN,
+    CloseCode.PROTOCOL_ERROR: Reaction.WAIT,
+    CloseCode.ABNORMAL: Reaction.BACK_OFF,
+    CloseCode.INVALID_DATA: Reaction.WAIT,
+    CloseCode.POLICY_VIOLATION: Reaction.WAIT,
+    CloseCode.TOO_BIG: Reaction.WAIT,
+    CloseCode.INTERNAL_ERROR: Reaction.BACK_OFF,
+    CloseCode.SERVICE_RESTART: Reaction.RETURN,
+    CloseCode.STALE: Reaction.BACK_OFF,
+    CloseCode.SLOW_CONSUMER: Reaction.BACK_OFF,
+    CloseCode.OVER_CAPACITY: Reaction.BACK_OFF,
+    CloseCode.RATE_LIMITED: Reaction.BACK_OFF,
+    CloseCode.REPLACED: Reaction.WAIT,
+    CloseCode.RESTARTING: Reaction.RETURN,
+}
+"""By close code; 40xx says that the miner did something wrong. What is not listed backs off."""
+
+AFTER_REFUSAL: Final[dict[int, Reaction]] = {
+    400: Reaction.WAIT,
+    401: Reaction.WAIT,
+    403: Reaction.WAIT,
+    404: Reaction.WAIT,
+    429: Reaction.BACK_OFF,
+    503: Reaction.BACK_OFF,
+}
+"""By HTTP status; what is not listed backs off."""
+
+NO_VALIDATOR: Final = "the metagraph has no such validator any more"
+RETURN_WINDOW: Final = 2.0
+"""Seconds over which miners spread when a validator restarts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconnectSettings:
+    """How eagerly a miner dials."""
+
+    websocket_enabled: bool = True
+    reconnect_base_interval: float = 5.0
+    """Seconds: the first back-off is a random time up to this."""
+    max_reconnect_interval: float = 300.0
+    """Seconds: the longest back-off, and the wait where trying sooner changes nothing."""
+    validators: tuple[str, ...] = ()
+    """Hotkeys of the validators to connect to; empty means every one with a permit and an endpoint."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.reconnect_base_interval <= self.max_reconnect_interval:
+            raise ValueError("reconnect_base_interval must be above 0 and at most max_reconnect_interval")
+
+
+@dataclass(slots=True)
+class Target:
+    """One validator that we want a session with."""
+
+    endpoint: str
+    connection: ConnectionId | None = None
+    """The try, or the session, that is under way."""
+    dialled: str = ""
+    """The endpoint that was dialled; it may have moved since."""
+    failures: int = 0
+    """In a row; the exponent of the back-off."""
+    active_since: Micros | None = None
+    interval: Micros = Micros(0)
+    """The ceiling of the last back-off; a session that outlives it was a good one."""
+
+
+@dataclass(slots=True)
+class ReconnectState:
+    """Whom to dial."""
+
+    hotkey: Hotkey = Hotkey("")
+    seed: int = 0
+    draws: int = 0
+    dialled: int = 0
+    stopping: bool = False
+    registered: bool = False
+    """Whether the metagraph has this miner."""
+    targets: dict[Hotkey, Target] = field(default_factory=dict)
+    positions: dict[Hotkey, Position] = field(default_factory=dict)
+
+
+class ReconnectActor(StreamFollower):
+    """Keeps a miner connected to its validators."""
+
+    name = "reconnect"
+    Settings = ReconnectSettings
+    State = ReconnectState
+    settings: ReconnectSettings
+    state: ReconnectState
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.hotkey, self.state.seed = event.hotkey, event.seed
+
+    @on(SettingsReloaded)
+    def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
+        """The WebSocket may be switched off, and on again, while the miner runs."""
+        super().reload(event, envelope)
+        for hotkey, target in self.state.targets.items():
+            if target.connection is None:
+                self._dial(hotkey, target)
+            elif not self.settings.websocket_enabled:
+                self._switch_off(target.connection)
+
+    @on(NeuronStopping)
+    def stop(self, _: NeuronStopping, __: Envelope) -> None:
+        self.state.stopping = True
+
+    @on(MetagraphSynced)
+    def choose(self, event: MetagraphSynced, _: Envelope) -> None:
+        """Dial who is new or has moved; news of a validator, or of this miner, also end the wait for it."""
+        news = dict.fromkeys(event.changed)
+        self.state.registered = any(neuron.hotkey == self.state.hotkey for neuron in event.neurons)
+        self._leave_others(event)
+        for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
+            is_new = neuron.hotkey not in self.state.targets
+            target = self.state.targets.setdefault(neuron.hotkey, Target(endpoint))
+            if target.endpoint != endpoint:
+                self._follow(target, endpoint)
+            if target.connection is None and (is_new or neuron.hotkey in news or self.state.hotkey in news):
+                self._dial(neuron.hotkey, target)
+
+    @on(SessionActivated)
+    def note_session(self, event: SessionActivated, envelope: Envelope) -> None:
+        """Keep the session, unless what it was dialled for has changed meanwhile."""
+        target = self.state.targets.get(event.hotkey)
+        if target is None:
+            self.publish(CloseRequested(event.connection, CloseCode.NORMAL, NO_VALIDATOR))
+            return
+        target.active_since = envelope.mono
+        if target.dialled != target.endpoint:  # it has moved meanwhile
+            self._follow(target, target.endpoint)
+            self._dial(event.hotkey, target)
+        elif not self.settings.websocket_enabled:  # it was dialled before that
+            self._switch_off(event.connection)
+
+    @on(ConnectionClosed)
+    def reconnect(self, event: ConnectionClosed, envelope: Envelope) -> None:
+        found = self._target_of(event.connection)
+        if found is None:
+            return
+        hotkey, target = found
+        lived = 0 if target.active_since is None else envelope.mono - target.active_since
+        if lived > target.interval:
+            target.failures = 0
+        answer = AFTER_CLOSE.get(event.code, Reaction.BACK_OFF)
+        self._schedule(hotkey, target, answer, f"closed with {event.code} {event.reason}".rstrip(), envelope.mono)
+
+    @on(DialFailed)
+    def retry(self, event: DialFailed, envelope: Envelope) -> None:
+        found = self._target_of(event.connection)
+        if found is None:
+            return
+        hotkey, target = found
+        answer = Reaction.BACK_OFF if event.status is None else AFTER_REFUSAL.get(event.status, Reaction.BACK_OFF)
+        if event.code == RefusalCode.NOT_REGISTERED and self.state.registered:
+            answer = Reaction.BACK_OFF  # our metagraph knows better: the validator reads the chain because we knocked
+        self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
+
+    @on(TimerFired)
+    def try_again(self, event: TimerFired, _: Envelope) -> None:
+        target = self.state.targets.get(Hotkey(event.key)) if event.owner == self.name else None
+        if target is not None and target.connection is None:
+            self._dial(Hotkey(event.key), target)
+
+    def _switch_off(self, connection: ConnectionId) -> None:
+        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was switched off"))
+
+    def _leave_others(self, event: MetagraphSynced) -> None:
+        """Forget who is no validator any more, or is not in the subnet."""
+        welcome = [neuron.hotkey for neuron in event.neurons if is_wanted(neuron, self.settings.validators)]
+        for hotkey in [hotkey for hotkey in self.state.targets if hotkey not in welcome]:
+            self.let_sleep(hotkey)
+            target = self.state.targets.pop(hotkey)
+            if target.connection is not None:
+                self.publish(CloseRequested(target.connection, CloseCode.NORMAL, NO_VALIDATOR))
+
+    def _follow(self, target: Target, endpoint: str) -> None:
+        """Expect it at ``endpoint`` from now on; a session with where it was may be half-open for minutes."""
+        target.endpoint, target.failures = endpoint, 0
+        if target.connection is not None and target.active_since is not None:
+            self.publish(CloseRequested(target.connection, CloseCode.NORMAL, f"the validator is at {endpoint} now"))
+            target.connection = None
+
+    def _target_of(self, connection: ConnectionId) -> tuple[Hotkey, Target] | None:
+        for hotkey, target in self.state.targets.items():
+            if target.connection == connection:
+                return hotkey, target
+        return None
+
+    def _dial(self, hotkey: Hotkey, target: Target) -> None:
+        if self.state.stopping or not self.settings.websocket_enabled:
+            return
+        self.let_sleep(hotkey)
+        self.state.dialled += 1
+        target.connection = ConnectionId(self.state.dialled)
+        target.active_since, target.dialled = None, target.endpoint
+        self.publish(DialRequested(target.connection, hotkey, target.endpoint, self.state.positions.get(hotkey)))
+
+    def _schedule(
+        self, hotkey: Hotkey, target: Target, answer: Reaction, reason: str, now: Micros, at_least: int = 0
+    ) -> None:
+        target.connection = None
+        if self.state.stopping or not self.settings.websocket_enabled:
+            return
+        delay = micros(max(self._delay(target, answer), at_least))
+        self.publish(ReconnectScheduled(hotkey, delay, reason))
+        self.wake(hotkey, Micros(now + delay))
+
+    def _delay(self, target: Target, answer: Reaction) -> float:
+        """Seconds until the next try."""
+        longest = self.settings.max_reconnect_interval
+        if answer is Reaction.WAIT:
+            return longest
+        if answer is Reaction.RETURN:
+            target.failures, target.interval = 0, Micros(0)
+            return self._uniform(min(RETURN_WINDOW, self.settings.reconnect_base_interval))
+        ceiling = min(longest, self.settings.reconnect_base_interval * 2 ** min(target.failures, 32))
+        target.failures += 1
+        target.interval = micros(ceiling)
+        return self._uniform(ceiling)
+
+    def _uniform(self, ceiling: float) -> float:
+        self.state.draws += 1
+        return uniform(self.state.seed, self.state.draws, ceiling)

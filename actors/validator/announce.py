@@ -1,0 +1,121 @@
+"""Where miners look for this validator: tells the chain where it is instead, or the operator what is wrong."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from bettensor.actors.actor import Actor, on
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
+    Announced,
+    AnnounceFailed,
+    AnnounceRequested,
+    EndpointDoubted,
+    MetagraphSynced,
+    NeuronStarted,
+    TimerFired,
+)
+from bettensor.bus.identifiers import SECOND, Hotkey, Micros
+
+FIRST_DELAY = Micros(60 * SECOND)
+"""Until an announcement that failed is tried again: the chain takes few of them. Doubled each time."""
+LONGEST_DELAY = Micros(3600 * SECOND)
+SETTLING = Micros(300 * SECOND)
+"""How long readings may still show the old endpoint after the chain took the new one: they lag behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnounceSettings:
+    """What to announce."""
+
+    announced_ip: str | None = None
+    announced_port: int | None = None
+    listening_port: int = 0
+    announcing: bool = True
+
+    def port(self) -> int:
+        """Where miners must look; 0 where nobody knows before it listens."""
+        return self.listening_port if self.announced_port is None else self.announced_port
+
+    def endpoint(self) -> str | None:
+        """``ip:port``, as the chain has it; None where nothing is to be announced."""
+        port = self.port()
+        if not self.announcing or self.announced_ip is None or not port:
+            return None
+        address = ip_address(self.announced_ip)
+        return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+@dataclass(slots=True)
+class AnnounceState:
+    """What is under way."""
+
+    hotkey: Hotkey = Hotkey("")
+    on_chain: str | None = None
+    registered: bool = False
+    busy: bool = False
+    """An announcement, or the wait after one, is under way."""
+    failures: int = 0
+    doubt: str = ""
+    """Why miners do not find it."""
+
+
+class AnnounceActor(Actor):
+    """Compares, and asks for one announcement at a time."""
+
+    name = "announce"
+    Settings = AnnounceSettings
+    State = AnnounceState
+    settings: AnnounceSettings
+    state: AnnounceState
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.hotkey = event.hotkey
+
+    @on(MetagraphSynced)
+    def compare(self, event: MetagraphSynced, _: Envelope) -> None:
+        me = next((neuron for neuron in event.neurons if neuron.hotkey == self.state.hotkey), None)
+        is_announced = event.source != "file" and self.settings.endpoint() is not None  # and so repaired
+        if me is not None and not is_announced:
+            self._doubt(self._fault_of(me.axon))
+        if event.source == "chain":
+            self.state.registered, self.state.on_chain = me is not None, None if me is None else me.axon
+            self._announce()
+
+    @on(Announced)
+    def settle(self, event: Announced, envelope: Envelope) -> None:
+        self.state.failures, self.state.on_chain = 0, event.endpoint
+        self.wake("again", Micros(envelope.mono + SETTLING))
+
+    @on(AnnounceFailed)
+    def back_off(self, _: AnnounceFailed, envelope: Envelope) -> None:
+        delay = min(FIRST_DELAY * 2 ** min(self.state.failures, 16), LONGEST_DELAY)
+        self.state.failures += 1
+        self.wake("again", Micros(envelope.mono + delay))
+
+    @on(TimerFired)
+    def try_again(self, event: TimerFired, _: Envelope) -> None:
+        if event.owner == self.name:
+            self.state.busy = False
+            self._announce()
+
+    def _fault_of(self, known: str | None) -> str:
+        port = self.settings.port()
+        if not port:
+            return ""
+        if known is None:
+            return "no miner finds this validator: the metagraph does not say where it is"
+        if known.rpartition(":")[1:] in ((":", str(port)), ("", known)):  # no port: on a simulated network
+            return ""
+        return f"miners look for this validator at {known}, as the metagraph says, and its port is {port}"
+
+    def _doubt(self, reason: str) -> None:
+        if reason != self.state.doubt:
+            self.state.doubt = reason
+            self.publish(EndpointDoubted(reason))
+
+    def _announce(self) -> None:
+        endpoint = self.settings.endpoint()
+        if endpoint is not None and self.state.registered and endpoint != self.state.on_chain and not self.state.busy:
+            self.state.busy = True
+            self.publish(AnnounceRequested(endpoint))

@@ -1,0 +1,524 @@
+"""Who may speak to a validator: every HTTP request, a handshake included, is admitted or refused here.
+
+The order of checks is the protocol's ("Refusals"): what costs nothing comes first, the signature late, and only a
+request whose signature is good leaves a trace in what later requests are judged by.
+"""
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Any, Final, NamedTuple, cast
+from urllib.parse import parse_qsl
+
+from msgspec import MsgspecError
+from pydantic import PlainSerializer, PlainValidator
+
+from bettensor.actors.actor import on
+from bettensor.actors.auth import AuthActor, AuthState, Unverified
+from bettensor.actors.budget import Budget
+from bettensor.actors.health import HEALTH_PATH, asks_for_health
+from bettensor.bus import codec
+from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import BettensorError, Unreadable
+from bettensor.bus.event_json import decode_event, encode_event
+from bettensor.bus.events import (
+    BlacklistLoaded,
+    CloseRequested,
+    ConnectionClosed,
+    HttpRequestReceived,
+    MessageAccepted,
+    MetagraphSynced,
+    NeuronDraining,
+    NeuronInfo,
+    NeuronStarted,
+    PeerAuthenticated,
+    PeerRefused,
+    PredictionSubmitted,
+    Purpose,
+    RequestVerificationRequested,
+    Scheme,
+    SettingsReloaded,
+    SignatureChecked,
+)
+from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Netuid, Offset, Uid
+from bettensor.bus.messages import (
+    HEX32,
+    MAX_FRAME_BYTES,
+    SUBPROTOCOL,
+    ConfirmationMessage,
+    GameUpdateMessage,
+    PredictionMessage,
+    WebSocketMessage,
+    WelcomeMessage,
+    session_id,
+)
+
+MAX_AGE: Final = Micros(10 * SECOND)
+"""How old a signed request may be (btauth/1)."""
+MAX_SKEW: Final = Micros(2 * SECOND)
+"""How far ahead of our clock its sender's may be (btauth/1)."""
+NONCE_MEMORY: Final = Micros(60 * SECOND)
+"""How long an accepted nonce is remembered at least, whatever the wall clock does meanwhile."""
+MAX_REMOTES: Final = 10_000
+"""IP addresses whose failures are counted at a time."""
+
+AUTH_HEADERS: Final = (
+    "x-bittensor-version",
+    "x-bittensor-hotkey",
+    "x-bittensor-receiver",
+    "x-bittensor-nonce",
+    "x-bittensor-signature",
+)
+_PATHS: Final[dict[str, tuple[str, Purpose]]] = {
+    "/ws": ("GET", "session"),
+    "/predictions": ("POST", "predictions"),
+    "/games": ("GET", "games"),
+}
+_SCHEMES: Final[dict[str, Scheme]] = {"sr25519": "sr25519", "ed25519": "ed25519"}
+_NONCE: Final = re.compile(r"[0-9]{1,20}")
+_SIGNATURE: Final = re.compile(r"0x[0-9a-fA-F]{128}")
+_OFFSET: Final = re.compile(r"[0-9]{1,15}")
+
+
+class Refused(BettensorError):
+    """A request that is not admitted, and why."""
+
+    def __init__(self, code: RefusalCode, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class Credentials(NamedTuple):
+    """What a request claims; nothing of it is verified."""
+
+    purpose: Purpose
+    hotkey: Hotkey
+    receiver: Hotkey
+    nonce: str
+    scheme: Scheme
+    epoch: Epoch | None
+    offset: Offset | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatorAuthSettings:
+    """What requests of strangers and of members may cost."""
+
+    websocket_enabled: bool = True
+    max_connections: int = 4096
+    """WebSocket sessions at once; above that 503."""
+    requests_per_second: float = 100.0
+    """Admitted requests of one hotkey a second, sustained."""
+    request_burst: float = 200.0
+    """Admitted requests of one hotkey at once, after a silence."""
+    failures_per_second: float = 10.0
+    """Requests of one IP address a second that fail a check, sustained; above that 429, and nothing is verified."""
+    failure_burst: float = 100.0
+    """Requests of one IP address that fail a check, at once, after a silence."""
+    min_stake: float = 0.0
+    """What a neuron must have staked to be heard, in the subnet's own token."""
+
+    def __post_init__(self) -> None:
+        if not self.min_stake >= 0:
+            raise ValueError(f"min_stake must not be below 0, and is {self.min_stake}")
+        for name in self.__slots__:
+            if name != "min_stake" and not isinstance(getattr(self, name), bool) and not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+
+
+def _kept(request: HttpRequestReceived) -> str:
+    return encode_event(request).decode()
+
+
+def _known(kept: Any) -> HttpRequestReceived:
+    try:
+        return cast("HttpRequestReceived", decode_event(HttpRequestReceived, kept.encode()))
+    except (AttributeError, MsgspecError) as error:
+        raise ValueError(f"no request: {error!r}") from None
+
+
+@dataclass(slots=True)
+class UnverifiedRequest:
+    """A request whose signature is being checked."""
+
+    request: Annotated[HttpRequestReceived, PlainSerializer(_kept), PlainValidator(_known)]
+    credentials: Credentials
+    received_at: Micros
+
+
+@dataclass(slots=True)
+class Peer:
+    """Who is at the other end of a session, and where."""
+
+    hotkey: Hotkey
+    remote: str
+
+
+@dataclass(slots=True)
+class Nonce:
+    """An accepted request: not to be accepted again."""
+
+    hotkey: Hotkey
+    nonce: str
+    accepted_at: Micros
+    """Monotonic."""
+
+
+@dataclass(slots=True)
+class ValidatorAuthState(AuthState):
+    """Who is in the subnet, who is connected, and what each has used up."""
+
+    netuid: Netuid = Netuid(0)
+    hotkey: Hotkey = Hotkey("")
+    members: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
+    blacklist: dict[Hotkey, None] = field(default_factory=dict)
+    unwanted_coldkeys: dict[str, None] = field(default_factory=dict)
+    unwanted_networks: tuple[str, ...] = ()
+    peers: dict[ConnectionId, Peer] = field(default_factory=dict)
+    """Open WebSocket sessions."""
+    requests: dict[int, UnverifiedRequest] = field(default_factory=dict)
+    nonces: dict[str, None] = field(default_factory=dict)
+    nonce_order: deque[Nonce] = field(default_factory=deque)
+    budgets: dict[Hotkey, Budget] = field(default_factory=dict)
+    """Of members, charged with verified requests only: nobody can use up another's."""
+    failures: dict[str, Budget] = field(default_factory=dict)
+    """Of IP addresses, charged with failed requests."""
+    stopping: bool = False
+
+
+class ValidatorAuthActor(AuthActor):
+    """Says who may open a session, and vouches for every prediction."""
+
+    Settings = ValidatorAuthSettings
+    State = ValidatorAuthState
+    settings: ValidatorAuthSettings
+    state: ValidatorAuthState
+    refused_kinds = (WelcomeMessage, ConfirmationMessage, GameUpdateMessage)
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.netuid, self.state.hotkey = event.netuid, event.hotkey
+
+    @on(SettingsReloaded)
+    def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
+        super().reload(event, envelope)
+        self._dismiss_the_unwelcome()
+        if not self.settings.websocket_enabled:
+            for connection in self.state.peers:
+                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
+
+    @on(NeuronDraining)
+    def refuse_all(self, _: NeuronDraining, __: Envelope) -> None:
+        self.state.stopping = True
+
+    @on(MetagraphSynced)
+    def know_neurons(self, event: MetagraphSynced, _: Envelope) -> None:
+        self.state.members = {neuron.hotkey: neuron for neuron in event.neurons}
+        self._dismiss_the_unwelcome()
+
+    @on(BlacklistLoaded)
+    def know_unwanted(self, event: BlacklistLoaded, _: Envelope) -> None:
+        self.state.blacklist = dict.fromkeys(event.hotkeys)
+        self.state.unwanted_coldkeys = dict.fromkeys(event.coldkeys)
+        self.state.unwanted_networks = event.networks
+        self._dismiss_the_unwelcome()
+
+    @on(HttpRequestReceived)
+    def check_request(self, event: HttpRequestReceived, envelope: Envelope) -> None:
+        if asks_for_health(event):
+            return  # open to everybody; ConnectionActor answers
+        try:
+            credentials = self._claims(event)
+            self._check_claims(credentials, event, envelope)
+        except Refused as refused:
+            self._refuse_request(event, refused, envelope.mono)
+            return
+        asked = self.publish(RequestVerificationRequested(event.connection, event, envelope.at))
+        self.state.requests[asked] = UnverifiedRequest(event, credentials, envelope.at)
+
+    @on(SignatureChecked)
+    def judge_request(self, event: SignatureChecked, envelope: Envelope) -> None:
+        unverified = self.state.requests.pop(event.request, None)
+        if unverified is None:
+            return
+        request, credentials = unverified.request, unverified.credentials
+        try:
+            if not event.valid:
+                raise Refused(RefusalCode.BAD_SIGNATURE, f"the request is not signed by {credentials.hotkey}")
+            self._remember_nonce(credentials, envelope)
+            self._charge(credentials.hotkey, envelope.mono)
+            message = self._body(request, credentials)
+        except Refused as refused:
+            self._refuse_request(request, refused, envelope.mono)
+            return
+        self._admit(unverified, message)
+
+    @on(ConnectionClosed)
+    def forget_peer(self, event: ConnectionClosed, _: Envelope) -> None:
+        self.state.peers.pop(event.connection, None)
+
+    # --- what a request claims
+
+    def _claims(self, request: HttpRequestReceived) -> Credentials:
+        path, _, query = request.target.partition("?")
+        purpose = self._purpose(request, path)
+        if len(request.body) > MAX_FRAME_BYTES:
+            raise Refused(RefusalCode.TOO_LARGE, f"the body has more than {MAX_FRAME_BYTES} bytes")
+        if purpose == "session":
+            self._check_subprotocol(request)
+        epoch, offset = self._check_query(query)
+        header = _single_headers(request)
+        return Credentials(
+            purpose,
+            Hotkey(header["x-bittensor-hotkey"]),
+            Hotkey(header["x-bittensor-receiver"]),
+            header["x-bittensor-nonce"],
+            _scheme(header.get("x-bittensor-crypto", "sr25519")),
+            epoch,
+            offset,
+        )
+
+    def _purpose(self, request: HttpRequestReceived, path: str) -> Purpose:
+        if path == HEALTH_PATH:
+            raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes GET or HEAD, not {request.method}")
+        if path not in _PATHS:
+            raise Refused(RefusalCode.NOT_FOUND, f"there is no {path}; there are {', '.join((*_PATHS, HEALTH_PATH))}")
+        method, purpose = _PATHS[path]
+        if request.method != method:
+            raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes {method}, not {request.method}")
+        if purpose == "session" and not self.settings.websocket_enabled:
+            raise Refused(RefusalCode.WEBSOCKET_DISABLED, "the WebSocket is disabled here; use POST /predictions")
+        return purpose
+
+    def _check_subprotocol(self, request: HttpRequestReceived) -> None:
+        offered = [
+            token.strip()
+            for name, value in request.headers
+            if name == "sec-websocket-protocol"
+            for token in value.split(",")
+        ]
+        if not request.upgrade or SUBPROTOCOL not in offered:
+            message = f"/ws speaks WebSocket with the subprotocol {SUBPROTOCOL}, and no other"
+            raise Refused(RefusalCode.UNSUPPORTED_PROTOCOL, message)
+
+    def _check_query(self, query: str) -> tuple[Epoch | None, Offset | None]:
+        pairs = parse_qsl(query, keep_blank_values=True)
+        named = dict(pairs)
+        if len(named) != len(pairs):
+            raise Refused(RefusalCode.MALFORMED, "the query names a key twice")
+        if named.get("netuid") != str(self.state.netuid):
+            message = f"this is netuid {self.state.netuid}; the query must say netuid={self.state.netuid}"
+            raise Refused(RefusalCode.WRONG_NETUID, message)
+        epoch, offset = named.get("epoch"), named.get("offset")
+        if epoch is None and offset is None:
+            return None, None
+        if epoch is None or offset is None or not re.match(HEX32, epoch) or not _OFFSET.fullmatch(offset):
+            raise Refused(RefusalCode.MALFORMED, "epoch is 32 hex digits and offset a number, and neither goes alone")
+        return Epoch(epoch), Offset(int(offset))
+
+    # --- whether it may be
+
+    def _check_claims(self, claims: Credentials, request: HttpRequestReceived, envelope: Envelope) -> None:
+        state = self.state
+        if claims.receiver != state.hotkey:
+            raise Refused(RefusalCode.WRONG_RECEIVER, f"the request is for {claims.receiver}; this is {state.hotkey}")
+        _check_freshness(claims.nonce, envelope.at)
+        if claims.hotkey == state.hotkey:
+            raise Refused(RefusalCode.OWN_HOTKEY, "the request claims this validator's own hotkey")
+        if claims.hotkey not in state.members:
+            message = f"{claims.hotkey} is not registered on netuid {state.netuid}"
+            raise Refused(RefusalCode.NOT_REGISTERED, message)
+        unwelcome = self._unwelcome(claims.hotkey, request.remote)
+        if unwelcome is not None:
+            raise Refused(RefusalCode.BLACKLISTED, unwelcome)
+        self._check_budgets(claims, request, envelope.mono)
+
+    def _check_budgets(self, claims: Credentials, request: HttpRequestReceived, now: Micros) -> None:
+        limits = self.settings
+        if self.state.stopping:
+            raise Refused(RefusalCode.RESTARTING, "this validator stops, for now or for good", retry_after=1)
+        failures = self.state.failures.get(request.remote)
+        if failures is not None and failures.refill(now, limits.failures_per_second, limits.failure_burst) < 1:
+            raise Refused(RefusalCode.RATE_LIMITED, f"too many failed requests from {request.remote}", retry_after=1)
+        budget = self.state.budgets.get(claims.hotkey)
+        if budget is not None and budget.refill(now, limits.requests_per_second, limits.request_burst) < 1:
+            message = f"more than {limits.requests_per_second:g} requests a second from this hotkey"
+            raise Refused(RefusalCode.RATE_LIMITED, message, retry_after=1)
+        if claims.purpose == "session" and len(self.state.peers) >= limits.max_connections:
+            message = f"all {limits.max_connections} connections are taken"
+            raise Refused(RefusalCode.OVER_CAPACITY, message, retry_after=30)
+
+    def _remember_nonce(self, claims: Credentials, envelope: Envelope) -> None:
+        """Accept each (hotkey, nonce) once.
+
+        A nonce is forgotten only when it is stale by the wall clock and old by the monotonic one, so that no step of
+        the wall clock makes a replay fresh again.
+        """
+        order = self.state.nonce_order
+        while order and self._is_past(order[0], envelope):
+            past = order.popleft()
+            del self.state.nonces[f"{past.hotkey} {past.nonce}"]
+        key = f"{claims.hotkey} {int(claims.nonce)}"
+        if key in self.state.nonces:
+            raise Refused(RefusalCode.REPLAYED, "this nonce was used already; sign every attempt anew")
+        self.state.nonces[key] = None
+        order.append(Nonce(claims.hotkey, str(int(claims.nonce)), envelope.mono))
+
+    def _is_past(self, nonce: Nonce, envelope: Envelope) -> bool:
+        stale = envelope.at - int(nonce.nonce) // 1000 > MAX_AGE
+        return stale and envelope.mono - nonce.accepted_at > NONCE_MEMORY
+
+    def _charge(self, hotkey: Hotkey, now: Micros) -> None:
+        limits = self.settings
+        budget = self.state.budgets.setdefault(hotkey, Budget(limits.request_burst, now))
+        budget.spend(now, limits.requests_per_second, limits.request_burst)
+
+    def _refuse_request(self, request: HttpRequestReceived, refused: Refused, now: Micros) -> None:
+        limits, failures = self.settings, self.state.failures
+        if request.remote not in failures and len(failures) >= MAX_REMOTES:
+            del failures[next(iter(failures))]
+        budget = failures.setdefault(request.remote, Budget(limits.failure_burst, now))
+        if refused.code.status < 429:
+            budget.spend(now, limits.failures_per_second, limits.failure_burst)
+        claimed = dict(request.headers).get("x-bittensor-hotkey")
+        self.publish(
+            PeerRefused(
+                request.connection,
+                refused.code,
+                str(refused),
+                request.remote,
+                Hotkey(claimed[:64]) if claimed else None,
+                refused.retry_after,
+            )
+        )
+
+    # --- admitted
+
+    def _body(self, request: HttpRequestReceived, claims: Credentials) -> PredictionMessage | None:
+        if claims.purpose != "predictions":
+            return None
+        try:
+            message = codec.read(request.body)
+        except Unreadable as fault:
+            raise Refused(RefusalCode.MALFORMED, str(fault)) from None
+        if isinstance(message, codec.UnreadMessage):
+            raise Refused(RefusalCode.MALFORMED, message.fault)
+        if not isinstance(message, PredictionMessage):
+            raise Refused(RefusalCode.MALFORMED, "the body must be a prediction message")
+        if message.sender_hotkey != claims.hotkey:
+            raise Refused(RefusalCode.MALFORMED, f"sender_hotkey is not {claims.hotkey}, who signed the request")
+        return message
+
+    def _admit(self, unverified: UnverifiedRequest, message: PredictionMessage | None) -> None:
+        request, claims, state = unverified.request, unverified.credentials, self.state
+        if claims.purpose == "session":
+            state.peers[request.connection] = Peer(claims.hotkey, request.remote)
+        session = session_id(state.netuid, state.hotkey, claims.hotkey, claims.nonce, request.salt)
+        self.publish(
+            PeerAuthenticated(
+                request.connection,
+                claims.hotkey,
+                state.members[claims.hotkey].uid,
+                claims.scheme,
+                claims.purpose,
+                session,
+                claims.nonce,
+                request.salt,
+                claims.epoch,
+                claims.offset,
+            )
+        )
+        if message is not None:
+            self._submit(request.connection, claims.hotkey, message, unverified.received_at)
+
+    def _accept(self, unverified: Unverified, message: WebSocketMessage) -> None:
+        request = unverified.request
+        if isinstance(message, PredictionMessage):
+            self._submit(request.connection, request.signer, message, unverified.received_at)
+        else:
+            super()._accept(unverified, message)
+
+    def _submit(
+        self, connection: ConnectionId, hotkey: Hotkey, message: PredictionMessage, received_at: Micros
+    ) -> None:
+        """Pass on each prediction by itself; one without a readable id has no key for a verdict, and is answered."""
+        nameless = [str(i) for i, prediction in enumerate(message.predictions) if not prediction.prediction_id]
+        if len(nameless) < len(message.predictions):
+            self.publish(MessageAccepted(connection, hotkey, message))
+        if nameless:
+            fault = f"no readable prediction_id (1 to 64 of A-Z a-z 0-9 _ -) in predictions[{', '.join(nameless)}]"
+            self._refuse(connection, message, ErrorCode.MALFORMED, fault)
+        member = self.state.members.get(hotkey)
+        uid = Uid(-1) if member is None else member.uid
+        for prediction in message.predictions:
+            if prediction.prediction_id:
+                self.publish(PredictionSubmitted(connection, hotkey, uid, message.message_id, prediction, received_at))
+
+    def _dismiss_the_unwelcome(self) -> None:
+        for connection, peer in self.state.peers.items():
+            unwelcome = self._unwelcome(peer.hotkey, peer.remote)
+            if unwelcome is not None:
+                self.publish(CloseRequested(connection, CloseCode.BLACKLISTED, unwelcome))
+            elif peer.hotkey not in self.state.members:
+                self.publish(CloseRequested(connection, CloseCode.NOT_REGISTERED, f"{peer.hotkey} is not registered"))
+
+    def _unwelcome(self, hotkey: Hotkey, remote: str) -> str | None:
+        """Why the operator does not want to hear ``hotkey`` from ``remote``, if so."""
+        state, neuron = self.state, self.state.members.get(hotkey)
+        if hotkey in state.blacklist:
+            return f"{hotkey} is blacklisted here"
+        if neuron is not None and neuron.coldkey in state.unwanted_coldkeys:
+            return f"the coldkey of {hotkey} is blacklisted here"
+        if neuron is not None and neuron.stake < self.settings.min_stake:
+            return f"{hotkey} has {neuron.stake:g} staked, and {self.settings.min_stake:g} is the least here"
+        if any(_is_within(remote, network) for network in state.unwanted_networks):
+            return f"{remote} is blacklisted here"
+        return None
+
+
+def _is_within(remote: str, network: str) -> bool:
+    try:
+        address = ip_address(remote)
+    except ValueError:  # a Unix socket, or a test
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address) in ip_network(network)
+
+
+def _single_headers(request: HttpRequestReceived) -> dict[str, str]:
+    """The auth headers, each of which must be there exactly once and in its form."""
+    header: dict[str, str] = {}
+    for name, value in request.headers:
+        if name.startswith("x-bittensor-"):
+            if name in header:
+                raise Refused(RefusalCode.MALFORMED, f"the header {name} is there twice")
+            header[name] = value
+    for name in AUTH_HEADERS:
+        if name not in header:
+            raise Refused(RefusalCode.MALFORMED, f"the header {name} is missing; requests are signed by btauth/1")
+    if header["x-bittensor-version"] != "1":
+        raise Refused(RefusalCode.MALFORMED, "x-bittensor-version is not 1")
+    if not _NONCE.fullmatch(header["x-bittensor-nonce"]):
+        raise Refused(RefusalCode.MALFORMED, "x-bittensor-nonce is not a decimal number of nanoseconds")
+    if not _SIGNATURE.fullmatch(header["x-bittensor-signature"]):
+        raise Refused(RefusalCode.MALFORMED, "x-bittensor-signature is not 0x and 128 hex digits")
+    return header
+
+
+def _scheme(name: str) -> Scheme:
+    if name not in _SCHEMES:
+        raise Refused(RefusalCode.MALFORMED, "x-bittensor-crypto is neither sr25519 nor ed25519")
+    return _SCHEMES[name]
+
+
+def _check_freshness(nonce: str, at: Micros) -> None:
+    age = at - int(nonce) // 1000
+    if age > MAX_AGE:
+        raise Refused(
+            RefusalCode.STALE, f"signed {age / SECOND:.1f} s ago by our clock; {MAX_AGE // SECOND} s is the limit"
+        )
+    if age < -MAX_SKEW:
+        raise Refused(RefusalCode.STALE, f"signed {-age / SECOND:.1f} s in the future by our clock")

@@ -1,0 +1,629 @@
+"""A whole subnet on one machine for a while: one validator and some miners, each a process of its own.
+
+What is shown is what the neurons say of themselves by their control sockets; what became of every prediction is read
+from the miners' outboxes in the end. Between each miner and the validator runs a wire that can be cut. Whoever is
+killed, by a key or by anybody else, is started again.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import yaml
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from bettensor.bus.errors import BettensorError
+from bettensor.neurons.cli import views
+from bettensor.neurons.cli.control_client import ask
+from bettensor.neurons.cli.history import OUTBOX, history_codes, history_file
+from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.system.processes import free_port, spawn
+
+NETUID: Final = 30
+START_TIMEOUT: Final = 20.0
+"""Seconds for a process to start, on a machine that has other things to do."""
+STOP_TIMEOUT: Final = 15.0
+"""Seconds for a process to stop; then it is killed."""
+REVIVAL: Final = 2.0
+"""Seconds that a neuron stays dead after it was killed."""
+DURATION: Final = 20.0
+LIVE_DURATION: Final = 60.0
+"""Seconds of work, and of work that somebody watches, unless something else is asked."""
+VALIDATOR: Final = "validator"
+ROOMY: Final = 108
+"""Columns from which on there is room for headings in full, the transport, and what has happened to a neuron."""
+LEAST: Final = 4
+"""Lines for the slate and the last events together, without which the picture does not fit."""
+VERDICTS: Final = 32
+"""Columns for the verdicts, beside the slate."""
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+class DemoFailed(BettensorError):
+    """The demo could not run."""
+
+
+class Wire:
+    """A TCP port that leads to the validator, until it is cut. All wires live on one event loop in a thread."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self.cut = False
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        if Wire._loop is None:
+            Wire._loop = asyncio.new_event_loop()
+            threading.Thread(target=Wire._loop.run_forever, name="wires", daemon=True).start()
+        self._run(self._listen())
+
+    def toggle(self) -> None:
+        """Cut it: what is open is reset, and nobody gets through. Or mend it."""
+        self.cut = not self.cut
+        self._run(self._break() if self.cut else self._listen())
+
+    def _run(self, work: Any) -> None:
+        assert Wire._loop is not None  # noqa: S101 - for the type checker
+        asyncio.run_coroutine_threadsafe(work, Wire._loop).result(5)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+
+    async def _break(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            with contextlib.suppress(OSError):
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        there: asyncio.StreamWriter | None = None
+        try:
+            back, there = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers.add(there)
+            await asyncio.gather(_pump(reader, there), _pump(back, writer))
+        except OSError:
+            pass  # the validator is down
+        finally:
+            for end in (writer, there):
+                if end is not None:
+                    self._writers.discard(end)
+                    end.transport.abort()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(65536):
+        sink.write(data)
+        await sink.drain()
+    sink.close()
+
+
+@dataclass(slots=True)
+class Player:
+    """One neuron of the demo."""
+
+    name: str
+    folder: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    wire: Wire | None = None
+    status: dict[str, Any] | None = None
+    """What it last said of itself; None while it does not answer."""
+    last_status: dict[str, Any] | None = None
+    codes: "Counter[str | None]" = field(default_factory=Counter)
+    """Its predictions by verdict, as they are on its disk: also those of before it was killed. None has none yet."""
+    dead_since: float | None = None
+    restarts: int = 0
+    websocket: bool = True
+    told: set[str] = field(default_factory=set)
+
+    @property
+    def state_dir(self) -> Path:
+        return self.folder / f"{self.name}-state"
+
+    def start(self) -> None:
+        role = VALIDATOR if self.name == VALIDATOR else "miner"
+        command = [
+            sys.executable,
+            "-m",
+            f"bettensor.neurons.{role}",
+            "--config",
+            str(self.folder / f"{self.name}.yaml"),
+        ]
+        self.process = spawn(command, self.folder / f"{self.name}.log")
+        self.dead_since = None
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+
+    def look(self) -> None:
+        """Ask it how it goes."""
+        try:
+            self.status = self.last_status = ask(self.state_dir, {"ask": "status"}, 0.5)
+        except BettensorError:
+            self.status = None
+        with contextlib.suppress(BettensorError):  # it has none yet
+            self.codes = history_codes(history_file(self.state_dir))
+
+    def judged(self) -> "Counter[str]":
+        """How many have which verdict."""
+        return Counter({code: count for code, count in self.codes.items() if code is not None})
+
+    def end_of_log(self) -> str:
+        log = self.folder / f"{self.name}.log"
+        return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
+
+    def describe(self) -> tuple[str, str]:
+        """State and transport, in a word each."""
+        if self.process is None or self.process.poll() is not None:
+            return "down", ""
+        if self.status is None:
+            return "starting", ""
+        if self.name == VALIDATOR:
+            return str(self.status["health"]), ""
+        peer = next(iter(self.status["peers"]), None)
+        if peer is None:
+            return "starting", ""
+        return peer["state"], {"websocket": "WebSocket", "http": "HTTP"}.get(peer["transport"], "")
+
+
+class Demo:
+    """The neurons, and what can be done to them."""
+
+    def __init__(self, folder: Path, miners: int) -> None:
+        self.folder = folder
+        port = free_port()
+        self.validator = Player(VALIDATOR, folder)
+        self.miners = [Player(f"miner-{number}", folder, wire=Wire(port)) for number in range(1, miners + 1)]
+        self.chosen = 0
+        """The miner that keys are about."""
+        _prepare(folder, self.players, port)
+        self.started = time.monotonic()
+        self.begun: float | None = None
+        """When the work began."""
+        self.odds: dict[str, float] = {}
+        self.moved: dict[str, float] = {}
+
+    def age(self) -> float:
+        """Seconds of work: since every miner has reached the validator, or has had the time for it."""
+        if self.begun is None:
+            late = time.monotonic() - self.started > START_TIMEOUT
+            if not late and not all(miner.describe()[1] for miner in self.miners):
+                return 0.0
+            self.begun = time.monotonic()
+        return time.monotonic() - self.begun
+
+    @property
+    def players(self) -> list[Player]:
+        return [self.validator, *self.miners]
+
+    def start(self) -> None:
+        """Start everybody, and wait until the validator answers.
+
+        Raises:
+            DemoFailed: it does not.
+        """
+        self.validator.start()
+        deadline = time.monotonic() + START_TIMEOUT
+        while self.validator.status is None or not self.validator.status["slates"]:
+            self.check()
+            if time.monotonic() > deadline:
+                raise DemoFailed(
+                    f"the validator does not answer after {START_TIMEOUT:g} s:\n{self.validator.end_of_log()}"
+                )
+            time.sleep(0.05)
+            self.validator.look()
+        for miner in self.miners:
+            miner.start()
+        self.started = time.monotonic()
+
+    def check(self) -> list[str]:
+        """Start again who was killed; returns what there is to tell.
+
+        Raises:
+            DemoFailed: a neuron ended by itself.
+        """
+        news = []
+        for player in self.players:
+            code = None if player.process is None else player.process.poll()
+            if code is None:
+                continue
+            if code >= 0:
+                raise DemoFailed(f"{player.name} ended with {code}:\n{player.end_of_log()}")
+            if player.dead_since is None:
+                player.dead_since = time.monotonic()
+                player.restarts += 1
+                reason = signal.Signals(-code).name
+                news.append(f"{player.name} was killed ({reason}); it is started again in {REVIVAL:g} s")
+            elif time.monotonic() - player.dead_since >= REVIVAL:
+                player.start()
+                news.append(f"{player.name} is started again")
+        return news
+
+    def look(self) -> None:
+        """Ask everybody how it goes."""
+        for player in self.players:
+            player.look()
+        if self.validator.status is not None:
+            self._compare_odds(self.validator.status["slates"])
+
+    def _compare_odds(self, slates: list[dict[str, Any]]) -> None:
+        now = {game["game_id"]: game["team_a_odds"] for slate in slates for game in slate["games"]}
+        moved = {game: odds - self.odds.get(game, odds) for game, odds in now.items()}
+        if any(moved.values()):
+            self.moved = moved
+        self.odds = now
+
+    def press(self, key: str) -> bool:
+        """What a key does; False ends the demo."""
+        miner = self.miners[self.chosen]
+        if key in "qQ\x03":
+            return False
+        if key.isdecimal() and 1 <= int(key) <= len(self.miners):
+            self.chosen = int(key) - 1
+        elif key == "v":
+            self.validator.kill()
+        elif key == "k":
+            miner.kill()
+        elif key == "n" and miner.wire is not None:
+            miner.wire.toggle()
+        elif key == "w":
+            miner.websocket = not miner.websocket
+            self._configure(miner)
+        return True
+
+    def _configure(self, miner: Player) -> None:
+        """Edit its file, as an operator would; the running miner notices."""
+        file = self.folder / f"{miner.name}.yaml"
+        settings = yaml.safe_load(file.read_text())
+        settings["websocket"]["enabled"] = miner.websocket
+        _write(file, settings)
+
+    def stop(self) -> None:
+        """The miners first: they wait for the verdicts that are on their way."""
+        for miner in self.miners:
+            if miner.wire is not None and miner.wire.cut:
+                miner.wire.toggle()
+        while any(player.process is not None and player.process.poll() is not None for player in self.players):
+            self.check()
+            time.sleep(0.1)
+        self._settle()
+        for group in (self.miners, [self.validator]):
+            for player in group:
+                if player.process is not None:
+                    player.process.terminate()
+            _await_end(group)
+
+    def _settle(self) -> None:
+        """Whoever was cut off or killed has a moment to get its verdicts."""
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while time.monotonic() < deadline:
+            self.look()
+            if all(
+                m.status is not None and m.describe()[1] and m.status["predictions"]["waiting"] < 50
+                for m in self.miners
+            ):
+                return
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """End whatever is left."""
+        for player in self.players:
+            if player.process is not None:
+                if player.process.poll() is None:
+                    player.process.kill()
+                player.process.wait()
+
+    def codes(self) -> "dict[str, Counter[str | None]]":
+        """Each miner's predictions by verdict, as its outbox has them."""
+        return {
+            miner.name: history_codes(miner.state_dir / OUTBOX)
+            for miner in self.miners
+            if (miner.state_dir / OUTBOX).exists()
+        }
+
+
+def run_demo(*, miners: int, duration: float | None = None, as_json: bool = False) -> int:
+    """Run the demo; returns 0 only if predictions were accepted and every one that was made has its verdict.
+
+    Args:
+        miners: how many, at least one.
+        duration: seconds of work, above 0; by default 20, and 60 where somebody watches.
+        as_json: print the outcome as JSON, and nothing else.
+
+    Raises:
+        DemoFailed: a process did not start, or ended by itself; the message has the end of its log.
+    """
+    watched = not as_json and sys.stdout.isatty() and sys.stdin.isatty()
+    with _signals_as_exceptions(), tempfile.TemporaryDirectory(prefix="bettensor-demo-") as folder:
+        say = _silence if as_json else _say
+        say("making throwaway wallets, a metagraph and the configurations")
+        demo = Demo(Path(folder), miners)
+        try:
+            demo.start()
+            say("the validator answers; starting the miners")
+            if watched:
+                _show(demo, LIVE_DURATION if duration is None else duration)
+            else:
+                _tell(demo, DURATION if duration is None else duration, say)
+            demo.look()
+            say("stopping: the miners wait for the verdicts that are on their way")
+            demo.stop()
+        finally:
+            demo.kill()
+        outcome = outcome_of(demo)
+        if as_json:
+            print(json.dumps(outcome, indent=2))
+        else:
+            print_outcome(demo, outcome)
+    return 0 if outcome["ok"] else 1
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _silence(_: str) -> None:
+    pass
+
+
+# --- plain lines
+
+
+def _tell(demo: Demo, duration: float, say: Any) -> None:
+    while (age := demo.age()) < duration:
+        time.sleep(min(1.0, duration - age))
+        for line in demo.check():
+            say(line)
+        demo.look()
+        for miner in demo.miners:
+            _news_of(miner, say)
+        verdicts = _verdicts(demo)
+        accepted = verdicts.pop("accepted", 0)
+        made = sum(miner.codes.total() for miner in demo.miners)
+        if made or demo.begun is not None:  # a machine that is busy takes its time before the work begins
+            say(f"{made} predictions pushed, {accepted} accepted, {verdicts.total()} rejected{_latencies(demo)}")
+
+
+def _news_of(miner: Player, say: Any) -> None:
+    state, transport = miner.describe()
+    if transport and f"{state} {transport}" not in miner.told:
+        miner.told = {f"{state} {transport}"}
+        say(f"{miner.name} is connected" if state == "connected" else f"{miner.name} goes by HTTP")
+
+
+def _latencies(demo: Demo) -> str:
+    latency = latency_of(demo)
+    return "" if latency is None else f", p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms"
+
+
+# --- the live view
+
+
+def _show(demo: Demo, duration: float) -> None:
+    looked = [0.0]
+
+    def draw(screen: Console) -> RenderableType:
+        demo.check()
+        if time.monotonic() - looked[0] >= 0.5:
+            demo.look()
+            looked[0] = time.monotonic()
+        return demo_view(demo, demo.age(), duration, screen)
+
+    views.live(draw, demo.press, lambda: demo.age() >= duration)
+
+
+def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> RenderableType:
+    """All of the demo in one picture, as high as the terminal: the keys are its last line. Or what that needs."""
+    width = screen.width
+    title = Text("Bettensor", "bold")
+    title.append(f"  one validator, {len(demo.miners)} miners, every one a process", "not bold")
+    title.append(f"   {elapsed:.0f} of {duration:.0f} s", "dim")
+    keys = Text.assemble(
+        (" v ", "reverse"), " kill validator  ",
+        (f" 1-{len(demo.miners)} ", "reverse"), " miner: ",
+        (" k ", "reverse"), " kill ",
+        (" n ", "reverse"), " network ",
+        (" w ", "reverse"), " WebSocket  ",
+        (" q ", "reverse"), " quit",
+    )  # fmt: skip
+    above = Group(title, "", _neurons_table(demo, width), "")
+    left = screen.height - views.lines_of(screen, above) - 4  # a table's head, a title, and the keys
+    if width < keys.cell_len or left < LEAST:
+        needs = f"{keys.cell_len} columns" if width < keys.cell_len else f"{screen.height - left + LEAST} lines"
+        return Text(f"This view needs {needs}. Make the terminal larger; q ends the demo.")
+    games = min(10, left // 2)
+    counts = [
+        views.moving_slate(demo.validator.last_status, demo.moved, games, width - VERDICTS),
+        views.verdict_counts(_verdicts(demo), VERDICTS - 3),
+    ]
+    recent = [] if demo.validator.last_status is None else demo.validator.last_status["recent"]
+    lines = views.recent_lines(recent, max(1, left - games - 1))
+    lines.append("\n" * (left - games - 1 - len(lines.plain.splitlines())))
+    events = views.section("last events on the validator's bus", lines, width)
+    return Group(above, Columns(counts, padding=(0, 3)), "", events, keys)
+
+
+def _neurons_table(demo: Demo, width: int) -> RenderableType:
+    brief = width < ROOMY
+    counts = ("made", "wait", "acc.", "rej.") if brief else ("made", "waiting", "accepted", "rejected")
+    numbers = (*counts, "p50", "p99")
+    table = views.plain_table("", "neuron", "state", *([] if brief else ["transport"]), *numbers, "", right=numbers)
+    table.columns[2].min_width = len("not connected")
+    table.columns[-1].no_wrap = False  # where there is no room, what has happened to it gives way, not the figures
+    for place, player in enumerate(demo.players):
+        state, transport = player.describe()
+        chosen = "▶" if place == demo.chosen + 1 else ""
+        how: list[RenderableType] = [views.state_text(state), *([] if brief else [transport])]
+        table.add_row(chosen, player.name, *how, *_numbers(player), _note(player, brief))
+    return table
+
+
+def _numbers(player: Player) -> list[str]:
+    status = player.last_status
+    if status is None:
+        return [""] * 6
+    latency, verdicts = status["latency_ms"], player.judged()
+    accepted = verdicts["accepted"]
+    own = ["", ""] if player.name == VALIDATOR else [str(player.codes.total()), str(player.codes[None])]
+    times = ["", ""] if latency is None else [views.milliseconds(latency[p]) for p in ("p50", "p99")]
+    return [*own, str(accepted), str(verdicts.total() - accepted), *times]
+
+
+def _note(player: Player, brief: bool) -> Text:
+    notes = []
+    if player.dead_since is not None:
+        back = max(0.0, REVIVAL - (time.monotonic() - player.dead_since))
+        notes.append("killed" if brief else f"killed, back in {back:.0f} s")
+    if player.wire is not None and player.wire.cut:
+        notes.append("cut" if brief else "network cut")
+    if not player.websocket:
+        notes.append("no WS" if brief else "WebSocket off")
+    return Text(", ".join(notes), "bold red")
+
+
+# --- the outcome
+
+
+def _verdicts(demo: Demo) -> "Counter[str]":
+    return sum((miner.judged() for miner in demo.miners), Counter())
+
+
+def latency_of(demo: Demo) -> dict[str, float] | None:
+    """The median of the miners' medians, and the worst of their 99th percentiles; ms from push to verdict."""
+    known = [m.last_status["latency_ms"] for m in demo.miners if m.last_status is not None]
+    told = [latency for latency in known if latency is not None]
+    if not told:
+        return None
+    return {
+        "p50": round(statistics.median(latency["p50"] for latency in told), 3),
+        "p99": round(max(latency["p99"] for latency in told), 3),
+    }
+
+
+def outcome_of(demo: Demo) -> dict[str, Any]:
+    """What became of every prediction."""
+    codes: Counter[str | None] = sum(demo.codes().values(), Counter())
+    pushed = codes.total()
+    unanswered = codes.pop(None, 0)
+    return {
+        "ok": codes["accepted"] > 0 and unanswered == 0 and len(demo.codes()) == len(demo.miners),
+        "miners": len(demo.miners),
+        "restarts": sum(player.restarts for player in demo.players),
+        "pushed": pushed,
+        "answered": pushed - unanswered,
+        "verdicts": dict(codes),
+        "latency_ms": latency_of(demo),
+    }
+
+
+def print_outcome(demo: Demo, outcome: dict[str, Any]) -> None:
+    """The outcome, for people."""
+    numbers = ("pushed", "accepted", "rejected", "p50 ms", "p99 ms", "restarts")
+    table = views.plain_table("miner", *numbers, right=numbers)
+    codes = demo.codes()
+    for miner in demo.miners:
+        own = codes.get(miner.name, Counter())
+        latency = None if miner.last_status is None else miner.last_status["latency_ms"]
+        table.add_row(
+            miner.name,
+            str(own.total()),
+            str(own["accepted"]),
+            str(own.total() - own["accepted"] - own[None]),
+            *(("-", "-") if latency is None else (f"{latency[p]:.1f}" for p in ("p50", "p99"))),
+            str(miner.restarts),
+        )
+    screen = views.console()
+    screen.print("\nWhat happened", table)
+    by_code = ", ".join(f"{count} {code}" for code, count in sorted(outcome["verdicts"].items()))
+    screen.print(f"verdicts: {by_code or 'none'}")
+    if outcome["ok"]:
+        screen.print(f"every one of {outcome['pushed']} predictions has its verdict")
+    else:
+        missing = outcome["pushed"] - outcome["answered"]
+        screen.print(f"FAILED: {missing} of {outcome['pushed']} predictions have no verdict")
+
+
+# --- preparations
+
+
+def _prepare(folder: Path, players: list[Player], port: int) -> None:
+    wallets = str(folder / "wallets")
+    hotkeys = {player.name: new_wallet("demo", player.name, wallets, "sr25519") for player in players}
+    for number, player in enumerate(players):
+        neurons: list[dict[str, Any]] = [{"hotkey": hotkey} for hotkey in hotkeys.values()]
+        entrance = port if player.wire is None else player.wire.port
+        neurons[0] |= {"validator_permit": True, "axon": f"127.0.0.1:{entrance}"}
+        _write(folder / f"{player.name}-metagraph.yaml", {"neurons": neurons})
+        settings: dict[str, Any] = {
+            "role": VALIDATOR if player.name == VALIDATOR else "miner",
+            "netuid": NETUID,
+            "state_dir": f"{player.name}-state",
+            "wallet": {"name": "demo", "hotkey": player.name, "path": wallets},
+            "metagraph": {"static": f"{player.name}-metagraph.yaml"},
+            "metrics": {"enabled": False},
+            "websocket": {"reconnect_base_interval": 1.0, "max_reconnect_interval": 5.0},
+        }
+        if player.name == VALIDATOR:
+            settings["axon"] = {"ip": "127.0.0.1", "port": port}
+            settings["games"] = {"source": "random", "interval": 2.0}
+            settings["actors"] = {"prediction": {"odds_grace": 2.0}}
+        else:
+            # the third of every three bets more than it may in a day, so that there is something to reject
+            bankroll = 2000.0 if number % 3 == 0 else 100.0
+            settings["actors"] = {
+                "model": {"interval": 1.0},
+                "predictor": {"edge": 0.15, "bankroll": bankroll, "seed": number},
+                "http_fallback": {"poll_interval": 1.0},
+            }
+        _write(folder / f"{player.name}.yaml", settings)
+
+
+def _write(file: Path, document: dict[str, Any]) -> None:
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def _await_end(players: list[Player]) -> None:
+    deadline = time.monotonic() + STOP_TIMEOUT
+    for player in players:
+        if player.process is not None:
+            try:
+                player.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                player.process.kill()
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """SIGTERM ends the demo like Ctrl-C does: by an exception that cleans up."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,116 @@
+"""What neurons have on disk, read beside them: verdicts of a ledger or an outbox. Never writes."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.identifiers import Micros
+from bettensor.bus.timestamps import rfc3339
+
+LEDGER: Final = "ledger.sqlite3"
+OUTBOX: Final = "outbox.sqlite3"
+_SOURCES: Final = {
+    LEDGER: "SELECT received_at AS at, hotkey AS peer, prediction_id, code, message, content FROM predictions",
+    OUTBOX: "SELECT made_at AS at, validator AS peer, prediction_id, code, message, content FROM predictions",
+}
+COLUMNS: Final = ("at", "peer", "prediction_id", "code", "message", "game_id", "outcome", "odds", "wager", "model")
+"""Of one verdict; ``peer`` is the miner in a ledger, and the validator in an outbox."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictFilter:
+    """Which verdicts are wanted; None is all."""
+
+    peer: str | None = None
+    code: str | None = None
+    """``none`` for predictions without a verdict."""
+    game: str | None = None
+    since: Micros | None = None
+    limit: int | None = None
+    """The newest so many."""
+
+
+def history_file(state_dir: Path) -> Path:
+    """The ledger or the outbox in ``state_dir``.
+
+    Raises:
+        ConfigurationError: there is neither.
+    """
+    for name in _SOURCES:
+        if (state_dir / name).exists():
+            return state_dir / name
+    raise ConfigurationError(f"{state_dir} holds neither {LEDGER} nor {OUTBOX}: is it a neuron's state_dir?")
+
+
+def verdicts(file: Path, wanted: VerdictFilter) -> list[dict[str, Any]]:
+    """The verdicts in a ledger or an outbox, the oldest first; each with ``COLUMNS``.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    conditions = {
+        "peer = :peer": wanted.peer,
+        "coalesce(code, 'none') = :code": wanted.code,
+        "json_extract(content, '$.game_id') = :game": wanted.game,
+        "at >= :since": wanted.since,
+    }
+    where = " AND ".join(condition for condition, value in conditions.items() if value is not None) or "true"
+    query = f"SELECT * FROM ({_SOURCES[file.name]}) WHERE {where} ORDER BY at DESC LIMIT :limit"  # noqa: S608 - our own text
+    values = {"peer": wanted.peer, "code": wanted.code, "game": wanted.game, "since": wanted.since}
+    with _reading(file) as database:
+        database.row_factory = sqlite3.Row
+        rows = database.execute(query, values | {"limit": -1 if wanted.limit is None else wanted.limit}).fetchall()
+    return [_verdict(row) for row in reversed(rows)]
+
+
+def history_codes(file: Path) -> "Counter[str | None]":
+    """How many predictions in a ledger or an outbox have which verdict; None counts those that have none yet.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    with _reading(file) as database:
+        return Counter(dict(database.execute("SELECT code, count(*) FROM predictions GROUP BY code").fetchall()))
+
+
+def history_peers(file: Path) -> list[str]:
+    """The miners of a ledger, or the validators of an outbox.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    with _reading(file) as database:
+        query = f"SELECT DISTINCT peer FROM ({_SOURCES[file.name]}) ORDER BY peer"  # noqa: S608 - our own text
+        return [peer for (peer,) in database.execute(query)]
+
+
+def _verdict(row: sqlite3.Row) -> dict[str, Any]:
+    content = json.loads(row["content"])
+    content |= content.get("content", {})  # what could not be read as a prediction is kept as it came
+    return {
+        "at": rfc3339(Micros(row["at"])),
+        "peer": row["peer"],
+        "prediction_id": row["prediction_id"],
+        "code": row["code"] or "none",
+        "message": row["message"] or "",
+        "game_id": content.get("game_id"),
+        "outcome": content.get("predicted_outcome"),
+        "odds": content.get("predicted_odds"),
+        "wager": content.get("wager"),
+        "model": content.get("model_name"),
+    }
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            yield database
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from None

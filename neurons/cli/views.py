@@ -1,0 +1,394 @@
+"""What operators see in a terminal: tables and live views of what a running neuron says of itself, drawn by rich."""
+
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
+from rich.live import Live
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from bettensor.actors.cures import UNREGISTERED
+from bettensor.bus.text import printable
+
+Status = dict[str, Any]
+
+STYLES: Final = {
+    "connected": "green",
+    "online": "green",
+    "by HTTP": "yellow",
+    "degraded": "yellow",
+    "not connected": "red",
+    "offline": "red",
+    "down": "bold red",
+}
+"""Of states; what is not here has none."""
+WIDE: Final = 400
+"""Columns where there is no terminal."""
+PAGE: Final = 100
+"""Columns of what has no width of its own, where there is no terminal."""
+ROOM: Final = 20
+"""Lines for the last events, where there is no terminal."""
+FULL: Final = 96
+"""Columns from which on headings are written out."""
+GAMES: Final = 142
+HISTORY: Final = 180
+"""Columns from which on a game, or a verdict, has one line; below, it has two."""
+MANY_WAITING: Final = 100
+"""When so many events wait for a handler, that is shown as a trouble."""
+HANGING: Final = 10.0
+"""When a handler has been at one event for so many seconds, that is shown as a trouble."""
+OLD_METAGRAPH: Final = 600
+"""Seconds after which the age of a metagraph is shown as a warning."""
+REFRESH: Final = 4
+"""Redraws a second."""
+
+
+def console() -> Console:
+    """Of standard output; colours only on a terminal, and never with ``NO_COLOR``."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
+
+
+def duration(seconds: float | None) -> str:
+    """``4.2 s``, ``3 min``, ``5 h``, ``2 d``; nothing for None."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    for size, name in ((86400, "d"), (3600, "h")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds / 60:.0f} min"
+
+
+def milliseconds(latency: float | None) -> str:
+    """``4.2 ms`` or, from a second up, ``1.5 s``; nothing for None."""
+    if latency is None:
+        return ""
+    return f"{latency:.1f} ms" if latency < 1000 else duration(latency / 1000)
+
+
+def short(hotkey: str) -> str:
+    """An ss58 address as people tell them apart."""
+    return hotkey if len(hotkey) < 16 else f"{hotkey[:6]}…{hotkey[-4:]}"
+
+
+def state_text(state: str) -> Text:
+    """A state in its colour."""
+    return Text(state, STYLES.get(state, "dim"))
+
+
+def said(text: str, style: str = "") -> Text:
+    """What somebody else said: no markup, and nothing that moves a cursor."""
+    return Text(printable(text), style)
+
+
+def plain_table(*headings: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+    """A table as all of ours are.
+
+    Args:
+        headings: one for each column.
+        right: which of them are numbers.
+        whole: where nothing may be cut off, so that it goes on in the next line where there is no room.
+    """
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
+    for heading in headings:
+        side: Literal["left", "right"] = "right" if heading in right else "left"
+        overflow: Literal["fold", "ellipsis"] = "fold" if heading in whole else "ellipsis"
+        table.add_column(heading, justify=side, no_wrap=heading not in whole, overflow=overflow)
+    return table
+
+
+def section(title: str, body: RenderableType, width: int, style: str = "dim") -> RenderableType:
+    """A part of a view below its title."""
+    return Group(Constrain(Rule(Text(title, "bold"), align="left", style=style), width), body)
+
+
+def peers_table(status: Status, width: int, room: int | None = None) -> RenderableType:
+    """Who is connected or known; below, what keeps the others away, and what can be done about it.
+
+    Args:
+        status: of the neuron.
+        width: columns that there are.
+        room: lines that there are, about; None for as many as are needed.
+    """
+    counts = ("accepted", "rejected") if width >= FULL else ("acc.", "rej.")
+    numbers = ("UID", "since", "heard", "latency", "offset", *counts)
+    table = plain_table("UID", "hotkey", "state", *numbers[1:], right=numbers)
+    peers = sorted(status["peers"], key=_rank)
+    troubled = [peer for peer in peers if peer["trouble"]]
+    if room is not None:
+        troubled = troubled[: max(1, room // 4)]
+        peers = peers[: max(2, room - 3 - 2 * len(troubled))]
+    for peer in peers:
+        uid = "-" if peer["uid"] is None else str(peer["uid"])
+        table.add_row(
+            uid,
+            peer["hotkey"] if width >= 132 else short(peer["hotkey"]),
+            state_text(peer["state"]),
+            duration(peer["since_s"]),
+            duration(peer["heard_s"]),
+            milliseconds(peer["latency_ms"]),
+            "" if peer["offset"] is None else str(peer["offset"]),
+            str(peer["accepted"]),
+            str(peer["rejected"]),
+        )
+    away = Table.grid(padding=(0, 1))  # a column of its own: what is long goes on below itself
+    for peer in troubled:
+        uid = "-" if peer["uid"] is None else peer["uid"]
+        away.add_row(Text(f"{uid:>3} {short(peer['hotkey'])}", no_wrap=True), _trouble(peer))
+    if any(peer["state"] == "not seen" for peer in peers) and status["role"] == "validator":
+        why = "not seen: it has not reached this validator; its own `bettensor peers` says why"
+        away.add_row("  -", Text(why, "dim"))
+    if len(peers) < len(status["peers"]):
+        away.add_row("  -", Text(f"and {len(status['peers']) - len(peers)} more: `bettensor peers` shows all", "dim"))
+    return Group(table, away) if away.row_count else table
+
+
+def _trouble(peer: Status) -> Text:
+    text = Text.assemble(said(peer["trouble"], "red"))
+    text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
+    if peer["tries_in_s"] is not None:
+        text.append(f", again in {duration(peer['tries_in_s'])}", "dim")
+    if peer["cure"]:
+        text.append(f"\n→ {peer['cure']}", "cyan")
+    return text
+
+
+def _rank(peer: Status) -> tuple[int, int]:
+    order = ("connected", "by HTTP", "not connected", "not seen")
+    return order.index(peer["state"]), 65536 if peer["uid"] is None else peer["uid"]
+
+
+def games_table(slate: Status, width: int) -> Table:
+    """The games of one slate, the soonest first; ids in full, because `bettensor predict` wants them."""
+    brief = width < GAMES
+    teams = ("game",) if brief else ("game", "home", "away")
+    table = plain_table(*teams, "1", "2", "tie", "starts", right=("1", "2", "tie"), whole=("game",))
+    for game in sorted(slate["games"], key=lambda game: str(game["event_start_date"])):
+        tie, starts = game["tie_odds"], str(game["event_start_date"])[:16].replace("T", " ")
+        name, home, away = said(game["game_id"]), said(game["team_a"]), said(game["team_b"])
+        table.add_row(
+            *((Text.assemble(home, " - ", away, "\n", name),) if brief else (name, home, away)),
+            f"{game['team_a_odds']:.2f}",
+            f"{game['team_b_odds']:.2f}",
+            "" if tie is None else f"{tie:.2f}",
+            starts[len("2026-") :] if brief else starts,
+        )
+    return table
+
+
+def moving_slate(status: Status | None, moved: dict[str, float], limit: int, width: int) -> Table:
+    """The first games of a validator's slate, and where their odds last went."""
+    table = plain_table("game", "1", "2", "tie", right=("1", "2", "tie"))
+    table.columns[0].width = min(44, width - 26)  # fixed: what moves are the odds, and not the table
+    for column in table.columns[1:]:
+        column.min_width = 5
+    table.columns[1].min_width = 7
+    games = [game for slate in ([] if status is None else status["slates"]) for game in slate["games"]]
+    for game in sorted(games, key=lambda game: -abs(moved.get(game["game_id"], 0)))[:limit]:
+        change = moved.get(game["game_id"], 0)
+        arrow = Text("▲", "green") if change > 0 else Text("▼", "red") if change < 0 else Text(" ")
+        tie = game["tie_odds"]
+        table.add_row(
+            said(f"{game['team_a']} - {game['team_b']}"),
+            Text.assemble(arrow, f" {game['team_a_odds']:.2f}"),
+            f"{game['team_b_odds']:.2f}",
+            "" if tie is None else f"{tie:.2f}",
+        )
+    return table
+
+
+def verdict_counts(verdicts: Mapping[str, int], width: int) -> Table:
+    """How many predictions got which verdict."""
+    table = plain_table("verdict", "count", right=("count",))
+    table.min_width = width
+    for code, count in sorted(verdicts.items(), key=lambda item: -item[1]):
+        table.add_row(Text(code, "green" if code == "accepted" else "yellow"), str(count))
+    return table
+
+
+def verdicts_table(status: Status) -> Table:
+    """How predictions were judged."""
+    predictions = status["predictions"]
+    table = plain_table("verdict", "count", right=("count",))
+    if status["role"] == "miner":
+        table.add_row("waiting", str(predictions["waiting"]))
+    for code, count in predictions["verdicts"].items():
+        table.add_row(Text(code, "green" if code == "accepted" else "yellow"), str(count))
+    if predictions["repeated"]:
+        table.add_row("repeated", str(predictions["repeated"]))
+    return table
+
+
+def events_table(status: Status, before: Status | None, seconds: float, limit: int = 8) -> Table:
+    """Which events the bus carries most, and how many a second."""
+    table = plain_table("event", "so far", "/s", right=("so far", "/s"))
+    counts = sorted(status["events"].items(), key=lambda item: (item[0] in _LAST, -item[1]))
+    for topic, count in counts[:limit]:
+        rate = "" if before is None else f"{(count - before['events'].get(topic, 0)) / seconds:.0f}"
+        table.add_row(topic, str(count), rate)
+    return table
+
+
+_LAST: Final = (
+    "line_logged",
+    "status_reported",
+    "status_requested",
+    "timer_cancelled",
+    "timer_fired",
+    "timer_requested",
+)
+"""Events that tell an operator least: they come after all others."""
+
+
+def recent_lines(recent: Sequence[Status], limit: int) -> Text:
+    """The last events on the bus, the newest last; many of one kind in a row are one line."""
+    lines = Text(no_wrap=True, overflow="ellipsis")
+    for of_one_topic in [list(group) for _, group in groupby(recent, itemgetter("topic"))][-limit:]:
+        event = of_one_topic[-1]
+        at = datetime.fromtimestamp(event["at"] / 1e6, UTC)
+        times = f" x{len(of_one_topic)}" if len(of_one_topic) > 1 else ""
+        lines.append(f"{at:%H:%M:%S}.{at.microsecond // 1000:03} ", "dim")
+        lines.append(f"{event['topic'] + times:<26} ", "cyan")
+        lines.append_text(said(event["text"])).append("\n")
+    lines.rstrip()
+    return lines
+
+
+def history_table(found: Sequence[Status], width: int) -> Table:
+    """Verdicts of a ledger or an outbox; ids in full, because `bettensor trace` wants them."""
+    brief = width < HISTORY
+    whole = ("time", "peer", "prediction", "game", "outcome", "wager", "verdict", "why")
+    headings = ("time", "prediction", "wager", "outcome") if brief else whole
+    table = plain_table(*headings, right=("wager",), whole=("prediction", "game", "outcome", "verdict", "why"))
+    for verdict in found:
+        at, peer = str(verdict["at"])[:19].replace("T", " "), short(verdict["peer"])
+        prediction, game, why = verdict["prediction_id"], said(str(verdict["game_id"])), said(verdict["message"])
+        outcome, wager, code = said(str(verdict["outcome"])), said(str(verdict["wager"])), verdict["code"]
+        told = Text(code, "green" if code == "accepted" else "dim" if code == "none" else "yellow")
+        if brief:
+            about = Text("\n").join([Text(prediction), game, *([why] if why else [])])
+            table.add_row(f"{at[len('2026-') :]}\n{peer}", about, wager, Text("\n").join([outcome, told]))
+        else:
+            table.add_row(at, peer, prediction, game, outcome, wager, told, why)
+    table.caption = f"{len(found)} prediction{'' if len(found) == 1 else 's'}"
+    return table
+
+
+def headline(status: Status) -> Text:
+    """Who this is and how it is."""
+    uid = "not registered" if status["uid"] is None else f"UID {status['uid']}"
+    latency = status["latency_ms"]
+    text = Text(f"{status['role']} {short(status['hotkey'])} ({uid})  netuid {status['netuid']}  ")
+    text.append_text(state_text(status["health"]))
+    sessions = status["sessions"]
+    text.append(f"  up {duration(status['uptime_s'])}  {sessions} session{'' if sessions == 1 else 's'}")
+    if latency is not None:
+        text.append(f"  p50 {milliseconds(latency['p50'])}  p99 {milliseconds(latency['p99'])}")
+    age = status["metagraph"]["age_s"]
+    if age is not None:
+        style = "yellow" if age > OLD_METAGRAPH else ""
+        text.append(f"  metagraph of block {status['metagraph']['block']}, {duration(age)} old", style)
+    return text
+
+
+def troubles(status: Status) -> Text | None:
+    """What has gone wrong in this neuron, if anything."""
+    lines = [] if status["registered"] else [f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}"]
+    lines += [status["endpoint_doubt"]] if status["endpoint_doubt"] else []
+    lines += [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
+    for name, score in status["handlers"].items():
+        text = (
+            f"{name}: {score['failures']} failures, {score['waiting']} events wait for it, {score['dropped']} dropped"
+        )
+        if score.get("busy_s", 0) >= HANGING:
+            lines.append(f"{text}; it has been at one event for {duration(score['busy_s'])}")
+        elif score["failures"] or score["dropped"] or score["waiting"] >= MANY_WAITING:
+            lines.append(text)
+    lines += [f"turned to HTTP {count} x: {cause.replace('_', ' ')}" for cause, count in status["fallbacks"].items()]
+    return Text("\n".join(lines), "yellow") if lines else None
+
+
+def top_view(screen: Console, status: Status, before: Status | None = None, seconds: float = 1.0) -> RenderableType:
+    """The live view of one neuron, as high as the terminal."""
+    width, height = (screen.width, screen.height) if screen.is_terminal else (PAGE, None)
+    wrong = troubles(status)
+    counts = [verdicts_table(status), events_table(status, before, seconds, 8 if height is None else height // 6)]
+    parts: list[RenderableType] = [headline(status), ""]
+    if wrong is not None:
+        parts += [section("trouble", wrong, width, "yellow"), ""]
+    room = None if height is None else height // 2 - 2 - lines_of(screen, Group(*parts))
+    parts += [section("peers", peers_table(status, width, room), width), "", Columns(counts, padding=(0, 4)), ""]
+    above = Group(*parts)
+    room = ROOM if height is None else max(2, height - lines_of(screen, above) - 1)
+    return Group(above, section("last events", recent_lines(status["recent"], room), width))
+
+
+def lines_of(screen: Console, drawn: RenderableType) -> int:
+    """How many lines it takes."""
+    return len(screen.render_lines(drawn, pad=False))
+
+
+@contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Shows that something is going on, on a terminal."""
+    screen = Console(stderr=True, highlight=False)
+    if screen.is_terminal:
+        with screen.status(text):
+            yield
+    else:
+        yield
+
+
+def live(
+    draw: Callable[[Console], RenderableType], on_key: Callable[[str], bool], ended: Callable[[], bool] | None = None
+) -> None:
+    """Redraw until ``on_key`` says False, or ``ended`` True."""
+    screen = console()
+    with _keys() as keys, Live(draw(screen), console=screen, screen=True, auto_refresh=False) as shown:
+        while ended is None or not ended():
+            shown.update(draw(screen), refresh=True)
+            for key in keys(1 / REFRESH):
+                if not on_key(key):
+                    return
+
+
+def _no_keys(patience: float) -> str:
+    time.sleep(patience)
+    return ""
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """Keys as they are pressed, without Enter; none where standard input is no terminal."""
+    if not sys.stdin.isatty():
+        yield _no_keys
+        return
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)
+
+    def pressed(patience: float) -> str:
+        ready, _, _ = select.select([terminal], [], [], patience)
+        return os.read(terminal, 32).decode(errors="ignore") if ready else ""
+
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

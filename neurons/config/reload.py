@@ -1,0 +1,55 @@
+"""What of a configuration can change while a neuron runs, and what cannot."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from bettensor.neurons.config.settings import Settings
+
+RELOADABLE: Final = (
+    "blacklist",
+    "metagraph.static",
+    "logging.level",
+    "websocket.*",
+    "actors.*.*",
+)
+"""Keys that a running neuron takes. Everything else waits for a restart."""
+FIXED: Final = ("actors.*.class", "actors.predictor.*")
+"""Exceptions to them."""
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Every key by its dotted path."""
+    flat: dict[str, Any] = {}
+    values = {f.name: getattr(settings, f.name) for f in fields(settings)} if is_dataclass(settings) else settings
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if is_dataclass(value) or (isinstance(value, dict) and key.partition(".")[0] == "actors"):
+            flat |= flatten(value, f"{key}.")
+        else:
+            flat[key] = value
+    return flat
+
+
+def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
+    """The keys that differ: those that a running neuron takes, and those that wait for a restart."""
+    before, after = flatten(old), flatten(new)
+    differ = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    taken = [key for key in differ if _matches(key, RELOADABLE) and not _matches(key, FIXED)]
+    return taken, [key for key in differ if key not in taken]
+
+
+def new_actor_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """All settings of those actors whose settings differ, by name.
+
+    Args:
+        old: settings of each running actor, by name.
+        new: the same, of the new configuration; an actor of another class waits for a restart.
+    """
+    changed = {name: settings for name, settings in new.items() if name in old and old[name] != settings}
+    return {name: asdict(settings) for name, settings in changed.items() if isinstance(settings, type(old[name]))}
+
+
+def _matches(key: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)

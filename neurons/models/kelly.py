@@ -1,0 +1,94 @@
+"""The model that a miner has unless another is configured: the Kelly criterion on the bookmaker's odds."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from bettensor.bus.games import TeamGame
+from bettensor.neurons.models.model import Forecast, outcomes
+
+CENT = 0.01
+"""Wagers are rounded down to this, and none is smaller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KellySettings:
+    """How bold the model is."""
+
+    edge: float = 0.02
+    """How far its opinion strays from the bookmaker's: a standard deviation in log-odds; 0.02 is half a percent."""
+    bankroll: float = 100.0
+    """What it could lose, in the subnet's units; Kelly's fractions are of this."""
+    fraction: float = 0.5
+    """How much of Kelly's stake it bets, 0 to 1: half of it grows three quarters as fast and swings half as wide."""
+    max_wager: float = 50.0
+    """The largest single wager."""
+    seed: int | None = None
+    """Of its opinions; null takes a fresh one."""
+
+    def __post_init__(self) -> None:
+        for name in ("bankroll", "max_wager"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not (math.isfinite(self.edge) and self.edge >= 0):
+            raise ValueError(f"edge must be 0 or more, not {self.edge}")
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction must be above 0 and at most 1, not {self.fraction}")
+
+
+class KellyPredictor:
+    """Bets by the Kelly criterion (J. L. Kelly, 1956) on an opinion of its own.
+
+    The bookmaker's odds, with the margin removed, are the consensus; the opinion is the consensus with a small seeded
+    disturbance. Where the opinion makes an outcome worth more than it costs, Kelly's stake is a fraction of
+    ``(p * odds - 1) / (odds - 1)`` of the bankroll.
+    """
+
+    Settings = KellySettings
+
+    def __init__(self, settings: KellySettings) -> None:
+        self.settings = settings
+        self._random = Random(settings.seed)  # noqa: S311 - an opinion is no secret
+
+    def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
+        """At most one bet on each game: on the outcome with the largest stake."""
+        for game in games:
+            forecast = self._bet(game)
+            if forecast is not None:
+                yield forecast
+
+    def _bet(self, game: TeamGame) -> Forecast | None:
+        odds = outcomes(game)
+        opinion = self._opinion(fair_probabilities(odds))
+        stakes = {outcome: kelly_stake(opinion[outcome], price) for outcome, price in odds.items()}
+        best = max(stakes, key=stakes.__getitem__)
+        settings = self.settings
+        wager = min(settings.max_wager, stakes[best] * settings.fraction * settings.bankroll)
+        wager = math.floor(wager / CENT + 1e-9) * CENT
+        if wager < CENT:
+            return None
+        return Forecast(
+            game=game, outcome=best, wager=round(wager, 2), confidence=round(opinion[best], 6), model_name="kelly"
+        )
+
+    def _opinion(self, consensus: dict[str, float]) -> dict[str, float]:
+        disturbed = {
+            outcome: probability / (1 - probability) * math.exp(self._random.gauss(0, self.settings.edge))
+            for outcome, probability in consensus.items()
+        }
+        chances = {outcome: odds / (1 + odds) for outcome, odds in disturbed.items()}
+        total = sum(chances.values())
+        return {outcome: chance / total for outcome, chance in chances.items()}
+
+
+def fair_probabilities(odds: dict[str, float]) -> dict[str, float]:
+    """What decimal odds say of each outcome, with the bookmaker's margin taken out in proportion."""
+    implied = {outcome: 1 / price for outcome, price in odds.items()}
+    total = sum(implied.values())
+    return {outcome: probability / total for outcome, probability in implied.items()}
+
+
+def kelly_stake(probability: float, odds: float) -> float:
+    """The fraction of a bankroll that grows it fastest; 0 where the bet is not worth its price."""
+    return max(0.0, (probability * odds - 1) / (odds - 1))

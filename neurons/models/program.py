@@ -1,0 +1,159 @@
+"""A model that is a program of its own, in any language.
+
+Each time the model is asked, the program gets on its standard input what can be bet on, with any validator: one game a
+line, as JSON, and an empty line. It may write predictions on its standard output at any time, one a line, as JSON:
+``game_id``, ``outcome``, ``wager`` and, if wanted, ``confidence``, ``model_name`` and ``key``, which names a bet for
+ever: written twice it is one prediction. What it writes on its standard error goes to the miner's.
+
+When it ends it is started again, with back-off, and gets the latest slate. Its faults are never the miner's.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from bettensor.bus.games import TeamGame
+from bettensor.neurons.models.file import Unusable, forecast_of
+from bettensor.neurons.models.model import Forecast, ModelHost
+from bettensor.neurons.system.processes import die_with_parent
+
+MAX_LINE: Final = 64 * 1024
+FAREWELL: Final = 2.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramSettings:
+    """Which program, and how eagerly it is started again."""
+
+    command: tuple[str, ...]
+    """The program and its arguments, as a list."""
+    restart_base: float = 1.0
+    """Seconds until it is started again after it ended; doubled each time, until it has lived for restart_max."""
+    restart_max: float = 60.0
+    """Seconds: the longest that it waits."""
+
+    def __post_init__(self) -> None:
+        if not self.command:
+            raise ValueError("command must name a program")
+        if not 0 < self.restart_base <= self.restart_max:
+            raise ValueError("restart_base must be above 0 and at most restart_max")
+
+
+class ProgramPredictor:
+    """Passes the slate on, and its predictions back."""
+
+    Settings = ProgramSettings
+
+    def __init__(self, settings: ProgramSettings) -> None:
+        self.settings = settings
+        self._asked = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told: set[str] = set()
+
+    def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:  # noqa: ARG002 - all slates are handed over
+        """Hand the slates over; the program answers when it likes."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._asked.set)
+        return ()
+
+    async def run(self, host: ModelHost) -> None:
+        """Keep the program running until cancelled, and then end it."""
+        self._loop = asyncio.get_running_loop()
+        delay = self.settings.restart_base
+        while True:
+            started = time.monotonic()
+            reason = await self._live_once(host)
+            if time.monotonic() - started > self.settings.restart_max:
+                delay = self.settings.restart_base
+            host.fault(f"{reason}; it is started again in {delay:g} s")
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, self.settings.restart_max)
+
+    async def _live_once(self, host: ModelHost) -> str:
+        """One life of the program; returns how it ended."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.settings.command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=MAX_LINE,
+                preexec_fn=die_with_parent,
+            )
+        except OSError as error:
+            return f"{self.settings.command[0]} cannot be started: {error.strerror or error}"
+        feeding = asyncio.create_task(self._feed(process, host), name="slate for the model")
+        try:
+            await self._listen(process, host)
+            code = await process.wait()
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+            await _end(process)
+        return f"{self.settings.command[0]} ended with {code}"
+
+    async def _feed(self, process: asyncio.subprocess.Process, host: ModelHost) -> None:
+        """Write the latest slates whenever they are asked for; a program that does not read misses the others."""
+        assert process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
+        if host.games():
+            self._asked.set()
+        with contextlib.suppress(OSError):  # it has ended, or closed its input: the reader says so
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                lines = [json.dumps(game.to_dict()) for game in host.games().values()]
+                process.stdin.write("\n".join([*lines, "", ""]).encode())
+                await process.stdin.drain()
+
+    async def _listen(self, process: asyncio.subprocess.Process, host: ModelHost) -> None:
+        assert process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # longer than the limit; the reader has dropped it
+                self._fault(host, f"a line of more than {MAX_LINE} bytes")
+                continue
+            if not line:
+                return
+            if line.strip():
+                self._take(line, host)
+
+    def _take(self, line: bytes, host: ModelHost) -> None:
+        try:
+            row: Any = json.loads(line)
+            if not isinstance(row, dict):
+                raise Unusable("expected an object")
+            game = host.games().get(row.get("game_id"))  # type: ignore[arg-type]
+            if game is None:
+                raise Unusable(f"game_id: {row.get('game_id')!r} is on no slate")
+            key = row.get("key")
+            forecast = replace(forecast_of(row, game, "program"), key=None if key is None else str(key))
+        except (ValueError, TypeError, RecursionError, Unusable) as error:
+            self._fault(host, f"{error}: {line[:200].decode(errors='replace').strip()}")
+        else:
+            host.forecast(forecast)
+
+    def _fault(self, host: ModelHost, text: str) -> None:
+        """Say each kind once."""
+        kind = text.partition(":")[0]
+        if kind not in self._told:
+            self._told.add(kind)
+            host.fault(f"{self.settings.command[0]} wrote something that is no prediction: {text}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), FAREWELL)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,0 +1,229 @@
+"""What can be read off a recorded log: the way of one prediction, and figures."""
+
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import BadEventLog
+from bettensor.bus.event_json import encode_event
+from bettensor.bus.eventlog import Row
+from bettensor.bus.identifiers import SECOND, Hotkey, Micros
+from bettensor.bus.percentiles import percentile
+from bettensor.bus.replay import is_observed
+from bettensor.neurons.recordings.recording import Recording
+from bettensor.neurons.recordings.text import said_in
+
+REMEMBERED: Final = 200_000
+"""Events that are kept while a prediction is followed, to find what led to what concerns it."""
+
+
+# --- the way of one prediction
+
+
+@dataclass(slots=True)
+class Step:
+    """One event on the way."""
+
+    envelope: Envelope
+    actor: str
+    """Who decided it; empty for what was observed."""
+    event: dict[str, Any]
+    """Its fields, lists in it cut down to what concerns the prediction."""
+    following: "list[Step]" = field(default_factory=list)
+    """What it led to."""
+
+
+def trace(recording: Recording, prediction_id: str) -> Iterator[Step]:
+    """All that concerns a prediction, as trees of causes; several roots where it came more than once.
+
+    Raises:
+        BadEventLog: the recording cannot be replayed here, or is damaged further on; the latter is raised only after
+            what was found before the damage has been yielded.
+    """
+    named = re.compile(rb"(?<![\w-])%b(?![\w-])" % re.escape(prediction_id).encode())
+    recent: dict[int, tuple[Envelope, str]] = {}
+    order: deque[int] = deque()
+    found: dict[int, tuple[Envelope, str]] = {}
+
+    def look(envelope: Envelope) -> None:
+        actor = "" if is_observed(envelope) else bus.speaker
+        recent[envelope.seq] = envelope, actor
+        order.append(envelope.seq)
+        if len(order) > REMEMBERED:
+            del recent[order.popleft()]
+        if named.search(encode_event(envelope.event)):
+            _remember(envelope.seq, recent, found)
+
+    bus = recording.bus(look)
+    fault = None
+    with recording:
+        try:
+            bus.run()
+        except BadEventLog as error:
+            fault = error
+    yield from _grown(found, named)
+    if fault is not None:
+        raise fault
+
+
+def _remember(seq: int, recent: dict[int, tuple[Envelope, str]], found: dict[int, tuple[Envelope, str]]) -> None:
+    """Keep an event, and, where nothing of its causes is kept yet, the first chain of causes up to the world."""
+    while seq in recent and seq not in found:
+        found[seq] = recent[seq]
+        causes = recent[seq][0].causes
+        if any(cause in found for cause in causes):
+            return
+        seq = causes[0] if causes else 0
+
+
+def _grown(found: dict[int, tuple[Envelope, str]], named: re.Pattern[bytes]) -> list[Step]:
+    steps: dict[int, Step] = {}
+    roots: list[Step] = []
+    for seq in sorted(found):
+        envelope, actor = found[seq]
+        fields = msgspec.json.decode(encode_event(envelope.event))
+        steps[seq] = step = Step(envelope, actor, _narrowed(fields, named))
+        parent = next((cause for cause in envelope.causes if cause in steps), None)
+        (roots if parent is None else steps[parent].following).append(step)
+    return roots
+
+
+def _narrowed(value: Any, named: re.Pattern[bytes]) -> Any:
+    if isinstance(value, dict):
+        return {key: _narrowed(part, named) for key, part in value.items()}
+    if isinstance(value, list):
+        about = [part for part in value if named.search(msgspec.json.encode(part))]
+        return [_narrowed(part, named) for part in about or value]
+    return value
+
+
+# --- which events
+
+
+class EventFilter(NamedTuple):
+    """Which events of a log are wanted; a field that is None or empty excludes nothing."""
+
+    topics: tuple[str, ...] = ()
+    """Patterns as in a shell, such as ``frame_*``; an event must match one of them."""
+    hotkey: Hotkey | None = None
+    since: Micros | None = None
+    until: Micros | None = None
+
+    def of(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Those of ``rows`` that are wanted, in order."""
+        connections: set[int] = set()
+        for row in rows:
+            if self.hotkey is not None and not self._concerned(row, connections):
+                continue
+            if (self.since is not None and row.at < self.since) or (self.until is not None and row.at > self.until):
+                continue
+            if not self.topics or any(fnmatchcase(row.topic, pattern) for pattern in self.topics):
+                yield row
+
+    def _concerned(self, row: Row, connections: set[int]) -> bool:
+        """Whether it names the hotkey, or happens on one of its ``connections``, which are kept up to date."""
+        names = str(self.hotkey).encode() in row.raw
+        connection = row.fields.get("connection")
+        if connection is None:
+            return names
+        if row.topic in ("http_request_received", "connection_opened"):
+            # a neuron that starts again gives the same numbers again, to others
+            (connections.add if names else connections.discard)(connection)
+        return names or connection in connections
+
+
+# --- figures
+
+
+@dataclass(slots=True)
+class Summary:
+    """What happened, in figures."""
+
+    events: Counter[str] = field(default_factory=Counter)
+    """By topic."""
+    codes: Counter[str] = field(default_factory=Counter)
+    """Of results, by code."""
+    latencies: list[float] = field(default_factory=list)
+    """Seconds from a message with predictions to each message that answers it."""
+    first: Micros | None = None
+    """The wall clock at the first event, and at the last."""
+    last: Micros | None = None
+    seconds: float = 0.0
+    """From the first event to the last of each run, by the monotonic clock."""
+    _asked: dict[str, Micros] = field(default_factory=dict)
+    _began: Micros | None = None
+    _mono: Micros = Micros(0)
+
+    def add(self, row: Row) -> None:
+        """Count one event."""
+        self.events[row.topic] += 1
+        self.first = row.at if self.first is None else self.first
+        self.last = row.at
+        if self._began is None or row.mono < self._mono:  # another run, with a clock of its own
+            self._began = row.mono
+            self._asked.clear()
+        else:
+            self.seconds += (row.mono - self._mono) / SECOND
+        self._mono = row.mono
+        message = _message(row)
+        if message.get("message_type") == "prediction":
+            self._asked.setdefault(message["message_id"], row.mono)
+        elif message.get("message_type") == "confirmation":
+            self._count(message["results"], row.mono)
+
+    def _count(self, results: list[dict[str, Any]], now: Micros) -> None:
+        self.codes.update(result["code"] for result in results)
+        for about in dict.fromkeys(result["about"] for result in results):
+            asked = self._asked.get(about)
+            if asked is not None:
+                self.latencies.append((now - asked) / SECOND)
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as plain data; latencies in milliseconds, rates a second."""
+        ordered = sorted(self.latencies)
+        rate = 1 / self.seconds if self.seconds else 0.0
+        return {
+            "first": self.first,
+            "last": self.last,
+            "seconds": self.seconds,
+            "events": dict(self.events.most_common()),
+            "events_per_second": {name: count * rate for name, count in self.events.most_common()},
+            "results": dict(self.codes.most_common()),
+            "results_per_second": self.codes.total() * rate,
+            "latency_ms": {
+                name: 1000 * percentile(ordered, share)
+                for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
+                if ordered
+            },
+        }
+
+
+def _message(row: Row) -> dict[str, Any]:
+    """What was said in this event; empty where nothing was."""
+    if row.topic == "frame_written":
+        message: dict[str, Any] = row.fields["message"]
+    elif row.topic in ("frame_received", "http_request_received"):
+        fields = row.fields
+        message = said_in(fields.get("data") or fields.get("body", ""))
+    else:
+        return {}
+    return message if _is_whole(message) else {}
+
+
+def _is_whole(message: dict[str, Any]) -> bool:
+    """Whether what is counted is there: a stranger's message may be anything."""
+    if message.get("message_type") == "prediction":
+        return isinstance(message.get("message_id"), str)
+    if message.get("message_type") == "confirmation":
+        results = message.get("results")
+        return isinstance(results, list) and all(
+            isinstance(result, dict) and isinstance(result.get("code"), str) and isinstance(result.get("about"), str)
+            for result in results
+        )
+    return False

@@ -1,0 +1,378 @@
+"""Recordings of neurons: what a log must say of its neuron, and how that neuron's actors are built again from it."""
+
+import gzip
+import re
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from io import BufferedReader, RawIOBase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Final, Self, cast
+
+from pydantic import TypeAdapter
+
+from bettensor.actors.actor import Actor
+from bettensor.bus.bus import EventBus
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import BadEventLog, BettensorError, ConfigurationError
+from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter, Row
+from bettensor.bus.events import TOPICS, Scheme, SettingsReloaded
+from bettensor.bus.identifiers import Hotkey, Micros
+from bettensor.bus.messages import KINDS
+from bettensor.bus.redaction import actors_without_secrets, without_secrets
+from bettensor.bus.replay import Difference, ReplayBus, WhatIfBus
+from bettensor.bus.text import nearest
+from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.config.plugins import import_from_here
+from bettensor.neurons.config.settings import ROLES, Settings, parse
+from bettensor.neurons.edges.recorder import closed_files
+from bettensor.neurons.system.files import unfinished
+
+READ_BYTES: Final = 1 << 20
+"""Bytes of a file that are read at once."""
+_OTHER_SETTINGS: Final = (
+    "recorded under settings that this release, or this folder, does not take (`bettensor log` and `audit` need none)"
+)
+_GZIP: Final = b"\x1f\x8b"
+_OWN: Final = "bettensor."
+
+
+# --- from a neuron to its log
+
+
+def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, seed: int, previous: str = "") -> Header:
+    """The first line of a neuron's log.
+
+    Args:
+        settings: resolved; what may be a secret is left out.
+        hotkey: the neuron's.
+        scheme: of its signatures.
+        seed: of its jitter.
+        previous: the last hash of the file before.
+    """
+    defined = [event.__module__ for event in TOPICS.values()] + [kind.__module__ for kind in KINDS.values()]
+    return Header(
+        role=cast("Any", settings.role),
+        netuid=settings.netuid,
+        hotkey=hotkey,
+        scheme=scheme,
+        record=settings.recorder.record,
+        seed=seed,
+        settings=_plain(settings) | {"actors": actors_without_secrets(settings.actors)},
+        previous=previous,
+        started=rfc3339(Micros(time.time_ns() // 1000)),
+        modules=tuple(dict.fromkeys(module for module in defined if not module.startswith(_OWN))),
+        versions=_versions(),
+    )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of this project, and of all that it asks for."""
+    asked = [asks for asks in metadata.requires("bettensor") or () if "extra ==" not in asks]
+    names = ["bettensor", *(re.split(r"[^\w.-]", asks, maxsplit=1)[0] for asks in asked)]
+    return {name: metadata.version(name) for name in names} | {"python": sys.version.split()[0]}
+
+
+def take_checkpoint(bus: EventBus, actors: Iterable[Actor]) -> Checkpoint:
+    """All actors as they are. Between two drains."""
+    states = {actor.name: ActorCheckpoint(_plain(actor.settings), actor.snapshot()) for actor in actors}
+    return Checkpoint(*bus.position, states)
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = without_secrets(TypeAdapter(type(settings)).dump_python(settings, mode="json"))
+    return plain
+
+
+# --- from a log to its neuron
+
+
+def settings_of(header: Header, instead: Mapping[str, str] | None = None) -> Settings:
+    """The settings under which a log was recorded.
+
+    Args:
+        header: the log's.
+        instead: ``module:Class`` by the name of the actor in whose place it is to be.
+
+    Raises:
+        BadEventLog: this release does not know them.
+    """
+    document = dict(header.settings)
+    actors = {name: dict(section) for name, section in document.get("actors", {}).items()}
+    for name, cls in (instead or {}).items():
+        actors.setdefault(name, {})["class"] = cls
+    try:
+        settings: Settings = parse(ROLES[header.role], document | {"actors": actors}, "the log's settings")
+    except ConfigurationError as error:
+        raise BadEventLog(f"{_OTHER_SETTINGS}: {error}") from None
+    return settings
+
+
+def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[str, str] | None = None) -> list[Actor]:
+    """The actors that a log was recorded with, as they were at its beginning.
+
+    Raises:
+        BadEventLog, ConfigurationError: they cannot be built here.
+    """
+    from bettensor.neurons.composition import ACTORS, build_actors
+
+    known = sorted({cls.name for cls in ACTORS[header.role]} | set(header.settings.get("actors", {})))
+    for name in instead or {}:
+        if name not in known:
+            fault = f"no actor of this log is called {name!r}; the nearest is {nearest(name, known)!r}"
+            raise ConfigurationError(fault)
+    for module in header.modules:
+        try:
+            import_from_here(module)
+        except ImportError as error:
+            raise BadEventLog(f"the log has events of {module}, which cannot be imported here: {error}") from None
+    settings = settings_of(header, instead)
+    try:
+        actors = build_actors(settings, "the log's settings")
+    except ConfigurationError as error:
+        if instead:
+            raise
+        raise BadEventLog(f"{_OTHER_SETTINGS}: {error}") from None
+    if checkpoint is not None:
+        _restore(actors, checkpoint)
+    return actors
+
+
+def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
+    """Give actors that remember nothing yet, and so have nothing to say about new settings, what they had and knew."""
+    reloaded = SettingsReloaded({name: known.settings for name, known in checkpoint.actors.items()}, (), ())
+    at = Envelope(checkpoint.seq, checkpoint.at, checkpoint.mono, (), reloaded)
+    for actor in actors:
+        known = checkpoint.actors.get(actor.name)
+        if known is not None:
+            try:
+                actor.reload(reloaded, at)
+                actor.restore(known.state)
+            except ValueError as error:
+                raise BadEventLog(f"the checkpoint is not one of the actor {actor.name!r}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How a replay went."""
+
+    difference: Difference | None
+    """The first one; None where the replay equals its recording."""
+    trail: tuple[Envelope, ...]
+    """What led to the difference, the first cause first."""
+    surplus: int
+    """How many more decisions the replay made than the log holds, negative for fewer; 0 where the log has no end."""
+    events: int
+    seconds: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether everything was decided again as it was."""
+        return self.difference is None and not self.surplus
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """What other actors would have decided."""
+
+    unchanged: int
+    """Decisions that are as they were."""
+    changes: tuple[Difference, ...]
+    """Those that are others, new, or missing; in order."""
+
+
+class Recording:
+    """One file of a log: ``events.jsonl``, or a closed and compressed one. It is read once, from its start to its end.
+
+    It is closed when it has been read, or cannot be; ``with`` closes it before.
+
+    Args:
+        file: where it is.
+        chained: whether a line that does not follow from the one before is refused.
+
+    Raises:
+        BadEventLog: it is no log, or cannot be read here.
+    """
+
+    def __init__(self, file: Path, *, chained: bool = True) -> None:
+        self.file = file
+        self._chained = chained
+        self._stack = ExitStack()
+        try:
+            stream = self._stack.enter_context(_open(file))
+        except OSError as error:
+            raise BadEventLog(f"{file}: cannot be read: {error}") from None
+        try:
+            self.reader = LogReader(_lines(stream, file), str(file), chained=chained)
+        except BadEventLog:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Read no more of it."""
+        self._stack.close()
+
+    @property
+    def header(self) -> Header:
+        """What was recorded, and how."""
+        return self.reader.header
+
+    def rows(self) -> Iterator[Row]:
+        """Every event, in order; once.
+
+        Raises:
+            BadEventLog: a line is not as it was written.
+        """
+        with self:
+            yield from self.reader.rows()
+
+    def bus(self, record: Callable[[Envelope], None] | None = None) -> ReplayBus:
+        """A bus with the actors of this recording, ready to run it.
+
+        Args:
+            record: called with each envelope of the replay.
+
+        Raises:
+            BadEventLog: the actors cannot be built here.
+        """
+        return self._populated(ReplayBus(self.rows(), decided=self.header.record == "all", record=record), None)
+
+    def replay(self, record: Callable[[Envelope], None] | None = None) -> Replayed:
+        """Decide everything again, and compare with what is recorded.
+
+        Args:
+            record: called with each envelope of the replay.
+
+        Raises:
+            BadEventLog: a line is not as it was written, or the actors cannot be built here.
+        """
+        begun = time.perf_counter()
+        bus = self.bus(record)
+        first = bus.position[0]
+        with self:
+            bus.run()
+        sealed, last = self.reader.sealed, bus.position[0]
+        difference = None if bus.beyond and sealed is None else bus.difference
+        surplus = 0 if sealed is None else last - sealed.seal.seq
+        trail = causes_of(difference, bus.recent)
+        return Replayed(difference, trail, surplus, last - first, time.perf_counter() - begun)
+
+    def what_if(self, instead: Mapping[str, str], record: Callable[[Envelope], None] | None = None) -> WhatIf:
+        """What other actors would have decided, had the world been the same.
+
+        Args:
+            instead: ``module:Class`` by the name of the actor in whose place it is to be.
+            record: called with each envelope of the replay.
+
+        Raises:
+            BadEventLog: a line is not as it was written, or the actors cannot be built here.
+            ConfigurationError: there is no such class.
+        """
+        if self.header.record != "all":
+            with TemporaryDirectory(prefix="bettensor-") as folder:
+                whole = Path(folder) / self.file.name
+                with saving(whole, self.header, self.reader.checkpoint) as copy:
+                    self.replay(copy)
+                return Recording(whole).what_if(instead, record)
+        changes: list[Difference] = []
+        bus = WhatIfBus(self.rows(), record=record, changed=changes.append)
+        self._populated(bus, instead)
+        with self:
+            bus.run()
+        return WhatIf(bus.unchanged, tuple(changes))
+
+    def _populated(self, bus: ReplayBus, instead: Mapping[str, str] | None) -> ReplayBus:
+        checkpoint = self.reader.checkpoint
+        try:
+            actors = actors_of(self.header, checkpoint, instead)
+        except BadEventLog as error:
+            self.close()
+            raise BadEventLog(f"{self.file}: {error}") from None
+        except BettensorError:
+            self.close()
+            raise
+        for actor in actors:
+            actor.attach(bus)
+        if checkpoint is not None:
+            bus.begin_after(checkpoint.seq, checkpoint.at, checkpoint.mono)
+        return bus
+
+
+def causes_of(difference: Difference | None, trail: Iterable[Envelope]) -> tuple[Envelope, ...]:
+    """What led to a difference, as far as it is remembered."""
+    place = None if difference is None else difference.replayed or difference.recorded
+    if place is None:
+        return ()
+    known = {envelope.seq: envelope for envelope in trail}
+    wanted, chain = list(place.causes), {}
+    while wanted:
+        seq = wanted.pop()
+        if seq in known and seq not in chain:
+            chain[seq] = known[seq]
+            wanted.extend(known[seq].causes)
+    return tuple(chain[seq] for seq in sorted(chain))
+
+
+@contextmanager
+def saving(file: Path, header: Header, checkpoint: Checkpoint | None = None) -> Iterator[Callable[[Envelope], None]]:
+    """Write a recording with all its decisions: what is given takes one envelope after the other.
+
+    Its seal has no signature. Nothing is at ``file`` before the whole is.
+    """
+    writer = LogWriter(replace(header, record="all"))
+    with unfinished(file.with_name(f".{file.name}.part")) as part:
+        with part.open("wb", buffering=READ_BYTES) as out:
+            out.write(writer.first)
+            if checkpoint is not None:
+                out.write(writer.checkpoint(checkpoint))
+            last = 0 if checkpoint is None else checkpoint.seq
+
+            def record(envelope: Envelope) -> None:
+                nonlocal last
+                last = envelope.seq
+                out.write(writer.row(envelope))
+
+            yield record
+            out.write(writer.seal(last, Micros(0), "saved", lambda _: b""))
+        part.rename(file)
+
+
+def log_files(place: Path) -> list[Path]:
+    """The files of a log, the oldest first: of a folder all, of a file itself."""
+    if not place.is_dir():
+        return [place]
+    newest = place / "events.jsonl"
+    found = {file.name.removesuffix(".gz"): file for file in closed_files(newest)}  # a copy may wait to be deleted
+    files = [*found.values(), *([newest] if newest.exists() else [])]
+    if not files:
+        raise BadEventLog(f"{place}: no event log is in this folder; if recorder.path is set, name its files")
+    return files
+
+
+def _open(file: Path) -> BinaryIO:
+    stream = file.open("rb", buffering=0)
+    if stream.read(2) == _GZIP:
+        stream.close()
+        return BufferedReader(cast("RawIOBase", gzip.open(file)), READ_BYTES)
+    stream.seek(0)
+    return BufferedReader(stream, READ_BYTES)
+
+
+def _lines(stream: Iterable[bytes], file: Path) -> Iterator[bytes]:
+    try:
+        yield from stream
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadEventLog(f"{file}: cannot be read to its end: {error}") from None

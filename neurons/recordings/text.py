@@ -1,0 +1,170 @@
+"""Events and differences as text that fits on a screen."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.event_json import encode_event
+from bettensor.bus.eventlog import Row
+from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.bus.replay import Difference, Recorded
+from bettensor.bus.text import printable
+from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.recordings.recording import Replayed
+
+LONG: Final = 80
+"""Characters of a value, from which on its middle is left out."""
+FEW: Final = 3
+"""Parts of a list that are shown."""
+MANY: Final = 12
+"""Changed values that are shown."""
+
+
+def plain(recorded: Recorded) -> dict[str, Any]:
+    """The fields of an event as JSON data."""
+    if isinstance(recorded, Row):
+        return recorded.fields
+    fields: dict[str, Any] = msgspec.json.decode(encode_event(recorded.event))
+    return fields
+
+
+def topic(recorded: Recorded) -> str:
+    """What kind of event it is."""
+    return recorded.topic if isinstance(recorded, Row) else recorded.event.topic
+
+
+def brief(fields: dict[str, Any]) -> str:
+    """``connection=6 valid=true``, fit for a terminal whatever a peer has said."""
+    return " ".join(
+        f"{name}={f'{len(value)} bytes' if name == 'signature' else _shortened(printable(_gist(value)))}"
+        for name, value in fields.items()
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONG else f"{text[: LONG - 21]}...{text[-18:]}"
+
+
+def _gist(value: Any) -> str:
+    """What people look for in a value."""
+    if isinstance(value, list):
+        return f"[{', '.join(_gist(part) for part in value[:FEW])}{', ...' if len(value) > FEW else ''}]"
+    if isinstance(value, dict):
+        return _gist_of_object(value)
+    if isinstance(value, str):
+        return _gist_of_text(value)
+    return msgspec.json.encode(value).decode()
+
+
+def _gist_of_text(text: str) -> str:
+    payload = text.partition("\n")[0]
+    if payload.startswith("{") and '"message_type"' in payload:  # a frame, or its JSON
+        said = said_in(payload)
+        if said:
+            return _gist(said)
+    return text if text and " " not in text else msgspec.json.encode(text).decode()
+
+
+def said_in(text: str) -> dict[str, Any]:
+    """The JSON object that a frame or a body begins with; empty where a stranger said something else."""
+    try:
+        said = msgspec.json.decode(text.partition("\n")[0].encode("latin-1"))
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _gist_of_object(value: dict[str, Any]) -> str:
+    match value:
+        case {"message_type": str() as kind}:
+            inside = value.get("results") or value.get("predictions") or list(value.get("updated_games") or ())
+            return f"{kind}{_gist(inside) if inside else ''}"
+        case {"prediction": {"prediction_id": prediction_id}, "code": code} | {
+            "prediction_id": prediction_id,
+            "code": code,
+        }:
+            return f"{prediction_id}:{code}"
+        case {"prediction_id": prediction_id, "game_id": game_id, "predicted_outcome": outcome, "wager": wager}:
+            return f"{prediction_id}({wager} on {outcome} in {game_id})"
+        case {"game_id": game_id}:
+            return str(game_id)
+    return msgspec.json.encode(value).decode()
+
+
+def _value(value: Any) -> str:
+    """All of it, where it is compared."""
+    plain = isinstance(value, str) and value and " " not in value
+    return _shortened(printable(value if plain else msgspec.json.encode(value).decode()))
+
+
+def clock(at: Micros) -> str:
+    """A time of day, to the millisecond."""
+    return f"{rfc3339(at)[:-4]}Z"
+
+
+def line(recorded: Recorded, since: Micros | None = None) -> str:
+    """One event; its time, or how long after ``since`` it was."""
+    when = clock(recorded.at) if since is None else f"{(recorded.mono - since) / SECOND:+.6f} s"
+    return f"{recorded.seq:>8}  {when}  {topic(recorded)}  {brief(plain(recorded))}"
+
+
+def explain_replay(replayed: Replayed) -> str:
+    """What a replay that is not equal decided otherwise."""
+    if replayed.difference is not None:
+        return explain(replayed.difference, replayed.trail)
+    return f"somewhere: {abs(replayed.surplus)} decisions {'more' if replayed.surplus > 0 else 'fewer'} than recorded"
+
+
+def explain(difference: Difference, trail: Iterable[Envelope] = ()) -> str:
+    """What differs, value by value, and what led to it."""
+    return "\n".join(_explained(difference, trail))
+
+
+def _explained(difference: Difference, trail: Iterable[Envelope]) -> Iterator[str]:
+    recorded, replayed = difference
+    place = recorded or replayed
+    if place is None:
+        return
+    where = f"line {recorded.line}, " if isinstance(recorded, Row) else ""
+    yield f"at seq {place.seq} ({where}{clock(place.at)}):"
+    if recorded is None:
+        yield f"  new:      {_said(replayed)}"
+    elif replayed is None:
+        yield f"  missing:  {_said(recorded)}"
+    elif topic(recorded) != topic(replayed):
+        yield f"  recorded: {_said(recorded)}"
+        yield f"  replayed: {_said(replayed)}"
+    else:
+        yield f"  {topic(recorded)}, recorded -> replayed:"
+        changed = [*_placed(recorded, replayed), *_changed("", plain(recorded), plain(replayed))]
+        yield from (f"    {text}" for text in changed[:MANY])
+        if len(changed) > MANY:
+            yield f"    and {len(changed) - MANY} more"
+    causes = list(trail)
+    if causes:
+        yield "  its causes, the first one first:"
+        yield from (f"  {line(cause, place.mono)}" for cause in causes)
+
+
+def _said(recorded: Recorded | None) -> str:
+    return "" if recorded is None else f"{topic(recorded)}  {brief(plain(recorded))}"
+
+
+def _placed(recorded: Recorded, replayed: Recorded) -> Iterator[str]:
+    for name in ("seq", "at", "mono", "causes"):
+        before, after = getattr(recorded, name), getattr(replayed, name)
+        if before != after:
+            yield f"{name}: {before} -> {after}"
+
+
+def _changed(path: str, before: Any, after: Any) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in {**before, **after}:
+            yield from _changed(f"{path}.{key}" if path else key, before.get(key), after.get(key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for i, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _changed(f"{path}[{i}]", one, other)
+    elif before != after:
+        yield f"{path}: {_value(before)} -> {_value(after)}"

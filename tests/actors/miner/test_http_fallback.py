@@ -1,0 +1,409 @@
+"""The HTTP fallback: what the WebSocket could not carry, in order, several at once, with back-off, until it is back."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bettensor.actors.miner.http_fallback import HttpFallbackActor, HttpFallbackSettings
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    DialFailed,
+    Event,
+    FallbackChosen,
+    GamesRequested,
+    GamesUpdated,
+    MessageAccepted,
+    MetagraphSynced,
+    NeuronInfo,
+    NeuronStarted,
+    NeuronStopping,
+    Position,
+    PostAnswered,
+    PostFailed,
+    PostRequested,
+    ReconnectScheduled,
+    SendFailed,
+    SessionActivated,
+    SettingsReloaded,
+    UpdateMissed,
+    VerdictOverdue,
+    VerdictReceived,
+)
+from bettensor.bus.games import TeamGamePrediction
+from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, Micros, Offset, SessionId, Uid
+from bettensor.bus.messages import MAX_FRAME_BYTES, ConfirmationMessage, HeartbeatMessage, PredictionMessage
+from tests.support import NETUID, Harness, frame_size, make_hotkey, make_prediction
+
+ME, VALIDATOR = make_hotkey("me"), make_hotkey("validator")
+SESSION = ConnectionId(7)
+
+
+class Bench(Harness):
+    def __init__(self, **settings: Any) -> None:
+        self.actor = HttpFallbackActor(HttpFallbackSettings(**settings))
+        super().__init__(self.actor)
+        self.outbox: list[str] = []
+        self.bus.subscribe(FallbackChosen, self._give_all, "outbox")
+        neuron = NeuronInfo(Uid(0), VALIDATOR, validator_permit=True, axon="10.0.0.1:8091")
+        self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 1), MetagraphSynced((neuron,)))
+
+    def fail(self, *ids: str) -> None:
+        """These could not be sent by WebSocket."""
+        for prediction_id in ids:
+            self.outbox.append(prediction_id)
+            self.bus.publish(failed(prediction_id))
+
+    def _give_all(self, _: FallbackChosen, __: Envelope) -> None:
+        """As the outbox does where there is no session: all that it has, in its order."""
+        if self.actor.state.roads[VALIDATOR].session is None:
+            for prediction_id in self.outbox:
+                self.bus.publish(failed(prediction_id))
+
+    def posts(self) -> list[list[str]]:
+        return [
+            [p.prediction_id for p in post.message.predictions]
+            for post in self.all(PostRequested)
+            if isinstance(post.message, PredictionMessage)
+        ]
+
+    def answer(self, *ids: str) -> None:
+        """The exchange that is under way brings verdicts on these."""
+        for prediction in map(prediction_of, ids):
+            self.outbox.remove(prediction.prediction_id)
+            self.observe(VerdictReceived(VALIDATOR, prediction, True, "accepted", "", Micros(1)))
+        self.observe(PostAnswered(self.last(PostRequested).connection, VALIDATOR))
+
+    def refuse(self, **changes: Any) -> None:
+        self.observe(PostFailed(self.last(PostRequested).connection, VALIDATOR, "503", **changes))
+
+    def open(self) -> None:
+        self.observe(SessionActivated(SESSION, VALIDATOR, Uid(0), SessionId("5" * 32)))
+
+
+def prediction_of(prediction_id: str) -> TeamGamePrediction:
+    return make_prediction(None, prediction_id=prediction_id)
+
+
+def failed(prediction_id: str) -> SendFailed:
+    message = PredictionMessage(predictions=(prediction_of(prediction_id),))
+    return SendFailed(VALIDATOR, message, "there is no session")
+
+
+def switched(*, on: bool) -> SettingsReloaded:
+    return SettingsReloaded({"http_fallback": {"websocket_enabled": on}}, ("websocket.enabled",), ())
+
+
+def test_what_could_not_be_sent_is_posted_and_what_comes_meanwhile_goes_together_in_order() -> None:
+    bench = Bench()
+    bench.fail("a", "b", "c")
+    assert bench.posts() == [["a"]]
+    bench.answer("a")
+    assert bench.posts() == [["a"], ["b", "c"]]
+    bench.answer("b", "c")
+    assert len(bench.posts()) == 2
+    assert bench.last(PostRequested).endpoint == "10.0.0.1:8091"
+    assert bench.last(PostRequested).connection < 0
+
+
+def test_a_validator_that_is_none_any_more_is_left_alone_until_it_is_back() -> None:
+    bench = Bench()
+    bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "down"))
+    bench.advance(0)
+    bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "down"))
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(0), VALIDATOR, axon="10.0.0.1:8091"),)))  # its permit is gone
+    bench.fail("a")
+    bench.advance(3600)
+    assert bench.posts() == []
+    assert len(bench.all(GamesRequested)) == 1
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(0), VALIDATOR, validator_permit=True, axon="10.0.0.2:8091"),)))
+    assert bench.posts() == [["a"]]
+    assert bench.last(PostRequested).endpoint == "10.0.0.2:8091"
+    bench.advance(3600)
+    assert len(bench.all(GamesRequested)) == 2
+
+
+def test_at_most_64_go_in_one_message() -> None:
+    bench = Bench()
+    bench.fail(*(f"p{i}" for i in range(70)))
+    bench.answer("p0")
+    assert [len(post) for post in bench.posts()] == [1, 64]
+
+
+def test_and_no_more_than_fit_in_a_body() -> None:
+    bench = Bench()
+    bench.open()
+    long = tuple(replace(prediction_of(f"p{i}"), team_a="\x01" * 256, team_b="\x01" * 256) for i in range(64))
+    bench.observe(VerdictOverdue(VALIDATOR, long))
+    message = bench.last(PostRequested).message
+    assert isinstance(message, PredictionMessage)
+    assert 1 < len(message.predictions) < 64
+    assert frame_size(message) <= MAX_FRAME_BYTES
+
+
+@pytest.mark.parametrize("end", [ConnectionClosed(SESSION, 1006, ""), CloseRequested(SESSION, CloseCode.STALE, "")])
+def test_what_was_pushed_before_the_session_ended_is_posted_first(end: Event) -> None:
+    bench = Bench()
+    bench.open()
+    bench.outbox = ["pushed-1", "pushed-2"]
+    bench.observe(end)
+    bench.fail("made-later")
+    assert bench.posts() == [["pushed-1"]]
+    bench.answer("pushed-1")
+    assert bench.posts() == [["pushed-1"], ["pushed-2", "made-later"]]
+
+
+@pytest.mark.parametrize("overdue", [[], ["pushed-2"]])
+def test_what_was_pushed_before_a_send_fails_is_posted_first_though_no_end_was_told(overdue: list[str]) -> None:
+    bench = Bench()
+    bench.open()
+    bench.outbox = ["pushed-1", "pushed-2"]
+    for prediction_id in overdue:
+        bench.observe(VerdictOverdue(VALIDATOR, (prediction_of(prediction_id),)))
+        bench.answer(prediction_id)
+    bench.fail("made-later", "last")
+    assert bench.posts()[len(overdue) :] == [["pushed-1"]]
+    bench.observe(ConnectionClosed(SESSION, CloseCode.ABNORMAL, ""))
+    bench.answer("pushed-1")
+    assert [bench.posts()[-1][-2:], len(bench.all(FallbackChosen))] == [["made-later", "last"], 1 + len(overdue)]
+
+
+def test_failures_of_one_moment_are_posted_in_the_order_of_the_outbox() -> None:
+    bench = Bench()
+    with bench.bus.together():
+        bench.fail("a", "b")
+    assert bench.posts() == [["a"]]
+    bench.answer("a")
+    assert bench.posts() == [["a"], ["b"]]
+
+
+def test_games_are_polled_while_a_long_wait_for_the_next_session_lasts() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(ConnectionClosed(SESSION, CloseCode.POLICY_VIOLATION, ""))
+    bench.observe(ReconnectScheduled(VALIDATOR, Micros(5 * SECOND), "closed with 1006"))
+    bench.advance(5)
+    assert bench.all(GamesRequested) == []
+    bench.observe(ReconnectScheduled(VALIDATOR, Micros(300 * SECOND), "closed with 1008"))
+    bench.advance(5)
+    assert len(bench.all(GamesRequested)) == 1
+    assert bench.last(FallbackChosen) == FallbackChosen(VALIDATOR, "no_connection", "closed with 1008")
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_body_that_is_refused_is_cut_until_one_prediction_alone_is_at_fault(status: int) -> None:
+    bench = Bench()
+    bench.open()
+    ids = [f"p{i}" for i in range(5)]
+    bench.observe(VerdictOverdue(VALIDATOR, tuple(map(prediction_of, ids))))
+    for _ in range(3):
+        bench.refuse(status=status)
+        bench.advance(400)
+    assert bench.posts() == [ids, ids[:2], ids[:1], ["p1"]]  # what is refused by itself waits behind the others
+    bench.outbox = list(ids)
+    bench.answer("p1")
+    assert bench.posts()[-1] == ["p2", "p3", "p4", "p0"]
+
+
+def test_a_session_that_gives_no_verdict_is_helped_out_by_http_until_it_gives_one() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(VerdictOverdue(VALIDATOR, (prediction_of("late"),)))
+    assert bench.posts() == [["late"]]
+    assert bench.last(FallbackChosen).reason == "the WebSocket gives no verdict"
+    bench.advance(0)
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    for connection in (SESSION, bench.last(PostRequested).connection):
+        bench.observe(MessageAccepted(connection, VALIDATOR, HeartbeatMessage()))
+    bench.observe(MessageAccepted(bench.last(PostRequested).connection, VALIDATOR, ConfirmationMessage(results=())))
+    bench.advance(15)
+    assert len(bench.all(GamesRequested)) == 2
+    bench.observe(MessageAccepted(SESSION, VALIDATOR, ConfirmationMessage(results=())))
+    bench.observe(MessageAccepted(SESSION, make_hotkey("unknown"), ConfirmationMessage(results=())))
+    bench.advance(100)
+    assert len(bench.all(GamesRequested)) == 2
+
+
+def test_a_session_that_owes_no_verdict_any_more_is_helped_out_until_it_is_heard() -> None:
+    bench = Bench()
+    bench.open()
+    bench.outbox = ["late"]
+    bench.observe(VerdictOverdue(VALIDATOR, (prediction_of("late"),)))
+    bench.advance(0)
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    bench.observe(MessageAccepted(SESSION, VALIDATOR, HeartbeatMessage()))  # it still owes one
+    bench.answer("late")
+    bench.advance(15)
+    assert len(bench.all(GamesRequested)) == 2
+    bench.observe(MessageAccepted(SESSION, VALIDATOR, HeartbeatMessage()))
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    bench.advance(100)
+    assert len(bench.all(GamesRequested)) == 2
+
+
+def test_a_send_that_fails_in_an_open_session_is_posted() -> None:
+    bench = Bench()
+    bench.open()
+    bench.fail("a")
+    assert bench.posts() == [["a"]]
+
+
+def test_games_are_polled_when_a_session_that_gave_no_verdict_has_ended() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(VerdictOverdue(VALIDATOR, (prediction_of("late"),)))
+    bench.observe(MessageAccepted(SESSION, VALIDATOR, ConfirmationMessage(results=())))
+    bench.observe(ConnectionClosed(SESSION, 4100, ""), DialFailed(ConnectionId(8), VALIDATOR, "refused"))
+    bench.advance(0)
+    assert [chosen.cause for chosen in bench.all(FallbackChosen)] == ["no_verdict", "no_connection"]
+    assert len(bench.all(GamesRequested)) == 1
+
+
+def test_games_are_polled_once_a_websocket_that_was_switched_off_has_closed() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(switched(on=False))
+    bench.advance(1)
+    assert bench.all(FallbackChosen) == []
+    bench.observe(ConnectionClosed(SESSION, 1000, ""))
+    bench.advance(0)
+    assert bench.last(FallbackChosen).cause == "disabled"
+    assert len(bench.all(GamesRequested)) == 1
+
+
+def test_a_poll_that_is_refused_is_not_repeated_before_retry_after() -> None:
+    bench = Bench(poll_interval=15.0)
+    bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "refused"))
+    for retry_after, pause in ((60, 60), (1, 15)):
+        bench.advance(0)
+        bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "503", 503, retry_after))
+        polls = len(bench.all(GamesRequested))
+        bench.advance(pause - 0.001)
+        assert len(bench.all(GamesRequested)) == polls
+        bench.advance(0.001)
+        assert len(bench.all(GamesRequested)) == polls + 1
+
+
+def test_after_a_failure_it_backs_off_and_obeys_retry_after() -> None:
+    bench = Bench()
+    bench.fail("a")
+    bench.refuse()
+    bench.fail("b")
+    assert bench.posts() == [["a"]]
+    bench.advance(5)
+    assert bench.posts() == [["a"], ["a", "b"]]
+    bench.refuse(retry_after=60)
+    bench.advance(59)
+    assert len(bench.posts()) == 2
+    bench.advance(2)
+    assert len(bench.posts()) == 3
+
+
+def test_an_answer_without_all_verdicts_is_not_repeated_at_once() -> None:
+    bench = Bench()
+    bench.fail("a")
+    bench.answer()
+    assert bench.posts() == [["a"]]
+    bench.advance(5)
+    assert bench.posts() == [["a"], ["a"]]
+
+
+def test_when_the_websocket_is_back_the_fallback_stops_by_itself() -> None:
+    bench = Bench()
+    bench.fail("a")
+    bench.refuse()
+    bench.open()
+    bench.outbox.clear()  # the WebSocket brings its verdict
+    bench.advance(1000)
+    assert bench.posts() == [["a"]]
+    polls = len(bench.all(GamesRequested))
+    bench.advance(1000)
+    assert len(bench.all(GamesRequested)) == polls
+    bench.observe(ConnectionClosed(SESSION, 1006, ""), ConnectionClosed(ConnectionId(99), 1006, ""))
+    bench.fail("b")
+    assert bench.posts()[-1] == ["b"]
+
+
+def test_without_a_session_games_are_polled_from_the_known_position() -> None:
+    bench = Bench(poll_interval=15.0)
+    bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "refused"))
+    bench.advance(0)
+    first = bench.last(GamesRequested)
+    assert first.position is None
+    bench.observe(GamesUpdated(VALIDATOR, Epoch("e" * 32), Offset(3), (), snapshot=True))
+    bench.advance(16)
+    assert len(bench.all(GamesRequested)) == 1  # one at a time
+    bench.observe(PostAnswered(first.connection, VALIDATOR))
+    bench.advance(15)
+    assert bench.last(GamesRequested).position == Position(Epoch("e" * 32), Offset(3))
+    bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "x"))
+    bench.advance(15)
+    assert len(bench.all(GamesRequested)) == 3
+
+
+def test_a_missed_update_is_fetched_once_even_with_a_session() -> None:
+    bench = Bench()
+    bench.open()
+    for _ in range(3):
+        bench.observe(UpdateMissed(VALIDATOR, Offset(3), Offset(5)))
+    assert len(bench.all(GamesRequested)) == 1
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    bench.advance(100)
+    assert len(bench.all(GamesRequested)) == 1
+    bench.observe(UpdateMissed(make_hotkey("unknown"), Offset(3), Offset(5)))
+
+
+def test_what_is_missed_while_a_poll_is_under_way_is_asked_for_after_it_and_once() -> None:
+    bench = Bench()
+    bench.open()
+    bench.observe(UpdateMissed(VALIDATOR, Offset(3), Offset(5)))
+    bench.observe(UpdateMissed(VALIDATOR, Offset(3), Offset(6)))
+    for _ in range(2):  # who says more than it gives is not asked for ever
+        bench.observe(GamesUpdated(VALIDATOR, Epoch("e" * 32), Offset(5), (), snapshot=False))
+        bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+        assert len(bench.all(GamesRequested)) == 2
+
+
+def test_with_the_websocket_disabled_it_begins_at_once() -> None:
+    bench = Bench(websocket_enabled=False)
+    bench.advance(0)
+    assert bench.last(FallbackChosen).reason == "the WebSocket is disabled here"
+    assert len(bench.all(GamesRequested)) == 1
+
+
+def test_other_messages_and_other_validators_are_none_of_its_business() -> None:
+    bench = Bench()
+    bench.observe(SendFailed(VALIDATOR, HeartbeatMessage(), "x"))
+    bench.observe(SendFailed(make_hotkey("unknown"), PredictionMessage(predictions=(make_prediction(),)), "x"))
+    bench.observe(DialFailed(ConnectionId(1), make_hotkey("unknown"), "x"))
+    bench.observe(GamesUpdated(make_hotkey("unknown"), Epoch("e" * 32), Offset(3), (), snapshot=True))
+    bench.observe(VerdictReceived(make_hotkey("unknown"), make_prediction(), True, "accepted", "", Micros(0)))
+    assert bench.all(PostRequested) == []
+    assert bench.all(FallbackChosen) == []
+
+
+def test_late_answers_change_nothing() -> None:
+    bench = Bench()
+    bench.fail("a")
+    bench.observe(PostFailed(ConnectionId(-99), VALIDATOR, "x"), PostAnswered(ConnectionId(-99), VALIDATOR))
+    assert bench.posts() == [["a"]]
+    bench.answer("a")
+    bench.fail("b")
+    assert bench.posts() == [["a"], ["b"]]
+
+
+def test_a_stopping_miner_begins_nothing() -> None:
+    bench = Bench()
+    bench.observe(NeuronStopping("SIGTERM"))
+    bench.fail("a")
+    bench.advance(60)
+    assert bench.posts() == []
+    assert bench.all(GamesRequested) == []
+
+
+def test_an_interval_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="poll_interval must be above 0"):
+        HttpFallbackSettings(poll_interval=0.0)

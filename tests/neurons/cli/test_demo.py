@@ -1,0 +1,222 @@
+"""The demo, as people run it: with and without a terminal, and with somebody who pulls plugs."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bettensor.neurons.cli import demo
+from bettensor.neurons.cli.demo import DemoFailed, Player, run_demo
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+PATIENCE = 40.0
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bettensor.neurons", "demo", *arguments]
+
+
+def children_of(process: int) -> list[int]:
+    path = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def child(process: int, config: str) -> int:
+    """The demo's neuron with this configuration."""
+    (found,) = [number for number in children_of(process) if config in Path(f"/proc/{number}/cmdline").read_text()]
+    return found
+
+
+def test_the_demo_works_and_says_so_in_json() -> None:
+    done = subprocess.run(
+        command("--miners", "2", "--duration", "3", "--json"), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["ok"]
+    assert (outcome["miners"], outcome["restarts"]) == (2, 0)
+    assert outcome["verdicts"]["accepted"] > 0
+    assert outcome["pushed"] == outcome["answered"] == sum(outcome["verdicts"].values())
+    assert 0 < outcome["latency_ms"]["p50"] <= outcome["latency_ms"]["p99"]
+
+
+def test_before_the_work_begins_nothing_is_told_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = demo.Demo(tmp_path, 1)
+    ages = iter((0.0, 0.0, 1.0, 2.0))
+
+    def age() -> float:
+        now = next(ages)
+        waiting.begun = now or None
+        return now
+
+    monkeypatch.setattr(waiting, "age", age)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    said: list[str] = []
+    demo._tell(waiting, 2.0, said.append)  # noqa: SLF001 - by its command it takes as long as the machine is busy
+    assert said == ["0 predictions pushed, 0 accepted, 0 rejected"]
+
+
+def test_whoever_is_killed_comes_back_and_nothing_is_lost() -> None:
+    with subprocess.Popen(command("--miners", "2", "--duration", "9"), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = []
+        for victim in ("validator", "miner-1"):
+            for line in process.stdout:
+                said.append(line)
+                if "predictions pushed" in line and not line.startswith("0 "):
+                    break
+            os.kill(child(process.pid, f"{victim}.yaml"), signal.SIGKILL)
+        said += process.stdout
+        assert process.wait(30) == 0, said
+    text = "".join(said)
+    assert "miner-1 is connected" in text
+    assert "validator was killed (SIGKILL)" in text
+    assert "miner-1 is started again" in text
+    assert "What happened" in text
+    assert "predictions has its verdict" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_however_the_demo_ends_its_processes_end_with_it(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        command("--miners", "1"),
+        stdout=subprocess.DEVNULL,
+        preexec_fn=interruptible,  # noqa: PLW1509 - it only sets a signal's handler
+    )
+    deadline = time.monotonic() + PATIENCE
+    while len(children := children_of(process.pid)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(PATIENCE) != 0
+    while any(Path(f"/proc/{number}").exists() for number in children):
+        assert time.monotonic() < deadline + 20
+        time.sleep(0.05)
+
+
+def interruptible() -> None:
+    """A shell has what it starts in the background ignore SIGINT, and whatever that starts inherits it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Terminal:
+    """The demo in a terminal of 110 columns; ``screen`` is all that it has drawn so far."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 42, 110, 0, 0))
+        environment = os.environ | {"TERM": "xterm-256color"}
+        environment.pop("COLUMNS", None)  # the terminal knows its own size
+        environment.pop("LINES", None)
+        self.process = subprocess.Popen(
+            command(*arguments), stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        )
+        os.close(slave)
+        self.screen = ""
+
+    def press(self, key: str) -> None:
+        os.write(self._master, key.encode())
+
+    def until(self, condition: Callable[[str], Any]) -> None:
+        """Wait until what is drawn from now on fulfils ``condition``."""
+        fresh, deadline = "", time.monotonic() + PATIENCE
+        while not condition(fresh):
+            assert time.monotonic() < deadline, fresh[-4000:]
+            fresh += self._read()
+        self.screen += fresh
+
+    def _read(self) -> str:
+        try:
+            return ESCAPES.sub("", os.read(self._master, 65536).decode(errors="replace"))
+        except OSError:  # the demo has ended
+            time.sleep(0.05)
+            return ""
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+
+@contextmanager
+def terminal(*arguments: str) -> Iterator[Terminal]:
+    opened = Terminal(*arguments)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def test_in_a_terminal_keys_pull_plugs_and_everything_recovers() -> None:
+    with terminal("--miners", "2", "--duration", "120") as shown:
+        shown.until(lambda text: re.search(r"miner-1 +connected", text) and re.search(r"miner-2 +connected", text))
+        assert "last events on the validator's bus" in shown.screen
+        shown.press("2")
+        shown.press("n")
+        shown.until(lambda text: re.search(r"▶ +miner-2 +not connected.*network cut", text))
+        shown.press("n")
+        shown.until(lambda text: re.search(r"miner-2 +connected", text))
+        shown.press("w")
+        shown.until(lambda text: re.search(r"miner-2 +by HTTP.*WebSocket off", text))
+        shown.press("w")
+        shown.until(lambda text: re.search(r"miner-2 +connected", text))
+        shown.press("v")
+        shown.until(lambda text: re.search(r"validator +down.*killed, back in", text))
+        shown.until(lambda text: re.search(r"validator +online", text) and re.search(r"miner-1 +connected", text))
+        row = re.compile(r"miner-1 +connected +WebSocket +(\d+)")
+        made = int(row.findall(shown.screen)[-1])
+        shown.press("1")
+        shown.press("k")
+        shown.until(lambda text: re.search(r"miner-1 +down", text))
+        shown.until(row.search)
+        assert int(row.findall(shown.screen)[-1]) >= made > 0  # a new process has not made them, and they count
+        shown.press("q")
+        shown.until(lambda text: "has its verdict" in text)
+        assert shown.process.wait(20) == 0
+
+
+def test_a_demo_whose_neuron_ends_by_itself_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(player: Player) -> None:
+        (player.folder / f"{player.name}.log").write_text("the reason")
+        player.process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+
+    monkeypatch.setattr(Player, "start", die)
+    with pytest.raises(DemoFailed, match=r"validator ended with 3:\nthe reason"):
+        run_demo(miners=1, duration=1.0)
+
+
+def test_a_validator_that_does_not_answer_fails_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(player: Player) -> None:
+        player.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+
+    monkeypatch.setattr(Player, "start", sleep)
+    monkeypatch.setattr(demo, "START_TIMEOUT", 0.2)
+    with pytest.raises(DemoFailed, match=r"does not answer after 0\.2 s"):
+        run_demo(miners=1, duration=1.0)
+
+
+def test_a_prediction_without_a_verdict_fails_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subnet = demo.Demo(tmp_path, 1)
+    codes: Counter[str | None] = Counter({"accepted": 1, None: 1})
+    monkeypatch.setattr(subnet, "codes", lambda: {"miner-1": codes})
+    outcome = demo.outcome_of(subnet)
+    assert (outcome["ok"], outcome["pushed"], outcome["answered"]) == (False, 2, 1)
+    demo.print_outcome(subnet, outcome)
+    assert "FAILED: 1 of 2 predictions have no verdict" in capsys.readouterr().out

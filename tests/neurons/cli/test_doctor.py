@@ -1,0 +1,361 @@
+"""The doctor names what is broken, and how to repair it; and finds nothing where nothing is."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import bittensor
+import pytest
+import yaml
+
+from bettensor.bus.events import NeuronInfo
+from bettensor.bus.identifiers import Hotkey, Uid
+from bettensor.neurons.cli import doctor, versions
+from bettensor.neurons.cli.doctor import Finding, can_run, examine
+from bettensor.neurons.cli.main import main
+from bettensor.neurons.config.settings import load_settings
+from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.simulation import SimulatedSubstrate, make_game
+from tests.loopback.rig import running_validator, write_configuration
+from tests.support import NETUID
+
+
+class Ticking(SimulatedSubstrate):
+    """Makes a block whenever it is asked for the newest, unless it stands still."""
+
+    stuck = False
+
+    async def block_number(self) -> int:
+        self.block += not self.stuck
+        return await super().block_number()
+
+
+class Place:
+    """A sound set-up on a chain in memory, for a test to break."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.patch = folder, patch
+        self.wallets = folder / "wallets"
+        self.hotkeys = {role: new_wallet("w", role, str(self.wallets), "sr25519") for role in ("validator", "miner")}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.substrate = Ticking(NETUID)
+        self.substrate.now = round(time.time() * 1000) - 3000
+        self.rows = [
+            NeuronInfo(Uid(0), self.hotkeys["validator"], validator_permit=True, axon=f"127.0.0.1:{self.port}"),
+            NeuronInfo(Uid(1), self.hotkeys["miner"]),
+        ]
+        (folder / "games.json").write_text(json.dumps({"games": [make_game().to_dict()]}))
+        self.changes: dict[str, Any] = {}
+
+    def settings(self, role: str) -> dict[str, Any]:
+        common = {
+            "role": role,
+            "netuid": NETUID,
+            "state_dir": f"{role}-state",
+            "wallet": {"name": "w", "hotkey": role, "path": str(self.wallets)},
+            "subtensor": {"network": "local"},
+        }
+        validator = {"axon": {"ip": "127.0.0.1", "port": self.port}, "games": {"path": "games.json"}}
+        limits = {"actors": {"auth": {"max_connections": 16}}}
+        return common | (validator | limits if role == "validator" else {}) | self.changes
+
+    def write(self, role: str) -> Path:
+        file = self.folder / f"{role}.yaml"
+        file.write_text(yaml.safe_dump(self.settings(role)))
+        return file
+
+    def examine(self, role: str = "validator") -> list[Finding]:
+        self.substrate.neurons = self.rows
+        file = self.write(role)
+        return examine(
+            load_settings(file),
+            str(file),
+            lambda chosen: bittensor.Client(chosen, substrate=self.substrate),  # type: ignore[arg-type]
+        )
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("BTCLI_CONFIG", str(tmp_path / "bittensor" / "config.json"))
+    monkeypatch.setattr(doctor, "ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr(doctor, "DIAL_TIMEOUT", 0.3)
+    monkeypatch.setattr(doctor, "NEXT_BLOCK", 0.05)
+    monkeypatch.setattr(doctor, "LOOK_INTERVAL", 0.01)
+    return Place(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def listening(place: Place) -> Iterator[None]:
+    """The validator is there."""
+    with socket.socket() as validator:
+        validator.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        validator.bind(("127.0.0.1", place.port))
+        validator.listen()
+        yield
+
+
+def health(findings: list[Finding]) -> dict[str, str]:
+    return {finding.what: finding.health for finding in findings}
+
+
+def test_a_sound_validator_has_nothing_wrong(place: Place) -> None:
+    findings = place.examine()
+    assert {finding.health for finding in findings} <= {"ok", "warning"}, findings
+    things = ["versions", "configuration", "disk", "open files", "wallet", "chain", "clock", "metagraph"]
+    assert list(health(findings)) == [*things, "registration", "port", "endpoint"]
+    assert can_run(findings)
+
+
+def test_a_sound_miner_has_nothing_wrong(place: Place, listening: None) -> None:
+    assert listening is None
+    findings = place.examine("miner")
+    assert health(findings)["validators"] == "ok"
+    assert can_run(findings)
+
+
+Break = Callable[[Place], object]
+VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
+    "no wallet": (lambda p: shutil.rmtree(p.wallets), "wallet", "has no hotkey", ""),
+    "an encrypted hotkey": (
+        lambda p: (p.wallets / "w/hotkeys/validator").write_bytes(b"$NACL" + b"0" * 200),
+        "wallet",
+        "encrypted",
+        "",
+    ),
+    "the chain is down": (
+        lambda p: setattr(p.substrate, "down", "connection refused"),
+        "chain",
+        "local gives no answer: ConnectionError: connection refused",
+        "subtensor.chain_endpoint",
+    ),
+    "the chain is silent": (lambda p: setattr(p.substrate, "silent", True), "chain", "TimeoutError", "network"),
+    "another subnet": (lambda p: setattr(p.substrate, "netuid", 31), "metagraph", "there is no subnet 30", "netuid"),
+    "not registered": (lambda p: p.rows.pop(0), "registration", "is not on subnet 30", "btcli subnets register"),
+    "no permit": (
+        lambda p: p.rows.__setitem__(0, NeuronInfo(Uid(0), p.hotkeys["validator"], axon="127.0.0.1:1")),
+        "registration",
+        "UID 0 has no validator permit",
+        "stake more",
+    ),
+    "another endpoint": (
+        lambda p: p.rows.__setitem__(
+            0, NeuronInfo(Uid(0), p.hotkeys["validator"], validator_permit=True, axon="127.0.0.1:1")
+        ),
+        "endpoint",
+        "the metagraph says 127.0.0.1:1, and the port is",
+        "axon.external_ip",
+    ),
+    "no endpoint": (
+        lambda p: p.rows.__setitem__(0, NeuronInfo(Uid(0), p.hotkeys["validator"], validator_permit=True)),
+        "endpoint",
+        "does not say where this validator is",
+        "set axon.external_ip",
+    ),
+    "a clock that is behind": (
+        lambda p: setattr(p.substrate, "now", round(time.time() * 1000) + 5000),
+        "clock",
+        "s behind the newest block",
+        "NTP",
+    ),
+    "a clock that is ahead": (
+        lambda p: setattr(p.substrate, "now", round(time.time() * 1000) - 3_600_000),
+        "clock",
+        "it is 3600 s ahead of the newest block",
+        "NTP",
+    ),
+    "a disk that is full": (
+        lambda p: p.patch.setattr(doctor, "NO_SPACE", 1 << 60),
+        "disk",
+        "validator-state is full",
+        "make room",
+    ),
+    "another bittensor": (
+        lambda p: p.patch.setattr(versions, "version", lambda _: "11.2.9"),
+        "versions",
+        "bittensor 11.2.9",
+        "pip install 'bittensor>=11.3,<12'",
+    ),
+    "too few open files": (
+        lambda p: p.changes.update(actors={"auth": {"max_connections": 10_000_000}}),
+        "open files",
+        "10000256 are needed",
+        "LimitNOFILE=10000256",
+    ),
+    "a limit that is no number": (
+        lambda p: p.changes.update(actors={"auth": {"max_connections": "many"}}),
+        "configuration",
+        "max_connections",
+        "the message says where",
+    ),
+    "games that cannot be read": (
+        lambda p: (p.folder / "games.json").write_text("{"),
+        "configuration",
+        "games.json",
+        "the message says where",
+    ),
+    "an actor that is not there": (
+        lambda p: p.changes.update(actors={"mine": {"class": "no_such:Actor"}}),
+        "configuration",
+        "no_such",
+        "",
+    ),
+    "a state_dir that is a file": (
+        lambda p: (p.folder / "validator-state").write_text(""),
+        "disk",
+        "validator-state cannot be written to",
+        "choose another state_dir",
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", VALIDATOR_BREAKS)
+def test_what_is_broken_is_named_with_its_cure(place: Place, broken: str) -> None:
+    harm, what, said, cure = VALIDATOR_BREAKS[broken]
+    harm(place)
+    findings = place.examine()
+    found = [finding for finding in findings if finding.what == what and finding.health == "failure"]
+    assert found, findings
+    assert said in found[0].text
+    assert cure in found[0].cure
+    assert not can_run(findings)
+    assert f"FAILURE  {what}" in "\n".join(doctor.text(findings, 120))
+
+
+def test_what_is_longer_than_a_line_goes_on_below_itself() -> None:
+    finding = Finding("port", "failure", "cannot be bound: " + "word " * 12 + "x" * 80, "a cure " * 10)
+    lines = list(doctor.text([finding], 60))
+    assert lines[0].startswith("FAILURE  port           cannot be bound: word")
+    assert {line[:24].strip() for line in lines[1:]} == {""}
+    assert [line for line in lines if len(line) > 60] == [" " * 24 + "x" * 80]  # a path can be copied
+
+
+async def test_a_validator_that_runs_holds_its_own_port(tmp_path: Path) -> None:
+    async with running_validator(tmp_path) as rig:
+        port = rig.validator.port
+        file = write_configuration(tmp_path, axon={"ip": "127.0.0.1", "port": port})
+        findings = await asyncio.to_thread(examine, load_settings(file), str(file))
+        (found,) = [finding for finding in findings if finding.what == "port"]
+        listens = f"this validator runs (process {os.getpid()}), and listens on 127.0.0.1:{port}"
+        assert (found.health, found.text) == ("ok", listens)
+        file = write_configuration(tmp_path, axon={"ip": "127.0.0.1", "port": port}, state_dir="other")
+        findings = await asyncio.to_thread(examine, load_settings(file), str(file))
+        assert health(findings)["port"] == "failure"
+
+
+def test_a_port_that_is_taken(place: Place, listening: None) -> None:
+    assert listening is None
+    (port,) = [finding for finding in place.examine() if finding.what == "port"]
+    assert (port.health, f"127.0.0.1:{place.port} cannot be bound: Address already in use") == ("failure", port.text)
+
+
+def test_a_port_that_is_not_reachable_from_outside(place: Place) -> None:
+    place.rows[0] = NeuronInfo(Uid(0), place.hotkeys["validator"], validator_permit=True, axon=f"[::1]:{place.port}")
+    (endpoint,) = [finding for finding in place.examine() if finding.what == "endpoint"]
+    assert (endpoint.health, "cannot be reached from here" in endpoint.text) == ("warning", True)
+
+
+def test_a_miner_without_a_validator_that_it_can_reach(place: Place) -> None:
+    place.changes = {"validators": ["5nobody", place.hotkeys["validator"]]}
+    findings = [finding for finding in place.examine("miner") if finding.what == "validators"]
+    assert [finding.health for finding in findings] == ["warning", "warning", "failure"]
+    assert "5nobody is not in the metagraph" in findings[0].text
+    assert "Connect" in findings[1].text or "refused" in findings[1].text
+    assert "none of 1 can be reached" in findings[2].text
+    place.rows[0] = NeuronInfo(Uid(0), Hotkey("5x"), validator_permit=True, axon="10.255.255.1:no")
+    assert not can_run(place.examine("miner"))
+
+
+def test_a_static_metagraph_needs_no_chain(place: Place) -> None:
+    (place.folder / "metagraph.yaml").write_text(
+        yaml.safe_dump({"neurons": [{"hotkey": place.hotkeys["validator"], "validator_permit": True}]})
+    )
+    place.changes = {"subtensor": {}, "metagraph": {"static": "metagraph.yaml"}}
+    found = health(place.examine())
+    assert (found["metagraph"], found["clock"], "chain" in found) == ("ok", "unknown", False)
+
+
+def test_a_chain_that_says_no_time_and_a_disk_that_is_nearly_full(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.substrate.now = None
+    monkeypatch.setattr(doctor, "LEAST_SPACE", 1 << 60)
+    found = health(place.examine())
+    assert (found["clock"], found["disk"]) == ("unknown", "warning")
+
+
+@pytest.mark.parametrize(
+    ("stuck", "behind", "said"),
+    [
+        (False, 8, ("warning", "s ahead of a block that has just come")),
+        (False, 14, ("failure", "s ahead of the newest block")),
+        (True, 8, ("unknown", "there is no other within")),
+        (True, 40, ("failure", "or the chain stands still")),
+    ],
+)
+def test_a_clock_is_compared_with_a_block_that_has_just_come(
+    place: Place, stuck: bool, behind: int, said: tuple[str, str]
+) -> None:
+    place.substrate.stuck, place.substrate.now = stuck, round((time.time() - behind) * 1000)
+    (clock,) = [finding for finding in place.examine() if finding.what == "clock"]
+    assert (clock.health, said[1] in clock.text) == (said[0], True), clock
+
+
+@pytest.mark.parametrize("told", [None, "127.0.0.1:1"])
+def test_an_endpoint_that_is_to_be_announced_stands_in_nobodys_way(place: Place, told: str | None) -> None:
+    place.rows[0] = NeuronInfo(Uid(0), place.hotkeys["validator"], validator_permit=True, axon=told)
+    place.changes = {"axon": {"ip": "127.0.0.1", "port": place.port, "external_ip": "127.0.0.1"}}
+    findings = place.examine()
+    (endpoint,) = [finding for finding in findings if finding.what == "endpoint"]
+    assert (endpoint.health, endpoint.cure[:9]) == ("warning", "start it:")
+    assert f"this validator is to be at 127.0.0.1:{place.port}" in endpoint.text
+    assert can_run(findings)
+    place.changes["axon"]["serve"] = False
+    assert not can_run(place.examine())
+
+
+def serve_date(listening: socket.socket, date: str) -> None:
+    """Answer one request with this Date."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(f"HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"), [(0, None), (10, "10 s ahead of"), (-10, "10 s behind"), (None, None)], ids=str
+)
+def test_a_miners_clock_is_compared_with_its_validators(place: Place, ahead: int | None, said: str | None) -> None:
+    with socket.create_server(("127.0.0.1", place.port)) as listening:
+        date = "yesterday" if ahead is None else formatdate(time.time() - ahead, usegmt=True)
+        answering = threading.Thread(target=serve_date, args=(listening, date))
+        answering.start()
+        findings = place.examine("miner")
+        answering.join()
+    wrong = [finding for finding in findings if finding.what == "clock" and finding.health == "failure"]
+    assert [said in finding.text for finding in wrong if said] == ([] if said is None else [True])
+    assert can_run(findings) == (said is None)
+
+
+def test_the_command(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"hotkey": place.hotkeys["validator"], "validator_permit": True, "axon": f"127.0.0.1:{place.port}"}
+    (place.folder / "metagraph.yaml").write_text(yaml.safe_dump({"neurons": [row]}))
+    place.changes = {"subtensor": {}, "metagraph": {"static": "metagraph.yaml"}}
+    place.write("validator")
+    monkeypatch.chdir(place.folder)
+    assert main(["doctor", "--role", "validator"]) == 0
+    assert "ok       port" in capsys.readouterr().out
+    assert main(["doctor", "--config", "validator.yaml", "--wallet.hotkey=nobody", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [finding["what"] for finding in found if finding["health"] == "failure"] == ["wallet"]
+    assert main(["doctor"]) == 2
+    assert "by --role or --config" in capsys.readouterr().err

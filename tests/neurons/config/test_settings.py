@@ -1,0 +1,300 @@
+"""Configuration: what is wrong is told with file, key and what was expected; flags override the file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import BlacklistLoaded
+from bettensor.neurons.cli.config_file import commented_defaults
+from bettensor.neurons.composition import build_actors, build_predictor, load_handlers
+from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings, load_settings, parse
+from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
+from bettensor.neurons.models.kelly import KellyPredictor
+
+ALICE = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
+BOB = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
+MINIMAL: dict[str, Any] = {
+    "role": "validator",
+    "netuid": 30,
+    "state_dir": "state",
+    "metagraph": {"static": "metagraph.yaml"},
+}
+
+
+def load(folder: Path, flags: dict[str, str] | None = None, command: str | None = None, **changes: Any) -> Settings:
+    file = folder / "neuron.yaml"
+    document = {key: value for key, value in (MINIMAL | changes).items() if value is not ...}
+    file.write_text(yaml.safe_dump(document))
+    return load_settings(file, flags, command)
+
+
+def test_a_minimal_file_has_every_default(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert isinstance(settings, ValidatorSettings)
+    assert (settings.axon.port, settings.websocket.heartbeat_interval, settings.logging.level) == (8091, 60, "INFO")
+    assert (settings.wallet.name, settings.blacklist, settings.games.path) == ("default", None, None)
+
+
+def test_paths_of_the_file_are_relative_to_it_and_those_of_flags_are_not(tmp_path: Path) -> None:
+    settings = load(tmp_path, {"blacklist": "here.yaml"}, state_dir="~/x", wallet={"path": "wallets"})
+    assert isinstance(settings, ValidatorSettings)
+    assert settings.metagraph.static == tmp_path / "metagraph.yaml"
+    assert settings.blacklist == Path("here.yaml")
+    assert settings.state_dir == Path.home() / "x"
+    assert settings.wallet.path == tmp_path / "wallets"
+
+
+def test_flags_override_the_file_and_are_read_as_their_keys_type(tmp_path: Path) -> None:
+    flags = {
+        "websocket.heartbeat_interval": "30",
+        "websocket.enabled": "False",
+        "wallet.name": "007",
+        "actors.prediction.daily_wager_limit": "5",
+        "handlers": '{prediction_accepted: ["a:b"]}',
+    }
+    settings = load(tmp_path, flags, websocket={"heartbeat_interval": 99})
+    assert (settings.websocket.heartbeat_interval, settings.websocket.enabled) == (30.0, False)
+    assert settings.wallet.name == "007"
+    assert settings.handlers == {"prediction_accepted": ["a:b"]}
+    actors = {actor.name: actor for actor in build_actors(settings)}
+    assert actors["prediction"].settings.daily_wager_limit == 5
+    assert actors["auth"].settings.websocket_enabled is False
+
+
+@pytest.mark.parametrize("role", ["validator", "miner"])
+def test_the_miners_documented_spellings_work_on_both_roles(tmp_path: Path, role: str) -> None:
+    flags = {
+        "websocket_enabled": "false",
+        "websocket_heartbeat_interval": "1",
+        "websocket_reconnect_base_interval": "2",
+        "websocket_max_reconnect_interval": "3",
+    }
+    websocket = load(tmp_path, flags, role, role=role).websocket
+    assert (websocket.enabled, websocket.heartbeat_interval) == (False, 1)
+    assert (websocket.reconnect_base_interval, websocket.max_reconnect_interval) == (2, 3)
+
+
+def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "neuron.yaml"
+    file.write_text(yaml.safe_dump({key: value for key, value in MINIMAL.items() if key != "role"}))
+    assert isinstance(load_settings(file, role="miner"), MinerSettings)
+    with pytest.raises(ConfigurationError, match="role: expected 'validator' or 'miner', and it is None"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"netuid": ...}, "neuron.yaml: netuid: this key is required"),
+        ({"netuid": "thirty"}, "neuron.yaml: netuid: input should be a valid integer"),
+        ({"netuid": 70000}, "less than or equal to 65535"),
+        ({"state_dir": 7}, "neuron.yaml: state_dir"),
+        ({"websoket": {}}, "websoket: there is no such key; the nearest is websocket"),
+        (
+            {"websocket": {"hartbeat": 1}},
+            "websocket.hartbeat: there is no such key; the nearest is websocket.heartbeat_interval",
+        ),
+        ({"websocket": {"heartbeat_interval": 0}}, "websocket.heartbeat_interval: input should be greater than 0"),
+        ({"websocket": {"heartbeat_interval": float("nan")}}, "websocket.heartbeat_interval"),
+        ({"websocket": 5}, "neuron.yaml: websocket"),
+        ({"axon": {"port": 70000}}, "axon.port"),
+        ({"logging": {"level": "LOUD"}}, "logging.level: input should be 'DEBUG', 'INFO'"),
+        ({"games": {"source": "oracle"}}, "games.source: input should be 'file'"),
+        ({"metagraph": {}}, "one of metagraph.static and subtensor.network must say who is in the subnet; neither is"),
+        ({"subtensor": {"network": "test"}}, "must say who is in the subnet; both are there"),
+        ({"subtensor": {"chain_endpoint": "here"}}, "subtensor.chain_endpoint: "),
+        ({"role": "judge"}, "role: expected 'validator' or 'miner', and it is 'judge'"),
+        ({"handlers": {"x": "y"}}, "handlers.x"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_with_its_place(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(tmp_path, **changes)
+    assert fault in str(refused.value)
+
+
+def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="role: expected 'miner', as the command says"):
+        load(tmp_path, command="miner")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[", "neuron.yaml: not YAML: line 1: "),
+        ("a: {b: 1\nc: 2", "neuron.yaml: not YAML: line 2: expected ',' or '}', but got ':'"),
+        ("- a", "expected keys with values"),
+        ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' is there twice"),
+        ("a: &a {x: 1}\nb: {<<: *a}", "neuron.yaml: not YAML: line 2: << is not understood here: write the keys out"),
+        ("", "role"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    file = tmp_path / "neuron.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(file)
+    assert fault in str(refused.value)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_settings(tmp_path / "absent.yaml")
+
+
+def test_a_flag_or_a_variable_can_unset_a_key(tmp_path: Path) -> None:
+    settings = load(tmp_path, {"axon.external_ip": "null"}, axon={"external_ip": "203.0.113.7"})
+    assert isinstance(settings, ValidatorSettings)
+    assert settings.axon.external_ip is None
+
+
+@pytest.mark.parametrize("name", ["../coldkey", "a/b", "..", ""])
+@pytest.mark.parametrize("key", ["name", "hotkey"])
+def test_a_wallet_is_named_by_names_and_not_by_paths(tmp_path: Path, key: str, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"wallet\.{key}: expected the name of a file"):
+        load(tmp_path, wallet={key: name})
+
+
+@pytest.mark.parametrize(("flag", "fault"), [("netuid.x", "netuid is no section"), ("actors", "not YAML")])
+def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=fault):
+        load(tmp_path, {flag: "{"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor; the nearest is prediction"),
+        ({"actors": {"prediction": {"limit": 5}}}, "actors.prediction: limit: there is no such key"),
+        ({"actors": {"prediction": {"odds_grace": -1}}}, "odds_grace must be 0 to 3600"),
+        ({"actors": {"connection": {"heartbeat_interval": 5}}}, "this is set by websocket.heartbeat_interval"),
+        ({"actors": {"x": {"class": "no_such_module:X"}}}, "'no_such_module' cannot be imported"),
+        ({"actors": {"x": {"class": "bettensor.bus.events:Nothing"}}}, "'bettensor.bus.events' has no 'Nothing'"),
+        ({"actors": {"x": {"class": "bettensor.bus.events:Event"}}}, "is not a subclass of bettensor.actors.Actor"),
+        ({"actors": {"x": {"class": "events"}}}, "expected 'module:name'"),
+        (
+            {"actors": {"x": {"class": "bettensor.actors.miner.model:ModelActor"}}},
+            "must have name = 'x', as its key, and it has 'model'",
+        ),
+        (
+            {"actors": {"model": {"class": "bettensor.actors.miner.slate:SlateActor"}}},
+            "must have name = 'model', as its key",
+        ),
+        (
+            {"actors": {"x": {"class": "bettensor.actors.actor:Actor"}}},
+            "must have name = 'x', as its key, and it has None",
+        ),
+    ],
+)
+def test_wrong_actors_are_refused(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        build_actors(load(tmp_path, **changes), "neuron.yaml")
+    assert fault in str(refused.value)
+    assert "neuron.yaml: actors." in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("handlers", "fault"),
+    [
+        ({"prediction_acepted": ["a:b"]}, "no such event; the nearest is prediction_accepted$"),
+        ({"*": ["shutil:get_terminal_size"]}, r"takes 0 arguments; a handler takes \(event\)"),
+        ({"*": ["builtins:getattr"]}, "no signature found"),
+        ({"*": ["bettensor.bus.events:nothing"]}, "has no 'nothing'"),
+        ({"*": ["bettensor.bus.events:TOPICS"]}, "cannot be called"),
+    ],
+)
+def test_wrong_handlers_are_refused(tmp_path: Path, handlers: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=fault):
+        load_handlers(load(tmp_path, handlers=handlers))
+
+
+def test_what_may_be_a_secret_is_not_printed() -> None:
+    @dataclass
+    class Own:
+        api_key: int
+        inner: dict[str, int]
+
+    with pytest.raises(ConfigurationError) as refused:
+        parse(Own, {"api_key": "hunter2", "inner": {"password": "hunter2"}}, "miner.yaml")
+    assert "api_key: input should be a valid integer" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_model_is_the_class_that_the_file_names(tmp_path: Path) -> None:
+    predictor = build_predictor(load(tmp_path, role="miner", actors={"predictor": {"edge": 0.5}}))
+    assert isinstance(predictor, KellyPredictor)
+    assert predictor.settings.edge == 0.5
+    for wrong, fault in (
+        ({"class": "bettensor.bus.events:Event"}, "no method predict"),
+        ({"edge": -1}, "edge must be 0 or more"),
+    ):
+        with pytest.raises(ConfigurationError, match=fault):
+            build_predictor(load(tmp_path, actors={"predictor": wrong}))
+
+
+@pytest.mark.parametrize("role", ["validator", "miner"])
+def test_the_whole_commented_configuration_is_one_that_can_be_read(tmp_path: Path, role: str) -> None:
+    text = commented_defaults(role)  # type: ignore[arg-type]
+    (tmp_path / "neuron.yaml").write_text(text)
+    settings = load_settings(tmp_path / "neuron.yaml")
+    assert settings.role == role
+    build_actors(settings)
+    for line in text.splitlines():
+        key = line.strip().partition(":")[0]
+        if line.strip() and not line.lstrip().startswith("#") and not line.endswith(":"):
+            before = text.splitlines()[text.splitlines().index(line) - 1]
+            assert before.lstrip().startswith("#"), f"{key} has no comment"
+
+
+# --- metagraph and blacklist
+
+
+def metagraph(folder: Path, *neurons: Any) -> Path:
+    file = folder / "metagraph.yaml"
+    file.write_text(yaml.safe_dump({"neurons": list(neurons)}))
+    return file
+
+
+def test_a_static_metagraph(tmp_path: Path) -> None:
+    full = {"hotkey": BOB, "uid": 9, "coldkey": ALICE, "validator_permit": True, "stake": 5.5, "axon": "10.0.0.1:8091"}
+    first, second = read_metagraph(metagraph(tmp_path, {"hotkey": ALICE}, full)).neurons
+    assert (first.uid, first.hotkey, first.validator_permit, first.axon) == (0, ALICE, False, None)
+    assert (second.uid, second.stake, second.axon, second.validator_permit) == (9, 5.5, "10.0.0.1:8091", True)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "fault"),
+    [
+        ([{"hotkey": "nobody"}], "neurons.0.hotkey: expected an ss58 address"),
+        ([{}], "neurons.0.hotkey: this key is required"),
+        ([{"hotkey": ALICE, "axon": "localhost"}], "neurons.0.axon: expected ip:port like"),
+        ([{"hotkey": ALICE, "axon": "10.0.0.1:65536"}], "neurons.0.axon: expected ip:port like"),
+        ([{"hotkey": ALICE}, {"hotkey": ALICE}], "neurons.1.hotkey"),
+        ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is neurons.0's already"),
+        (
+            [{"hotkey": ALICE, "permit": True}],
+            "neurons.0.permit: there is no such key; the nearest is neurons.0.validator_permit",
+        ),
+    ],
+)
+def test_a_wrong_metagraph_is_refused_with_its_place(tmp_path: Path, neurons: list[Any], fault: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        read_metagraph(metagraph(tmp_path, *neurons))
+    assert fault in str(refused.value)
+
+
+def test_a_blacklist(tmp_path: Path) -> None:
+    file = tmp_path / "blacklist.yaml"
+    file.write_text(yaml.safe_dump({"hotkeys": [ALICE]}))
+    assert read_blacklist(file).hotkeys == (ALICE,)
+    file.write_text("")
+    assert read_blacklist(file).hotkeys == ()
+    file.write_text(yaml.safe_dump({"coldkeys": [ALICE], "networks": ["10.0.0.0/8", "2001:db8::/32"]}))
+    assert read_blacklist(file) == BlacklistLoaded((), (ALICE,), ("10.0.0.0/8", "2001:db8::/32"))
+    file.write_text("networks: [10.0.0.1/8]")
+    with pytest.raises(ConfigurationError, match=r"networks\.0: expected an IP network like 10.1.0.0/16 \(.*host bits"):
+        read_blacklist(file)
+    file.write_text("hotkeys: [x]")
+    with pytest.raises(ConfigurationError, match=r"hotkeys\.0: expected an ss58 address"):
+        read_blacklist(file)

@@ -1,0 +1,90 @@
+"""The Kelly model: it bets only where its opinion beats the price, never more than it has, and the same for a seed."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bettensor.bus.codec import fault_of
+from bettensor.bus.identifiers import PredictionId, Uid
+from bettensor.neurons.models.kelly import KellyPredictor, KellySettings, fair_probabilities, kelly_stake
+from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
+from tests.support import NOW, make_game, make_soccer_game
+
+GAMES = [make_game(f"g{i}") for i in range(50)] + [make_soccer_game(f"s{i}") for i in range(50)]
+
+
+def forecasts(**settings: float) -> list[Forecast]:
+    return list(KellyPredictor(KellySettings(seed=1, **settings)).predict(GAMES))
+
+
+def test_the_margin_is_removed_in_proportion() -> None:
+    fair = fair_probabilities({"a": 1.8, "b": 2.1})
+    assert sum(fair.values()) == pytest.approx(1)
+    assert fair["a"] == pytest.approx(2.1 / 3.9)
+
+
+def test_kellys_stake() -> None:
+    assert kelly_stake(0.6, 2.0) == pytest.approx(0.2)
+    assert kelly_stake(0.5, 2.0) == 0
+    assert kelly_stake(0.1, 2.0) == 0
+
+
+def test_with_the_bookmakers_own_opinion_no_bet_is_worth_its_price() -> None:
+    assert forecasts(edge=0.0) == []
+
+
+def test_an_opinion_finds_bets_and_quotes_the_game() -> None:
+    made = forecasts(edge=0.3)
+    assert 20 < len(made) <= 100
+    for forecast in made:
+        prediction = make_prediction(forecast, PredictionId("p"), NOW, Uid(3))
+        assert fault_of(prediction) is None
+        assert prediction.predicted_odds == outcomes(forecast.game)[forecast.outcome]
+        assert prediction.wager == round(prediction.wager, 2)
+        assert 0 <= (prediction.confidence_score or 0) <= 1
+        assert (prediction.miner_uid, prediction.model_name) == (3, "kelly")
+    assert {forecast.outcome for forecast in made} >= {"Tie", "Arsenal", "New York Mets"}
+
+
+def test_the_same_seed_bets_the_same_and_another_does_not() -> None:
+    settings = KellySettings(edge=0.2, seed=7)
+    assert list(KellyPredictor(settings).predict(GAMES)) == list(KellyPredictor(settings).predict(GAMES))
+    other = KellyPredictor(KellySettings(edge=0.2, seed=8))
+    assert list(other.predict(GAMES)) != list(KellyPredictor(settings).predict(GAMES))
+
+
+@given(
+    edge=st.floats(0, 3),
+    bankroll=st.floats(0.01, 1e6),
+    fraction=st.floats(0.01, 1),
+    max_wager=st.floats(0.01, 1e4),
+)
+def test_no_wager_is_above_the_bankroll_or_the_largest(
+    edge: float, bankroll: float, fraction: float, max_wager: float
+) -> None:
+    for forecast in forecasts(edge=edge, bankroll=bankroll, fraction=fraction, max_wager=max_wager):
+        assert 0.01 <= forecast.wager <= min(bankroll, max_wager) + 1e-6
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"edge": -1.0}, {"bankroll": 0.0}, {"fraction": 1.5}, {"max_wager": float("nan")}, {"edge": float("inf")}]
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        KellySettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"wager": float("nan")}, "cannot be sent"),
+        ({"model_name": "x" * 300}, "cannot be sent"),
+        ({"outcome": "Tie"}, "'Tie' is no outcome of g0; there are New York Yankees, New York Mets"),
+    ],
+)
+def test_a_forecast_that_is_none_makes_no_prediction(changes: dict[str, object], fault: str) -> None:
+    forecast = Forecast(game=GAMES[0], outcome="New York Mets", wager=1.0, model_name="mine")
+    with pytest.raises(ValueError, match=fault):
+        make_prediction(replace(forecast, **changes), PredictionId("p"), NOW, None)  # type: ignore[arg-type]

@@ -1,0 +1,560 @@
+"""Replays: of every story, from any checkpoint, and of what no actor should do; and what other actors would decide."""
+
+import asyncio
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bettensor.actors.actor import Actor, on
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import BadEventLog, ConfigurationError
+from bettensor.bus.eventlog import Checkpoint, Header, LogWriter
+from bettensor.bus.events import (
+    CommitRequested,
+    PredictionAccepted,
+    SettingsReloaded,
+    TimerFired,
+    VerdictReceived,
+    WriteRequested,
+)
+from bettensor.bus.identifiers import SECOND, Hotkey, Micros
+from bettensor.bus.messages import ErrorMessage
+from bettensor.bus.replay import Difference
+from bettensor.bus.upcasts import UPCASTS
+from bettensor.neurons.cli.main import main
+from bettensor.neurons.pytest_plugin import SUFFIX
+from bettensor.neurons.recordings.recording import Recording, log_files, saving
+from bettensor.neurons.recordings.text import explain, explain_replay
+from bettensor.neurons.simulation import (
+    SimulatedMiner,
+    SimulatedNetwork,
+    SimulatedNeuron,
+    SimulatedValidator,
+    make_game,
+)
+from tests.neurons import planted
+from tests.stories import RECORDINGS, STORIES, Subnet
+from tests.support import NOW, Injected
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_still_ends_well_and_its_recording_is_there(name: str) -> None:
+    told = list(STORIES[name]())
+    assert told
+    for neuron in told:
+        recorded = RECORDINGS / f"{name}.{neuron.role}.recording.jsonl"
+        with Recording(recorded) as recording:
+            topics = [row.topic for row in recording.rows()]
+        assert topics == [envelope.event.topic for envelope in neuron.envelopes], "run: python -m tests.stories"
+
+
+# --- any session, cut anywhere
+
+
+def live(subnet: Subnet, action: str, amount: float) -> None:
+    """One thing that happens, and some time."""
+    ACTIONS[action](subnet, amount)
+    subnet.advance(amount / 7)
+
+
+def predict(subnet: Subnet, amount: float) -> None:
+    number = len(subnet.validator.envelopes) + len(subnet.miner.envelopes)
+    subnet.miner.predict(f"p{number}", subnet.validator.hotkey, wager=amount)
+
+
+def toggle(hotkeys: set[Hotkey], hotkey: Hotkey) -> None:
+    hotkeys ^= {hotkey}
+
+
+def hold_the_disk(subnet: Subnet, amount: float) -> None:
+    subnet.validator.ledger.held = amount > 30
+    if amount <= 30:
+        subnet.validator.ledger.release()
+
+
+ACTIONS: dict[str, Callable[[Subnet, float], object]] = {
+    "predict": predict,
+    "move odds": lambda subnet, amount: subnet.validator.offer(make_game(team_a_odds=1.5 + amount / 100)),
+    "cut": lambda subnet, _: subnet.cut(subnet.miner),
+    "freeze": lambda subnet, _: subnet.freeze(subnet.miner),
+    "block": lambda subnet, _: toggle(subnet.blocked, subnet.miner.hotkey),
+    "vanish": lambda subnet, _: toggle(subnet.unreachable, subnet.miner.hotkey),
+    "blacklist": lambda subnet, amount: subnet.validator.blacklist(*[subnet.miner.hotkey][: round(amount / 60)]),
+    "hold the disk": hold_the_disk,
+    "reload": lambda subnet, amount: subnet.validator.reload("prediction", daily_wager_limit=2 * amount),
+    "step the clock": lambda subnet, amount: subnet.clock.step_wall(Micros(round((amount - 30) * SECOND))),
+}
+sessions = st.lists(st.tuples(st.sampled_from(list(ACTIONS)), st.floats(0.01, 60)), min_size=2, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(session=sessions, cut=st.integers(0, 11), torn=st.floats(0, 1))
+def test_a_recording_that_begins_with_a_checkpoint_anywhere_and_ends_anywhere_replays_equal(
+    session: list[tuple[str, float]], cut: int, torn: float
+) -> None:
+    subnet = Subnet()
+    neurons: tuple[SimulatedNeuron, ...] = (subnet.validator, subnet.miner)
+    checkpoints: list[Checkpoint] = []
+    for step, (action, amount) in enumerate(session):
+        if step == cut % len(session):
+            checkpoints = [neuron.checkpoint() for neuron in neurons]
+        live(subnet, action, amount)
+    with TemporaryDirectory() as folder:
+        for neuron, checkpoint in zip(neurons, checkpoints, strict=True):
+            whole, rest = Path(folder, "whole.jsonl"), Path(folder, "rest.jsonl")
+            neuron.save(whole)
+            with saving(rest, neuron.header, checkpoint) as record:
+                for envelope in neuron.envelopes:
+                    if envelope.seq > checkpoint.seq:
+                        record(envelope)
+            for file in (whole, rest):
+                assert_equal(file)
+                tear(file, torn)
+                assert_equal(file)
+            neuron.save(whole)
+            thin(whole)
+            tear(whole, torn)
+            assert_equal(whole)
+
+
+def assert_equal(file: Path) -> None:
+    replayed = Recording(file).replay()
+    assert replayed.equal, explain_replay(replayed)
+
+
+def tear(file: Path, torn: float) -> None:
+    """Leave a part of what comes after the first two lines, as a neuron does that is killed while it writes."""
+    first, second, rest = file.read_bytes().split(b"\n", 2)
+    file.write_bytes(first + b"\n" + second + b"\n" + rest[: round(torn * len(rest))])
+
+
+def test_a_day_of_trouble_ends_with_one_verdict_each_and_replays_equal(tmp_path: Path) -> None:
+    network = SimulatedNetwork(jitter=Micros(20_000), seed=5)
+    validator = SimulatedValidator(clock=network.clock, settings={"actors": {"prediction": {"daily_wager_limit": 1e6}}})
+    miners = [SimulatedMiner(f"miner{i}", network.clock, seed=i) for i in range(2)]
+    network.add(validator, *miners)
+    game = make_game(event_start_date="2026-07-01T00:00:00.000000Z")
+    validator.offer(game)
+    for hour in range(24):
+        for number, miner in enumerate(miners):
+            miner.predict(f"{miner.role}-{number}-{hour}", validator.hotkey, game, wager=1.0)
+            (network.cut, network.freeze, lambda _: None)[(hour + number) % 3](miner)
+        network.blocked ^= {miners[hour % 2].hotkey}
+        network.advance(3600)
+    network.blocked.clear()
+    network.advance(600)
+    for miner in miners:
+        verdicts = miner.all(VerdictReceived)
+        assert sorted(v.prediction.prediction_id for v in verdicts) == sorted(
+            f"miner-{miners.index(miner)}-{hour}" for hour in range(24)
+        )
+        assert {verdict.code for verdict in verdicts} == {"accepted"}
+    neurons: tuple[SimulatedNeuron, ...] = (validator, *miners)
+    for neuron in neurons:
+        neuron.save(tmp_path / "day.jsonl")
+        assert Recording(tmp_path / "day.jsonl").replay().equal
+
+
+# --- actors whose decisions are no function of events
+
+
+def recorded(tmp_path: Path, actor: type[planted.Planted]) -> Path:
+    settings = {"actors": {actor.name: {"class": f"tests.neurons.planted:{actor.__name__}"}}}
+    neuron = SimulatedMiner(settings=settings)
+    neuron.start()
+    neuron.bus.publish(TimerFired(actor.name, "now"))
+    neuron.save(tmp_path / "planted.jsonl")
+    return tmp_path / "planted.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("actor", "said"), [(planted.ReadsTheTime, "it is"), (planted.DrawsAnId, "this is"), (planted.MakesUpTheWorld, "")]
+)
+def test_an_actor_that_knows_more_than_its_events_is_caught(
+    tmp_path: Path, actor: type[planted.Planted], said: str
+) -> None:
+    file = recorded(tmp_path, actor)
+    replayed = Recording(file).replay()
+    assert replayed.difference is not None
+    text = explain(replayed.difference, replayed.trail)
+    assert said in text
+    assert f"timer_fired  owner={actor.name}" in text
+
+
+def test_an_actor_that_iterates_over_a_set_is_caught_by_another_process(tmp_path: Path) -> None:
+    file = recorded(tmp_path, planted.IteratesOverASet)
+    codes = set()
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "bettensor.neurons", "replay", str(file)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        codes.add(done.returncode)
+        if done.returncode:
+            assert "line_logged, recorded -> replayed:" in done.stdout
+    assert codes in ({1}, {0, 1})
+
+
+def test_an_async_handler_is_refused_when_its_actor_is_written() -> None:
+    with pytest.raises(TypeError, match=r"Late.say is async: a handler decides at once"):
+
+        class Late(Actor):
+            name = "late"
+
+            @on(TimerFired)  # type: ignore[type-var]
+            async def say(self, *_: object) -> None:
+                await asyncio.sleep(0)
+
+
+# --- what other actors would have decided
+
+STRICT = {"prediction": "tests.neurons.planted:StrictPredictionActor"}
+
+
+@pytest.fixture
+def subnet() -> Subnet:
+    subnet = Subnet()
+    subnet.predict("small", wager=4.0)
+    subnet.predict("large", wager=6.0)
+    return subnet
+
+
+@pytest.mark.parametrize("record", ["all", "observed"])
+def test_what_a_stricter_actor_would_have_decided(tmp_path: Path, subnet: Subnet, record: str) -> None:
+    file = tmp_path / "log.jsonl"
+    subnet.validator.save(file)
+    if record == "observed":
+        thin(file)
+    what_if = Recording(file).what_if(STRICT)
+    proposals = [
+        change
+        for change in what_if.changes
+        if change.replayed is not None and isinstance(change.replayed.event, CommitRequested)
+    ]
+    assert len(proposals) == 1
+    text = explain(proposals[0])
+    assert "proposals[0].code: accepted -> invalid_wager" in text
+    assert what_if.unchanged > 30
+    assert len(what_if.changes) < 10
+    assert Recording(file).what_if({}).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "fault"),
+    [
+        ("tests.neurons.planted:Nameless", "has no name; give it that of the actor in whose place it is to be"),
+        (
+            "bettensor.actors.miner.reconnect:ReconnectActor",
+            "no actor of this log is called 'reconnect'; the nearest is",
+        ),
+    ],
+)
+def test_an_actor_in_nobodys_place_is_refused(
+    tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str], spec: str, fault: str
+) -> None:
+    subnet.validator.save(tmp_path / "log.jsonl")
+    assert main(["replay", str(tmp_path / "log.jsonl"), "--with", spec]) == 2
+    assert fault in capsys.readouterr().err
+
+
+def thin(file: Path, actors: dict[str, Any] | None = None) -> None:
+    """Leave of a recording what was observed; and as if there had been other ``actors``."""
+    recording = Recording(file)
+    settings = recording.header.settings | ({} if actors is None else {"actors": actors})
+    writer = LogWriter(replace(recording.header, record="observed", settings=settings))
+    first = writer.first
+    observed = (row for row in recording.rows() if row.observed)
+    rows = [writer.row(Envelope(row.seq, row.at, row.mono, row.causes, row.event)) for row in observed]
+    assert recording.reader.sealed is not None
+    end = writer.seal(recording.reader.sealed.seal.seq, NOW, "saved", lambda _: b"")
+    file.write_bytes(b"".join([first, *rows, end]))
+
+
+def test_decisions_that_are_new_or_missing_do_not_lead_astray(tmp_path: Path, subnet: Subnet) -> None:
+    file = tmp_path / "log.jsonl"
+    subnet.validator.save(file)
+    silent = Recording(file).what_if({"logbook": "tests.neurons.planted:WritesNothing"})
+    kinds = {(change.recorded is None, change.replayed is None) for change in silent.changes}
+    assert (False, True) in kinds  # the logbook's lines, that nobody writes now
+    accepted: list[Any] = []
+    Recording(file).what_if({"logbook": "tests.neurons.planted:WritesNothing"}, accepted.append)
+    assert sum(isinstance(envelope.event, PredictionAccepted) for envelope in accepted) == 2
+
+
+def test_observed_alone_shows_another_message_and_another_number_of_decisions(tmp_path: Path, subnet: Subnet) -> None:
+    file = tmp_path / "log.jsonl"
+    subnet.validator.save(file)
+    thin(file)
+    assert Recording(file).replay().equal
+    changed = file.read_bytes().replace(b'"prediction":{}', b'"prediction":{"daily_wager_limit":5.0}', 1)
+    file.write_bytes(changed)
+    replayed = Recording(file, chained=False).replay()
+    assert replayed.difference is not None
+
+
+def test_a_decision_too_many_after_the_last_observation_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    neuron = SimulatedMiner()
+    neuron.start()
+    neuron.bus.publish(TimerFired("nobody", "now"))
+    neuron.save(file)
+    thin(file, {"iterates_over_a_set": {"class": "tests.neurons.planted:IteratesOverASet"}})
+    replayed = Recording(file).replay()
+    assert (replayed.equal, replayed.difference) == (False, None)
+    assert explain_replay(replayed) == "somewhere: 1 decisions more than recorded"
+
+
+# --- recordings of an earlier format
+
+
+def limits_were_called_otherwise(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What was ``limit_a_day`` in format 0 is ``daily_wager_limit``, in the header and in checkpoints."""
+    settings = event.get("settings" if topic == "header" else "actors", {})
+    for section in (settings.get("actors", {}).get("prediction"), settings.get("prediction", {}).get("settings")):
+        if section and "limit_a_day" in section:
+            section["daily_wager_limit"] = section.pop("limit_a_day")
+    return topic, event
+
+
+def timers_rang(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What was ``timer_rang`` in format 0 is ``timer_fired``."""
+    return ("timer_fired", event) if topic == "timer_rang" else (topic, event)
+
+
+def make_older(file: Path) -> None:
+    """As if format 0 had been written, which had other names."""
+    written, before = [], ""
+    for line in file.read_bytes().splitlines():
+        body = line[:-75].replace(b'"format":2', b'"format":0').replace(b"daily_wager_limit", b"limit_a_day")
+        body = body.replace(b'"topic":"timer_fired"', b'"topic":"timer_rang"')
+        if body.startswith(b'{"seal"'):
+            body = body.replace(line[line.index(b'"hash":"') + 8 :][:64], before.encode(), 1)
+        before = sha256(before.encode() + body).hexdigest()
+        written.append(body + b',"hash":"%b"}\n' % before.encode())
+    file.write_bytes(b"".join(written))
+
+
+@pytest.mark.parametrize("from_checkpoint", [False, True])
+def test_a_recording_of_an_earlier_format_is_replayed_and_kept_in_todays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, from_checkpoint: bool
+) -> None:
+    subnet = Subnet(daily_wager_limit=10.0)
+    checkpoint = subnet.validator.checkpoint() if from_checkpoint else None
+    begun = len(subnet.validator.envelopes) if from_checkpoint else 0
+    for name in ("most", "too-much"):
+        subnet.predict(name, wager=6.0)
+    subnet.advance(100)
+    file = tmp_path / f"old{SUFFIX}"
+    with saving(file, subnet.validator.header, checkpoint) as record:
+        for envelope in subnet.validator.envelopes[begun:]:
+            record(envelope)
+    make_older(file)
+    with pytest.raises(BadEventLog, match="line 1: format 0 is too old: there is no upcast from it"):
+        Recording(file)
+    monkeypatch.setitem(UPCASTS, 0, (limits_were_called_otherwise, timers_rang))
+    recording = Recording(file)
+    with saving(tmp_path / "today", recording.header, recording.reader.checkpoint) as record:
+        assert recording.replay(record).equal
+    monkeypatch.undo()
+    assert Recording(tmp_path / "today").replay().equal
+    monkeypatch.setitem(UPCASTS, 0, (lambda topic, event: (topic, event["no"]),))
+    with pytest.raises(BadEventLog, match=r"line 1: not a header of format 0: KeyError\('no'\)"):
+        Recording(file)
+
+
+def test_what_is_not_saved_to_its_end_leaves_nothing_behind(tmp_path: Path, subnet: Subnet) -> None:
+    with suppress(BadEventLog), saving(tmp_path / "log.jsonl", subnet.validator.header) as record:
+        record(subnet.validator.envelopes[0])
+        raise BadEventLog("enough")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- what cannot be replayed
+
+
+def edited(tmp_path: Path, subnet: Subnet, edit: Callable[[Header], Header], checkpoint: Any = None) -> Recording:
+    with saving(tmp_path / "log.jsonl", edit(subnet.validator.header), checkpoint) as record:
+        for envelope in subnet.validator.envelopes:
+            record(envelope)
+    return Recording(tmp_path / "log.jsonl")
+
+
+def test_a_log_of_other_settings_says_which(tmp_path: Path, subnet: Subnet) -> None:
+    recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"warp": 9}))
+    with pytest.raises(BadEventLog, match=r"log.jsonl: recorded under settings .*: .*warp: there is no such key"):
+        recording.replay()
+
+
+def test_a_log_with_events_of_a_module_that_is_not_here_says_so(tmp_path: Path, subnet: Subnet) -> None:
+    recording = edited(tmp_path, subnet, lambda h: replace(h, modules=("no_such_subnet.events",)))
+    with pytest.raises(BadEventLog, match=r"has events of no_such_subnet.events, which cannot be imported here"):
+        recording.replay()
+
+
+def test_modules_in_the_working_directory_are_found(
+    tmp_path: Path, subnet: Subnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bulletins_of_a_subnet.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    assert edited(tmp_path, subnet, lambda h: replace(h, modules=("bulletins_of_a_subnet",))).replay().equal
+
+
+def test_a_log_with_an_actor_that_is_not_here_says_so(tmp_path: Path, subnet: Subnet) -> None:
+    actors = {"mine": {"class": "no_such_subnet.actors:Mine"}}
+    recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"actors": actors}))
+    with pytest.raises(
+        BadEventLog, match=r"log.jsonl: recorded under settings that .*actors.mine.class.*no_such_subnet"
+    ):
+        recording.replay()
+    with pytest.raises(ConfigurationError, match=r"no_such_subnet"):
+        edited(tmp_path, subnet, lambda h: h).what_if({"prediction": "no_such_subnet.actors:Mine"})
+
+
+def test_a_checkpoint_of_another_actor_says_whose(tmp_path: Path, subnet: Subnet) -> None:
+    checkpoint = subnet.validator.checkpoint()
+    checkpoint.actors["prediction"].state["offers"] = 7
+    recording = edited(tmp_path, subnet, lambda h: h, checkpoint)
+    with pytest.raises(BadEventLog, match="the checkpoint is not one of the actor 'prediction'"):
+        recording.replay()
+
+
+def test_a_file_that_is_not_there_or_cut_in_its_compression_says_so(tmp_path: Path, subnet: Subnet) -> None:
+    with pytest.raises(BadEventLog, match=r"nowhere.jsonl: cannot be read: "):
+        Recording(tmp_path / "nowhere.jsonl")
+    with pytest.raises(BadEventLog, match="no event log is in this folder"):
+        log_files(tmp_path)
+    subnet.validator.save(tmp_path / "log.jsonl")
+    packed = gzip.compress((tmp_path / "log.jsonl").read_bytes())
+    (tmp_path / "events.000001.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(BadEventLog, match=r"events.000001.jsonl.gz: cannot be read to its end"):
+        Recording(tmp_path / "events.000001.jsonl.gz").replay()
+
+
+@pytest.mark.parametrize("place", [15, -100, -6])
+def test_a_file_whose_compressed_bytes_were_changed_says_so(tmp_path: Path, subnet: Subnet, place: int) -> None:
+    subnet.validator.save(tmp_path / "log.jsonl")
+    packed = bytearray(gzip.compress((tmp_path / "log.jsonl").read_bytes()))
+    packed[place] ^= 0xFF
+    (tmp_path / "events.000001.jsonl.gz").write_bytes(packed)
+    with pytest.raises(BadEventLog, match=r"events.000001.jsonl.gz: cannot be read to its end"):
+        Recording(tmp_path / "events.000001.jsonl.gz").replay()
+
+
+def test_a_file_that_cannot_be_replayed_is_no_reason_not_to_replay_the_next(
+    tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subnet.validator.save(tmp_path / "events.jsonl")
+    subnet.validator.save(tmp_path / "events.000001.jsonl")
+    (tmp_path / "events.000001.jsonl").write_bytes((tmp_path / "events.jsonl").read_bytes().replace(b"6.0", b"7.0"))
+    assert main(["replay", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert "events.jsonl: " in out
+    assert "equal (every decision)" in out
+    assert "events.000001.jsonl: line " in err
+    assert main(["replay", str(tmp_path), "--json", "--with", "tests.neurons.planted:StrictPredictionActor"]) == 1
+    damaged, whole = json.loads(capsys.readouterr().out)
+    assert "its hash does not follow" in damaged["fault"]
+    assert whole["with"] == ["tests.neurons.planted:StrictPredictionActor"]
+
+
+def test_a_file_that_cannot_be_read_is_no_reason_not_to_look_into_the_next(
+    tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subnet.validator.save(tmp_path / "events.jsonl")
+    (tmp_path / "events.000001.jsonl").write_bytes(b"hello\n")
+    whole = (tmp_path / "events.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "events.000002.jsonl").write_bytes(b"".join([*whole[:3], b"hello\n", *whole[4:]]))
+    prediction_id = subnet.miner.last(VerdictReceived).prediction.prediction_id
+    assert main(["trace", str(tmp_path), prediction_id]) == 1
+    out, err = capsys.readouterr()
+    assert "frame_received" in out
+    assert "events.000001.jsonl: line 1: not an event log" in err
+    assert "events.000002.jsonl: line 4: not a line" in err
+    assert main(["log", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 + len(whole) - 2
+    assert "events.000001.jsonl: line 1: not an event log" in err
+    assert "events.000002.jsonl: line 4: not a line" in err
+
+
+def test_who_looks_for_decisions_where_only_the_world_was_recorded_is_told(
+    tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log.jsonl"
+    subnet.validator.save(file)
+    thin(file)
+    for summary in ([], ["--summary"]):
+        assert main(["log", str(file), "--event", "prediction_*", *summary]) == 0
+        told = capsys.readouterr().err
+        assert "this log has only what was observed, and no decision like prediction_" in told
+        assert main(["log", str(file), "--event", "http_request_received", "--until", "1d", *summary]) == 0
+        assert capsys.readouterr().err == ""
+        assert main(["log", str(file), "--event", "prediction_acepted", *summary]) == 1
+        assert "the nearest is 'prediction_accepted'" in capsys.readouterr().err
+    assert main(["log", str(file), "--limit", "2", "--summary", "--json"]) == 0
+    assert sum(json.loads(capsys.readouterr().out)["events"].values()) == 2
+
+
+def test_a_difference_is_explained_value_by_value(subnet: Subnet) -> None:
+    def wrote(text: str) -> Envelope:
+        return Envelope(
+            1, NOW, NOW, (), WriteRequested(None, subnet.miner.hotkey, ErrorMessage(code=text, message=text))
+        )
+
+    assert "message.code: a -> b" in explain(Difference(wrote("a"), wrote("b")))
+    assert "missing:" in explain(Difference(wrote("a"), None))
+    assert explain(Difference(None, None)) == ""
+    many = Envelope(1, NOW, NOW, (), Injected(wrote("a").event))  # type: ignore[arg-type]
+    assert "recorded: injected" in explain(Difference(many, wrote("a")))
+
+
+def test_no_secret_of_an_operator_is_in_a_recording(tmp_path: Path) -> None:
+    own = {"class": "tests.neurons.planted:KnowsASecret", "token": "psst"}
+    miner = SimulatedMiner(settings={"actors": {"knows_a_secret": own}})
+    miner.start()
+    actor = next(actor for actor in miner.actors if isinstance(actor, planted.KnowsASecret))
+    miner.bus.publish(SettingsReloaded({actor.name: asdict(actor.settings) | {"token": "psst!"}}, (), ()))
+    assert actor.settings.token == "psst!"  # noqa: S105 - it is none
+    with saving(tmp_path / "log.jsonl", miner.header, miner.checkpoint()) as record:
+        for envelope in miner.envelopes:
+            record(envelope)
+    assert b"psst" not in (tmp_path / "log.jsonl").read_bytes()
+    assert "settings_reloaded" in [row.topic for row in Recording(tmp_path / "log.jsonl").rows()]
+    miner.save(tmp_path / "log.jsonl")
+    assert Recording(tmp_path / "log.jsonl").replay().equal
+
+
+def test_a_header_tells_the_versions_of_all_that_decides() -> None:
+    versions = SimulatedMiner().header.versions
+    assert versions.keys() >= {"bettensor", "python", "bittensor-core", "SQLAlchemy", "httpx", "pydantic"}
+    assert not versions.keys() & {"pytest", "ruff"}
+
+
+def test_a_bus_without_a_world_needs_no_neuron(event_log: Any) -> None:
+    bus = EventBus(ManualClock(NOW), record=event_log.append)
+    bus.publish(TimerFired("test", "x"))
+    assert event_log.last(TimerFired).key == "x"
+    with pytest.raises(LookupError, match=r"no verdict_received among \['timer_fired'\]"):
+        event_log.last(VerdictReceived)

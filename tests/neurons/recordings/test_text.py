@@ -1,0 +1,134 @@
+"""Events as text: what matters is there, and nothing that a peer said can harm a terminal."""
+
+from typing import Any
+
+import pytest
+
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.event_json import encode_event
+from bettensor.bus.eventlog import Row
+from bettensor.bus.events import Event, FrameReceived, FrameWritten, PredictionSubmitted, UpdateStored
+from bettensor.bus.identifiers import ConnectionId, Epoch, MessageId, Offset, PredictionId, SessionId, Uid
+from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, HeartbeatMessage, PredictionResult
+from bettensor.bus.text import printable
+from bettensor.neurons.recordings.inspection import EventFilter, Summary
+from bettensor.neurons.recordings.text import LONG, brief, line, plain
+from bettensor.neurons.simulation import (
+    SimulatedMiner,
+    SimulatedNetwork,
+    SimulatedValidator,
+    make_game,
+    make_hotkey,
+    make_prediction,
+)
+from tests.support import NETUID, NOW
+
+PEER = make_hotkey()
+PREDICTION = make_prediction(prediction_id=PredictionId("p"))
+RESULT = PredictionResult(
+    prediction_id=PredictionId("p"), about=MessageId("a" * 32), success=True, code=VerdictCode.ACCEPTED, message=""
+)
+UPDATE = GameUpdateMessage(
+    netuid=NETUID,
+    epoch=Epoch("e" * 32),
+    offset=Offset(1),
+    previous=None,
+    updated_games={make_game().game_id: make_game()},
+)
+
+
+def shown(event: Event) -> str:
+    return brief(plain(Envelope(1, NOW, NOW, (), event)))
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (
+            FrameWritten(ConnectionId(1), PEER, ConfirmationMessage(results=(RESULT,)), 300, "http"),
+            f"connection=1 hotkey={PEER} message=confirmation[p:accepted] size=300 road=http",
+        ),
+        (
+            FrameWritten(ConnectionId(1), PEER, HeartbeatMessage(session=SessionId("5" * 32)), 300, "http"),
+            f"connection=1 hotkey={PEER} message=heartbeat size=300 road=http",
+        ),
+        (UpdateStored((UPDATE,)), "parts=[game_update[yankees-mets]]"),
+        (
+            PredictionSubmitted(ConnectionId(1), PEER, Uid(3), "b", PREDICTION, NOW),
+            f"connection=1 hotkey={PEER} uid=3 about=b prediction=p(10.0 on New York Yankees in yankees-mets) "
+            f"received_at={NOW}",
+        ),
+        (FrameReceived(ConnectionId(1), b'{"message_type":"heartbeat"}\n0x00'), "connection=1 data=heartbeat"),
+        (FrameReceived(ConnectionId(1), b'{"message_type":\n'), 'connection=1 data={"message_type":\\n'),
+        (FrameReceived(ConnectionId(1), b""), 'connection=1 data=""'),
+    ],
+    ids=lambda value: value.topic if isinstance(value, Event) else "",
+)
+def test_what_people_look_for(event: Event, text: str) -> None:
+    assert shown(event) == text
+
+
+def test_of_many_things_some_are_shown_and_long_ones_are_cut() -> None:
+    results = [{"prediction_id": prediction_id, "code": "accepted"} for prediction_id in "abcde"]
+    text = brief({"message": {"message_type": "confirmation", "results": results}})
+    assert text == "message=confirmation[a:accepted, b:accepted, c:accepted, ...]"
+    assert len(brief({"x": "y" * 1000})) == LONG + 2
+
+
+@pytest.mark.parametrize("nasty", ["\x1b[2J", "\x9b2J", "\u202egnp.exe", "\r\n> ok", "\x07", "\u200b"])
+@pytest.mark.parametrize("where", ["data", "body", "signature", "name"])
+def test_nothing_that_a_peer_says_reaches_the_terminal_as_it_is(nasty: str, where: str) -> None:
+    for value in (nasty, f'{{"message_type":"{nasty}"}}', [nasty], {nasty: nasty}, {"game_id": nasty}):
+        assert brief({where: value}).isprintable(), value
+    assert printable(nasty).isprintable()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"{}", b"[]", b'"message_type"', b"\xff\xfe", b'{"message_type":\xff}', b'{"message_type":' + 9999 * b"["]
+    + [
+        b'{"message_type":"%b","results":7,"predictions":{},"message_id":1}' % kind
+        for kind in (b"confirmation", b"prediction")
+    ]
+    + [b'{"message_type":"confirmation","results":[%b]}' % part for part in (b"7", b"{}", b'{"code":1,"about":"a"}')],
+)
+def test_a_strangers_garbage_is_shown_and_counted_like_anything_else(garbage: bytes) -> None:
+    envelope = Envelope(1, NOW, NOW, (), FrameReceived(ConnectionId(1), garbage))
+    row = Row(2, 1, NOW, NOW, (), "frame_received", encode_event(envelope.event))
+    summary = Summary()
+    summary.add(row)
+    assert summary.as_json()["events"] == {"frame_received": 1}
+    assert summary.as_json()["results"] == {}
+    assert line(envelope).isprintable()
+    assert list(EventFilter(hotkey=PEER).of([row])) == []
+
+
+def test_a_connections_number_is_anothers_once_the_neuron_was_started_again() -> None:
+    heard = []
+    for name in ("alice", "bob"):
+        network = SimulatedNetwork()
+        validator, miner = SimulatedValidator(clock=network.clock), SimulatedMiner(name, clock=network.clock)
+        network.add(validator, miner)
+        network.advance(1)
+        heard.append([row(envelope) for envelope in validator.envelopes])
+    alices = list(EventFilter(hotkey=make_hotkey("alice")).of(heard[0]))
+    assert "frame_received" in [one.topic for one in alices]
+    assert list(EventFilter(hotkey=make_hotkey("alice")).of([*heard[0], *heard[1]])) == alices
+
+
+def row(envelope: Envelope) -> Row:
+    return Row(2, *envelope[:4], envelope.event.topic, encode_event(envelope.event))
+
+
+def test_of_few_answers_the_slowest_is_the_95th_percentile() -> None:
+    summary = Summary(latencies=[0.009, 0.001])
+    assert summary.as_json()["latency_ms"] == {"p50": 1.0, "p95": 9.0, "p99": 9.0, "max": 9.0}
+
+
+def test_an_event_on_one_line() -> None:
+    miner = SimulatedMiner()
+    miner.start()
+    lines: list[Any] = [line(envelope) for envelope in miner.envelopes]
+    assert lines[0].startswith("       1  2026-05-28T20:26:40.000Z  neuron_started  role=miner netuid=30")
+    assert all(text.isprintable() for text in lines)

@@ -1,0 +1,111 @@
+"""A change is noticed whenever it comes: while a file is read, before the watch begins, or long after."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from bettensor.neurons.system import files
+from bettensor.neurons.system.files import changes_of, look_at
+
+PATIENCE = 10.0
+
+
+async def next_change(changes: AsyncIterator[None]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await anext(changes)
+
+
+def change(file: Path) -> None:
+    file.write_text("something else")
+
+
+def replace(file: Path) -> None:
+    change(file.with_suffix(".new"))
+    file.with_suffix(".new").replace(file)
+
+
+DONE_TO_IT: Final[dict[str, Callable[[Path], None]]] = {"written": change, "replaced": replace, "deleted": Path.unlink}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "games.json"
+    file.write_text("one")
+    return file
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks every 50 ms, and not every 5 s."""
+    monkeypatch.setattr(files, "LOOK", 50)
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_change_between_the_reading_and_the_watch_is_noticed(file: Path) -> None:
+    seen = look_at([file])
+    change(file)
+    async with aclosing(changes_of(lambda: [file], seen)) as changes:
+        await next_change(changes)
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("how", DONE_TO_IT)
+async def test_a_change_is_noticed_once(file: Path, how: str) -> None:
+    async with aclosing(changes_of(lambda: [file])) as changes:
+        noticed = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.1)
+        assert not noticed.done()
+        DONE_TO_IT[how](file)
+        await noticed
+        again = asyncio.ensure_future(next_change(changes))
+        change(file.with_name("another"))
+        await asyncio.sleep(0.2)
+        assert not again.done()
+        change(file)
+        await again
+
+
+@pytest.mark.usefixtures("often")
+async def test_who_names_another_file_gets_that_one_watched(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / "games.json"
+    other.parent.mkdir()
+    other.write_text("one")
+    named = [file]
+    async with aclosing(changes_of(lambda: named)) as changes:
+        noticed = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.1)
+        named[:] = [file, other]
+        change(file)
+        await noticed
+        noticed = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.1)
+        change(other)
+        await noticed
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_link_that_leads_elsewhere_is_a_change_and_what_it_leads_to_is_watched(tmp_path: Path) -> None:
+    for release in ("one", "two"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "games.json").write_text(release)
+    current, new = tmp_path / "current", tmp_path / "new"
+    current.symlink_to("one")
+    async with aclosing(changes_of(lambda: [current / "games.json"])) as changes:
+        noticed = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.1)
+        new.symlink_to("two")
+        new.replace(current)
+        await noticed
+        noticed = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.1)
+        change(tmp_path / "two" / "games.json")
+        await noticed
+
+
+def test_links_in_a_circle_are_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    assert list(look_at([tmp_path / "circle"]).values()) == [None]
