@@ -10,7 +10,6 @@ from typing import Final
 import bittensor_core
 from bittensor_core import Keypair
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.codec import SIGNED_PREFIX
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import ConfigurationError
@@ -22,6 +21,7 @@ from bettensor.bus.events import (
     VerificationRequested,
 )
 from bettensor.bus.identifiers import Hotkey, Micros
+from bettensor.neurons.edges.edge import Edge, RequestSigner, on
 
 CRYPTO_TYPES: Final[dict[Scheme, int]] = {
     "ed25519": bittensor_core.CRYPTO_ED25519,
@@ -30,8 +30,10 @@ CRYPTO_TYPES: Final[dict[Scheme, int]] = {
 _SCHEMES: Final[dict[int, Scheme]] = {number: scheme for scheme, number in CRYPTO_TYPES.items()}
 
 
-class Keys:
-    """A neuron's hotkey at work, and everybody's signatures under check."""
+class Keys(Edge, RequestSigner):
+    """A neuron's hotkey at work, and the signatures of requests under check."""
+
+    name = "keys"
 
     def __init__(self, keypair: Keypair) -> None:
         # http_auth takes most of a second to import: not before there is a neuron to run
@@ -42,13 +44,6 @@ class Keys:
         self.hotkey = Hotkey(keypair.ss58_address)
         self.scheme = _SCHEMES[keypair.crypto_type]
 
-    def attach(self, bus: EventBus, *, frames: bool = True) -> None:
-        """Answer what is asked on ``bus``, in the same drain; about ``frames`` unless somebody else does."""
-        self._bus = bus
-        if frames:
-            bus.subscribe(VerificationRequested, self.verify_frame, "keys")
-        bus.subscribe(RequestVerificationRequested, self.verify_request, "keys")
-
     def sign(self, payload: bytes) -> bytes:
         """64 bytes over a frame's JSON bytes (protocol, "Frame")."""
         return bytes(self.keypair.sign(SIGNED_PREFIX + payload))
@@ -57,14 +52,22 @@ class Keys:
         """Fresh btauth/1 headers for one attempt at one request (protocol, "Signed requests")."""
         return self._http_auth.sign(self.keypair, method=method, path=target, body=body, receiver_ss58=receiver)
 
-    def verify_frame(self, event: VerificationRequested, envelope: Envelope) -> None:
-        """Answer with ``SignatureChecked``."""
-        valid = verify(event.signer, event.scheme, event.payload, event.signature)
-        self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
-
+    @on(RequestVerificationRequested)
     def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
         """Answer with ``SignatureChecked``. AuthActor has judged shape, receiver and age; here it is the signature."""
         valid = verify_request(event.request, self.hotkey, event.received_at)
+        self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
+
+
+class FrameVerifier(Edge):
+    """The signatures of frames under check, in the neuron's own process; ``verifiers.py`` has processes for it."""
+
+    name = "frame_verifier"
+
+    @on(VerificationRequested)
+    def verify_frame(self, event: VerificationRequested, envelope: Envelope) -> None:
+        """Answer with ``SignatureChecked``, in the same drain."""
+        valid = verify(event.signer, event.scheme, event.payload, event.signature)
         self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
 
 

@@ -16,9 +16,10 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo
+from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo, Observed
 from bettensor.bus.identifiers import Hotkey, Uid
-from bettensor.neurons.config.settings import parse, read_yaml
+from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse, read_yaml
+from bettensor.neurons.edges.edge import Edge
 
 _STRICT = ConfigDict(extra="forbid")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}")
@@ -75,6 +76,46 @@ class _BlacklistFile:
     hotkeys: list[Address] = field(default_factory=list)
     coldkeys: list[Address] = field(default_factory=list)
     networks: list[Network] = field(default_factory=list)
+
+
+class StaticFiles(Edge):
+    """Publishes the metagraph and the blacklist, as the operator's files have them."""
+
+    name = "static_files"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known: tuple[Observed, ...] = ()
+
+    async def open(self) -> None:
+        """Publish both.
+
+        Raises:
+            ConfigurationError: one cannot be read.
+        """
+        self.take(self.read(self._settings))
+
+    def read(self, settings: Settings) -> tuple[Observed, ...]:
+        """What the files that ``settings`` name say now.
+
+        Raises:
+            ConfigurationError: one cannot be read.
+        """
+        static, blacklist = files_of(settings)
+        metagraph = () if static is None else (read_metagraph(static),)
+        return metagraph if blacklist is None else (*metagraph, read_blacklist(blacklist))
+
+    def take(self, files: tuple[Observed, ...]) -> None:
+        """Publish what is new in them."""
+        known, self._known = self._known, files
+        for event in files:
+            if event not in known:
+                self._bus.publish(event)
+
+
+def files_of(settings: Settings) -> tuple[Path | None, Path | None]:
+    """The metagraph and the blacklist, if they are files."""
+    return settings.metagraph.static, settings.blacklist if isinstance(settings, ValidatorSettings) else None
 
 
 def read_metagraph(file: Path) -> MetagraphFetched:
