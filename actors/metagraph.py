@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bettensor.actors.actor import Actor, on
+from bettensor.actors.settings import Positive, settings_class
 from bettensor.bus.codes import RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -25,16 +26,12 @@ OWING: Final = "reading"
 """The key of the timer for a reading that is owed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class MetagraphSettings:
     """How soon the chain is read again."""
 
-    early_sync_interval: float = 30.0
+    early_sync_interval: Positive = 30.0
     """Seconds between two readings that unknown hotkeys lead to, and until an implausible reading is repeated."""
-
-    def __post_init__(self) -> None:
-        if not self.early_sync_interval > 0:
-            raise ValueError(f"early_sync_interval must be above 0, not {self.early_sync_interval}")
 
 
 @dataclass(slots=True)

@@ -1,7 +1,6 @@
 """The composition root: which actors and which edges a neuron is made of. Nobody else says so."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from bettensor.actors.actor import Actor
@@ -32,7 +31,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.text import nearest
 from bettensor.neurons.config.plugins import load
-from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse
+from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse_part
 from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
 from bettensor.neurons.models.kelly import KellyPredictor
 from bettensor.neurons.models.model import Predictor
@@ -69,20 +68,6 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
 }
 """In order of subscription, which is the order in which they hear an event."""
 
-ELSEWHERE: Final = {
-    "heartbeat_interval": "websocket.heartbeat_interval",
-    "connection_timeout": "websocket.connection_timeout",
-    "websocket_enabled": "websocket.enabled",
-    "reconnect_base_interval": "websocket.reconnect_base_interval",
-    "max_reconnect_interval": "websocket.max_reconnect_interval",
-    "validators": "validators",
-    "announced_ip": "axon.external_ip",
-    "announced_port": "axon.external_port",
-    "listening_port": "axon.port",
-    "announcing": "axon.serve",
-}
-"""Settings of actors that have their key in another section."""
-
 
 def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
     """The actors that ``settings`` describe, the supervisor last.
@@ -105,7 +90,10 @@ def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
             raise ConfigurationError(
                 f"{where}: actors.{name}: there is no such actor; the nearest is {near}; one of your own needs a class"
             )
-    actors = [_build(cls, name, sections.get(name, {}), settings, where) for name, cls in classes.items()]
+    actors = [
+        cls(parse_part(cls.Settings, sections.get(name, {}), settings, f"{where}: actors.{name}"))
+        for name, cls in classes.items()
+    ]
     return [*actors, SupervisorActor(actors)]
 
 
@@ -125,20 +113,6 @@ def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
     return cls
 
 
-def _build(cls: type[Actor], name: str, section: dict[str, Any], settings: Settings, where: str) -> Actor:
-    for f in fields(cls.Settings):
-        key = ELSEWHERE.get(f.name)
-        if key is None:
-            continue
-        if f.name in section:
-            raise ConfigurationError(f"{where}: actors.{name}.{f.name}: this is set by {key}")
-        value: Any = settings
-        for part in key.split("."):
-            value = getattr(value, part)
-        section[f.name] = value
-    return cls(parse(cls.Settings, section, f"{where}: actors.{name}"))
-
-
 def build_predictor(settings: Settings, where: str = "settings") -> Predictor:
     """The miner's model.
 
@@ -150,7 +124,7 @@ def build_predictor(settings: Settings, where: str = "settings") -> Predictor:
     cls: Any = KellyPredictor if name is None else load(str(name), f"{where}: actors.predictor.class")
     if not callable(getattr(cls, "predict", None)) or not hasattr(cls, "Settings"):
         raise ConfigurationError(f"{where}: actors.predictor.class: {name} has no method predict, or no class Settings")
-    predictor: Predictor = cls(parse(cls.Settings, section, f"{where}: actors.predictor"))
+    predictor: Predictor = cls(parse_part(cls.Settings, section, settings, f"{where}: actors.predictor"))
     return predictor
 
 

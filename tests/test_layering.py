@@ -137,6 +137,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "bettensor.actors.cures",
         "bettensor.actors.health",
         "bettensor.actors.miner.targets",
+        "bettensor.actors.settings",
         "bettensor.actors.stream",
         "bettensor.actors.validator.rules",
     }

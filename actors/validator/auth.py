@@ -18,6 +18,7 @@ from bettensor.actors.actor import on
 from bettensor.actors.auth import AuthActor, AuthState, Unverified
 from bettensor.actors.budget import Budget
 from bettensor.actors.health import HEALTH_PATH, asks_for_health
+from bettensor.actors.settings import Count, NotNegative, Positive, WebSocketSettings, settings_class
 from bettensor.bus import codec
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -103,30 +104,23 @@ class Credentials(NamedTuple):
     offset: Offset | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class ValidatorAuthSettings:
     """What requests of strangers and of members may cost."""
 
-    websocket_enabled: bool = True
-    max_connections: int = 4096
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    max_connections: Count = 4096
     """WebSocket sessions at once; above that 503."""
-    requests_per_second: float = 100.0
+    requests_per_second: Positive = 100.0
     """Admitted requests of one hotkey a second, sustained."""
-    request_burst: float = 200.0
+    request_burst: Positive = 200.0
     """Admitted requests of one hotkey at once, after a silence."""
-    failures_per_second: float = 10.0
+    failures_per_second: Positive = 10.0
     """Requests of one IP address a second that fail a check, sustained; above that 429, and nothing is verified."""
-    failure_burst: float = 100.0
+    failure_burst: Positive = 100.0
     """Requests of one IP address that fail a check, at once, after a silence."""
-    min_stake: float = 0.0
+    min_stake: NotNegative = 0.0
     """What a neuron must have staked to be heard, in the subnet's own token."""
-
-    def __post_init__(self) -> None:
-        if not self.min_stake >= 0:
-            raise ValueError(f"min_stake must not be below 0, and is {self.min_stake}")
-        for name in self.__slots__:
-            if name != "min_stake" and not isinstance(getattr(self, name), bool) and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
 
 
 def _kept(request: HttpRequestReceived) -> str:
@@ -206,7 +200,7 @@ class ValidatorAuthActor(AuthActor):
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
         super().reload(event, envelope)
         self._dismiss_the_unwelcome()
-        if not self.settings.websocket_enabled:
+        if not self.settings.websocket.enabled:
             for connection in self.state.peers:
                 self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
 
@@ -289,7 +283,7 @@ class ValidatorAuthActor(AuthActor):
         method, purpose = _PATHS[path]
         if request.method != method:
             raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes {method}, not {request.method}")
-        if purpose == "session" and not self.settings.websocket_enabled:
+        if purpose == "session" and not self.settings.websocket.enabled:
             raise Refused(RefusalCode.WEBSOCKET_DISABLED, "the WebSocket is disabled here; use POST /predictions")
         return purpose
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 import yaml
 
 from bettensor.bus.events import Role
-from bettensor.neurons.composition import ACTORS, ELSEWHERE
-from bettensor.neurons.config.settings import ROLES
+from bettensor.neurons.composition import ACTORS
+from bettensor.neurons.config.settings import ROLES, section_fields, section_names
 from bettensor.neurons.models.file import FilePredictor
 from bettensor.neurons.models.kelly import KellyPredictor
 from bettensor.neurons.models.program import ProgramPredictor
@@ -38,7 +38,8 @@ def commented_defaults(role: Role) -> str:
     lines += _section(kind, role, "")
     lines += ["actors:"]
     for actor in ACTORS[role]:
-        own = [f for f in fields(actor.Settings) if f.name not in ELSEWHERE]
+        sections = section_fields(actor.Settings, section_names(kind))
+        own = [f for f in fields(actor.Settings) if f.name not in sections]
         if own:
             lines += [f"  {actor.name}:", *_keys(actor.Settings, own, role, "    ")]
     if role == "miner":

@@ -5,23 +5,29 @@ expected.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
-from pydantic.dataclasses import dataclass
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
+from bettensor.actors.settings import (
+    AxonSettings,
+    ChosenValidators,
+    IsNumber,
+    Port,
+    Positive,
+    WebSocketSettings,
+    Whole,
+    settings_class,
+)
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.identifiers import Netuid
 from bettensor.bus.redaction import names_a_secret, without_secrets
 from bettensor.bus.text import nearest
-
-_STRICT = ConfigDict(extra="forbid")
 
 ENVIRONMENT: Final = "BETTENSOR_"
 """Variables of the environment that begin so are keys: two underscores stand for each dot."""
@@ -34,11 +40,6 @@ ALIASES: Final = {
 """Flags, and variables, as miners know them; both spellings work on both roles."""
 
 
-def _ip(value: str) -> str:
-    ip_address(value)  # a ValueError that says what is wrong
-    return value
-
-
 def _file_name(value: str) -> str:
     if value in ("", ".", "..") or "/" in value or "\0" in value:  # ../coldkey would be another key
         raise ValueError("expected the name of a file, without its folder")
@@ -46,8 +47,6 @@ def _file_name(value: str) -> str:
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 Parsed = TypeVar("Parsed")
 
 
@@ -68,7 +67,7 @@ def _locate(value: Any, info: ValidationInfo) -> Any:
 LocalPath = Annotated[Path, BeforeValidator(_locate)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class WalletSettings:
     """Which hotkey this neuron speaks for. Only the hotkey is ever read."""
 
@@ -80,7 +79,7 @@ class WalletSettings:
     """Where wallets are kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class MetagraphFileSettings:
     """Who is in the subnet, where no chain says so."""
 
@@ -88,7 +87,7 @@ class MetagraphFileSettings:
     """A YAML file that lists the neurons: no chain at all. null: the chain says it, see subtensor."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class SubtensorSettings:
     """The chain that says who is in the subnet, unless metagraph.static does."""
 
@@ -100,51 +99,15 @@ class SubtensorSettings:
     """Seconds between two readings of the metagraph."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class AxonSettings:
-    """Where a validator listens."""
-
-    ip: str = "0.0.0.0"  # noqa: S104 - a validator's port is public
-    """The address to bind; 0.0.0.0 is every IPv4 one, :: every one."""
-    port: Port = 8091
-    """The port for HTTP and WebSocket; 0 takes any that is free."""
-    external_ip: Annotated[str, AfterValidator(_ip)] | None = None
-    """Where miners reach this validator; the chain is told when it changes. null: nothing is announced."""
-    external_port: Port | None = None
-    """The port there; null is the same port."""
-    serve: bool = True
-    """False: announce nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class WebSocketSettings:
-    """The persistent connections between miners and validators."""
-
-    enabled: bool = True
-    """False: HTTP alone."""
-    heartbeat_interval: Positive = 60.0
-    """Seconds between two heartbeats."""
-    connection_timeout: Positive = 300.0
-    """Seconds of silence after which a connection is stale."""
-    reconnect_base_interval: Positive = 5.0
-    """Seconds: a miner's first back-off is a random time up to this, and each next one up to twice as long."""
-    max_reconnect_interval: Positive = 300.0
-    """Seconds: a miner's longest back-off."""
-    send_queue_bytes: Annotated[int, Field(ge=65536)] = 1024 * 1024
-    """Bytes that may wait for a miner that reads slowly; then its session ends with 4101."""
-    send_timeout: Positive = 10.0
-    """Seconds for which a miner may read nothing while something waits for it; then the same."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class AuthSettings:
     """How a validator verifies signatures."""
 
-    verify_workers: Annotated[int, Field(ge=0, le=64)] = 0
+    verify_workers: Annotated[Whole, Field(ge=0, le=64)] = 0
     """Processes that verify frames, for a machine with as many cores to spare; 0: the neuron does it itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class GamesSettings:
     """Where a validator's slate comes from."""
 
@@ -154,11 +117,11 @@ class GamesSettings:
     """The JSON file with the games; by default the fixtures that come with this package."""
     interval: Positive = 5.0
     """Seconds between two moves of random odds."""
-    seed: int | None = None
+    seed: Whole | None = None
     """Of random odds; null takes a fresh one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class LoggingSettings:
     """What the log tells."""
 
@@ -166,7 +129,7 @@ class LoggingSettings:
     """The least level that is written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class RecorderSettings:
     """The recorded event log: what `bettensor replay`, `trace`, `log` and `audit` read."""
 
@@ -174,15 +137,15 @@ class RecorderSettings:
     """observed: what the world said, enough to replay. all: decisions too, to compare with. off: nothing."""
     path: LocalPath | None = None
     """The file; null is events.jsonl in state_dir. Closed files lie beside it, numbered and compressed."""
-    file_bytes: Annotated[int, Field(ge=4096)] = 64 * 1024 * 1024
+    file_bytes: Annotated[Whole, Field(ge=4096)] = 64 * 1024 * 1024
     """Bytes after which another file begins; at most half of total_bytes, at least two checkpoints."""
     file_age: Positive = 86_400.0
     """Seconds after which another file begins."""
-    total_bytes: Annotated[int, Field(ge=4096)] = 1024 * 1024 * 1024
+    total_bytes: Annotated[Whole, Field(ge=4096)] = 1024 * 1024 * 1024
     """Bytes of all files; the oldest are deleted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class MetricsSettings:
     """Numbers for Prometheus, at http://IP:PORT/metrics."""
 
@@ -194,13 +157,13 @@ class MetricsSettings:
     """The port; null is 9464 on a validator and 9465 on a miner. If it is taken the neuron does without."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class Settings:
     """What both roles have."""
 
     role: str
     """What this neuron is."""
-    netuid: Annotated[Netuid, Field(ge=0, le=65535)]
+    netuid: Annotated[Netuid, Field(ge=0, le=65535), IsNumber]
     """The subnet's number."""
     state_dir: LocalPath
     """The folder for what must outlive a restart: the ledger, the one-instance lock. Created with mode 0700."""
@@ -223,7 +186,7 @@ class Settings:
             raise ValueError(f"one of metagraph.static and subtensor.network must say who is in the subnet; {is_there}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class ValidatorSettings(Settings):
     """A validator."""
 
@@ -236,13 +199,13 @@ class ValidatorSettings(Settings):
     games: GamesSettings = field(default_factory=GamesSettings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class MinerSettings(Settings):
     """A miner."""
 
     role: Literal["miner"] = "miner"
     """What this neuron is."""
-    validators: tuple[str, ...] = ()
+    validators: ChosenValidators = ChosenValidators()
     """Hotkeys of the validators to connect to; empty means each one with a permit and an endpoint."""
 
 
@@ -351,7 +314,7 @@ def parse(
         ConfigurationError: each wrong key with what was expected, a line each.
     """
     if is_dataclass(kind) and isinstance(document, dict):
-        known = [f.name for f in fields(kind)]
+        known = _names(kind)
         for key in document:
             if key not in known:  # plain dataclasses, as actors and models have them, would pass over it
                 hint = f"the nearest is {nearest(str(key), known)}" if known else "there are none"
@@ -364,6 +327,61 @@ def parse(
             for details in error.errors()
         ]
         raise ConfigurationError("\n".join(lines)) from None
+
+
+def section_names(kind: type[Settings]) -> dict[type[Any], str]:
+    """The key of each section of a role, by the section's type."""
+    types = get_type_hints(kind)
+    return {types[f.name]: f.name for f in fields(kind) if _is_section(types[f.name])}
+
+
+def sections_of(settings: Settings) -> dict[type[Any], Any]:
+    """Each section by its type: what an actor, an edge or a model takes by a field of that type."""
+    return {section: getattr(settings, name) for section, name in section_names(type(settings)).items()}
+
+
+def section_fields(kind: type[Any], sections: Container[type[Any]]) -> dict[str, type[Any]]:
+    """The fields of ``kind`` whose type is one of ``sections``, with that type. Their names do not matter."""
+    types = get_type_hints(kind) if is_dataclass(kind) else {}
+    return {name: section for name, section in types.items() if section in sections}
+
+
+def parse_part(kind: type[Parsed], document: Mapping[str, Any], settings: Settings, where: str) -> Parsed:
+    """``document`` as the settings class of an actor, an edge or a model, with the neuron's sections in their fields.
+
+    Args:
+        kind: a dataclass; its fields of a section's type are filled from ``settings``.
+        document: plain data: the part's own keys.
+        settings: the neuron's.
+        where: what error messages begin with: a file and a key.
+
+    Raises:
+        ConfigurationError: each wrong key with what was expected, or a key that belongs to a section.
+    """
+    sections, names = sections_of(settings), section_names(type(settings))
+    taken = section_fields(kind, sections)
+    for key in document:
+        setter = _setter(key, kind, {name: names[section] for name, section in taken.items()})
+        if setter is not None:
+            raise ConfigurationError(f"{where}: {key}: this is set by {setter}")
+    return parse(kind, {**document, **{name: sections[section] for name, section in taken.items()}}, where)
+
+
+def _setter(key: str, kind: type[Any], taken: Mapping[str, str]) -> str | None:
+    """The key that sets ``key`` for the whole neuron, if ``kind`` takes it with a section."""
+    types = get_type_hints(kind) if is_dataclass(kind) else {}
+    if key in types:
+        return taken.get(key)
+    sections = ((name, types[name]) for name in taken if is_dataclass(types[name]))
+    return next((f"{taken[name]}.{key}" for name, cls in sections if key in _names(cls)), None)
+
+
+def _is_section(kind: Any) -> bool:
+    return is_dataclass(kind) or kind is ChosenValidators
+
+
+def _names(kind: Any) -> list[str]:
+    return [f.name for f in fields(kind)]
 
 
 def _source(key: str, where: str, sources: Mapping[str, str] | None) -> str:
@@ -389,7 +407,7 @@ def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:
     for key in location:
         is_list = isinstance(key, int)  # whose entries are all of one kind
         kind = get_args(kind)[0] if is_list else next(f.type for f in fields(kind) if f.name == key)
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+    return _names(kind) if is_dataclass(kind) else []
 
 
 def _override(document: dict[str, Any], key: str, value: str, sources: dict[str, str], source: str) -> None:

@@ -568,5 +568,5 @@ def test_a_snapshot_of_the_actor_decides_the_same(bench: Bench) -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="should be"):
         wrong()

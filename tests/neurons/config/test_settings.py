@@ -62,7 +62,7 @@ def test_flags_override_the_file_and_are_read_as_their_keys_type(tmp_path: Path)
     assert settings.handlers == {"prediction_accepted": ["a:b"]}
     actors = {actor.name: actor for actor in build_actors(settings)}
     assert actors["prediction"].settings.daily_wager_limit == 5
-    assert actors["auth"].settings.websocket_enabled is False
+    assert actors["auth"].settings.websocket.enabled is False
 
 
 @pytest.mark.parametrize("role", ["validator", "miner"])
@@ -167,7 +167,10 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
     [
         ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor; the nearest is prediction"),
         ({"actors": {"prediction": {"limit": 5}}}, "actors.prediction: limit: there is no such key"),
-        ({"actors": {"prediction": {"odds_grace": -1}}}, "odds_grace must be 0 to 3600"),
+        (
+            {"actors": {"prediction": {"odds_grace": -1}}},
+            "odds_grace: input should be greater than or equal to 0, and it is -1",
+        ),
         ({"actors": {"connection": {"heartbeat_interval": 5}}}, "this is set by websocket.heartbeat_interval"),
         ({"actors": {"x": {"class": "no_such_module:X"}}}, "'no_such_module' cannot be imported"),
         ({"actors": {"x": {"class": "bettensor.bus.events:Nothing"}}}, "'bettensor.bus.events' has no 'Nothing'"),
@@ -227,7 +230,7 @@ def test_the_model_is_the_class_that_the_file_names(tmp_path: Path) -> None:
     assert predictor.settings.edge == 0.5
     for wrong, fault in (
         ({"class": "bettensor.bus.events:Event"}, "no method predict"),
-        ({"edge": -1}, "edge must be 0 or more"),
+        ({"edge": -1}, "edge: input should be greater than or equal to 0"),
     ):
         with pytest.raises(ConfigurationError, match=fault):
             build_predictor(load(tmp_path, actors={"predictor": wrong}))
