@@ -17,7 +17,8 @@ from bettensor.bus.timestamps import DAY
 from bettensor.neurons.bench.figures import Figures
 from bettensor.neurons.bench.load import prediction_message
 from bettensor.neurons.bench.rig import BenchmarkFailed
-from bettensor.neurons.edges.ledger import Ledger, ledger_database
+from bettensor.neurons.edges.edge import StateDir
+from bettensor.neurons.edges.ledger import Ledger, LedgerDatabase
 
 FILL_COMMIT: Final = 2_000
 """Verdicts in one commit while it is filled: the most that a validator commits at once."""
@@ -35,8 +36,10 @@ class Store:
         state_dir.mkdir(parents=True, exist_ok=True)
         self._clock = SystemClock()
         self._bus = EventBus(self._clock)
-        self._database = ledger_database(self._bus, state_dir / "ledger.sqlite3")
+        self._database = LedgerDatabase(StateDir(state_dir))
         self._ledger = Ledger(self._database, self._clock)
+        for edge in (self._database, self._ledger):
+            edge.attach(self._bus)
         self._portion: tuple[ProposedVerdict, ...] = ()
         self._bus.subscribe(TimerFired, self._ask, "bench")
         self._bus.subscribe(PredictionsStored, self._stored, "bench")
@@ -44,7 +47,7 @@ class Store:
 
     async def __aenter__(self) -> "Store":
         await self._database.open()
-        await self._ledger.open(self._bus)
+        await self._ledger.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -111,7 +111,7 @@ def _versions() -> Finding:
 
 
 def _parts(settings: Settings, where: str) -> Finding:
-    from bettensor.neurons.composition import check
+    from bettensor.neurons.launch import check
 
     try:
         check(settings, where)

@@ -176,6 +176,8 @@ class Settings:
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings of actors by their name; `class: "module:Class"` puts one of your own in its place, or beside them."""
+    edges: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Edges of your own, by their name: `class: "module:Class"`, and the edge's own keys; one of ours is replaced."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
     """Functions of your own, "module:function", by the topic that they hear; "*" hears everything."""
 

@@ -1,17 +1,12 @@
-"""A miner's farewell: a neuron that stops waits, for a short time, for the verdicts that are on their way."""
+"""A miner's farewell: a neuron that stops waits for the verdicts that are on their way."""
 
 import asyncio
-import contextlib
 from collections import Counter
-from typing import Final
 
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import PredictionDiscarded, PredictionExpired, PredictionMade, VerdictReceived
 from bettensor.bus.identifiers import PredictionId
 from bettensor.neurons.edges.edge import Edge, on
-
-FAREWELL_TIMEOUT: Final = 3.0
-"""Seconds that a miner waits for verdicts before it ends its sessions."""
 
 
 class Farewell(Edge):
@@ -37,9 +32,7 @@ class Farewell(Edge):
             self._all_answered.set()
 
     async def settle(self) -> None:
-        """Wait for the verdicts, for ``FAREWELL_TIMEOUT`` at most."""
+        """Wait until each has its verdict. Safe to cancel."""
         self._all_answered.clear()
         if self._unanswered:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FAREWELL_TIMEOUT):
-                    await self._all_answered.wait()
+            await self._all_answered.wait()

@@ -42,7 +42,7 @@ class Keys(Edge, RequestSigner):
         self._http_auth = http_auth
         self.keypair = keypair
         self.hotkey = Hotkey(keypair.ss58_address)
-        self.scheme = _SCHEMES[keypair.crypto_type]
+        self.scheme = scheme_of(keypair)
 
     def sign(self, payload: bytes) -> bytes:
         """64 bytes over a frame's JSON bytes (protocol, "Frame")."""
@@ -105,6 +105,11 @@ class _AnyNonce:
 
     def check_and_store(self, hotkey_ss58: str, nonce_ns: int) -> bool:  # noqa: ARG002 - the protocol's signature
         return True
+
+
+def scheme_of(keypair: Keypair) -> Scheme:
+    """The signature scheme of a key."""
+    return _SCHEMES[keypair.crypto_type]
 
 
 def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from bettensor.actors.settings import AxonSettings, WebSocketSettings
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -39,7 +40,6 @@ from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.bus.redaction import names_a_secret
 from bettensor.bus.timestamps import rfc3339
-from bettensor.neurons.config.settings import AxonSettings, WebSocketSettings
 from bettensor.neurons.edges.edge import Edge, Transports, on
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
 

@@ -74,7 +74,7 @@ from bettensor.bus.messages import (
     WelcomeMessage,
     session_id,
 )
-from bettensor.neurons.simulation import SimulatedKeys, SimulatedOutbox
+from bettensor.neurons.simulation import SimulatedOutbox, SimulatedVerifier
 from bettensor.neurons.simulation.keys import simulated_signature
 from tests.support import HOUR, NETUID, NOW, Harness, frame_size, make_game, make_hotkey, make_prediction, stamp
 
@@ -287,7 +287,7 @@ class OutboxBench(Harness):
         self.actor = OutboxActor()
         super().__init__(self.actor)
         self.store = store or SimulatedOutbox()
-        self.store.attach(self.bus)
+        self.add(self.store)
 
     def write(self, event: PredictionMade, connection: ConnectionId = CONNECTION) -> None:
         """It reaches a transport."""
@@ -853,7 +853,7 @@ class SessionBench(Harness):
     def __init__(self) -> None:
         self.actor = MinerConnectionActor(ConnectionSettings())
         super().__init__(self.actor, AuthActor())
-        SimulatedKeys(ME).attach(self.bus)
+        self.add(SimulatedVerifier())
         self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0))
         self.observe(ConnectionOpened(CONNECTION, VALIDATOR, "1752076800000000000"))
 

@@ -59,8 +59,8 @@ from bettensor.bus.messages import (
     HeartbeatMessage,
     WelcomeMessage,
 )
-from bettensor.neurons.simulation import SimulatedKeys
-from tests.support import HOUR, NETUID, NOW, Harness, as_json, make_hex32, make_hotkey, make_prediction
+from bettensor.neurons.simulation import SimulatedKeys, SimulatedVerifier
+from tests.support import HOUR, NETUID, NOW, Harness, as_json, make_hex32, make_hotkey, make_identity, make_prediction
 
 EPOCH = Epoch("e" * 32)
 VALIDATOR, MINER, OTHER = make_hotkey("validator"), make_hotkey(), make_hotkey("other")
@@ -71,7 +71,8 @@ class Bench(Harness):
         self.connection = ValidatorConnectionActor(ValidatorConnectionSettings(**(connection or {})))
         self.auth = ValidatorAuthActor(ValidatorAuthSettings(**(auth or {})))
         super().__init__(self.connection, self.auth)
-        SimulatedKeys(VALIDATOR).attach(self.bus)
+        self.add(SimulatedKeys(make_identity(VALIDATOR)))
+        self.add(SimulatedVerifier())
         self.ids = iter(range(1, 1_000_000))
         neurons = tuple(NeuronInfo(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
         self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0), MetagraphSynced(neurons))

@@ -104,7 +104,7 @@ async def test_why_a_miner_is_not_connected_is_told_on_both_sides(
     changes = prepare(monkeypatch, tmp_path)
     async with running_validator(tmp_path, **changes) as rig:
         if cause == "a wrong port":
-            rig.validator.port = 1
+            rig.elsewhere = 1
         changes = {"websocket": {"enabled": False}} if cause == "the WebSocket is switched off at the miner" else {}
         async with running_miner(rig, actors=SILENT, **changes) as (miner, theirs):
             await until(lambda: events(theirs, FallbackChosen if changes else DialFailed))

@@ -234,7 +234,7 @@ async def test_a_miner_that_nobody_knows_is_told_so(tmp_path: Path, capsys: pyte
 async def test_no_slate_yet_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     register_miner(tmp_path)
     async with running_validator(tmp_path) as rig:
-        rig.validator.port = 1  # nobody listens there
+        rig.elsewhere = 1  # nobody listens there
         async with running_miner(rig, actors=SILENT) as (miner, theirs):
             await until(lambda: events(theirs, DialFailed))
             where = ["--state-dir", str(miner.settings.state_dir)]

@@ -35,7 +35,7 @@ from bettensor.neurons.models.model import Forecast
 from bettensor.neurons.models.program import ProgramPredictor, ProgramSettings
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner
-from tests.support import Injected, make_game, make_hotkey
+from tests.support import Injected, make_game, make_hotkey, make_identity
 
 ME, VALIDATOR, OTHER = make_hotkey("me"), make_hotkey("validator"), make_hotkey("other")
 GAME = make_game("g")
@@ -51,7 +51,8 @@ class Bench:
         self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
         self.bus.subscribe(ModelChanged, lambda _, __: self.ask(), "test")
         self.slates: dict[Any, tuple[TeamGame, ...]] = {VALIDATOR: SLATE}
-        self.edge = PredictorEdge(self.bus, SystemClock(), ME, model)
+        self.edge = PredictorEdge(model, make_identity(ME, "miner"), SystemClock())
+        self.edge.attach(self.bus)
 
     def ask(self) -> None:
         for validator, slate in self.slates.items():

@@ -50,7 +50,7 @@ class Bench(Harness):
         self.actor = PredictionActor(settings or PredictionSettings(daily_wager_limit=limit, odds_grace=grace))
         super().__init__(self.actor)
         self.ledger = SimulatedLedger(self.clock)
-        self.ledger.attach(self.bus)
+        self.add(self.ledger)
         self.offer(*(games or (make_game(),)))
 
     def offer(self, *games: TeamGame, snapshot: bool = True) -> None:
