@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -254,9 +254,7 @@ def write(file: Path, document: dict[str, Any]) -> Path:
 
 
 @asynccontextmanager
-async def running_validator(
-    folder: Path, *, seen: Callable[[Envelope], None] | None = None, **changes: Any
-) -> AsyncIterator[Rig]:
+async def running_validator(folder: Path, *, seen: Any = None, **changes: Any) -> AsyncIterator[Rig]:
     """A validator in this process, until the end of the block; ``seen`` gets each event as it is published."""
     config = write_configuration(folder, **changes)
     settings = load_settings(config)
