@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from bettensor.actors.actor import Actor, on
 from bettensor.actors.budget import Budget
-from bettensor.actors.settings import Positive, WebSocketSettings, settings_class
+from bettensor.actors.settings import Positive, Seconds, WebSocketSettings, settings_class
 from bettensor.bus import codec
 from bettensor.bus.codes import CloseCode, ErrorCode
 from bettensor.bus.envelope import Envelope
@@ -117,7 +117,7 @@ class ConnectionSettings:
     """Messages a second from one session, sustained; each costs a signature check of about 50 us."""
     burst: Positive = 2000.0
     """Messages from one session at once, after a silence."""
-    greeting_timeout: Positive = 5.0
+    greeting_timeout: Seconds = 5.0
     """Seconds within which a session must become active."""
 
 

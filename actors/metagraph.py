@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bettensor.actors.actor import Actor, on
-from bettensor.actors.settings import Positive, settings_class
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.codes import RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -30,7 +30,7 @@ OWING: Final = "reading"
 class MetagraphSettings:
     """How soon the chain is read again."""
 
-    early_sync_interval: Positive = 30.0
+    early_sync_interval: Seconds = 30.0
     """Seconds between two readings that unknown hotkeys lead to, and until an implausible reading is repeated."""
 
 

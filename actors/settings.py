@@ -22,6 +22,7 @@ __all__ = [
     "NotNegative",
     "Port",
     "Positive",
+    "Seconds",
     "WebSocketSettings",
     "Whole",
     "settings_class",
@@ -63,9 +64,11 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), IsNumber]
 """A finite number, 0 or above."""
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), IsNumber]
 """A number above 0, and at most 1."""
-Whole = Annotated[int, IsNumber]
-"""An integer."""
-Count = Annotated[int, Field(ge=1), IsNumber]
+Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), IsNumber]
+"""A duration above 0, at most some thirty years: in microseconds it must fit into 64 bits, as event logs have it."""
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63), IsNumber]
+"""An integer of 64 bits, as event logs have it."""
+Count = Annotated[int, Field(ge=1, lt=2**63), IsNumber]
 """An integer, 1 or above."""
 Port = Annotated[int, Field(ge=0, le=65535), IsNumber]
 """A TCP port; 0 is any that is free."""
@@ -93,17 +96,17 @@ class WebSocketSettings:
 
     enabled: bool = True
     """False: HTTP alone."""
-    heartbeat_interval: Positive = 60.0
+    heartbeat_interval: Seconds = 60.0
     """Seconds between two heartbeats."""
-    connection_timeout: Positive = 300.0
+    connection_timeout: Seconds = 300.0
     """Seconds of silence after which a connection is stale."""
-    reconnect_base_interval: Positive = 5.0
+    reconnect_base_interval: Seconds = 5.0
     """Seconds: a miner's first back-off is a random time up to this, and each next one up to twice as long."""
-    max_reconnect_interval: Positive = 300.0
+    max_reconnect_interval: Seconds = 300.0
     """Seconds: a miner's longest back-off."""
     send_queue_bytes: Annotated[Whole, Field(ge=65536)] = 1024 * 1024
     """Bytes that may wait for a miner that reads slowly; then its session ends with 4101."""
-    send_timeout: Positive = 10.0
+    send_timeout: Seconds = 10.0
     """Seconds for which a miner may read nothing while something waits for it; then the same."""
 
     def __post_init__(self) -> None:

@@ -9,7 +9,47 @@ from typing import Any, Final
 
 Upcast = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
 
+_SECTIONS: Final = {
+    "heartbeat_interval": ("websocket", "heartbeat_interval"),
+    "connection_timeout": ("websocket", "connection_timeout"),
+    "websocket_enabled": ("websocket", "enabled"),
+    "reconnect_base_interval": ("websocket", "reconnect_base_interval"),
+    "max_reconnect_interval": ("websocket", "max_reconnect_interval"),
+    "announced_ip": ("axon", "external_ip"),
+    "announced_port": ("axon", "external_port"),
+    "listening_port": ("axon", "port"),
+    "announcing": ("axon", "serve"),
+}
+"""Section and key of each setting of an actor that format 1 had copied from a section."""
+_TAKING_SECTIONS: Final = frozenset({"announce", "auth", "connection", "heartbeat", "http_fallback", "reconnect"})
+"""The actors that it was copied for; settings of these names in other actors are their own."""
+
+
+def actors_take_whole_sections(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What stood among the settings of an actor as ``websocket_enabled`` is ``enabled`` of its ``websocket``."""
+    if topic == "settings_reloaded":
+        return topic, event | {"actors": {name: _nested(name, known) for name, known in event["actors"].items()}}
+    if topic == "checkpoint":
+        actors = event["actors"].items()
+        whole = {name: actor | {"settings": _nested(name, actor["settings"])} for name, actor in actors}
+        return topic, event | {"actors": whole}
+    return topic, event
+
+
+def _nested(actor: str, settings: dict[str, Any]) -> dict[str, Any]:
+    if actor not in _TAKING_SECTIONS:
+        return settings
+    nested: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in _SECTIONS:
+            section, key = _SECTIONS[name]
+            nested.setdefault(section, {})[key] = value
+        else:
+            nested[name] = value
+    return nested
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
-    1: (),
+    1: (actors_take_whole_sections,),
 }
 """By the format that is read."""

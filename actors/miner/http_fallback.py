@@ -11,7 +11,7 @@ from typing import Final
 
 from bettensor.actors.actor import on
 from bettensor.actors.miner.targets import is_wanted, uniform, wanted
-from bettensor.actors.settings import ChosenValidators, Positive, WebSocketSettings, settings_class
+from bettensor.actors.settings import ChosenValidators, Seconds, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus import codec
 from bettensor.bus.envelope import Envelope
@@ -54,7 +54,7 @@ class HttpFallbackSettings:
 
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     validators: ChosenValidators = ChosenValidators()
-    poll_interval: Positive = 15.0
+    poll_interval: Seconds = 15.0
     """Seconds between two looks at the slate of a validator without a session, or with one that gives no verdict."""
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from bettensor.actors.actor import Actor, on
-from bettensor.actors.settings import Positive, settings_class
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.actors.stream import apply
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -25,7 +25,7 @@ from bettensor.bus.messages import WelcomeMessage
 class ModelSettings:
     """How often the model is asked."""
 
-    interval: Positive = 60.0
+    interval: Seconds = 60.0
     """Seconds between two times that the model is asked about an unchanged slate."""
 
 

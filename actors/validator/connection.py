@@ -10,7 +10,7 @@ from bettensor.actors.actor import on
 from bettensor.actors.budget import Budget
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
 from bettensor.actors.health import Disk, DiskWatcher, asks_for_health
-from bettensor.actors.settings import Positive, settings_class
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.actors.stream import recoverable
 from bettensor.bus.bus import CLOCK_WINDOW
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
@@ -53,7 +53,7 @@ from bettensor.bus.messages import (
 class ValidatorConnectionSettings(ConnectionSettings):
     """What one session, or one request, may cost a validator."""
 
-    verdict_timeout: Positive = 10.0
+    verdict_timeout: Seconds = 10.0
     """Seconds within which a ``POST /predictions`` has all its verdicts, or a 503."""
 
 

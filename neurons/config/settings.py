@@ -19,7 +19,7 @@ from bettensor.actors.settings import (
     ChosenValidators,
     IsNumber,
     Port,
-    Positive,
+    Seconds,
     WebSocketSettings,
     Whole,
     settings_class,
@@ -48,6 +48,13 @@ def _file_name(value: str) -> str:
 
 FileName = Annotated[str, AfterValidator(_file_name)]
 Parsed = TypeVar("Parsed")
+_EXPECTED: Final = {
+    "dataclass_type": "expected keys with values",
+    "dict_type": "expected keys with values",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+}
+"""By pydantic's name of a fault, where its own text is for programmers."""
 
 
 class _FlagText(str):
@@ -95,7 +102,7 @@ class SubtensorSettings:
     """The chain."""
     chain_endpoint: Annotated[str, Field(pattern=r"^wss?://\S+$")] | None = None
     """The node to ask, as ws://127.0.0.1:9944; null: those that are known for the network."""
-    sync_interval: Positive = 120.0
+    sync_interval: Seconds = 120.0
     """Seconds between two readings of the metagraph."""
 
 
@@ -115,7 +122,7 @@ class GamesSettings:
     """file: the file, again whenever it changes. random: the file once, then odds that move, for demos and tests."""
     path: LocalPath | None = None
     """The JSON file with the games; by default the fixtures that come with this package."""
-    interval: Positive = 5.0
+    interval: Seconds = 5.0
     """Seconds between two moves of random odds."""
     seed: Whole | None = None
     """Of random odds; null takes a fresh one."""
@@ -139,7 +146,7 @@ class RecorderSettings:
     """The file; null is events.jsonl in state_dir. Closed files lie beside it, numbered and compressed."""
     file_bytes: Annotated[Whole, Field(ge=4096)] = 64 * 1024 * 1024
     """Bytes after which another file begins; at most half of total_bytes, at least two checkpoints."""
-    file_age: Positive = 86_400.0
+    file_age: Seconds = 86_400.0
     """Seconds after which another file begins."""
     total_bytes: Annotated[Whole, Field(ge=4096)] = 1024 * 1024 * 1024
     """Bytes of all files; the oldest are deleted."""
@@ -236,7 +243,9 @@ def load_settings(
     Raises:
         ConfigurationError: file, key, value and what was expected.
     """
-    document = read_yaml(file)
+    what = role or "validator"
+    advice = f"; `bettensor config show --role {what} > {what}.yaml` writes one with every key"
+    document = read_yaml(file, advice)
     sources: dict[str, str] = {}
     for name, value in (os.environ if environment is None else environment).items():
         if name.startswith(ENVIRONMENT):
@@ -244,6 +253,8 @@ def load_settings(
             _override(document, ALIASES.get(key, key), value, sources, name)
     for flag, value in (flags or {}).items():
         _override(document, ALIASES.get(flag, flag), value, sources, f"--{flag}")
+    if not document:
+        raise ConfigurationError(f"{file}: the file is empty{advice}")
     given = document.setdefault("role", role)
     if given not in ROLES or (role is not None and given != role):
         expected = f"{role!r}, as the command says" if role else "'validator' or 'miner'"
@@ -251,22 +262,30 @@ def load_settings(
     return parse(ROLES[given], document, str(file), folder=file.parent, sources=sources)
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping.
+def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
+    """A YAML file that holds a mapping; an empty file is an empty one.
+
+    Args:
+        file: where it is.
+        advice: what to do if it is missing, for the message.
 
     Raises:
         ConfigurationError: it cannot be read, is not YAML, or something else; the message says where.
     """
     try:
-        document = yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error}") from None
+        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError:
+        raise ConfigurationError(f"{file}: there is no such file{advice}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}: cannot be read: its byte {error.start} is no UTF-8 text") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{file}: {_yaml_fault(error)}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigurationError(f"{file}: expected keys with values, and it is a {type(document).__name__}")
+        raise ConfigurationError(f"{file}: expected keys with values, and it is {_shown('', document)}")
     return document
 
 
@@ -398,11 +417,20 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
         return f"{key}: there is no such key; the nearest is {'.'.join([*map(str, location[:-1]), near])}"
     if details["type"] in ("missing", "missing_argument"):
         return f"{key}: this key is required"
-    message = details["msg"].removeprefix("Value error, ")
-    if not key:  # of the whole, which need not be repeated
-        return message
-    given = "a secret" if names_a_secret(key) else repr(without_secrets(details["input"]))
-    return f"{key}: {message[0].lower()}{message[1:]}, and it is {given}"
+    message = _EXPECTED.get(details["type"], details["msg"].removeprefix("Value error, "))
+    message = f"{message[0].lower()}{message[1:]}"
+    place = f"{key}: " if key else ""
+    if details["type"] == "value_error" and isinstance(
+        details["input"], dict
+    ):  # a rule between its keys, which the message names
+        return f"{place}{message}"
+    return f"{place}{message}, and it is {_shown(key, details['input'])}"
+
+
+def _shown(key: str, value: Any) -> str:
+    if names_a_secret(key):
+        return "a secret"
+    return "a list" if isinstance(value, list) else repr(without_secrets(value))
 
 
 def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from bettensor.actors.settings import Positive, settings_class
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.file import Unusable, forecast_of
 from bettensor.neurons.models.model import Forecast, ModelHost
@@ -36,9 +36,9 @@ class ProgramSettings:
 
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     """The program and its arguments, as a list."""
-    restart_base: Positive = 1.0
+    restart_base: Seconds = 1.0
     """Seconds until it is started again after it ended; doubled each time, until it has lived for restart_max."""
-    restart_max: Positive = 60.0
+    restart_max: Seconds = 60.0
     """Seconds: the longest that it waits."""
 
     def __post_init__(self) -> None:

@@ -90,7 +90,10 @@ def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["validator", "--config", "absent.yaml"], "absent.yaml: cannot be read"),
+        (
+            ["validator", "--config", "absent.yaml"],
+            "absent.yaml: there is no such file; `bettensor config show --role validator > validator.yaml`",
+        ),
         (["validator", "--config", "absent.yaml", "--x"], "--x: expected a value"),
         (["validator", "--config", "absent.yaml", "--x", "--y=1"], "--x: expected a value"),
         (["validator", "--config", "absent.yaml", "x"], "unrecognized argument: x"),

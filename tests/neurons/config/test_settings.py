@@ -1,17 +1,26 @@
 """Configuration: what is wrong is told with file, key and what was expected; flags override the file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from bettensor.actors.actor import Actor
+from bettensor.actors.settings import AxonSettings, ChosenValidators, WebSocketSettings
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import BlacklistLoaded
 from bettensor.neurons.cli.config_file import commented_defaults
 from bettensor.neurons.composition import build_actors, build_predictor, load_handlers
-from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings, load_settings, parse
+from bettensor.neurons.config.settings import (
+    MinerSettings,
+    Settings,
+    ValidatorSettings,
+    load_settings,
+    parse,
+    sections_of,
+)
 from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
 from bettensor.neurons.models.kelly import KellyPredictor
 
@@ -100,7 +109,13 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
         ),
         ({"websocket": {"heartbeat_interval": 0}}, "websocket.heartbeat_interval: input should be greater than 0"),
         ({"websocket": {"heartbeat_interval": float("nan")}}, "websocket.heartbeat_interval"),
-        ({"websocket": 5}, "neuron.yaml: websocket"),
+        ({"websocket": 5}, "neuron.yaml: websocket: expected keys with values, and it is 5"),
+        ({"actors": {"metagraph": 5}}, "neuron.yaml: actors.metagraph: expected keys with values, and it is 5"),
+        ({"role": "miner", "validators": 5}, "neuron.yaml: validators: expected a list, and it is 5"),
+        (
+            {"websocket": {"reconnect_base_interval": 900}},
+            "neuron.yaml: websocket: reconnect_base_interval must be at most max_reconnect_interval",
+        ),
         ({"axon": {"port": 70000}}, "axon.port"),
         ({"logging": {"level": "LOUD"}}, "logging.level: input should be 'DEBUG', 'INFO'"),
         ({"games": {"source": "oracle"}}, "games.source: input should be 'file'"),
@@ -127,10 +142,12 @@ def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
     [
         ("[", "neuron.yaml: not YAML: line 1: "),
         ("a: {b: 1\nc: 2", "neuron.yaml: not YAML: line 2: expected ',' or '}', but got ':'"),
-        ("- a", "expected keys with values"),
+        ("- a", "neuron.yaml: expected keys with values, and it is a list"),
+        ("5", "neuron.yaml: expected keys with values, and it is 5"),
         ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' is there twice"),
         ("a: &a {x: 1}\nb: {<<: *a}", "neuron.yaml: not YAML: line 2: << is not understood here: write the keys out"),
-        ("", "role"),
+        ("", "neuron.yaml: the file is empty; `bettensor config show --role validator > validator.yaml`"),
+        ("# netuid: 30", "neuron.yaml: the file is empty; "),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, fault: str) -> None:
@@ -139,8 +156,22 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, f
     with pytest.raises(ConfigurationError) as refused:
         load_settings(file)
     assert fault in str(refused.value)
-    with pytest.raises(ConfigurationError, match="cannot be read"):
-        load_settings(tmp_path / "absent.yaml")
+
+
+def test_a_file_that_cannot_be_read_is_told_with_its_name_once(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.yaml"
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(absent, role="miner")
+    advice = "`bettensor config show --role miner > miner.yaml` writes one with every key"
+    assert str(refused.value) == f"{absent}: there is no such file; {advice}"
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(tmp_path)
+    assert str(refused.value) == f"{tmp_path}: cannot be read: Is a directory"
+    absent.write_bytes(b"a: \xff")
+    with pytest.raises(ConfigurationError, match="cannot be read: its byte 3 is no UTF-8 text"):
+        load_settings(absent)
+    with pytest.raises(ConfigurationError, match=r"blacklist.yaml: there is no such file$"):
+        read_blacklist(tmp_path / "blacklist.yaml")
 
 
 def test_a_flag_or_a_variable_can_unset_a_key(tmp_path: Path) -> None:
@@ -172,6 +203,10 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
             "odds_grace: input should be greater than or equal to 0, and it is -1",
         ),
         ({"actors": {"connection": {"heartbeat_interval": 5}}}, "this is set by websocket.heartbeat_interval"),
+        (
+            {"actors": {"heartbeat": {"websocket": {"heartbeat_interval": 5}}}},
+            "actors.heartbeat: websocket: this is set by websocket",
+        ),
         ({"actors": {"x": {"class": "no_such_module:X"}}}, "'no_such_module' cannot be imported"),
         ({"actors": {"x": {"class": "bettensor.bus.events:Nothing"}}}, "'bettensor.bus.events' has no 'Nothing'"),
         ({"actors": {"x": {"class": "bettensor.bus.events:Event"}}}, "is not a subclass of bettensor.actors.Actor"),
@@ -195,6 +230,47 @@ def test_wrong_actors_are_refused(tmp_path: Path, changes: dict[str, Any], fault
         build_actors(load(tmp_path, **changes), "neuron.yaml")
     assert fault in str(refused.value)
     assert "neuron.yaml: actors." in str(refused.value)
+
+
+class Surveyor(Actor):
+    """An actor of a user, with a section under a name of its own, and keys that sections have too."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings:
+        line: WebSocketSettings = field(default_factory=WebSocketSettings)
+        chosen: ChosenValidators = field(default_factory=ChosenValidators)
+        listener: AxonSettings = field(default_factory=AxonSettings)
+        validators: int = 3
+        enabled: float = 0.5
+
+    name = "surveyor"
+
+
+def test_an_actor_of_a_users_own_takes_sections_by_their_type_and_keeps_keys_of_any_name(tmp_path: Path) -> None:
+    own = {"class": f"{__name__}:Surveyor", "validators": 7}
+    sections: dict[str, Any] = {"websocket": {"send_timeout": 3}, "validators": [ALICE]}
+    settings = load(tmp_path, role="miner", actors={"surveyor": own}, **sections)
+    surveyor = next(actor for actor in build_actors(settings) if isinstance(actor, Surveyor))
+    assert surveyor.settings == Surveyor.Settings(
+        line=WebSocketSettings(send_timeout=3), chosen=ChosenValidators([ALICE]), validators=7
+    )
+    assert surveyor.settings.line is settings.websocket
+    for key, setter in (("line", "websocket"), ("chosen", "validators"), ("send_timeout", "websocket.send_timeout")):
+        section = {"class": own["class"], key: {}}
+        wrong = load(tmp_path, role="miner", actors={"surveyor": section}, **sections)
+        with pytest.raises(ConfigurationError) as refused:
+            build_actors(wrong, "miner.yaml")
+        assert str(refused.value) == f"miner.yaml: actors.surveyor: {key}: this is set by {setter}"
+
+
+def test_every_section_of_a_role_can_be_taken_by_its_type(tmp_path: Path) -> None:
+    settings = load(tmp_path, axon={"port": 1})
+    assert isinstance(settings, ValidatorSettings)
+    sections = sections_of(settings)
+    assert sections[AxonSettings] is settings.axon
+    assert {type(section) for section in sections.values()} == sections.keys()
+    assert ChosenValidators not in sections
+    assert sections_of(load(tmp_path, role="miner"))[ChosenValidators] == ()
 
 
 @pytest.mark.parametrize(
