@@ -31,7 +31,7 @@ from bettensor.bus.events import (
     Role,
 )
 from bettensor.bus.text import nearest
-from bettensor.neurons.config.plugins import load
+from bettensor.neurons.config.plugins import import_messages, load
 from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse
 from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
 from bettensor.neurons.models.kelly import KellyPredictor
@@ -116,7 +116,7 @@ def role_of(settings: Settings) -> Role:
 
 def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
     """``custom``, whose name must be its key: reloads, timers and recordings find an actor by its name."""
-    cls = load(custom, where)
+    cls = load(custom, where, "actors")
     if not isinstance(cls, type) or not issubclass(cls, Actor):
         raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.actors.Actor")
     own = getattr(cls, "name", None)
@@ -147,7 +147,7 @@ def build_predictor(settings: Settings, where: str = "settings") -> Predictor:
     """
     section = dict(settings.actors.get("predictor", {}))
     name = section.pop("class", None)
-    cls: Any = KellyPredictor if name is None else load(str(name), f"{where}: actors.predictor.class")
+    cls: Any = KellyPredictor if name is None else load(str(name), f"{where}: actors.predictor.class", "models")
     if not callable(getattr(cls, "predict", None)) or not hasattr(cls, "Settings"):
         raise ConfigurationError(f"{where}: actors.predictor.class: {name} has no method predict, or no class Settings")
     predictor: Predictor = cls(parse(cls.Settings, section, f"{where}: actors.predictor"))
@@ -166,7 +166,7 @@ def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str
             near = nearest(topic, TOPICS)
             raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event; the nearest is {near}")
         for name in names:
-            function = load(name, f"{where}: handlers.{topic}")
+            function = load(name, f"{where}: handlers.{topic}", "handlers")
             if not callable(function):
                 raise ConfigurationError(f"{where}: handlers.{topic}: {name} cannot be called")
             try:
@@ -186,6 +186,7 @@ def check(settings: Settings, where: str) -> None:
     from bettensor.neurons.edges.game_feed import SHIPPED
     from bettensor.neurons.edges.game_file import read_games
 
+    import_messages()
     build_actors(settings, where)
     load_handlers(settings, where)
     if settings.metagraph.static is not None:

@@ -27,6 +27,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.composition import build_actors, load_handlers, role_of
+from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.reload import changes, new_actor_settings
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.edges.control import Control
@@ -90,6 +91,7 @@ class Neuron:
         self._reason = "the program that runs it ended"
         lines = LogLines(role_of(settings), self._keys.hotkey)
         self.bus.subscribe(LineLogged, lines.write, "log")
+        import_messages()
         self._actors = build_actors(settings, where)
         for topic, handler in load_handlers(settings, where):
             self.bus.on(topic, handler)
