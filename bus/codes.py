@@ -2,6 +2,13 @@
 
 from enum import IntEnum, StrEnum
 
+__all__ = [
+    "CloseCode",
+    "ErrorCode",
+    "RefusalCode",
+    "VerdictCode",
+]
+
 
 class VerdictCode(StrEnum):
     """How a prediction was judged (protocol, "Results").

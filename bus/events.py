@@ -1148,3 +1148,27 @@ class VerdictReceived(Decided):
     message: str
     latency: Micros
     """From the first write to the verdict."""
+
+
+__all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
+    "TOPICS",
+    "DayTotal",
+    "Decided",
+    "Event",
+    "FallbackCause",
+    "FromPeer",
+    "KnownSlate",
+    "MetagraphSource",
+    "NeuronInfo",
+    "Observed",
+    "OutboxEntry",
+    "Position",
+    "ProposedVerdict",
+    "Purpose",
+    "Road",
+    "Role",
+    "Scheme",
+    "StoredVerdict",
+    "WithheldGame",
+    *(event.__name__ for event in TOPICS.values()),
+]

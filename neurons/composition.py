@@ -166,7 +166,7 @@ def role_of(settings: Settings) -> Role:
 
 def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
     """``custom``, whose name must be its key: reloads, timers and recordings find an actor by its name."""
-    cls = load(custom, where)
+    cls = load(custom, where, "actors")
     if not isinstance(cls, type) or not issubclass(cls, Actor):
         raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.actors.Actor")
     own = getattr(cls, "name", None)
@@ -279,7 +279,7 @@ def _edge_classes(
 
 def _edge_class(custom: str, name: str, settings: Settings, where: str) -> type[Edge]:
     """``custom``, whose name must be its key, and no actor's: whose failure it is, is found by the name."""
-    cls = load(custom, where)
+    cls = load(custom, where, "edges")
     if not isinstance(cls, type) or not issubclass(cls, Edge):
         raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.edges.Edge")
     own = getattr(cls, "name", None)
@@ -321,7 +321,7 @@ def build_predictor(settings: Settings, where: str = "settings") -> Predictor:
     """
     section = dict(settings.actors.get("predictor", {}))
     name = section.pop("class", None)
-    cls: Any = KellyPredictor if name is None else load(str(name), f"{where}: actors.predictor.class")
+    cls: Any = KellyPredictor if name is None else load(str(name), f"{where}: actors.predictor.class", "models")
     if not callable(getattr(cls, "predict", None)) or not hasattr(cls, "Settings"):
         raise ConfigurationError(f"{where}: actors.predictor.class: {name} has no method predict, or no class Settings")
     predictor: Predictor = cls(parse_part(cls.Settings, section, settings, f"{where}: actors.predictor"))
@@ -340,7 +340,7 @@ def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str
             near = nearest(topic, TOPICS)
             raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event; the nearest is {near}")
         for name in names:
-            function = load(name, f"{where}: handlers.{topic}")
+            function = load(name, f"{where}: handlers.{topic}", "handlers")
             if not callable(function):
                 raise ConfigurationError(f"{where}: handlers.{topic}: {name} cannot be called")
             try:

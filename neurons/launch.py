@@ -8,6 +8,7 @@ from typing import Final
 
 from bettensor.bus.clock import SystemClock
 from bettensor.neurons.composition import build_actors, build_predictor, check_edges, load_handlers
+from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.settings import Settings, ValidatorSettings
 from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
 from bettensor.neurons.miner import Miner
@@ -28,6 +29,7 @@ def check(settings: Settings, where: str) -> None:
     from bettensor.neurons.edges.game_feed import SHIPPED
     from bettensor.neurons.edges.game_file import read_games
 
+    import_messages()
     build_actors(settings, where)
     check_edges(settings, where)
     load_handlers(settings, where)

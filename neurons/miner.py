@@ -3,11 +3,10 @@
 import sys
 from typing import Any, Final
 
-from bittensor_core import Keypair
-
 from bettensor.bus.clock import Clock
 from bettensor.neurons.composition import build_predictor
 from bettensor.neurons.config.settings import MinerSettings
+from bettensor.neurons.edges.keys import Keypair
 from bettensor.neurons.models.model import Predictor
 from bettensor.neurons.neuron import Neuron
 

@@ -12,8 +12,6 @@ from secrets import randbits
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from bittensor_core import Keypair
-
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock, SystemClock
 from bettensor.bus.envelope import Envelope
@@ -22,10 +20,11 @@ from bettensor.bus.eventlog import Checkpoint, Header
 from bettensor.bus.events import NeuronFailed, NeuronStarted, NeuronStopping, ReloadFailed, SettingsReloaded
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.composition import build_actors, build_edges, load_handlers, role_of
+from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.reload import changes, new_actor_settings
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.edges.edge import Identity, Isolates, LogSource, Records, StateDir, Stoppable
-from bettensor.neurons.edges.keys import load_hotkey, scheme_of
+from bettensor.neurons.edges.keys import Keypair, load_hotkey, scheme_of
 from bettensor.neurons.edges.log import set_log_level
 from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.edges.tasks import Tasks
@@ -78,6 +77,7 @@ class Neuron(LogSource, Stoppable):
         keypair = load_hotkey(wallet.name, wallet.hotkey, str(wallet.path))
         self._identity = Identity(role_of(settings), settings.netuid, Hotkey(keypair.ss58_address), scheme_of(keypair))
         clock = SystemClock()
+        import_messages()
         self._actors = build_actors(settings, where)
         self.edges = build_edges(settings, self._gives(clock, keypair), where)
         recorder = self.edges.get(Records)

@@ -146,7 +146,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "actors/miner/connection.py": {"bettensor.actors.connection"},
         "actors/validator/auth.py": {"bettensor.actors.auth"},
     }
-    for module in modules("actors"):
+    for module in set(modules("actors")) - {ROOT / "actors" / "__init__.py"}:  # which is the door to all of them
         own = {imported for imported in imports(module) if imported.startswith("bettensor.actors")}
         assert own <= bases | extends.get(name(module), set()), name(module)
 
@@ -254,11 +254,3 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     code = f"import bettensor.neurons.cli.main, sys; print([name for name in {heavy.split()!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_every_exported_name_is_there() -> None:
-    from importlib import import_module
-
-    for package in ("bettensor", "bettensor.bus", "bettensor.neurons.simulation"):
-        module = import_module(package)
-        assert all(hasattr(module, exported) for exported in module.__all__)

@@ -29,7 +29,7 @@ MEASURED: Final = 40_000
 HOTKEYS: Final = 256
 
 
-class Store:
+class BenchLedger:
     """A ledger without a validator: commits one portion after the other."""
 
     def __init__(self, state_dir: Path) -> None:
@@ -45,7 +45,7 @@ class Store:
         self._bus.subscribe(PredictionsStored, self._stored, "bench")
         self._bus.subscribe(CommitFailed, self._failed, "bench")
 
-    async def __aenter__(self) -> "Store":
+    async def __aenter__(self) -> "BenchLedger":
         await self._database.open()
         await self._ledger.open()
         return self
@@ -76,7 +76,7 @@ class Store:
 
 async def fill(state_dir: Path, rows: int) -> None:
     """A ledger with ``rows`` verdicts."""
-    async with Store(state_dir) as store:
+    async with BenchLedger(state_dir) as store:
         for stored in range(0, rows, FILL_COMMIT):
             await store.commit(_verdicts(min(FILL_COMMIT, rows - stored)))
 
@@ -99,7 +99,7 @@ def ledger(rows: int) -> Figures:
 
 async def _measure(state_dir: Path) -> Figures:
     portions = [_verdicts(MEASURED_COMMIT) for _ in range(MEASURED // MEASURED_COMMIT)]
-    async with Store(state_dir) as store:
+    async with BenchLedger(state_dir) as store:
         begin, cpu = time.perf_counter(), time.process_time()
         for portion in portions:
             await store.commit(portion)

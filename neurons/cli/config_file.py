@@ -20,9 +20,9 @@ from bettensor.neurons.models.program import ProgramPredictor
 _REQUIRED: Final = {"netuid": "30", "state_dir": "~/.bettensor/{role}", "static": "metagraph.yaml"}
 """Examples for the keys without a default, and for the simpler of the two ways to know the subnet."""
 MODELS: Final = {
-    KellyPredictor: "bettensor.neurons.models.kelly:KellyPredictor",
-    FilePredictor: "bettensor.neurons.models.file:FilePredictor",
-    ProgramPredictor: "bettensor.neurons.models.program:ProgramPredictor",
+    KellyPredictor: "bettensor.models:KellyPredictor",
+    FilePredictor: "bettensor.models:FilePredictor",
+    ProgramPredictor: "bettensor.models:ProgramPredictor",
 }
 """The models that come with this package, the default one first."""
 _EXAMPLES: Final = {"path": "bets.csv", "command": "[python, my_model.py]"}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from bittensor_core import Keypair
 
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
@@ -34,6 +33,7 @@ from bettensor.bus.identifiers import SECOND, Hotkey, Micros, Netuid, Uid
 from bettensor.bus.redaction import without_keys
 from bettensor.neurons.config.settings import SubtensorSettings
 from bettensor.neurons.edges.edge import Edge, Identity, StateDir, on
+from bettensor.neurons.edges.keys import Keypair
 
 CONNECT_TIMEOUT: Final = 60.0
 """Seconds for the first answers, which may bring the chain's metadata with them, some megabytes."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import bittensor_core
-from bittensor_core import Keypair
+from bittensor_core import Keypair as Keypair
 
 from bettensor.bus.codec import SIGNED_PREFIX
 from bettensor.bus.envelope import Envelope

@@ -395,14 +395,6 @@ async def test_signals_and_log_sinks_stay_the_programs_own(tmp_path: Path) -> No
             signal.signal(number, old)
 
 
-def test_what_is_exported_is_there_and_nothing_else() -> None:
-    import bettensor
-
-    assert bettensor.Validator is Validator
-    with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
-        bettensor.Nonsense  # noqa: B018
-
-
 # --- variables of the environment
 
 

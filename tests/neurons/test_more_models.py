@@ -377,7 +377,7 @@ async def test_a_program_bets_through_a_real_miner_and_once_whatever_is_restarte
     registered = register_miner(tmp_path)
     (tmp_path / "model.py").write_text("import json, sys\n" + BET_ON_ALL)
     command = [sys.executable, "-u", str(tmp_path / "model.py")]
-    predictor = {"class": "bettensor.neurons.models.program:ProgramPredictor", "command": command}
+    predictor = {"class": "bettensor.models:ProgramPredictor", "command": command}
     async with running_validator(tmp_path, **registered) as rig:
         for restarts in range(2):
             async with running_miner(rig, actors={"predictor": predictor}) as (_, theirs):
