@@ -98,7 +98,7 @@ def most_unanswered(rig: Rig) -> int:
 async def test_stopped_with_a_slow_disk_it_says_so_and_ends_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bettensor.neurons.validator.SHUTDOWN_TIMEOUT", 0.3)
+    monkeypatch.setattr("bettensor.neurons.validator.Validator.patience", 0.3)
     async with AsyncExitStack() as sockets:
         async with running_validator(tmp_path) as rig:
             client = await sockets.enter_async_context(rig.client())
