@@ -156,3 +156,22 @@ def test_a_class_name_means_one_thing() -> None:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places[node.name].append(f"{file.relative_to(ROOT)}:{node.lineno}")
     assert {name: found for name, found in places.items() if len(found) > 1} == {}, "give each class its own name"
+
+
+@pytest.mark.parametrize(
+    ("folder", "module", "instead"),
+    [
+        (".", "bus", "this is bettensor.bus: import it by that name, and not bus"),
+        (".", "bus.events", "this is bettensor.bus: import it by that name, and not bus"),
+        (".", "actors", "this is bettensor.actors: import it by that name, and not actors"),
+        (".", "neurons", "this is bettensor.neurons: import it by that name, and not neurons"),
+        (".", "neurons.package", "this is bettensor.neurons: import it by that name, and not neurons"),
+        (".", "bettensor.neurons.package", "this is the package bettensor itself: import bettensor"),
+        ("neurons", "package", "this is the package bettensor itself: import bettensor"),
+        ("neurons", "bettensor.neurons.package", "this is the package bettensor itself: import bettensor"),
+    ],
+)
+def test_a_folder_on_the_path_is_not_imported_a_second_time(folder: str, module: str, instead: str) -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT / folder)!r}); import {module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == f"ImportError: {instead}"
