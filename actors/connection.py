@@ -5,7 +5,7 @@ is in order goes to have its signature checked, and only ``AuthActor`` accepts i
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from bettensor.actors.actor import Actor, on
@@ -123,9 +123,10 @@ class ConnectionSettings:
     """Seconds within which a session must become active."""
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, int | float) and not value > 0:
+                raise ValueError(f"{f.name} must be above 0, not {value}")
 
 
 class ConnectionActor(Actor):

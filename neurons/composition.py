@@ -76,6 +76,7 @@ ELSEWHERE: Final = {
     "reconnect_base_interval": "websocket.reconnect_base_interval",
     "max_reconnect_interval": "websocket.max_reconnect_interval",
     "validators": "validators",
+    "schemes": "auth.schemes",
     "announced_ip": "axon.external_ip",
     "announced_port": "axon.external_port",
     "listening_port": "axon.port",

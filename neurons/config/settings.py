@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import yaml
+from bittensor_core import ss58_decode
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Netuid
 from bettensor.bus.redaction import names_a_secret, without_secrets
 from bettensor.bus.text import nearest
@@ -45,6 +47,15 @@ def _file_name(value: str) -> str:
     return value
 
 
+def _address(value: str) -> str:
+    try:
+        ss58_decode(value)
+    except ValueError:
+        raise ValueError("expected an ss58 address like 5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY") from None
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -138,7 +149,15 @@ class WebSocketSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class AuthSettings:
-    """How a validator verifies signatures."""
+    """Which signatures are believed."""
+
+    schemes: dict[Address, Scheme] = field(default_factory=dict)
+    """HOTKEY: ed25519, for each other neuron whose key is not sr25519; wins over crypto in the metagraph file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class VerifierSettings(AuthSettings):
+    """Which signatures are believed, and how a validator verifies them."""
 
     verify_workers: Annotated[int, Field(ge=0, le=64)] = 0
     """Processes that verify frames, for a machine with as many cores to spare; 0: the neuron does it itself."""
@@ -208,6 +227,7 @@ class Settings:
     metagraph: MetagraphFileSettings = field(default_factory=MetagraphFileSettings)
     subtensor: SubtensorSettings = field(default_factory=SubtensorSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
@@ -232,7 +252,7 @@ class ValidatorSettings(Settings):
     blacklist: LocalPath | None = None
     """A YAML file with the hotkeys, coldkeys and networks (CIDR) that may not connect."""
     axon: AxonSettings = field(default_factory=AxonSettings)
-    auth: AuthSettings = field(default_factory=AuthSettings)
+    auth: VerifierSettings = field(default_factory=VerifierSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
 
 
@@ -360,7 +380,7 @@ def parse(
         return TypeAdapter(kind).validate_python(document, context={"folder": folder})
     except ValidationError as error:
         lines = [
-            f"{_source('.'.join(map(str, details['loc'])), where, sources)}: {_explain(kind, details)}"
+            f"{_source('.'.join(map(str, _location(details))), where, sources)}: {_explain(kind, details)}"
             for details in error.errors()
         ]
         raise ConfigurationError("\n".join(lines)) from None
@@ -370,8 +390,13 @@ def _source(key: str, where: str, sources: Mapping[str, str] | None) -> str:
     return (sources or {}).get(key, where)
 
 
+def _location(details: ErrorDetails) -> tuple[int | str, ...]:
+    """Where it is: of a wrong key of a mapping, that key."""
+    return tuple(part for part in details["loc"] if part != "[key]")
+
+
 def _explain(kind: type[Any], details: ErrorDetails) -> str:
-    location = details["loc"]
+    location = _location(details)
     key = ".".join(map(str, location))
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         near = nearest(str(location[-1]), _keys_at(kind, location[:-1]))

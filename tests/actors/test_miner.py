@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bettensor.actors.auth import AuthActor
-from bettensor.actors.connection import ConnectionSettings, Session, Stage
-from bettensor.actors.miner.connection import MinerConnectionActor
+from bettensor.actors.connection import Session, Stage
+from bettensor.actors.miner.connection import MinerConnectionActor, MinerConnectionSettings
 from bettensor.actors.miner.model import ModelActor, ModelSettings
 from bettensor.actors.miner.outbox import Item, OutboxActor
 from bettensor.actors.miner.slate import SlateActor
@@ -851,7 +851,7 @@ def test_a_slate_of_an_earlier_run_takes_the_updates_that_follow_it() -> None:
 
 class SessionBench(Harness):
     def __init__(self) -> None:
-        self.actor = MinerConnectionActor(ConnectionSettings())
+        self.actor = MinerConnectionActor(MinerConnectionSettings())
         super().__init__(self.actor, AuthActor())
         SimulatedKeys(ME).attach(self.bus)
         self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0))
