@@ -120,7 +120,9 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
     def _in_order(self, session: Session, message: WebSocketMessage) -> bool:
         if not super()._in_order(session, message):
             return False
-        if not isinstance(message, WelcomeMessage) or message.crypto == session.scheme:
+        if session.stage is not Stage.GREETING or not isinstance(message, WelcomeMessage):
+            return True
+        if message.crypto == session.scheme:
             return True
         fault = f"the welcome names {message.crypto}, and this validator's scheme is {session.scheme} here"
         self._violation(session, f"{fault}: see auth.schemes", CloseCode.PROTOCOL_VIOLATION)

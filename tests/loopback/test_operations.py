@@ -317,6 +317,22 @@ async def test_who_is_put_on_the_blacklist_is_closed_and_who_is_taken_off_may_co
             await welcome.works()
 
 
+async def test_who_must_sign_by_another_scheme_is_closed_and_who_is_pinned_by_it_may_come(tmp_path: Path) -> None:
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        reread(rig.validator, tmp_path)
+        change(tmp_path / "validator.yaml", auth={"schemes": {ALICE.ss58_address: "ed25519"}})
+        (reloaded,) = await rig.until(SettingsReloaded)
+        assert (reloaded.taken, reloaded.waiting) == (("auth.schemes",), ())
+        code, reason, _ = await client.closed()
+        assert (code, reason[:41]) == (4004, "the scheme of this hotkey is ed25519 from")
+        status, body = await rig.refusal()
+        assert (status, body["error"]) == (401, "wrong_scheme")
+        change(tmp_path / "validator.yaml", auth={"schemes": {}})
+        await rig.until(SettingsReloaded, 2)
+        async with rig.client() as welcome:
+            await welcome.works()
+
+
 async def test_the_websocket_is_switched_off_and_on_again_at_a_miner_that_runs(tmp_path: Path) -> None:
     async with subnet(tmp_path, actors=SILENT | {"http_fallback": {"poll_interval": 0.1}}) as (rig, miner, theirs):
         reread(miner, tmp_path)
