@@ -38,6 +38,7 @@ from bettensor.bus.events import (
 from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import Settings, load_settings
+from bettensor.neurons.edges.keys import new_wallet
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.validator import Validator
 from tests.loopback.rig import (
@@ -331,6 +332,23 @@ async def test_who_must_sign_by_another_scheme_is_closed_and_who_is_pinned_by_it
         await rig.until(SettingsReloaded, 2)
         async with rig.client() as welcome:
             await welcome.works()
+
+
+async def test_a_miner_speaks_with_an_ed25519_validator_if_it_knows_it_for_one(tmp_path: Path) -> None:
+    hotkey = new_wallet("test", "validator", str(tmp_path / "wallets"), "ed25519")
+    (tmp_path / "hotkey").write_text(hotkey)
+    async with (
+        running_validator(tmp_path, **register_miner(tmp_path)) as rig,
+        running_miner(rig, actors=SILENT) as (miner, theirs),
+    ):
+        reason = "the welcome names ed25519, and this validator's scheme is sr25519 here: see auth.schemes"
+        await until(lambda: (4000, reason) in [(closed.code, closed.reason) for closed in rig.all(ConnectionClosed)])
+        assert not events(theirs, SessionActivated)
+        reread(miner, tmp_path)
+        change(tmp_path / "miner.yaml", auth={"schemes": {hotkey: "ed25519"}})
+        await until(lambda: events(theirs, SessionActivated))
+        miner.bus.publish(PredictionMade(rig.hotkey, make_prediction()))
+        await until(lambda: events(theirs, VerdictReceived))
 
 
 async def test_the_websocket_is_switched_off_and_on_again_at_a_miner_that_runs(tmp_path: Path) -> None:
