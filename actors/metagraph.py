@@ -116,4 +116,6 @@ class MetagraphActor(Actor):
 
 def _row(neuron: NeuronInfo | None) -> tuple[object, ...] | None:
     """What of a neuron counts as a change: all but its stake, which is another one in every block."""
-    return None if neuron is None else (neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon)
+    if neuron is None:
+        return None
+    return neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon, neuron.crypto

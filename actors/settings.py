@@ -13,7 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, core_schema
 
+from bettensor.bus.events import Scheme
+from bettensor.bus.identifiers import Hotkey
+
 __all__ = [
+    "AuthSettings",
     "AxonSettings",
     "ChosenValidators",
     "Count",
@@ -72,6 +76,14 @@ Count = Annotated[int, Field(ge=1, lt=2**63), IsNumber]
 """An integer, 1 or above."""
 Port = Annotated[int, Field(ge=0, le=65535), IsNumber]
 """A TCP port; 0 is any that is free."""
+
+
+@settings_class
+class AuthSettings:
+    """Which signatures are believed."""
+
+    schemes: dict[Hotkey, Scheme] = field(default_factory=dict)
+    """HOTKEY: ed25519, for each other neuron whose key is not sr25519; wins over crypto in the metagraph file."""
 
 
 @settings_class

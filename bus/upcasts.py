@@ -25,6 +25,8 @@ _SECTIONS: Final = {
 """Section and key of each setting of an actor that format 1 had copied from a section."""
 _TAKING_SECTIONS: Final = frozenset({"announce", "auth", "connection", "heartbeat", "http_fallback", "reconnect"})
 """The actors that it was copied for; settings of these names in other actors are their own."""
+_TAKE_SCHEMES: Final = ("auth", "connection")
+"""Actors whose state says whether schemes are pinned: on a validator the first, on a miner the second."""
 
 
 def actors_take_whole_sections(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -63,7 +65,39 @@ def _renamed(section: dict[str, Any]) -> dict[str, Any]:
     return section | {"class": current_name(section["class"])} if "class" in section else section
 
 
+def schemes_were_named_by_peers(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The scheme of a peer was the one that it named itself; the actors that take it know since when it is pinned."""
+    if topic == "neuron_started":
+        return topic, event | {"pins_schemes": False}
+    if topic == "checkpoint":
+        actors: dict[str, dict[str, Any]] = event["actors"]
+        for known in (actors[name] for name in _TAKE_SCHEMES if name in actors):
+            known["state"]["pins_schemes"] = False
+    return topic, event
+
+
+def requests_had_their_scheme_in_a_header(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A verification said nothing of the scheme, which was the one that the request named."""
+    if topic != "request_verification_requested":
+        return topic, event
+    headers = dict(event["request"]["headers"])
+    return topic, event | {"scheme": headers.get("x-bittensor-crypto", "sr25519")}
+
+
+def metagraphs_said_nothing_of_schemes(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A row of the metagraph had no field for the scheme."""
+    if topic not in ("metagraph_fetched", "metagraph_synced"):
+        return topic, event
+    return topic, event | {"neurons": [neuron | {"crypto": None} for neuron in event["neurons"]]}
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
-    1: (rename_classes_of_actors, actors_take_whole_sections),
+    1: (
+        rename_classes_of_actors,
+        actors_take_whole_sections,
+        schemes_were_named_by_peers,
+        requests_had_their_scheme_in_a_header,
+        metagraphs_said_nothing_of_schemes,
+    ),
 }
 """By the format that is read."""

@@ -17,8 +17,8 @@ WHERE = {
         "neurons/bench/load.py",
     },
     "bittensor_core": {
+        "neurons/config/settings.py",
         "neurons/edges/keys.py",
-        "neurons/edges/static_files.py",
         "neurons/bench/load.py",
         "neurons/bench/rig.py",
         "neurons/bench/sessions.py",
@@ -179,6 +179,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "bettensor.actors.cures",
         "bettensor.actors.health",
         "bettensor.actors.miner.targets",
+        "bettensor.actors.schemes",
         "bettensor.actors.settings",
         "bettensor.actors.stream",
         "bettensor.actors.validator.rules",

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
+from bittensor_core import ss58_decode
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
 from bettensor.actors.settings import (
+    AuthSettings,
     AxonSettings,
     ChosenValidators,
     IsNumber,
@@ -25,7 +27,8 @@ from bettensor.actors.settings import (
     settings_class,
 )
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.identifiers import Netuid
+from bettensor.bus.events import Scheme
+from bettensor.bus.identifiers import Hotkey, Netuid
 from bettensor.bus.redaction import names_a_secret, without_secrets
 from bettensor.bus.text import nearest
 
@@ -46,6 +49,15 @@ def _file_name(value: str) -> str:
     return value
 
 
+def _address(value: str) -> str:
+    try:
+        ss58_decode(value)
+    except ValueError:
+        raise ValueError("expected an ss58 address like 5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY") from None
+    return value
+
+
+Address = Annotated[Hotkey, AfterValidator(_address)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 Parsed = TypeVar("Parsed")
 _EXPECTED: Final = {
@@ -107,8 +119,15 @@ class SubtensorSettings:
 
 
 @settings_class
-class AuthSettings:
-    """How a validator verifies signatures."""
+class CheckedAuthSettings(AuthSettings):
+    """Which signatures are believed."""
+
+    schemes: dict[Address, Scheme] = field(default_factory=dict)
+
+
+@settings_class
+class VerifierSettings(CheckedAuthSettings):
+    """Which signatures are believed, and how a validator verifies them."""
 
     verify_workers: Annotated[Whole, Field(ge=0, le=64)] = 0
     """Processes that verify frames, for a machine with as many cores to spare; 0: the neuron does it itself."""
@@ -178,6 +197,7 @@ class Settings:
     metagraph: MetagraphFileSettings = field(default_factory=MetagraphFileSettings)
     subtensor: SubtensorSettings = field(default_factory=SubtensorSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    auth: CheckedAuthSettings = field(default_factory=CheckedAuthSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
@@ -204,7 +224,7 @@ class ValidatorSettings(Settings):
     blacklist: LocalPath | None = None
     """A YAML file with the hotkeys, coldkeys and networks (CIDR) that may not connect."""
     axon: AxonSettings = field(default_factory=AxonSettings)
-    auth: AuthSettings = field(default_factory=AuthSettings)
+    auth: VerifierSettings = field(default_factory=VerifierSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
 
 
@@ -344,21 +364,29 @@ def parse(
         return TypeAdapter(kind).validate_python(document, context={"folder": folder})
     except ValidationError as error:
         lines = [
-            f"{_source('.'.join(map(str, details['loc'])), where, sources)}: {_explain(kind, details)}"
+            f"{_source('.'.join(map(str, _location(details))), where, sources)}: {_explain(kind, details)}"
             for details in error.errors()
         ]
         raise ConfigurationError("\n".join(lines)) from None
 
 
 def section_names(kind: type[Settings]) -> dict[type[Any], str]:
-    """The key of each section of a role, by the section's type."""
+    """The key of each section of a role, by the section's type and the types that it extends."""
     types = get_type_hints(kind)
-    return {types[f.name]: f.name for f in fields(kind) if _is_section(types[f.name])}
+    sections = [f.name for f in fields(kind) if _is_section(types[f.name])]
+    return {base: name for name in sections for base in types[name].__mro__ if _is_section(base)}
 
 
 def sections_of(settings: Settings) -> dict[type[Any], Any]:
     """Each section by its type: what an actor, an edge or a model takes by a field of that type."""
-    return {section: getattr(settings, name) for section, name in section_names(type(settings)).items()}
+    return {kind: _as(kind, getattr(settings, name)) for kind, name in section_names(type(settings)).items()}
+
+
+def _as(kind: type[Any], section: Any) -> Any:
+    """``section`` as the type that it extends, for a part that knows no more of it."""
+    if type(section) is kind:
+        return section
+    return kind(**{f.name: getattr(section, f.name) for f in fields(kind)})
 
 
 def section_fields(kind: type[Any], sections: Container[type[Any]]) -> dict[str, type[Any]]:
@@ -409,8 +437,13 @@ def _source(key: str, where: str, sources: Mapping[str, str] | None) -> str:
     return (sources or {}).get(key, where)
 
 
+def _location(details: ErrorDetails) -> tuple[int | str, ...]:
+    """Where it is: of a wrong key of a mapping, that key."""
+    return tuple(part for part in details["loc"] if part != "[key]")
+
+
 def _explain(kind: type[Any], details: ErrorDetails) -> str:
-    location = details["loc"]
+    location = _location(details)
     key = ".".join(map(str, location))
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         near = nearest(str(location[-1]), _keys_at(kind, location[:-1]))

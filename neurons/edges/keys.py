@@ -3,9 +3,12 @@
 Holds the hotkey, resolved once: signing with a wallet would read the key file each time. The coldkey is never loaded.
 """
 
+import inspect
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import bittensor_core
 from bittensor_core import Keypair as Keypair
@@ -55,7 +58,7 @@ class Keys(Edge, RequestSigner):
     @on(RequestVerificationRequested)
     def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
         """Answer with ``SignatureChecked``. AuthActor has judged shape, receiver and age; here it is the signature."""
-        valid = verify_request(event.request, self.hotkey, event.received_at)
+        valid = verify_request(event.request, self.hotkey, event.received_at, event.scheme)
         self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
 
 
@@ -79,12 +82,14 @@ def verify(signer: Hotkey, scheme: Scheme, payload: bytes, signature: bytes) -> 
         return False
 
 
-def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: Micros) -> bool:
-    """Whether a request's btauth/1 headers are signed by whom they name, for ``receiver``."""
+def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: Micros, scheme: Scheme) -> bool:
+    """Whether a request's btauth/1 headers are signed by whom they name, for ``receiver``, under this scheme alone."""
     from bittensor import http_auth
 
+    expected = CRYPTO_TYPES[scheme]
+    pin: dict[str, Any] = {"expected_crypto_type": expected} if _takes_a_pin(http_auth.verify) else {}
     try:
-        http_auth.verify(
+        caller = http_auth.verify(
             dict(request.headers),
             request.body,
             method=request.method,
@@ -94,10 +99,17 @@ def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: 
             max_age=60.0,
             allowed_skew=60.0,
             nonce_store=_AnyNonce(),
+            **pin,
         )
     except http_auth.AuthError:
         return False
-    return True
+    return caller.crypto_type == expected
+
+
+@cache
+def _takes_a_pin(verify: Callable[..., Any]) -> bool:
+    """Whether bittensor's ``verify`` is told the sender's scheme: from 11.3.2 on it must be, before that it cannot."""
+    return "expected_crypto_type" in inspect.signature(verify).parameters
 
 
 class _AnyNonce:

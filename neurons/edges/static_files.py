@@ -1,8 +1,8 @@
 """Metagraph and blacklist from files: a subnet without a chain.
 
 The metagraph file lists ``neurons``, each with ``hotkey`` and, where they matter, ``uid``, ``coldkey``,
-``validator_permit``, ``stake`` and ``axon`` (``ip:port``). The blacklist file lists ``hotkeys``, ``coldkeys`` and
-``networks`` (CIDR).
+``validator_permit``, ``stake``, ``axon`` (``ip:port``) and ``crypto`` (the scheme of its signatures). The blacklist
+file lists ``hotkeys``, ``coldkeys`` and ``networks`` (CIDR).
 """
 
 import re
@@ -11,29 +11,18 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from bittensor_core import ss58_decode
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from bettensor.actors.settings import NotNegative, Whole
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo, Observed
+from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo, Observed, Scheme
 from bettensor.bus.identifiers import Hotkey, Uid
-from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse, read_yaml
+from bettensor.neurons.config.settings import Address, Settings, ValidatorSettings, parse, read_yaml
 from bettensor.neurons.edges.edge import Edge
 
 _STRICT = ConfigDict(extra="forbid")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}")
-
-
-def _address(value: str) -> str:
-    try:
-        ss58_decode(value)
-    except ValueError:
-        raise ValueError("expected an ss58 address like 5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY") from None
-    return value
-
-
-Address = Annotated[str, AfterValidator(_address)]
 
 
 def _network(value: str) -> str:
@@ -58,12 +47,14 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class _NeuronEntry:
     hotkey: Address
-    uid: Annotated[int, Field(ge=0, le=65535)] | None = None
+    uid: Annotated[Whole, Field(ge=0, le=65535)] | None = None
     """By default its place in the list, from 0."""
     coldkey: str = ""
     validator_permit: bool = False
-    stake: Annotated[float, Field(ge=0)] = 0.0
+    stake: NotNegative = 0.0
     axon: Endpoint | None = None
+    crypto: Scheme | None = None
+    """By default sr25519, unless ``auth.schemes`` says otherwise, which wins in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -132,6 +123,7 @@ def read_metagraph(file: Path) -> MetagraphFetched:
             validator_permit=entry.validator_permit,
             stake=entry.stake,
             axon=entry.axon,
+            crypto=entry.crypto,
         )
         for place, entry in enumerate(entries)
     )

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import SignatureChecked, VerificationRequested, VerifierLost
-from bettensor.neurons.config.settings import AuthSettings
+from bettensor.neurons.config.settings import VerifierSettings
 from bettensor.neurons.edges.edge import Edge, on
 from bettensor.neurons.edges.keys import verify
 from bettensor.neurons.edges.verify_worker import message
@@ -115,7 +115,7 @@ class Verifiers(Edge):
 
     name = "verifiers"
 
-    def __init__(self, settings: AuthSettings) -> None:
+    def __init__(self, settings: VerifierSettings) -> None:
         self._count = settings.verify_workers
         self._gathered: list[tuple[int, VerificationRequested]] = []
         self._pending: deque[Chunk] = deque()

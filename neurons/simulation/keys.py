@@ -4,7 +4,7 @@ from hashlib import sha512
 
 from bettensor.bus.codec import SIGNED_PREFIX
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import RequestVerificationRequested, Scheme, SignatureChecked, VerificationRequested
+from bettensor.bus.events import RequestVerificationRequested, SignatureChecked, VerificationRequested
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.edges.edge import Edge, Identity, Signer, on
 
@@ -13,7 +13,6 @@ class SimulatedKeys(Edge, Signer):
     """A hotkey whose signature is a hash that anybody can compute from its name. Every HTTP request is found good."""
 
     name = "keys"
-    scheme: Scheme = "sr25519"
 
     def __init__(self, identity: Identity) -> None:
         self.hotkey = identity.hotkey

@@ -37,6 +37,7 @@ from bettensor.bus.events import (
     PostRequested,
     Purpose,
     Road,
+    Scheme,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import SUBPROTOCOL, PointToPoint
@@ -283,7 +284,11 @@ class SimulatedNetwork:
             "x-bittensor-receiver": validator.hotkey,
             "x-bittensor-nonce": str(miner.clock.wall() * 1000 + number % 1000),
             "x-bittensor-signature": "0x" + "00" * 64,
-        } | ({"sec-websocket-protocol": SUBPROTOCOL} if upgrade else {})
+        }
+        if miner.identity.scheme != "sr25519":  # as bittensor signs
+            headers["x-bittensor-crypto"] = miner.identity.scheme
+        if upgrade:
+            headers["sec-websocket-protocol"] = SUBPROTOCOL
         connection, salt = ConnectionId(number), f"{number:032x}"  # a restarted validator has no number twice
         return HttpRequestReceived(connection, method, target, tuple(headers.items()), body, "127.0.0.1", upgrade, salt)
 
@@ -413,11 +418,18 @@ class SimulatedNetwork:
 
 
 def _metagraph(everybody: Iterable[SimulatedNeuron]) -> tuple[NeuronInfo, ...]:
-    ordered = sorted((neuron.hotkey, neuron.role == "validator") for neuron in everybody)
+    ordered = sorted((neuron.hotkey, neuron.role == "validator", neuron.identity.scheme) for neuron in everybody)
     return tuple(
-        NeuronInfo(Uid(uid), hotkey, validator_permit=validates, axon=hotkey if validates else None)
-        for uid, (hotkey, validates) in enumerate(ordered)
+        NeuronInfo(
+            Uid(uid), hotkey, validator_permit=validates, axon=hotkey if validates else None, crypto=_listed(scheme)
+        )
+        for uid, (hotkey, validates, scheme) in enumerate(ordered)
     )
+
+
+def _listed(scheme: Scheme) -> Scheme | None:
+    """What a metagraph says of ``scheme``: nothing of the usual one."""
+    return None if scheme == "sr25519" else scheme
 
 
 def _refused(request: DialRequested, refusal: PeerRefused) -> DialFailed:

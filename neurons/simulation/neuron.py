@@ -18,6 +18,7 @@ from bettensor.bus.events import (
     NeuronStopping,
     PredictionMade,
     Role,
+    Scheme,
     SettingsReloaded,
 )
 from bettensor.bus.games import TeamGame, TeamGamePrediction
@@ -32,7 +33,6 @@ from bettensor.neurons.simulation.at_once import at_once
 from bettensor.neurons.simulation.event_log import EventLog
 from bettensor.neurons.simulation.factories import NETUID, NOW, make_game, make_hotkey, make_prediction
 from bettensor.neurons.simulation.game_stream import SimulatedGameStream
-from bettensor.neurons.simulation.keys import SimulatedKeys
 from bettensor.neurons.simulation.ledger import SimulatedLedger
 from bettensor.neurons.simulation.outbox import SimulatedOutbox
 from bettensor.neurons.simulation.timers import SimulatedTimers
@@ -46,6 +46,7 @@ class SimulatedNeuron(EventLog):
         clock: shared with the other neurons of its network; by default one of its own, which begins at ``NOW``.
         settings: keys of the role's YAML file, for example ``{"actors": {"prediction": {"daily_wager_limit": 10}}}``.
         seed: of its jitter.
+        scheme: of its hotkey; the network lists it in the metagraph.
         disks: simulated edges of an earlier run, by name, with what they hold.
     """
 
@@ -58,6 +59,7 @@ class SimulatedNeuron(EventLog):
         settings: Mapping[str, Any] | None = None,
         *,
         seed: int = 0,
+        scheme: Scheme = "sr25519",
         disks: Mapping[str, Edge] | None = None,
     ) -> None:
         super().__init__()
@@ -67,7 +69,7 @@ class SimulatedNeuron(EventLog):
         self.settings: Settings = parse(ROLES[self.role], document, "settings")
         self.clock = clock or ManualClock(NOW)
         self.hotkey = make_hotkey(name)
-        self.identity = Identity(self.role, NETUID, self.hotkey, SimulatedKeys.scheme)
+        self.identity = Identity(self.role, NETUID, self.hotkey, scheme)
         self.bus = EventBus(self.clock, record=self.append)
         self.actors = build_actors(self.settings)
         given: dict[Any, object] = {Clock: self.clock, ManualClock: self.clock, Identity: self.identity}
@@ -127,10 +129,11 @@ class SimulatedValidator(SimulatedNeuron):
         settings: Mapping[str, Any] | None = None,
         *,
         seed: int = 0,
+        scheme: Scheme = "sr25519",
         restarted: "SimulatedValidator | None" = None,
     ) -> None:
         disks = {} if restarted is None else {edge.name: edge for edge in (restarted.ledger, restarted.stream)}
-        super().__init__(name, clock, settings, seed=seed, disks=disks)
+        super().__init__(name, clock, settings, seed=seed, scheme=scheme, disks=disks)
         self.ledger: SimulatedLedger = self.edges[SimulatedLedger]
         self.stream: SimulatedGameStream = self.edges[SimulatedGameStream]
 
@@ -156,10 +159,11 @@ class SimulatedMiner(SimulatedNeuron):
         settings: Mapping[str, Any] | None = None,
         *,
         seed: int = 0,
+        scheme: Scheme = "sr25519",
         restarted: "SimulatedMiner | None" = None,
     ) -> None:
         disks = {} if restarted is None else {restarted.outbox.name: restarted.outbox}
-        super().__init__(name, clock, settings, seed=seed, disks=disks)
+        super().__init__(name, clock, settings, seed=seed, scheme=scheme, disks=disks)
         self.outbox: SimulatedOutbox = self.edges[SimulatedOutbox]
 
     def predict(

@@ -1,5 +1,7 @@
 """MetagraphActor: a strange reading is believed when it comes twice; who is unknown leads to one more reading."""
 
+from dataclasses import replace
+
 import pytest
 
 from bettensor.actors.metagraph import MetagraphActor, MetagraphSettings
@@ -91,6 +93,12 @@ def test_half_may_go_and_a_file_may_say_anything(bench: Bench) -> None:
     assert bench.believed() == ["a", "b"]
     bench.fetch(source="file", block=0)
     assert bench.believed() == []
+
+
+def test_another_scheme_is_a_change_and_another_stake_is_none(bench: Bench) -> None:
+    a, b, *others = neurons("a", "b", "c", "d")
+    bench.observe(MetagraphFetched((replace(a, stake=5.0), replace(b, crypto="ed25519"), *others)))
+    assert bench.last(MetagraphSynced).changed == (b.hotkey,)
 
 
 def refuse(bench: Bench, code: RefusalCode = RefusalCode.NOT_REGISTERED) -> None:

@@ -229,7 +229,8 @@ def write_configuration(folder: Path, **changes: Any) -> Path:
         (folder / "hotkey").write_text(new_wallet("test", "validator", wallets, "sr25519"))
     hotkey = (folder / "hotkey").read_text()
     neurons = [{"hotkey": hotkey, "validator_permit": True}]
-    neurons += [{"hotkey": keypair.ss58_address} for keypair in (ALICE, BOB, CHARLIE)]
+    neurons += [{"hotkey": keypair.ss58_address} for keypair in (ALICE, CHARLIE)]
+    neurons += [{"hotkey": BOB.ss58_address, "crypto": "ed25519"}]
     write(folder / "metagraph.yaml", {"neurons": neurons})
     write(folder / "blacklist.yaml", {"hotkeys": [CHARLIE.ss58_address]})
     (folder / "games.json").write_text(json.dumps({"games": [starting_soon()]}))

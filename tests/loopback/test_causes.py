@@ -39,6 +39,11 @@ def unwanted(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
     return registered | {"blacklist": "unwanted.yaml"}
 
 
+def of_another_scheme(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+    registered = register_miner(folder)
+    return registered | {"auth": {"schemes": {(folder / "miner-hotkey").read_text(): "sr25519"}}}
+
+
 def without_websocket(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
     return register_miner(folder) | {"websocket": {"enabled": False}}
 
@@ -73,6 +78,12 @@ CAUSES: Final = {
         "403 blacklisted",
         "the validator's operator has blacklisted this hotkey",
         "remove it from the blacklist to let it in",
+    ),
+    "another signature scheme": (
+        of_another_scheme,
+        "401 wrong_scheme: the scheme of",
+        "the validator's operator must name this hotkey's scheme in auth.schemes",
+        "if its key has that scheme, name it in auth.schemes",
     ),
     "the WebSocket is switched off": (
         without_websocket,

@@ -71,8 +71,12 @@ def register_miner(folder: Path) -> dict[str, Any]:
     validator = (folder / "hotkey").read_text()
     miner = new_wallet("test", "miner", str(folder / "wallets"), "ed25519")
     (folder / "miner-hotkey").write_text(miner)
-    known = [ALICE.ss58_address, BOB.ss58_address, miner]
-    neurons = [{"hotkey": validator, "validator_permit": True}, *({"hotkey": hotkey} for hotkey in known)]
+    neurons = [
+        {"hotkey": validator, "validator_permit": True},
+        {"hotkey": ALICE.ss58_address},
+        {"hotkey": BOB.ss58_address, "crypto": "ed25519"},
+        {"hotkey": miner, "crypto": "ed25519"},
+    ]
     write(folder / "with-miner.yaml", {"neurons": neurons})
     return {"metagraph": {"static": "with-miner.yaml"}}
 

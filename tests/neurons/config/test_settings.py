@@ -74,6 +74,16 @@ def test_flags_override_the_file_and_are_read_as_their_keys_type(tmp_path: Path)
     assert actors["auth"].settings.websocket.enabled is False
 
 
+@pytest.mark.parametrize(("role", "actor"), [("validator", "auth"), ("miner", "connection")])
+def test_schemes_are_pinned_by_hotkey_on_both_roles(tmp_path: Path, role: str, actor: str) -> None:
+    schemes = {ALICE: "ed25519", BOB: "sr25519"}
+    settings = load(tmp_path, {"wallet.name": "w"}, role, role=role, auth={"schemes": schemes})
+    actors = {built.name: built for built in build_actors(settings)}
+    assert actors[actor].settings.auth.schemes == schemes
+    settings = load(tmp_path, {f"auth.schemes.{ALICE}": "ed25519"}, role, role=role)
+    assert settings.auth.schemes == {ALICE: "ed25519"}
+
+
 @pytest.mark.parametrize("role", ["validator", "miner"])
 def test_the_miners_documented_spellings_work_on_both_roles(tmp_path: Path, role: str) -> None:
     flags = {
@@ -122,6 +132,15 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
         ({"metagraph": {}}, "one of metagraph.static and subtensor.network must say who is in the subnet; neither is"),
         ({"subtensor": {"network": "test"}}, "must say who is in the subnet; both are there"),
         ({"subtensor": {"chain_endpoint": "here"}}, "subtensor.chain_endpoint: "),
+        (
+            {"auth": {"schemes": {"nobody": "ed25519"}}},
+            "neuron.yaml: auth.schemes.nobody: expected an ss58 address like",
+        ),
+        (
+            {"auth": {"schemes": {ALICE: "mldsa"}}},
+            f"neuron.yaml: auth.schemes.{ALICE}: input should be 'sr25519' or 'ed25519', and it is 'mldsa'",
+        ),
+        ({"auth": {"schemes": "ed25519"}}, "neuron.yaml: auth.schemes: expected keys with values"),
         ({"role": "judge"}, "role: expected 'validator' or 'miner', and it is 'judge'"),
         ({"handlers": {"x": "y"}}, "handlers.x"),
     ],
@@ -340,6 +359,9 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
     first, second = read_metagraph(metagraph(tmp_path, {"hotkey": ALICE}, full)).neurons
     assert (first.uid, first.hotkey, first.validator_permit, first.axon) == (0, ALICE, False, None)
     assert (second.uid, second.stake, second.axon, second.validator_permit) == (9, 5.5, "10.0.0.1:8091", True)
+    assert first.crypto is None
+    (other,) = read_metagraph(metagraph(tmp_path, {"hotkey": BOB, "crypto": "ed25519"})).neurons
+    assert other.crypto == "ed25519"
 
 
 @pytest.mark.parametrize(
@@ -350,6 +372,10 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
         ([{"hotkey": ALICE, "axon": "localhost"}], "neurons.0.axon: expected ip:port like"),
         ([{"hotkey": ALICE, "axon": "10.0.0.1:65536"}], "neurons.0.axon: expected ip:port like"),
         ([{"hotkey": ALICE}, {"hotkey": ALICE}], "neurons.1.hotkey"),
+        (
+            [{"hotkey": ALICE, "crypto": "hashed"}],
+            "neurons.0.crypto: input should be 'sr25519' or 'ed25519', and it is 'hashed'",
+        ),
         ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is neurons.0's already"),
         (
             [{"hotkey": ALICE, "permit": True}],
