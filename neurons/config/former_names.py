@@ -28,7 +28,8 @@ def of_today(name: str, where: str) -> str:
     today = current_name(name)
     if today == name or _is_somebody_elses(name.partition(":")[0].partition(".")[0]) or not _gives(today):
         return name
-    warnings.warn(f"{where}: {name} is called {today} since 0.2.0; 0.3.0 will not know it", FutureWarning, stacklevel=3)
+    told = f"{where}: {name} is called {today} since 0.2.0; 0.3.0 will not know it"
+    warnings.warn_explicit(told, FutureWarning, "bettensor", 0)  # a line of our code would help no operator
     return today
 
 
