@@ -35,6 +35,11 @@ def exported(door: str) -> list[str]:
     return names
 
 
+def test_every_public_module_of_the_package_is_a_door() -> None:
+    files = (ROOT / "neurons" / "package").glob("*.py")
+    assert {f"bettensor.{file.stem}" for file in files if not file.stem.startswith("_")} <= set(DOORS)
+
+
 # --- what a door gives
 
 
@@ -82,6 +87,12 @@ def defined(tree: ast.Module) -> Iterator[str]:
             case _:
                 names = []
         yield from (name for name in names if not name.startswith("_"))
+
+
+def test_the_door_of_simulation_gives_what_is_imported_behind_it() -> None:
+    behind = tree_of("bettensor.neurons.simulation")
+    imported = [alias.name for node in behind.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(exported("bettensor.simulation")) == sorted(imported)
 
 
 @pytest.mark.parametrize("door", LAZY)

@@ -26,9 +26,10 @@ def of_today(name: str, where: str) -> str:
         where: file and key, for the warning.
     """
     today = current_name(name)
-    if today == name or _is_somebody_elses(name.partition(":")[0].partition(".")[0]):
+    if today == name or _is_somebody_elses(name.partition(":")[0].partition(".")[0]) or not _gives(today):
         return name
-    warnings.warn(f"{where}: {name} is called {today} since 0.2.0; 0.3.0 will not know it", FutureWarning, stacklevel=3)
+    told = f"{where}: {name} is called {today} since 0.2.0; 0.3.0 will not know it"
+    warnings.warn_explicit(told, FutureWarning, "bettensor", 0)  # a line of our code would help no operator
     return today
 
 
@@ -57,6 +58,12 @@ def _asked_for(error: Exception) -> str | None:
     steps = traceback.extract_tb(error.__traceback__)
     statement = _IMPORT.match((steps[-1].line or "") if steps else "")
     return error.name if statement is None else statement[1]
+
+
+def _gives(path: str) -> bool:
+    """Whether ``path``, which is one of ours, names something."""
+    module, _, name = path.partition(":")
+    return _exists(module) and hasattr(import_module(module), name)
 
 
 def _exists(module: str) -> bool:

@@ -30,6 +30,16 @@ def test_a_class_path_of_0_1_0_is_taken_with_a_warning(name: str, today: str, cl
         assert load(name, "v.yaml: x.class") is cls
 
 
+@pytest.mark.parametrize("name", ["actors.mine:Mine", "actors.prediction:Mine"])
+def test_a_class_path_that_0_1_0_did_not_have_is_not_taken_for_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(ROOT))])
+    with pytest.raises(ConfigurationError, match=f"^v.yaml: the module '{name.partition(':')[0]}' cannot be imported"):
+        load(name, "v.yaml")
+
+
 def test_a_package_of_somebody_else_that_is_called_so_is_theirs(tmp_path: Path) -> None:
     (tmp_path / "actors").mkdir()
     (tmp_path / "actors" / "prediction.py").write_text("PredictionActor = 'theirs'")
