@@ -397,6 +397,7 @@ NOT_IN_FORMAT_1 = {
     rb',"schemes":\{[^}]*\}': b"",
     rb'"schemes":\{[^}]*\},': b"",
     rb'"auth":\{"schemes":\{\}\},': b"",
+    rb',"auth":\{"schemes":\{\}\}': b"",
     rb'("axon":(?:null|"[^"]*")),"crypto":(?:null|"[^"]*")': rb"\1",
     rb'("remote":"[^"]*"),"scheme":"[^"]*"': rb"\1",
     rb'("topic":"request_verification_requested".*),"scheme":"[^"]*"': rb"\1",
