@@ -87,6 +87,7 @@ class Bench:
 @asynccontextmanager
 async def bench_of(model: Any) -> AsyncIterator[Bench]:
     bench = Bench(model)
+    await bench.edge.open()
     try:
         yield bench
     finally:
