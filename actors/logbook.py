@@ -8,7 +8,7 @@ the log.
 from dataclasses import dataclass, field
 from typing import Final
 
-from bettensor.actors.actor import Actor, on
+from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.actors.cures import DISABLED, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
 from bettensor.actors.health import SLOW_COMMIT, Disk
 from bettensor.bus.codes import CloseCode
@@ -62,7 +62,6 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
-    TimerFired,
     UpdateStoreFailed,
     UpgradeBegun,
     VerdictReceived,
@@ -425,11 +424,11 @@ class LogbookActor(Actor):
 
     # --- how much of it
 
-    @on(TimerFired)
-    def sum_up(self, event: TimerFired, envelope: Envelope) -> None:
-        window = self.state.windows.get(event.key) if event.owner == self.name else None
+    @on_timer("summary")
+    def sum_up(self, kind: str, envelope: Envelope) -> None:
+        window = self.state.windows.get(kind)
         if window is not None and envelope.mono - window.began_at >= SECOND:  # a late timer finds the next window
-            self._close(event.key)
+            self._close(kind)
 
     def _peer(self, hotkey: Hotkey) -> str:
         uid = self.state.uids.get(hotkey)
@@ -457,7 +456,7 @@ class LogbookActor(Actor):
             return
         window.held_back += 1
         if window.held_back == 1:
-            self.wake(kind, Micros(window.began_at + SECOND))
+            self.set_timer("summary", Micros(window.began_at + SECOND), kind)
 
     def _close(self, kind: str) -> None:
         window = self.state.windows.pop(kind, None)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from bettensor.actors.actor import Actor, on
+from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.actors.stream import apply
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -13,7 +13,6 @@ from bettensor.bus.events import (
     OutboxOpened,
     Position,
     PredictionsRequested,
-    TimerFired,
 )
 from bettensor.bus.games import TeamGame, start_of
 from bettensor.bus.identifiers import GameId, Hotkey, Micros, micros
@@ -91,7 +90,7 @@ class ModelActor(Actor):
         for validator, slate in self.state.slates.items():
             if slate.confirmed and validator not in there:
                 slate.confirmed = False
-                self.let_sleep(validator)
+                self.cancel_timer("ask", validator)
 
     @on(ModelChanged)
     def ask_about_all(self, _: ModelChanged, envelope: Envelope) -> None:
@@ -99,14 +98,13 @@ class ModelActor(Actor):
             if slate.confirmed:
                 self._ask(validator, slate, envelope)
 
-    @on(TimerFired)
-    def ask_again(self, event: TimerFired, envelope: Envelope) -> None:
-        if event.owner == self.name:
-            self._ask(Hotkey(event.key), self.state.slates[Hotkey(event.key)], envelope)
+    @on_timer("ask")
+    def ask_again(self, validator: Hotkey, envelope: Envelope) -> None:
+        self._ask(validator, self.state.slates[validator], envelope)
 
     def _ask(self, validator: Hotkey, slate: Slate, envelope: Envelope) -> None:
         starts = ((game, start_of(game)) for game in slate.games.values())
         open_games = tuple(game for game, starts_at in starts if starts_at is not None and starts_at > envelope.at)
         if open_games:
             self.publish(PredictionsRequested(validator, open_games))
-        self.wake(validator, Micros(envelope.mono + micros(self.settings.interval)))
+        self.set_timer("ask", Micros(envelope.mono + micros(self.settings.interval)), validator)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from bettensor.actors.actor import on
+from bettensor.actors.actor import on, on_timer
 from bettensor.actors.miner.targets import is_wanted, uniform, wanted
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus.codes import CloseCode, RefusalCode
@@ -25,7 +25,6 @@ from bettensor.bus.events import (
     ReconnectScheduled,
     SessionActivated,
     SettingsReloaded,
-    TimerFired,
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, micros
 
@@ -200,11 +199,11 @@ class ReconnectActor(StreamFollower):
             answer = Reaction.BACK_OFF  # our metagraph knows better: the validator reads the chain because we knocked
         self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
 
-    @on(TimerFired)
-    def try_again(self, event: TimerFired, _: Envelope) -> None:
-        target = self.state.targets.get(Hotkey(event.key)) if event.owner == self.name else None
+    @on_timer("dial")
+    def try_again(self, hotkey: Hotkey, _: Envelope) -> None:
+        target = self.state.targets.get(hotkey)
         if target is not None and target.connection is None:
-            self._dial(Hotkey(event.key), target)
+            self._dial(hotkey, target)
 
     def _switch_off(self, connection: ConnectionId) -> None:
         self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was switched off"))
@@ -213,7 +212,7 @@ class ReconnectActor(StreamFollower):
         """Forget who is no validator any more, or is not in the subnet."""
         welcome = [neuron.hotkey for neuron in event.neurons if is_wanted(neuron, self.settings.validators)]
         for hotkey in [hotkey for hotkey in self.state.targets if hotkey not in welcome]:
-            self.let_sleep(hotkey)
+            self.cancel_timer("dial", hotkey)
             target = self.state.targets.pop(hotkey)
             if target.connection is not None:
                 self.publish(CloseRequested(target.connection, CloseCode.NORMAL, NO_VALIDATOR))
@@ -234,7 +233,7 @@ class ReconnectActor(StreamFollower):
     def _dial(self, hotkey: Hotkey, target: Target) -> None:
         if self.state.stopping or not self.settings.websocket_enabled:
             return
-        self.let_sleep(hotkey)
+        self.cancel_timer("dial", hotkey)
         self.state.dialled += 1
         target.connection = ConnectionId(self.state.dialled)
         target.active_since, target.dialled = None, target.endpoint
@@ -248,7 +247,7 @@ class ReconnectActor(StreamFollower):
             return
         delay = micros(max(self._delay(target, answer), at_least))
         self.publish(ReconnectScheduled(hotkey, delay, reason))
-        self.wake(hotkey, Micros(now + delay))
+        self.set_timer("dial", Micros(now + delay), hotkey)
 
     def _delay(self, target: Target, answer: Reaction) -> float:
         """Seconds until the next try."""

@@ -6,7 +6,7 @@ nothing: ``BroadcastActor`` does.
 
 from dataclasses import dataclass, field, replace
 
-from bettensor.actors.actor import Actor, on
+from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.actors.stream import apply, update_messages
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -14,7 +14,6 @@ from bettensor.bus.events import (
     GamesUpdated,
     NeuronStarted,
     StreamOpened,
-    TimerFired,
     UpdateStored,
     UpdateStoreFailed,
     UpdateStoreRequested,
@@ -76,12 +75,11 @@ class GamesActor(Actor):
     @on(UpdateStoreFailed)
     def wait(self, _: UpdateStoreFailed, envelope: Envelope) -> None:
         self.state.storing = False
-        self.wake("store", Micros(envelope.mono + RETRY))
+        self.set_timer("store", Micros(envelope.mono + RETRY))
 
-    @on(TimerFired)
-    def try_again(self, event: TimerFired, _: Envelope) -> None:
-        if event.owner == self.name:
-            self._compare()
+    @on_timer("store")
+    def try_again(self, _: None, __: Envelope) -> None:
+        self._compare()
 
     def _compare(self) -> None:
         """Have stored what the feed changed, if anything, and if nothing is being stored already."""

@@ -29,6 +29,7 @@ from bettensor.bus.events import (
     PredictionAccepted,
     SettingsReloaded,
     TimerFired,
+    TimerKey,
     VerdictReceived,
     WriteRequested,
 )
@@ -179,7 +180,7 @@ def recorded(tmp_path: Path, actor: type[planted.Planted]) -> Path:
     settings = {"actors": {actor.name: {"class": f"tests.neurons.planted:{actor.__name__}"}}}
     neuron = SimulatedMiner(settings=settings)
     neuron.start()
-    neuron.bus.publish(TimerFired(actor.name, "now"))
+    neuron.bus.publish(TimerFired(actor.name, "now", None))
     neuron.save(tmp_path / "planted.jsonl")
     return tmp_path / "planted.jsonl"
 
@@ -317,7 +318,7 @@ def test_a_decision_too_many_after_the_last_observation_is_found(tmp_path: Path)
     file = tmp_path / "log.jsonl"
     neuron = SimulatedMiner()
     neuron.start()
-    neuron.bus.publish(TimerFired("nobody", "now"))
+    neuron.bus.publish(TimerFired("nobody", "now", None))
     neuron.save(file)
     thin(file, {"iterates_over_a_set": {"class": "tests.neurons.planted:IteratesOverASet"}})
     replayed = Recording(file).replay()
@@ -338,18 +339,27 @@ def limits_were_called_otherwise(topic: str, event: dict[str, Any]) -> tuple[str
 
 
 def timers_rang(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What was ``timer_rang`` in format 0 is ``timer_fired``."""
+    """What was ``timer_rang`` in format 0 is ``timer_fired`` in format 1."""
     return ("timer_fired", event) if topic == "timer_rang" else (topic, event)
+
+
+def older_timer(owner: str, timer: str, key: TimerKey, **deadline: int) -> dict[str, Any]:
+    """As formats 0 and 1 have it: with name and key in one string."""
+    return {"owner": owner, "key": f"{timer} {key}" if owner == "connection" else str(key), **deadline}
 
 
 def make_older(file: Path) -> None:
     """As if format 0 had been written, which had other names."""
     written, before = [], ""
     for line in file.read_bytes().splitlines():
-        body = line[:-75].replace(b'"format":2', b'"format":0').replace(b"daily_wager_limit", b"limit_a_day")
-        body = body.replace(b'"topic":"timer_fired"', b'"topic":"timer_rang"')
-        if body.startswith(b'{"seal"'):
-            body = body.replace(line[line.index(b'"hash":"') + 8 :][:64], before.encode(), 1)
+        row = json.loads(line.replace(b'"format":2', b'"format":0').replace(b"daily_wager_limit", b"limit_a_day"))
+        del row["hash"]
+        if row.get("topic", "").startswith("timer_"):
+            row["topic"] = row["topic"].replace("fired", "rang")
+            row["event"] = older_timer(**row["event"])
+        if "seal" in row:
+            row["seal"]["hash"] = before
+        body = json.dumps(row, separators=(",", ":")).encode()[:-1]
         before = sha256(before.encode() + body).hexdigest()
         written.append(body + b',"hash":"%b"}\n' % before.encode())
     file.write_bytes(b"".join(written))
@@ -554,7 +564,7 @@ def test_a_header_tells_the_versions_of_all_that_decides() -> None:
 
 def test_a_bus_without_a_world_needs_no_neuron(event_log: Any) -> None:
     bus = EventBus(ManualClock(NOW), record=event_log.append)
-    bus.publish(TimerFired("test", "x"))
-    assert event_log.last(TimerFired).key == "x"
+    bus.publish(TimerFired("test", "x", 1))
+    assert event_log.last(TimerFired).timer == "x"
     with pytest.raises(LookupError, match=r"no verdict_received among \['timer_fired'\]"):
         event_log.last(VerdictReceived)
