@@ -53,7 +53,17 @@ def _number(text: str) -> int | str:
     return int(text) if text.removeprefix("-").isdecimal() else text
 
 
+def health_is_one_value(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """In format 1 the states of connection, monitor and logbook had its parts, ``disk`` and ``degraded_until``."""
+    if topic == "checkpoint":
+        for name in ("connection", "monitor", "logbook"):
+            state = event["actors"].get(name, {}).get("state", {})
+            if "disk" in state:
+                state["health"] = {"disk": state.pop("disk"), "degraded_until": state.pop("degraded_until", 0)}
+    return topic, event
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
-    1: (timers_have_names,),
+    1: (timers_have_names, health_is_one_value),
 }
 """By the format that is read."""

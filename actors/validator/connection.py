@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from bettensor.actors.actor import on, on_timer
 from bettensor.actors.budget import Budget
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
-from bettensor.actors.health import Disk, DiskWatcher, asks_for_health
+from bettensor.actors.health import Health, HealthWatcher, asks_for_health
 from bettensor.actors.stream import recoverable
-from bettensor.bus.bus import CLOCK_WINDOW
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     BroadcastRequested,
     BroadcastWriteRequested,
-    ClockStepped,
     ConnectionOpened,
     ExchangeCompleted,
     GamesUpdated,
@@ -62,15 +60,14 @@ class ValidatorConnectionState(ConnectionState):
     ledger_id: LedgerId = LedgerId("")
     epoch: Epoch | None = None
     offset: Offset | None = None
-    degraded_until: Micros = Micros(0)
-    disk: Disk = field(default_factory=Disk)
+    health: Health = field(default_factory=Health)
     told: Offset = Offset(0)
     """The last update of which every part was broadcast."""
     lagging: dict[ConnectionId, Offset] = field(default_factory=dict)
     """Slow readers, from whom updates are held back, with the last update that each was sent."""
 
 
-class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
+class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
     """Welcomes miners, and knows which session is a miner's present one."""
 
     Settings = ValidatorConnectionSettings
@@ -87,10 +84,6 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
         if self.state.epoch is None:
             self.state.told = event.offset
         self.state.epoch, self.state.offset = event.epoch, event.offset
-
-    @on(ClockStepped)
-    def degrade(self, _: ClockStepped, envelope: Envelope) -> None:
-        self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
 
     @on(NeuronDraining)
     def read_no_more(self, _: NeuronDraining, __: Envelope) -> None:
@@ -145,9 +138,8 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
             return
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
         active = sum(envelope.mono - session.heard_at <= 1.5 * session.rhythm for session in open_sessions)
-        degraded = self.state.disk.in_trouble(envelope.mono) or envelope.mono < self.state.degraded_until
         health = {
-            "status": "offline" if self.state.stopping else "degraded" if degraded else "online",
+            "status": self.state.health.status(envelope.mono, stopping=self.state.stopping),
             "connections": len(open_sessions),
             "active_connections": active,
         }

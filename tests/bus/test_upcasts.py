@@ -47,3 +47,18 @@ def test_timers_of_0_1_0_get_a_name_and_a_key(owner: str, text: str, timer: str,
 
 def test_other_events_of_0_1_0_stay_as_they_are() -> None:
     assert upcast("neuron_stopping", {"reason": "enough"}) == ("neuron_stopping", {"reason": "enough"})
+
+
+def test_checkpoints_of_0_1_0_get_their_health_in_one_value() -> None:
+    disk = {"fails": True, "update_fails": False, "slow_until": 0, "began_at": 7}
+    actors = {
+        "connection": {"settings": {}, "state": {"disk": disk, "degraded_until": 9, "told": 1}},
+        "logbook": {"settings": {}, "state": {"disk": disk}},
+        "monitor": {"settings": {}, "state": {"of": "another class"}},
+    }
+    _, checkpoint = upcast("checkpoint", {"seq": 1, "actors": actors})
+    assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
+        "connection": {"health": {"disk": disk, "degraded_until": 9}, "told": 1},
+        "logbook": {"health": {"disk": disk, "degraded_until": 0}},
+        "monitor": {"of": "another class"},
+    }

@@ -357,6 +357,8 @@ def make_older(file: Path) -> None:
         if row.get("topic", "").startswith("timer_"):
             row["topic"] = row["topic"].replace("fired", "rang")
             row["event"] = older_timer(**row["event"])
+        for actor in row.get("checkpoint", {"actors": {}})["actors"].values():
+            actor["state"] |= actor["state"].pop("health", {})
         if "seal" in row:
             row["seal"]["hash"] = before
         body = json.dumps(row, separators=(",", ":")).encode()[:-1]
