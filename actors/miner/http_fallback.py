@@ -10,9 +10,10 @@ from itertools import islice
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
-from bettensor.actors.miner.targets import is_wanted, uniform, wanted
+from bettensor.actors.miner.targets import is_wanted, wanted
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus import codec
+from bettensor.bus.backoff import backoff, full_jitter
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     CloseRequested,
@@ -314,9 +315,9 @@ class HttpFallbackActor(StreamFollower):
 
     def _rest(self, hotkey: Hotkey, road: HttpRoute, now: Micros, at_least: int = 0) -> None:
         settings = self.settings
-        ceiling = min(settings.max_reconnect_interval, settings.reconnect_base_interval * 2 ** min(road.failures, 32))
+        ceiling = backoff(settings.reconnect_base_interval, settings.max_reconnect_interval, road.failures)
         road.failures += 1
         road.resting = True
         self.state.draws += 1
-        delay = max(uniform(self.state.seed, self.state.draws, ceiling), at_least)
+        delay = max(full_jitter(self.state.seed, self.state.draws, ceiling), at_least)
         self.set_timer("post", Micros(now + micros(delay)), hotkey)

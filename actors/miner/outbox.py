@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.bus import codec
+from bettensor.bus.backoff import backoff
 from bettensor.bus.codes import ErrorCode, VerdictCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -165,7 +166,7 @@ class OutboxActor(Actor):
             unsaved = [item.prediction for item in tray.items.values() if not item.saved]
             self._mind_starts(validator, unsaved, envelope)
         self.set_timer("save", Micros(envelope.mono + state.rest))
-        state.rest = min(Micros(2 * state.rest), LONGEST_DELAY)
+        state.rest = Micros(backoff(state.rest, LONGEST_DELAY))
 
     @on_timer("save")
     def save_again(self, _: None, __: Envelope) -> None:
@@ -221,7 +222,7 @@ class OutboxActor(Actor):
         if not tray.repeating:
             tray.repeating = True
             self.set_timer("repeat", Micros(now + tray.delay), validator)
-            tray.delay = min(Micros(2 * tray.delay), LONGEST_DELAY)
+            tray.delay = Micros(backoff(tray.delay, LONGEST_DELAY))
 
     @on_timer("repeat")
     def repeat(self, validator: Hotkey, _: Envelope) -> None:

@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
-from bettensor.actors.miner.targets import is_wanted, uniform, wanted
+from bettensor.actors.miner.targets import is_wanted, wanted
 from bettensor.actors.stream import StreamFollower
+from bettensor.bus.backoff import backoff, full_jitter
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -256,12 +257,12 @@ class ReconnectActor(StreamFollower):
             return longest
         if answer is Reaction.RETURN:
             target.failures, target.interval = 0, Micros(0)
-            return self._uniform(min(RETURN_WINDOW, self.settings.reconnect_base_interval))
-        ceiling = min(longest, self.settings.reconnect_base_interval * 2 ** min(target.failures, 32))
+            return self._jitter(min(RETURN_WINDOW, self.settings.reconnect_base_interval))
+        ceiling = backoff(self.settings.reconnect_base_interval, longest, target.failures)
         target.failures += 1
         target.interval = micros(ceiling)
-        return self._uniform(ceiling)
+        return self._jitter(ceiling)
 
-    def _uniform(self, ceiling: float) -> float:
+    def _jitter(self, ceiling: float) -> float:
         self.state.draws += 1
-        return uniform(self.state.seed, self.state.draws, ceiling)
+        return full_jitter(self.state.seed, self.state.draws, ceiling)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from bettensor.actors.actor import Actor, on, on_timer
+from bettensor.bus.backoff import backoff
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     Announced,
@@ -88,7 +89,7 @@ class AnnounceActor(Actor):
 
     @on(AnnounceFailed)
     def back_off(self, _: AnnounceFailed, envelope: Envelope) -> None:
-        delay = min(FIRST_DELAY * 2 ** min(self.state.failures, 16), LONGEST_DELAY)
+        delay = backoff(FIRST_DELAY, LONGEST_DELAY, self.state.failures)
         self.state.failures += 1
         self.set_timer("announce", Micros(envelope.mono + delay))
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from bettensor.bus.backoff import backoff
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.file import Unusable, forecast_of
 from bettensor.neurons.models.model import Forecast, ModelHost
@@ -73,7 +74,7 @@ class ProgramPredictor:
                 delay = self.settings.restart_base
             host.fault(f"{reason}; it is started again in {delay:g} s")
             await asyncio.sleep(delay)
-            delay = min(2 * delay, self.settings.restart_max)
+            delay = backoff(delay, self.settings.restart_max)
 
     async def _live_once(self, host: ModelHost) -> str:
         """One life of the program; returns how it ended."""
