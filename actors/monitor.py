@@ -19,7 +19,7 @@ from bettensor.actors.cures import (
     cure_for_miner,
 )
 from bettensor.actors.health import Health, HealthWatcher
-from bettensor.actors.stream import apply
+from bettensor.actors.stream import fold
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ActorFailed,
@@ -289,15 +289,12 @@ class MonitorActor(HealthWatcher):
     def recall(self, event: OutboxOpened, _: Envelope) -> None:
         self.state.waiting = len(event.entries)
         for slate in event.slates:
-            apply(self.state.games.setdefault(slate.validator, {}), slate.games)
+            fold(self.state.games.setdefault(slate.validator, {}), slate.games, snapshot=True)
             self.state.positions[slate.validator] = Position(slate.epoch, slate.offset)
 
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, _: Envelope) -> None:
-        slate = self.state.games.setdefault(event.validator, {})
-        if event.snapshot:
-            slate.clear()
-        apply(slate, event.games)
+        fold(self.state.games.setdefault(event.validator, {}), event.games, snapshot=event.snapshot)
         self.state.positions[event.validator] = Position(event.epoch, event.offset)
 
     @on(PredictionAccepted)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from bettensor.actors.actor import Actor, on, on_timer
-from bettensor.actors.stream import apply
+from bettensor.actors.stream import fold
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     GamesUpdated,
@@ -61,16 +61,14 @@ class ModelActor(Actor):
     def recall(self, event: OutboxOpened, _: Envelope) -> None:
         for known in event.slates:
             slate = self.state.slates[known.validator] = Slate(Position(known.epoch, known.offset))
-            apply(slate.games, known.games)
+            fold(slate.games, known.games, snapshot=True)
 
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, envelope: Envelope) -> None:
         position = Position(event.epoch, event.offset)
         slate = self.state.slates.setdefault(event.validator, Slate(position))
         slate.position, slate.confirmed = position, True
-        if event.snapshot:
-            slate.games.clear()
-        apply(slate.games, event.games)
+        fold(slate.games, event.games, snapshot=event.snapshot)
         self._ask(event.validator, slate, envelope)
 
     @on(MessageAccepted)

@@ -7,7 +7,7 @@ nothing: ``BroadcastActor`` does.
 from dataclasses import dataclass, field, replace
 
 from bettensor.actors.actor import Actor, on, on_timer
-from bettensor.actors.stream import apply, update_messages
+from bettensor.actors.stream import fold, games_of, update_messages
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     GamesFetched,
@@ -53,7 +53,7 @@ class GamesActor(Actor):
 
     @on(StreamOpened)
     def resume(self, event: StreamOpened, _: Envelope) -> None:
-        self.state.games = {game.game_id: game for game in event.games}
+        fold(self.state.games, event.games, snapshot=True)
         self.state.epoch, self.state.offset = event.epoch, event.offset
         self.publish(GamesUpdated(self.state.hotkey, event.epoch, event.offset, event.games, snapshot=True))
 
@@ -66,10 +66,10 @@ class GamesActor(Actor):
     @on(UpdateStored)
     def put_in_force(self, event: UpdateStored, _: Envelope) -> None:
         state, first = self.state, event.parts[0]
-        changed = tuple(game for part in event.parts for game in part.updated_games.values())
-        apply(state.games, changed)
+        changed, snapshot = games_of(event.parts), first.previous is None
+        fold(state.games, changed, snapshot=snapshot)
         state.epoch, state.offset, state.storing = first.epoch, first.offset, False
-        self.publish(GamesUpdated(state.hotkey, first.epoch, first.offset, changed, snapshot=first.previous is None))
+        self.publish(GamesUpdated(state.hotkey, first.epoch, first.offset, changed, snapshot=snapshot))
         self._compare()
 
     @on(UpdateStoreFailed)
