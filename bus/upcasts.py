@@ -7,6 +7,9 @@ returns them as the next format has them. ``header`` and ``checkpoint`` are topi
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
+from bettensor.bus import codec
 from bettensor.bus.events import TimerKey
 
 Upcast = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
@@ -63,7 +66,20 @@ def health_is_one_value(topic: str, event: dict[str, Any]) -> tuple[str, dict[st
     return topic, event
 
 
+def pending_signatures_are_events(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """In format 1 the state of auth had a frame's signature in hexadecimal, and a whole request as JSON in a string."""
+    if topic == "checkpoint":
+        state = event["actors"].get("auth", {}).get("state", {})
+        for waiting in state.get("unverified", {}).values():
+            request = waiting["request"]
+            request["signature"] = bytes.fromhex(request["signature"]).decode("latin-1")
+            request["message"] = msgspec.to_builtins(codec.read(request["payload"].encode("latin-1")))
+        for waiting in state.get("requests", {}).values():
+            waiting["request"] = msgspec.json.decode(waiting["request"])
+    return topic, event
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
-    1: (timers_have_names, health_is_one_value),
+    1: (timers_have_names, health_is_one_value, pending_signatures_are_events),
 }
 """By the format that is read."""

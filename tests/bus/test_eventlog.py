@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from bettensor.bus import codec
+from bettensor.bus.codec import UnreadMessage
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BadEventLog
 from bettensor.bus.event_json import decode_event, encode_event
@@ -251,3 +253,12 @@ def test_logs_of_an_earlier_format_are_read_through_named_upcasts(monkeypatch: p
     new = writer.row(Envelope(2, NOW, Micros(7), (1,), EVENTS[3]))
     rows = list(LogReader([writer.first, old, new], "old").rows())
     assert [row.event for row in rows] == [TimerFired("connection", "greeting", 12), EVENTS[3]]
+
+
+def test_a_message_that_could_not_be_read_comes_back_as_what_it_was() -> None:
+    unread = codec.read(
+        codec.encode(stamp(PredictionMessage(session=SessionId("5" * 32), seq=1, predictions=()), PEER))
+    )
+    assert isinstance(unread, UnreadMessage)
+    event = VerificationRequested(ConnectionId(1), PEER, "ed25519", b"{}", bytes(64), unread)
+    assert decode_event(VerificationRequested, encode_event(event)) == event
