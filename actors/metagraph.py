@@ -7,6 +7,7 @@ believed when it says so twice, and not in one breath. A file is the operator's 
 from dataclasses import dataclass, field
 
 from bettensor.actors.actor import Actor, on, on_timer
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.codes import RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -20,16 +21,12 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import Hotkey, Micros, micros
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class MetagraphSettings:
     """How soon the chain is read again."""
 
-    early_sync_interval: float = 30.0
+    early_sync_interval: Seconds = 30.0
     """Seconds between two readings that unknown hotkeys lead to, and until an implausible reading is repeated."""
-
-    def __post_init__(self) -> None:
-        if not self.early_sync_interval > 0:
-            raise ValueError(f"early_sync_interval must be above 0, not {self.early_sync_interval}")
 
 
 @dataclass(slots=True)
@@ -113,4 +110,6 @@ class MetagraphActor(Actor):
 
 def _row(neuron: NeuronInfo | None) -> tuple[object, ...] | None:
     """What of a neuron counts as a change: all but its stake, which is another one in every block."""
-    return None if neuron is None else (neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon)
+    if neuron is None:
+        return None
+    return neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon, neuron.crypto

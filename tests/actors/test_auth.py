@@ -13,7 +13,7 @@ from bettensor.bus.clock import ManualClock
 from bettensor.bus.events import HttpRequestReceived, MessageRefused, SignatureChecked, VerificationRequested
 from bettensor.bus.identifiers import ConnectionId, SessionId
 from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
-from bettensor.bus.upcasts import UPCASTS
+from bettensor.bus.upcasts import pending_signatures_are_events
 from tests.support import NOW, Injected, make_hotkey, make_prediction, stamp
 
 PEER, ME = make_hotkey(), make_hotkey("me")
@@ -61,8 +61,7 @@ def test_questions_survive_a_checkpoint_of_0_1_0() -> None:
     for question in state["requests"].values():
         question["request"] = msgspec.json.encode(question["request"]).decode()
     written = {"actors": {"auth": {"settings": {}, "state": state}}}
-    for upcast in UPCASTS[1]:
-        upcast("checkpoint", written)
+    pending_signatures_are_events("checkpoint", written)
     after.restore(state)
     assert after.state == before.state
 
