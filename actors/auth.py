@@ -4,17 +4,15 @@ Knows which signatures are being checked. Lets nothing pass that was not signed 
 ``MessageAccepted`` or a ``PredictionSubmitted`` is the proof that this was done.
 """
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
-
-from pydantic import PlainSerializer, PlainValidator
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar
 
 from bettensor.actors.actor import Actor, on
 from bettensor.bus import codec
 from bettensor.bus.codec import UnreadMessage
 from bettensor.bus.codes import CloseCode, ErrorCode
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import Unreadable
+from bettensor.bus.event_json import AsRecorded
 from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
@@ -23,34 +21,19 @@ from bettensor.bus.events import (
     SignatureChecked,
     VerificationRequested,
 )
-from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros
+from bettensor.bus.identifiers import ConnectionId, Micros
 from bettensor.bus.messages import PredictionMessage, WebSocketMessage
 
 
-def _kept(request: VerificationRequested) -> dict[str, Any]:
-    return {
-        "connection": request.connection,
-        "signer": request.signer,
-        "scheme": request.scheme,
-        "payload": request.payload.decode("latin-1"),
-        "signature": request.signature.hex(),
-    }
-
-
-def _known(kept: Any) -> VerificationRequested:
-    try:
-        connection, signer, scheme = ConnectionId(kept["connection"]), Hotkey(kept["signer"]), kept["scheme"]
-        payload, signature = kept["payload"].encode("latin-1"), bytes.fromhex(kept["signature"])
-        return VerificationRequested(connection, signer, scheme, payload, signature, codec.read(payload))
-    except (AttributeError, KeyError, TypeError, Unreadable) as error:
-        raise ValueError(f"no question of a signature: {error!r}") from None
+def _read_again(request: VerificationRequested) -> VerificationRequested:
+    return replace(request, message=codec.read(request.payload))
 
 
 @dataclass(slots=True)
 class Unverified:
     """A message whose signature is being checked. A snapshot has its bytes, from which the message is read again."""
 
-    request: Annotated[VerificationRequested, PlainSerializer(_kept), PlainValidator(_known)]
+    request: Annotated[VerificationRequested, AsRecorded(_read_again)]
     received_at: Micros
 
 

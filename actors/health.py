@@ -1,14 +1,16 @@
-"""Whether a validator works: the one request that needs no signature (protocol, "HTTP exchanges"), and its disk.
+"""Whether a validator works: by its disk, by its clock, and for those who ask (protocol, "HTTP exchanges").
 
 Verdicts and the game stream are in one file, so the answers to either can show that the disk fails.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from bettensor.actors.actor import Actor, on
+from bettensor.bus.bus import CLOCK_WINDOW
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
+    ClockStepped,
     CommitFailed,
     CommitRequested,
     HttpRequestReceived,
@@ -18,6 +20,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import SECOND, Micros
 
+Status = Literal["online", "degraded", "offline"]
 HEALTH_PATH: Final = "/ws/health"
 SLOW_COMMIT = Micros(SECOND)
 """A commit that takes this long, or has been running for so long, is trouble: a healthy disk takes milliseconds."""
@@ -62,17 +65,41 @@ class Disk:
         return self.fails or self.update_fails or runs_long or now < self.slow_until
 
 
-class DiskWatcher(Actor):
-    """Base of actors that need to know how the disk does; ``state.disk`` says so."""
+@dataclass(slots=True)
+class Health:
+    """What tells whether verdicts can be relied on."""
+
+    disk: Disk = field(default_factory=Disk)
+    degraded_until: Micros = Micros(0)
+    """A step of the wall clock counts until then: meanwhile nothing is judged. Monotonic."""
+
+    def status(self, now: Micros, *, stopping: bool) -> Status:
+        """Offline if the validator is ``stopping``; degraded if a miner must expect no verdict, or a late one."""
+        if stopping:
+            return "offline"
+        return "degraded" if self.disk.in_trouble(now) or now < self.degraded_until else "online"
+
+
+class HealthWatcher(Actor):
+    """Base of actors that need to know how the validator does; ``state.health`` says so."""
 
     @on(CommitRequested)
     def watch_disk(self, _: CommitRequested, envelope: Envelope) -> None:
-        self.state.disk.begin(envelope.mono)
+        self.state.health.disk.begin(envelope.mono)
 
     @on(PredictionsStored, CommitFailed)
     def judge_disk(self, event: PredictionsStored | CommitFailed, envelope: Envelope) -> None:
-        self.state.disk.end(envelope.mono, failed=isinstance(event, CommitFailed))
+        took = self.state.health.disk.end(envelope.mono, failed=isinstance(event, CommitFailed))
+        if isinstance(event, PredictionsStored):
+            self._committed(took, envelope)
 
     @on(UpdateStored, UpdateStoreFailed)
     def judge_updates(self, event: UpdateStored | UpdateStoreFailed, _: Envelope) -> None:
-        self.state.disk.update_fails = isinstance(event, UpdateStoreFailed)
+        self.state.health.disk.update_fails = isinstance(event, UpdateStoreFailed)
+
+    @on(ClockStepped)
+    def mistrust_clock(self, _: ClockStepped, envelope: Envelope) -> None:
+        self.state.health.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
+
+    def _committed(self, took: Micros, envelope: Envelope) -> None:
+        """A commit took so long, and succeeded. For a subclass that says so."""

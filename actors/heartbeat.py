@@ -5,7 +5,7 @@ Knows when each peer was last heard. Writes nothing and closes nothing itself: i
 
 from dataclasses import dataclass, field
 
-from bettensor.actors.actor import on
+from bettensor.actors.actor import on, on_timer
 from bettensor.actors.settings import WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower, heartbeat_message
 from bettensor.bus.codes import CloseCode
@@ -22,7 +22,6 @@ from bettensor.bus.events import (
     Role,
     SendRequested,
     SessionActivated,
-    TimerFired,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, SessionId, micros
 from bettensor.bus.messages import HeartbeatMessage, WelcomeMessage
@@ -104,11 +103,8 @@ class HeartbeatActor(StreamFollower):
         self.state.pulses[event.connection] = pulse
         self._schedule(event.connection, pulse)
 
-    @on(TimerFired)
-    def beat(self, event: TimerFired, envelope: Envelope) -> None:
-        if event.owner != self.name:
-            return
-        connection = ConnectionId(int(event.key))
+    @on_timer("beat")
+    def beat(self, connection: ConnectionId, envelope: Envelope) -> None:
         pulse = self.state.pulses[connection]
         if pulse.paused:
             pulse.heard_at = envelope.mono
@@ -131,14 +127,14 @@ class HeartbeatActor(StreamFollower):
     @on(ConnectionClosed, CloseRequested)
     def forget(self, event: ConnectionClosed | CloseRequested, _: Envelope) -> None:
         if self.state.pulses.pop(event.connection, None) is not None:
-            self.let_sleep(str(event.connection))
+            self.cancel_timer("beat", event.connection)
 
     def _beat(self, connection: ConnectionId, pulse: Pulse, envelope: Envelope) -> None:
         pulse.beats_at = _slot(envelope.mono + pulse.interval, pulse.interval)
         self.publish(SendRequested(pulse.hotkey, self._heartbeat(pulse.hotkey), connection))
 
     def _schedule(self, connection: ConnectionId, pulse: Pulse) -> None:
-        self.wake(str(connection), min(pulse.beats_at, Micros(pulse.heard_at + pulse.timeout)))
+        self.set_timer("beat", min(pulse.beats_at, Micros(pulse.heard_at + pulse.timeout)), connection)
 
     def _heartbeat(self, peer: Hotkey) -> HeartbeatMessage:
         stream = self.state.hotkey if self.state.role == "validator" else peer

@@ -8,9 +8,9 @@ the log.
 from dataclasses import dataclass, field
 from typing import Final
 
-from bettensor.actors.actor import Actor, on
+from bettensor.actors.actor import on, on_timer
 from bettensor.actors.cures import DISABLED, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
-from bettensor.actors.health import SLOW_COMMIT, Disk
+from bettensor.actors.health import SLOW_COMMIT, Health, HealthWatcher
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -23,7 +23,6 @@ from bettensor.bus.events import (
     ClockStepped,
     CloseRequested,
     CommitFailed,
-    CommitRequested,
     ConnectionClosed,
     DialFailed,
     EndpointDoubted,
@@ -52,7 +51,6 @@ from bettensor.bus.events import (
     PredictionConflicted,
     PredictionDiscarded,
     PredictionExpired,
-    PredictionsStored,
     ReconnectScheduled,
     RecordingFailed,
     RecordingResumed,
@@ -62,7 +60,6 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
-    TimerFired,
     UpdateStoreFailed,
     UpgradeBegun,
     VerdictReceived,
@@ -97,12 +94,12 @@ class LogbookState:
     windows: dict[str, Window] = field(default_factory=dict)
     peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
-    disk: Disk = field(default_factory=Disk)
+    health: Health = field(default_factory=Health)
     chain_is_missed: bool = False
     """The chain could not be read; that it can be again is worth a line."""
 
 
-class LogbookActor(Actor):
+class LogbookActor(HealthWatcher):
     """Writes all log lines, and is the only one that does."""
 
     name = "logbook"
@@ -153,13 +150,7 @@ class LogbookActor(Actor):
         text = f"A process that verifies signatures ended with {event.exit_code}; nothing is lost, and another starts"
         self._line(envelope, "lost verifiers", text, "WARNING", limit=1)
 
-    @on(CommitRequested)
-    def commit_begun(self, _: CommitRequested, envelope: Envelope) -> None:
-        self.state.disk.begin(envelope.mono)
-
-    @on(PredictionsStored)
-    def commit_ended(self, _: PredictionsStored, envelope: Envelope) -> None:
-        took = self.state.disk.end(envelope.mono, failed=False)
+    def _committed(self, took: Micros, envelope: Envelope) -> None:
         if took >= SLOW_COMMIT:
             text = f"A commit took {took / SECOND:.1f} s: the disk is slow, and verdicts come late"
             self._line(envelope, "slow commits", text, "WARNING", limit=1)
@@ -425,11 +416,11 @@ class LogbookActor(Actor):
 
     # --- how much of it
 
-    @on(TimerFired)
-    def sum_up(self, event: TimerFired, envelope: Envelope) -> None:
-        window = self.state.windows.get(event.key) if event.owner == self.name else None
+    @on_timer("summary")
+    def sum_up(self, kind: str, envelope: Envelope) -> None:
+        window = self.state.windows.get(kind)
         if window is not None and envelope.mono - window.began_at >= SECOND:  # a late timer finds the next window
-            self._close(event.key)
+            self._close(kind)
 
     def _peer(self, hotkey: Hotkey) -> str:
         uid = self.state.uids.get(hotkey)
@@ -457,7 +448,7 @@ class LogbookActor(Actor):
             return
         window.held_back += 1
         if window.held_back == 1:
-            self.wake(kind, Micros(window.began_at + SECOND))
+            self.set_timer("summary", Micros(window.began_at + SECOND), kind)
 
     def _close(self, kind: str) -> None:
         window = self.state.windows.pop(kind, None)

@@ -5,9 +5,8 @@ believed when it says so twice, and not in one breath. A file is the operator's 
 """
 
 from dataclasses import dataclass, field
-from typing import Final
 
-from bettensor.actors.actor import Actor, on
+from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.codes import RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -18,12 +17,8 @@ from bettensor.bus.events import (
     NeuronInfo,
     PeerRefused,
     SyncRequested,
-    TimerFired,
 )
 from bettensor.bus.identifiers import Hotkey, Micros, micros
-
-OWING: Final = "reading"
-"""The key of the timer for a reading that is owed."""
 
 
 @settings_class
@@ -62,7 +57,7 @@ class MetagraphActor(Actor):
         state = self.state
         if state.owing:
             state.owing = False
-            self.let_sleep(OWING)
+            self.cancel_timer("sync")
         said = tuple(neuron.hotkey for neuron in event.neurons)
         doubt = self._doubt(event)
         if doubt is not None and state.doubted != said:
@@ -82,11 +77,10 @@ class MetagraphActor(Actor):
         if event.code is RefusalCode.NOT_REGISTERED:
             self._ask("a hotkey is not known", envelope.mono)
 
-    @on(TimerFired)
-    def ask_at_last(self, event: TimerFired, envelope: Envelope) -> None:
-        if event.owner == self.name:
-            self.state.owing = False
-            self._ask("one was owed", envelope.mono)
+    @on_timer("sync")
+    def ask_at_last(self, _: None, envelope: Envelope) -> None:
+        self.state.owing = False
+        self._ask("one was owed", envelope.mono)
 
     def _doubt(self, event: MetagraphFetched) -> str | None:
         known, block = self.state.neurons, self.state.block
@@ -111,7 +105,7 @@ class MetagraphActor(Actor):
 
     def _owe(self, at: Micros) -> None:
         self.state.owing = True
-        self.wake(OWING, at)
+        self.set_timer("sync", at)
 
 
 def _row(neuron: NeuronInfo | None) -> tuple[object, ...] | None:

@@ -3,7 +3,6 @@
 Keeps score, and reports when asked. Decides nothing that anybody else hears.
 """
 
-import statistics
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,9 +18,8 @@ from bettensor.actors.cures import (
     cure_for_close,
     cure_for_miner,
 )
-from bettensor.actors.health import Disk, DiskWatcher
-from bettensor.actors.stream import apply
-from bettensor.bus.bus import CLOCK_WINDOW
+from bettensor.actors.health import Health, HealthWatcher
+from bettensor.actors.stream import fold
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ActorFailed,
@@ -119,10 +117,9 @@ class MonitorState:
     hotkey: Hotkey = Hotkey("")
     netuid: Netuid = Netuid(0)
     stopping: bool = False
-    degraded_until: Micros = Micros(0)
     endpoint_doubt: str = ""
     """Why miners do not find this validator."""
-    disk: Disk = field(default_factory=Disk)
+    health: Health = field(default_factory=Health)
     neurons: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     metagraph: str = "file"
     """Where they are known from."""
@@ -146,7 +143,7 @@ class MonitorState:
     handlers: dict[str, HandlerScore] = field(default_factory=dict)
 
 
-class MonitorActor(DiskWatcher):
+class MonitorActor(HealthWatcher):
     """Answers ``StatusRequested``."""
 
     name = "monitor"
@@ -164,10 +161,8 @@ class MonitorActor(DiskWatcher):
         self.state.stopping = True
 
     @on(ActorFailed, CommitFailed, ClockStepped, ChainFailed, MetagraphDoubted)
-    def count_trouble(self, event: Event, envelope: Envelope) -> None:
+    def count_trouble(self, event: Event, _: Envelope) -> None:
         self.state.troubles[event.topic] += 1
-        if isinstance(event, ClockStepped):
-            self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, _: Envelope) -> None:
@@ -294,15 +289,12 @@ class MonitorActor(DiskWatcher):
     def recall(self, event: OutboxOpened, _: Envelope) -> None:
         self.state.waiting = len(event.entries)
         for slate in event.slates:
-            apply(self.state.games.setdefault(slate.validator, {}), slate.games)
+            fold(self.state.games.setdefault(slate.validator, {}), slate.games, snapshot=True)
             self.state.positions[slate.validator] = Position(slate.epoch, slate.offset)
 
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, _: Envelope) -> None:
-        slate = self.state.games.setdefault(event.validator, {})
-        if event.snapshot:
-            slate.clear()
-        apply(slate, event.games)
+        fold(self.state.games.setdefault(event.validator, {}), event.games, snapshot=event.snapshot)
         self.state.positions[event.validator] = Position(event.epoch, event.offset)
 
     @on(PredictionAccepted)
@@ -371,7 +363,6 @@ class MonitorActor(DiskWatcher):
     def _status(self, envelope: Envelope) -> dict[str, Any]:
         state, now = self.state, envelope.mono
         own = state.neurons.get(state.hotkey)
-        degraded = state.disk.in_trouble(now) or now < state.degraded_until
         return {
             "role": state.role,
             "hotkey": state.hotkey,
@@ -380,7 +371,7 @@ class MonitorActor(DiskWatcher):
             "endpoint_doubt": state.endpoint_doubt,
             "netuid": state.netuid,
             "uptime_s": _seconds(now),
-            "health": "offline" if state.stopping else "degraded" if degraded else "online",
+            "health": state.health.status(now, stopping=state.stopping),
             "neurons": len(state.neurons),
             "metagraph": {
                 "source": state.metagraph,
@@ -456,6 +447,6 @@ def _percentiles(latencies: "deque[Micros]") -> dict[str, float] | None:
         return None
     ordered = sorted(latencies)
     return {
-        "p50": statistics.median(ordered) / 1000,
+        "p50": percentile(ordered, 0.5) / 1000,
         "p99": percentile(ordered, 0.99) / 1000,
     }

@@ -1,7 +1,7 @@
 """The game stream: how much of it is kept, what its updates look like, and who is where in it."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar, overload
 
 from bettensor.actors.actor import Actor, on
 from bettensor.bus import codec
@@ -13,6 +13,7 @@ from bettensor.bus.messages import GameUpdateMessage, HeartbeatMessage
 
 HISTORY: Final = 256
 """Updates that are kept for miners that missed them."""
+Kept = TypeVar("Kept")
 
 
 class StreamFollower(Actor):
@@ -59,10 +60,40 @@ def update_messages(
     )
 
 
-def apply(games: dict[GameId, TeamGame], changed: Iterable[TeamGame]) -> None:
-    """Bring the slate ``games`` up to date: a game that is not active leaves it."""
-    for game in changed:
+@overload
+def fold(slate: dict[GameId, TeamGame], games: Iterable[TeamGame], *, snapshot: bool) -> None: ...
+
+
+@overload
+def fold(
+    slate: dict[GameId, Kept], games: Iterable[TeamGame], *, snapshot: bool, keep: Callable[[TeamGame], Kept]
+) -> None: ...
+
+
+def fold(
+    slate: dict[GameId, Any],
+    games: Iterable[TeamGame],
+    *,
+    snapshot: bool,
+    keep: Callable[[TeamGame], Any] = lambda game: game,
+) -> None:
+    """Bring ``slate`` up to date (protocol, "The game stream").
+
+    Args:
+        slate: is changed.
+        games: of one update, all its parts; a game that is not active leaves the slate.
+        snapshot: whether they are the whole slate, and not only what changed.
+        keep: what the slate has of a game; by default the game itself.
+    """
+    if snapshot:
+        slate.clear()
+    for game in games:
         if game.active:
-            games[game.game_id] = game
+            slate[game.game_id] = keep(game)
         else:
-            games.pop(game.game_id, None)
+            slate.pop(game.game_id, None)
+
+
+def games_of(parts: Iterable[GameUpdateMessage]) -> tuple[TeamGame, ...]:
+    """The games of one update, which came in ``parts``."""
+    return tuple(game for part in parts for game in part.updated_games.values())

@@ -32,6 +32,7 @@ from bettensor.bus.events import (
     FromPeer,
     NeuronFailed,
     Observed,
+    route_to,
 )
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.bus.text import nearest
@@ -88,14 +89,20 @@ class EventBus:
         self.recent: deque[Envelope] = deque(maxlen=RECENT)
         """The newest events, in order."""
 
-    def subscribe(self, topic: Topic, handler: Handler, name: str) -> None:
-        """Call ``handler`` in the drain, for actors and edges; ``name`` is whose failure it is if it raises.
+    def subscribe(self, topic: Topic, handler: Handler, name: str, address: str | None = None) -> None:
+        """Call ``handler`` in the drain, for actors and edges.
+
+        Args:
+            topic: what it hears.
+            handler: called with each event and its envelope.
+            name: whose failure it is if the handler raises.
+            address: hear only the events of ``topic`` that have this address (``TimerFired`` has its owner's name).
 
         Raises:
             UnknownTopic: there is no such event.
         """
-        key = _resolve(topic)
-        self._emitter.add_listener(key, handler)
+        resolved = _resolve(topic)
+        self._emitter.add_listener(resolved if address is None else route_to(resolved, address), handler)
         self._names[handler] = name
         self._routes.clear()
 
@@ -183,7 +190,7 @@ class EventBus:
             while self._queue:
                 self._current = envelope = self._queue.popleft()
                 event = envelope.event
-                for handler in self._routes.get(event.topic) or self.route(event.topic):
+                for handler in self._routes.get(event.route) or self._route(event):
                     try:
                         handler(event, envelope)
                     except Exception:  # noqa: BLE001 - one policy for every actor's bugs, and it is the supervisor's
@@ -204,10 +211,14 @@ class EventBus:
         if stepped:  # before the event that showed it: nothing may be judged by a clock that is not to be trusted
             self._stamp(ClockStepped(Micros(step)), causes)
 
-    def route(self, topic: str) -> list[Handler]:
-        """The handlers of ``topic``, in order; looked up once, until somebody subscribes."""
-        route = self._routes[topic] = [*self._emitter.listeners(topic), *self._emitter.listeners(EVERYTHING)]
-        return route
+    def _route(self, event: Event) -> list[Handler]:
+        """The handlers of an event, in order: at its address, of its topic, of everything. Looked up once for each
+        route, until somebody subscribes.
+        """
+        listeners, route = self._emitter.listeners, event.route
+        addressed = [] if route == event.topic else listeners(route)
+        handlers = self._routes[route] = [*addressed, *listeners(event.topic), *listeners(EVERYTHING)]
+        return handlers
 
     def _fail(self, name: str, envelope: Envelope) -> None:
         event = envelope.event

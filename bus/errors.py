@@ -4,6 +4,7 @@
 
     BettensorError
     ├── UnknownTopic         a subscription to an event that does not exist
+    ├── UnknownTimer         a timer that its actor has no handler for
     ├── NotAllowed           an event published where its kind may not be
     ├── ConfigurationError   a file, key or value of the operator's
     ├── BadEventLog          a recording that is not one, or not as it was written
@@ -32,6 +33,10 @@ class BettensorError(Exception):
 
 class UnknownTopic(BettensorError):
     """No event has this topic; the message names the nearest."""
+
+
+class UnknownTimer(BettensorError):
+    """The actor has no handler for a timer of this name; the message names the nearest."""
 
 
 class NotAllowed(BettensorError):

@@ -10,8 +10,8 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
-from pydantic import TypeAdapter
-from pydantic_core import to_jsonable_python
+from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from bettensor.bus import codec
 from bettensor.bus.codec import UnreadMessage
@@ -21,6 +21,8 @@ from bettensor.bus.messages import KINDS, Broadcast, WebSocketMessage
 from bettensor.bus.redaction import actors_without_secrets
 
 _encoder: Final = msgspec.json.Encoder()
+_UNREAD: Final = frozenset({"code", "fault", "broadcast"})
+"""What only an ``UnreadMessage`` has, whatever kind it was meant to be."""
 
 
 def encode_event(event: Event) -> bytes:
@@ -40,6 +42,32 @@ def decode_event(kind: type[Event], raw: bytes) -> Event:
         msgspec.MsgspecError, ValueError, Unreadable: ``raw`` is no such event.
     """
     return _shapes[kind].read(raw)
+
+
+class AsRecorded:
+    """Marks an event in an actor's state: ``Annotated[HttpRequestReceived, AsRecorded()]``. A snapshot then has it as
+    a recording would, and restoring raises ValueError if it is no such event.
+
+    Args:
+        complete: called with the event that was read.
+    """
+
+    def __init__(self, complete: Callable[[Any], Event] = lambda event: event) -> None:
+        self._complete = complete
+
+    def __get_pydantic_core_schema__(self, kind: type[Event], _: GetCoreSchemaHandler) -> CoreSchema:
+        def plain(event: Event) -> Any:
+            return msgspec.json.decode(encode_event(event))
+
+        def read(recorded: Any) -> Event:
+            try:
+                return self._complete(decode_event(kind, _encoder.encode(recorded)))
+            except (msgspec.MsgspecError, LookupError, TypeError, Unreadable, ValueError) as error:
+                raise ValueError(f"not a {kind.topic}: {error!r}") from None
+
+        return core_schema.no_info_plain_validator_function(
+            read, serialization=core_schema.plain_serializer_function_ser_schema(plain)
+        )
 
 
 class _Shape(NamedTuple):
@@ -126,8 +154,9 @@ def _message(raw: msgspec.Raw) -> WebSocketMessage:
         message = None
     if message is not None and not isinstance(message, UnreadMessage):
         return message
-    name = msgspec.json.decode(raw)["message_type"]
-    whole: WebSocketMessage = _lax_message(KINDS.get(name, UnreadMessage)).validate_json(bytes(raw))
+    written = msgspec.json.decode(raw)
+    kind = UnreadMessage if written.keys() >= _UNREAD else KINDS.get(written["message_type"], UnreadMessage)
+    whole: WebSocketMessage = _lax_message(kind).validate_json(bytes(raw))
     return whole
 
 

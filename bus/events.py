@@ -35,6 +35,8 @@ Scheme = Literal["sr25519", "ed25519"]
 Purpose = Literal["session", "predictions", "games"]
 """What a miner wants of a validator: a WebSocket, or one HTTP exchange."""
 
+TimerKey = int | str | tuple[str, ...] | None
+"""What a timer is about: a connection, a hotkey, a hotkey and a game."""
 Road = Literal["websocket", "http"]
 FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
 """Nothing to write to; a dial that failed; a session that gives no verdict; switched off here."""
@@ -50,9 +52,13 @@ class Event:
 
     __slots__ = ()
     topic: ClassVar[str]
+    route: ClassVar[str]
+    """By which the bus finds who hears the event: its topic, unless it has an address (see ``route_to``)."""
 
     def __init_subclass__(cls) -> None:
         cls.topic = _WORD_START.sub("_", cls.__name__).lower()
+        if "route" not in vars(cls):
+            cls.route = cls.topic
         if cls.__name__ in ("Observed", "Decided"):
             return
         known = TOPICS.get(cls.topic)
@@ -60,6 +66,11 @@ class Event:
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise TypeError(f"the topic {cls.topic!r} belongs to {known.__module__}.{known.__qualname__}; rename one")
         TOPICS[cls.topic] = cls
+
+
+def route_to(topic: str, address: str) -> str:
+    """The route of events of ``topic`` that concern only the one subscriber at ``address``."""
+    return f"{topic} {address}"
 
 
 class Observed(Event):
@@ -120,27 +131,40 @@ class NeuronStopping(Observed):
 
 @dataclass(frozen=True, slots=True)
 class TimerRequested(Decided):
-    """Wake ``owner`` with ``key`` when the monotonic clock reads ``deadline``; replaces a timer of the same name."""
+    """``timer`` shall fire when the monotonic clock reads ``deadline``; replaces the owner's timer of the same name
+    and key.
+    """
 
     owner: str
-    key: str
+    """The actor that set it, and hears it."""
+    timer: str
+    """Its name: one of the owner's ``@on_timer``."""
+    key: TimerKey
+    """What the timer is about; None if the owner has only one of this name."""
     deadline: Micros
 
 
 @dataclass(frozen=True, slots=True)
 class TimerCancelled(Decided):
-    """Forget the timer, if there is one."""
+    """The timer shall not fire. If there is none, nothing happens."""
 
     owner: str
-    key: str
+    timer: str
+    key: TimerKey
 
 
 @dataclass(frozen=True, slots=True)
 class TimerFired(Observed):
-    """A deadline has passed."""
+    """A deadline has passed. Delivered to ``owner``, and to those who hear the events of all owners."""
 
     owner: str
-    key: str
+    timer: str
+    key: TimerKey
+
+    @property
+    def route(self) -> str:  # type: ignore[override]
+        """The owner's own."""
+        return route_to(self.topic, self.owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,12 +95,12 @@ class ReplayBus(EventBus):
             raise NotAllowed(f"{event.topic} was published during a replay, whose only world is the recording")
         return super().publish(event, causes)
 
-    def subscribe(self, topic: Topic, handler: Handler, name: str) -> None:
+    def subscribe(self, topic: Topic, handler: Handler, name: str, address: str | None = None) -> None:
         def speak(event: Event, envelope: Envelope) -> None:
             self.speaker = name
             handler(event, envelope)
 
-        super().subscribe(topic, speak, name)
+        super().subscribe(topic, speak, name, address)
 
     def _append(self, envelope: Envelope) -> None:
         self._take(envelope)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from inspect import iscoroutinefunction
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.events import Event
@@ -16,16 +16,25 @@ def on(*events: type[Event]) -> Callable[[Method], Method]:
     Raises:
         TypeError: the method is async: it would run when nobody waits for it, and a replay could not repeat that.
     """
+    return mark("handles", events)
 
-    def mark(method: Method) -> Method:
+
+def mark(name: str, values: tuple[Any, ...]) -> Callable[[Method], Method]:
+    """Mark a method as a handler: ``marked`` finds it, and ``values``, by ``name``.
+
+    Raises:
+        TypeError: as ``on`` does.
+    """
+
+    def decorate(method: Method) -> Method:
         if iscoroutinefunction(method):
             raise TypeError(
                 f"{method.__qualname__} is async: a handler decides at once; an edge starts a task for what takes time"
             )
-        method.__dict__["handles"] = events
+        method.__dict__[name] = values
         return method
 
-    return mark
+    return decorate
 
 
 class Subscriber:
@@ -37,17 +46,19 @@ class Subscriber:
     def attach(self, bus: EventBus) -> None:
         """Subscribe every handler. A subscriber is attached once."""
         self._bus = bus
-        for attribute, events in marked(type(self)):
+        for attribute, events in marked(type(self), "handles"):
             for event in events:
                 bus.subscribe(event, getattr(self, attribute), self.name)
 
 
-def marked(subscriber: type[Subscriber]) -> list[tuple[str, tuple[type[Event], ...]]]:
-    """Each handler's name and events; a subclass may override a method and keep its mark by marking it again."""
-    found: dict[str, tuple[type[Event], ...]] = {}
+def marked(subscriber: type[Subscriber], name: str) -> list[tuple[str, tuple[Any, ...]]]:
+    """Each method with the mark ``name``, and the values of the mark. A subclass that overrides a method keeps its
+    mark, or marks it anew.
+    """
+    found: dict[str, tuple[Any, ...]] = {}
     for cls in reversed(subscriber.__mro__):
         for attribute, value in vars(cls).items():
-            events = getattr(value, "handles", None)
-            if events is not None:
-                found[attribute] = events
+            values = getattr(value, name, None)
+            if isinstance(values, tuple):
+                found[attribute] = values
     return list(found.items())

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from bettensor.actors.actor import on
+from bettensor.actors.actor import on, on_timer
 from bettensor.actors.budget import Budget
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
 from bettensor.actors.schemes import pinned_scheme
@@ -18,7 +18,6 @@ from bettensor.bus.events import (
     Scheme,
     SessionActivated,
     SettingsReloaded,
-    TimerFired,
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, micros
 from bettensor.bus.messages import (
@@ -80,19 +79,18 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
             budget=Budget(self.settings.burst, envelope.mono),
             scheme=self._pinned(event.hotkey),
         )
-        self.wake(f"greeting {event.connection}", Micros(envelope.mono + micros(self.settings.greeting_timeout)))
+        deadline = Micros(envelope.mono + micros(self.settings.greeting_timeout))
+        self.set_timer("greeting", deadline, event.connection)
 
-    @on(TimerFired)
-    def lose_patience(self, event: TimerFired, _: Envelope) -> None:
-        if event.owner != self.name:
-            return
-        session = self.state.sessions.get(ConnectionId(int(event.key.removeprefix("greeting "))))
+    @on_timer("greeting")
+    def lose_patience(self, connection: ConnectionId, _: Envelope) -> None:
+        session = self.state.sessions.get(connection)
         if session is not None and session.stage is Stage.GREETING:
             reason = f"no valid welcome within {self.settings.greeting_timeout:g} s"
             self._close(session, CloseCode.PROTOCOL_VIOLATION, reason)
 
     def _activate(self, session: Session, _: WebSocketMessage) -> None:
-        self.let_sleep(f"greeting {session.connection}")
+        self.cancel_timer("greeting", session.connection)
         session.become(Stage.ACTIVE)
         if session.purpose != "session":
             return  # an exchange has said all that it had to say
@@ -102,7 +100,7 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
         self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
 
     def _forgotten(self, session: Session) -> None:
-        self.let_sleep(f"greeting {session.connection}")
+        self.cancel_timer("greeting", session.connection)
 
     def _pinned(self, validator: Hotkey) -> Scheme:
         return pinned_scheme(validator, self.settings.auth.schemes, self.state.listed.get(validator))

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from bettensor.actors.actor import on
-from bettensor.actors.miner.targets import is_wanted, uniform, wanted
+from bettensor.actors.actor import on, on_timer
+from bettensor.actors.miner.targets import is_wanted, wanted
 from bettensor.actors.settings import ChosenValidators, Seconds, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus import codec
+from bettensor.bus.backoff import backoff, full_jitter
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     CloseRequested,
@@ -35,7 +36,6 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
-    TimerFired,
     UpdateMissed,
     VerdictOverdue,
     VerdictReceived,
@@ -171,7 +171,7 @@ class HttpFallbackActor(StreamFollower):
             and (isinstance(event.message, ConfirmationMessage) or not road.waiting)
         ):
             road.chosen = False
-            self.let_sleep(f"poll {event.hotkey}")
+            self.cancel_timer("poll", event.hotkey)
 
     @on(DialFailed)
     def poll_meanwhile(self, event: DialFailed, envelope: Envelope) -> None:
@@ -201,8 +201,8 @@ class HttpFallbackActor(StreamFollower):
         road = self.state.roads[event.hotkey]
         road.session, road.chosen, road.failures, road.resting = event.connection, False, 0, False
         road.waiting.clear()
-        self.let_sleep(f"poll {event.hotkey}")
-        self.let_sleep(f"post {event.hotkey}")
+        self.cancel_timer("poll", event.hotkey)
+        self.cancel_timer("post", event.hotkey)
 
     @on(ConnectionClosed, CloseRequested)
     def note_end(self, event: ConnectionClosed | CloseRequested, envelope: Envelope) -> None:
@@ -240,7 +240,7 @@ class HttpFallbackActor(StreamFollower):
             road.polling = None
             if road.chosen and event.retry_after is not None:
                 pause = micros(max(self.settings.poll_interval, event.retry_after))
-                self.wake(f"poll {event.hotkey}", Micros(envelope.mono + pause))
+                self.set_timer("poll", Micros(envelope.mono + pause), event.hotkey)
         elif event.connection == road.posting:
             road.posting = None
             if event.status in BODY_REFUSED:
@@ -253,18 +253,16 @@ class HttpFallbackActor(StreamFollower):
         if len(road.posted) == 1 and road.posted[0] in road.waiting:
             road.waiting[road.posted[0]] = road.waiting.pop(road.posted[0])
 
-    @on(TimerFired)
-    def wake_up(self, event: TimerFired, envelope: Envelope) -> None:
-        if event.owner != self.name:
-            return
-        what, _, hotkey = event.key.partition(" ")
-        road = self.state.roads[Hotkey(hotkey)]
-        if what == "poll":
-            self._poll(Hotkey(hotkey), road)
-            self.wake(event.key, Micros(envelope.mono + micros(self.settings.poll_interval)))
-        else:
-            road.resting = False
-            self._post(Hotkey(hotkey), road)
+    @on_timer("poll")
+    def poll_again(self, hotkey: Hotkey, envelope: Envelope) -> None:
+        self._poll(hotkey, self.state.roads[hotkey])
+        self.set_timer("poll", Micros(envelope.mono + micros(self.settings.poll_interval)), hotkey)
+
+    @on_timer("post")
+    def post_again(self, hotkey: Hotkey, _: Envelope) -> None:
+        road = self.state.roads[hotkey]
+        road.resting = False
+        self._post(hotkey, road)
 
     def _take(self, hotkey: Hotkey, road: HttpRoute, predictions: Iterable[TeamGamePrediction]) -> None:
         if road.asking:
@@ -287,7 +285,7 @@ class HttpFallbackActor(StreamFollower):
             road.waiting.clear()
             road.asking = True
         self.publish(FallbackChosen(hotkey, cause, reason))
-        self.wake(f"poll {hotkey}", now)
+        self.set_timer("poll", now, hotkey)
 
     def _post(self, hotkey: Hotkey, road: HttpRoute) -> None:
         if self.state.stopping or road.closed or road.posting is not None or road.resting or not road.waiting:
@@ -309,9 +307,9 @@ class HttpFallbackActor(StreamFollower):
 
     def _rest(self, hotkey: Hotkey, road: HttpRoute, now: Micros, at_least: int = 0) -> None:
         websocket = self.settings.websocket
-        ceiling = min(websocket.max_reconnect_interval, websocket.reconnect_base_interval * 2 ** min(road.failures, 32))
+        ceiling = backoff(websocket.reconnect_base_interval, websocket.max_reconnect_interval, road.failures)
         road.failures += 1
         road.resting = True
         self.state.draws += 1
-        delay = max(uniform(self.state.seed, self.state.draws, ceiling), at_least)
-        self.wake(f"post {hotkey}", Micros(now + micros(delay)))
+        delay = max(full_jitter(self.state.seed, self.state.draws, ceiling), at_least)
+        self.set_timer("post", Micros(now + micros(delay)), hotkey)

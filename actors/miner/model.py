@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from bettensor.actors.actor import Actor, on
+from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.actors.settings import Seconds, settings_class
-from bettensor.actors.stream import apply
+from bettensor.actors.stream import fold
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     GamesUpdated,
@@ -14,7 +14,6 @@ from bettensor.bus.events import (
     OutboxOpened,
     Position,
     PredictionsRequested,
-    TimerFired,
 )
 from bettensor.bus.games import TeamGame, start_of
 from bettensor.bus.identifiers import GameId, Hotkey, Micros, micros
@@ -59,16 +58,14 @@ class ModelActor(Actor):
     def recall(self, event: OutboxOpened, _: Envelope) -> None:
         for known in event.slates:
             slate = self.state.slates[known.validator] = Slate(Position(known.epoch, known.offset))
-            apply(slate.games, known.games)
+            fold(slate.games, known.games, snapshot=True)
 
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, envelope: Envelope) -> None:
         position = Position(event.epoch, event.offset)
         slate = self.state.slates.setdefault(event.validator, Slate(position))
         slate.position, slate.confirmed = position, True
-        if event.snapshot:
-            slate.games.clear()
-        apply(slate.games, event.games)
+        fold(slate.games, event.games, snapshot=event.snapshot)
         self._ask(event.validator, slate, envelope)
 
     @on(MessageAccepted)
@@ -88,7 +85,7 @@ class ModelActor(Actor):
         for validator, slate in self.state.slates.items():
             if slate.confirmed and validator not in there:
                 slate.confirmed = False
-                self.let_sleep(validator)
+                self.cancel_timer("ask", validator)
 
     @on(ModelChanged)
     def ask_about_all(self, _: ModelChanged, envelope: Envelope) -> None:
@@ -96,14 +93,13 @@ class ModelActor(Actor):
             if slate.confirmed:
                 self._ask(validator, slate, envelope)
 
-    @on(TimerFired)
-    def ask_again(self, event: TimerFired, envelope: Envelope) -> None:
-        if event.owner == self.name:
-            self._ask(Hotkey(event.key), self.state.slates[Hotkey(event.key)], envelope)
+    @on_timer("ask")
+    def ask_again(self, validator: Hotkey, envelope: Envelope) -> None:
+        self._ask(validator, self.state.slates[validator], envelope)
 
     def _ask(self, validator: Hotkey, slate: Slate, envelope: Envelope) -> None:
         starts = ((game, start_of(game)) for game in slate.games.values())
         open_games = tuple(game for game, starts_at in starts if starts_at is not None and starts_at > envelope.at)
         if open_games:
             self.publish(PredictionsRequested(validator, open_games))
-        self.wake(validator, Micros(envelope.mono + micros(self.settings.interval)))
+        self.set_timer("ask", Micros(envelope.mono + micros(self.settings.interval)), validator)

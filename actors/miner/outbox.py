@@ -9,8 +9,9 @@ verdict is all there is. No validator waits for another.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bettensor.actors.actor import Actor, on
+from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.bus import codec
+from bettensor.bus.backoff import backoff
 from bettensor.bus.codes import ErrorCode, VerdictCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -36,7 +37,6 @@ from bettensor.bus.events import (
     SendFailed,
     SendRequested,
     SessionActivated,
-    TimerFired,
     VerdictOverdue,
     VerdictReceived,
 )
@@ -165,8 +165,13 @@ class OutboxActor(Actor):
         for validator, tray in state.trays.items():
             unsaved = [item.prediction for item in tray.items.values() if not item.saved]
             self._mind_starts(validator, unsaved, envelope)
-        self.wake("save", Micros(envelope.mono + state.rest))
-        state.rest = min(Micros(2 * state.rest), LONGEST_DELAY)
+        self.set_timer("save", Micros(envelope.mono + state.rest))
+        state.rest = Micros(backoff(state.rest, LONGEST_DELAY))
+
+    @on_timer("save")
+    def save_again(self, _: None, __: Envelope) -> None:
+        self.state.resting = False
+        self._save()
 
     def _save(self) -> None:
         """One save at a time: what is made meanwhile goes into the next."""
@@ -210,32 +215,18 @@ class OutboxActor(Actor):
                 item.last_written_at = envelope.mono
         if not tray.watched:
             tray.watched = True
-            self.wake(f"overdue {event.hotkey}", Micros(envelope.mono + OVERDUE))
-
-    @on(TimerFired)
-    def wake_up(self, event: TimerFired, envelope: Envelope) -> None:
-        if event.owner != self.name:
-            return
-        what, _, about = event.key.partition(" ")
-        validator = Hotkey(about.partition(" ")[0])
-        if what == "save":
-            self.state.resting = False
-            self._save()
-        elif what == "overdue":
-            self._look_for_overdue(validator, envelope.mono)
-        elif what == "start":
-            self._expire(validator, envelope)
-        else:
-            self._repeat(validator, self._tray(validator))
+            self.set_timer("overdue", Micros(envelope.mono + OVERDUE), event.hotkey)
 
     def _repeat_later(self, validator: Hotkey, tray: Tray, now: Micros) -> None:
         """Send all again after a delay. One trouble may bring an error for each message, and lengthens it once."""
         if not tray.repeating:
             tray.repeating = True
-            self.wake(f"again {validator}", Micros(now + tray.delay))
-            tray.delay = min(Micros(2 * tray.delay), LONGEST_DELAY)
+            self.set_timer("repeat", Micros(now + tray.delay), validator)
+            tray.delay = Micros(backoff(tray.delay, LONGEST_DELAY))
 
-    def _repeat(self, validator: Hotkey, tray: Tray) -> None:
+    @on_timer("repeat")
+    def repeat(self, validator: Hotkey, _: Envelope) -> None:
+        tray = self._tray(validator)
         tray.repeating = False
         if tray.session is not None:
             self._send(validator, tray.items.values())
@@ -245,8 +236,9 @@ class OutboxActor(Actor):
         for portion in codec.predictions_by_frame(saved):
             self.publish(SendRequested(validator, PredictionMessage(predictions=portion)))
 
-    def _look_for_overdue(self, validator: Hotkey, now: Micros) -> None:
-        tray = self._tray(validator)
+    @on_timer("overdue")
+    def look_for_overdue(self, validator: Hotkey, envelope: Envelope) -> None:
+        tray, now = self._tray(validator), envelope.mono
         written = [item for item in tray.items.values() if item.written_at is not None]
         overdue = [item for item in written if now - item.last_written_at >= OVERDUE]
         if overdue:
@@ -254,7 +246,7 @@ class OutboxActor(Actor):
         tray.watched = bool(written)
         if written:
             soonest = min((at for at in (item.last_written_at for item in written) if now - at < OVERDUE), default=now)
-            self.wake(f"overdue {validator}", Micros(soonest + OVERDUE))
+            self.set_timer("overdue", Micros(soonest + OVERDUE), validator)
 
     # --- the verdict
 
@@ -335,7 +327,12 @@ class OutboxActor(Actor):
         for game_id in dict.fromkeys(game for game, item in waiting if item is not None and not item.perhaps_written):
             starts_at = tray.starts.get(game_id)
             if starts_at is not None:
-                self.wake(f"start {validator} {game_id}", Micros(envelope.mono + max(0, starts_at - envelope.at)))
+                starts = Micros(envelope.mono + max(0, starts_at - envelope.at))
+                self.set_timer("start", starts, (validator, game_id))
+
+    @on_timer("start")
+    def expire(self, start: tuple[Hotkey, GameId], envelope: Envelope) -> None:
+        self._expire(start[0], envelope)
 
     def _expire(self, validator: Hotkey, envelope: Envelope) -> None:
         tray = self._tray(validator)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from bettensor.actors.actor import on
-from bettensor.actors.miner.targets import is_wanted, uniform, wanted
+from bettensor.actors.actor import on, on_timer
+from bettensor.actors.miner.targets import is_wanted, wanted
 from bettensor.actors.settings import ChosenValidators, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
+from bettensor.bus.backoff import backoff, full_jitter
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -26,7 +27,6 @@ from bettensor.bus.events import (
     ReconnectScheduled,
     SessionActivated,
     SettingsReloaded,
-    TimerFired,
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, micros
 
@@ -192,11 +192,11 @@ class ReconnectActor(StreamFollower):
             answer = Reaction.BACK_OFF  # our metagraph knows better: the validator reads the chain because we knocked
         self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
 
-    @on(TimerFired)
-    def try_again(self, event: TimerFired, _: Envelope) -> None:
-        target = self.state.targets.get(Hotkey(event.key)) if event.owner == self.name else None
+    @on_timer("dial")
+    def try_again(self, hotkey: Hotkey, _: Envelope) -> None:
+        target = self.state.targets.get(hotkey)
         if target is not None and target.connection is None:
-            self._dial(Hotkey(event.key), target)
+            self._dial(hotkey, target)
 
     def _switch_off(self, connection: ConnectionId) -> None:
         self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was switched off"))
@@ -205,7 +205,7 @@ class ReconnectActor(StreamFollower):
         """Forget who is no validator any more, or is not in the subnet."""
         welcome = [neuron.hotkey for neuron in event.neurons if is_wanted(neuron, self.settings.validators)]
         for hotkey in [hotkey for hotkey in self.state.targets if hotkey not in welcome]:
-            self.let_sleep(hotkey)
+            self.cancel_timer("dial", hotkey)
             target = self.state.targets.pop(hotkey)
             if target.connection is not None:
                 self.publish(CloseRequested(target.connection, CloseCode.NORMAL, NO_VALIDATOR))
@@ -226,7 +226,7 @@ class ReconnectActor(StreamFollower):
     def _dial(self, hotkey: Hotkey, target: Target) -> None:
         if self.state.stopping or not self.settings.websocket.enabled:
             return
-        self.let_sleep(hotkey)
+        self.cancel_timer("dial", hotkey)
         self.state.dialled += 1
         target.connection = ConnectionId(self.state.dialled)
         target.active_since, target.dialled = None, target.endpoint
@@ -240,7 +240,7 @@ class ReconnectActor(StreamFollower):
             return
         delay = micros(max(self._delay(target, answer), at_least))
         self.publish(ReconnectScheduled(hotkey, delay, reason))
-        self.wake(hotkey, Micros(now + delay))
+        self.set_timer("dial", Micros(now + delay), hotkey)
 
     def _delay(self, target: Target, answer: Reaction) -> float:
         """Seconds until the next try."""
@@ -249,12 +249,12 @@ class ReconnectActor(StreamFollower):
             return longest
         if answer is Reaction.RETURN:
             target.failures, target.interval = 0, Micros(0)
-            return self._uniform(min(RETURN_WINDOW, self.settings.websocket.reconnect_base_interval))
-        ceiling = min(longest, self.settings.websocket.reconnect_base_interval * 2 ** min(target.failures, 32))
+            return self._jitter(min(RETURN_WINDOW, self.settings.websocket.reconnect_base_interval))
+        ceiling = backoff(self.settings.websocket.reconnect_base_interval, longest, target.failures)
         target.failures += 1
         target.interval = micros(ceiling)
-        return self._uniform(ceiling)
+        return self._jitter(ceiling)
 
-    def _uniform(self, ceiling: float) -> float:
+    def _jitter(self, ceiling: float) -> float:
         self.state.draws += 1
-        return uniform(self.state.seed, self.state.draws, ceiling)
+        return full_jitter(self.state.seed, self.state.draws, ceiling)

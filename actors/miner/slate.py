@@ -6,6 +6,7 @@ Applies an update only where it fits (protocol, "The game stream"), and all of i
 from dataclasses import dataclass, field
 
 from bettensor.actors.actor import Actor, on
+from bettensor.actors.stream import fold
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import GamesUpdated, MessageAccepted, OutboxOpened, PeerMisbehaved, UpdateMissed
 from bettensor.bus.games import TeamGame
@@ -88,19 +89,15 @@ class SlateActor(Actor):
             stream.coming_games, stream.coming_parts = {}, 0
             self.publish(PeerMisbehaved(validator, f"a slate of more than {MAX_SLATE} games"))
         elif is_whole:
-            self._put_in_force(validator, stream, update, before)
+            self._put_in_force(validator, stream, update)
 
-    def _put_in_force(
-        self, validator: Hotkey, stream: Stream, update: GameUpdateMessage, before: dict[GameId, None]
-    ) -> None:
+    def _put_in_force(self, validator: Hotkey, stream: Stream, update: GameUpdateMessage) -> None:
         games, stream.coming_games, stream.coming_parts = tuple(stream.coming_games.values()), {}, 0
-        gone = {game.game_id for game in games if not game.active}
-        stream.games = {
-            game_id: None for game_id in (*before, *(game.game_id for game in games)) if game_id not in gone
-        }
+        snapshot = update.previous is None
+        fold(stream.games, games, snapshot=snapshot, keep=lambda _: None)
         stream.epoch, stream.offset = update.epoch, update.offset
         stream.session_epoch = update.epoch  # protocol: the epoch does not change within a session
-        self.publish(GamesUpdated(validator, update.epoch, update.offset, games, snapshot=update.previous is None))
+        self.publish(GamesUpdated(validator, update.epoch, update.offset, games, snapshot))
 
     def _look_for_gap(self, validator: Hotkey, stream: Stream, ahead: Offset) -> None:
         known = stream.offset if stream.epoch == stream.session_epoch else Offset(0)

@@ -1,7 +1,6 @@
-"""Which validators a miner wants, and how it spaces its tries: what dialling and the HTTP fallback share."""
+"""Which validators a miner wants: what dialling and the HTTP fallback share."""
 
 from collections.abc import Iterator
-from hashlib import sha256
 
 from bettensor.bus.events import MetagraphSynced, NeuronInfo
 from bettensor.bus.identifiers import Hotkey
@@ -17,9 +16,3 @@ def wanted(event: MetagraphSynced, chosen: tuple[str, ...], own: Hotkey) -> Iter
 def is_wanted(neuron: NeuronInfo, chosen: tuple[str, ...]) -> bool:
     """Whether a miner has business with ``neuron``: it is chosen, or where nobody is, it has a permit."""
     return neuron.hotkey in chosen if chosen else neuron.validator_permit
-
-
-def uniform(seed: int, draw: int, ceiling: float) -> float:
-    """Full jitter: anything up to ``ceiling`` seconds, from the run's seed, so that a replay draws the same."""
-    digest = sha256(f"{seed} {draw}".encode()).digest()
-    return int.from_bytes(digest[:6]) / 2**48 * ceiling

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from bettensor.actors.actor import Actor, on
+from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.actors.settings import AxonSettings, settings_class
+from bettensor.bus.backoff import backoff
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     Announced,
@@ -13,7 +14,6 @@ from bettensor.bus.events import (
     EndpointDoubted,
     MetagraphSynced,
     NeuronStarted,
-    TimerFired,
 )
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 
@@ -83,19 +83,18 @@ class AnnounceActor(Actor):
     @on(Announced)
     def settle(self, event: Announced, envelope: Envelope) -> None:
         self.state.failures, self.state.on_chain = 0, event.endpoint
-        self.wake("again", Micros(envelope.mono + SETTLING))
+        self.set_timer("announce", Micros(envelope.mono + SETTLING))
 
     @on(AnnounceFailed)
     def back_off(self, _: AnnounceFailed, envelope: Envelope) -> None:
-        delay = min(FIRST_DELAY * 2 ** min(self.state.failures, 16), LONGEST_DELAY)
+        delay = backoff(FIRST_DELAY, LONGEST_DELAY, self.state.failures)
         self.state.failures += 1
-        self.wake("again", Micros(envelope.mono + delay))
+        self.set_timer("announce", Micros(envelope.mono + delay))
 
-    @on(TimerFired)
-    def try_again(self, event: TimerFired, _: Envelope) -> None:
-        if event.owner == self.name:
-            self.state.busy = False
-            self._announce()
+    @on_timer("announce")
+    def try_again(self, _: None, __: Envelope) -> None:
+        self.state.busy = False
+        self._announce()
 
     def _fault_of(self, known: str | None) -> str:
         port = self.settings.port()

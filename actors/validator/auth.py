@@ -8,11 +8,8 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Annotated, Any, Final, NamedTuple, cast
+from typing import Annotated, Final, NamedTuple
 from urllib.parse import parse_qsl
-
-from msgspec import MsgspecError
-from pydantic import PlainSerializer, PlainValidator
 
 from bettensor.actors.actor import on
 from bettensor.actors.auth import AuthActor, AuthState, Unverified
@@ -24,7 +21,7 @@ from bettensor.bus import codec
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BettensorError, Unreadable
-from bettensor.bus.event_json import decode_event, encode_event
+from bettensor.bus.event_json import AsRecorded
 from bettensor.bus.events import (
     BlacklistLoaded,
     CloseRequested,
@@ -125,22 +122,11 @@ class ValidatorAuthSettings:
     """What a neuron must have staked to be heard, in the subnet's own token."""
 
 
-def _kept(request: HttpRequestReceived) -> str:
-    return encode_event(request).decode()
-
-
-def _known(kept: Any) -> HttpRequestReceived:
-    try:
-        return cast("HttpRequestReceived", decode_event(HttpRequestReceived, kept.encode()))
-    except (AttributeError, MsgspecError) as error:
-        raise ValueError(f"no request: {error!r}") from None
-
-
 @dataclass(slots=True)
 class UnverifiedRequest:
     """A request whose signature is being checked."""
 
-    request: Annotated[HttpRequestReceived, PlainSerializer(_kept), PlainValidator(_known)]
+    request: Annotated[HttpRequestReceived, AsRecorded()]
     credentials: Credentials
     received_at: Micros
 

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from bettensor.actors.actor import Actor, on
-from bettensor.actors.stream import HISTORY, apply, update_messages
+from bettensor.actors.stream import HISTORY, fold, games_of, update_messages
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     BroadcastRequested,
@@ -49,17 +49,17 @@ class BroadcastActor(Actor):
     def resume(self, event: StreamOpened, _: Envelope) -> None:
         state = self.state
         state.epoch, state.offset = event.epoch, event.offset
-        apply(state.games, event.games)
+        fold(state.games, event.games, snapshot=True)
         state.history.extend(event.updates)
 
     @on(UpdateStored)
     def broadcast(self, event: UpdateStored, _: Envelope) -> None:
-        state = self.state
+        state, first = self.state, event.parts[0]
+        state.epoch, state.offset = first.epoch, first.offset
+        fold(state.games, games_of(event.parts), snapshot=first.previous is None)
         for part in event.parts:
-            state.epoch, state.offset = part.epoch, part.offset
-            apply(state.games, part.updated_games.values())
             self.publish(BroadcastRequested(part))
-        if event.parts[0].previous is not None:
+        if first.previous is not None:
             state.history.append(event.parts)
 
     @on(SlateRequested)

@@ -6,19 +6,17 @@ An HTTP request is a session of one request: it is active at once, replaces noth
 import json
 from dataclasses import dataclass, field
 
-from bettensor.actors.actor import on
+from bettensor.actors.actor import on, on_timer
 from bettensor.actors.budget import Budget
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
-from bettensor.actors.health import Disk, DiskWatcher, asks_for_health
+from bettensor.actors.health import Health, HealthWatcher, asks_for_health
 from bettensor.actors.settings import Seconds, settings_class
 from bettensor.actors.stream import recoverable
-from bettensor.bus.bus import CLOCK_WINDOW
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     BroadcastRequested,
     BroadcastWriteRequested,
-    ClockStepped,
     ConnectionOpened,
     ExchangeCompleted,
     GamesUpdated,
@@ -34,7 +32,6 @@ from bettensor.bus.events import (
     SendQueueFilled,
     SessionActivated,
     SlateRequested,
-    TimerFired,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, LedgerId, Micros, Offset, micros
 from bettensor.bus.messages import (
@@ -64,15 +61,14 @@ class ValidatorConnectionState(ConnectionState):
     ledger_id: LedgerId = LedgerId("")
     epoch: Epoch | None = None
     offset: Offset | None = None
-    degraded_until: Micros = Micros(0)
-    disk: Disk = field(default_factory=Disk)
+    health: Health = field(default_factory=Health)
     told: Offset = Offset(0)
     """The last update of which every part was broadcast."""
     lagging: dict[ConnectionId, Offset] = field(default_factory=dict)
     """Slow readers, from whom updates are held back, with the last update that each was sent."""
 
 
-class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
+class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
     """Welcomes miners, and knows which session is a miner's present one."""
 
     Settings = ValidatorConnectionSettings
@@ -89,10 +85,6 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
         if self.state.epoch is None:
             self.state.told = event.offset
         self.state.epoch, self.state.offset = event.epoch, event.offset
-
-    @on(ClockStepped)
-    def degrade(self, _: ClockStepped, envelope: Envelope) -> None:
-        self.state.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
 
     @on(NeuronDraining)
     def read_no_more(self, _: NeuronDraining, __: Envelope) -> None:
@@ -124,20 +116,20 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
         session = self.state.sessions.get(event.connection)
         if session is not None and session.stage is Stage.GREETING:
             self._write(session, self._welcome(session))
-            self.wake(f"greeting {session.connection}", Micros(envelope.mono + micros(self.settings.greeting_timeout)))
+            deadline = Micros(envelope.mono + micros(self.settings.greeting_timeout))
+            self.set_timer("greeting", deadline, session.connection)
 
-    @on(TimerFired)
-    def lose_patience(self, event: TimerFired, _: Envelope) -> None:
-        if event.owner != self.name:
-            return
-        what, _space, connection = event.key.partition(" ")
-        session = self.state.sessions.get(ConnectionId(int(connection)))
-        if session is None or session.stage is Stage.CLOSING:
-            return
-        if what == "greeting":
+    @on_timer("greeting")
+    def lose_patience(self, connection: ConnectionId, _: Envelope) -> None:
+        session = self.state.sessions.get(connection)
+        if session is not None and session.stage is not Stage.CLOSING:
             reason = f"no valid frame within {self.settings.greeting_timeout:g} s of the welcome"
             self._close(session, CloseCode.PROTOCOL_VIOLATION, reason)
-        else:
+
+    @on_timer("exchange")
+    def give_up_exchange(self, connection: ConnectionId, _: Envelope) -> None:
+        session = self.state.sessions.get(connection)
+        if session is not None and session.stage is not Stage.CLOSING:
             reason = f"no verdict within {self.settings.verdict_timeout:g} s; send the same ids again"
             self._fail_exchange(session, RefusalCode.NO_VERDICT, reason)
 
@@ -147,9 +139,8 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
             return
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
         active = sum(envelope.mono - session.heard_at <= 1.5 * session.rhythm for session in open_sessions)
-        degraded = self.state.disk.in_trouble(envelope.mono) or envelope.mono < self.state.degraded_until
         health = {
-            "status": "offline" if self.state.stopping else "degraded" if degraded else "online",
+            "status": self.state.health.status(envelope.mono, stopping=self.state.stopping),
             "connections": len(open_sessions),
             "active_connections": active,
         }
@@ -159,7 +150,7 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
     # --- WebSocket
 
     def _activate(self, session: Session, _: WebSocketMessage) -> None:
-        self.let_sleep(f"greeting {session.connection}")
+        self.cancel_timer("greeting", session.connection)
         older = self.state.sessions.get(self.state.present.get(session.hotkey, ConnectionId(-1)))
         if older is not None:
             self._close(older, CloseCode.REPLACED, "a newer session of the same hotkey took its place")
@@ -196,7 +187,7 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
 
     def _forgotten(self, session: Session) -> None:
         self.state.lagging.pop(session.connection, None)
-        self.let_sleep(f"{'greeting' if session.purpose == 'session' else 'exchange'} {session.connection}")
+        self.cancel_timer("greeting" if session.purpose == "session" else "exchange", session.connection)
 
     def _welcome(self, session: Session) -> WelcomeMessage:
         return WelcomeMessage(
@@ -236,7 +227,8 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
     def _begin_exchange(self, session: Session, envelope: Envelope) -> None:
         session.become(Stage.ACTIVE)
         self._write(session, self._welcome(session))
-        self.wake(f"exchange {session.connection}", Micros(envelope.mono + micros(self.settings.verdict_timeout)))
+        deadline = Micros(envelope.mono + micros(self.settings.verdict_timeout))
+        self.set_timer("exchange", deadline, session.connection)
         if session.purpose == "games":
             self._bring_up_to_date(session)
             has_it_all = self._recovered(session) and session.known_offset == self.state.offset

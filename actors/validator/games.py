@@ -6,15 +6,14 @@ nothing: ``BroadcastActor`` does.
 
 from dataclasses import dataclass, field, replace
 
-from bettensor.actors.actor import Actor, on
-from bettensor.actors.stream import apply, update_messages
+from bettensor.actors.actor import Actor, on, on_timer
+from bettensor.actors.stream import fold, games_of, update_messages
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     GamesFetched,
     GamesUpdated,
     NeuronStarted,
     StreamOpened,
-    TimerFired,
     UpdateStored,
     UpdateStoreFailed,
     UpdateStoreRequested,
@@ -54,7 +53,7 @@ class GamesActor(Actor):
 
     @on(StreamOpened)
     def resume(self, event: StreamOpened, _: Envelope) -> None:
-        self.state.games = {game.game_id: game for game in event.games}
+        fold(self.state.games, event.games, snapshot=True)
         self.state.epoch, self.state.offset = event.epoch, event.offset
         self.publish(GamesUpdated(self.state.hotkey, event.epoch, event.offset, event.games, snapshot=True))
 
@@ -67,21 +66,20 @@ class GamesActor(Actor):
     @on(UpdateStored)
     def put_in_force(self, event: UpdateStored, _: Envelope) -> None:
         state, first = self.state, event.parts[0]
-        changed = tuple(game for part in event.parts for game in part.updated_games.values())
-        apply(state.games, changed)
+        changed, snapshot = games_of(event.parts), first.previous is None
+        fold(state.games, changed, snapshot=snapshot)
         state.epoch, state.offset, state.storing = first.epoch, first.offset, False
-        self.publish(GamesUpdated(state.hotkey, first.epoch, first.offset, changed, snapshot=first.previous is None))
+        self.publish(GamesUpdated(state.hotkey, first.epoch, first.offset, changed, snapshot=snapshot))
         self._compare()
 
     @on(UpdateStoreFailed)
     def wait(self, _: UpdateStoreFailed, envelope: Envelope) -> None:
         self.state.storing = False
-        self.wake("store", Micros(envelope.mono + RETRY))
+        self.set_timer("store", Micros(envelope.mono + RETRY))
 
-    @on(TimerFired)
-    def try_again(self, event: TimerFired, _: Envelope) -> None:
-        if event.owner == self.name:
-            self._compare()
+    @on_timer("store")
+    def try_again(self, _: None, __: Envelope) -> None:
+        self._compare()
 
     def _compare(self) -> None:
         """Have stored what the feed changed, if anything, and if nothing is being stored already."""

@@ -109,10 +109,10 @@ class TimedBus(EventBus):
         self.ended = (0.0, 0.0)
         self._drain = self.watch.timed(("bus", ""), self._drain)  # type: ignore[method-assign]
 
-    def subscribe(self, topic: Topic, handler: Handler, name: str) -> None:
+    def subscribe(self, topic: Topic, handler: Handler, name: str, address: str | None = None) -> None:
         """As the bus does, with the time of each call."""
         key = name, topic if isinstance(topic, str) else topic.topic
-        super().subscribe(topic, self.watch.timed(key, handler), name)
+        super().subscribe(topic, self.watch.timed(key, handler), name, address)
 
     def publish(self, event: Event, causes: tuple[int, ...] | None = None) -> int:
         """As the bus does; the time begins with the first prediction."""

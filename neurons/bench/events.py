@@ -29,7 +29,7 @@ def bus(load: Load) -> Figures:
 
 def _observed() -> float:
     bus = _heard(TimerFired)
-    event, begin = TimerFired("bench", ""), time.perf_counter()
+    event, begin = TimerFired("bench", "tick", None), time.perf_counter()
     for _ in range(EVENTS):
         bus.publish(event)
     return EVENTS / (time.perf_counter() - begin)
@@ -37,14 +37,14 @@ def _observed() -> float:
 
 def _decided() -> float:
     bus = _heard(TimerCancelled)
-    decision = TimerCancelled("bench", "")
+    decision = TimerCancelled("bench", "tick", None)
 
     def decide(_event: Event, _envelope: Envelope) -> None:
         for _ in range(DECISIONS):
             bus.publish(decision)
 
     bus.subscribe(TimerFired, decide, "bench")
-    event, begin = TimerFired("bench", ""), time.perf_counter()
+    event, begin = TimerFired("bench", "tick", None), time.perf_counter()
     for _ in range(EVENTS // DECISIONS):
         bus.publish(event)
     return EVENTS / (time.perf_counter() - begin)

@@ -61,7 +61,7 @@ class BenchLedger:
         """
         self._portion = portion
         self._answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._bus.publish(TimerFired("bench", "commit"))
+        self._bus.publish(TimerFired("bench", "commit", None))
         await self._answer
 
     def _ask(self, _: TimerFired, __: Envelope) -> None:

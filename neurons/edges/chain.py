@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bettensor.bus.backoff import backoff
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -182,7 +183,7 @@ class Chain(Edge):
             try:
                 await self._follow()
             except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries; none is the neuron's end
-                delay = min(FIRST_DELAY * 2**self._failures, self._sync_interval)
+                delay = backoff(FIRST_DELAY, self._sync_interval, self._failures)
                 self._failures += 1
                 self._bus.publish(ChainFailed(_reason(error), Micros(round(delay * SECOND))))
                 await asyncio.sleep(delay)

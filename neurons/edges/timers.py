@@ -3,49 +3,58 @@
 import asyncio
 from heapq import heappop, heappush
 from itertools import count
+from typing import NamedTuple
 
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import TimerCancelled, TimerFired, TimerRequested
+from bettensor.bus.events import TimerCancelled, TimerFired, TimerKey, TimerRequested
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.edges.edge import Edge, on
 
 
+class Timer(NamedTuple):
+    """What tells timers apart."""
+
+    owner: str
+    name: str
+    key: TimerKey
+
+
 class TimerQueue:
-    """Keyed deadlines, in the order (deadline, request). Knows no clock."""
+    """Timers and their deadlines, in the order (deadline, request). Knows no clock."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Micros, int, str, str]] = []
-        self._live: dict[tuple[str, str], int] = {}
+        self._heap: list[tuple[Micros, int, Timer]] = []
+        self._live: dict[Timer, int] = {}
         self._requests = count()
 
-    def add(self, owner: str, key: str, deadline: Micros) -> None:
-        """Set the timer; one of the same name is replaced."""
+    def add(self, timer: Timer, deadline: Micros) -> None:
+        """Set ``timer``; if it is set already, it is set anew."""
         request = next(self._requests)
-        self._live[owner, key] = request
-        heappush(self._heap, (deadline, request, owner, key))
+        self._live[timer] = request
+        heappush(self._heap, (deadline, request, timer))
 
-    def cancel(self, owner: str, key: str) -> None:
-        """Forget the timer, if there is one."""
-        self._live.pop((owner, key), None)
+    def cancel(self, timer: Timer) -> None:
+        """Forget ``timer``, if it is set."""
+        self._live.pop(timer, None)
 
     def next_deadline(self) -> Micros | None:
         """When to look again."""
         while self._heap:
-            deadline, request, owner, key = self._heap[0]
-            if self._live.get((owner, key)) == request:
+            deadline, request, timer = self._heap[0]
+            if self._live.get(timer) == request:
                 return deadline
             heappop(self._heap)
         return None
 
-    def take_due(self, now: Micros) -> tuple[str, str] | None:
-        """Owner and key of the first timer that is due at ``now``, which is then forgotten."""
+    def take_due(self, now: Micros) -> Timer | None:
+        """The first timer that is due at ``now``, which is then forgotten."""
         deadline = self.next_deadline()
         if deadline is None or deadline > now:
             return None
-        _, _, owner, key = heappop(self._heap)
-        del self._live[owner, key]
-        return owner, key
+        _, _, timer = heappop(self._heap)
+        del self._live[timer]
+        return timer
 
 
 class Timers(Edge):
@@ -62,14 +71,14 @@ class Timers(Edge):
     @on(TimerRequested)
     def request(self, event: TimerRequested, _: Envelope) -> None:
         """Answered by ``TimerFired``, unless it is cancelled or replaced."""
-        self._queue.add(event.owner, event.key, event.deadline)
+        self._queue.add(Timer(event.owner, event.timer, event.key), event.deadline)
         if self._due is None or event.deadline < self._due:
             self._arm(event.deadline)
 
     @on(TimerCancelled)
     def cancel(self, event: TimerCancelled, _: Envelope) -> None:
         """A wake-up for nothing is harmless, so the loop's own timer is left alone."""
-        self._queue.cancel(event.owner, event.key)
+        self._queue.cancel(Timer(event.owner, event.timer, event.key))
 
     async def close(self) -> None:
         """No timer fires any more."""

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from bettensor.actors.settings import Seconds, settings_class
+from bettensor.bus.backoff import backoff
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.file import Unusable, forecast_of
 from bettensor.neurons.models.model import Forecast, ModelHost
@@ -74,7 +75,7 @@ class ProgramPredictor:
                 delay = self.settings.restart_base
             host.fault(f"{reason}; it is started again in {delay:g} s")
             await asyncio.sleep(delay)
-            delay = min(2 * delay, self.settings.restart_max)
+            delay = backoff(delay, self.settings.restart_max)
 
     async def _live_once(self, host: ModelHost) -> str:
         """One life of the program; returns how it ended."""

@@ -3,7 +3,7 @@
 from collections import deque
 from secrets import token_hex
 
-from bettensor.actors.stream import HISTORY, apply
+from bettensor.actors.stream import HISTORY, fold, games_of
 from bettensor.bus import codec
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
@@ -68,13 +68,12 @@ class SimulatedGameStream(Edge):
                 continue
             parts = tuple(self._stamp(part) for part in event.parts)
             self.last = parts[-1]
-            if self.last.previous is None:
-                self.games.clear()
+            snapshot = self.last.previous is None
+            if snapshot:
                 self.updates.clear()
             else:
                 self.updates.append(parts)
-            for part in parts:
-                apply(self.games, part.updated_games.values())
+            fold(self.games, games_of(parts), snapshot=snapshot)
             self._bus.publish(UpdateStored(parts), causes=(request,))
 
     def _stamp(self, part: GameUpdateMessage) -> GameUpdateMessage:

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from bettensor.actors.stream import apply
+from bettensor.actors.stream import fold
 from bettensor.bus.bus import EventBus
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -83,10 +83,7 @@ class SimulatedOutbox(Edge):
 
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, _: Envelope) -> None:
-        slate = self.slates.setdefault(event.validator, {})
-        if event.snapshot:
-            slate.clear()
-        apply(slate, event.games)
+        fold(self.slates.setdefault(event.validator, {}), event.games, snapshot=event.snapshot)
         self.positions[event.validator] = Position(event.epoch, event.offset)
 
     @on(LedgerRecognised)

@@ -5,7 +5,7 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import TimerCancelled, TimerFired, TimerRequested
 from bettensor.bus.identifiers import Micros
 from bettensor.neurons.edges.edge import Edge, on
-from bettensor.neurons.edges.timers import TimerQueue
+from bettensor.neurons.edges.timers import Timer, TimerQueue
 
 
 class SimulatedTimers(Edge):
@@ -20,12 +20,12 @@ class SimulatedTimers(Edge):
     @on(TimerRequested)
     def request(self, event: TimerRequested, _: Envelope) -> None:
         """Answered by ``TimerFired`` once the clock has been advanced so far."""
-        self._queue.add(event.owner, event.key, event.deadline)
+        self._queue.add(Timer(event.owner, event.timer, event.key), event.deadline)
 
     @on(TimerCancelled)
     def cancel(self, event: TimerCancelled, _: Envelope) -> None:
         """Forget it, if it is there."""
-        self._queue.cancel(event.owner, event.key)
+        self._queue.cancel(Timer(event.owner, event.timer, event.key))
 
     def advance(self, by: Micros) -> None:
         """Let ``by`` microseconds pass: each timer fires at its own time."""

@@ -13,6 +13,7 @@ from bettensor.bus.clock import ManualClock
 from bettensor.bus.events import HttpRequestReceived, MessageRefused, SignatureChecked, VerificationRequested
 from bettensor.bus.identifiers import ConnectionId, SessionId
 from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.bus.upcasts import pending_signatures_are_events
 from tests.support import NOW, Injected, make_hotkey, make_prediction, stamp
 
 PEER, ME = make_hotkey(), make_hotkey("me")
@@ -50,6 +51,21 @@ def test_questions_survive_a_checkpoint() -> None:
     assert kinds == ["HeartbeatMessage", "PredictionMessage", "UnreadMessage"]
 
 
+def test_questions_survive_a_checkpoint_of_0_1_0() -> None:
+    before, after = waiting(), ValidatorAuthActor()
+    state = checkpoint(before)
+    for question in state["unverified"].values():
+        request = question["request"]
+        del request["message"]
+        request["signature"] = request["signature"].encode("latin-1").hex()
+    for question in state["requests"].values():
+        question["request"] = msgspec.json.encode(question["request"]).decode()
+    written = {"actors": {"auth": {"settings": {}, "state": state}}}
+    pending_signatures_are_events("checkpoint", written)
+    after.restore(state)
+    assert after.state == before.state
+
+
 @pytest.mark.parametrize(
     ("where", "wrong"),
     [("unverified", {}), ("unverified", 7), ("unverified", "payload"), ("requests", 7), ("requests", "{}")],
@@ -58,7 +74,7 @@ def test_what_is_no_question_is_refused(where: str, wrong: Any) -> None:
     kept = checkpoint(waiting())
     first = next(iter(kept[where].values()))
     first["request"] = first["request"] | {"payload": "{}"} if wrong == "payload" else wrong
-    with pytest.raises(ValueError, match=f"(?s){where}.*no (question|request)"):
+    with pytest.raises(ValueError, match=f"(?s){where}.*not a (verification_requested|http_request_received)"):
         ValidatorAuthActor().restore(kept)
 
 

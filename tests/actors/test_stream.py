@@ -1,6 +1,6 @@
 """The validator's side of the game stream: what changed, and the slate for those who need it."""
 
-from bettensor.actors.stream import HISTORY, recoverable
+from bettensor.actors.stream import HISTORY, fold, recoverable
 from bettensor.actors.validator.broadcast import BroadcastActor
 from bettensor.actors.validator.games import GamesActor
 from bettensor.bus import codec
@@ -214,3 +214,18 @@ def test_a_restart_goes_on_with_the_same_epoch_and_the_same_updates() -> None:
     assert [send.message for send in after.all(SendRequested)] == told
     after.observe(GamesFetched("file", again[:1], (), Epoch("f" * 32)))
     assert (after.last(GamesUpdated).epoch, after.last(GamesUpdated).offset) == (EPOCH, 4)
+
+
+def test_an_update_is_folded_into_a_slate_and_a_snapshot_takes_its_place() -> None:
+    first, second, third = (make_game(name) for name in ("first", "second", "third"))
+    slate = {first.game_id: first, second.game_id: second}
+    fold(slate, (make_game("first", active=False), third, make_game("unknown", active=False)), snapshot=False)
+    assert slate == {second.game_id: second, third.game_id: third}
+    fold(slate, (first, make_game("second", active=False)), snapshot=True)
+    assert slate == {first.game_id: first}
+
+
+def test_a_slate_may_keep_less_than_whole_games() -> None:
+    odds: dict[GameId, float] = {}
+    fold(odds, (make_game("first"), make_game("second", team_a_odds=3.0)), snapshot=True, keep=lambda g: g.team_a_odds)
+    assert odds == {"first": 1.8, "second": 3.0}

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from bettensor.bus import codec
+from bettensor.bus.codec import UnreadMessage
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BadEventLog
 from bettensor.bus.event_json import decode_event, encode_event
-from bettensor.bus.eventlog import FORMAT, ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter
+from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter
 from bettensor.bus.events import (
     TOPICS,
     DialRequested,
@@ -38,7 +40,7 @@ ME, PEER = make_hotkey("me"), make_hotkey("peer")
 HEADER = Header(role="miner", netuid=NETUID, hotkey=ME, scheme="sr25519", record="all", settings={"a": 1})
 EVENTS: tuple[Event, ...] = (
     NeuronStarted("miner", NETUID, ME, "sr25519", 2**63),
-    TimerFired("heartbeat", 'a "key"\nof two lines'),
+    TimerFired("outbox", "start", ('a "validator"', "and a game\nof two lines")),
     FrameReceived(ConnectionId(1), bytes(range(256))),
     NeuronStopping("enough"),
 )
@@ -148,7 +150,7 @@ def header(**changes: Any) -> list[bytes]:
             change(lines(), 1, lambda line: line.replace(b'"netuid":30', b'"netuid":31')),
             "line 1: its hash does not follow",
         ),
-        (change(lines(), 3, lambda line: line.replace(b"heartbeat", b"heartbeet")), "line 3: .* it was changed"),
+        (change(lines(), 3, lambda line: line.replace(b"outbox", b"outbux")), "line 3: .* it was changed"),
         ([*lines()[:2], *lines()[3:]], "line 3: .* missing or out of order; .*lines 1 to 2 are as they were written"),
         ([*lines()[:2], lines()[3], lines()[2], *lines()[4:]], "line 3: .* out of order"),
         ([*lines()[:3], b"garbage\n", *lines()[4:]], "line 4: not a line of an event log; lines 1 to 3 are as they"),
@@ -164,10 +166,10 @@ def test_what_is_wrong_is_said_with_its_line(log: list[bytes], fault: str) -> No
 
 
 def test_a_changed_line_can_be_read_on_purpose() -> None:
-    altered = change(lines(), 3, lambda line: line.replace(b"heartbeat", b"heartbeet"))
+    altered = change(lines(), 3, lambda line: line.replace(b"outbox", b"outbux"))
     rows = list(LogReader(altered, "the log", chained=False).rows())
     assert isinstance(rows[1].event, TimerFired)
-    assert rows[1].event.owner == "heartbeet"
+    assert rows[1].event.owner == "outbux"
     with pytest.raises(BadEventLog, match=r"line 4: not a line of an event log: .*JSON"):
         read([*lines()[:3], b"{x}".ljust(100) + b"}\n"], chained=False)
 
@@ -235,7 +237,7 @@ def test_files_go_on_from_each_other_with_a_checkpoint() -> None:
 
 
 def timers_have_owners(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What was ``TimerRang(name)`` in format 0 is ``TimerFired(owner, key)``."""
+    """What was ``TimerRang(name)`` in format 0 is ``TimerFired(owner, key)`` in format 1."""
     if topic != "timer_rang":
         return topic, event
     owner, key = event["name"].split(".")
@@ -243,11 +245,20 @@ def timers_have_owners(topic: str, event: dict[str, Any]) -> tuple[str, dict[str
 
 
 def test_logs_of_an_earlier_format_are_read_through_named_upcasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(UPCASTS, FORMAT - 1, (timers_have_owners,))
-    writer = LogWriter(replace(HEADER, format=FORMAT - 1))
-    body = b'{"seq":1,"at":5,"mono":6,"causes":[],"topic":"timer_rang","event":{"name":"heartbeat.send"}'
+    monkeypatch.setitem(UPCASTS, 0, (timers_have_owners,))
+    writer = LogWriter(replace(HEADER, format=0))
+    body = b'{"seq":1,"at":5,"mono":6,"causes":[],"topic":"timer_rang","event":{"name":"connection.greeting 12"}'
     old = chained(writer.hash, body)
     writer.hash = old[-67:-3].decode()
     new = writer.row(Envelope(2, NOW, Micros(7), (1,), EVENTS[3]))
     rows = list(LogReader([writer.first, old, new], "old").rows())
-    assert [row.event for row in rows] == [TimerFired("heartbeat", "send"), EVENTS[3]]
+    assert [row.event for row in rows] == [TimerFired("connection", "greeting", 12), EVENTS[3]]
+
+
+def test_a_message_that_could_not_be_read_comes_back_as_what_it_was() -> None:
+    unread = codec.read(
+        codec.encode(stamp(PredictionMessage(session=SessionId("5" * 32), seq=1, predictions=()), PEER))
+    )
+    assert isinstance(unread, UnreadMessage)
+    event = VerificationRequested(ConnectionId(1), PEER, "ed25519", b"{}", bytes(64), unread)
+    assert decode_event(VerificationRequested, encode_event(event)) == event

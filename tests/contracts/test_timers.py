@@ -8,7 +8,7 @@ import pytest
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock, SystemClock
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import TimerCancelled, TimerFired, TimerRequested
+from bettensor.bus.events import TimerCancelled, TimerFired, TimerKey, TimerRequested
 from bettensor.bus.identifiers import Micros
 from bettensor.neurons.edges.timers import Timers
 from bettensor.neurons.simulation import SimulatedTimers
@@ -21,7 +21,7 @@ class Bench:
         self.clock: SystemClock | ManualClock = SystemClock() if real else clock
         self.bus = EventBus(self.clock)
         self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
-        self.fired: list[str] = []
+        self.fired: list[TimerKey] = []
         self.due: list[int] = []
         self.bus.subscribe(TimerFired, self._note, "test")
         self.real = real
@@ -32,16 +32,16 @@ class Bench:
         self.fired.append(event.key)
         self.due.append(envelope.mono)
 
-    def ask(self, key: str, after: int, owner: str = "me") -> int:
+    def ask(self, key: TimerKey, after: int, owner: str = "me", timer: str = "wait") -> int:
         """``after`` milliseconds."""
         deadline = Micros(self.clock.mono() + after * 1000)
-        self.bus.publish(Injected(TimerRequested(owner, key, deadline)))
+        self.bus.publish(Injected(TimerRequested(owner, timer, key, deadline)))
         return deadline
 
-    def cancel(self, key: str) -> None:
-        self.bus.publish(Injected(TimerCancelled("me", key)))
+    def cancel(self, key: TimerKey) -> None:
+        self.bus.publish(Injected(TimerCancelled("me", "wait", key)))
 
-    async def fire(self, count: int) -> list[str]:
+    async def fire(self, count: int) -> list[TimerKey]:
         """What fires within the next second, of which ``count`` is expected."""
         if not self.real:
             self.timers.advance(Micros(1_000_000))
@@ -67,15 +67,23 @@ async def test_timers_fire_in_the_order_of_their_deadlines_and_not_early(bench: 
 async def test_simultaneous_timers_fire_in_the_order_of_their_requests(bench: Bench) -> None:
     deadline = Micros(bench.clock.mono() + 5000)
     for key in ("z", "a", "m"):
-        bench.bus.publish(Injected(TimerRequested("me", key, deadline)))
+        bench.bus.publish(Injected(TimerRequested("me", "wait", key, deadline)))
     assert await bench.fire(3) == ["z", "a", "m"]
 
 
-async def test_a_timer_of_the_same_name_replaces_and_another_owner_does_not(bench: Bench) -> None:
+async def test_a_timer_of_the_same_name_and_key_replaces_and_another_does_not(bench: Bench) -> None:
     bench.ask("x", 5)
     bench.ask("x", 30)
     bench.ask("x", 15, owner="you")
-    assert await bench.fire(2) == ["x", "x"]
+    bench.ask("x", 20, timer="rest")
+    assert await bench.fire(3) == ["x", "x", "x"]
+
+
+async def test_keys_of_different_types_are_different_timers_and_come_back_as_they_were(bench: Bench) -> None:
+    keys: tuple[TimerKey, ...] = (None, 12, "12", ("validator", "game"))
+    for after, key in enumerate(keys, start=5):
+        bench.ask(key, after)
+    assert await bench.fire(4) == [*keys]
 
 
 async def test_a_cancelled_timer_does_not_fire(bench: Bench) -> None:

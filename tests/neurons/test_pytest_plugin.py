@@ -85,7 +85,7 @@ def test_the_fixtures(folder: pytest.Pytester) -> None:
         from bettensor.neurons.simulation import SimulatedMiner
 
         def test_log(event_log):
-            EventBus(ManualClock(), record=event_log.append).publish(TimerFired("me", "now"))
+            EventBus(ManualClock(), record=event_log.append).publish(TimerFired("me", "now", None))
             assert event_log.last(TimerFired).owner == "me"
 
         def test_replay(replay):

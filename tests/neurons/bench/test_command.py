@@ -256,7 +256,7 @@ def test_events_published_together_take_each_step_together() -> None:
     bus, heard = EventBus(SystemClock()), []
     bus.subscribe(TimerFired, lambda event, envelope: heard.append((event.key, envelope.seq)), "test")
     with bus.together():
-        bus.publish(TimerFired("t", "a"))
-        bus.publish(TimerFired("t", "b"))
+        bus.publish(TimerFired("t", "now", "a"))
+        bus.publish(TimerFired("t", "now", "b"))
         assert not heard
     assert heard == [("a", 1), ("b", 2)]

@@ -64,7 +64,7 @@ class Bench(LogSource):
 
     def happen(self, count: int = 1, text: str = "x") -> None:
         for _ in range(count):
-            self.bus.publish(TimerFired("test", text))
+            self.bus.publish(TimerFired("test", "now", text))
 
     def closed(self) -> int:
         """How many files were closed, whether they are compressed, are being so, or are deleted again."""

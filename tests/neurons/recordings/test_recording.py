@@ -31,6 +31,7 @@ from bettensor.bus.events import (
     SessionActivated,
     SettingsReloaded,
     TimerFired,
+    TimerKey,
     VerdictReceived,
     WriteRequested,
 )
@@ -181,7 +182,7 @@ def recorded(tmp_path: Path, actor: type[planted.Planted]) -> Path:
     settings = {"actors": {actor.name: {"class": f"tests.neurons.planted:{actor.__name__}"}}}
     neuron = SimulatedMiner(settings=settings)
     neuron.start()
-    neuron.bus.publish(TimerFired(actor.name, "now"))
+    neuron.bus.publish(TimerFired(actor.name, "now", None))
     neuron.save(tmp_path / "planted.jsonl")
     return tmp_path / "planted.jsonl"
 
@@ -319,7 +320,7 @@ def test_a_decision_too_many_after_the_last_observation_is_found(tmp_path: Path)
     file = tmp_path / "log.jsonl"
     neuron = SimulatedMiner()
     neuron.start()
-    neuron.bus.publish(TimerFired("nobody", "now"))
+    neuron.bus.publish(TimerFired("nobody", "now", None))
     neuron.save(file)
     thin(file, {"iterates_over_a_set": {"class": "tests.neurons.planted:IteratesOverASet"}})
     replayed = Recording(file).replay()
@@ -340,13 +341,34 @@ def limits_were_called_otherwise(topic: str, event: dict[str, Any]) -> tuple[str
 
 
 def timers_rang(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What was ``timer_rang`` in format 0 is ``timer_fired``."""
+    """What was ``timer_rang`` in format 0 is ``timer_fired`` in format 1."""
     return ("timer_fired", event) if topic == "timer_rang" else (topic, event)
+
+
+ONE_TIMER = ("heartbeat", "logbook", "model", "reconnect")
+"""Actors that have timers of one name, which format 1 did not say."""
+
+
+def in_format_1(body: bytes) -> bytes:
+    """A timer's name and key in one string, and the parts of an actor's health by themselves."""
+    row = json.loads(body + b"}")
+    if row.get("topic", "").startswith("timer_"):
+        row["event"] = timer_in_format_1(**row["event"])
+    for actor in row.get("checkpoint", {"actors": {}})["actors"].values():
+        actor["state"] |= actor["state"].pop("health", {})
+    return json.dumps(row, separators=(",", ":")).encode()[:-1]
+
+
+def timer_in_format_1(owner: str, timer: str, key: TimerKey, **deadline: int) -> dict[str, Any]:
+    about = " ".join(key) if isinstance(key, list) else str(key)
+    name = {"announce": "again", "repeat": "again", "sync": "reading"}.get(timer, timer)
+    named = name if key is None else f"{name} {about}"
+    return {"owner": owner, "key": about if owner in ONE_TIMER else named, **deadline}
 
 
 def make_older(body: bytes) -> bytes:
     """As if format 0 had been written, which had other names."""
-    body = body.replace(b'"format":2', b'"format":0').replace(b"daily_wager_limit", b"limit_a_day")
+    body = in_format_1(body).replace(b'"format":2', b'"format":0').replace(b"daily_wager_limit", b"limit_a_day")
     return body.replace(b'"topic":"timer_fired"', b'"topic":"timer_rang"')
 
 
@@ -406,6 +428,7 @@ NOT_IN_FORMAT_1 = {
 
 def make_of_0_1_0(body: bytes) -> bytes:
     """As release 0.1.0 wrote, in which no scheme was pinned."""
+    body = in_format_1(body)
     for pattern, before in NOT_IN_FORMAT_1.items():
         body = re.sub(pattern, before, body)
     return body
@@ -615,7 +638,7 @@ def test_a_header_tells_the_versions_of_all_that_decides() -> None:
 
 def test_a_bus_without_a_world_needs_no_neuron(event_log: Any) -> None:
     bus = EventBus(ManualClock(NOW), record=event_log.append)
-    bus.publish(TimerFired("test", "x"))
-    assert event_log.last(TimerFired).key == "x"
+    bus.publish(TimerFired("test", "x", 1))
+    assert event_log.last(TimerFired).timer == "x"
     with pytest.raises(LookupError, match=r"no verdict_received among \['timer_fired'\]"):
         event_log.last(VerdictReceived)
