@@ -34,7 +34,7 @@ from bettensor.bus.events import (
     Observed,
 )
 from bettensor.bus.identifiers import SECOND, Micros
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 
 EVERYTHING: Final = "*"
 """The topic that hears all events, after those who subscribed to the event itself."""
@@ -234,7 +234,7 @@ def handler_name(handler: Callable[..., Any]) -> str:
 def _resolve(topic: Topic) -> str:
     key = topic if isinstance(topic, str) else topic.topic
     if key != EVERYTHING and key not in TOPICS:
-        raise UnknownTopic(f"there is no event {key!r}; the nearest is {nearest(key, [*TOPICS, EVERYTHING])!r}")
+        raise UnknownTopic(f"there is no event {key!r}{hint(key, [*TOPICS, EVERYTHING])}")
     return key
 
 

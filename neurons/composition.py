@@ -30,7 +30,7 @@ from bettensor.bus.events import (
     TOPICS,
     Role,
 )
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 from bettensor.neurons.config.plugins import load
 from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse
 from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
@@ -101,9 +101,9 @@ def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
         if custom is not None:
             classes[name] = _actor_class(str(custom), name, f"{where}: actors.{name}.class")
         elif name not in classes:
-            near = nearest(name, [*classes, "predictor"])
+            known = hint(name, [*classes, "predictor"])
             raise ConfigurationError(
-                f"{where}: actors.{name}: there is no such actor; the nearest is {near}; one of your own needs a class"
+                f"{where}: actors.{name}: there is no such actor{known}; an actor of your own needs the key `class`"
             )
     actors = [_build(cls, name, sections.get(name, {}), settings, where) for name, cls in classes.items()]
     return [*actors, SupervisorActor(actors)]
@@ -163,8 +163,7 @@ def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str
     handlers = []
     for topic, names in settings.handlers.items():
         if topic not in TOPICS and topic != EVERYTHING:
-            near = nearest(topic, TOPICS)
-            raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event; the nearest is {near}")
+            raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event{hint(topic, TOPICS)}")
         for name in names:
             function = load(name, f"{where}: handlers.{topic}")
             if not callable(function):

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.identifiers import Netuid
 from bettensor.bus.redaction import names_a_secret, without_secrets
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -354,8 +354,8 @@ def parse(
         known = [f.name for f in fields(kind)]
         for key in document:
             if key not in known:  # plain dataclasses, as actors and models have them, would pass over it
-                hint = f"the nearest is {nearest(str(key), known)}" if known else "there are none"
-                raise ConfigurationError(f"{_source(key, where, sources)}: {key}: there is no such key; {hint}")
+                fault = f"{key}: there is no such key{hint(str(key), known)}"
+                raise ConfigurationError(f"{_source(key, where, sources)}: {fault}")
     try:
         return TypeAdapter(kind).validate_python(document, context={"folder": folder})
     except ValidationError as error:
@@ -374,8 +374,9 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
     location = details["loc"]
     key = ".".join(map(str, location))
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        near = nearest(str(location[-1]), _keys_at(kind, location[:-1]))
-        return f"{key}: there is no such key; the nearest is {'.'.join([*map(str, location[:-1]), near])}"
+        *sections, last = map(str, location)
+        prefix = "".join(f"{section}." for section in sections)
+        return f"{key}: there is no such key{hint(last, _keys_at(kind, location[:-1]), prefix)}"
     if details["type"] in ("missing", "missing_argument"):
         return f"{key}: this key is required"
     message = details["msg"].removeprefix("Value error, ")

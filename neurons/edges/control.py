@@ -35,7 +35,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.games import TeamGame, TeamGamePrediction
 from bettensor.bus.identifiers import Hotkey, PredictionId, Uid
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint, short
 from bettensor.neurons.edges.handlers import UserHandlers
 from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
 
@@ -176,9 +176,9 @@ class Control:
         }
         if not offers:
             known = [game["game_id"] for slate in status["slates"] for game in slate["games"]]
-            all_games = "`bettensor games` shows all"
-            there = f"the nearest is {nearest(game_id, known)!r}; {all_games}" if known else "no slate has come yet"
-            raise ControlFailed(f"no game {game_id!r} on the slate of {only or 'any validator'}; {there}")
+            all_games = "`bettensor games` lists all"
+            there = f"{hint(game_id, known)}; {all_games}" if known else "; no games received yet"
+            raise ControlFailed(f"no game {game_id!r} on the slate of {only or 'any validator'}{there}")
         uid = status["uid"]
         predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offers.items()]
         waiting = [self._place(*prediction) for prediction in predictions]  # with all of them, or with none
@@ -244,7 +244,7 @@ def _brief(envelope: Envelope) -> Answer:
 
 def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= 40 else f"{text[:8]}...{text[-4:]}"
+    return text if len(text) <= 40 else short(text)
 
 
 def _bind(state_dir: Path) -> socket.socket:

@@ -23,7 +23,7 @@ from bettensor.bus.events import WithheldGame
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import Micros
 from bettensor.bus.messages import MAX_SLATE
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 from bettensor.bus.timestamps import parse_rfc3339, rfc3339
 
 _FIELDS: Final = [f.name for f in fields(TeamGame)]
@@ -84,8 +84,7 @@ def _read_game(entry: Any, where: str, started_at: Micros) -> TeamGame:
     where = f"{where} ({entry.get('game_id')!r})"
     for name in entry:
         if name not in _FIELDS:
-            near = nearest(name, _FIELDS)
-            raise ConfigurationError(f"{where}: {name}: a game has no such field; the nearest is {near}")
+            raise ConfigurationError(f"{where}: {name}: a game has no such field{hint(name, _FIELDS)}")
     dates = {"create_date": rfc3339(started_at), "last_update_date": rfc3339(started_at)}
     try:
         game = msgspec.convert(dates | entry, TeamGame)
@@ -116,7 +115,7 @@ def _why_withheld(game: TeamGame, now: Micros) -> str | None:
     for name in ("team_a_odds", "team_b_odds", "tie_odds"):
         odds = getattr(game, name)
         if odds is not None and not (math.isfinite(odds) and odds > 1):
-            return f"{name} must be finite and above 1, and is {odds}"
+            return f"{name}: expected a finite number above 1, not {odds}"
     if game.team_a == game.team_b:
         return f"{game.team_a!r} cannot play against itself"
     if parse_rfc3339(game.event_start_date) <= now:

@@ -1,7 +1,7 @@
-"""Log lines, as the logbook decided them, by loguru, which is imported here and nowhere else.
+"""Writes the log lines that the logbook decided, by loguru, which is imported here and nowhere else.
 
-A neuron that has the process to itself decides where they go and from which level; in a program of your own, that is
-your program's affair: ``logger.add(...)`` of loguru.
+The command ``bettensor`` sets their level and writes them to standard error. A program of your own sets up loguru
+itself: ``logger.add(...)``, or ``logger.disable("bettensor")`` to see none of them.
 """
 
 import os
@@ -13,6 +13,7 @@ from loguru import logger
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import LineLogged, Role
 from bettensor.bus.identifiers import Hotkey
+from bettensor.bus.text import short
 
 if TYPE_CHECKING:
     import loguru
@@ -21,14 +22,18 @@ _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</l
 
 
 def set_log_level(level: str) -> None:
-    """Write lines from ``level`` up to standard error, and nowhere else."""
+    """Write lines of at least ``level`` to standard error, and nowhere else."""
     logger.remove()
     colorize = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     logger.add(sys.stderr, level=level, format=_FORMAT, colorize=colorize)
 
 
 class LogLines:
-    """The lines of one neuron. Whose they are stands where loguru has the caller: role, hotkey, and the event's seq."""
+    """The lines of one neuron.
+
+    loguru's default format shows the code that logged, which is the same for all lines; name and function say instead
+    which neuron it was. Role, full hotkey and the event's ``seq`` are in ``extra``.
+    """
 
     def __init__(self, role: Role, hotkey: Hotkey) -> None:
         self._role = role
@@ -38,6 +43,7 @@ class LogLines:
         """One line; the text is data, never a format."""
 
         def sign(record: "loguru.Record") -> None:
-            record.update({"name": f"neurons.{self._role}", "function": self._hotkey, "line": envelope.seq})
+            record.update({"name": f"bettensor.{self._role}", "function": short(self._hotkey)})
 
-        logger.patch(sign).log(event.level, "{}", event.text)
+        neuron = logger.bind(role=self._role, hotkey=self._hotkey, seq=envelope.seq)
+        neuron.patch(sign).log(event.level, "{}", event.text)

@@ -35,6 +35,7 @@ from bettensor.bus.events import (
     SettingsReloaded,
     VerdictReceived,
 )
+from bettensor.bus.text import short
 from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import Settings, load_settings
@@ -81,7 +82,7 @@ async def test_the_socket_is_its_owners_and_goes_with_the_neuron(tmp_path: Path)
         answer = await asyncio.to_thread(ask, socket.parent, {"ask": "status"})
         assert (answer["role"], answer["hotkey"], answer["process"]) == ("validator", rig.hotkey, os.getpid())
     assert not socket.exists()
-    with pytest.raises(NotRunning, match="no neuron runs in"):
+    with pytest.raises(NotRunning, match="no neuron is running in"):
         ask(socket.parent, {"ask": "status"})
 
 
@@ -213,7 +214,7 @@ async def test_verdicts_of_a_code_or_of_a_peer_that_is_none_are_told_with_the_ne
             assert await bettensor(*where, "--code", code) == 0
         assert capsys.readouterr().err == ""
         assert await bettensor(*where, "--hotkey", hotkey[:-1]) == 0  # a miner may have made none yet
-        assert f"has nothing of '{hotkey[:-1]}'; the nearest is '{hotkey}'" in capsys.readouterr().err
+        assert f"has no prediction of '{hotkey[:-1]}'; the nearest is '{hotkey}'" in capsys.readouterr().err
 
 
 async def test_a_miner_that_nobody_knows_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,9 +240,9 @@ async def test_no_slate_yet_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
             await until(lambda: events(theirs, DialFailed))
             where = ["--state-dir", str(miner.settings.state_dir)]
             assert await bettensor("games", *where) == 0
-            assert "no slate has come yet" in capsys.readouterr().out
+            assert "no games received yet" in capsys.readouterr().out
             assert await bettensor("predict", "--game", "x", "--outcome", "y", "--wager", "1", *where) == 1
-            assert "no slate has come yet" in capsys.readouterr().err
+            assert "no games received yet" in capsys.readouterr().err
             assert await bettensor("peers", *where) == 0
             assert "is the validator running, is this its address and port" in capsys.readouterr().out
 
@@ -388,7 +389,7 @@ async def test_signals_and_log_sinks_stay_the_programs_own(tmp_path: Path) -> No
             assert [signal.getsignal(number) for number in numbers] == [handler] * 3
             hotkey = rig.hotkey
         (line,) = [line for line in lines if "WebSocket connection established with miner" in line]
-        assert f" neurons.validator:{hotkey}:" in line  # in a program with several neurons it says whose line it is
+        assert f" bettensor.validator:{short(hotkey)}:" in line  # a program with several neurons sees whose line it is
         logger.remove(sink)  # it is still there
     finally:
         for number, old in zip(numbers, before, strict=True):
@@ -429,8 +430,8 @@ def test_variables_stand_between_the_file_and_the_flags(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "fault"),
     [
-        ("BETTENSOR_NETUIT", "1", "BETTENSOR_NETUIT: netuit: there is no such key; the nearest is netuid"),
-        ("BETTENSOR_WEBSOCKET__ENABELD", "1", "the nearest is websocket.enabled"),
+        ("BETTENSOR_NETUIT", "1", "BETTENSOR_NETUIT: netuit: there is no such key; the nearest is 'netuid'"),
+        ("BETTENSOR_WEBSOCKET__ENABELD", "1", "the nearest is 'websocket.enabled'"),
         ("BETTENSOR_NETUID", "many", "BETTENSOR_NETUID: netuid: "),
         ("BETTENSOR_NETUID__X", "1", "BETTENSOR_NETUID__X: netuid is no section"),
         ("BETTENSOR_HANDLERS", "{", "BETTENSOR_HANDLERS: not YAML"),

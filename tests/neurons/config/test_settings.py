@@ -93,10 +93,10 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
         ({"netuid": "thirty"}, "neuron.yaml: netuid: input should be a valid integer"),
         ({"netuid": 70000}, "less than or equal to 65535"),
         ({"state_dir": 7}, "neuron.yaml: state_dir"),
-        ({"websoket": {}}, "websoket: there is no such key; the nearest is websocket"),
+        ({"websoket": {}}, "websoket: there is no such key; the nearest is 'websocket'"),
         (
             {"websocket": {"hartbeat": 1}},
-            "websocket.hartbeat: there is no such key; the nearest is websocket.heartbeat_interval",
+            "websocket.hartbeat: there is no such key; the nearest is 'websocket.heartbeat_interval'",
         ),
         ({"websocket": {"heartbeat_interval": 0}}, "websocket.heartbeat_interval: input should be greater than 0"),
         ({"websocket": {"heartbeat_interval": float("nan")}}, "websocket.heartbeat_interval"),
@@ -165,7 +165,7 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor; the nearest is prediction"),
+        ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor; the nearest is 'prediction'"),
         ({"actors": {"prediction": {"limit": 5}}}, "actors.prediction: limit: there is no such key"),
         ({"actors": {"prediction": {"odds_grace": -1}}}, "odds_grace must be 0 to 3600"),
         ({"actors": {"connection": {"heartbeat_interval": 5}}}, "this is set by websocket.heartbeat_interval"),
@@ -197,7 +197,7 @@ def test_wrong_actors_are_refused(tmp_path: Path, changes: dict[str, Any], fault
 @pytest.mark.parametrize(
     ("handlers", "fault"),
     [
-        ({"prediction_acepted": ["a:b"]}, "no such event; the nearest is prediction_accepted$"),
+        ({"prediction_acepted": ["a:b"]}, "no such event; the nearest is 'prediction_accepted'$"),
         ({"*": ["shutil:get_terminal_size"]}, r"takes 0 arguments; a handler takes \(event\)"),
         ({"*": ["builtins:getattr"]}, "no signature found"),
         ({"*": ["bettensor.bus.events:nothing"]}, "has no 'nothing'"),
@@ -274,7 +274,7 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
         ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is neurons.0's already"),
         (
             [{"hotkey": ALICE, "permit": True}],
-            "neurons.0.permit: there is no such key; the nearest is neurons.0.validator_permit",
+            "neurons.0.permit: there is no such key; the nearest is 'neurons.0.validator_permit'",
         ),
     ],
 )
