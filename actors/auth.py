@@ -43,7 +43,7 @@ def _known(kept: Any) -> VerificationRequested:
         payload, signature = kept["payload"].encode("latin-1"), bytes.fromhex(kept["signature"])
         return VerificationRequested(connection, signer, scheme, payload, signature, codec.read(payload))
     except (AttributeError, KeyError, TypeError, Unreadable) as error:
-        raise ValueError(f"no question of a signature: {error!r}") from None
+        raise ValueError(f"not a pending signature check: {error!r}") from None
 
 
 @dataclass(slots=True)

@@ -217,7 +217,7 @@ class ConnectionActor(Actor):
         self.state.stopping = True
         for session in list(self.state.sessions.values()):
             if session.stage is not Stage.CLOSING and session.purpose == "session":
-                self._close(session, CloseCode.RESTARTING, "this neuron stops, for now or for good")
+                self._close(session, CloseCode.RESTARTING, "restarting or shutting down")
 
     # --- what a role adds
 

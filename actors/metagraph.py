@@ -96,10 +96,10 @@ class MetagraphActor(Actor):
         if event.source == "file" or not known:
             return None
         if event.block < block:
-            return f"it is of block {event.block}, and block {block} has been seen"
+            return f"it is of block {event.block}, which is older than block {block} seen before"
         kept = sum(neuron.hotkey in known for neuron in event.neurons)
         if 2 * kept < len(known):
-            return f"of {len(known)} neurons {kept} are left"
+            return f"it has only {kept} of {len(known)} neurons"
         return None
 
     def _ask(self, reason: str, now: Micros) -> None:

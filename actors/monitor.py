@@ -177,7 +177,7 @@ class MonitorActor(DiskWatcher):
     def handler_overflowed(self, event: HandlerOverflowed, _: Envelope) -> None:
         self.state.handlers.setdefault(event.handler, HandlerScore()).dropped = event.dropped
 
-    # --- who is there
+    # --- the subnet
 
     @on(MetagraphSynced)
     def know_neurons(self, event: MetagraphSynced, envelope: Envelope) -> None:
@@ -214,7 +214,7 @@ class MonitorActor(DiskWatcher):
         if event.purpose != "session" and peer.connection is None:
             peer.road = "http"
             if not peer.trouble:
-                self._trouble(peer, "it has asked for no WebSocket", HTTP_ALONE, envelope)
+                self._trouble(peer, "it has not asked for a WebSocket", HTTP_ALONE, envelope)
 
     @on(SessionActivated)
     def connect(self, event: SessionActivated, envelope: Envelope) -> None:

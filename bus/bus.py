@@ -138,7 +138,7 @@ class EventBus:
         if isinstance(event, Observed):
             self._read_clocks(causes)
         elif current is None:
-            raise NotAllowed(f"{event.topic} was decided outside of any event; publish what was observed instead")
+            raise NotAllowed(f"{event.topic} was decided outside of any event; publish an observed event instead")
         seq = self._stamp(event, causes)
         if not self._draining:
             self._drain()

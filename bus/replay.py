@@ -92,7 +92,7 @@ class ReplayBus(EventBus):
 
     def publish(self, event: Event, causes: tuple[int, ...] | None = None) -> int:
         if isinstance(event, Observed):
-            raise NotAllowed(f"{event.topic} was published during a replay, whose only world is the recording")
+            raise NotAllowed(f"{event.topic} was published during a replay: only the recording may observe")
         return super().publish(event, causes)
 
     def subscribe(self, topic: Topic, handler: Handler, name: str) -> None:

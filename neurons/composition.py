@@ -121,7 +121,7 @@ def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
         raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.actors.Actor")
     own = getattr(cls, "name", None)
     if own != name:
-        raise ConfigurationError(f"{where}: {custom} must have name = {name!r}, as its key, and it has {own!r}")
+        raise ConfigurationError(f"{where}: {custom} must have name = {name!r} like its key, not {own!r}")
     return cls
 
 
@@ -131,7 +131,7 @@ def _build(cls: type[Actor], name: str, section: dict[str, Any], settings: Setti
         if key is None:
             continue
         if f.name in section:
-            raise ConfigurationError(f"{where}: actors.{name}.{f.name}: this is set by {key}")
+            raise ConfigurationError(f"{where}: actors.{name}.{f.name}: set {key} instead")
         value: Any = settings
         for part in key.split("."):
             value = getattr(value, part)

@@ -73,7 +73,7 @@ class SlateActor(Actor):
     def _apply(self, validator: Hotkey, connection: ConnectionId, update: GameUpdateMessage) -> None:
         stream = self.state.streams.setdefault(validator, Stream())
         if stream.heard_on == connection and update.offset < stream.heard:
-            fault = f"an update to offset {update.offset} after one to {stream.heard}"
+            fault = f"an update to offset {update.offset} after an update to offset {stream.heard}"
             self.publish(PeerMisbehaved(validator, fault))
         stream.heard_on, stream.heard = connection, update.offset
         if not _fits(stream, update):

@@ -107,7 +107,7 @@ class AnnounceActor(Actor):
             return "no miner finds this validator: the metagraph does not say where it is"
         if known.rpartition(":")[1:] in ((":", str(port)), ("", known)):  # no port: on a simulated network
             return ""
-        return f"miners look for this validator at {known}, as the metagraph says, and its port is {port}"
+        return f"miners dial {known}, as the metagraph says, but this validator's port is {port}"
 
     def _doubt(self, reason: str) -> None:
         if reason != self.state.doubt:

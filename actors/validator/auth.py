@@ -123,7 +123,7 @@ class ValidatorAuthSettings:
 
     def __post_init__(self) -> None:
         if not self.min_stake >= 0:
-            raise ValueError(f"min_stake must not be below 0, and is {self.min_stake}")
+            raise ValueError(f"min_stake must be 0 or more, not {self.min_stake}")
         for name in self.__slots__:
             if name != "min_stake" and not isinstance(getattr(self, name), bool) and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
@@ -137,7 +137,7 @@ def _known(kept: Any) -> HttpRequestReceived:
     try:
         return cast("HttpRequestReceived", decode_event(HttpRequestReceived, kept.encode()))
     except (AttributeError, MsgspecError) as error:
-        raise ValueError(f"no request: {error!r}") from None
+        raise ValueError(f"not a pending request: {error!r}") from None
 
 
 @dataclass(slots=True)
@@ -208,7 +208,7 @@ class ValidatorAuthActor(AuthActor):
         self._dismiss_the_unwelcome()
         if not self.settings.websocket_enabled:
             for connection in self.state.peers:
-                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
+                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was disabled"))
 
     @on(NeuronDraining)
     def refuse_all(self, _: NeuronDraining, __: Envelope) -> None:
@@ -285,7 +285,7 @@ class ValidatorAuthActor(AuthActor):
         if path == HEALTH_PATH:
             raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes GET or HEAD, not {request.method}")
         if path not in _PATHS:
-            raise Refused(RefusalCode.NOT_FOUND, f"there is no {path}; there are {', '.join((*_PATHS, HEALTH_PATH))}")
+            raise Refused(RefusalCode.NOT_FOUND, f"no such path: {path}; use {', '.join((*_PATHS, HEALTH_PATH))}")
         method, purpose = _PATHS[path]
         if request.method != method:
             raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes {method}, not {request.method}")
@@ -301,7 +301,7 @@ class ValidatorAuthActor(AuthActor):
             for token in value.split(",")
         ]
         if not request.upgrade or SUBPROTOCOL not in offered:
-            message = f"/ws speaks WebSocket with the subprotocol {SUBPROTOCOL}, and no other"
+            message = f"/ws accepts only WebSocket with the subprotocol {SUBPROTOCOL}"
             raise Refused(RefusalCode.UNSUPPORTED_PROTOCOL, message)
 
     def _check_query(self, query: str) -> tuple[Epoch | None, Offset | None]:
@@ -316,7 +316,7 @@ class ValidatorAuthActor(AuthActor):
         if epoch is None and offset is None:
             return None, None
         if epoch is None or offset is None or not re.match(HEX32, epoch) or not _OFFSET.fullmatch(offset):
-            raise Refused(RefusalCode.MALFORMED, "epoch is 32 hex digits and offset a number, and neither goes alone")
+            raise Refused(RefusalCode.MALFORMED, "epoch (32 hex digits) and offset (a number) must be given together")
         return Epoch(epoch), Offset(int(offset))
 
     # --- whether it may be
@@ -339,7 +339,7 @@ class ValidatorAuthActor(AuthActor):
     def _check_budgets(self, claims: Credentials, request: HttpRequestReceived, now: Micros) -> None:
         limits = self.settings
         if self.state.stopping:
-            raise Refused(RefusalCode.RESTARTING, "this validator stops, for now or for good", retry_after=1)
+            raise Refused(RefusalCode.RESTARTING, "this validator is restarting or shutting down", retry_after=1)
         failures = self.state.failures.get(request.remote)
         if failures is not None and failures.refill(now, limits.failures_per_second, limits.failure_burst) < 1:
             raise Refused(RefusalCode.RATE_LIMITED, f"too many failed requests from {request.remote}", retry_after=1)
@@ -348,7 +348,7 @@ class ValidatorAuthActor(AuthActor):
             message = f"more than {limits.requests_per_second:g} requests a second from this hotkey"
             raise Refused(RefusalCode.RATE_LIMITED, message, retry_after=1)
         if claims.purpose == "session" and len(self.state.peers) >= limits.max_connections:
-            message = f"all {limits.max_connections} connections are taken"
+            message = f"all {limits.max_connections} connections are in use"
             raise Refused(RefusalCode.OVER_CAPACITY, message, retry_after=30)
 
     def _remember_nonce(self, claims: Credentials, envelope: Envelope) -> None:
@@ -409,7 +409,7 @@ class ValidatorAuthActor(AuthActor):
         if not isinstance(message, PredictionMessage):
             raise Refused(RefusalCode.MALFORMED, "the body must be a prediction message")
         if message.sender_hotkey != claims.hotkey:
-            raise Refused(RefusalCode.MALFORMED, f"sender_hotkey is not {claims.hotkey}, who signed the request")
+            raise Refused(RefusalCode.MALFORMED, f"sender_hotkey is not {claims.hotkey}, which signed the request")
         return message
 
     def _admit(self, unverified: UnverifiedRequest, message: PredictionMessage | None) -> None:
@@ -494,7 +494,7 @@ def _single_headers(request: HttpRequestReceived) -> dict[str, str]:
     for name, value in request.headers:
         if name.startswith("x-bittensor-"):
             if name in header:
-                raise Refused(RefusalCode.MALFORMED, f"the header {name} is there twice")
+                raise Refused(RefusalCode.MALFORMED, f"the header {name} occurs twice")
             header[name] = value
     for name in AUTH_HEADERS:
         if name not in header:

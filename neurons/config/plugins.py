@@ -29,7 +29,7 @@ def load(name: str, where: str) -> Any:
     """
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        raise ConfigurationError(f"{where}: expected 'module:name', and it is {name!r}")
+        raise ConfigurationError(f"{where}: expected 'module:name', not {name!r}")
     try:
         module = import_from_here(module_name)
     except Exception as error:

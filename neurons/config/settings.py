@@ -1,7 +1,7 @@
 """A neuron's configuration: one YAML file, overridden by flags, checked before anything starts.
 
-Every key has its default and its unit here, and only here. A wrong key or value is refused with file, key and what was
-expected.
+Keys, defaults and units are defined here alone. A wrong key or value is refused; the message has file, key, value and
+what was expected.
 """
 
 import os
@@ -24,14 +24,14 @@ from bettensor.bus.text import hint
 _STRICT = ConfigDict(extra="forbid")
 
 ENVIRONMENT: Final = "BETTENSOR_"
-"""Variables of the environment that begin so are keys: two underscores stand for each dot."""
+"""Prefix of environment variables that set keys; two underscores stand for a dot."""
 ALIASES: Final = {
     "websocket_enabled": "websocket.enabled",
     "websocket_heartbeat_interval": "websocket.heartbeat_interval",
     "websocket_reconnect_base_interval": "websocket.reconnect_base_interval",
     "websocket_max_reconnect_interval": "websocket.max_reconnect_interval",
 }
-"""Flags, and variables, as miners know them; both spellings work on both roles."""
+"""Short spellings of flags and variables; both spellings work for both roles."""
 
 
 def _ip(value: str) -> str:
@@ -70,32 +70,32 @@ LocalPath = Annotated[Path, BeforeValidator(_locate)]
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class WalletSettings:
-    """Which hotkey this neuron speaks for. Only the hotkey is ever read."""
+    """The neuron's hotkey. The coldkey is never read."""
 
     name: FileName = "default"
-    """The wallet's folder."""
+    """Name of the wallet."""
     hotkey: FileName = "default"
-    """The hotkey's file in it."""
+    """Name of the hotkey."""
     path: LocalPath = Path("~/.bittensor/wallets")
-    """Where wallets are kept."""
+    """Folder of all wallets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class MetagraphFileSettings:
-    """Who is in the subnet, where no chain says so."""
+    """The subnet's neurons, if they are read from a file instead of the chain."""
 
     static: LocalPath | None = None
-    """A YAML file that lists the neurons: no chain at all. null: the chain says it, see subtensor."""
+    """A YAML file that lists the neurons; no chain is used. null: they are read from the chain, see subtensor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class SubtensorSettings:
-    """The chain that says who is in the subnet, unless metagraph.static does."""
+    """The chain from which the metagraph is read, unless metagraph.static is set."""
 
     network: Literal["finney", "test", "local"] | None = None
-    """The chain."""
+    """finney: the main network. test: the test network. local: a node on this machine."""
     chain_endpoint: Annotated[str, Field(pattern=r"^wss?://\S+$")] | None = None
-    """The node to ask, as ws://127.0.0.1:9944; null: those that are known for the network."""
+    """The only node to use, as ws://127.0.0.1:9944; null: the public nodes of the network."""
     sync_interval: Positive = 120.0
     """Seconds between two readings of the metagraph."""
 
@@ -105,15 +105,15 @@ class AxonSettings:
     """Where a validator listens."""
 
     ip: str = "0.0.0.0"  # noqa: S104 - a validator's port is public
-    """The address to bind; 0.0.0.0 is every IPv4 one, :: every one."""
+    """The address to bind; 0.0.0.0: all IPv4 addresses, :: all addresses."""
     port: Port = 8091
-    """The port for HTTP and WebSocket; 0 takes any that is free."""
+    """The port for HTTP and WebSocket; 0: any free port."""
     external_ip: Annotated[str, AfterValidator(_ip)] | None = None
-    """Where miners reach this validator; the chain is told when it changes. null: nothing is announced."""
+    """The address at which miners reach this validator; changes are announced on the chain. null: no announcement."""
     external_port: Port | None = None
-    """The port there; null is the same port."""
+    """The port at that address; null: the same as port."""
     serve: bool = True
-    """False: announce nothing."""
+    """false: no announcement, even if external_ip is set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -121,19 +121,19 @@ class WebSocketSettings:
     """The persistent connections between miners and validators."""
 
     enabled: bool = True
-    """False: HTTP alone."""
+    """false: use HTTP only."""
     heartbeat_interval: Positive = 60.0
     """Seconds between two heartbeats."""
     connection_timeout: Positive = 300.0
     """Seconds of silence after which a connection is stale."""
     reconnect_base_interval: Positive = 5.0
-    """Seconds: a miner's first back-off is a random time up to this, and each next one up to twice as long."""
+    """Seconds; a miner's first back-off is random up to this, and the limit doubles with each attempt."""
     max_reconnect_interval: Positive = 300.0
-    """Seconds: a miner's longest back-off."""
+    """Seconds of a miner's longest back-off."""
     send_queue_bytes: Annotated[int, Field(ge=65536)] = 1024 * 1024
-    """Bytes that may wait for a miner that reads slowly; then its session ends with 4101."""
+    """Bytes that may wait for a slow miner; beyond, its session is closed with 4101."""
     send_timeout: Positive = 10.0
-    """Seconds for which a miner may read nothing while something waits for it; then the same."""
+    """Seconds without a read while bytes wait for a miner; after that, its session is closed with 4101."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -141,7 +141,7 @@ class AuthSettings:
     """How a validator verifies signatures."""
 
     verify_workers: Annotated[int, Field(ge=0, le=64)] = 0
-    """Processes that verify frames, for a machine with as many cores to spare; 0: the neuron does it itself."""
+    """Processes that verify frames, one per spare core; 0: the neuron's own process verifies them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -149,61 +149,61 @@ class GamesSettings:
     """Where a validator's slate comes from."""
 
     source: Literal["file", "random"] = "file"
-    """file: the file, again whenever it changes. random: the file once, then odds that move, for demos and tests."""
+    """file: the games file, reread when it changes. random: the file once, then moving odds, for demos and tests."""
     path: LocalPath | None = None
-    """The JSON file with the games; by default the fixtures that come with this package."""
+    """The games file (JSON); null: the sample games in this package."""
     interval: Positive = 5.0
     """Seconds between two moves of random odds."""
     seed: int | None = None
-    """Of random odds; null takes a fresh one."""
+    """Seed of the random odds; null: a new seed at each start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class LoggingSettings:
-    """What the log tells."""
+    """The operator's log on standard error."""
 
     level: Literal["DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """The least level that is written."""
+    """Lowest level that is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class RecorderSettings:
-    """The recorded event log: what `bettensor replay`, `trace`, `log` and `audit` read."""
+    """The recorded event log, which `bettensor replay`, `trace`, `log` and `audit` read."""
 
     record: Literal["observed", "all", "off"] = "observed"
-    """observed: what the world said, enough to replay. all: decisions too, to compare with. off: nothing."""
+    """observed: observed events, which suffice for a replay. all: decisions too, to compare with. off: nothing."""
     path: LocalPath | None = None
-    """The file; null is events.jsonl in state_dir. Closed files lie beside it, numbered and compressed."""
+    """The file; null: events.jsonl in state_dir. Closed files are kept beside it, numbered and compressed."""
     file_bytes: Annotated[int, Field(ge=4096)] = 64 * 1024 * 1024
-    """Bytes after which another file begins; at most half of total_bytes, at least two checkpoints."""
+    """Bytes after which a new file begins; at most half of total_bytes, at least two checkpoints."""
     file_age: Positive = 86_400.0
-    """Seconds after which another file begins."""
+    """Seconds after which a new file begins."""
     total_bytes: Annotated[int, Field(ge=4096)] = 1024 * 1024 * 1024
-    """Bytes of all files; the oldest are deleted."""
+    """Bytes of all files together; beyond, the oldest files are deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class MetricsSettings:
-    """Numbers for Prometheus, at http://IP:PORT/metrics."""
+    """Prometheus metrics, served at http://IP:PORT/metrics."""
 
     enabled: bool = True
-    """False: none are served."""
+    """false: no metrics."""
     ip: str = "127.0.0.1"
-    """The address to bind; they are for this machine and its scraper, not for the public."""
+    """The address to bind; metrics are meant for your scraper, not for the public."""
     port: Port | None = None
-    """The port; null is 9464 on a validator and 9465 on a miner. If it is taken the neuron does without."""
+    """The port; null: 9464 on a validator, 9465 on a miner. If it is in use, the neuron runs without metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Settings:
-    """What both roles have."""
+    """The keys of both roles."""
 
     role: str
-    """What this neuron is."""
+    """The neuron's role."""
     netuid: Annotated[Netuid, Field(ge=0, le=65535)]
     """The subnet's number."""
     state_dir: LocalPath
-    """The folder for what must outlive a restart: the ledger, the one-instance lock. Created with mode 0700."""
+    """The folder for ledger or outbox, event log, control socket and lock. Created with mode 0700."""
     wallet: WalletSettings = field(default_factory=WalletSettings)
     metagraph: MetagraphFileSettings = field(default_factory=MetagraphFileSettings)
     subtensor: SubtensorSettings = field(default_factory=SubtensorSettings)
@@ -212,15 +212,15 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Settings of actors by their name; `class: "module:Class"` puts one of your own in its place, or beside them."""
+    """Settings by actor name; `class: "module:Class"` replaces that actor by your own, or adds a new one."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
-    """Functions of your own, "module:function", by the topic that they hear; "*" hears everything."""
+    """Your own functions, "module:function", by the topic that they hear; "*" hears all topics."""
 
     def __post_init__(self) -> None:
         chain = self.subtensor.network or self.subtensor.chain_endpoint
         if (self.metagraph.static is None) == (chain is None):
-            is_there = "both are there" if chain else "neither is there"
-            raise ValueError(f"one of metagraph.static and subtensor.network must say who is in the subnet; {is_there}")
+            found = "both are set" if chain else "neither is set"
+            raise ValueError(f"set either metagraph.static or subtensor.network, the source of the metagraph; {found}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -228,9 +228,9 @@ class ValidatorSettings(Settings):
     """A validator."""
 
     role: Literal["validator"] = "validator"
-    """What this neuron is."""
+    """The neuron's role."""
     blacklist: LocalPath | None = None
-    """A YAML file with the hotkeys, coldkeys and networks (CIDR) that may not connect."""
+    """A YAML file with the hotkeys, coldkeys and networks (CIDR) to refuse."""
     axon: AxonSettings = field(default_factory=AxonSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
@@ -241,9 +241,9 @@ class MinerSettings(Settings):
     """A miner."""
 
     role: Literal["miner"] = "miner"
-    """What this neuron is."""
+    """The neuron's role."""
     validators: tuple[str, ...] = ()
-    """Hotkeys of the validators to connect to; empty means each one with a permit and an endpoint."""
+    """Hotkeys of the validators to connect to; empty: all with a permit and an endpoint."""
 
 
 ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {
@@ -264,12 +264,12 @@ def load_settings(
         file: the YAML file; paths in it are relative to its folder.
         flags: dotted keys with their values as text; they override the file, and their paths are relative to the
             working directory.
-        role: what the command line says that this neuron is, if it does.
-        environment: where variables that override the file, and are overridden by flags, are looked for; by default
-            the process's own. ``BETTENSOR_WEBSOCKET__ENABLED`` is ``websocket.enabled``.
+        role: the role that the command line asks for; None if it asks for none.
+        environment: variables, which override the file and are overridden by flags; by default those of the process.
+            ``BETTENSOR_WEBSOCKET__ENABLED`` is ``websocket.enabled``.
 
     Raises:
-        ConfigurationError: file, key, value and what was expected.
+        ConfigurationError: the configuration is wrong; the message has file, key, value and what was expected.
     """
     document = read_yaml(file)
     sources: dict[str, str] = {}
@@ -281,8 +281,9 @@ def load_settings(
         _override(document, ALIASES.get(flag, flag), value, sources, f"--{flag}")
     given = document.setdefault("role", role)
     if given not in ROLES or (role is not None and given != role):
-        expected = f"{role!r}, as the command says" if role else "'validator' or 'miner'"
-        raise ConfigurationError(f"{file}: role: expected {expected}, and it is {given!r}")
+        expected = f"{role!r}, as in the command" if role else "'validator' or 'miner'"
+        found = "but it is missing" if given is None else f"not {given!r}"
+        raise ConfigurationError(f"{file}: role: expected {expected}, {found}")
     return parse(ROLES[given], document, str(file), folder=file.parent, sources=sources)
 
 
@@ -290,43 +291,43 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping.
 
     Raises:
-        ConfigurationError: it cannot be read, is not YAML, or something else; the message says where.
+        ConfigurationError: it cannot be read or is not such YAML; the message has the line.
     """
     try:
         document = yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error}") from None
+        raise ConfigurationError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{file}: {_yaml_fault(error)}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigurationError(f"{file}: expected keys with values, and it is a {type(document).__name__}")
+        raise ConfigurationError(f"{file}: expected keys with values, not a {type(document).__name__}")
     return document
 
 
 def _yaml_fault(error: yaml.YAMLError) -> str:
-    """What is wrong, and where, in a line."""
+    """What is wrong, and its line."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
     return f"not YAML: {problem}" if mark is None else f"not YAML: line {mark.line + 1}: {problem}"
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what YAML readers commonly let pass: a key that is there twice, and one that takes over other keys.
+    """Refuses what YAML readers commonly accept: duplicate keys, and the merge key ``<<``.
 
-    PyYAML takes the wrong values over, where the other mapping has taken over some itself.
+    PyYAML merges wrong values if the merged mapping has a merge key itself.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: list[Any] = []
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                problem = "<< is not understood here: write the keys out"
+                problem = "the merge key << is not supported; write the keys out"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is there twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} occurs twice", problem_mark=key_node.start_mark)
             seen.append(key)
         return super().construct_mapping(node, deep)
 
@@ -380,7 +381,9 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
     if details["type"] in ("missing", "missing_argument"):
         return f"{key}: this key is required"
     message = details["msg"].removeprefix("Value error, ")
-    if not key:  # of the whole, which need not be repeated
+    if details["type"] == "dataclass_type":  # pydantic would name a class of ours
+        message = "expected a section of keys"
+    if not key:  # a fault of the whole document, which need not be repeated
         return message
     given = "a secret" if names_a_secret(key) else repr(without_secrets(details["input"]))
     return f"{key}: {message[0].lower()}{message[1:]}, and it is {given}"
@@ -400,7 +403,7 @@ def _override(document: dict[str, Any], key: str, value: str, sources: dict[str,
     for name in folders:
         section = section.setdefault(name, {})
         if not isinstance(section, dict):
-            raise ConfigurationError(f"{source}: {name} is no section")
+            raise ConfigurationError(f"{source}: {name} is not a section")
     is_yaml = value == "null" or value[:1] in ("[", "{")
     try:
         section[last] = yaml.load(value, Loader=_Loader) if is_yaml else _FlagText(value)  # noqa: S506

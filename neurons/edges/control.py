@@ -97,7 +97,7 @@ class Control:
             listening = _bind(self._state_dir)
             self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=MAX_LINE)
         except OSError as error:
-            raise ConfigurationError(f"{self._state_dir / NAME}: the control socket cannot be made: {error}") from None
+            raise ConfigurationError(f"{self._state_dir / NAME}: cannot create the control socket: {error}") from None
 
     async def close(self) -> None:
         """Take no more questions; who waits for a verdict may still get it."""
@@ -131,7 +131,7 @@ class Control:
                 case {"ask": "status"}:
                     return self.status()
                 case {"ask": "stop"}:
-                    self._stop("its operator asked for it")
+                    self._stop("requested by `bettensor stop`")
                     return {"stopping": True, "process": os.getpid()}
                 case {"ask": "predict", "game": str(game), "outcome": str(outcome), "wager": float() | int() as wager}:
                     return await self._predict(game, outcome, float(wager), question.get("validator"))
@@ -167,7 +167,7 @@ class Control:
     async def _predict(self, game_id: str, outcome: str, wager: float, only: object) -> Answer:
         status = self.status()
         if status["role"] != "miner":
-            raise ControlFailed("this is a validator: ask a miner to predict")
+            raise ControlFailed("this is a validator; only a miner can predict")
         offers = {
             Hotkey(slate["validator"]): TeamGame.from_dict(game)
             for slate in status["slates"]
@@ -190,7 +190,7 @@ class Control:
     def _make(self, game: TeamGame, outcome: str, wager: float, uid: Uid | None) -> TeamGamePrediction:
         if outcome not in outcomes(game):
             raise ControlFailed(
-                f"{outcome!r} is no outcome of this game; there are {', '.join(map(repr, outcomes(game)))}"
+                f"{outcome!r} is not an outcome of this game; expected one of {', '.join(map(repr, outcomes(game)))}"
             )
         forecast = Forecast(game=game, outcome=outcome, wager=wager, model_name="by hand")
         try:

@@ -80,7 +80,7 @@ def _entries(path: Path) -> list[Any]:
 
 def _read_game(entry: Any, where: str, started_at: Micros) -> TeamGame:
     if not isinstance(entry, dict):
-        raise ConfigurationError(f"{where}: expected a game with its fields, and it is {entry!r}")
+        raise ConfigurationError(f"{where}: expected a game with its fields, not {entry!r}")
     where = f"{where} ({entry.get('game_id')!r})"
     for name in entry:
         if name not in _FIELDS:
@@ -95,7 +95,7 @@ def _read_game(entry: Any, where: str, started_at: Micros) -> TeamGame:
         raise ConfigurationError(f"{where}: {str(error).replace('`$.', '`')}") from None
     if game.can_tie == (game.tie_odds is None):
         expected = "expected with can_tie: true" if game.can_tie else "expected null with can_tie: false"
-        raise ConfigurationError(f"{where}: tie_odds: {expected}, and it is {game.tie_odds}")
+        raise ConfigurationError(f"{where}: tie_odds: {expected}, not {game.tie_odds}")
     start = _instant(game.event_start_date, f"{where}: event_start_date", started_at)
     return replace(game, event_start_date=rfc3339(start))
 

@@ -58,7 +58,7 @@ def test_what_is_no_question_is_refused(where: str, wrong: Any) -> None:
     kept = checkpoint(waiting())
     first = next(iter(kept[where].values()))
     first["request"] = first["request"] | {"payload": "{}"} if wrong == "payload" else wrong
-    with pytest.raises(ValueError, match=f"(?s){where}.*no (question|request)"):
+    with pytest.raises(ValueError, match=f"(?s){where}.*not a pending (signature check|request)"):
         ValidatorAuthActor().restore(kept)
 
 

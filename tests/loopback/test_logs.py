@@ -149,7 +149,7 @@ async def test_of_a_log_that_is_damaged_the_way_is_shown_as_far_as_it_can_be_rea
         file.write(b"something else\n")
     code, out, err = printed("trace", logs.validator, logs.prediction_id)
     assert (code, out) == (1, whole)
-    assert "something follows the seal" in err
+    assert "a line follows the seal" in err
     code, _, err = printed("trace", logs.validator, logs.prediction_id[:-1])
     assert (code, "no event in the readable part of this log concerns a prediction" in err) == (1, True)
 
@@ -186,7 +186,7 @@ async def test_figures(logs: Logs, printed: Printed) -> None:
     code, out, _ = printed("log", logs.validator, "--summary")
     assert "daily_limit_exceeded" in out
     assert "latency from prediction to answer: p50" in out
-    assert printed("log", logs.validator, "--summary", "--until", "1h")[1] == "no such event\n"
+    assert printed("log", logs.validator, "--summary", "--until", "1h")[1] == "no event matches\n"
 
 
 # --- audit
@@ -260,7 +260,7 @@ async def test_a_seal_of_somebody_else_is_found(logs: Logs, printed: Printed) ->
     rewrite(logs.validator, edit, seal=True)
     code, out, _ = printed("audit", logs.validator)
     assert code == 1
-    assert "the seal is not one of these lines" in out
+    assert "the seal is not of these lines" in out
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -355,4 +355,4 @@ async def test_a_log_that_was_cut_off_is_read_to_there(logs: Logs, printed: Prin
     assert "is cut off; all lines before it were replayed" in out
     code, out, _ = printed("audit", logs.validator)
     assert code == 0
-    assert "has no end: its neuron runs, or died, not signed, line" in out
+    assert "without a seal: its neuron is running, or died, not signed, line" in out

@@ -168,9 +168,9 @@ async def test_a_prediction_by_hand_gets_its_verdict(tmp_path: Path, capsys: pyt
         for wrong, fault in (
             (["--wager", "nan"], "the prediction on yankees-mets cannot be sent: Expected `float`, got `null`"),
             (["--game", "yankees"], "the nearest is 'yankees-mets'"),
-            (["--outcome", "Tie"], "'Tie' is no outcome of this game; there are 'New York Yankees', 'New York Mets'"),
+            (["--outcome", "Tie"], "'Tie' is not an outcome of this game; expected one of 'New York Yankees', 'New"),
             (["--validator", "nobody"], "on the slate of nobody"),
-            (["--state-dir", str(rig.validator.settings.state_dir)], "this is a validator"),
+            (["--state-dir", str(rig.validator.settings.state_dir)], "only a miner can predict"),
         ):
             assert await bettensor(*order, "--wager", "1", *wrong) == 1
             assert fault in capsys.readouterr().err
@@ -229,7 +229,7 @@ async def test_a_miner_that_nobody_knows_is_told_so(tmp_path: Path, capsys: pyte
         assert await bettensor("peers", "--state-dir", str(rig.validator.settings.state_dir)) == 0
         out = capsys.readouterr().out
         assert str(miner.hotkey) in out
-        assert "→ it is not in the metagraph that this validator has" in out
+        assert "→ it is not in this validator's metagraph" in out
 
 
 async def test_no_slate_yet_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,7 +244,7 @@ async def test_no_slate_yet_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
             assert await bettensor("predict", "--game", "x", "--outcome", "y", "--wager", "1", *where) == 1
             assert "no games received yet" in capsys.readouterr().err
             assert await bettensor("peers", *where) == 0
-            assert "is the validator running, is this its address and port" in capsys.readouterr().out
+            assert "check that the validator is running, its address and port" in capsys.readouterr().out
 
 
 # --- a configuration that changes meanwhile
@@ -279,7 +279,7 @@ async def test_what_can_change_changes_and_what_cannot_is_named(tmp_path: Path) 
         assert result["code"] == "daily_limit_exceeded"
         lines = [line.text for line in rig.all(LineLogged)]
         assert "Configuration reloaded: actors.prediction.daily_wager_limit, logging.level" in lines
-        assert "Changed in the configuration, and waiting for a restart: axon.port" in lines
+        assert "Configuration changes that need a restart: axon.port" in lines
 
 
 async def test_what_waits_for_a_restart_waits_however_often_the_file_changes(tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def test_variables_stand_between_the_file_and_the_flags(tmp_path: Path) -> None:
         ("BETTENSOR_NETUIT", "1", "BETTENSOR_NETUIT: netuit: there is no such key; the nearest is 'netuid'"),
         ("BETTENSOR_WEBSOCKET__ENABELD", "1", "the nearest is 'websocket.enabled'"),
         ("BETTENSOR_NETUID", "many", "BETTENSOR_NETUID: netuid: "),
-        ("BETTENSOR_NETUID__X", "1", "BETTENSOR_NETUID__X: netuid is no section"),
+        ("BETTENSOR_NETUID__X", "1", "BETTENSOR_NETUID__X: netuid is not a section"),
         ("BETTENSOR_HANDLERS", "{", "BETTENSOR_HANDLERS: not YAML"),
     ],
 )

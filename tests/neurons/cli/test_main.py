@@ -214,7 +214,7 @@ def test_wallet_new(tmp_path: Path, crypto: str, capsys: pytest.CaptureFixture[s
     assert main([*arguments, "two"]) == 0
     assert (tmp_path / "w" / "coldkey").read_text() == coldkey
     assert main([*arguments, "one"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_hotkey_that_this_user_may_not_read_is_told(tmp_path: Path, monkeypatc
         raise PermissionError(13, "Permission denied")  # what root, who may run this test, never gets
 
     monkeypatch.setattr(Path, "exists", refuse)
-    with pytest.raises(Exception, match=r"may not be read by this user.*Permission denied.*chown"):
+    with pytest.raises(Exception, match=r"this user may not read.*Permission denied.*chown"):
         load_hotkey("w", "h", str(tmp_path))
 
 
@@ -268,7 +268,7 @@ def test_a_validator_process_starts_stops_and_holds_its_state_dir(tmp_path: Path
     with log.open("wb") as stderr:
         process = subprocess.Popen([sys.executable, *command, "--config", str(config)], stderr=stderr, cwd=tmp_path)
         try:
-            wait_for(log, "1 games from games.json", process)
+            wait_for(log, "Read 1 game from games.json", process)
             second = run("validator", "--config", str(config))
             assert second.returncode == 2
             assert f"is in use by another neuron (process {process.pid})" in second.stderr

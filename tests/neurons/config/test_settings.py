@@ -82,7 +82,7 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
     file = tmp_path / "neuron.yaml"
     file.write_text(yaml.safe_dump({key: value for key, value in MINIMAL.items() if key != "role"}))
     assert isinstance(load_settings(file, role="miner"), MinerSettings)
-    with pytest.raises(ConfigurationError, match="role: expected 'validator' or 'miner', and it is None"):
+    with pytest.raises(ConfigurationError, match="role: expected 'validator' or 'miner', but it is missing"):
         load_settings(file)
 
 
@@ -104,10 +104,13 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
         ({"axon": {"port": 70000}}, "axon.port"),
         ({"logging": {"level": "LOUD"}}, "logging.level: input should be 'DEBUG', 'INFO'"),
         ({"games": {"source": "oracle"}}, "games.source: input should be 'file'"),
-        ({"metagraph": {}}, "one of metagraph.static and subtensor.network must say who is in the subnet; neither is"),
-        ({"subtensor": {"network": "test"}}, "must say who is in the subnet; both are there"),
+        (
+            {"metagraph": {}},
+            "set either metagraph.static or subtensor.network, the source of the metagraph; neither is",
+        ),
+        ({"subtensor": {"network": "test"}}, "the source of the metagraph; both are set"),
         ({"subtensor": {"chain_endpoint": "here"}}, "subtensor.chain_endpoint: "),
-        ({"role": "judge"}, "role: expected 'validator' or 'miner', and it is 'judge'"),
+        ({"role": "judge"}, "role: expected 'validator' or 'miner', not 'judge'"),
         ({"handlers": {"x": "y"}}, "handlers.x"),
     ],
 )
@@ -118,7 +121,7 @@ def test_a_wrong_key_or_value_is_refused_with_its_place(tmp_path: Path, changes:
 
 
 def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="role: expected 'miner', as the command says"):
+    with pytest.raises(ConfigurationError, match="role: expected 'miner', as in the command"):
         load(tmp_path, command="miner")
 
 
@@ -128,8 +131,11 @@ def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
         ("[", "neuron.yaml: not YAML: line 1: "),
         ("a: {b: 1\nc: 2", "neuron.yaml: not YAML: line 2: expected ',' or '}', but got ':'"),
         ("- a", "expected keys with values"),
-        ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' is there twice"),
-        ("a: &a {x: 1}\nb: {<<: *a}", "neuron.yaml: not YAML: line 2: << is not understood here: write the keys out"),
+        ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' occurs twice"),
+        (
+            "a: &a {x: 1}\nb: {<<: *a}",
+            "neuron.yaml: not YAML: line 2: the merge key << is not supported; write the keys out",
+        ),
         ("", "role"),
     ],
 )
@@ -156,7 +162,7 @@ def test_a_wallet_is_named_by_names_and_not_by_paths(tmp_path: Path, key: str, n
         load(tmp_path, wallet={key: name})
 
 
-@pytest.mark.parametrize(("flag", "fault"), [("netuid.x", "netuid is no section"), ("actors", "not YAML")])
+@pytest.mark.parametrize(("flag", "fault"), [("netuid.x", "netuid is not a section"), ("actors", "not YAML")])
 def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
         load(tmp_path, {flag: "{"})
@@ -168,22 +174,22 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
         ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor; the nearest is 'prediction'"),
         ({"actors": {"prediction": {"limit": 5}}}, "actors.prediction: limit: there is no such key"),
         ({"actors": {"prediction": {"odds_grace": -1}}}, "odds_grace must be 0 to 3600"),
-        ({"actors": {"connection": {"heartbeat_interval": 5}}}, "this is set by websocket.heartbeat_interval"),
+        ({"actors": {"connection": {"heartbeat_interval": 5}}}, "set websocket.heartbeat_interval instead"),
         ({"actors": {"x": {"class": "no_such_module:X"}}}, "'no_such_module' cannot be imported"),
         ({"actors": {"x": {"class": "bettensor.bus.events:Nothing"}}}, "'bettensor.bus.events' has no 'Nothing'"),
         ({"actors": {"x": {"class": "bettensor.bus.events:Event"}}}, "is not a subclass of bettensor.actors.Actor"),
         ({"actors": {"x": {"class": "events"}}}, "expected 'module:name'"),
         (
             {"actors": {"x": {"class": "bettensor.actors.miner.model:ModelActor"}}},
-            "must have name = 'x', as its key, and it has 'model'",
+            "must have name = 'x' like its key, not 'model'",
         ),
         (
             {"actors": {"model": {"class": "bettensor.actors.miner.slate:SlateActor"}}},
-            "must have name = 'model', as its key",
+            "must have name = 'model' like its key",
         ),
         (
             {"actors": {"x": {"class": "bettensor.actors.actor:Actor"}}},
-            "must have name = 'x', as its key, and it has None",
+            "must have name = 'x' like its key, not None",
         ),
     ],
 )
@@ -271,7 +277,7 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
         ([{"hotkey": ALICE, "axon": "localhost"}], "neurons.0.axon: expected ip:port like"),
         ([{"hotkey": ALICE, "axon": "10.0.0.1:65536"}], "neurons.0.axon: expected ip:port like"),
         ([{"hotkey": ALICE}, {"hotkey": ALICE}], "neurons.1.hotkey"),
-        ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is neurons.0's already"),
+        ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is already that of neurons.0"),
         (
             [{"hotkey": ALICE, "permit": True}],
             "neurons.0.permit: there is no such key; the nearest is 'neurons.0.validator_permit'",
