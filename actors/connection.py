@@ -1,4 +1,4 @@
-"""Sessions: their sequence numbers, what comes in order on them and what is written to them.
+"""Sessions: their sequence numbers, and the frames that they receive and send.
 
 Knows a session's two parties, its place in its own sequence, and nothing of what is said. Trusts nobody: a frame that
 is in order goes to have its signature checked, and only ``AuthActor`` accepts it.
@@ -76,7 +76,7 @@ class Session:
     received: int = 0
     """The last ``seq`` that came."""
     warned_at: Micros | None = None
-    """When the other side was last told that it sends too much."""
+    """When the peer was last told that it sends too much."""
     known_epoch: Epoch | None = None
     known_offset: Offset | None = None
     outstanding: int = 0
@@ -229,7 +229,7 @@ class ConnectionActor(Actor):
         """``message``, which another actor asked to send, goes out on ``session``."""
 
     def _forgotten(self, session: Session) -> None:
-        """``session`` has ended: drop whatever else belongs to it."""
+        """``session`` has ended: drop all other state that belongs to it."""
 
     # --- in
 

@@ -1,4 +1,4 @@
-"""Who is in the subnet, as far as what is said of it can be believed.
+"""The subnet's neurons: whether a reading of the metagraph is believed.
 
 A node of the chain may be behind, or broken. What it says of a subnet that is suddenly empty, or half of it, is
 believed when it says so twice, and not in one breath. A file is the operator's own word.
@@ -39,7 +39,7 @@ class MetagraphSettings:
 
 @dataclass(slots=True)
 class MetagraphState:
-    """What is believed, and what is not yet."""
+    """The believed metagraph, and the state of a doubted reading."""
 
     neurons: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     block: int = 0
@@ -52,7 +52,7 @@ class MetagraphState:
 
 
 class MetagraphActor(Actor):
-    """Judges each reading, and says what it changes."""
+    """Judges each reading, and publishes the changes."""
 
     name = "metagraph"
     Settings = MetagraphSettings

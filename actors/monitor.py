@@ -1,4 +1,4 @@
-"""What an operator sees of a running neuron: who is there, how it goes, and what is wrong.
+"""The status of a running neuron for its operator: peers, figures and faults.
 
 Keeps score, and reports when asked. Decides nothing that anybody else hears.
 """

@@ -6,8 +6,8 @@ A log is one JSON object a line::
     {"checkpoint":{"seq":...,"actors":{...}},"hash":H2}                        where a file goes on from another
     {"seq":1,"at":...,"mono":...,"causes":[],"topic":"neuron_started","event":{...},"hash":H3}
     ...
-    {"seal":{"lines":...,"reason":"stop",...},"signature":"0x...","hash":Hn}   the end, signed by the hotkey; where a
-                                                                    recording was made of another, it is not signed
+    {"seal":{"lines":...,"reason":"stop",...},"signature":"0x...","hash":Hn}   the end, signed by the hotkey;
+                                                          unsigned in a recording derived from another
 
 Each ``hash`` is SHA-256 over the hash of the line before (the header: over the last hash of the file before, or
 nothing) and the line's own bytes up to its ``,"hash"``; so a line that was changed, left out or moved is found.
@@ -88,7 +88,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """The end of a file in good order."""
+    """The end of a file that was closed cleanly."""
 
     lines: int
     """Before this one."""
@@ -97,7 +97,7 @@ class Seal:
     at: Micros
     reason: str
     hash: str
-    """Of the line before: what the signature stands for."""
+    """Hash of the previous line; the signature covers it."""
 
 
 class Row(NamedTuple):
@@ -118,7 +118,7 @@ class Row(NamedTuple):
 
     @property
     def observed(self) -> bool:
-        """Whether the world said it, and a replay must be told."""
+        """Whether it is an observed event, which a replay is fed."""
         return issubclass(_event_class(self), Observed)
 
     @property
@@ -152,11 +152,11 @@ class Row(NamedTuple):
         return BadEventLog(f"{self.where}: line {self.line}: {fault}" if self.where else f"line {self.line}: {fault}")
 
     def same(self, replayed: Envelope) -> bool:
-        """Whether a replay came to the same."""
+        """Whether a replay published the same event at the same place."""
         return self[1:5] == replayed[:4] and self.same_event(replayed.event)
 
     def same_event(self, event: Event) -> bool:
-        """Whether it is of the same topic, and says the same."""
+        """Whether ``event`` has the same topic and fields."""
         if self.topic != event.topic:
             return False
         again = encode_event(event)
@@ -227,12 +227,12 @@ def _chain(before: str, body: bytes) -> str:
 
 
 class SignedSeal(NamedTuple):
-    """A seal with what can be verified."""
+    """A seal with its signed bytes and signature."""
 
     seal: Seal
     payload: bytes
     signature: bytes
-    """Empty where nobody signed."""
+    """Empty if the seal is not signed."""
 
 
 class _Line(msgspec.Struct):

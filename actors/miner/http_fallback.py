@@ -1,4 +1,4 @@
-"""The road that is always there: what the WebSocket could not carry goes by HTTP, until it can again.
+"""The HTTP fallback: messages go by HTTP while the WebSocket cannot carry them.
 
 Subscribed to ``send_failed``: there is no session (it cannot be opened, it broke, it is disabled), or a write failed.
 And to ``verdict_overdue``: the session is open, and gives no verdict. The frames of an answer enter like any others.
@@ -44,7 +44,7 @@ from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, Offset, Pred
 from bettensor.bus.messages import MAX_PREDICTIONS, ConfirmationMessage, PredictionMessage
 
 BODY_REFUSED: Final = (400, 413)
-"""HTTP statuses that the same body would get again (protocol, "Closing")."""
+"""Statuses that retrying the same body would get again (protocol, "Closing")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class HttpFallbackState:
 
 
 class HttpFallbackActor(StreamFollower):
-    """Posts what failed, and polls games while there is no session, or one that gives no verdict."""
+    """Posts messages that failed, and polls games while there is no session, or one that brings no verdicts."""
 
     name = "http_fallback"
     Settings = HttpFallbackSettings

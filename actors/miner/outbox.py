@@ -51,7 +51,7 @@ from bettensor.bus.messages import (
 )
 
 FIRST_DELAY = Micros(SECOND)
-"""Until predictions are sent again after an answer that is no verdict; doubled each time."""
+"""Delay before predictions are sent again after an answer without verdicts; doubled each time."""
 LONGEST_DELAY = Micros(60 * SECOND)
 OVERDUE = Micros(10 * SECOND)
 """After a write without a verdict for so long, another road is tried (protocol, "Limits")."""
@@ -124,7 +124,7 @@ class OutboxActor(Actor):
             self._tray(entry.validator).items[entry.prediction.prediction_id] = item
         for validator, ledger_id in event.ledgers:
             self._tray(validator).ledger_id = ledger_id
-        for validator, prediction_id, code in event.settled:  # a validator may repeat them, and tells no lie
+        for validator, prediction_id, code in event.settled:  # a validator that repeats one of these is not lying
             self._tray(validator).settled[prediction_id] = code
 
     @on(PredictionMade)
@@ -169,7 +169,7 @@ class OutboxActor(Actor):
         state.rest = min(Micros(2 * state.rest), LONGEST_DELAY)
 
     def _save(self) -> None:
-        """One save at a time: what is made meanwhile goes into the next."""
+        """One save at a time: predictions made meanwhile go into the next."""
         state = self.state
         if state.saving or state.resting or not state.unsaved:
             return

@@ -82,7 +82,7 @@ class ReconnectSettings:
     reconnect_base_interval: float = 5.0
     """Seconds: the first back-off is a random time up to this."""
     max_reconnect_interval: float = 300.0
-    """Seconds: the longest back-off, and the wait where trying sooner changes nothing."""
+    """Seconds: the longest back-off, and the wait if an earlier attempt would not help."""
     validators: tuple[str, ...] = ()
     """Hotkeys of the validators to connect to; empty means every one with a permit and an endpoint."""
 
@@ -109,7 +109,7 @@ class Target:
 
 @dataclass(slots=True)
 class ReconnectState:
-    """Whom to dial."""
+    """The validators to dial."""
 
     hotkey: Hotkey = Hotkey("")
     seed: int = 0

@@ -18,7 +18,7 @@ class Stream:
     """How far one validator's stream is known, and the update that is coming in."""
 
     session_epoch: Epoch | None = None
-    """By the last welcome, or what came first after it; None where the validator has had no slate yet."""
+    """From the last welcome, or from the first update after it; None if the validator had no slate yet."""
     epoch: Epoch | None = None
     offset: Offset = Offset(0)
     heard_on: ConnectionId | None = None
@@ -43,7 +43,7 @@ class SlateState:
 
 
 class SlateActor(Actor):
-    """Puts the parts of game updates together, and says what changed."""
+    """Joins the parts of game updates, and publishes the changes."""
 
     name = "slate"
     State = SlateState

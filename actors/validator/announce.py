@@ -1,4 +1,4 @@
-"""Where miners look for this validator: tells the chain where it is instead, or the operator what is wrong."""
+"""The endpoint that miners dial: announced on the chain, or reported to the operator if it is wrong."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -33,11 +33,11 @@ class AnnounceSettings:
     announcing: bool = True
 
     def port(self) -> int:
-        """Where miners must look; 0 where nobody knows before it listens."""
+        """The port miners dial; 0 if it is unknown until the listener is bound."""
         return self.listening_port if self.announced_port is None else self.announced_port
 
     def endpoint(self) -> str | None:
-        """``ip:port``, as the chain has it; None where nothing is to be announced."""
+        """``ip:port`` as it is announced; None if nothing is announced."""
         port = self.port()
         if not self.announcing or self.announced_ip is None or not port:
             return None

@@ -1,4 +1,4 @@
-"""Who may speak to a validator: every HTTP request, a handshake included, is admitted or refused here.
+"""Admits or refuses every HTTP request of a validator, handshakes included.
 
 The order of checks is the protocol's ("Refusals"): what costs nothing comes first, the signature late, and only a
 request whose signature is good leaves a trace in what later requests are judged by.
@@ -60,7 +60,7 @@ MAX_AGE: Final = Micros(10 * SECOND)
 MAX_SKEW: Final = Micros(2 * SECOND)
 """How far ahead of our clock its sender's may be (btauth/1)."""
 NONCE_MEMORY: Final = Micros(60 * SECOND)
-"""How long an accepted nonce is remembered at least, whatever the wall clock does meanwhile."""
+"""The least time that an accepted nonce is remembered, also if the wall clock steps."""
 MAX_REMOTES: Final = 10_000
 """IP addresses whose failures are counted at a time."""
 
@@ -151,7 +151,7 @@ class UnverifiedRequest:
 
 @dataclass(slots=True)
 class Peer:
-    """Who is at the other end of a session, and where."""
+    """The peer of a session, and its IP address."""
 
     hotkey: Hotkey
     remote: str
@@ -169,7 +169,7 @@ class Nonce:
 
 @dataclass(slots=True)
 class ValidatorAuthState(AuthState):
-    """Who is in the subnet, who is connected, and what each has used up."""
+    """Members of the subnet, connected peers, and the budgets of both."""
 
     netuid: Netuid = Netuid(0)
     hotkey: Hotkey = Hotkey("")
@@ -183,14 +183,14 @@ class ValidatorAuthState(AuthState):
     nonces: dict[str, None] = field(default_factory=dict)
     nonce_order: deque[Nonce] = field(default_factory=deque)
     budgets: dict[Hotkey, Budget] = field(default_factory=dict)
-    """Of members, charged with verified requests only: nobody can use up another's."""
+    """Of members, charged only with verified requests, so that no stranger can use them up."""
     failures: dict[str, Budget] = field(default_factory=dict)
     """Of IP addresses, charged with failed requests."""
     stopping: bool = False
 
 
 class ValidatorAuthActor(AuthActor):
-    """Says who may open a session, and vouches for every prediction."""
+    """Decides who may open a session, and proves the sender of every prediction."""
 
     Settings = ValidatorAuthSettings
     State = ValidatorAuthState
