@@ -116,9 +116,9 @@ class ConnectionSettings:
     connection_timeout: float = 300.0
     """Seconds of silence after which a session is stale."""
     messages_per_second: float = 1000.0
-    """Messages a second from one session, sustained; each costs a signature check of about 50 us."""
+    """Sustained messages per second from one session; each costs a signature check of about 50 us."""
     burst: float = 2000.0
-    """Messages from one session at once, after a silence."""
+    """Messages from one session in a burst, after a silence."""
     greeting_timeout: float = 5.0
     """Seconds within which a session must become active."""
 

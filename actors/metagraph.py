@@ -30,7 +30,7 @@ class MetagraphSettings:
     """How soon the chain is read again."""
 
     early_sync_interval: float = 30.0
-    """Seconds between two readings that unknown hotkeys lead to, and until an implausible reading is repeated."""
+    """Least seconds between two readings because of unknown hotkeys, and until a doubted reading is repeated."""
 
     def __post_init__(self) -> None:
         if not self.early_sync_interval > 0:

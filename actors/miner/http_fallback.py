@@ -59,7 +59,7 @@ class HttpFallbackSettings:
     validators: tuple[str, ...] = ()
     """Hotkeys of the validators to talk to; empty means every one with a permit and an endpoint."""
     poll_interval: float = 15.0
-    """Seconds between two looks at the slate of a validator without a session, or with one that gives no verdict."""
+    """Seconds between two requests for the games of a validator whose WebSocket is missing or brings no verdicts."""
 
     def __post_init__(self) -> None:
         if not self.poll_interval > 0:

@@ -109,17 +109,17 @@ class ValidatorAuthSettings:
 
     websocket_enabled: bool = True
     max_connections: int = 4096
-    """WebSocket sessions at once; above that 503."""
+    """Concurrent WebSocket sessions; further handshakes get 503."""
     requests_per_second: float = 100.0
-    """Admitted requests of one hotkey a second, sustained."""
+    """Sustained requests per second of one hotkey."""
     request_burst: float = 200.0
-    """Admitted requests of one hotkey at once, after a silence."""
+    """Requests of one hotkey in a burst, after a silence."""
     failures_per_second: float = 10.0
-    """Requests of one IP address a second that fail a check, sustained; above that 429, and nothing is verified."""
+    """Sustained failed requests per second of one IP address; beyond, its requests get 429 unverified."""
     failure_burst: float = 100.0
-    """Requests of one IP address that fail a check, at once, after a silence."""
+    """Failed requests of one IP address in a burst, after a silence."""
     min_stake: float = 0.0
-    """What a neuron must have staked to be heard, in the subnet's own token."""
+    """Least stake of an admitted neuron, in the subnet's own token."""
 
     def __post_init__(self) -> None:
         if not self.min_stake >= 0:

@@ -60,11 +60,11 @@ class PredictionSettings:
     """The subnet's rules that an operator may set."""
 
     daily_wager_limit: float = 1000.0
-    """What one miner may wager in a UTC day, in the subnet's units."""
+    """Wagers of one miner per UTC day, in the subnet's units."""
     odds_grace: float = 0.0
-    """Seconds for which odds may still be quoted after they changed."""
+    """Seconds for which old odds are accepted after a change."""
     max_unanswered: int = 2048
-    """Predictions of one session without an answer, at which it is not read until half of them have one."""
+    """Unanswered predictions of one session at which it is paused until half of them are answered."""
 
     def __post_init__(self) -> None:
         if self.max_unanswered < 1:

@@ -132,7 +132,7 @@ class Database:
         newest = len(self._migrations)
         if version > newest:
             raise ConfigurationError(
-                f"{self._path} has schema version {version}, and this release knows {newest}: "
+                f"{self._path} has schema version {version}, which is newer than version {newest} of this release: "
                 "install the release that wrote it, or a newer one"
             )
         return version
