@@ -37,7 +37,7 @@ Purpose = Literal["session", "predictions", "games"]
 
 Road = Literal["websocket", "http"]
 FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
-"""Nothing to write to; a dial that failed; a session that gives no verdict; switched off here."""
+"""No session; a failed dial; a session that brings no verdicts; a WebSocket disabled here."""
 
 TOPICS: Final[dict[str, type["Event"]]] = {}
 """Topic -> event class: all that can be subscribed to."""
@@ -199,7 +199,7 @@ class StatusReported(Decided):
 
 @dataclass(frozen=True, slots=True)
 class SettingsReloaded(Observed):
-    """The operator changed the configuration, and it is in force as far as a running neuron can take it."""
+    """The operator changed the configuration; the keys that a running neuron can change are in force."""
 
     actors: dict[str, dict[str, Any]]
     """All settings of each actor that has new ones, by its name; checked already."""
@@ -349,7 +349,7 @@ class SyncRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class ChainFailed(Observed):
-    """The chain cannot be read; the last good metagraph stays in force, and it is tried again."""
+    """The chain cannot be read; the last good metagraph stays in force, and the neuron retries."""
 
     reason: str
     delay: Micros

@@ -97,7 +97,7 @@ def games(arguments: argparse.Namespace) -> int:
         return 0
     screen = views.console()
     for slate in status["slates"]:
-        screen.print(f"{len(slate['games'])} games of {slate['validator']}, update {slate['offset']}")
+        screen.print(f"{len(slate['games'])} games of validator {slate['validator']}, offset {slate['offset']}")
         screen.print(views.games_table(slate, screen.width))
     if not status["slates"]:
         screen.print("no games received yet")

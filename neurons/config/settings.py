@@ -271,6 +271,9 @@ def load_settings(
     Raises:
         ConfigurationError: the configuration is wrong; the message has file, key, value and what was expected.
     """
+    if not file.exists():
+        start = f"`bettensor config show --role {role or 'ROLE'}` prints one to start from"
+        raise ConfigurationError(f"{file}: cannot be read: there is no such file; {start}")
     document = read_yaml(file)
     sources: dict[str, str] = {}
     for name, value in (os.environ if environment is None else environment).items():
@@ -386,7 +389,7 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
     if not key:  # a fault of the whole document, which need not be repeated
         return message
     given = "a secret" if names_a_secret(key) else repr(without_secrets(details["input"]))
-    return f"{key}: {message[0].lower()}{message[1:]}, and it is {given}"
+    return f"{key}: {message[0].lower()}{message[1:]}, not {given}"
 
 
 def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:

@@ -24,12 +24,12 @@ from bettensor.neurons.edges.tasks import Tasks
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process (a backup, an operator's query) that locks the database."""
 CHECKPOINT_PAGES: Final = 8_000
-"""Of 4 KiB, after which the log is written into the database: the more at once, the more of them are the same."""
+"""WAL pages (4 KiB) between checkpoints: a larger batch rewrites each hot page once."""
 
 Migration = str | Callable[[Connection], object]
-"""A statement, or what no statement can do."""
+"""A statement, or a function if a statement cannot do it."""
 Migrations = tuple[tuple[Migration, ...], ...]
-"""What makes schema version n + 1 of version n; ``PRAGMA user_version`` says where a database is."""
+"""The steps from schema version n to n + 1; ``PRAGMA user_version`` is a database's version."""
 Result = TypeVar("Result")
 
 _encoder: Final = msgspec.json.Encoder()

@@ -107,7 +107,7 @@ def _instant(text: str, where: str, started_at: Micros) -> Micros:
         return parse_rfc3339(text)
     except (ValueError, ValidationError, OverflowError):
         raise ConfigurationError(
-            f"{where}: expected a time like 2026-01-31T18:00:00Z, or a duration like PT36H, and it is {text!r}"
+            f"{where}: expected a time like 2026-01-31T18:00:00Z, or a duration like PT36H, not {text!r}"
         ) from None
 
 

@@ -14,7 +14,7 @@ CENT = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KellySettings:
-    """How bold the model is."""
+    """The model's opinion and stakes."""
 
     edge: float = 0.02
     """Standard deviation of its opinion from the bookmaker's, in log-odds; 0.02 is half a percent."""
