@@ -11,6 +11,7 @@ ON_MINER: Final[dict[str, str]] = {
     RefusalCode.STALE: "this machine's clock or the validator's is wrong: compare both with NTP",
     RefusalCode.NOT_REGISTERED: "register this hotkey on the subnet; the validator sees it at its next metagraph sync",
     RefusalCode.BLACKLISTED: "the validator's operator has blacklisted this hotkey: ask them",
+    RefusalCode.WRONG_SCHEME: "the validator's operator must name this hotkey's scheme in auth.schemes: ask them",
     RefusalCode.OWN_HOTKEY: "this miner uses the validator's hotkey: set wallet.hotkey to another one",
     RefusalCode.WEBSOCKET_DISABLED: "the validator has disabled its WebSocket; this miner uses HTTP meanwhile",
     RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update the older side",
@@ -22,12 +23,14 @@ ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.STALE: "its clock or this machine's is wrong: compare both with NTP",
     RefusalCode.NOT_REGISTERED: "it is not in this validator's metagraph: it must register on the subnet",
     RefusalCode.BLACKLISTED: "remove it from the blacklist to admit it",
+    RefusalCode.WRONG_SCHEME: "if its key has that scheme, name it in auth.schemes, or as crypto in a metagraph file",
     RefusalCode.WEBSOCKET_DISABLED: "set websocket.enabled: true to admit it; it can use HTTP meanwhile",
     RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections if the machine has room",
 }
 AS_REFUSAL: Final[dict[int, str]] = {
     CloseCode.NOT_REGISTERED: RefusalCode.NOT_REGISTERED,
     CloseCode.BLACKLISTED: RefusalCode.BLACKLISTED,
+    CloseCode.WRONG_SCHEME: RefusalCode.WRONG_SCHEME,
     CloseCode.OVER_CAPACITY: RefusalCode.OVER_CAPACITY,
 }
 """Close codes with the same cause as a refusal code."""

@@ -15,6 +15,21 @@ from bettensor.bus.identifiers import GameId, Micros, Millionths, PredictionId
 from bettensor.bus.records import JsonRecord
 from bettensor.bus.timestamps import parse_rfc3339
 
+__all__ = [
+    "MAX_INTEGER",
+    "MAX_TEXT",
+    "TIE",
+    "Integer",
+    "Prediction",
+    "TeamGame",
+    "TeamGamePrediction",
+    "Text",
+    "UnreadablePrediction",
+    "content_digest",
+    "millionths",
+    "start_of",
+]
+
 MAX_TEXT: Final = 256
 """Characters in any string of a message, unless its field says otherwise."""
 MAX_INTEGER: Final = 2**53 - 1
@@ -104,7 +119,7 @@ class UnreadablePrediction(JsonRecord):
     prediction_id: PredictionId
     """Empty if the id cannot be read; there is then no key for a verdict."""
     fault: str
-    """What is wrong, and where."""
+    """The fault and its field."""
     content: dict[str, Any]
     """The JSON object as it came."""
 

@@ -135,7 +135,7 @@ def _what_if_lines(recording: Recording, what_if: WhatIf) -> Iterator[str]:
 
 
 def _named(spec: str) -> tuple[str, str]:
-    cls = load(spec, "--with")
+    cls = load(spec, "--with", "actors")
     if not isinstance(cls, type) or not issubclass(cls, Actor):
         raise ConfigurationError(f"--with: {spec} is not a subclass of bettensor.actors.Actor")
     if not hasattr(cls, "name"):

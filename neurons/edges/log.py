@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import LineLogged, Role
-from bettensor.bus.identifiers import Hotkey
+from bettensor.bus.events import LineLogged
 from bettensor.bus.text import short
+from bettensor.neurons.edges.edge import Edge, Identity, on
 
 if TYPE_CHECKING:
     import loguru
@@ -28,22 +28,25 @@ def set_log_level(level: str) -> None:
     logger.add(sys.stderr, level=level, format=_FORMAT, colorize=colorize)
 
 
-class LogLines:
+class LogLines(Edge):
     """The lines of one neuron.
 
     loguru's default format shows the code that logged, which is the same for all lines; name and function say instead
     which neuron it was. Role, full hotkey and the event's ``seq`` are in ``extra``.
     """
 
-    def __init__(self, role: Role, hotkey: Hotkey) -> None:
-        self._role = role
-        self._hotkey = hotkey
+    name = "log"
 
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    @on(LineLogged)
     def write(self, event: LineLogged, envelope: Envelope) -> None:
         """One line; the text is data, never a format."""
 
         def sign(record: "loguru.Record") -> None:
-            record.update({"name": f"bettensor.{self._role}", "function": short(self._hotkey)})
+            record.update({"name": f"bettensor.{identity.role}", "function": short(identity.hotkey)})
 
-        neuron = logger.bind(role=self._role, hotkey=self._hotkey, seq=envelope.seq)
+        identity = self._identity
+        neuron = logger.bind(role=identity.role, hotkey=identity.hotkey, seq=envelope.seq)
         neuron.patch(sign).log(event.level, "{}", event.text)

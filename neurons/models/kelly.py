@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from random import Random
 
+from bettensor.actors.settings import Fraction, NotNegative, Positive, Whole, settings_class
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.model import Forecast, outcomes
 
@@ -12,29 +12,20 @@ CENT = 0.01
 """Wagers are rounded down to this, and none is smaller."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class KellySettings:
     """The model's opinion and stakes."""
 
-    edge: float = 0.02
+    edge: NotNegative = 0.02
     """Standard deviation of its opinion from the bookmaker's, in log-odds; 0.02 is half a percent."""
-    bankroll: float = 100.0
+    bankroll: Positive = 100.0
     """The capital that Kelly's fractions are taken of, in the subnet's units."""
-    fraction: float = 0.5
+    fraction: Fraction = 0.5
     """Share of Kelly's stake that it bets, above 0 and at most 1; 0.5 grows 3/4 as fast and varies half as much."""
-    max_wager: float = 50.0
+    max_wager: Positive = 50.0
     """The largest single wager, in the subnet's units."""
-    seed: int | None = None
+    seed: Whole | None = None
     """Seed of its opinions; null: a new seed at each start."""
-
-    def __post_init__(self) -> None:
-        for name in ("bankroll", "max_wager"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not (math.isfinite(self.edge) and self.edge >= 0):
-            raise ValueError(f"edge must be 0 or more, not {self.edge}")
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction must be above 0 and at most 1, not {self.fraction}")
 
 
 class KellyPredictor:
