@@ -1,4 +1,4 @@
-"""Who speaks.
+"""Proves the senders of messages.
 
 Knows which signatures are being checked. Lets nothing pass that was not signed by the other side of its session: a
 ``MessageAccepted`` or a ``PredictionSubmitted`` is the proof that this was done.
@@ -45,7 +45,7 @@ class AuthState:
 
 
 class AuthActor(Actor):
-    """Accepts messages of proven senders. The validator's also says who may open a session: ``validator_auth.py``."""
+    """Accepts messages of proven senders. The validator's also admits requests: ``actors/validator/auth.py``."""
 
     name = "auth"
     State = AuthState

@@ -1,4 +1,4 @@
-"""Sessions: their sequence numbers, what comes in order on them and what is written to them.
+"""Sessions: their sequence numbers, and the frames that they receive and send.
 
 Knows a session's two parties, its place in its own sequence, and nothing of what is said. Trusts nobody: a frame that
 is in order goes to have its signature checked, and only ``AuthActor`` accepts it.
@@ -77,7 +77,7 @@ class Session:
     received: int = 0
     """The last ``seq`` that came."""
     warned_at: Micros | None = None
-    """When the other side was last told that it sends too much."""
+    """When the peer was last told that it sends too much."""
     known_epoch: Epoch | None = None
     known_offset: Offset | None = None
     outstanding: int = 0
@@ -114,9 +114,9 @@ class ConnectionSettings:
 
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     messages_per_second: Positive = 1000.0
-    """Messages a second from one session, sustained; each costs a signature check of about 50 us."""
+    """Sustained messages per second from one session; each costs a signature check of about 50 us."""
     burst: Positive = 2000.0
-    """Messages from one session at once, after a silence."""
+    """Messages from one session in a burst, after a silence."""
     greeting_timeout: Seconds = 5.0
     """Seconds within which a session must become active."""
 
@@ -210,7 +210,7 @@ class ConnectionActor(Actor):
         self.state.stopping = True
         for session in list(self.state.sessions.values()):
             if session.stage is not Stage.CLOSING and session.purpose == "session":
-                self._close(session, CloseCode.RESTARTING, "this neuron stops, for now or for good")
+                self._close(session, CloseCode.RESTARTING, "restarting or shutting down")
 
     # --- what a role adds
 
@@ -222,7 +222,7 @@ class ConnectionActor(Actor):
         """``message``, which another actor asked to send, goes out on ``session``."""
 
     def _forgotten(self, session: Session) -> None:
-        """``session`` has ended: drop whatever else belongs to it."""
+        """``session`` has ended: drop all other state that belongs to it."""
 
     # --- in
 

@@ -1,4 +1,4 @@
-"""What an operator can do about a connection that is not there: one sentence for each cause, on either side."""
+"""What an operator can do about a missing connection: one sentence per cause, for each side."""
 
 from typing import Final
 
@@ -9,23 +9,23 @@ ON_MINER: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "set netuid to the validator's subnet",
     RefusalCode.WRONG_RECEIVER: "another neuron answers at this address: correct the validator's hotkey or axon",
     RefusalCode.STALE: "this machine's clock or the validator's is wrong: compare both with NTP",
-    RefusalCode.NOT_REGISTERED: "register this hotkey on the subnet; the validator sees a new one with its next sync",
+    RefusalCode.NOT_REGISTERED: "register this hotkey on the subnet; the validator sees it at its next metagraph sync",
     RefusalCode.BLACKLISTED: "the validator's operator has blacklisted this hotkey: ask them",
     RefusalCode.WRONG_SCHEME: "the validator's operator must name this hotkey's scheme in auth.schemes: ask them",
-    RefusalCode.OWN_HOTKEY: "this miner uses the validator's hotkey: give it one of its own",
-    RefusalCode.WEBSOCKET_DISABLED: "the validator has its WebSocket switched off: everything goes by HTTP meanwhile",
-    RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update one of the two",
-    RefusalCode.OVER_CAPACITY: "the validator is full: it will be tried again",
+    RefusalCode.OWN_HOTKEY: "this miner uses the validator's hotkey: set wallet.hotkey to another one",
+    RefusalCode.WEBSOCKET_DISABLED: "the validator has disabled its WebSocket; this miner uses HTTP meanwhile",
+    RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update the older side",
+    RefusalCode.OVER_CAPACITY: "the validator is full; this miner retries",
 }
 ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "it is a miner of another subnet",
-    RefusalCode.WRONG_RECEIVER: "it looks for another validator at this address",
-    RefusalCode.STALE: "its clock or this machine's is wrong: compare with NTP",
-    RefusalCode.NOT_REGISTERED: "it is not in the metagraph that this validator has: it must register on the subnet",
-    RefusalCode.BLACKLISTED: "remove it from the blacklist to let it in",
+    RefusalCode.WRONG_RECEIVER: "it expects another validator at this address",
+    RefusalCode.STALE: "its clock or this machine's is wrong: compare both with NTP",
+    RefusalCode.NOT_REGISTERED: "it is not in this validator's metagraph: it must register on the subnet",
+    RefusalCode.BLACKLISTED: "remove it from the blacklist to admit it",
     RefusalCode.WRONG_SCHEME: "if its key has that scheme, name it in auth.schemes, or as crypto in a metagraph file",
-    RefusalCode.WEBSOCKET_DISABLED: "set websocket.enabled to let it in; it can use HTTP meanwhile",
-    RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections, if the machine can take it",
+    RefusalCode.WEBSOCKET_DISABLED: "set websocket.enabled: true to admit it; it can use HTTP meanwhile",
+    RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections if the machine has room",
 }
 AS_REFUSAL: Final[dict[int, str]] = {
     CloseCode.NOT_REGISTERED: RefusalCode.NOT_REGISTERED,
@@ -33,26 +33,22 @@ AS_REFUSAL: Final[dict[int, str]] = {
     CloseCode.WRONG_SCHEME: RefusalCode.WRONG_SCHEME,
     CloseCode.OVER_CAPACITY: RefusalCode.OVER_CAPACITY,
 }
-"""What a close says that a refusal says too."""
-DISABLED: Final = "set websocket.enabled on this miner to use the WebSocket again"
-HTTP_ALONE: Final = (
-    "its websocket.enabled is false, or something between lets HTTP through alone; its own log says which"
-)
-UNREGISTERED: Final = "register it on the subnet; where the metagraph is a file, add it there"
-WRONG_ENDPOINT: Final = (
-    "correct axon.port, axon.external_ip and axon.external_port, or the metagraph where it is a file"
-)
-NO_ENDPOINT: Final = "the metagraph does not say where it is"
+"""Close codes with the same cause as a refusal code."""
+DISABLED: Final = "set websocket.enabled: true on this miner to use the WebSocket again"
+HTTP_ALONE: Final = "its websocket.enabled is false, or a proxy in between passes HTTP but not WebSocket; see its log"
+UNREGISTERED: Final = "register it on the subnet; if the metagraph is a file, add it there"
+WRONG_ENDPOINT: Final = "correct axon.port, axon.external_ip, axon.external_port, or the metagraph file if you use one"
+NO_ENDPOINT: Final = "the metagraph has no endpoint for it"
 ANNOUNCE: Final = "its operator must set axon.external_ip"
-NO_ANSWER: Final = "is the validator running, is this its address and port, and does no firewall stand between?"
+NO_ANSWER: Final = "check that the validator is running, its address and port, and any firewall in between"
 
 
 def cure_for_miner(status: int | None, code: str) -> str:
-    """What to do about a dial that failed with this HTTP status and refusal code, if something can be done."""
+    """What to do about a dial that failed with this HTTP status and refusal code; an empty text if nothing."""
     return NO_ANSWER if status is None else ON_MINER.get(code, "")
 
 
 def cure_for_close(role: Role, code: int) -> str:
-    """What to do about a session that was closed with ``code``, if something can be done."""
+    """What to do about a session that was closed with ``code``; an empty text if nothing."""
     cures = ON_VALIDATOR if role == "validator" else ON_MINER
     return cures.get(AS_REFUSAL.get(code, ""), "")

@@ -27,7 +27,7 @@ from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Sess
 from bettensor.bus.messages import HeartbeatMessage, WelcomeMessage
 
 SHORTEST = Micros(SECOND // 10)
-"""The least time between two heartbeats, whatever a validator or an operator asks for."""
+"""The least time between two heartbeats, even if a validator or an operator asks for less."""
 LONGEST = 86_400.0
 """Seconds between two heartbeats, at most, that a miner believes a welcome."""
 SLOTS = 60

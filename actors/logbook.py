@@ -1,8 +1,7 @@
 """The operator's log: which events become lines, and how many.
 
-The lines are an interface; docs/operating.md has those that operators look for. Of each kind, ``LINES_PER_SECOND``
-are written; the others are summed up in one line at the end of the second, so that no load and no attacker can drown
-the log.
+The lines are an interface; docs/operating.md lists those with stable words. ``LINES_PER_SECOND`` lines of each kind are
+written; one line at the end of the second counts the others, so that neither load nor an attacker can flood the log.
 """
 
 from dataclasses import dataclass, field
@@ -70,7 +69,7 @@ from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, Predi
 from bettensor.bus.text import printable
 
 LINES_PER_SECOND: Final = 20
-"""Lines of one kind, unless that kind has a limit of its own."""
+"""Lines of one kind per second, unless that kind has its own limit."""
 _ROADS: Final[dict[Road, str]] = {"websocket": "WebSocket", "http": "HTTP"}
 
 
@@ -86,7 +85,7 @@ class Window:
 
 @dataclass(slots=True)
 class LogbookState:
-    """The names that lines need, and how much of each kind has been written."""
+    """The names that lines need, and the number of lines of each kind."""
 
     role: str = ""
     hotkey: Hotkey = Hotkey("")
@@ -96,7 +95,7 @@ class LogbookState:
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
     health: Health = field(default_factory=Health)
     chain_is_missed: bool = False
-    """The chain could not be read; that it can be again is worth a line."""
+    """Whether the last reading of the chain failed; the next success is then logged at INFO."""
 
 
 class LogbookActor(HealthWatcher):
@@ -137,17 +136,17 @@ class LogbookActor(HealthWatcher):
 
     @on(HandlerOverflowed)
     def handler_overflowed(self, event: HandlerOverflowed, envelope: Envelope) -> None:
-        text = f"The handler {event.handler} is too slow for {event.handling}: {event.dropped} events dropped for it"
+        text = f"The handler {event.handler} is too slow for {event.handling}: {event.dropped} events were dropped"
         self._line(envelope, f"overflows of {event.handler}", text, "WARNING", limit=1)
 
     @on(ClockStepped)
     def clock_stepped(self, event: ClockStepped, envelope: Envelope) -> None:
-        text = f"The wall clock stepped by {event.by / SECOND:+.1f} s; for a minute no prediction is judged by it"
+        text = f"The wall clock stepped by {event.by / SECOND:+.1f} s; no prediction is judged for a minute"
         self._line(envelope, "clock", text, "WARNING")
 
     @on(VerifierLost)
     def verifier_lost(self, event: VerifierLost, envelope: Envelope) -> None:
-        text = f"A process that verifies signatures ended with {event.exit_code}; nothing is lost, and another starts"
+        text = f"A signature verifier process ended with exit code {event.exit_code}; nothing is lost, another starts"
         self._line(envelope, "lost verifiers", text, "WARNING", limit=1)
 
     def _committed(self, took: Micros, envelope: Envelope) -> None:
@@ -161,18 +160,18 @@ class LogbookActor(HealthWatcher):
 
     @on(SaveFailed)
     def save_failed(self, event: SaveFailed, envelope: Envelope) -> None:
-        text = f"The outbox cannot be written, predictions wait: {event.reason}"
+        text = f"The outbox cannot be written, so predictions wait: {event.reason}"
         self._line(envelope, "failed saves", text, "ERROR", limit=1)
 
     @on(UpgradeBegun)
     def upgrade_begun(self, event: UpgradeBegun, envelope: Envelope) -> None:
-        what = f"{event.file} ({event.size / 1e6:.0f} MB) is brought from schema {event.schema} to {event.newest}"
-        self._line(envelope, "upgrades", f"{what}; the neuron is at work when that is done")
+        what = f"{event.file} ({event.size / 1e6:.0f} MB) from schema {event.schema} to {event.newest}"
+        self._line(envelope, "upgrades", f"Upgrading {what}; the neuron starts when this is done")
 
     @on(OutboxOpened)
     def outbox_opened(self, event: OutboxOpened, envelope: Envelope) -> None:
         if event.entries:
-            text = f"{len(event.entries)} predictions of earlier runs have no verdict yet; they are sent again"
+            text = f"{_count(len(event.entries), 'prediction')} of earlier runs without a verdict will be sent again"
             self._line(envelope, "outbox", text)
 
     @on(SettingsReloaded)
@@ -180,32 +179,32 @@ class LogbookActor(HealthWatcher):
         if event.taken:
             self._line(envelope, "reloads", f"Configuration reloaded: {', '.join(event.taken)}")
         if event.waiting:
-            text = f"Changed in the configuration, and waiting for a restart: {', '.join(event.waiting)}"
+            text = f"Configuration changes that need a restart: {', '.join(event.waiting)}"
             self._line(envelope, "changes that wait", text, "WARNING")
         if not event.taken and not event.waiting:
-            self._line(envelope, "reloads", "Read again: no key of the configuration has changed")
+            self._line(envelope, "reloads", "Configuration reread: nothing changed")
 
     @on(MetricsUnavailable)
     def no_metrics(self, event: MetricsUnavailable, envelope: Envelope) -> None:
-        text = f"The metrics are not served: {event.reason}; set metrics.port, or metrics.enabled: false"
+        text = f"Metrics are not served: {event.reason}; set metrics.port, or metrics.enabled: false"
         self._line(envelope, "metrics", text, "WARNING")
 
     @on(ReloadFailed)
     def not_reloaded(self, event: ReloadFailed, envelope: Envelope) -> None:
-        text = f"The configuration cannot be read, what was in force stays: {'; '.join(event.reason.splitlines())}"
+        text = f"Configuration not reloaded, the old one stays in force: {'; '.join(event.reason.splitlines())}"
         self._line(envelope, "failed reloads", text, "ERROR", limit=1)
 
-    # --- who is there
+    # --- the subnet
 
     @on(MetagraphSynced)
     def synced(self, event: MetagraphSynced, envelope: Envelope) -> None:
         self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
-        text = f"Metagraph: {len(event.neurons)} neurons"
+        text = f"Metagraph: {_count(len(event.neurons), 'neuron')}"
         if event.source == "file":
             self._line(envelope, "metagraph", text)
         elif event.source == "disk":
             age = (envelope.at - event.fetched_at) / SECOND
-            text += f", read from the chain {age:.0f} s ago (block {event.block}) and kept on disk since"
+            text += f", from disk; read from the chain {age:.0f} s ago at block {event.block}"
             self._line(envelope, "metagraph", text, "WARNING")
             self.state.chain_is_missed = True
         else:
@@ -214,7 +213,7 @@ class LogbookActor(HealthWatcher):
             self.state.chain_is_missed = False
         was_registered, self.state.registered = self.state.registered, self.state.hotkey in self.state.uids
         if was_registered and not self.state.registered:
-            text = f"The hotkey of this neuron, {self.state.hotkey}, is not in the metagraph: nobody admits it"
+            text = f"The hotkey of this neuron, {self.state.hotkey}, is not in the metagraph, so no peer admits it"
             self._line(envelope, "registration", f"{text}{_hint(UNREGISTERED)}", "WARNING")
 
     @on(EndpointDoubted)
@@ -223,17 +222,17 @@ class LogbookActor(HealthWatcher):
             text = f"{event.reason[0].upper()}{event.reason[1:]}{_hint(WRONG_ENDPOINT)}"
             self._line(envelope, "doubted endpoints", text, "WARNING")
         else:
-            self._line(envelope, "doubted endpoints", "Miners look for this validator where it is")
+            self._line(envelope, "doubted endpoints", "The metagraph has the right endpoint for this validator again")
 
     @on(MetagraphDoubted)
     def doubted(self, event: MetagraphDoubted, envelope: Envelope) -> None:
-        text = f"The metagraph is not believed before it is read once more: {event.reason}"
+        text = f"The metagraph looks wrong and must be read a second time before it is used: {event.reason}"
         self._line(envelope, "doubted metagraphs", text, "WARNING")
 
     @on(ChainFailed)
     def chain_failed(self, event: ChainFailed, envelope: Envelope) -> None:
         self.state.chain_is_missed = True
-        text = f"The chain cannot be read, the last metagraph stays in force: {event.reason}; "
+        text = f"The chain cannot be read, so the last metagraph stays in force: {event.reason}; "
         self._line(envelope, "chain failures", f"{text}next try in {event.delay / SECOND:.0f} s", "WARNING", limit=1)
 
     @on(AnnouncePlanned)
@@ -242,11 +241,11 @@ class LogbookActor(HealthWatcher):
 
     @on(Announced)
     def announced(self, event: Announced, envelope: Envelope) -> None:
-        self._line(envelope, "announcements", f"The chain knows that this validator is at {event.endpoint}")
+        self._line(envelope, "announcements", f"Announced {event.endpoint} on the chain")
 
     @on(AnnounceFailed)
     def not_announced(self, event: AnnounceFailed, envelope: Envelope) -> None:
-        text = f"The chain does not take that this validator is at {event.endpoint}: {event.reason}; it is tried again"
+        text = f"The chain rejected the announcement of {event.endpoint}: {event.reason}; retrying"
         self._line(envelope, "announcements", text, "WARNING")
 
     @on(PeerAuthenticated)
@@ -267,7 +266,7 @@ class LogbookActor(HealthWatcher):
             text = f"WebSocket connection with {self._peer(hotkey)} closed: {event.code} {event.reason}".rstrip()
             self._line(envelope, "closed connections", text)
         if event.code == CloseCode.REPLACED and self.state.role == "miner":
-            text = "Another process uses this hotkey: two miners that share one take each other's sessions"
+            text = "Another process uses this hotkey: two miners with one hotkey replace each other's sessions"
             self._line(envelope, "shared hotkey", text, "WARNING")
 
     @on(CloseRequested)
@@ -286,23 +285,23 @@ class LogbookActor(HealthWatcher):
 
     @on(PeerMisbehaved)
     def misbehaved(self, event: PeerMisbehaved, envelope: Envelope) -> None:
-        text = f"{self._peer(event.hotkey)} said what no honest neuron says: {event.fault}"
+        text = f"{self._peer(event.hotkey)} sent something no honest neuron sends: {event.fault}"
         self._line(envelope, "misbehaviours", text, "WARNING", limit=1)
 
     @on(RecordingFailed)
     def recording_failed(self, event: RecordingFailed, envelope: Envelope) -> None:
-        text = f"The event log cannot be written any more, and has ended: {event.reason}"
+        text = f"The event log cannot be written and has stopped: {event.reason}"
         self._line(envelope, "recording failures", text, "WARNING")
 
     @on(RecordingResumed)
     def recording_resumed(self, _: RecordingResumed, envelope: Envelope) -> None:
-        text = "The event log goes on in another file; what happened while it could not be written is in none"
+        text = "The event log continues in a new file; the events in between are lost"
         self._line(envelope, "recording failures", text, "INFO")
 
     @on(LedgerRecognised)
     def recognised(self, event: LedgerRecognised, envelope: Envelope) -> None:
         if event.former is not None:
-            text = f"{self._peer(event.validator)} has another ledger than before: verdicts that it gave may be lost"
+            text = f"{self._peer(event.validator)} has a different ledger than before: it may have lost verdicts"
             self._line(envelope, "ledgers", text, "WARNING")
 
     @on(DialFailed)
@@ -313,7 +312,7 @@ class LogbookActor(HealthWatcher):
 
     @on(ReconnectScheduled)
     def reconnecting(self, event: ReconnectScheduled, envelope: Envelope) -> None:
-        text = f"Connecting again with validator {self._peer(event.hotkey)} in {event.delay / SECOND:.1f} s"
+        text = f"Reconnecting to validator {self._peer(event.hotkey)} in {event.delay / SECOND:.1f} s"
         self._line(envelope, "reconnects", text)
 
     @on(FallbackChosen)
@@ -332,34 +331,41 @@ class LogbookActor(HealthWatcher):
         hotkey = self.state.peers.get(event.connection)
         who = "a peer" if hotkey is None else self._peer(hotkey)
         self._line(
-            envelope, f"messages not taken: {event.code}", f"Not taken from {who}: {event.message}", "WARNING", limit=1
+            envelope,
+            f"messages not taken: {event.code}",
+            f"Not accepted from {who}: {event.message}",
+            "WARNING",
+            limit=1,
         )
 
     # --- games and predictions
 
     @on(GamesFetched)
     def fetched(self, event: GamesFetched, envelope: Envelope) -> None:
-        text = f"{len(event.games)} games from {event.source}, {len(event.withheld)} withheld"
+        text = f"Read {_count(len(event.games), 'game')} from {event.source}"
+        if event.withheld:
+            text += f"; {len(event.withheld)} not offered, for the reasons below"
         self._line(envelope, "games", text)
         for withheld in event.withheld:
-            text = f"Game {withheld.game_id!r} is withheld: {withheld.reason}"
+            text = f"Game {withheld.game_id!r} is not offered: {withheld.reason}"
             self._line(envelope, "withheld games", text, "WARNING")
 
     @on(FeedFailed)
     def feed_failed(self, event: FeedFailed, envelope: Envelope) -> None:
-        text = f"The games cannot be read, the last good slate stays in force: {event.reason}"
+        text = f"The games cannot be read, so the last good slate stays in force: {event.reason}"
         self._line(envelope, "games that cannot be read", text, "ERROR", limit=1)
 
     @on(UpdateStoreFailed)
     def update_not_stored(self, event: UpdateStoreFailed, envelope: Envelope) -> None:
-        text = f"A change of the games cannot be stored, the last slate stays in force: {event.reason}"
+        text = f"A game update cannot be stored, so the last slate stays in force: {event.reason}"
         self._line(envelope, "updates that cannot be stored", text, "ERROR", limit=1)
 
     @on(GamesUpdated)
     def updated(self, event: GamesUpdated, envelope: Envelope) -> None:
         if self.state.role == "miner":
             what = "the whole slate" if event.snapshot else "an update"
-            text = f"Received {what} of {len(event.games)} games from validator {self._peer(event.validator)}"
+            games = _count(len(event.games), "game")
+            text = f"Received {what} of {games} from validator {self._peer(event.validator)}"
             self._line(envelope, "game updates", text)
 
     @on(BroadcastWritten)
@@ -411,10 +417,10 @@ class LogbookActor(HealthWatcher):
 
     @on(PredictionConflicted)
     def conflicted(self, event: PredictionConflicted, envelope: Envelope) -> None:
-        text = f"{self._peer(event.hotkey)} sent other content as prediction {event.prediction.prediction_id}"
+        text = f"{self._peer(event.hotkey)} reused the id of prediction {event.prediction.prediction_id}: other content"
         self._line(envelope, "conflicts", text, "WARNING", limit=1)
 
-    # --- how much of it
+    # --- limits
 
     @on_timer("summary")
     def sum_up(self, kind: str, envelope: Envelope) -> None:
@@ -458,3 +464,7 @@ class LogbookActor(HealthWatcher):
 
 def _hint(cure: str) -> str:
     return f" ({cure})" if cure else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Who is in the subnet, as far as what is said of it can be believed.
+"""The subnet's neurons: whether a reading of the metagraph is believed.
 
 A node of the chain may be behind, or broken. What it says of a subnet that is suddenly empty, or half of it, is
 believed when it says so twice, and not in one breath. A file is the operator's own word.
@@ -26,12 +26,12 @@ class MetagraphSettings:
     """How soon the chain is read again."""
 
     early_sync_interval: Seconds = 30.0
-    """Seconds between two readings that unknown hotkeys lead to, and until an implausible reading is repeated."""
+    """Least seconds between two readings because of unknown hotkeys, and until a doubted reading is repeated."""
 
 
 @dataclass(slots=True)
 class MetagraphState:
-    """What is believed, and what is not yet."""
+    """The believed metagraph, and the state of a doubted reading."""
 
     neurons: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     block: int = 0
@@ -44,7 +44,7 @@ class MetagraphState:
 
 
 class MetagraphActor(Actor):
-    """Judges each reading, and says what it changes."""
+    """Judges each reading, and publishes the changes."""
 
     name = "metagraph"
     Settings = MetagraphSettings
@@ -87,10 +87,10 @@ class MetagraphActor(Actor):
         if event.source == "file" or not known:
             return None
         if event.block < block:
-            return f"it is of block {event.block}, and block {block} has been seen"
+            return f"it is of block {event.block}, which is older than block {block} seen before"
         kept = sum(neuron.hotkey in known for neuron in event.neurons)
         if 2 * kept < len(known):
-            return f"of {len(known)} neurons {kept} are left"
+            return f"it has only {kept} of {len(known)} neurons"
         return None
 
     def _ask(self, reason: str, now: Micros) -> None:

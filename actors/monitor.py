@@ -1,4 +1,4 @@
-"""What an operator sees of a running neuron: who is there, how it goes, and what is wrong.
+"""The status of a running neuron for its operator: peers, figures and faults.
 
 Keeps score, and reports when asked. Decides nothing that anybody else hears.
 """
@@ -172,7 +172,7 @@ class MonitorActor(HealthWatcher):
     def handler_overflowed(self, event: HandlerOverflowed, _: Envelope) -> None:
         self.state.handlers.setdefault(event.handler, HandlerScore()).dropped = event.dropped
 
-    # --- who is there
+    # --- the subnet
 
     @on(MetagraphSynced)
     def know_neurons(self, event: MetagraphSynced, envelope: Envelope) -> None:
@@ -209,7 +209,7 @@ class MonitorActor(HealthWatcher):
         if event.purpose != "session" and peer.connection is None:
             peer.road = "http"
             if not peer.trouble:
-                self._trouble(peer, "it has asked for no WebSocket", HTTP_ALONE, envelope)
+                self._trouble(peer, "it has not asked for a WebSocket", HTTP_ALONE, envelope)
 
     @on(SessionActivated)
     def connect(self, event: SessionActivated, envelope: Envelope) -> None:

@@ -91,15 +91,15 @@ class AxonSettings:
     """Where a validator listens."""
 
     ip: str = "0.0.0.0"  # noqa: S104 - a validator's port is public
-    """The address to bind; 0.0.0.0 is every IPv4 one, :: every one."""
+    """The address to bind; 0.0.0.0: all IPv4 addresses, :: all addresses."""
     port: Port = 8091
-    """The port for HTTP and WebSocket; 0 takes any that is free."""
+    """The port for HTTP and WebSocket; 0: any free port."""
     external_ip: Annotated[str, AfterValidator(_ip)] | None = None
-    """Where miners reach this validator; the chain is told when it changes. null: nothing is announced."""
+    """The address at which miners reach this validator; changes are announced on the chain. null: no announcement."""
     external_port: Port | None = None
-    """The port there; null is the same port."""
+    """The port at that address; null: the same as port."""
     serve: bool = True
-    """False: announce nothing."""
+    """false: no announcement, even if external_ip is set."""
 
 
 @settings_class
@@ -113,13 +113,13 @@ class WebSocketSettings:
     connection_timeout: Seconds = 300.0
     """Seconds of silence after which a connection is stale."""
     reconnect_base_interval: Seconds = 5.0
-    """Seconds: a miner's first back-off is a random time up to this, and each next one up to twice as long."""
+    """Seconds; a miner's first back-off is random up to this, and the limit doubles with each attempt."""
     max_reconnect_interval: Seconds = 300.0
-    """Seconds: a miner's longest back-off."""
+    """Seconds of a miner's longest back-off."""
     send_queue_bytes: Annotated[Whole, Field(ge=65536)] = 1024 * 1024
-    """Bytes that may wait for a miner that reads slowly; then its session ends with 4101."""
+    """Bytes that may wait for a slow miner; beyond, its session is closed with 4101."""
     send_timeout: Seconds = 10.0
-    """Seconds for which a miner may read nothing while something waits for it; then the same."""
+    """Seconds without a read while bytes wait for a miner; after that, its session is closed with 4101."""
 
     def __post_init__(self) -> None:
         if self.reconnect_base_interval > self.max_reconnect_interval:

@@ -44,7 +44,7 @@ def recoverable(known: Offset, current: Offset) -> bool:
 def update_messages(
     netuid: Netuid, epoch: Epoch, offset: Offset, games: Iterable[TeamGame], previous: Offset | None
 ) -> tuple[GameUpdateMessage, ...]:
-    """The parts of one update, or of a snapshot where ``previous`` is None; each fits in a frame."""
+    """The parts of one update, or of a snapshot if ``previous`` is None; each fits in a frame."""
     portions = list(codec.parts(games))
     return tuple(
         GameUpdateMessage(

@@ -1,15 +1,16 @@
 """The one queue of a neuron.
 
 Rule 1: one FIFO, run to completion. ``publish`` inside a handler appends; the outermost ``publish`` delivers until the
-queue is empty. So the order of delivery is the order of the log is the order of a replay.
+queue is empty. So delivery, log and replay have one and the same order.
 
-Rule 2: time passes, and the world is heard, by observed events alone. What is decided carries the clocks of the newest
-observed event.
+Rule 2: only observed events bring news from outside, and only they advance time. A decision carries the clocks of the
+newest observed event.
 
-Rule 3: no handler can harm another. A raising one becomes ``ActorFailed``; users' own never run in the drain at all.
+Rule 3: no handler can harm another. A handler that raises becomes ``ActorFailed``. User handlers never run inside the
+drain.
 
-pyee is the table of subscriptions. The drain itself calls who is in it: pyee's ``emit`` knows neither the queue nor
-whose failure it is (docs/design.md, "The bus").
+pyee is the table of subscriptions. The drain itself calls the subscribers: pyee's ``emit`` knows neither the queue nor
+the handler that failed (docs/design.md, "The bus").
 """
 
 import traceback
@@ -35,10 +36,10 @@ from bettensor.bus.events import (
     route_to,
 )
 from bettensor.bus.identifiers import SECOND, Micros
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 
 EVERYTHING: Final = "*"
-"""The topic that hears all events, after those who subscribed to the event itself."""
+"""The topic of all events; its handlers are called after those of the event's own topic."""
 CLOCK_STEP: Final = Micros(5 * SECOND)
 """How far wall and monotonic clock may drift apart within ``CLOCK_WINDOW`` before it is a step."""
 CLOCK_WINDOW: Final = Micros(60 * SECOND)
@@ -113,7 +114,7 @@ class EventBus:
     def on(self, topic: Topic) -> Callable[[UserHandler], UserHandler]: ...
 
     def on(self, topic: Topic, handler: Callable[..., Any] | None = None) -> Callable[..., Any]:
-        """Subscribe a handler of one's own, sync or async, by event class, by topic, or to everything (``"*"``).
+        """Subscribe your handler, sync or async, by event class, by topic, or to all events (``"*"``).
 
         It is called with the event, or with the event and its envelope, outside the drain: it may be slow or raise
         without harm to the neuron. Without ``handler`` this is a decorator.
@@ -145,7 +146,7 @@ class EventBus:
         if isinstance(event, Observed):
             self._read_clocks(causes)
         elif current is None:
-            raise NotAllowed(f"{event.topic} was decided outside of any event; publish what was observed instead")
+            raise NotAllowed(f"{event.topic} was decided outside of any event; publish an observed event instead")
         seq = self._stamp(event, causes)
         if not self._draining:
             self._drain()
@@ -233,7 +234,7 @@ class EventBus:
 
 
 def last_error() -> str:
-    """The traceback of what is being handled, as text that every log can hold: an error may say anything."""
+    """The traceback of the current exception, as text that every log can hold: an error's words may be anything."""
     return traceback.format_exc().encode(errors="backslashreplace").decode()
 
 
@@ -245,7 +246,7 @@ def handler_name(handler: Callable[..., Any]) -> str:
 def _resolve(topic: Topic) -> str:
     key = topic if isinstance(topic, str) else topic.topic
     if key != EVERYTHING and key not in TOPICS:
-        raise UnknownTopic(f"there is no event {key!r}; the nearest is {nearest(key, [*TOPICS, EVERYTHING])!r}")
+        raise UnknownTopic(f"there is no event {key!r}{hint(key, [*TOPICS, EVERYTHING])}")
     return key
 
 

@@ -32,7 +32,7 @@ from bettensor.bus.messages import (
 )
 
 SIGNED_PREFIX: Final = b"bettensor/1\n"
-"""Stands before the JSON bytes in what is signed, so that a signature made for this protocol is good for no other."""
+"""Put before the JSON bytes that are signed, so that a signature for this protocol is not valid in another."""
 
 _CONTENT_BYTES: Final = MAX_FRAME_BYTES - 2048
 """Bytes of one frame for its games, predictions or results; the rest is ample for other fields and the signature."""
@@ -60,7 +60,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadMessage(PointToPoint):
-    """Stands for a message whose head is in order and whose content is not: its sender gets ``code`` for an answer."""
+    """Stands for a message with a valid head and invalid content; its sender is answered with ``code``."""
 
     message_type: str
     code: ErrorCode
@@ -106,7 +106,7 @@ def _decoder(kind: type[WebSocketMessage]) -> msgspec.json.Decoder[Any]:
 
 
 def stamp(message: Message, *, message_id: MessageId, sender: Hotkey, timestamp: str) -> Message:
-    """``message`` with what every message gets once, when it is written."""
+    """``message`` with the fields that are set when it is written."""
     return replace(message, message_id=message_id, sender_hotkey=sender, timestamp=timestamp)
 
 
@@ -162,7 +162,7 @@ def read(payload: bytes) -> WebSocketMessage:
     """
     try:
         if not payload.isascii():
-            payload.decode()  # what the decoder skips, it does not check
+            payload.decode()  # the decoder does not check the parts that it skips
         try:
             readable = _prediction_message.decode(payload)
         except msgspec.ValidationError:
@@ -200,7 +200,7 @@ def _read_by_head(payload: bytes) -> WebSocketMessage:
 def _read_body(head: _Head, payload: bytes) -> WebSocketMessage:
     kind = KINDS.get(head.message_type)
     if kind is None:
-        raise Malformed(f"no kind of message is called {head.message_type!r}", ErrorCode.UNKNOWN_TYPE)
+        raise Malformed(f"unknown message_type {head.message_type!r}", ErrorCode.UNKNOWN_TYPE)
     if kind is not PredictionMessage:
         message: WebSocketMessage = _decoder(kind).decode(payload)
         return message
@@ -264,7 +264,7 @@ def fault_of(prediction: TeamGamePrediction) -> str | None:
 
 
 def parts(games: Iterable[TeamGame]) -> Iterator[dict[GameId, TeamGame]]:
-    """``games`` in portions that each fit in one frame; one empty portion where there are none."""
+    """``games`` in portions that each fit in one frame; one empty portion if there are no games."""
     for portion in [*_portions(games, _game_bytes)] or [()]:
         yield {game.game_id: game for game in portion}
 

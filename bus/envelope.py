@@ -9,10 +9,10 @@ from bettensor.bus.identifiers import Micros
 
 
 class Envelope(NamedTuple):
-    """What the bus stamps on an event when it is published.
+    """An event, stamped by the bus when it is published.
 
-    ``at`` and ``mono`` are the clocks at the newest observed event: no time passes for actors but by what the
-    world tells them, which is why a replay decides the same.
+    ``at`` and ``mono`` are the clocks at the newest observed event. Time advances only with observed events, so a
+    replay decides the same.
     """
 
     seq: int
@@ -22,7 +22,7 @@ class Envelope(NamedTuple):
     mono: Micros
     """Since the neuron's start."""
     causes: tuple[int, ...]
-    """The ``seq`` of each event that led to this one; empty for what the world did by itself."""
+    """The ``seq`` of each event that led to this one; empty for an observation without a cause in this neuron."""
     event: Event
 
 

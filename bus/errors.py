@@ -40,15 +40,15 @@ class UnknownTimer(BettensorError):
 
 
 class NotAllowed(BettensorError):
-    """An event was published where its kind may not be: see ``EventBus.publish``."""
+    """An event was published at a moment when its kind may not be: see ``EventBus.publish``."""
 
 
 class ConfigurationError(BettensorError):
-    """What is wrong, in which file and key, and what was expected. Exit code 2."""
+    """A configuration is wrong; the message has file, key and expectation. Exit code 2."""
 
 
 class BadEventLog(BettensorError):
-    """What is wrong with a recording, at which line, and what can still be done."""
+    """A recording is wrong; the message has the line and what can still be done."""
 
 
 class RemoteFault(BettensorError):

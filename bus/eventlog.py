@@ -6,8 +6,8 @@ A log is one JSON object a line::
     {"checkpoint":{"seq":...,"actors":{...}},"hash":H2}                        where a file goes on from another
     {"seq":1,"at":...,"mono":...,"causes":[],"topic":"neuron_started","event":{...},"hash":H3}
     ...
-    {"seal":{"lines":...,"reason":"stop",...},"signature":"0x...","hash":Hn}   the end, signed by the hotkey; where a
-                                                                    recording was made of another, it is not signed
+    {"seal":{"lines":...,"reason":"stop",...},"signature":"0x...","hash":Hn}   the end, signed by the hotkey;
+                                                          unsigned in a recording derived from another
 
 Each ``hash`` is SHA-256 over the hash of the line before (the header: over the last hash of the file before, or
 nothing) and the line's own bytes up to its ``,"hash"``; so a line that was changed, left out or moved is found.
@@ -27,7 +27,7 @@ from bettensor.bus.errors import BadEventLog, Unreadable
 from bettensor.bus.event_json import decode_event, encode_event, plain_event
 from bettensor.bus.events import TOPICS, Event, Observed, Role, Scheme
 from bettensor.bus.identifiers import Hotkey, Micros, Netuid
-from bettensor.bus.upcasts import UPCASTS
+from bettensor.bus.upcasts import UPCASTS, without_words
 
 FORMAT: Final = 2
 """The format that is written; earlier ones are read through ``bus/upcasts.py``."""
@@ -88,7 +88,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """The end of a file in good order."""
+    """The end of a file that was closed cleanly."""
 
     lines: int
     """Before this one."""
@@ -97,7 +97,7 @@ class Seal:
     at: Micros
     reason: str
     hash: str
-    """Of the line before: what the signature stands for."""
+    """Hash of the previous line; the signature covers it."""
 
 
 class Row(NamedTuple):
@@ -113,10 +113,12 @@ class Row(NamedTuple):
     """The event as JSON."""
     where: str = ""
     """The file, for messages."""
+    words_count: bool = True
+    """Whether the words of log lines are compared; see ``bus/upcasts.py``."""
 
     @property
     def observed(self) -> bool:
-        """Whether the world said it, and a replay must be told."""
+        """Whether it is an observed event, which a replay is fed."""
         return issubclass(_event_class(self), Observed)
 
     @property
@@ -150,15 +152,20 @@ class Row(NamedTuple):
         return BadEventLog(f"{self.where}: line {self.line}: {fault}" if self.where else f"line {self.line}: {fault}")
 
     def same(self, replayed: Envelope) -> bool:
-        """Whether a replay came to the same."""
+        """Whether a replay published the same event at the same place."""
         return self[1:5] == replayed[:4] and self.same_event(replayed.event)
 
     def same_event(self, event: Event) -> bool:
-        """Whether it is of the same topic, and says the same."""
+        """Whether ``event`` has the same topic and fields."""
         if self.topic != event.topic:
             return False
         again = encode_event(event)
-        return again == self.raw or bool(msgspec.json.decode(again) == self.fields)
+        if again == self.raw:
+            return True
+        known, now = self.fields, _object.decode(again)
+        if not self.words_count:
+            known, now = without_words(self.topic, known), without_words(self.topic, now)
+        return known == now
 
 
 def _told(details: ErrorDetails) -> str:
@@ -220,12 +227,12 @@ def _chain(before: str, body: bytes) -> str:
 
 
 class SignedSeal(NamedTuple):
-    """A seal with what can be verified."""
+    """A seal with its signed bytes and signature."""
 
     seal: Seal
     payload: bytes
     signature: bytes
-    """Empty where nobody signed."""
+    """Empty if the seal is not signed."""
 
 
 class _Line(msgspec.Struct):
@@ -284,7 +291,7 @@ class LogReader:
     def _rows(self) -> Iterator[Row]:
         for number, line in self._lines:
             if self.sealed is not None:
-                raise self._fault(number, "something follows the seal")
+                raise self._fault(number, "a line follows the seal")
             if not line.endswith(b"}\n"):
                 if next(self._lines, None) is None:
                     self.cut = number
@@ -300,7 +307,8 @@ class LogReader:
                 topic, raw = read.topic, bytes(read.event)
                 if self._format < FORMAT:
                     topic, raw = self._up_to_date(number, topic, raw)
-                yield Row(number, read.seq, Micros(read.at), Micros(read.mono), read.causes, topic, raw, self._where)
+                at, mono, words_count = Micros(read.at), Micros(read.mono), self._format == FORMAT
+                yield Row(number, read.seq, at, mono, read.causes, topic, raw, self._where, words_count)
             elif read.signature:
                 self.sealed = self._seal(number, before, read)
             elif read.checkpoint:
@@ -316,13 +324,13 @@ class LogReader:
         except (msgspec.MsgspecError, ValueError):
             document = {}
         if not line.endswith(b"\n") and HEADER_MARK.startswith(line[: len(HEADER_MARK)]):
-            text = "cut off before it was whole" if line else "there is none: the file is empty"
-            raise self._fault(number, f"{text}; its neuron, or its disk, died before anything was recorded")
+            text = "cut off" if line else "the file is empty"
+            raise self._fault(number, f"{text}; the neuron or its disk died before anything was recorded")
         if document.get("bettensor") != MARK:
-            raise self._fault(number, "not an event log of this project: its first line is no header")
+            raise self._fault(number, "not an event log of this project: its first line is not a header")
         version = document.get("format")
         if not isinstance(version, int) or version > FORMAT:
-            text = f"format {version}, and this release reads up to {FORMAT}: install the release that wrote it"
+            text = f"format {version} is newer than format {FORMAT} of this release: install the release that wrote it"
             raise self._fault(number, text)
         if version < FORMAT and any(step not in UPCASTS for step in range(version, FORMAT)):
             raise self._fault(number, f"format {version} is too old: there is no upcast from it")
@@ -331,7 +339,7 @@ class LogReader:
             _, raw = self._up_to_date(number, "header", _encoder.encode(document))
             return replace(msgspec.json.decode(raw, type=Header), format=FORMAT)
         except msgspec.ValidationError as error:
-            raise self._fault(number, f"the header lacks what a replay needs: {error}") from None
+            raise self._fault(number, f"the header lacks a field that a replay needs: {error}") from None
 
     def _read_checkpoint(self, number: int, raw: bytes) -> Checkpoint:
         _, raw = self._up_to_date(number, "checkpoint", raw)
@@ -364,11 +372,11 @@ class LogReader:
         except (msgspec.MsgspecError, ValueError) as error:
             raise self._fault(number, f"not a seal: {error}") from None
         if self._chained and (seal.lines, seal.hash) != (number - 1, before):
-            fault = "the seal is not one of these lines: they were written anew, or some are missing"
+            fault = "the seal is not of these lines: they were rewritten, or some are missing"
             raise self._fault(number, f"{fault}; {_READ_ON}", vouched=False)
         return SignedSeal(seal, bytes(read.seal), signature)
 
     def _fault(self, number: int, fault: str, *, vouched: bool = True) -> BadEventLog:
         vouched = vouched and self._chained and number > 1
-        still = f"; lines 1 to {number - 1} are as they were written" if vouched else ""
+        still = f"; lines 1 to {number - 1} are unchanged" if vouched else ""
         return BadEventLog(f"{self._where}: line {number}: {fault}{still}")

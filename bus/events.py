@@ -1,4 +1,4 @@
-"""Every event of a neuron. Their order on the bus is the whole of what happened.
+"""Every event of a neuron. Their order on the bus is the neuron's complete history.
 
 An **observed** event is what the world told us; only edges publish them. A **decided** event is what an actor
 concluded; only actors publish them, and a replay of what was observed decides the same again. Events are frozen, are
@@ -39,7 +39,7 @@ TimerKey = int | str | tuple[str, ...] | None
 """What a timer is about: a connection, a hotkey, a hotkey and a game."""
 Road = Literal["websocket", "http"]
 FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
-"""Nothing to write to; a dial that failed; a session that gives no verdict; switched off here."""
+"""No session; a failed dial; a session that brings no verdicts; a WebSocket disabled here."""
 
 TOPICS: Final[dict[str, type["Event"]]] = {}
 """Topic -> event class: all that can be subscribed to."""
@@ -111,7 +111,7 @@ class NeuronStarted(Observed):
 
 @dataclass(frozen=True, slots=True)
 class ListeningBegun(Observed):
-    """A validator serves whoever dials it."""
+    """A validator accepts connections."""
 
     endpoint: str
     """Address and port, as they are bound."""
@@ -119,7 +119,7 @@ class ListeningBegun(Observed):
 
 @dataclass(frozen=True, slots=True)
 class NeuronDraining(Observed):
-    """A validator is about to stop: it takes in nothing more, and still answers what it has."""
+    """A validator is about to stop: it accepts nothing more, and still answers the predictions that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class TimerRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class TimerCancelled(Decided):
-    """The timer shall not fire. If there is none, nothing happens."""
+    """Cancel a timer; without effect if it is not set."""
 
     owner: str
     timer: str
@@ -185,14 +185,14 @@ class ActorFailed(Decided):
     handling: str
     """Its topic."""
     connection: ConnectionId | None
-    """The peer to whom the failure is charged; None where it is our own."""
+    """The peer that the failure is charged to; None if it is our own."""
     error: str
     """The traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeFailed(Observed):
-    """A task of an edge raised an exception that nobody foresaw; the neuron stops."""
+    """A task of an edge raised an unexpected exception; the neuron stops."""
 
     edge: str
     task: str
@@ -216,7 +216,7 @@ class StatusRequested(Observed):
 
 @dataclass(frozen=True, slots=True)
 class StatusReported(Decided):
-    """How the neuron is doing: what ``top`` and ``peers`` show."""
+    """The neuron's status, which ``top`` and ``peers`` show."""
 
     request: int
     status: dict[str, Any]
@@ -225,12 +225,12 @@ class StatusReported(Decided):
 
 @dataclass(frozen=True, slots=True)
 class SettingsReloaded(Observed):
-    """The operator changed the configuration, and it is in force as far as a running neuron can take it."""
+    """The operator changed the configuration; the keys that a running neuron can change are in force."""
 
     actors: dict[str, dict[str, Any]]
     """All settings of each actor that has new ones, by its name; checked already."""
     taken: tuple[str, ...]
-    """The keys whose new values are in force."""
+    """The changed keys that are in force."""
     waiting: tuple[str, ...]
     """The keys whose new values wait for a restart."""
 
@@ -251,7 +251,7 @@ class RecordingFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class RecordingResumed(Observed):
-    """The disk works again: a new file begins with all actors as they are. No file has what happened in between."""
+    """The disk works again: a new file begins with the state of all actors. The events in between are in no file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ class UpgradeBegun(Observed):
 
 @dataclass(frozen=True, slots=True)
 class ReloadFailed(Observed):
-    """The configuration, or a file that it names, cannot be read: what was in force stays."""
+    """The configuration, or a file that it names, cannot be read; the old settings stay in force."""
 
     reason: str
     """File, key and what was expected."""
@@ -298,7 +298,7 @@ class HandlerFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class HandlerOverflowed(Observed):
-    """A user's handler is too slow for its topic: events were dropped for it, and for nobody else."""
+    """A user's handler is too slow for its topic: events were dropped for it alone."""
 
     handler: str
     handling: str
@@ -321,7 +321,7 @@ class NeuronInfo:
     stake: float = 0.0
     """In the subnet's own token."""
     axon: str | None = None
-    """``ip:port`` where this neuron serves; None where it does not."""
+    """``ip:port`` at which this neuron serves; None if it serves nowhere."""
     crypto: Scheme | None = None
     """The scheme of its signatures; None where the metagraph does not say."""
 
@@ -331,14 +331,14 @@ MetagraphSource = Literal["file", "chain", "disk"]
 
 @dataclass(frozen=True, slots=True)
 class MetagraphFetched(Observed):
-    """Who is in the subnet, by the operator's file, by the chain, or by the copy of it that was kept on disk."""
+    """The subnet's neurons, from the operator's file, from the chain, or from the copy kept on disk."""
 
     neurons: tuple[NeuronInfo, ...]
     source: MetagraphSource = "file"
     block: int = 0
-    """Of the chain; 0 where there is none."""
+    """The chain's block; 0 for a file."""
     fetched_at: Micros = Micros(0)
-    """When it was read from there."""
+    """Wall clock at the reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +347,7 @@ class MetagraphSynced(Decided):
 
     neurons: tuple[NeuronInfo, ...]
     changed: tuple[Hotkey, ...] = ()
-    """Who has come, who has gone, and who has changed in anything but the stake."""
+    """Hotkeys that are new, are gone, or have changed in anything but the stake."""
     source: MetagraphSource = "file"
     block: int = 0
     fetched_at: Micros = Micros(0)
@@ -365,19 +365,19 @@ class EndpointDoubted(Decided):
     """The metagraph names a wrong endpoint for this validator, or none."""
 
     reason: str
-    """Empty where the endpoint is right again."""
+    """Empty if the endpoint is right again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncRequested(Decided):
-    """Read the chain now instead of when it is due. Without effect where the metagraph comes from a file."""
+    """Read the chain now, before the next reading is due. Without effect if the metagraph comes from a file."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChainFailed(Observed):
-    """The chain cannot be read; the last good metagraph stays in force, and it is tried again."""
+    """The chain cannot be read; the last good metagraph stays in force, and the neuron retries."""
 
     reason: str
     delay: Micros
@@ -386,7 +386,7 @@ class ChainFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class AnnounceRequested(Decided):
-    """Tell the chain where this validator serves. Answered by ``Announced`` or ``AnnounceFailed``."""
+    """Announce this validator's endpoint on the chain. Answered by ``Announced`` or ``AnnounceFailed``."""
 
     endpoint: str
     """``ip:port``."""
@@ -394,7 +394,7 @@ class AnnounceRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class AnnouncePlanned(Observed):
-    """What the announcement is about to do, and what it costs."""
+    """The effect and the cost of the announcement that is about to be made."""
 
     endpoint: str
     plan: str
@@ -417,7 +417,7 @@ class AnnounceFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class BlacklistLoaded(Observed):
-    """The whole blacklist, as the operator has it now."""
+    """The operator's whole blacklist, as it is now."""
 
     hotkeys: tuple[Hotkey, ...]
     coldkeys: tuple[str, ...] = ()
@@ -431,7 +431,7 @@ class BlacklistLoaded(Observed):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequestReceived(Observed, FromPeer):
-    """A whole HTTP request, a WebSocket handshake included, which waits for its answer."""
+    """A whole HTTP request, or a WebSocket handshake, that waits for its answer."""
 
     connection: ConnectionId
     method: str
@@ -454,7 +454,7 @@ class ConnectionOpened(Observed):
 
     connection: ConnectionId
     hotkey: Hotkey
-    """Whom it is with: verified on the validator, meant on the miner."""
+    """The peer's hotkey: verified on the validator, only expected on the miner."""
     challenge: str
     """The nonce of the request that opened it."""
     purpose: Purpose = "session"
@@ -463,7 +463,7 @@ class ConnectionOpened(Observed):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionClosed(Observed):
-    """A WebSocket, or an HTTP request, has ended, whoever ended it."""
+    """A WebSocket or HTTP request has ended; either side may have ended it."""
 
     connection: ConnectionId
     code: int
@@ -524,7 +524,7 @@ class SignatureChecked(Observed, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class VerifierLost(Observed):
-    """A process that verified signatures has ended; what it had was verified by the neuron itself."""
+    """A process that verifies signatures has ended; the neuron itself verified its open requests."""
 
     exit_code: int | None
     """Below 0: the signal that ended it."""
@@ -532,7 +532,7 @@ class VerifierLost(Observed):
 
 @dataclass(frozen=True, slots=True)
 class PeerAuthenticated(Decided, FromPeer):
-    """Whoever sent a request, or a handshake, is who it claims to be, and is admitted."""
+    """The sender of a request or handshake is proven and admitted."""
 
     connection: ConnectionId
     hotkey: Hotkey
@@ -556,7 +556,7 @@ class PeerRefused(Decided, FromPeer):
     message: str
     remote: str
     hotkey: Hotkey | None = None
-    """Whom it claimed to be from; unverified."""
+    """The claimed sender; not verified."""
     retry_after: int | None = None
     """Seconds."""
 
@@ -590,7 +590,7 @@ class SessionActivated(Decided, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class SlateRequested(Decided, FromPeer):
-    """Send a miner what it lacks of the game stream, on this connection."""
+    """Send a miner the updates that it lacks, on this connection."""
 
     connection: ConnectionId
     hotkey: Hotkey
@@ -636,7 +636,7 @@ class WriteRequested(Decided):
     """Stamp, sign and write ``message``. Answered by ``FrameWritten`` or ``SendFailed``."""
 
     connection: ConnectionId | None
-    """None where there is no session: the answer is ``SendFailed``."""
+    """None if there is no session; the answer is then ``SendFailed``."""
     hotkey: Hotkey
     message: WebSocketMessage
 
@@ -665,7 +665,7 @@ class SendFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class BroadcastRequested(Decided):
-    """Send ``message`` to everybody who has a session."""
+    """Send ``message`` on every session."""
 
     message: Broadcast
 
@@ -699,7 +699,7 @@ class CloseRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class ReadingPaused(Decided):
-    """Read no more from this session: too much of what it sent has no answer yet. Silence does not count meanwhile."""
+    """Stop reading from this session: too many messages wait for answers. It does not count as silent meanwhile."""
 
     connection: ConnectionId
 
@@ -713,21 +713,21 @@ class ReadingResumed(Decided):
 
 @dataclass(frozen=True, slots=True)
 class SendQueueFilled(Observed):
-    """A peer reads more slowly than we write: hold back what can be summed up later."""
+    """A peer reads more slowly than we write: hold back updates, which can be merged later."""
 
     connection: ConnectionId
 
 
 @dataclass(frozen=True, slots=True)
 class SendQueueDrained(Observed):
-    """The peer has read what was queued for it."""
+    """The peer has read its whole send queue."""
 
     connection: ConnectionId
 
 
 @dataclass(frozen=True, slots=True)
 class PeerMisbehaved(Decided):
-    """A peer said what no honest one says. It has changed nothing here."""
+    """A peer sent something that no honest peer sends. It had no effect."""
 
     hotkey: Hotkey
     fault: str
@@ -764,7 +764,7 @@ class DialRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class DialFailed(Observed):
-    """There is no WebSocket. ``status`` is None where there was not even an HTTP answer."""
+    """A WebSocket could not be opened. ``status`` is None if there was no HTTP answer."""
 
     connection: ConnectionId
     hotkey: Hotkey
@@ -773,7 +773,7 @@ class DialFailed(Observed):
     retry_after: int | None = None
     """Seconds."""
     code: str = ""
-    """Why the validator refused, if it said so: a ``RefusalCode``, or what a newer one knows."""
+    """The validator's reason, if it gave one: a ``RefusalCode``, or a code of a newer release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -815,7 +815,7 @@ class PostAnswered(Observed):
 
 @dataclass(frozen=True, slots=True)
 class PostFailed(Observed):
-    """An HTTP exchange had no answer of frames. ``status`` is None where there was no HTTP answer at all."""
+    """An HTTP exchange brought no frames. ``status`` is None if there was no HTTP answer."""
 
     connection: ConnectionId
     hotkey: Hotkey
@@ -867,7 +867,7 @@ class FeedFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened(Observed):
-    """A validator's own game stream, as its last run left it. Published only where all of it is there."""
+    """A validator's own game stream, as its last run left it. Published only if it is complete."""
 
     epoch: Epoch
     offset: Offset
@@ -899,19 +899,19 @@ class UpdateStoreFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class GamesUpdated(Decided):
-    """The slate changed: on the validator what the feed changed, on the miner what a validator said."""
+    """The slate changed: on the validator by its feed, on the miner by a validator's update."""
 
     validator: Hotkey
     epoch: Epoch
     offset: Offset
     games: tuple[TeamGame, ...]
-    """The games that changed; all of them where ``snapshot``."""
+    """The changed games; all games if ``snapshot``."""
     snapshot: bool
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateMissed(Decided):
-    """A validator's stream is ahead of what we have, and no session will close the gap: fetch it."""
+    """A validator's stream is ahead of ours, and no session will close the gap: fetch it."""
 
     validator: Hotkey
     known: Offset
@@ -933,7 +933,7 @@ class PredictionSubmitted(Decided, FromPeer):
     """The ``message_id`` of the attempt."""
     prediction: Prediction
     received_at: Micros
-    """Wall clock at receipt, by which games have started and days begin."""
+    """Wall clock at receipt; decides whether the game had started and which UTC day it counts for."""
 
 
 @quick
@@ -969,7 +969,7 @@ class StoredVerdict:
     code: VerdictCode
     message: str
     fresh: bool
-    """Whether this commit stored it; False where the ledger knew the key before."""
+    """Whether this commit stored it; False if the ledger had the key before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -992,7 +992,7 @@ class CommitFailed(Observed):
 @quick
 @dataclass(frozen=True, slots=True)
 class PredictionAccepted(Decided):
-    """A positive verdict was stored. Published once for each prediction, whatever its miner sends again."""
+    """A positive verdict was stored. Published once per prediction, even if its miner sends it again."""
 
     hotkey: Hotkey
     uid: Uid
@@ -1002,7 +1002,7 @@ class PredictionAccepted(Decided):
 
 @dataclass(frozen=True, slots=True)
 class PredictionRejected(Decided):
-    """A negative verdict was stored. Published once for each prediction, whatever its miner sends again."""
+    """A negative verdict was stored. Published once per prediction, even if its miner sends it again."""
 
     hotkey: Hotkey
     uid: Uid
@@ -1058,7 +1058,7 @@ class LedgerOpened(Observed):
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """A prediction and whom it is for."""
+    """A prediction and its validator."""
 
     validator: Hotkey
     prediction: TeamGamePrediction
@@ -1093,7 +1093,7 @@ class LedgerRecognised(Decided):
     validator: Hotkey
     ledger_id: LedgerId
     former: LedgerId | None
-    """What it was before; None where this is the first."""
+    """The ledger_id before; None if this is the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1114,7 +1114,7 @@ class PredictionsSaved(Observed):
 
 @dataclass(frozen=True, slots=True)
 class SaveFailed(Observed):
-    """Nothing of what the event ``request`` asked for is on disk."""
+    """Nothing that the event ``request`` asked for is on disk."""
 
     request: int
     reason: str

@@ -117,9 +117,9 @@ class UnreadablePrediction(JsonRecord):
     """A prediction with a readable id and something else that is not: it still gets its verdict, ``missing_data``."""
 
     prediction_id: PredictionId
-    """Empty where not even the id can be read: then there is no key for a verdict."""
+    """Empty if the id cannot be read; there is then no key for a verdict."""
     fault: str
-    """What is wrong, and where."""
+    """The fault and its field."""
     content: dict[str, Any]
     """The JSON object as it came."""
 

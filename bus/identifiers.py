@@ -57,7 +57,7 @@ LedgerId = NewType("LedgerId", str)
 """32 random hex digits, made with the ledger: a miner notices by it that a validator lost its database."""
 
 Micros = NewType("Micros", int)
-"""Microseconds: since the Unix epoch, UTC, where a name says ``at``; since the start of the neuron for ``mono``."""
+"""Microseconds: since the Unix epoch (UTC) in names with ``at``; since the start of the neuron in ``mono``."""
 
 Millionths = NewType("Millionths", int)
 """Money and odds in integer millionths, so that comparison and addition are exact (protocol, "Numbers")."""

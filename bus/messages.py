@@ -118,7 +118,7 @@ class Limits(JsonRecord):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WelcomeMessage(PointToPoint):
-    """The validator's first frame, by which the miner knows whom it has reached and for which request."""
+    """The validator's first frame; it proves to the miner which validator answers which request."""
 
     message_type: Literal["welcome"] = "welcome"
     receiver_hotkey: Annotated[Hotkey, msgspec.Meta(max_length=MAX_TEXT)]

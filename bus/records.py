@@ -33,7 +33,7 @@ def quick(cls: type[Record]) -> type[Record]:
     parts = fields(cls)  # type: ignore[arg-type]
     known = all(f.init and f.default_factory is MISSING and f.kw_only is parts[0].kw_only for f in parts)
     if hasattr(cls, "__post_init__") or not known:
-        raise TypeError(f"{cls.__name__} is not made of its fields alone: leave it to dataclass")
+        raise TypeError(f"{cls.__name__} has more than plain fields; use dataclass alone")
     cls.__init__ = _initialiser(cls)  # type: ignore[method-assign]
     return cls
 

@@ -9,18 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 HIDDEN: Final = "(not recorded)"
-"""Stands for what may be a secret."""
+"""Stands for a value that may be a secret."""
 _SECRET: Final = re.compile(r"passw|passphrase|secret|token|api[_-]?key|private|credential", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s/?#@]*@)?([^\s/?#@]*)([/?#][^\s]+)?", re.IGNORECASE)
 
 
 def names_a_secret(name: str) -> bool:
-    """Whether what is called so may be a secret."""
+    """Whether a value with this name may be a secret."""
     return _SECRET.search(name) is not None
 
 
 def without_secrets(plain: Any) -> Any:
-    """Settings as plain data, with what may be a secret left out. Numbers stay: ``tokens_per_second`` is none."""
+    """Settings as plain data without possible secrets. Numbers stay: ``tokens_per_second`` is not a secret."""
     if isinstance(plain, dict):
         return {key: _hidden(value) if names_a_secret(key) else without_secrets(value) for key, value in plain.items()}
     if isinstance(plain, list | tuple):
@@ -29,7 +29,7 @@ def without_secrets(plain: Any) -> Any:
 
 
 def actors_without_secrets(actors: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of actors, by name: an actor may be called like a secret, and is none."""
+    """The settings of actors, by name: an actor's name may look like a secret's but is kept."""
     return {name: without_secrets(settings) for name, settings in actors.items()}
 
 

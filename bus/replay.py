@@ -1,4 +1,4 @@
-"""Feed what was observed, compare what is decided.
+"""Feeds observed events, and compares decisions.
 
 An observed event stands in the log exactly where it was published. One that has a cause may stand in the middle of a
 drain: it is fed as soon as all that stands before it has been published again. One without begins a drain. Recordings
@@ -27,14 +27,14 @@ Recorded = Envelope | Row
 
 
 class Difference(NamedTuple):
-    """The first place where a replay left its recording; None stands for the one that had ended."""
+    """The first place at which a replay differs from its recording; None stands for the side that had ended."""
 
     recorded: Recorded | None
     replayed: Envelope | None
 
 
 class ReplayBus(EventBus):
-    """A bus whose world is a recording.
+    """A bus whose observed events come from a recording.
 
     Args:
         recording: envelopes or rows, in order.
@@ -56,24 +56,24 @@ class ReplayBus(EventBus):
         self._tape = iter(recording)
         self._decided = decided
         self._expected: deque[Recorded] = deque()
-        """Decisions that stand before what is observed next."""
+        """Recorded decisions before the next observed event."""
         self._next: Recorded | None = None
         self._written: dict[int, WriteRequested] = {}
-        """What was decided to write, by ``seq``, until the recording says what was written."""
+        """Requested writes by ``seq``, until the recording has the written frame."""
         self._fault: BadEventLog | None = None
         """Why the recording cannot be read any further."""
         self.speaker = ""
-        """Whose handler is being called: who decides what is published."""
+        """The actor whose handler is being called, and which therefore decides."""
         self._copy = record
         super().__init__(ManualClock(), record=self._compare)
         self.recent = deque(maxlen=REMEMBERED)
 
     def begin_after(self, seq: int, at: Micros, mono: Micros) -> None:
-        """Go on where a checkpoint was taken."""
+        """Continue from a checkpoint."""
         self._seq, self._at, self._mono = seq, at, mono
 
     def run(self) -> None:
-        """Feed the whole recording, and deliver all that follows from it.
+        """Feed the whole recording, and deliver all events that follow.
 
         Raises:
             BadEventLog: the recording cannot be read to its end.
@@ -92,7 +92,7 @@ class ReplayBus(EventBus):
 
     def publish(self, event: Event, causes: tuple[int, ...] | None = None) -> int:
         if isinstance(event, Observed):
-            raise NotAllowed(f"{event.topic} was published during a replay, whose only world is the recording")
+            raise NotAllowed(f"{event.topic} was published during a replay: only the recording may observe")
         return super().publish(event, causes)
 
     def subscribe(self, topic: Topic, handler: Handler, name: str, address: str | None = None) -> None:
@@ -122,7 +122,7 @@ class ReplayBus(EventBus):
         return recorded.seq <= self._seq + 1
 
     def _feed(self, recorded: Recorded) -> None:
-        """Say what the world said; the next in a recording is what it says next."""
+        """Publish an observed event of the recording, and read on to the next one."""
         if recorded.seq <= self._seq:
             self._differ(recorded, self.recent[-1])  # more decisions than recorded
         self._seq = max(self._seq, recorded.seq)
@@ -134,7 +134,7 @@ class ReplayBus(EventBus):
         self._take(Envelope(recorded.seq, recorded.at, recorded.mono, recorded.causes, event))
 
     def _advance(self) -> None:
-        """Read up to what is observed next."""
+        """Read up to the next observed event."""
         for recorded in self._tape:
             if is_observed(recorded):
                 self._next = recorded
@@ -159,7 +159,7 @@ class ReplayBus(EventBus):
                 self._differ(recorded, envelope)
 
     def _compare_written(self, recorded: Recorded, written: WebSocketMessage) -> None:
-        """What was written tells what had been decided to write, where decisions are not in the recording."""
+        """Compare a written frame with the decision to write it, if the recording has no decisions."""
         request = self._written.pop(recorded.causes[0], None) if recorded.causes else None
         if request is not None and any(
             getattr(request.message, f.name) != getattr(written, f.name, None)
@@ -175,7 +175,7 @@ class ReplayBus(EventBus):
 
 
 class WhatIfBus(ReplayBus):
-    """A replay in which other actors sit in the places of some: what would they have decided?
+    """A replay in which some actors are replaced by others: what would they have decided?
 
     The world stays as it was recorded, whatever they decide. A decision is the one of the recording that has its topic
     and stands between the same two observations, and keeps its ``seq``, so that what the world answered finds it.
@@ -204,7 +204,7 @@ class WhatIfBus(ReplayBus):
         while self._next is not None:
             self._feed_due()
             self._drain()
-            while self._expected:  # nobody decides this any more
+            while self._expected:  # no actor decides this any more
                 self._changed(Difference(self._expected.popleft(), None))
         if self._fault is not None:
             raise self._fault
@@ -244,17 +244,17 @@ STAMPS = frozenset({"message_id", "sender_hotkey", "timestamp"})
 
 
 def is_observed(recorded: Recorded) -> bool:
-    """Whether the world said it, and a replay must be told."""
+    """Whether it is an observed event, which a replay is fed."""
     return recorded.observed if isinstance(recorded, Row) else isinstance(recorded.event, Observed)
 
 
 def same(recorded: Recorded, replayed: Envelope) -> bool:
-    """Whether a decision was repeated."""
+    """Whether a replay repeated a decision."""
     return recorded.same(replayed) if isinstance(recorded, Row) else recorded == replayed
 
 
 def same_event(recorded: Recorded, event: Event) -> bool:
-    """Whether the same was decided, wherever it stands."""
+    """Whether the same was decided, at any place."""
     return recorded.same_event(event) if isinstance(recorded, Row) else recorded.event == event
 
 

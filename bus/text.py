@@ -1,7 +1,13 @@
-"""Text for people: the words of others made harmless, and the word that was most likely meant."""
+"""Text for people: peers' words made harmless, hotkeys shortened, and a hint to a mistyped word."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
+
+SIMILAR: Final = 0.5
+"""Similarity, 0 to 1, from which on a word is suggested for a mistyped one."""
+FEW: Final = 20
+"""Valid words that are listed if none is similar."""
 
 
 def printable(text: str) -> str:
@@ -11,6 +17,26 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The word among ``known``, which must not be empty, that is most like ``word``."""
-    return get_close_matches(word, known, n=1, cutoff=0)[0]
+def short(hotkey: str) -> str:
+    """An ss58 address by its beginning and its end, as ``5DFzyX…8mTv``; a text of less than 16 characters is whole."""
+    return hotkey if len(hotkey) < 16 else f"{hotkey[:6]}…{hotkey[-4:]}"
+
+
+def hint(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of an error message about an unknown word: the nearest valid one, or all of them if they are few.
+
+    Args:
+        word: as it was given.
+        known: all valid words.
+        prefix: put before each valid word that is shown.
+
+    Returns:
+        ``"; the nearest is 'accepted'"``, ``"; expected one of 'red', 'blue'"``, or an empty text.
+    """
+    words = [str(valid) for valid in known]
+    similar = get_close_matches(word, words, n=1, cutoff=SIMILAR)
+    if similar:
+        return f"; the nearest is {prefix + similar[0]!r}"
+    if not words or len(words) > FEW:
+        return ""
+    return f"; expected one of {', '.join(repr(prefix + valid) for valid in words)}"

@@ -1,4 +1,4 @@
-"""A handler on the bus: who has the most accepted predictions.
+"""A handler on the bus: a leaderboard of accepted predictions.
 
 Name it in a validator's YAML, and it hears every prediction that is accepted::
 
@@ -14,7 +14,7 @@ accepted: Counter[str] = Counter()
 
 
 def on_prediction_accepted(event: PredictionAccepted) -> None:
-    """Runs in a thread of its own, one event after the other: it may be slow, and cannot harm the validator."""
+    """Runs in its own thread, one event after the other: it may be slow, and cannot harm the validator."""
     accepted[event.hotkey] += 1
     best = ", ".join(f"{hotkey[:8]}... {count}" for hotkey, count in accepted.most_common(3))
     print(f"{event.prediction.predicted_outcome} to win {event.prediction.game_id} | leaders: {best}")

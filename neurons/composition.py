@@ -31,7 +31,7 @@ from bettensor.bus.events import (
     TOPICS,
     Role,
 )
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 from bettensor.neurons.config.plugins import load
 from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse_part, sections_of
 from bettensor.neurons.edges.edge import Edge
@@ -148,9 +148,9 @@ def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
         if custom is not None:
             classes[name] = _actor_class(str(custom), name, f"{where}: actors.{name}.class")
         elif name not in classes:
-            near = nearest(name, [*classes, "predictor"])
+            known = hint(name, [*classes, "predictor"])
             raise ConfigurationError(
-                f"{where}: actors.{name}: there is no such actor; the nearest is {near}; one of your own needs a class"
+                f"{where}: actors.{name}: there is no such actor{known}; an actor of your own needs the key `class`"
             )
     actors = [
         cls(parse_part(cls.Settings, sections.get(name, {}), settings, f"{where}: actors.{name}"))
@@ -171,7 +171,7 @@ def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
         raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.actors.Actor")
     own = getattr(cls, "name", None)
     if own != name:
-        raise ConfigurationError(f"{where}: {custom} must have name = {name!r}, as its key, and it has {own!r}")
+        raise ConfigurationError(f"{where}: {custom} must have name = {name!r} like its key, not {own!r}")
     return cls
 
 
@@ -260,8 +260,8 @@ def _edge_classes(
     for name in sections:
         if name not in names and name not in own:
             raise ConfigurationError(
-                f"{where}: edges.{name}: there is no such edge; the nearest is {nearest(name, names)}; "
-                "one of your own needs a class"
+                f"{where}: edges.{name}: there is no such edge{hint(name, names)}; "
+                "an edge of your own needs the key `class`"
             )
     added = [name for name in own if name not in names]
     for place in places:
@@ -284,7 +284,7 @@ def _edge_class(custom: str, name: str, settings: Settings, where: str) -> type[
         raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.edges.Edge")
     own = getattr(cls, "name", None)
     if own != name:
-        raise ConfigurationError(f"{where}: {custom} must have name = {name!r}, as its key, and it has {own!r}")
+        raise ConfigurationError(f"{where}: {custom} must have name = {name!r} like its key, not {own!r}")
     if name in {actor.name for actor in ACTORS[role_of(settings)]} | set(settings.actors):
         raise ConfigurationError(f"{where}: {name!r} is the name of an actor; give the edge another one")
     return cls
@@ -337,8 +337,7 @@ def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str
     handlers = []
     for topic, names in settings.handlers.items():
         if topic not in TOPICS and topic != EVERYTHING:
-            near = nearest(topic, TOPICS)
-            raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event; the nearest is {near}")
+            raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event{hint(topic, TOPICS)}")
         for name in names:
             function = load(name, f"{where}: handlers.{topic}", "handlers")
             if not callable(function):

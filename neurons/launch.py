@@ -57,7 +57,7 @@ def run(settings: Settings, where: str, again: Callable[[], Settings] | None = N
 
     Args:
         settings: of either role.
-        where: the file that they come from.
+        where: the file that the settings come from, for messages.
         again: reads them anew, at SIGHUP and when the file changes.
 
     Raises:

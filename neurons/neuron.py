@@ -224,7 +224,7 @@ class Neuron(LogSource, Stoppable):
 
     def _fail(self, event: NeuronFailed, _: Envelope) -> None:
         self._failure = event.reason
-        self.request_stop("a failure that cannot be repaired")
+        self.request_stop("after a failure that cannot be repaired")
 
 
 Record = Callable[[Envelope], None]
@@ -260,7 +260,7 @@ def lock_state_dir(state_dir: Path) -> int:
         os.close(lock)
         raise ConfigurationError(
             f"state_dir {state_dir} is in use by another neuron (process {owner or 'unknown'}): "
-            "stop it, or give this one a state_dir of its own"
+            "stop it, or set another state_dir for this one"
         ) from None
     try:
         os.ftruncate(lock, 0)

@@ -39,8 +39,8 @@ def configuration() -> str:
     roles = "\n".join(f"## {role.capitalize()}\n\n```yaml\n{commented_defaults(role)}```\n" for role in get_args(Role))
     return f"""# Configuration
 
-One YAML file for each neuron. `bettensor config show --role validator` prints what is below, `bettensor config check FILE` checks a
-file without starting anything; a wrong key or value is refused with its place and what was expected (exit code 2). Paths in the file are relative to it.
+One YAML file per neuron. `bettensor config show --role validator` prints the reference below, `bettensor config check FILE` checks a file
+without starting anything; for a wrong key or value it prints key, value and expectation (exit code 2). Paths in the file are relative to it.
 
 **Order**: the file, then variables of the environment, then flags. The variable of a key is `BETTENSOR_` and its path in capitals, with two
 underscores for each dot: `BETTENSOR_WEBSOCKET__HEARTBEAT_INTERVAL=30`. Its flag is the dotted path: `--websocket.heartbeat_interval=30`. The value `null` unsets a key.
@@ -51,9 +51,9 @@ These spellings work too, on both roles, and as variables:
 {aliases}
 
 **While it runs**: a neuron reads its file, its blacklist and its metagraph again when one of them changes, and at SIGHUP. It takes {taken} (but
-not {fixed}), and says in its log what waits for a restart. What cannot be read leaves in force what was. A games file is watched in the same way.
+not {fixed}), and logs the changes that need a restart. A file that cannot be read changes nothing. A games file is watched in the same way.
 
-No key holds a secret: of a wallet only the hotkey's file is ever read, and never printed.
+No key holds a secret: of a wallet, a neuron reads only the hotkey's file, and never prints it.
 
 {roles}"""
 

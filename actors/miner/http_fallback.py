@@ -1,4 +1,4 @@
-"""The road that is always there: what the WebSocket could not carry goes by HTTP, until it can again.
+"""The HTTP fallback: messages go by HTTP while the WebSocket cannot carry them.
 
 Subscribed to ``send_failed``: there is no session (it cannot be opened, it broke, it is disabled), or a write failed.
 And to ``verdict_overdue``: the session is open, and gives no verdict. The frames of an answer enter like any others.
@@ -45,7 +45,7 @@ from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, Offset, Pred
 from bettensor.bus.messages import MAX_PREDICTIONS, ConfirmationMessage, PredictionMessage
 
 BODY_REFUSED: Final = (400, 413)
-"""HTTP statuses that the same body would get again (protocol, "Closing")."""
+"""Statuses that retrying the same body would get again (protocol, "Closing")."""
 
 
 @settings_class
@@ -55,7 +55,7 @@ class HttpFallbackSettings:
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     validators: ChosenValidators = ChosenValidators()
     poll_interval: Seconds = 15.0
-    """Seconds between two looks at the slate of a validator without a session, or with one that gives no verdict."""
+    """Seconds between two requests for the games of a validator whose WebSocket is missing or brings no verdicts."""
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class HttpFallbackState:
 
 
 class HttpFallbackActor(StreamFollower):
-    """Posts what failed, and polls games while there is no session, or one that gives no verdict."""
+    """Posts messages that failed, and polls games while there is no session, or one that brings no verdicts."""
 
     name = "http_fallback"
     Settings = HttpFallbackSettings

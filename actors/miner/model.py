@@ -25,7 +25,7 @@ class ModelSettings:
     """How often the model is asked."""
 
     interval: Seconds = 60.0
-    """Seconds between two times that the model is asked about an unchanged slate."""
+    """Seconds between two questions to the model about an unchanged slate."""
 
 
 @dataclass(slots=True)

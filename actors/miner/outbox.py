@@ -51,7 +51,7 @@ from bettensor.bus.messages import (
 )
 
 FIRST_DELAY = Micros(SECOND)
-"""Until predictions are sent again after an answer that is no verdict; doubled each time."""
+"""Delay before predictions are sent again after an answer without verdicts; doubled each time."""
 LONGEST_DELAY = Micros(60 * SECOND)
 OVERDUE = Micros(10 * SECOND)
 """After a write without a verdict for so long, another road is tried (protocol, "Limits")."""
@@ -124,7 +124,7 @@ class OutboxActor(Actor):
             self._tray(entry.validator).items[entry.prediction.prediction_id] = item
         for validator, ledger_id in event.ledgers:
             self._tray(validator).ledger_id = ledger_id
-        for validator, prediction_id, code in event.settled:  # a validator may repeat them, and tells no lie
+        for validator, prediction_id, code in event.settled:  # a validator that repeats one of these is not lying
             self._tray(validator).settled[prediction_id] = code
 
     @on(PredictionMade)
@@ -132,7 +132,7 @@ class OutboxActor(Actor):
         prediction, tray = event.prediction, self._tray(event.validator)
         fault = codec.fault_of(prediction)
         if prediction.prediction_id in tray.items:
-            fault = "another prediction of this id waits for its verdict"
+            fault = "another prediction with this id waits for its verdict"
         if fault is not None:
             self.publish(PredictionDiscarded(event.validator, prediction.prediction_id, prediction.game_id, fault))
             return
@@ -149,7 +149,7 @@ class OutboxActor(Actor):
             item = waiting.get(prediction.prediction_id)
             if (entry.validator, prediction.prediction_id) in event.settled:
                 waiting.pop(prediction.prediction_id, None)
-                reason = "it has its verdict from before"
+                reason = "it already has a verdict"
                 self.publish(PredictionDiscarded(entry.validator, prediction.prediction_id, prediction.game_id, reason))
             elif item is not None:  # it may have expired while it was saved
                 item.saved = True
@@ -174,7 +174,7 @@ class OutboxActor(Actor):
         self._save()
 
     def _save(self) -> None:
-        """One save at a time: what is made meanwhile goes into the next."""
+        """One save at a time: predictions made meanwhile go into the next."""
         state = self.state
         if state.saving or state.resting or not state.unsaved:
             return
@@ -280,9 +280,9 @@ class OutboxActor(Actor):
     def _doubt(self, validator: Hotkey, result: PredictionResult, code: str | None) -> None:
         """Report a verdict that nothing waits for, unless it is a repetition."""
         if code is None:
-            fault = f"a verdict ({result.code}) on {result.prediction_id}, which was never sent to it, or long ago"
+            fault = f"a verdict ({result.code}) on {result.prediction_id}, which it was never sent, or only long ago"
         elif code != result.code and result.code != VerdictCode.CONFLICT:
-            fault = f"another verdict ({result.code}) on {result.prediction_id}; the first one counts: {code}"
+            fault = f"a second verdict ({result.code}) on {result.prediction_id}; the first counts: {code}"
         else:
             return
         self.publish(PeerMisbehaved(validator, fault))

@@ -101,7 +101,7 @@ class Target:
 
 @dataclass(slots=True)
 class ReconnectState:
-    """Whom to dial."""
+    """The validators to dial."""
 
     hotkey: Hotkey = Hotkey("")
     seed: int = 0
@@ -199,7 +199,7 @@ class ReconnectActor(StreamFollower):
             self._dial(hotkey, target)
 
     def _switch_off(self, connection: ConnectionId) -> None:
-        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was switched off"))
+        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was disabled"))
 
     def _leave_others(self, event: MetagraphSynced) -> None:
         """Forget who is no validator any more, or is not in the subnet."""
@@ -214,7 +214,7 @@ class ReconnectActor(StreamFollower):
         """Expect it at ``endpoint`` from now on; a session with where it was may be half-open for minutes."""
         target.endpoint, target.failures = endpoint, 0
         if target.connection is not None and target.active_since is not None:
-            self.publish(CloseRequested(target.connection, CloseCode.NORMAL, f"the validator is at {endpoint} now"))
+            self.publish(CloseRequested(target.connection, CloseCode.NORMAL, f"the validator has moved to {endpoint}"))
             target.connection = None
 
     def _target_of(self, connection: ConnectionId) -> tuple[Hotkey, Target] | None:

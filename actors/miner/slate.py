@@ -19,7 +19,7 @@ class Stream:
     """How far one validator's stream is known, and the update that is coming in."""
 
     session_epoch: Epoch | None = None
-    """By the last welcome, or what came first after it; None where the validator has had no slate yet."""
+    """From the last welcome, or from the first update after it; None if the validator had no slate yet."""
     epoch: Epoch | None = None
     offset: Offset = Offset(0)
     heard_on: ConnectionId | None = None
@@ -44,7 +44,7 @@ class SlateState:
 
 
 class SlateActor(Actor):
-    """Puts the parts of game updates together, and says what changed."""
+    """Joins the parts of game updates, and publishes the changes."""
 
     name = "slate"
     State = SlateState
@@ -74,7 +74,7 @@ class SlateActor(Actor):
     def _apply(self, validator: Hotkey, connection: ConnectionId, update: GameUpdateMessage) -> None:
         stream = self.state.streams.setdefault(validator, Stream())
         if stream.heard_on == connection and update.offset < stream.heard:
-            fault = f"an update to offset {update.offset} after one to {stream.heard}"
+            fault = f"an update to offset {update.offset} after an update to offset {stream.heard}"
             self.publish(PeerMisbehaved(validator, fault))
         stream.heard_on, stream.heard = connection, update.offset
         if not _fits(stream, update):

@@ -14,5 +14,5 @@ def wanted(event: MetagraphSynced, chosen: tuple[str, ...], own: Hotkey) -> Iter
 
 
 def is_wanted(neuron: NeuronInfo, chosen: tuple[str, ...]) -> bool:
-    """Whether a miner has business with ``neuron``: it is chosen, or where nobody is, it has a permit."""
+    """Whether a miner connects to ``neuron``: it is in ``validators``, or that list is empty and it has a permit."""
     return neuron.hotkey in chosen if chosen else neuron.validator_permit

@@ -1,4 +1,4 @@
-"""Where miners look for this validator: tells the chain where it is instead, or the operator what is wrong."""
+"""The endpoint that miners dial: announced on the chain, or reported to the operator if it is wrong."""
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -31,11 +31,11 @@ class AnnounceSettings:
     axon: AxonSettings = field(default_factory=AxonSettings)
 
     def port(self) -> int:
-        """Where miners must look; 0 where nobody knows before it listens."""
+        """The port miners dial; 0 if it is unknown until the listener is bound."""
         return self.axon.port if self.axon.external_port is None else self.axon.external_port
 
     def endpoint(self) -> str | None:
-        """``ip:port``, as the chain has it; None where nothing is to be announced."""
+        """``ip:port`` as it is announced; None if nothing is announced."""
         port = self.port()
         if not self.axon.serve or self.axon.external_ip is None or not port:
             return None
@@ -104,7 +104,7 @@ class AnnounceActor(Actor):
             return "no miner finds this validator: the metagraph does not say where it is"
         if known.rpartition(":")[1:] in ((":", str(port)), ("", known)):  # no port: on a simulated network
             return ""
-        return f"miners look for this validator at {known}, as the metagraph says, and its port is {port}"
+        return f"miners dial {known}, as the metagraph says, but this validator's port is {port}"
 
     def _doubt(self, reason: str) -> None:
         if reason != self.state.doubt:

@@ -1,4 +1,4 @@
-"""Who may speak to a validator: every HTTP request, a handshake included, is admitted or refused here.
+"""Admits or refuses every HTTP request of a validator, handshakes included.
 
 The order of checks is the protocol's ("Refusals"): what costs nothing comes first, the signature late, and only a
 request whose signature is good leaves a trace in what later requests are judged by.
@@ -59,7 +59,7 @@ MAX_AGE: Final = Micros(10 * SECOND)
 MAX_SKEW: Final = Micros(2 * SECOND)
 """How far ahead of our clock its sender's may be (btauth/1)."""
 NONCE_MEMORY: Final = Micros(60 * SECOND)
-"""How long an accepted nonce is remembered at least, whatever the wall clock does meanwhile."""
+"""The least time that an accepted nonce is remembered, also if the wall clock steps."""
 MAX_REMOTES: Final = 10_000
 """IP addresses whose failures are counted at a time."""
 
@@ -109,17 +109,17 @@ class ValidatorAuthSettings:
     auth: AuthSettings = field(default_factory=AuthSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     max_connections: Count = 4096
-    """WebSocket sessions at once; above that 503."""
+    """Concurrent WebSocket sessions; further handshakes get 503."""
     requests_per_second: Positive = 100.0
-    """Admitted requests of one hotkey a second, sustained."""
+    """Sustained requests per second of one hotkey."""
     request_burst: Positive = 200.0
-    """Admitted requests of one hotkey at once, after a silence."""
+    """Requests of one hotkey in a burst, after a silence."""
     failures_per_second: Positive = 10.0
-    """Requests of one IP address a second that fail a check, sustained; above that 429, and nothing is verified."""
+    """Sustained failed requests per second of one IP address; beyond, its requests get 429 unverified."""
     failure_burst: Positive = 100.0
-    """Requests of one IP address that fail a check, at once, after a silence."""
+    """Failed requests of one IP address in a burst, after a silence."""
     min_stake: NotNegative = 0.0
-    """What a neuron must have staked to be heard, in the subnet's own token."""
+    """Least stake of an admitted neuron, in the subnet's own token."""
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ class UnverifiedRequest:
 
 @dataclass(slots=True)
 class Peer:
-    """Who is at the other end of a session, and where."""
+    """The peer of a session, and its IP address."""
 
     hotkey: Hotkey
     remote: str
@@ -153,7 +153,7 @@ class Nonce:
 
 @dataclass(slots=True)
 class ValidatorAuthState(AuthState):
-    """Who is in the subnet, who is connected, and what each has used up."""
+    """Members of the subnet, connected peers, and the budgets of both."""
 
     netuid: Netuid = Netuid(0)
     hotkey: Hotkey = Hotkey("")
@@ -168,14 +168,14 @@ class ValidatorAuthState(AuthState):
     nonces: dict[str, None] = field(default_factory=dict)
     nonce_order: deque[Nonce] = field(default_factory=deque)
     budgets: dict[Hotkey, Budget] = field(default_factory=dict)
-    """Of members, charged with verified requests only: nobody can use up another's."""
+    """Of members, charged only with verified requests, so that no stranger can use them up."""
     failures: dict[str, Budget] = field(default_factory=dict)
     """Of IP addresses, charged with failed requests."""
     stopping: bool = False
 
 
 class ValidatorAuthActor(AuthActor):
-    """Says who may open a session, and vouches for every prediction."""
+    """Decides who may open a session, and proves the sender of every prediction."""
 
     Settings = ValidatorAuthSettings
     State = ValidatorAuthState
@@ -194,7 +194,7 @@ class ValidatorAuthActor(AuthActor):
         self._dismiss_the_unwelcome()
         if not self.settings.websocket.enabled:
             for connection in self.state.peers:
-                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
+                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was disabled"))
 
     @on(NeuronDraining)
     def refuse_all(self, _: NeuronDraining, __: Envelope) -> None:
@@ -271,7 +271,7 @@ class ValidatorAuthActor(AuthActor):
         if path == HEALTH_PATH:
             raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes GET or HEAD, not {request.method}")
         if path not in _PATHS:
-            raise Refused(RefusalCode.NOT_FOUND, f"there is no {path}; there are {', '.join((*_PATHS, HEALTH_PATH))}")
+            raise Refused(RefusalCode.NOT_FOUND, f"no such path: {path}; use {', '.join((*_PATHS, HEALTH_PATH))}")
         method, purpose = _PATHS[path]
         if request.method != method:
             raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes {method}, not {request.method}")
@@ -287,7 +287,7 @@ class ValidatorAuthActor(AuthActor):
             for token in value.split(",")
         ]
         if not request.upgrade or SUBPROTOCOL not in offered:
-            message = f"/ws speaks WebSocket with the subprotocol {SUBPROTOCOL}, and no other"
+            message = f"/ws accepts only WebSocket with the subprotocol {SUBPROTOCOL}"
             raise Refused(RefusalCode.UNSUPPORTED_PROTOCOL, message)
 
     def _check_query(self, query: str) -> tuple[Epoch | None, Offset | None]:
@@ -302,7 +302,7 @@ class ValidatorAuthActor(AuthActor):
         if epoch is None and offset is None:
             return None, None
         if epoch is None or offset is None or not re.match(HEX32, epoch) or not _OFFSET.fullmatch(offset):
-            raise Refused(RefusalCode.MALFORMED, "epoch is 32 hex digits and offset a number, and neither goes alone")
+            raise Refused(RefusalCode.MALFORMED, "epoch (32 hex digits) and offset (a number) must be given together")
         return Epoch(epoch), Offset(int(offset))
 
     # --- whether it may be
@@ -329,7 +329,7 @@ class ValidatorAuthActor(AuthActor):
     def _check_budgets(self, claims: Credentials, request: HttpRequestReceived, now: Micros) -> None:
         limits = self.settings
         if self.state.stopping:
-            raise Refused(RefusalCode.RESTARTING, "this validator stops, for now or for good", retry_after=1)
+            raise Refused(RefusalCode.RESTARTING, "this validator is restarting or shutting down", retry_after=1)
         failures = self.state.failures.get(request.remote)
         if failures is not None and failures.refill(now, limits.failures_per_second, limits.failure_burst) < 1:
             raise Refused(RefusalCode.RATE_LIMITED, f"too many failed requests from {request.remote}", retry_after=1)
@@ -338,7 +338,7 @@ class ValidatorAuthActor(AuthActor):
             message = f"more than {limits.requests_per_second:g} requests a second from this hotkey"
             raise Refused(RefusalCode.RATE_LIMITED, message, retry_after=1)
         if claims.purpose == "session" and len(self.state.peers) >= limits.max_connections:
-            message = f"all {limits.max_connections} connections are taken"
+            message = f"all {limits.max_connections} connections are in use"
             raise Refused(RefusalCode.OVER_CAPACITY, message, retry_after=30)
 
     def _remember_nonce(self, claims: Credentials, envelope: Envelope) -> None:
@@ -399,7 +399,7 @@ class ValidatorAuthActor(AuthActor):
         if not isinstance(message, PredictionMessage):
             raise Refused(RefusalCode.MALFORMED, "the body must be a prediction message")
         if message.sender_hotkey != claims.hotkey:
-            raise Refused(RefusalCode.MALFORMED, f"sender_hotkey is not {claims.hotkey}, who signed the request")
+            raise Refused(RefusalCode.MALFORMED, f"sender_hotkey is not {claims.hotkey}, which signed the request")
         return message
 
     def _admit(self, unverified: UnverifiedRequest, message: PredictionMessage | None) -> None:
@@ -498,7 +498,7 @@ def _single_headers(request: HttpRequestReceived) -> dict[str, str]:
     for name, value in request.headers:
         if name.startswith("x-bittensor-"):
             if name in header:
-                raise Refused(RefusalCode.MALFORMED, f"the header {name} is there twice")
+                raise Refused(RefusalCode.MALFORMED, f"the header {name} occurs twice")
             header[name] = value
     for name in AUTH_HEADERS:
         if name not in header:

@@ -1,4 +1,4 @@
-"""Game updates to those who should have them, with their place in the stream (protocol, "The game stream").
+"""Sends game updates to sessions, with their place in the stream (protocol, "The game stream").
 
 Decides which updates, or which snapshot, each miner is sent. Who is connected is known to ``ConnectionActor``.
 """
@@ -35,7 +35,7 @@ class BroadcastState:
 
 
 class BroadcastActor(Actor):
-    """Tells everybody what changed, and brings those up to date who were away."""
+    """Broadcasts updates, and sends missed ones to miners that were away."""
 
     name = "broadcast"
     State = BroadcastState

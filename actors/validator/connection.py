@@ -56,14 +56,14 @@ class ValidatorConnectionSettings(ConnectionSettings):
 
 @dataclass(slots=True)
 class ValidatorConnectionState(ConnectionState):
-    """What a welcome says, besides what belongs to its session."""
+    """The fields of a welcome that are the same for all sessions."""
 
     ledger_id: LedgerId = LedgerId("")
     epoch: Epoch | None = None
     offset: Offset | None = None
     health: Health = field(default_factory=Health)
     told: Offset = Offset(0)
-    """The last update of which every part was broadcast."""
+    """Offset of the last update whose parts were all broadcast."""
     lagging: dict[ConnectionId, Offset] = field(default_factory=dict)
     """Slow readers, from whom updates are held back, with the last update that each was sent."""
 

@@ -1,4 +1,4 @@
-"""The validator's slate: what the feed says, as the game stream says it.
+"""The validator's slate: turns the feed's games into the game stream.
 
 Knows the games in force and the stream's position. A change is in force once it is stored, and not before. Sends
 nothing: ``BroadcastActor`` does.
@@ -41,7 +41,7 @@ class GamesState:
 
 
 class GamesActor(Actor):
-    """Turns each slate that the feed gives into what changed."""
+    """Turns each slate of the feed into an update."""
 
     name = "games"
     State = GamesState
@@ -82,7 +82,7 @@ class GamesActor(Actor):
         self._compare()
 
     def _compare(self) -> None:
-        """Have stored what the feed changed, if anything, and if nothing is being stored already."""
+        """Request that the feed's changes be stored, if there are any and no other update is being stored."""
         state = self.state
         if state.storing:
             return

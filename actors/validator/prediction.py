@@ -1,4 +1,4 @@
-"""Proposes one verdict for each prediction; the ledger disposes, and what it answers is what is said.
+"""Proposes one verdict for each prediction; the ledger decides, and its answer is confirmed.
 
 Commits are grouped: what arrives while one runs goes into the next. A miner's wagers are reserved against its daily
 limit while their commit runs, and given back where the ledger knew the prediction already, or could not store it.
@@ -48,15 +48,15 @@ from bettensor.bus.timestamps import DAY, utc_day
 MAX_COMMIT = 2_000
 """Predictions in one commit: about 10 ms of the ledger's time."""
 MAX_WAITING = 20_000
-"""Predictions that may wait for the ledger; above that the answer is ``overloaded``, which is no verdict."""
+"""Predictions that may wait for the ledger; above that the answer is ``overloaded``, which is not a verdict."""
 PAUSE_ALL = MAX_WAITING // 2
-"""With so many unanswered predictions of all sessions, whoever sends is not read until half have their answers."""
+"""At this many unanswered predictions over all sessions, sending sessions are paused until half are answered."""
 CLOSED_MEMORY = DAY
 """How long after its start a game that left the slate is still told from one that never was on it."""
 MAX_FORMER_CLOCKS = 8
 """Steps of the wall clock that are remembered."""
 RETENTION = Micros(30 * DAY)
-"""How long a verdict is kept after the start of its game, or after its receipt where there is no such game."""
+"""How long a verdict is kept after the start of its game, or after its receipt if there is no such game."""
 
 
 @settings_class
@@ -64,11 +64,11 @@ class PredictionSettings:
     """The subnet's rules that an operator may set."""
 
     daily_wager_limit: Annotated[Positive, Field(le=1e9)] = 1000.0
-    """What one miner may wager in a UTC day, in the subnet's units."""
+    """Wagers of one miner per UTC day, in the subnet's units."""
     odds_grace: Annotated[NotNegative, Field(le=3600)] = 0.0
-    """Seconds for which odds may still be quoted after they changed."""
+    """Seconds for which old odds are accepted after a change."""
     max_unanswered: Count = 2048
-    """Predictions of one session without an answer, at which it is not read until half of them have one."""
+    """Unanswered predictions of one session at which it is paused until half of them are answered."""
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class PredictionState:
 
     offers: dict[GameId, Offer] = field(default_factory=dict)
     awaiting_slate: bool = False
-    """No slate has been in force since the start: of no game can it be said that there is none."""
+    """No slate has been in force since the start, so ``game_not_found`` cannot be decided."""
     days: dict[int, dict[Hotkey, Tally]] = field(default_factory=dict)
     waiting: list[Submission] = field(default_factory=list)
     """For the next commit."""
@@ -132,7 +132,7 @@ Stored = list[tuple[Submission, StoredVerdict]]
 
 
 class PredictionActor(Actor):
-    """Judges predictions, asks the ledger to store the verdicts, and confirms what it stored."""
+    """Judges predictions, asks the ledger to store the verdicts, and confirms the stored ones."""
 
     name = "prediction"
     Settings = PredictionSettings
@@ -341,7 +341,7 @@ class PredictionActor(Actor):
             if tally.wagered + proposal.wager > self._limit:
                 submission.proposal = self._over_limit(proposal, tally)
             elif tally.wagered + tally.reserved + proposal.wager > self._limit:
-                # what is reserved may still be given back: no verdict may rest on it
+                # a reservation may still be given back, so no verdict may rest on it
                 self.state.undecided.setdefault(proposal.hotkey, []).append(submission)
                 return
             else:

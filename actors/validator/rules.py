@@ -1,4 +1,4 @@
-"""The rules by which a prediction is judged, the same whatever road it came by (protocol, "Results and rules").
+"""The rules by which a prediction is judged, the same over every transport (protocol, "Results and rules").
 
 Pure functions of the prediction, the game as it was offered and the receipt time. The first rule that fails is the
 verdict. Two more come from those who know more: the daily limit from ``PredictionActor``, ``conflict`` from the ledger.
@@ -195,7 +195,7 @@ RULES: Final[tuple[Callable[[Case], Rejection | None], ...]] = (
 
 
 def _chosen_odds(case: Case, odds: Odds) -> float | None:
-    """The odds of the predicted outcome; None where that is no outcome of this game."""
+    """The odds of the predicted outcome; None if it is not an outcome of this game."""
     game, chosen = case.offer.game, case.prediction.predicted_outcome
     if chosen == game.team_a or chosen == 0:
         return odds.team_a

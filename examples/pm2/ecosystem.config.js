@@ -5,7 +5,7 @@ const neuron = (role) => ({
   args: [role, "--config", `${role}.yaml`],
   cwd: "/etc/bettensor",
   interpreter: "none",
-  kill_timeout: 30000, // what was taken in is stored and answered first
+  kill_timeout: 30000, // the neuron first stores and answers what it has
   restart_delay: 5000,
 });
 

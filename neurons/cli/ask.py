@@ -1,4 +1,4 @@
-"""The commands that ask a running neuron, or read what it has on disk. ``cli.py`` parses; here is what they do."""
+"""The commands that ask a running neuron, or read its files. ``main.py`` parses their arguments."""
 
 import argparse
 import csv
@@ -18,7 +18,7 @@ from bettensor.actors.cures import UNREGISTERED
 from bettensor.bus.codes import VerdictCode
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.identifiers import Micros
-from bettensor.bus.text import nearest, printable
+from bettensor.bus.text import hint, printable
 from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.control_client import ask, find_state_dir
@@ -35,7 +35,7 @@ from bettensor.neurons.cli.ledger_file import LedgerReport, backup_ledger, check
 from bettensor.neurons.edges.control import PATIENCE
 
 STOP_PATIENCE = 20.0
-"""Seconds that ``stop`` waits for the end of the neuron."""
+"""Seconds that ``stop`` waits for the neuron's process to end."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -48,7 +48,7 @@ def _status(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def top(arguments: argparse.Namespace) -> int:
-    """The live view of a running neuron; once, where nobody can watch."""
+    """The live view of a running neuron; drawn once if standard output is not a terminal."""
     state_dir = _neuron(arguments)
     status = ask(state_dir, {"ask": "status"})
     if arguments.json:
@@ -72,7 +72,7 @@ def top(arguments: argparse.Namespace) -> int:
 
 
 def peers(arguments: argparse.Namespace) -> int:
-    """Who is connected or known, and what keeps the others away."""
+    """The peers of a running neuron, and why one is not connected."""
     status = _status(arguments)
     if arguments.json:
         print(json.dumps(status["peers"], indent=2))
@@ -80,8 +80,9 @@ def peers(arguments: argparse.Namespace) -> int:
         screen = views.console()
         screen.print(views.headline(status), end="\n\n")
         screen.print(views.peers_table(status, screen.width))
+        screen.print(views.OFFSET, style="dim")
         if not status["registered"]:
-            text = f"this hotkey ({status['hotkey']}) is not in the metagraph: nobody admits it; {UNREGISTERED}"
+            text = f"this hotkey ({status['hotkey']}) is not in the metagraph, so no peer admits it; {UNREGISTERED}"
             print(text, file=sys.stderr)
         if status["endpoint_doubt"]:
             print(status["endpoint_doubt"], file=sys.stderr)
@@ -96,15 +97,15 @@ def games(arguments: argparse.Namespace) -> int:
         return 0
     screen = views.console()
     for slate in status["slates"]:
-        screen.print(f"{len(slate['games'])} games of {slate['validator']}, update {slate['offset']}")
+        screen.print(f"{len(slate['games'])} games of validator {slate['validator']}, offset {slate['offset']}")
         screen.print(views.games_table(slate, screen.width))
     if not status["slates"]:
-        screen.print("no slate has come yet")
+        screen.print("no games received yet")
     return 0
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """A prediction by hand, through the running miner; waits for the verdicts."""
+    """Send a prediction through the running miner, and wait for the verdicts."""
     question = {"ask": "predict", "game": arguments.game, "outcome": arguments.outcome, "wager": arguments.wager}
     if arguments.validator is not None:
         question["validator"] = arguments.validator
@@ -120,19 +121,18 @@ def predict(arguments: argparse.Namespace) -> int:
             print(f"{verdict['prediction_id']} {verdict['code']}{took} by {verdict['validator']}{why}")
     late = answer["without_verdict"]
     if late:
-        text = (
-            f"{late} without a verdict after {PATIENCE:g} s; the miner goes on asking, and `bettensor peers` says why"
-        )
+        count = f"{late} prediction{'' if late == 1 else 's'}"
+        text = f"no verdict on {count} after {PATIENCE:g} s; the miner keeps trying, and `bettensor peers` says why"
         print(text, file=sys.stderr)
     return 0 if not late and all(verdict["success"] for verdict in answer["verdicts"]) else 1
 
 
 def stop(arguments: argparse.Namespace) -> int:
-    """Stop a running neuron in good order, and wait for its end."""
+    """Stop a running neuron gracefully, and wait until its process has ended."""
     state_dir = _neuron(arguments)
     process = ask(state_dir, {"ask": "stop"})["process"]
     deadline = time.monotonic() + STOP_PATIENCE
-    with views.progress("waiting for its end"):
+    with views.progress("waiting for the neuron to stop"):
         while not _ended(state_dir):
             if time.monotonic() > deadline:
                 print(f"process {process} has not ended within {STOP_PATIENCE:g} s", file=sys.stderr)
@@ -143,7 +143,7 @@ def stop(arguments: argparse.Namespace) -> int:
 
 
 def _ended(state_dir: Path) -> bool:
-    """Whether nobody holds the folder's lock: it goes with its process, however that ends."""
+    """Whether no process holds the folder's lock: the kernel releases it when its process ends, in any way."""
     with (state_dir / "lock").open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -153,7 +153,7 @@ def _ended(state_dir: Path) -> bool:
 
 
 def predictions(arguments: argparse.Namespace) -> int:
-    """The verdicts in a ledger, or in a miner's outbox; the neuron need not run."""
+    """The predictions in a ledger or an outbox; the neuron need not run."""
     wanted = VerdictFilter(
         peer=arguments.hotkey,
         code=arguments.code,
@@ -177,22 +177,23 @@ def predictions(arguments: argparse.Namespace) -> int:
 
 
 def _explain_nothing(file: Path, wanted: VerdictFilter) -> bool:
-    """Why there is no such verdict; returns whether there could be one."""
+    """Say on standard error why no prediction matches; returns whether one could."""
     peers = [] if wanted.peer is None else history_peers(file)
     if peers and wanted.peer not in peers:
-        near = nearest(str(wanted.peer), peers)
-        print(f"bettensor: {file} has nothing of {wanted.peer!r}; the nearest is {near!r}", file=sys.stderr)
+        fault = f"{file} has no prediction of {wanted.peer!r}{hint(str(wanted.peer), peers)}"
+        print(f"bettensor: {fault}", file=sys.stderr)
     if wanted.code is None:
         return True
-    codes = ["none", *VerdictCode, *filter(None, history_codes(file))]  # an actor of one's own may have others
+    codes = dict.fromkeys(
+        ["none", *VerdictCode, *filter(None, history_codes(file))]
+    )  # a custom actor may give other verdicts
     if wanted.code not in codes:
-        near = nearest(wanted.code, codes)
-        print(f"bettensor: no verdict is called {wanted.code!r}; the nearest is {str(near)!r}", file=sys.stderr)
+        print(f"bettensor: no verdict is called {wanted.code!r}{hint(wanted.code, codes)}", file=sys.stderr)
     return wanted.code in codes
 
 
 def ledger(arguments: argparse.Namespace) -> int:
-    """Check a ledger, copy it, or put a copy back."""
+    """Check, back up or restore a ledger."""
     state_dir = _neuron(arguments)
     file = state_dir / LEDGER
     with views.progress("reading every page"):
@@ -204,19 +205,19 @@ def ledger(arguments: argparse.Namespace) -> int:
             keep = file.with_name(f"{file.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
             report = _restore(arguments.file, file, keep)
             if keep.exists():
-                print(f"the ledger that was there is kept as {keep}", file=sys.stderr)
+                print(f"the replaced ledger is kept as {keep}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(asdict(report), indent=2))
     else:
         print(
-            f"nothing wrong: ledger {report.ledger_id}, schema {report.schema}, {report.predictions} predictions, "
+            f"no damage found: ledger {report.ledger_id}, schema {report.schema}, {report.predictions} predictions, "
             f"{report.accepted} accepted"
         )
     return 0
 
 
 def _restore(copy: Path, file: Path, keep: Path) -> LedgerReport:
-    """While this runs, no validator can start."""
+    """Restore under the folder's lock, so that no validator starts meanwhile."""
     from bettensor.neurons.neuron import lock_state_dir
 
     lock = lock_state_dir(file.parent)

@@ -1,4 +1,4 @@
-"""The whole configuration of a role as a commented YAML file, read off the settings classes themselves."""
+"""The whole configuration of a role as a commented YAML file, generated from the settings classes."""
 
 import ast
 import inspect
@@ -18,7 +18,7 @@ from bettensor.neurons.models.kelly import KellyPredictor
 from bettensor.neurons.models.program import ProgramPredictor
 
 _REQUIRED: Final = {"netuid": "30", "state_dir": "~/.bettensor/{role}", "static": "metagraph.yaml"}
-"""Examples for the keys without a default, and for the simpler of the two ways to know the subnet."""
+"""Examples for the keys without a default, and for the simpler source of the metagraph."""
 MODELS: Final = {
     KellyPredictor: "bettensor.models:KellyPredictor",
     FilePredictor: "bettensor.models:FilePredictor",
@@ -29,9 +29,9 @@ _EXAMPLES: Final = {"path": "bets.csv", "command": "[python, my_model.py]"}
 
 
 def commented_defaults(role: Role) -> str:
-    """Every key of ``role``, with what it means and its default; what is required has an example.
+    """Every key of ``role`` with its meaning and its default, or an example if the key is required.
 
-    The text is itself a configuration file that can be read.
+    The text is a valid configuration file.
     """
     kind = ROLES[role]
     lines = [f"# {line}" for line in wrap(f"The configuration of a {role}: every key with its default.", 110)]
@@ -52,7 +52,7 @@ def _model(model: type[Any], name: str) -> list[str]:
     """The default model's keys, and the others' as comments."""
     is_default = model is KellyPredictor
     head = (
-        ["  # The model, and its keys. Others, for which `class` must be set, follow as comments."]
+        ["  # The default model and its keys. The other models follow as comments; set `class` to use one."]
         if is_default
         else []
     )
@@ -66,7 +66,7 @@ def _model(model: type[Any], name: str) -> list[str]:
 
 
 def field_docs(kind: type[Any]) -> dict[str, str]:
-    """What stands below each field of a dataclass and its bases, as documentation."""
+    """The docstring below each field of a dataclass and its bases."""
     docs: dict[str, str] = {}
     for cls in reversed(kind.__mro__):
         if is_dataclass(cls):

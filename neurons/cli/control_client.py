@@ -1,4 +1,4 @@
-"""Asks a running neuron, by the control socket in its ``state_dir``."""
+"""Asks a running neuron over the control socket in its ``state_dir``."""
 
 import json
 import socket
@@ -9,15 +9,15 @@ from bettensor.bus.errors import BettensorError
 from bettensor.neurons.edges.control import NAME, socket_address
 
 DEFAULT_HOME: Final = Path("~/.bettensor")
-"""Where neurons keep their state, if nothing else is said."""
+"""The folder in which a neuron is looked for if neither --config nor --state-dir is given."""
 
 
 class NotRunning(BettensorError):
-    """No neuron answers."""
+    """There is no neuron that answers."""
 
 
 class ControlRefused(BettensorError):
-    """The neuron says why not."""
+    """The neuron refused the question; the message is its reason."""
 
 
 def ask(state_dir: Path, question: dict[str, Any], patience: float = 5.0) -> dict[str, Any]:
@@ -29,8 +29,8 @@ def ask(state_dir: Path, question: dict[str, Any], patience: float = 5.0) -> dic
         patience: seconds to wait for the answer.
 
     Raises:
-        NotRunning: nobody answers there.
-        ControlRefused: what the neuron has against it.
+        NotRunning: no neuron answers there.
+        ControlRefused: the neuron refuses the question.
     """
     try:
         with socket_address(state_dir) as address, socket.socket(socket.AF_UNIX) as client:
@@ -42,8 +42,8 @@ def ask(state_dir: Path, question: dict[str, Any], patience: float = 5.0) -> dic
         raise NotRunning(f"the neuron in {state_dir} does not answer within {patience:g} s") from None
     except OSError:
         raise NotRunning(
-            f"no neuron runs in {state_dir}; start it with `bettensor validator --config FILE` or `bettensor miner "
-            "--config FILE`, or name another with --config FILE or --state-dir DIR"
+            f"no neuron is running in {state_dir}; start it with `bettensor validator --config FILE` or `bettensor "
+            "miner --config FILE`, or name another with --config FILE or --state-dir DIR"
         ) from None
     if not line.endswith(b"\n"):
         raise NotRunning(f"the neuron in {state_dir} stopped before it answered")
@@ -54,17 +54,17 @@ def ask(state_dir: Path, question: dict[str, Any], patience: float = 5.0) -> dic
 
 
 def find_state_dir(state_dir: Path | None, config: Path | None, role: str | None = None) -> Path:
-    """The folder of the neuron that is meant.
+    """The state_dir of the neuron that a command is about.
 
     Args:
-        state_dir: given as such.
-        config: the neuron's YAML file, which names it.
-        role: where neither is given, the one neuron of this role (None: of any) that runs with its state below
-            ``~/.bettensor``.
+        state_dir: the folder itself.
+        config: the neuron's YAML file, which names the folder.
+        role: if neither is given, the only running neuron of this role (None: of any role) with its state below
+            ``~/.bettensor`` is taken.
 
     Raises:
         ConfigurationError: ``config`` cannot be read.
-        NotRunning: nothing is given, and not exactly one neuron runs.
+        NotRunning: neither is given, and not exactly one neuron runs.
     """
     if state_dir is not None:
         return state_dir.expanduser()
@@ -80,9 +80,10 @@ def find_state_dir(state_dir: Path | None, config: Path | None, role: str | None
     kind = role or "neuron"
     if not running:
         raise NotRunning(
-            f"no {kind} runs with its state below {DEFAULT_HOME}; start one, or name it with --config or --state-dir"
+            f"no {kind} with its state below {DEFAULT_HOME} is running; start one, or name it with --config or "
+            "--state-dir"
         )
-    raise NotRunning(f"{len(running)} neurons run: {', '.join(map(str, running))}; name one with --state-dir DIR")
+    raise NotRunning(f"{len(running)} neurons are running: {', '.join(map(str, running))}; name one with --state-dir")
 
 
 def _answers(state_dir: Path, role: str | None) -> bool:

@@ -1,8 +1,8 @@
-"""A whole subnet on one machine for a while: one validator and some miners, each a process of its own.
+"""A whole subnet on one machine for a short time: one validator and some miners, each in its own process.
 
-What is shown is what the neurons say of themselves by their control sockets; what became of every prediction is read
-from the miners' outboxes in the end. Between each miner and the validator runs a wire that can be cut. Whoever is
-killed, by a key or by anybody else, is started again.
+The view shows the status that the neurons give over their control sockets; the outcome is read from the miners'
+outboxes at the end. Each miner reaches the validator through a wire that can be cut. A neuron that is killed, by a key
+or from outside, is started again.
 """
 
 import asyncio
@@ -39,26 +39,26 @@ from bettensor.neurons.system.processes import free_port, spawn
 
 NETUID: Final = 30
 START_TIMEOUT: Final = 20.0
-"""Seconds for a process to start, on a machine that has other things to do."""
+"""Seconds for a process to start, also on a busy machine."""
 STOP_TIMEOUT: Final = 15.0
 """Seconds for a process to stop; then it is killed."""
 REVIVAL: Final = 2.0
-"""Seconds that a neuron stays dead after it was killed."""
+"""Seconds between a neuron's death and its restart."""
 DURATION: Final = 20.0
 LIVE_DURATION: Final = 60.0
-"""Seconds of work, and of work that somebody watches, unless something else is asked."""
+"""Default duration in seconds: without and with a terminal."""
 VALIDATOR: Final = "validator"
 ROOMY: Final = 108
-"""Columns from which on there is room for headings in full, the transport, and what has happened to a neuron."""
+"""Columns from which on there is room for full headings, the transport and full notes on a neuron."""
 LEAST: Final = 4
-"""Lines for the slate and the last events together, without which the picture does not fit."""
+"""Lines that the slate and the last events need together."""
 VERDICTS: Final = 32
-"""Columns for the verdicts, beside the slate."""
+"""Columns for the verdicts beside the slate."""
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
 class DemoFailed(BettensorError):
-    """The demo could not run."""
+    """The demo cannot run."""
 
 
 class Wire:
@@ -78,7 +78,7 @@ class Wire:
         self._run(self._listen())
 
     def toggle(self) -> None:
-        """Cut it: what is open is reset, and nobody gets through. Or mend it."""
+        """Cut it, which resets open connections and refuses new ones; or mend it."""
         self.cut = not self.cut
         self._run(self._break() if self.cut else self._listen())
 
@@ -129,10 +129,10 @@ class Player:
     process: "subprocess.Popen[bytes] | None" = None
     wire: Wire | None = None
     status: dict[str, Any] | None = None
-    """What it last said of itself; None while it does not answer."""
+    """Its newest status; None while it does not answer."""
     last_status: dict[str, Any] | None = None
     codes: "Counter[str | None]" = field(default_factory=Counter)
-    """Its predictions by verdict, as they are on its disk: also those of before it was killed. None has none yet."""
+    """Its predictions on disk by verdict, also those made before it was killed; None counts those without a verdict."""
     dead_since: float | None = None
     restarts: int = 0
     websocket: bool = True
@@ -159,16 +159,16 @@ class Player:
             self.process.kill()
 
     def look(self) -> None:
-        """Ask it how it goes."""
+        """Read its status and its predictions."""
         try:
             self.status = self.last_status = ask(self.state_dir, {"ask": "status"}, 0.5)
         except BettensorError:
             self.status = None
-        with contextlib.suppress(BettensorError):  # it has none yet
+        with contextlib.suppress(BettensorError):  # it has no file yet
             self.codes = history_codes(history_file(self.state_dir))
 
     def judged(self) -> "Counter[str]":
-        """How many have which verdict."""
+        """The number of its predictions by verdict."""
         return Counter({code: count for code, count in self.codes.items() if code is not None})
 
     def end_of_log(self) -> str:
@@ -176,7 +176,7 @@ class Player:
         return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
 
     def describe(self) -> tuple[str, str]:
-        """State and transport, in a word each."""
+        """State and transport, one word each."""
         if self.process is None or self.process.poll() is not None:
             return "down", ""
         if self.status is None:
@@ -190,7 +190,7 @@ class Player:
 
 
 class Demo:
-    """The neurons, and what can be done to them."""
+    """The neurons, and the keys that act on them."""
 
     def __init__(self, folder: Path, miners: int) -> None:
         self.folder = folder
@@ -198,16 +198,16 @@ class Demo:
         self.validator = Player(VALIDATOR, folder)
         self.miners = [Player(f"miner-{number}", folder, wire=Wire(port)) for number in range(1, miners + 1)]
         self.chosen = 0
-        """The miner that keys are about."""
+        """Index of the miner that keys act on."""
         _prepare(folder, self.players, port)
         self.started = time.monotonic()
         self.begun: float | None = None
-        """When the work began."""
+        """Monotonic time at which every miner was connected; see ``age``."""
         self.odds: dict[str, float] = {}
         self.moved: dict[str, float] = {}
 
     def age(self) -> float:
-        """Seconds of work: since every miner has reached the validator, or has had the time for it."""
+        """Seconds since every miner has reached the validator, or has had ``START_TIMEOUT`` to do so."""
         if self.begun is None:
             late = time.monotonic() - self.started > START_TIMEOUT
             if not late and not all(miner.describe()[1] for miner in self.miners):
@@ -220,10 +220,10 @@ class Demo:
         return [self.validator, *self.miners]
 
     def start(self) -> None:
-        """Start everybody, and wait until the validator answers.
+        """Start all neurons, and wait until the validator answers.
 
         Raises:
-            DemoFailed: it does not.
+            DemoFailed: it does not answer in time.
         """
         self.validator.start()
         deadline = time.monotonic() + START_TIMEOUT
@@ -231,7 +231,7 @@ class Demo:
             self.check()
             if time.monotonic() > deadline:
                 raise DemoFailed(
-                    f"the validator does not answer after {START_TIMEOUT:g} s:\n{self.validator.end_of_log()}"
+                    f"the validator does not answer within {START_TIMEOUT:g} s:\n{self.validator.end_of_log()}"
                 )
             time.sleep(0.05)
             self.validator.look()
@@ -240,7 +240,7 @@ class Demo:
         self.started = time.monotonic()
 
     def check(self) -> list[str]:
-        """Start again who was killed; returns what there is to tell.
+        """Restart neurons that were killed; returns a line for each that died or was restarted.
 
         Raises:
             DemoFailed: a neuron ended by itself.
@@ -251,19 +251,19 @@ class Demo:
             if code is None:
                 continue
             if code >= 0:
-                raise DemoFailed(f"{player.name} ended with {code}:\n{player.end_of_log()}")
+                raise DemoFailed(f"{player.name} ended with exit code {code}:\n{player.end_of_log()}")
             if player.dead_since is None:
                 player.dead_since = time.monotonic()
                 player.restarts += 1
                 reason = signal.Signals(-code).name
-                news.append(f"{player.name} was killed ({reason}); it is started again in {REVIVAL:g} s")
+                news.append(f"{player.name} was killed ({reason}); restarting it in {REVIVAL:g} s")
             elif time.monotonic() - player.dead_since >= REVIVAL:
                 player.start()
-                news.append(f"{player.name} is started again")
+                news.append(f"restarting {player.name}")
         return news
 
     def look(self) -> None:
-        """Ask everybody how it goes."""
+        """Read the status of all neurons."""
         for player in self.players:
             player.look()
         if self.validator.status is not None:
@@ -277,7 +277,7 @@ class Demo:
         self.odds = now
 
     def press(self, key: str) -> bool:
-        """What a key does; False ends the demo."""
+        """Do what a key stands for; returns False if it ends the demo."""
         miner = self.miners[self.chosen]
         if key in "qQ\x03":
             return False
@@ -295,14 +295,14 @@ class Demo:
         return True
 
     def _configure(self, miner: Player) -> None:
-        """Edit its file, as an operator would; the running miner notices."""
+        """Edit the miner's file, as an operator would; the running miner reloads it."""
         file = self.folder / f"{miner.name}.yaml"
         settings = yaml.safe_load(file.read_text())
         settings["websocket"]["enabled"] = miner.websocket
         _write(file, settings)
 
     def stop(self) -> None:
-        """The miners first: they wait for the verdicts that are on their way."""
+        """Stop the miners first, because they wait for their last verdicts; then the validator."""
         for miner in self.miners:
             if miner.wire is not None and miner.wire.cut:
                 miner.wire.toggle()
@@ -317,7 +317,7 @@ class Demo:
             _await_end(group)
 
     def _settle(self) -> None:
-        """Whoever was cut off or killed has a moment to get its verdicts."""
+        """Give miners that were cut off or killed time to get their verdicts."""
         deadline = time.monotonic() + STOP_TIMEOUT
         while time.monotonic() < deadline:
             self.look()
@@ -329,7 +329,7 @@ class Demo:
             time.sleep(0.2)
 
     def kill(self) -> None:
-        """End whatever is left."""
+        """Kill all processes that still run."""
         for player in self.players:
             if player.process is not None:
                 if player.process.poll() is None:
@@ -337,7 +337,7 @@ class Demo:
                 player.process.wait()
 
     def codes(self) -> "dict[str, Counter[str | None]]":
-        """Each miner's predictions by verdict, as its outbox has them."""
+        """Each miner's predictions by verdict, from its outbox."""
         return {
             miner.name: history_codes(miner.state_dir / OUTBOX)
             for miner in self.miners
@@ -346,12 +346,15 @@ class Demo:
 
 
 def run_demo(*, miners: int, duration: float | None = None, as_json: bool = False) -> int:
-    """Run the demo; returns 0 only if predictions were accepted and every one that was made has its verdict.
+    """Run the demo.
 
     Args:
-        miners: how many, at least one.
-        duration: seconds of work, above 0; by default 20, and 60 where somebody watches.
-        as_json: print the outcome as JSON, and nothing else.
+        miners: number of miners, at least one.
+        duration: seconds, above 0; by default 60 in a terminal, otherwise 20.
+        as_json: print only the outcome, as JSON.
+
+    Returns:
+        0 if predictions were accepted and every prediction has its verdict, otherwise 1.
 
     Raises:
         DemoFailed: a process did not start, or ended by itself; the message has the end of its log.
@@ -359,17 +362,17 @@ def run_demo(*, miners: int, duration: float | None = None, as_json: bool = Fals
     watched = not as_json and sys.stdout.isatty() and sys.stdin.isatty()
     with _signals_as_exceptions(), tempfile.TemporaryDirectory(prefix="bettensor-demo-") as folder:
         say = _silence if as_json else _say
-        say("making throwaway wallets, a metagraph and the configurations")
+        say("creating throwaway wallets, metagraph files and configurations")
         demo = Demo(Path(folder), miners)
         try:
             demo.start()
-            say("the validator answers; starting the miners")
+            say("the validator is running; starting the miners")
             if watched:
                 _show(demo, LIVE_DURATION if duration is None else duration)
             else:
                 _tell(demo, DURATION if duration is None else duration, say)
             demo.look()
-            say("stopping: the miners wait for the verdicts that are on their way")
+            say("stopping: the miners wait for their last verdicts")
             demo.stop()
         finally:
             demo.kill()
@@ -403,7 +406,7 @@ def _tell(demo: Demo, duration: float, say: Any) -> None:
         verdicts = _verdicts(demo)
         accepted = verdicts.pop("accepted", 0)
         made = sum(miner.codes.total() for miner in demo.miners)
-        if made or demo.begun is not None:  # a machine that is busy takes its time before the work begins
+        if made or demo.begun is not None:  # on a busy machine it takes a while until the first prediction
             say(f"{made} predictions pushed, {accepted} accepted, {verdicts.total()} rejected{_latencies(demo)}")
 
 
@@ -411,7 +414,7 @@ def _news_of(miner: Player, say: Any) -> None:
     state, transport = miner.describe()
     if transport and f"{state} {transport}" not in miner.told:
         miner.told = {f"{state} {transport}"}
-        say(f"{miner.name} is connected" if state == "connected" else f"{miner.name} goes by HTTP")
+        say(f"{miner.name} is connected" if state == "connected" else f"{miner.name} uses HTTP")
 
 
 def _latencies(demo: Demo) -> str:
@@ -436,10 +439,11 @@ def _show(demo: Demo, duration: float) -> None:
 
 
 def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> RenderableType:
-    """All of the demo in one picture, as high as the terminal: the keys are its last line. Or what that needs."""
+    """The whole demo, as high as the terminal, with the keys in its last line; or the size that this view needs."""
     width = screen.width
     title = Text("Bettensor", "bold")
-    title.append(f"  one validator, {len(demo.miners)} miners, every one a process", "not bold")
+    count = f"{len(demo.miners)} miner{'' if len(demo.miners) == 1 else 's'}"
+    title.append(f"  one validator and {count}, each in its own process", "not bold")
     title.append(f"   {elapsed:.0f} of {duration:.0f} s", "dim")
     keys = Text.assemble(
         (" v ", "reverse"), " kill validator  ",
@@ -450,7 +454,7 @@ def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> R
         (" q ", "reverse"), " quit",
     )  # fmt: skip
     above = Group(title, "", _neurons_table(demo, width), "")
-    left = screen.height - views.lines_of(screen, above) - 4  # a table's head, a title, and the keys
+    left = screen.height - views.lines_of(screen, above) - 4  # for a table's head, a title and the keys
     if width < keys.cell_len or left < LEAST:
         needs = f"{keys.cell_len} columns" if width < keys.cell_len else f"{screen.height - left + LEAST} lines"
         return Text(f"This view needs {needs}. Make the terminal larger; q ends the demo.")
@@ -472,7 +476,7 @@ def _neurons_table(demo: Demo, width: int) -> RenderableType:
     numbers = (*counts, "p50", "p99")
     table = views.plain_table("", "neuron", "state", *([] if brief else ["transport"]), *numbers, "", right=numbers)
     table.columns[2].min_width = len("not connected")
-    table.columns[-1].no_wrap = False  # where there is no room, what has happened to it gives way, not the figures
+    table.columns[-1].no_wrap = False  # if there is no room, the notes wrap and the figures stay whole
     for place, player in enumerate(demo.players):
         state, transport = player.describe()
         chosen = "▶" if place == demo.chosen + 1 else ""
@@ -512,7 +516,7 @@ def _verdicts(demo: Demo) -> "Counter[str]":
 
 
 def latency_of(demo: Demo) -> dict[str, float] | None:
-    """The median of the miners' medians, and the worst of their 99th percentiles; ms from push to verdict."""
+    """The median of the miners' medians, and the highest of their 99th percentiles; milliseconds to the verdict."""
     known = [m.last_status["latency_ms"] for m in demo.miners if m.last_status is not None]
     told = [latency for latency in known if latency is not None]
     if not told:
@@ -524,7 +528,7 @@ def latency_of(demo: Demo) -> dict[str, float] | None:
 
 
 def outcome_of(demo: Demo) -> dict[str, Any]:
-    """What became of every prediction."""
+    """What became of every prediction, as plain data."""
     codes: Counter[str | None] = sum(demo.codes().values(), Counter())
     pushed = codes.total()
     unanswered = codes.pop(None, 0)
@@ -556,11 +560,11 @@ def print_outcome(demo: Demo, outcome: dict[str, Any]) -> None:
             str(miner.restarts),
         )
     screen = views.console()
-    screen.print("\nWhat happened", table)
+    screen.print("\nOutcome", table)
     by_code = ", ".join(f"{count} {code}" for code, count in sorted(outcome["verdicts"].items()))
     screen.print(f"verdicts: {by_code or 'none'}")
     if outcome["ok"]:
-        screen.print(f"every one of {outcome['pushed']} predictions has its verdict")
+        screen.print(f"all {outcome['pushed']} predictions have a verdict")
     else:
         missing = outcome["pushed"] - outcome["answered"]
         screen.print(f"FAILED: {missing} of {outcome['pushed']} predictions have no verdict")
@@ -591,7 +595,7 @@ def _prepare(folder: Path, players: list[Player], port: int) -> None:
             settings["games"] = {"source": "random", "interval": 2.0}
             settings["actors"] = {"prediction": {"odds_grace": 2.0}}
         else:
-            # the third of every three bets more than it may in a day, so that there is something to reject
+            # every third miner bets above the daily limit, so that some predictions are rejected
             bankroll = 2000.0 if number % 3 == 0 else 100.0
             settings["actors"] = {
                 "model": {"interval": 1.0},
@@ -617,7 +621,7 @@ def _await_end(players: list[Player]) -> None:
 
 @contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
-    """SIGTERM ends the demo like Ctrl-C does: by an exception that cleans up."""
+    """Let SIGTERM end the demo as Ctrl-C does, by an exception, so that it cleans up."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

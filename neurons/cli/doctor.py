@@ -1,4 +1,4 @@
-"""Whether a neuron could run as it is configured; what is wrong, and how to repair it. Changes nothing."""
+"""Checks whether a neuron can run as it is configured, and says how to fix what stops it. Changes nothing."""
 
 import asyncio
 import contextlib
@@ -30,36 +30,36 @@ from bettensor.neurons.config.settings import MinerSettings, Settings, Validator
 Health = Literal["ok", "warning", "failure", "unknown"]
 
 ANSWER_TIMEOUT: Final = 60.0
-"""Seconds for the answers of the chain; the first bring its metadata with them."""
+"""Seconds for the answers of the chain; the first answers include the chain's metadata."""
 DIAL_TIMEOUT: Final = 3.0
-"""Seconds for one TCP connection, and for the answer on it."""
+"""Seconds for one TCP connection, and for the answer over it."""
 LEAST_SPACE: Final = 1 << 30
-"""Bytes that should be free where the ledger grows."""
+"""Free bytes on the ledger's disk, below which there is a warning."""
 NO_SPACE: Final = 1 << 26
-"""Bytes without which it does not grow for long."""
+"""Free bytes on the ledger's disk, below which there is a failure."""
 SPARE_FILES: Final = 256
-"""Open files besides one for each connection."""
+"""Open files besides one per connection."""
 MAX_BEHIND: Final = 1.0
-"""Seconds that this clock may be behind a block that is there already; validators refuse requests from 2 s ahead on."""
+"""Seconds that this clock may be behind a block's timestamp; validators refuse requests from 2 s ahead on."""
 NEXT_BLOCK: Final = 15.0
-"""Seconds within which a chain that works makes another block: at that moment its time is the best clock there is."""
+"""Seconds within which a working chain produces a block; a new block's timestamp is the best clock there is."""
 LOOK_INTERVAL: Final = 0.5
-"""Seconds between two looks for it."""
+"""Seconds between two queries for a new block."""
 NEW_BLOCK_AGE: Final = 6.0
-"""Seconds within which a block usually arrives here after its author has dated it."""
+"""Seconds between a block's timestamp and its arrival here, usually."""
 SLOT: Final = 12.0
-"""Seconds between two blocks: one that has just come cannot be older."""
+"""Seconds between two blocks: a block that has just arrived cannot be older."""
 BLOCK_AGE: Final = 36.0
-"""Seconds: the newest block of a chain that works is younger."""
+"""Seconds; the newest block of a working chain is younger."""
 INDENT: Final = 24
-"""Columns before what is said of a finding."""
+"""Columns before the text of a finding."""
 CLOCK_ERROR: Final = 2.0
-"""Seconds between two clocks, above which requests are refused."""
+"""Seconds between two clocks above which requests are refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check; ``cure`` says how to fix a failure."""
 
     what: str
     health: Health
@@ -68,11 +68,11 @@ class Finding:
 
 
 def examine(settings: Settings, where: str, make_client: Callable[[str], Any] | None = None) -> list[Finding]:
-    """Look at everything that ``settings`` need.
+    """Check everything that a neuron with these settings needs.
 
     Args:
         settings: of either role.
-        where: the file that they come from.
+        where: the file that the settings come from, for messages.
         make_client: makes a bittensor client; for tests.
     """
     return asyncio.run(_examine(settings, where, make_client))
@@ -81,7 +81,7 @@ def examine(settings: Settings, where: str, make_client: Callable[[str], Any] | 
 async def _examine(settings: Settings, where: str, make_client: Callable[[str], Any] | None) -> list[Finding]:
     found = [_versions()]
     if found[0].health == "failure":
-        return [*found, *_disk(settings.state_dir), _open_files(settings)]  # the rest would only fail by it
+        return [*found, *_disk(settings.state_dir), _open_files(settings)]  # the other checks would fail for this alone
     found += [_parts(settings, where), *_disk(settings.state_dir), _open_files(settings)]
     hotkey, wallet = _wallet(settings)
     found.append(wallet)
@@ -116,24 +116,25 @@ def _parts(settings: Settings, where: str) -> Finding:
     try:
         check(settings, where)
     except ConfigurationError as error:
-        return Finding("configuration", "failure", str(error), "the message says where")
-    return Finding("configuration", "ok", f"{where}: actors, handlers and files can be loaded")
+        cure = f"correct it, then run: bettensor config check {where}"
+        return Finding("configuration", "failure", str(error), cure)
+    return Finding("configuration", "ok", f"{where}: valid; its actors, handlers and files can be loaded")
 
 
 def _disk(state_dir: Path) -> Iterator[Finding]:
     there = next(folder for folder in (state_dir, *state_dir.parents) if os.path.lexists(folder))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        cure = f"make it a folder that this user may write to, or choose another state_dir (of {state_dir})"
-        yield Finding("disk", "failure", f"{there} cannot be written to", cure)
+        cure = f"make it a folder that this user may write to, or set another state_dir (now {state_dir})"
+        yield Finding("disk", "failure", f"{there} is not a writable folder", cure)
         return
     free = shutil.disk_usage(there).free
     if free < NO_SPACE:
-        cure = "make room, or choose another state_dir: ledger and logs grow"
-        yield Finding("disk", "failure", f"the disk of {state_dir} is full: {free >> 20} MiB are free", cure)
+        cure = "free some space, or set another state_dir: the ledger and the logs grow"
+        yield Finding("disk", "failure", f"the disk of {state_dir} is full: {free >> 20} MiB free", cure)
         return
-    text = f"{state_dir} can be written to, {free / 2**30:.1f} GiB are free"
+    text = f"{state_dir} is writable, {free / 2**30:.1f} GiB free"
     if free < LEAST_SPACE:
-        yield Finding("disk", "warning", text, "make room: ledger and logs grow")
+        yield Finding("disk", "warning", text, "free some space: the ledger and the logs grow")
     else:
         yield Finding("disk", "ok", text)
 
@@ -141,15 +142,15 @@ def _disk(state_dir: Path) -> Iterator[Finding]:
 def _open_files(settings: Settings) -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = SPARE_FILES + (_max_connections(settings) if isinstance(settings, ValidatorSettings) else 0)
-    text = f"{soft} files may be open at once, {needed} are needed"
+    text = f"the limit is {soft} open files, and this neuron needs {needed}"
     if soft < needed:
-        cure = f"ulimit -n {needed}, LimitNOFILE={needed} in systemd, or a smaller actors.auth.max_connections"
+        cure = f"set ulimit -n {needed} or LimitNOFILE={needed} in systemd, or lower actors.auth.max_connections"
         return Finding("open files", "failure", text, cure)
     return Finding("open files", "ok", text)
 
 
 def _max_connections(settings: ValidatorSettings) -> int:
-    """As it is set, or else its default: what cannot be one is told by the configuration."""
+    """The configured value, or the default if it is wrong: the check of the configuration reports that."""
     try:
         return int(settings.actors["auth"]["max_connections"])
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -163,7 +164,8 @@ def _wallet(settings: Settings) -> tuple[str | None, Finding]:
     try:
         hotkey: str = load_hotkey(wallet.name, wallet.hotkey, str(wallet.path)).ss58_address
     except ConfigurationError as error:
-        return None, Finding("wallet", "failure", str(error), "the message says how")
+        cure = "set wallet.name, wallet.hotkey and wallet.path to an unencrypted hotkey; docs/operating.md shows how"
+        return None, Finding("wallet", "failure", str(error), cure)
     return hotkey, Finding("wallet", "ok", f"{wallet.name}/{wallet.hotkey} is {hotkey}")
 
 
@@ -177,10 +179,10 @@ async def _metagraph(
     if static is not None:
         from bettensor.neurons.edges.static_files import read_metagraph
 
-        with contextlib.suppress(ConfigurationError):  # told by the configuration
+        with contextlib.suppress(ConfigurationError):  # the check of the configuration reports it
             neurons = list(read_metagraph(static).neurons)
             yield Finding("metagraph", "ok", f"{static}: {len(neurons)} neurons"), neurons
-        yield Finding("clock", "unknown", "there is no chain to compare it with", "see that NTP runs"), None
+        yield Finding("clock", "unknown", "there is no chain to compare it with", "make sure NTP is running"), None
         return
     from bettensor.neurons.edges.chain import make_client as real
     from bettensor.neurons.edges.chain import neurons_of
@@ -197,15 +199,15 @@ async def _metagraph(
         async with asyncio.timeout(ANSWER_TIMEOUT):
             metagraph = await client.subnets.metagraph(settings.netuid, commitments=False)
         if metagraph is None:
-            cure = "set netuid, or subtensor.network, to where the subnet is"
+            cure = "correct netuid or subtensor.network"
             yield Finding("metagraph", "failure", f"there is no subnet {settings.netuid} on {chosen}", cure), None
         else:
             neurons = list(neurons_of(metagraph))
             yield Finding("metagraph", "ok", f"{len(neurons)} neurons on subnet {settings.netuid}"), neurons
     except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries
-        cure = "look at the network and at subtensor.chain_endpoint; a running neuron goes on with what it knew"
+        cure = "check the network and subtensor.chain_endpoint; a running neuron keeps its last metagraph"
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
-        yield Finding("chain", "failure", f"{chosen} gives no answer: {reason}"[:400], cure), None
+        yield Finding("chain", "failure", f"{chosen} does not answer: {reason}"[:400], cure), None
     finally:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -213,39 +215,40 @@ async def _metagraph(
 
 
 async def _clock(client: Any, block: int) -> Finding:
-    """Compare with a block at the moment when it is new: it is never from the future, and is seconds old."""
+    """Compare with a block at the moment when it is new: its timestamp is seconds old, and never in the future."""
     deadline = time.monotonic() + NEXT_BLOCK
     while not (is_new := await client.block() > block) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(LOOK_INTERVAL)
     block_time = await client.query(("Timestamp", "Now"))
     if not isinstance(block_time, int):
-        return Finding("clock", "unknown", "the chain does not say what time it is", "see that NTP runs")
+        return Finding("clock", "unknown", "the chain does not tell the time", "make sure NTP is running")
     age = time.time() - block_time / 1000
     cure = "let NTP set this clock: timedatectl set-ntp true, or chronyd"
     if age < -MAX_BEHIND:
-        return Finding("clock", "failure", f"it is {-age:.1f} s behind the newest block", cure)
+        return Finding("clock", "failure", f"this clock is {-age:.1f} s behind the newest block", cure)
     if age > (SLOT if is_new else BLOCK_AGE):
-        text = f"it is {age:.0f} s ahead of the newest block"
-        return Finding("clock", "failure", text if is_new else f"{text}, or the chain stands still", cure)
+        text = f"this clock is {age:.0f} s ahead of the newest block"
+        return Finding("clock", "failure", text if is_new else f"{text}, or the chain has stopped", cure)
     if not is_new:
-        text = f"the newest block is {age:.0f} s old, and there is no other within {NEXT_BLOCK:.0f} s"
-        return Finding("clock", "unknown", text, "look at the node; see that NTP runs")
+        text = f"the newest block is {age:.0f} s old, and no other came within {NEXT_BLOCK:.0f} s"
+        return Finding("clock", "unknown", text, "check the chain's node, and make sure NTP is running")
     if age > NEW_BLOCK_AGE:
-        return Finding("clock", "warning", f"it is {age:.1f} s ahead of a block that has just come", cure)
-    return Finding("clock", "ok", f"a new block is {age:.1f} s old")
+        return Finding("clock", "warning", f"this clock is {age:.1f} s ahead of a new block", cure)
+    return Finding("clock", "ok", f"a new block is {age:.1f} s old by this clock")
 
 
 def _registration(settings: Settings, hotkey: str, me: NeuronInfo | None) -> Finding:
     if me is None:
         wallet = f"--wallet {settings.wallet.name} --wallet-hotkey {settings.wallet.hotkey}"
         cure = (
-            f"register it: btcli subnets register --netuid {settings.netuid} {wallet}; a static metagraph must list it"
+            f"register it: btcli subnets register --netuid {settings.netuid} {wallet}; or list it in metagraph.static"
         )
         return Finding("registration", "failure", f"{hotkey} is not on subnet {settings.netuid}", cure)
     if isinstance(settings, ValidatorSettings) and not me.validator_permit:
-        text = f"UID {me.uid} has no validator permit: miners connect to validators with a permit only"
-        return Finding("registration", "failure", text, "stake more, or have miners name this hotkey in validators")
-    return Finding("registration", "ok", f"UID {me.uid}" + (", with a permit" if me.validator_permit else ""))
+        text = f"UID {me.uid} has no validator permit, and miners connect only to validators with one"
+        return Finding("registration", "failure", text, "stake more, or ask miners to list this hotkey in `validators`")
+    permit = ", with a validator permit" if me.validator_permit else ""
+    return Finding("registration", "ok", f"UID {me.uid}{permit}")
 
 
 # --- how they reach each other
@@ -264,13 +267,13 @@ async def _port(settings: ValidatorSettings, me: NeuronInfo | None) -> AsyncIter
 
 
 def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
-    """The port cannot be bound: it may be this validator itself that has it."""
+    """The port cannot be bound; this validator itself may be the one that uses it."""
     where = f"{settings.axon.ip}:{settings.axon.port}"
     with contextlib.suppress(BettensorError):
-        status = ask(settings.state_dir, {"ask": "status"})  # of a neuron that may be of an earlier release
+        status = ask(settings.state_dir, {"ask": "status"})  # the neuron may run an earlier release
         if (status.get("listening") or "").endswith(f":{settings.axon.port}"):
-            return Finding("port", "ok", f"this validator runs (process {status['process']}), and listens on {where}")
-    cure = "stop what uses it (ss -ltnp), choose another axon.port, or run this while the validator is stopped"
+            return Finding("port", "ok", f"this validator (process {status['process']}) listens on {where}")
+    cure = "stop the process that uses it (ss -ltnp shows it), or set another axon.port"
     return Finding("port", "failure", f"{where} cannot be bound: {error.strerror or error}", cure)
 
 
@@ -290,20 +293,20 @@ async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:
     announced = None if settings.metagraph.static else _announced(settings)
     endpoint = announced or told
     if endpoint is None:
-        cure = "set axon.external_ip, so that the chain is told; in a static metagraph set axon"
-        return Finding("endpoint", "failure", "the metagraph does not say where this validator is", cure)
+        cure = "set axon.external_ip to announce it on the chain; in a metagraph file, set axon"
+        return Finding("endpoint", "failure", "the metagraph has no endpoint for this validator", cure)
     port = settings.axon.external_port or settings.axon.port
     if announced is None and port and int(endpoint.rpartition(":")[2]) != port:
-        cure = "set axon.external_ip, so that the chain is told, or set axon.port or axon.external_port"
-        return Finding("endpoint", "failure", f"the metagraph says {told}, and the port is {port}", cure)
+        cure = "set axon.external_ip to announce the endpoint, or correct axon.port or axon.external_port"
+        return Finding("endpoint", "failure", f"the metagraph has {told}, but the port is {port}", cure)
     error = await _dial(endpoint)
     if error is not None:
-        text = f"{endpoint}, where miners should find this validator, cannot be reached from here: {error}"
-        cure = "open the port in the firewall, forward it; a router that does not lead back inside is no fault"
+        text = f"miners will dial {endpoint}, which cannot be reached from this machine: {error}"
+        cure = "open the port in the firewall and forward it; ignore this if your router has no NAT loopback"
         return Finding("endpoint", "warning", text, cure)
     if endpoint != told:
-        text = f"the metagraph says {told or 'nothing'}, and this validator is to be at {endpoint}"
-        return Finding("endpoint", "warning", text, "start it: it tells the chain; miners follow with their next sync")
+        text = f"the metagraph has {told or 'no endpoint'}, and this validator will announce {endpoint}"
+        return Finding("endpoint", "warning", text, "start it: it announces itself; miners follow at their next sync")
     return Finding("endpoint", "ok", f"{endpoint} can be reached")
 
 
@@ -318,36 +321,39 @@ async def _validators(
     wanted = [neuron for neuron in metagraph if is_wanted(neuron, chosen) and neuron.hotkey != own]
     for hotkey in chosen:
         if hotkey not in [neuron.hotkey for neuron in wanted]:
-            yield Finding("validators", "warning", f"{hotkey} is not in the metagraph", "correct validators")
+            yield Finding("validators", "warning", f"{hotkey} is not in the metagraph", "correct the key `validators`")
     endpoints = {neuron.hotkey: neuron.axon for neuron in wanted if neuron.axon is not None}
     answers = dict(zip(endpoints, await asyncio.gather(*map(_visit, endpoints.values())), strict=True))
     for hotkey, answer in answers.items():
         if isinstance(answer, str):
             text = f"{hotkey} at {endpoints[hotkey]} cannot be reached: {answer}"
-            yield Finding("validators", "warning", text, "ask its operator; look at the network here")
+            yield Finding("validators", "warning", text, "check the network here, or ask the validator's operator")
     reached = [answer for answer in answers.values() if not isinstance(answer, str)]
     silent = len(wanted) - len(endpoints)
     count = f"of {len(wanted)}" + (f" ({silent} have no endpoint in the metagraph)" if silent else "")
     if reached:
         yield Finding("validators", "ok", f"{len(reached)} {count} can be reached")
-    else:
-        cure = "wait for one, or correct validators; look at the network here"
+    elif wanted:
+        cure = "check this machine's network, and correct the key `validators` if it is set"
         yield Finding("validators", "failure", f"none {count} can be reached", cure)
+    else:
+        cure = "correct the key `validators`" if chosen else "wait until one has a permit, or list one in `validators`"
+        yield Finding("validators", "failure", "there is no validator to connect to in the metagraph", cure)
     ahead = [answer for answer in reached if answer is not None]
     if ahead and abs(median(ahead)) > CLOCK_ERROR:
         which = "ahead of" if median(ahead) > 0 else "behind"
-        text = f"it is {abs(median(ahead)):.0f} s {which} the validators' clocks: they refuse what is signed by it"
+        text = f"this clock is {abs(median(ahead)):.0f} s {which} the validators' clocks, so they refuse its signatures"
         yield Finding("clock", "failure", text, "let NTP set this clock: timedatectl set-ntp true, or chronyd")
 
 
 async def _dial(endpoint: str) -> str | None:
-    """Why there is no TCP connection; None where there is."""
+    """Why there is no TCP connection; None if there is one."""
     answer = await _visit(endpoint)
     return answer if isinstance(answer, str) else None
 
 
 async def _visit(endpoint: str) -> str | float | None:
-    """Seconds that this clock is ahead of the one there; None where it tells no time; why nobody is there."""
+    """Seconds our clock is ahead; None if the server sends no Date; a str says why it cannot be reached."""
     host, _, port = endpoint.rpartition(":")
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
@@ -362,7 +368,7 @@ async def _visit(endpoint: str) -> str | float | None:
             writer.write(f"GET /ws/health HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         told = Parser().parsestr(head.partition("\r\n")[2]).get("date", "")
-        return time.time() - parsedate_to_datetime(told).timestamp() - 0.5  # it tells whole seconds
+        return time.time() - parsedate_to_datetime(told).timestamp() - 0.5  # Date has whole seconds
     except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         return None
     finally:
@@ -370,7 +376,7 @@ async def _visit(endpoint: str) -> str | float | None:
 
 
 def can_run(findings: Iterable[Finding]) -> bool:
-    """Whether nothing stands in the way."""
+    """Whether no check failed."""
     return all(finding.health != "failure" for finding in findings)
 
 
@@ -380,7 +386,7 @@ def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 
 
 def text(findings: Iterable[Finding], width: int) -> Iterator[str]:
-    """The findings for people, in so many columns where their words are not longer."""
+    """The findings for people, wrapped to ``width`` columns; a longer word stays whole."""
     marks = {"ok": "ok     ", "warning": "WARNING", "failure": "FAILURE", "unknown": "unknown"}
     for finding in findings:
         yield from _wrapped(f"{marks[finding.health]}  {finding.what:<13}  ", finding.text, width)
@@ -389,7 +395,7 @@ def text(findings: Iterable[Finding], width: int) -> Iterator[str]:
 
 
 def _wrapped(head: str, text: str, width: int) -> Iterator[str]:
-    """Behind ``head``, and below it in the same column."""
+    """``text`` after ``head``, continued below in the same column."""
     for line in text.splitlines():
         for part in textwrap.wrap(line, max(width - INDENT, INDENT), break_long_words=False, break_on_hyphens=False):
             yield f"{head:{INDENT}}{part}"

@@ -1,4 +1,4 @@
-"""What neurons have on disk, read beside them: verdicts of a ledger or an outbox. Never writes."""
+"""Reads the predictions in a ledger or an outbox, also while its neuron runs. Never writes."""
 
 import json
 import sqlite3
@@ -20,12 +20,12 @@ _SOURCES: Final = {
     OUTBOX: "SELECT made_at AS at, validator AS peer, prediction_id, code, message, content FROM predictions",
 }
 COLUMNS: Final = ("at", "peer", "prediction_id", "code", "message", "game_id", "outcome", "odds", "wager", "model")
-"""Of one verdict; ``peer`` is the miner in a ledger, and the validator in an outbox."""
+"""Of one prediction; ``peer`` is the miner in a ledger, and the validator in an outbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictFilter:
-    """Which verdicts are wanted; None is all."""
+    """Which predictions are wanted; None means no restriction."""
 
     peer: str | None = None
     code: str | None = None
@@ -33,19 +33,19 @@ class VerdictFilter:
     game: str | None = None
     since: Micros | None = None
     limit: int | None = None
-    """The newest so many."""
+    """Only the newest ``limit``."""
 
 
 def history_file(state_dir: Path) -> Path:
     """The ledger or the outbox in ``state_dir``.
 
     Raises:
-        ConfigurationError: there is neither.
+        ConfigurationError: the folder has neither.
     """
     for name in _SOURCES:
         if (state_dir / name).exists():
             return state_dir / name
-    raise ConfigurationError(f"{state_dir} holds neither {LEDGER} nor {OUTBOX}: is it a neuron's state_dir?")
+    raise ConfigurationError(f"{state_dir} has neither {LEDGER} nor {OUTBOX}; is it a neuron's state_dir?")
 
 
 def verdicts(file: Path, wanted: VerdictFilter) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def verdicts(file: Path, wanted: VerdictFilter) -> list[dict[str, Any]]:
 
 
 def history_codes(file: Path) -> "Counter[str | None]":
-    """How many predictions in a ledger or an outbox have which verdict; None counts those that have none yet.
+    """The number of predictions by verdict in a ledger or an outbox; None counts those without a verdict.
 
     Raises:
         ConfigurationError: the file cannot be read.
@@ -92,7 +92,7 @@ def history_peers(file: Path) -> list[str]:
 
 def _verdict(row: sqlite3.Row) -> dict[str, Any]:
     content = json.loads(row["content"])
-    content |= content.get("content", {})  # what could not be read as a prediction is kept as it came
+    content |= content.get("content", {})  # an entry that could not be read as a prediction is stored as received
     return {
         "at": rfc3339(Micros(row["at"])),
         "peer": row["peer"],

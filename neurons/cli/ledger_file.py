@@ -1,6 +1,6 @@
-"""The ledger as a file: check it, copy it while its validator runs, and put a copy back.
+"""The ledger as a file: check it, back it up while its validator runs, and restore a copy.
 
-By SQLite's own means (https://www.sqlite.org/backup.html): a copy of the file alone would lack what is in its log.
+With SQLite's backup API (https://www.sqlite.org/backup.html): a copy of the file alone would lack its write-ahead log.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.system.files import unfinished
 
 PAGES: int = 1000
-"""Copied at a time: about 4 MB, during which a commit waits."""
+"""Pages copied at a time, about 4 MB; a commit waits meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerReport:
-    """What a ledger holds."""
+    """The contents of a ledger in numbers."""
 
     ledger_id: str
     schema: int
@@ -30,7 +30,7 @@ def check_ledger(file: Path) -> LedgerReport:
     """Read every page and index of a ledger.
 
     Raises:
-        ConfigurationError: it is no ledger, or damaged; the message says what SQLite found.
+        ConfigurationError: it is not a ledger, or it is damaged; the message has SQLite's finding.
     """
     if not file.exists():
         raise ConfigurationError(f"{file}: there is no such file")
@@ -44,18 +44,18 @@ def check_ledger(file: Path) -> LedgerReport:
             count = "SELECT count(*), coalesce(sum(code = 'accepted'), 0) FROM predictions"
             predictions, accepted = database.execute(count).fetchone()
     except sqlite3.Error as error:
-        raise ConfigurationError(f"{file} is no ledger, or damaged: {error}") from None
+        raise ConfigurationError(f"{file} is not a ledger, or it is damaged: {error}") from None
     return LedgerReport(ledger_id, schema, predictions, accepted)
 
 
 def backup_ledger(file: Path, copy: Path) -> LedgerReport:
-    """Copy a ledger, also while its validator runs; what was confirmed before is in the copy. The copy is checked.
+    """Copy a ledger, also while its validator runs, and check the copy. It has all verdicts confirmed before.
 
     Raises:
-        ConfigurationError: the ledger cannot be read, or the copy cannot be written or is there already.
+        ConfigurationError: the ledger cannot be read, or the copy exists already or cannot be written.
     """
     if copy.exists():
-        raise ConfigurationError(f"{copy} is there already: name a new file")
+        raise ConfigurationError(f"{copy} exists already; name a new file")
     check_ledger(file)
     try:
         with unfinished(copy.with_name(f"{copy.name}.unfinished")) as fresh:
@@ -68,10 +68,10 @@ def backup_ledger(file: Path, copy: Path) -> LedgerReport:
 
 
 def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
-    """Put ``copy`` in the place of ``file``, which is kept as ``keep``. The validator must not run.
+    """Replace ``file`` by ``copy``, and keep the replaced ledger as ``keep``. The validator must not run.
 
-    It is another ledger from then on, and its game stream begins anew: miners may have been told of verdicts and
-    updates that the copy does not know. Whatever ends this, there is a ledger: the old one or the new one.
+    The restored ledger gets a new ledger_id, and its game stream a new epoch: miners may know verdicts and updates that
+    the copy lacks. If this is interrupted, ``file`` is either the old or the new ledger.
 
     Raises:
         ConfigurationError: the copy is damaged, or the files cannot be written.
@@ -92,13 +92,13 @@ def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
 
 
 def _keep(file: Path, keep: Path) -> None:
-    """Give what is there a second name, so that ``file`` can be replaced in one step.
+    """Give ``file`` a second name, so that it can be replaced in one step.
 
-    What is in its log goes into it first: the log would be taken for the one of whatever has the file's name. Where it
-    is damaged, its log is kept beside it.
+    Its write-ahead log is written into it first: SQLite would take the log for that of the new file. If the ledger is
+    damaged, its log is kept beside it.
 
     Raises:
-        OSError, sqlite3.Error: another process has it open, or the disk does not take it.
+        OSError, sqlite3.Error: another process has it open, or the disk is full.
     """
     if file.exists():
         with contextlib.suppress(ConfigurationError):
@@ -106,7 +106,7 @@ def _keep(file: Path, keep: Path) -> None:
             with closing(sqlite3.connect(file, timeout=10)) as database:
                 (is_busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if is_busy:
-                raise OSError("another process reads it")
+                raise OSError("another process has it open")
         keep.hardlink_to(file)
     for suffix in ("-wal", "-shm"):
         beside = file.with_name(file.name + suffix)
@@ -121,6 +121,6 @@ def _copy(source: Path, target: Path) -> None:
             closing(sqlite3.connect(target)) as copy,
         ):
             database.backup(copy, pages=PAGES)
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
+            copy.execute("PRAGMA journal_mode=DELETE")  # a single file, without a write-ahead log
     except sqlite3.Error as error:
         raise ConfigurationError(f"{target} cannot be written: {error}") from None

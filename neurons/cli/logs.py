@@ -1,15 +1,16 @@
-"""The commands that read recorded logs: replay, trace, log and audit. ``cli.py`` parses; here is what they do."""
+"""The commands that read event logs: replay, trace, log and audit. ``main.py`` parses their arguments."""
 
 import argparse
 import gc
 import json
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from rich.text import Text
 from rich.tree import Tree
@@ -19,7 +20,7 @@ from bettensor.bus.errors import BadEventLog, ConfigurationError
 from bettensor.bus.eventlog import Row
 from bettensor.bus.events import TOPICS, Observed
 from bettensor.bus.identifiers import SECOND, Hotkey
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint, short
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.ask import parse_time
 from bettensor.neurons.config.plugins import load
@@ -30,19 +31,19 @@ from bettensor.neurons.recordings.recording import Recording, WhatIf, log_files
 from bettensor.neurons.recordings.text import brief, clock, explain, explain_replay, line, plain, topic
 
 COLLECTOR_THRESHOLD = 200_000
-"""Objects after which the garbage collector looks for cycles: events have none."""
+"""Objects between two garbage collections; events have no cycles, so collections only cost time."""
 SHOWN = 20
-"""Changes that are printed."""
+"""Changes that are printed in full."""
 Read = TypeVar("Read")
 
 
 def replay(arguments: argparse.Namespace) -> int:
-    """Decide everything again; 0 where all decisions are equal."""
+    """Replay a log; returns 0 if all decisions are equal."""
     gc.set_threshold(COLLECTOR_THRESHOLD)
     instead = dict(_named(spec) for spec in arguments.instead or ())
     reports = []
     for file in log_files(arguments.log):
-        with views.progress("deciding everything again"):
+        with views.progress("replaying"):
             report, text = _decided_again(file, instead, arguments)
         reports.append(report)
         if text and not arguments.json:
@@ -53,7 +54,7 @@ def replay(arguments: argparse.Namespace) -> int:
 
 
 def _decided_again(file: Path, instead: dict[str, str], arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """One file; where it cannot be read or replayed, that is said, and is no reason not to look at the next."""
+    """Replay one file; a file that cannot be read or replayed is reported, and the next one follows."""
     try:
         recording = Recording(file, chained=not arguments.unchained)
         return _what_if(recording, instead) if instead else _replay(recording)
@@ -63,17 +64,17 @@ def _decided_again(file: Path, instead: dict[str, str], arguments: argparse.Name
 
 
 class _Logs:
-    """The files of a log; where one cannot be read, that is said, and is no reason not to look into the next."""
+    """The files of a log; a file that cannot be read is reported, and the next one follows."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self.whole = True
         """Whether every file could be read to its end."""
         self.decided = True
-        """Whether decisions are in all that were read."""
+        """Whether every file that was read has decisions."""
 
     def read(self, what: Callable[[Recording], Iterable[Read]]) -> Generator[Read, None, None]:
-        """What is to be read of each."""
+        """What ``what`` yields for each file."""
         for file in log_files(self._arguments.log):
             try:
                 with Recording(file, chained=not self._arguments.unchained) as recording:
@@ -101,9 +102,9 @@ def _replay(recording: Recording) -> tuple[dict[str, Any], str]:
         "difference": explained or None,
     }
     compared = "every decision" if recording.header.record == "all" else "every message, and the number of decisions"
-    text = f"{recording.file}: {replayed.events} events, {rate:.0f} a second: "
-    text += f"equal ({compared})" if equal else f"the first difference is {explained}"
-    return report, text + (f"\n  line {cut} was cut off; what stands before it was replayed" if cut else "")
+    text = f"{recording.file}: {replayed.events} events, {rate:.0f} per second: "
+    text += f"equal ({compared})" if equal else f"first difference {explained}"
+    return report, text + (f"\n  line {cut} is cut off; all lines before it were replayed" if cut else "")
 
 
 def _what_if(recording: Recording, instead: dict[str, str]) -> tuple[dict[str, Any], str]:
@@ -124,13 +125,13 @@ def _what_if(recording: Recording, instead: dict[str, str]) -> tuple[dict[str, A
 
 
 def _what_if_lines(recording: Recording, what_if: WhatIf) -> Iterator[str]:
-    yield f"{recording.file}: {what_if.unchanged} decisions as recorded, {len(what_if.changes)} others"
+    yield f"{recording.file}: {what_if.unchanged} decisions unchanged, {len(what_if.changes)} changed"
     topics = Counter(topic(change.recorded or change.replayed) for change in what_if.changes)  # type: ignore[arg-type]
     yield from (f"  {count} x {name}" for name, count in topics.most_common())
     for change in what_if.changes[:SHOWN]:
         yield explain(change)
     if len(what_if.changes) > SHOWN:
-        yield f"and {len(what_if.changes) - SHOWN} more; --json has all"
+        yield f"and {len(what_if.changes) - SHOWN} more; --json lists all"
 
 
 def _named(spec: str) -> tuple[str, str]:
@@ -138,19 +139,19 @@ def _named(spec: str) -> tuple[str, str]:
     if not isinstance(cls, type) or not issubclass(cls, Actor):
         raise ConfigurationError(f"--with: {spec} is not a subclass of bettensor.actors.Actor")
     if not hasattr(cls, "name"):
-        raise ConfigurationError(f"--with: {spec} has no name; give it that of the actor in whose place it is to be")
+        raise ConfigurationError(f"--with: {spec} has no `name`; give it the name of the actor that it replaces")
     return cls.name, spec
 
 
 def trace(arguments: argparse.Namespace) -> int:
-    """The way of one prediction."""
+    """The way of one prediction through the actors, as a tree."""
     gc.set_threshold(COLLECTOR_THRESHOLD)
     logs = _Logs(arguments)
     with views.progress("reading the log"):
         roots = list(logs.read(lambda recording: follow(recording, arguments.prediction_id)))
     if not roots:
-        where = "this log" if logs.whole else "what can be read of this log"
-        raise BadEventLog(f"{arguments.log}: nothing in {where} concerns a prediction {arguments.prediction_id!r}")
+        where = "this log" if logs.whole else "the readable part of this log"
+        raise BadEventLog(f"{arguments.log}: no event in {where} concerns a prediction {arguments.prediction_id!r}")
     if arguments.json:
         print(json.dumps([_tree_as_json(root) for root in roots], indent=2))
     else:
@@ -162,14 +163,22 @@ def _draw(roots: Iterable[Step]) -> None:
     screen = views.console()
     for root in roots:
         began = root.envelope.mono
-        tree = Tree(Text(f"{clock(root.envelope.at)}  {_step(root, began)}"))
+        tree = Tree(_fitting(f"{clock(root.envelope.at)}  {_step(root, began)}"))
         _grow(tree, root, began)
         screen.print(tree)
 
 
 def _grow(tree: Tree, step: Step, began: int) -> None:
     for following in step.following:
-        _grow(tree.add(Text(_step(following, began))), following, began)
+        _grow(tree.add(_fitting(_step(following, began))), following, began)
+
+
+def _fitting(text: str) -> Text:
+    """One line of the screen: hotkeys shortened, the end cut off if there is no room."""
+    return Text(_HOTKEY.sub(lambda found: short(found[0]), text), no_wrap=True, overflow="ellipsis")
+
+
+_HOTKEY: Final = re.compile(r"\b5[1-9A-HJ-NP-Za-km-z]{47}\b")
 
 
 def _step(step: Step, began: int) -> str:
@@ -193,7 +202,7 @@ def _tree_as_json(step: Step) -> dict[str, Any]:
 
 
 def log(arguments: argparse.Namespace) -> int:
-    """Print or sum up what is in a log."""
+    """Print or summarise the events of a log."""
     wanted = EventFilter(
         tuple(arguments.event or ()),
         None if arguments.hotkey is None else Hotkey(arguments.hotkey),
@@ -210,7 +219,7 @@ def log(arguments: argparse.Namespace) -> int:
 
 
 def _print(rows: Iterable[Row], *, as_json: bool) -> bool:
-    """Whether there is one."""
+    """Print every event; returns whether there is one."""
     show: Callable[[Row], str] = (lambda row: json.dumps(_as_json(row))) if as_json else line
     found = False
     for row in rows:
@@ -220,17 +229,16 @@ def _print(rows: Iterable[Row], *, as_json: bool) -> bool:
 
 
 def _explain_nothing(patterns: tuple[str, ...], *, decided: bool) -> bool:
-    """Why nothing of these topics was found; returns whether there are such topics."""
+    """Say on standard error why no event matches; returns whether every pattern matches a topic."""
     unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in TOPICS)]
     for pattern in unknown:
-        near = nearest(pattern, TOPICS)
-        print(f"bettensor: no event is called {pattern!r}; the nearest is {near!r}", file=sys.stderr)
+        print(f"bettensor: no event is called {pattern!r}{hint(pattern, TOPICS)}", file=sys.stderr)
     meant = (name for name in TOPICS if any(fnmatchcase(name, pattern) for pattern in patterns))
     decision = next((name for name in meant if not issubclass(TOPICS[name], Observed)), None)
     if decision is not None and not decided:
         print(
-            f"bettensor: this log has only what was observed, and no decision like {decision} (recorder.record); "
-            "`bettensor trace` shows those about a prediction",
+            f"bettensor: this log was recorded with recorder.record: observed, so it has no decisions like {decision}; "
+            "`bettensor trace` shows the decisions about one prediction",
             file=sys.stderr,
         )
     return not unknown
@@ -242,7 +250,7 @@ def _as_json(recorded: Any) -> dict[str, Any]:
 
 
 def _sum_up(rows: Iterable[Row], *, as_json: bool) -> bool:
-    """Whether there is one."""
+    """Print the summary; returns whether there is an event."""
     summary = Summary()
     with views.progress("reading the log"):
         for row in rows:
@@ -251,26 +259,26 @@ def _sum_up(rows: Iterable[Row], *, as_json: bool) -> bool:
     if as_json:
         print(json.dumps(figures, indent=2))
     elif summary.first is None:
-        print("no such event")
+        print("no event matches")
     else:
         _print_figures(figures)
     return summary.first is not None
 
 
 def _print_figures(figures: dict[str, Any]) -> None:
-    print(f"{clock(figures['first'])} to {clock(figures['last'])}, {figures['seconds']:.1f} s of work")
+    print(f"{clock(figures['first'])} to {clock(figures['last'])}, {figures['seconds']:.1f} s")
     for name, count in figures["events"].items():
         print(f"{count:>10}  {figures['events_per_second'][name]:>10.1f}/s  {name}")
-    print(f"results: {sum(figures['results'].values())}, {figures['results_per_second']:.1f}/s")
+    print(f"verdicts: {sum(figures['results'].values())}, {figures['results_per_second']:.1f}/s")
     for code, count in figures["results"].items():
         print(f"{count:>10}  {code}")
     if figures["latency_ms"]:
         shown = ", ".join(f"{name} {value:.1f} ms" for name, value in figures["latency_ms"].items())
-        print(f"from a message with predictions to its answer: {shown}")
+        print(f"latency from prediction to answer: {shown}")
 
 
 def audit(arguments: argparse.Namespace) -> int:
-    """Whether a log can be believed; 0 where it can."""
+    """Verify a log; returns 0 if it has no fault."""
     with views.progress("verifying every line and signature"):
         report = auditing.audit(log_files(arguments.log))
     if arguments.json:
@@ -279,6 +287,5 @@ def audit(arguments: argparse.Namespace) -> int:
         print("\n".join(auditing.text(report)))
     if report.faults:
         count = len(report.faults)
-        what = "one thing is not as it should" if count == 1 else f"{count} things are not as they should"
-        print(f"bettensor: {what} be", file=sys.stderr)
+        print(f"bettensor: found {count} fault{'' if count == 1 else 's'}", file=sys.stderr)
     return 1 if report.faults else 0

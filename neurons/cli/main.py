@@ -1,4 +1,4 @@
-"""The command ``bettensor``. Imports nothing heavy until it is known what is asked."""
+"""The command ``bettensor``: its arguments. Each command imports what it needs only when it runs."""
 
 import argparse
 import errno
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from bettensor.neurons.config.settings import Settings
 
 _NOT_WRITTEN = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
-"""Why a file or a device takes no more."""
+"""The errors of a file or device that takes no more bytes."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 """Wrong usage or configuration, as argparse has it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 fine, 1 failed, 2 wrong usage or configuration, 130 for Ctrl-C."""
+    """Run one command.
+
+    Returns:
+        The exit code: 0 success, 1 failure, 2 wrong usage or configuration, 130 Ctrl-C.
+    """
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     try:
@@ -38,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BettensorError as error:
         print(f"bettensor: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except BrokenPipeError:  # whoever read this has seen enough
+    except BrokenPipeError:  # the reader of our output, as `head`, has ended
         _write_no_more()
         return EXIT_FAILED
     except OSError as error:
         if error.errno not in _NOT_WRITTEN:
             raise
         _write_no_more()
-        print(f"bettensor: nothing more can be written: {error.strerror}", file=sys.stderr)
+        print(f"bettensor: cannot write: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 128 + 2  # as shells report SIGINT
@@ -53,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_no_more() -> None:
-    """What is left in the buffer would fail again when the process ends."""
+    """Discard the rest of the buffer: flushing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -61,7 +65,7 @@ def _flags(rest: Sequence[str]) -> dict[str, str]:
     """``--a.b=c`` or ``--a.b c``, as dotted keys with their values.
 
     Raises:
-        ConfigurationError: something is no such flag, or has no value.
+        ConfigurationError: a word is not such a flag, or a flag has no value.
     """
     flags: dict[str, str] = {}
     words = iter(rest)
@@ -82,16 +86,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bettensor",
         description="Real-time, authenticated communication between the miners and validators of the Bettensor subnet.",
-        epilog="exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 130 interrupted by Ctrl-C",
+        epilog="exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 Ctrl-C",
         allow_abbrev=False,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for role in ("validator", "miner"):
         neuron = _add(commands, role, f"run a {role}", f"bettensor {role} --config {role}.yaml --logging.level=DEBUG")
-        neuron.add_argument("--config", type=Path, required=True, metavar="FILE", help="the YAML file")
-        all_keys = f"bettensor config show --role {role}"
-        neuron.add_argument_group("keys of the configuration", f"--KEY=VALUE for each that `{all_keys}` prints")
+        neuron.usage = f"bettensor {role} [-h] --config FILE [{_KEYS}]"
+        neuron.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration (YAML)")
+        _add_keys(neuron, f"`bettensor config show --role {role}` lists all keys")
         neuron.set_defaults(command=_run_neuron, role=role, takes_flags=True)
     _add_demo(commands)
     _add_operations(commands)
@@ -106,6 +111,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_KEYS = "--KEY=VALUE ..."
+
+
+def _add_keys(parser: argparse.ArgumentParser, all_keys: str) -> None:
+    """The flags that argparse does not know: ``main`` reads them."""
+    parser.add_argument_group(
+        "configuration keys", f"--KEY=VALUE sets one key over the file, as in --logging.level=DEBUG; {all_keys}"
+    )
+
+
+class _Help(argparse.HelpFormatter):
+    """Keeps an example on one line, so that it can be copied, and gives long command names room."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(_EXAMPLE) else super()._fill_text(text, width, indent)
+
+
+_EXAMPLE = "example:\n  "
+
+
 def _add(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, what: str, example: str
 ) -> argparse.ArgumentParser:
@@ -113,8 +141,9 @@ def _add(
         name,
         help=what,
         description=f"{what[0].upper()}{what[1:]}.",
-        epilog=f"example: {example}",
+        epilog=f"{_EXAMPLE}{example}",
         allow_abbrev=False,
+        formatter_class=_Help,
     )
     parser.set_defaults(takes_flags=False)
     return parser
@@ -122,13 +151,16 @@ def _add(
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = _add(
-        commands, "demo", "run a validator and miners on this machine", "bettensor demo --miners 3 --duration 20"
+        commands,
+        "demo",
+        "run a validator and some miners here for a short time",
+        "bettensor demo --miners 3 --duration 20",
     )
-    demo.add_argument("--miners", type=_count, default=3, metavar="N", help="how many miners (default 3)")
+    demo.add_argument("--miners", type=_count, default=3, metavar="N", help="number of miners (default 3)")
     demo.add_argument(
-        "--duration", type=_amount, metavar="S", help="seconds of work (default 20, and 60 in a terminal)"
+        "--duration", type=_amount, metavar="S", help="duration in seconds (default 60 in a terminal, otherwise 20)"
     )
-    demo.add_argument("--json", action="store_true", help="print the outcome as JSON, and nothing else")
+    demo.add_argument("--json", action="store_true", help="print only the outcome, as JSON")
     demo.set_defaults(command=_run_demo)
 
 
@@ -137,117 +169,134 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
         parser = _add(commands, name, what, f"bettensor {name}{example}")
         _add_neuron(parser)
         if data:
-            parser.add_argument("--json", action="store_true", help="print it as JSON")
+            parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=_operate, operation=name)
         return parser
 
-    asking("top", "watch a running neuron", " --config validator.yaml")
-    asking("peers", "show who is connected, and what keeps the others away", "")
+    asking("top", "watch a running neuron live", " --config validator.yaml")
+    asking("peers", "list a neuron's peers, and why one is not connected", "")
     predict = asking(
-        "predict", "predict by hand, through the running miner", " --game G --outcome 'Arsenal' --wager 2.5"
+        "predict", "send a prediction through the running miner", " --game G --outcome 'Arsenal' --wager 2.5"
     )
     predict.add_argument("--game", required=True, metavar="G", help="the game's id, as `bettensor games` shows it")
-    predict.add_argument("--outcome", required=True, metavar="O", help="a team's name, or Tie")
-    predict.add_argument("--wager", required=True, type=float, metavar="W", help="how much")
-    predict.add_argument("--validator", metavar="HOTKEY", help="only this one; by default each that offers the game")
+    predict.add_argument("--outcome", required=True, metavar="O", help="the winning team's name, or Tie")
+    predict.add_argument("--wager", required=True, type=float, metavar="W", help="the amount to wager")
+    predict.add_argument(
+        "--validator", metavar="HOTKEY", help="send it to this validator only (default: to all that offer the game)"
+    )
     example = " --code game_started --since 1h"
-    history = asking("predictions", "show the verdicts of a ledger or an outbox", example, data=False)
+    history = asking("predictions", "list the predictions in a ledger or an outbox", example, data=False)
     form = history.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print it as JSON")
-    form.add_argument("--csv", action="store_true", help="print it as CSV")
-    history.add_argument("--hotkey", metavar="HOTKEY", help="of this miner; in an outbox, by this validator")
-    history.add_argument("--code", metavar="CODE", help="with this verdict; none: without one")
-    history.add_argument("--game", metavar="G", help="on this game")
-    history.add_argument("--since", metavar="TIME", help="not before: 30s, 15m, 2h or 1d ago, or a time of RFC 3339")
-    history.add_argument("--limit", type=_count, metavar="N", help="the newest N")
-    asking("stop", "stop a running neuron in good order", " --config miner.yaml", data=False)
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    history.add_argument(
+        "--hotkey", metavar="HOTKEY", help="only those of this miner (ledger), or to this validator (outbox)"
+    )
+    history.add_argument(
+        "--code", metavar="CODE", help="only those with this verdict, for example accepted; `none`: without a verdict"
+    )
+    history.add_argument("--game", metavar="G", help="only those on the game with this id")
+    history.add_argument("--since", metavar="TIME", help=f"only those from this time on: {_TIME}")
+    history.add_argument("--limit", type=_count, metavar="N", help="only the newest N")
+    asking("stop", "stop a running neuron gracefully", " --config miner.yaml", data=False)
 
 
 def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     example = "bettensor ledger backup copy.sqlite3 --config validator.yaml"
-    ledger = _add(commands, "ledger", "check, copy or put back a validator's ledger", example)
+    ledger = _add(commands, "ledger", "check, back up or restore a validator's ledger", example)
     actions = ledger.add_subparsers(metavar="ACTION", required=True)
     for action, what, file in (
-        ("check", "read every page of a ledger, and say whether it is whole", None),
-        ("backup", "copy a ledger, also while its validator runs", "the copy to write"),
-        ("restore", "put a copy in the ledger's place; the validator must not run", "the copy to put back"),
+        ("check", "read every page of a ledger, and report damage", None),
+        ("backup", "copy a ledger; its validator may be running", "the copy to write"),
+        ("restore", "replace a ledger by a copy; stop its validator first", "the copy to restore"),
     ):
         name = "copy.sqlite3 " if file else ""
         parser = _add(actions, action, what, f"bettensor ledger {action} {name}--config validator.yaml")
         if file:
             parser.add_argument("file", type=Path, metavar="FILE", help=file)
         _add_neuron(parser)
-        parser.add_argument("--json", action="store_true", help="print it as JSON")
+        parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=_operate, operation="ledger", action=action)
 
 
 def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     def reading(name: str, what: str, example: str) -> argparse.ArgumentParser:
         parser = _add(commands, name, what, f"bettensor {name} {example}")
-        parser.add_argument("log", type=Path, metavar="LOG", help="a recorded log: a file, or the folder of its files")
+        parser.add_argument("log", type=Path, metavar="LOG", help="an event log: a file, or a folder with its files")
         parser.set_defaults(command=_read_log, operation=name, unchained=False)
         return parser
 
     def unchained(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--unchained", action="store_true", help="read a log though its lines were changed")
-        parser.add_argument("--json", action="store_true", help="print it as JSON")
+        parser.add_argument("--unchained", action="store_true", help="read on even if a line's hash is wrong")
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
     example = "validator-state --with my_subnet.actors:StrictPredictionActor"
-    replay = reading("replay", "decide again what a recorded log holds, and compare", example)
+    replay = reading("replay", "replay an event log, and compare all decisions", example)
     replay.add_argument(
         "--with",
         dest="instead",
         action="append",
         metavar="MODULE:CLASS",
-        help="show what this actor would have decided, in the place of the one of its name",
+        help="show what this actor would have decided in place of the recorded actor with the same name; "
+        "may be repeated",
     )
     unchained(replay)
-    trace = reading("trace", "show the way of one prediction through the actors", "validator-state PREDICTION_ID")
+    trace = reading("trace", "trace one prediction through the actors", "validator-state PREDICTION_ID")
     trace.add_argument(
-        "prediction_id", type=_prediction_id, metavar="PREDICTION_ID", help="as `bettensor predictions` shows it"
+        "prediction_id",
+        type=_prediction_id,
+        metavar="PREDICTION_ID",
+        help="the prediction's id, as `bettensor predictions` shows it",
     )
     unchained(trace)
-    log = reading("log", "print or sum up a recorded log", "validator-state --event 'frame_*' --since 1h")
-    log.add_argument("--event", action="append", metavar="TOPIC", help="only this topic, or pattern; may be repeated")
-    log.add_argument("--hotkey", metavar="HOTKEY", help="only what concerns this neuron")
-    log.add_argument("--since", metavar="TIME", help="not before: 30s, 15m, 2h or 1d ago, or a time of RFC 3339")
-    log.add_argument("--until", metavar="TIME", help="not after; in the same forms")
-    log.add_argument("--limit", type=_count, metavar="N", help="the last N")
-    log.add_argument("--summary", action="store_true", help="rates, latencies and results instead of events")
+    log = reading("log", "print or summarise an event log", "validator-state --event 'frame_*' --since 1h")
+    log.add_argument(
+        "--event", action="append", metavar="TOPIC", help="only events of this topic or pattern; may be repeated"
+    )
+    log.add_argument("--hotkey", metavar="HOTKEY", help="only events that concern this neuron")
+    log.add_argument("--since", metavar="TIME", help=f"only events from this time on: {_TIME}")
+    log.add_argument("--until", metavar="TIME", help="only events up to this time, in the same forms")
+    log.add_argument("--limit", type=_count, metavar="N", help="only the last N events")
+    log.add_argument("--summary", action="store_true", help="print rates, latencies and verdicts instead of events")
     unchained(log)
-    audit = reading("audit", "prove who said what: chain, seals and every signature", "validator-state")
-    audit.add_argument("--json", action="store_true", help="print it as JSON")
+    audit = reading("audit", "verify an event log: hash chain, seals and every signature", "validator-state")
+    audit.add_argument("--json", action="store_true", help="print JSON")
+
+
+_TIME = "30s, 15m, 2h or 1d ago, or a time in RFC 3339"
 
 
 def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     bench = _add(
         commands,
         "bench",
-        "measure how fast this software is on this machine, beside what the machine allows",
-        "bettensor bench confirm --miners 50 --window 8 --batch 1 --duration 10 --json",
+        "measure performance beside the limits of this machine",
+        "bettensor bench confirm --miners 50 --window 8 --duration 10 --json",
     )
     bench.add_argument(
         "scenarios",
         nargs="*",
         metavar="SCENARIO",
-        help="confirm, batch, broadcast, connect, idle, storm, fallback, bus, ledger, recording, replay, growth, "
-        "start; all where none is named",
+        help="confirm, batch, broadcast, connect, idle, storm, fallback, bus, ledger, recording, replay, growth or "
+        "start (default: all of them)",
     )
-    bench.add_argument("--miners", type=_count, metavar="N", help="how many miners")
-    bench.add_argument("--clients", type=_count, metavar="N", help="how many HTTP clients")
-    bench.add_argument("--window", type=_count, metavar="N", help="frames that each miner keeps in flight")
-    bench.add_argument("--batch", type=_count, metavar="N", help="predictions in a frame")
-    bench.add_argument("--rate", type=_amount, metavar="N", help="predictions offered a second, in an open loop")
-    bench.add_argument("--duration", type=_amount, metavar="S", help="seconds of each measurement")
-    bench.add_argument("--record", choices=["off", "observed", "all"], help="the validator's recorded log")
+    bench.add_argument("--miners", type=_count, metavar="N", help="number of miners")
+    bench.add_argument("--clients", type=_count, metavar="N", help="number of HTTP clients")
+    bench.add_argument("--window", type=_count, metavar="N", help="frames in flight per miner")
+    bench.add_argument("--batch", type=_count, metavar="N", help="predictions per frame")
+    bench.add_argument("--rate", type=_amount, metavar="N", help="predictions per second in an open loop")
+    bench.add_argument("--duration", type=_amount, metavar="S", help="seconds per measurement")
+    bench.add_argument("--record", choices=["off", "observed", "all"], help="the validator's recorder.record")
     bench.add_argument("--verify-workers", type=_count, metavar="N", help="the validator's auth.verify_workers")
-    bench.add_argument("--bystanders", type=_count, metavar="N", help="more miners, at 1,280 predictions a second each")
-    bench.add_argument("--stalled", action="store_true", default=None, help="the bystanders never read")
-    bench.add_argument("--rows", type=_count, metavar="N", help="verdicts in a long ledger")
-    bench.add_argument("--predictions", type=_count, metavar="N", help="how many predictions, while memory is watched")
-    bench.add_argument("--events", type=_count, metavar="N", help="events in a log")
-    bench.add_argument("--json", action="store_true", help="print it as JSON: an object, or a list of several")
-    bench.add_argument("--compare", nargs=2, metavar=("A", "B"), help="show what changed between two such files")
+    bench.add_argument(
+        "--bystanders", type=_count, metavar="N", help="further miners with 1,280 predictions per second each"
+    )
+    bench.add_argument("--stalled", action="store_true", default=None, help="make the bystanders read nothing")
+    bench.add_argument("--rows", type=_count, metavar="N", help="verdicts in the long ledger")
+    bench.add_argument("--predictions", type=_count, metavar="N", help="predictions while memory is measured")
+    bench.add_argument("--events", type=_count, metavar="N", help="events in the log")
+    bench.add_argument("--json", action="store_true", help="print JSON: one object, or a list for several scenarios")
+    bench.add_argument("--compare", nargs=2, metavar=("A", "B"), help="compare two files written with --json")
     bench.set_defaults(command=_run_bench)
 
 
@@ -274,22 +323,29 @@ def _prediction_id(text: str) -> str:
 
 
 def _add_neuron(parser: argparse.ArgumentParser) -> None:
-    """Which neuron is meant; by default the one that runs with its state below ``~/.bettensor``."""
+    """How to name a neuron; the default is the only running one with its state below ``~/.bettensor``."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--config", type=Path, metavar="FILE", help="the neuron's YAML file")
-    which.add_argument("--state-dir", type=Path, metavar="DIR", help="the neuron's state_dir")
+    which.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the neuron's configuration (default: the only neuron that runs below ~/.bettensor)",
+    )
+    which.add_argument("--state-dir", type=Path, metavar="DIR", help="the neuron's state_dir, instead of --config")
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     doctor = _add(
         commands,
         "doctor",
-        "see whether a neuron could run, and how to repair what is in its way",
+        "check whether a neuron can run, and how to fix it if not",
         "bettensor doctor --role validator",
     )
-    doctor.add_argument("--role", choices=["validator", "miner"], help="the role; its file is ROLE.yaml, or --config")
-    doctor.add_argument("--config", type=Path, metavar="FILE", help="the neuron's YAML file")
-    doctor.add_argument("--json", action="store_true", help="print it as JSON")
+    doctor.usage = f"bettensor doctor [-h] [--role ROLE] [--config FILE] [--json]\n                        [{_KEYS}]"
+    doctor.add_argument("--role", choices=["validator", "miner"], help="examine ROLE.yaml, unless --config is given")
+    doctor.add_argument("--config", type=Path, metavar="FILE", help="the neuron's configuration (YAML)")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    _add_keys(doctor, "`bettensor config show --role ROLE` lists all keys")
     doctor.set_defaults(command=_run_doctor, takes_flags=True)
 
 
@@ -297,47 +353,60 @@ def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     config = _add(commands, "config", "show or check a configuration", "bettensor config check validator.yaml")
     actions = config.add_subparsers(metavar="ACTION", required=True)
     show = _add(actions, "show", "print every key with its default", "bettensor config show --role validator")
-    show.add_argument("--role", choices=["validator", "miner"], required=True, help="whose keys")
+    show.add_argument("--role", choices=["validator", "miner"], required=True, help="the role whose keys are printed")
     show.set_defaults(command=_show_config)
     check = _add(actions, "check", "check a file without starting anything", "bettensor config check validator.yaml")
-    check.add_argument("file", type=Path, metavar="FILE", help="the YAML file")
+    check.usage = f"bettensor config check [-h] FILE [{_KEYS}]"
+    check.add_argument("file", type=Path, metavar="FILE", help="the configuration (YAML)")
+    _add_keys(check, "`bettensor config show --role ROLE` lists all keys")
     check.set_defaults(command=_check_config, takes_flags=True)
 
 
 def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    wallet = _add(commands, "wallet", "make wallets", "bettensor wallet new --wallet.name test --wallet.hotkey miner1")
+    wallet = _add(
+        commands, "wallet", "make throwaway wallets", "bettensor wallet new --wallet.name test --wallet.hotkey miner1"
+    )
     actions = wallet.add_subparsers(metavar="ACTION", required=True)
     new = _add(
         actions,
         "new",
-        "make a throwaway wallet, its keys unencrypted: for trying things out, never for money",
+        "make a throwaway wallet with unencrypted keys, for tests only",
         "bettensor wallet new --wallet.name test --wallet.hotkey miner1",
     )
-    new.add_argument("--wallet.name", dest="name", default="default", metavar="NAME", help="the wallet's folder")
-    new.add_argument("--wallet.hotkey", dest="hotkey", default="default", metavar="NAME", help="the hotkey's file")
+    new.add_argument("--wallet.name", dest="name", default="default", metavar="NAME", help="name of the wallet")
+    new.add_argument("--wallet.hotkey", dest="hotkey", default="default", metavar="NAME", help="name of the hotkey")
     new.add_argument(
-        "--wallet.path", dest="path", default="~/.bittensor/wallets", metavar="DIR", help="where to keep it"
+        "--wallet.path",
+        dest="path",
+        default="~/.bittensor/wallets",
+        metavar="DIR",
+        help="folder of all wallets (default ~/.bittensor/wallets)",
     )
-    new.add_argument("--json", action="store_true", help="print it as JSON")
+    new.add_argument("--json", action="store_true", help="print JSON")
     new.add_argument("--crypto", choices=["sr25519", "ed25519"], default="sr25519", help="the signature scheme")
     new.set_defaults(command=_new_wallet)
 
 
 def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    games = _add(commands, "games", "show the slate of a running neuron, or prepare one", "bettensor games --json")
+    games = _add(commands, "games", "list a running neuron's games, or make a games file", "bettensor games --json")
+    games.usage = "bettensor games [-h] [--config FILE | --state-dir DIR] [--json]\n                       [ACTION ...]"
     _add_neuron(games)
-    games.add_argument("--json", action="store_true", help="print it as JSON")
+    games.add_argument("--json", action="store_true", help="print JSON")
     games.set_defaults(command=_operate, operation="games")
-    actions = games.add_subparsers(metavar="ACTION")
+    actions = games.add_subparsers(metavar="ACTION", prog="bettensor games")
     importer = _add(
         actions,
         "import",
-        "make a games file of an odds service's snapshots",
-        "bettensor games import odds.json --output games.json --starting 2026-12-01T18:00:00Z",
+        "make a games file from an odds service's snapshots",
+        "bettensor games import odds.json --output games.json",
     )
-    importer.add_argument("file", type=Path, metavar="FILE", help="a JSON list of snapshots")
+    importer.add_argument("file", type=Path, metavar="FILE", help="the snapshots, a JSON list")
     importer.add_argument("--output", type=Path, required=True, metavar="FILE", help="the games file to write")
-    importer.add_argument("--starting", metavar="TIME", help="move all games so that the first starts then (RFC 3339)")
+    importer.add_argument(
+        "--starting",
+        metavar="TIME",
+        help="shift all games so that the first starts at this time, as 2026-12-01T18:00:00Z",
+    )
     importer.set_defaults(command=_import_games)
 
 
@@ -345,12 +414,12 @@ def _add_completion(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     completion = _add(
         commands, "completion", "print a completion script for your shell", 'eval "$(bettensor completion bash)"'
     )
-    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="which shell")
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="your shell")
     completion.set_defaults(command=_print_completion)
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for: that takes longer than all the rest."""
+    """Looks the version up only when it is asked for, because that is slow."""
 
     def __init__(self, option_strings: Sequence[str], dest: str) -> None:
         super().__init__(option_strings, dest, nargs=0, help="print the version")
@@ -366,7 +435,7 @@ class _Version(argparse.Action):
 
 
 def _open_standard_streams() -> None:
-    """Where whoever starts a neuron has closed them, sockets would take their numbers; libuv aborts at such a one."""
+    """Reopen standard streams that the parent closed: a socket would otherwise get fd 0-2, on which libuv aborts."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             os.dup2(null := os.open(os.devnull, os.O_RDWR), number)
@@ -376,7 +445,7 @@ def _open_standard_streams() -> None:
 
 
 def _require_bittensor() -> None:
-    """Before it is imported: what fails there says nothing to an operator."""
+    """Check its version before it is imported: an error of that import would not tell an operator what to do."""
     from bettensor.neurons.cli.versions import require_bittensor
 
     require_bittensor()
@@ -408,9 +477,9 @@ def _run_doctor(arguments: argparse.Namespace) -> int:
     from bettensor.neurons.config.settings import load_settings
 
     if arguments.config is None and arguments.role is None:
-        raise ConfigurationError("doctor: name the neuron, by --role or --config")
+        raise ConfigurationError("doctor: name the neuron with --role or --config")
     file: Path = arguments.config or Path(f"{arguments.role}.yaml")
-    with views.progress("looking at keys, network and disk"):
+    with views.progress("checking keys, network and disk"):
         findings = doctor.examine(load_settings(file, arguments.flags, arguments.role), str(file))
     if arguments.json:
         print(json.dumps(doctor.as_json(findings), indent=2))
@@ -462,7 +531,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
     settings = load_settings(arguments.file, arguments.flags)
     check(settings, str(arguments.file))
-    print(f"{arguments.file}: a {settings.role} for netuid {settings.netuid}, nothing wrong")
+    print(f"{arguments.file}: valid configuration of a {settings.role} for netuid {settings.netuid}")
     for line in describe():
         print(line)
     return 0
@@ -481,7 +550,7 @@ def _new_wallet(arguments: argparse.Namespace) -> int:
 
         print(json.dumps(wallet | {"address": hotkey}, indent=2))
         return 0
-    print(f"made the wallet {arguments.name}/{arguments.hotkey} in {arguments.path}, its keys unencrypted")
+    print(f"made wallet {arguments.name}/{arguments.hotkey} in {arguments.path}; its keys are not encrypted")
     print(f"hotkey: {hotkey}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Snapshots of an odds service, as this subnet's first one gave them, to a games file.
+"""Makes a games file from snapshots of an odds service, in the form of this subnet's first service.
 
 The input is a JSON list; each snapshot has ``captured``, ``home``, ``away``, ``game_id``, ``date`` and ``odds`` with
 ``average_home_odds`` and ``average_away_odds``. Of several snapshots of one game the newest counts.
@@ -37,7 +37,7 @@ _SNAPSHOTS: TypeAdapter[list[_Snapshot]] = TypeAdapter(list[_Snapshot])
 
 
 class Imported(NamedTuple):
-    """Games in the form of a games file, and why others are not among them."""
+    """Games in the form of a games file, and the reason for each skipped one."""
 
     games: list[dict[str, Any]]
     skipped: list[str]
@@ -50,12 +50,12 @@ def import_snapshots(
 
     Args:
         text: JSON.
-        shift_to: move all dates alike, so that the first game starts then.
+        shift_to: shift all dates by the same amount, so that the first game starts at this time.
         sport: of all games.
         league: of all games.
 
     Raises:
-        ConfigurationError: row and field, and what was expected.
+        ConfigurationError: a row is wrong; the message has row, field and what was expected.
     """
     newest: dict[str, _Snapshot] = {}
     for snapshot in sorted(_read(text), key=lambda snapshot: snapshot.captured):
@@ -89,10 +89,10 @@ def import_snapshots(
 
 
 def run_import(source: Path, output: Path, starting: datetime | None = None) -> Imported:
-    """Import the file ``source`` to the games file ``output``.
+    """Import the file ``source`` into the games file ``output``.
 
     Raises:
-        ConfigurationError: what cannot be read or written, with file, row and field.
+        ConfigurationError: a file cannot be read or written; the message has file, row and field.
     """
     try:
         imported = import_snapshots(source.read_text(encoding="utf-8"), starting)
@@ -106,7 +106,7 @@ def run_import(source: Path, output: Path, starting: datetime | None = None) -> 
 
 
 def _write(output: Path, text: str) -> None:
-    """In one step, for a validator that watches the file; what is no file, as a pipe, is written to as it is."""
+    """Replace a file in one step, for a validator that watches it; write to a pipe or device directly."""
     if output.exists() and not output.is_file():
         output.write_text(text, encoding="utf-8")
         return
@@ -130,7 +130,7 @@ def _why_not(snapshot: _Snapshot) -> str | None:
     for name in ("average_home_odds", "average_away_odds"):
         odds = getattr(snapshot.odds, name)
         if not (math.isfinite(odds) and odds > 1):
-            return f"{name} must be finite and above 1, and is {odds}"
+            return f"{name}: expected a finite number above 1, not {odds}"
     return None
 
 

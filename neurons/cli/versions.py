@@ -1,4 +1,4 @@
-"""With which releases of bittensor this one works. Imports none of it: with another, that alone may fail."""
+"""The releases of bittensor that this one works with. Imports none of it: a wrong release may fail on import."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -11,7 +11,7 @@ CURE: Final = "pip install 'bittensor>={},<{}'".format(*(".".join(map(str, bound
 
 
 def installed() -> str:
-    """The version of bittensor that is here."""
+    """The installed version of bittensor."""
     try:
         return version("bittensor")
     except PackageNotFoundError:
@@ -19,7 +19,7 @@ def installed() -> str:
 
 
 def fits(bittensor: str) -> bool:
-    """Whether this release works with it."""
+    """Whether this release works with this version of bittensor."""
     least, below = BITTENSOR
     return least <= tuple(int(part) for part in bittensor.split(".")[:2] if part.isdecimal()) < below
 
@@ -27,7 +27,7 @@ def fits(bittensor: str) -> bool:
 def require_bittensor() -> None:
     """
     Raises:
-        ConfigurationError: another version is here; the message says what to do.
+        ConfigurationError: another version is installed; the message has the command that installs the right one.
     """
     if not fits(found := installed()):
-        raise ConfigurationError(f"bittensor {found} is not what this release works with: {CURE}")
+        raise ConfigurationError(f"this release does not work with bittensor {found}; run: {CURE}")

@@ -1,4 +1,4 @@
-"""What operators see in a terminal: tables and live views of what a running neuron says of itself, drawn by rich."""
+"""What operators see in a terminal: tables and live views of a running neuron's status, drawn by rich."""
 
 import os
 import select
@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bettensor.actors.cures import UNREGISTERED
-from bettensor.bus.text import printable
+from bettensor.bus.text import printable, short
 
 Status = dict[str, Any]
 
@@ -34,35 +34,35 @@ STYLES: Final = {
     "offline": "red",
     "down": "bold red",
 }
-"""Of states; what is not here has none."""
+"""Colours of states; a state that is not listed has none."""
 WIDE: Final = 400
-"""Columns where there is no terminal."""
+"""Columns if there is no terminal."""
 PAGE: Final = 100
-"""Columns of what has no width of its own, where there is no terminal."""
+"""Columns of rules and sections if there is no terminal."""
 ROOM: Final = 20
-"""Lines for the last events, where there is no terminal."""
+"""Lines for the last events if there is no terminal."""
 FULL: Final = 96
-"""Columns from which on headings are written out."""
+"""Columns from which on headings are not abbreviated."""
 GAMES: Final = 142
 HISTORY: Final = 180
-"""Columns from which on a game, or a verdict, has one line; below, it has two."""
+"""Columns from which on a game, or a prediction, takes one line; below, it takes two."""
 MANY_WAITING: Final = 100
-"""When so many events wait for a handler, that is shown as a trouble."""
+"""Events that wait for a handler, from which on this is shown as a trouble."""
 HANGING: Final = 10.0
-"""When a handler has been at one event for so many seconds, that is shown as a trouble."""
+"""Seconds that a handler has worked on one event, from which on this is shown as a trouble."""
 OLD_METAGRAPH: Final = 600
-"""Seconds after which the age of a metagraph is shown as a warning."""
+"""Seconds of age after which a metagraph is shown as a warning."""
 REFRESH: Final = 4
 """Redraws a second."""
 
 
 def console() -> Console:
-    """Of standard output; colours only on a terminal, and never with ``NO_COLOR``."""
+    """The console of standard output; colours only on a terminal, and never with ``NO_COLOR``."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
 
 
 def duration(seconds: float | None) -> str:
-    """``4.2 s``, ``3 min``, ``5 h``, ``2 d``; nothing for None."""
+    """``4.2 s``, ``3 min``, ``5 h``, ``2 d``; an empty text for None."""
     if seconds is None:
         return ""
     if seconds < 60:
@@ -74,15 +74,10 @@ def duration(seconds: float | None) -> str:
 
 
 def milliseconds(latency: float | None) -> str:
-    """``4.2 ms`` or, from a second up, ``1.5 s``; nothing for None."""
+    """``4.2 ms`` or, from one second on, ``1.5 s``; an empty text for None."""
     if latency is None:
         return ""
     return f"{latency:.1f} ms" if latency < 1000 else duration(latency / 1000)
-
-
-def short(hotkey: str) -> str:
-    """An ss58 address as people tell them apart."""
-    return hotkey if len(hotkey) < 16 else f"{hotkey[:6]}…{hotkey[-4:]}"
 
 
 def state_text(state: str) -> Text:
@@ -91,17 +86,17 @@ def state_text(state: str) -> Text:
 
 
 def said(text: str, style: str = "") -> Text:
-    """What somebody else said: no markup, and nothing that moves a cursor."""
+    """A peer's words: shown without markup, and with control characters escaped."""
     return Text(printable(text), style)
 
 
 def plain_table(*headings: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
-    """A table as all of ours are.
+    """A table in the style of all views.
 
     Args:
-        headings: one for each column.
-        right: which of them are numbers.
-        whole: where nothing may be cut off, so that it goes on in the next line where there is no room.
+        headings: one per column.
+        right: columns of numbers, aligned to the right.
+        whole: columns whose text wraps if there is no room; all others are cut off with an ellipsis.
     """
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
     for heading in headings:
@@ -112,17 +107,17 @@ def plain_table(*headings: str, right: Sequence[str] = (), whole: Sequence[str] 
 
 
 def section(title: str, body: RenderableType, width: int, style: str = "dim") -> RenderableType:
-    """A part of a view below its title."""
+    """A part of a view under its title."""
     return Group(Constrain(Rule(Text(title, "bold"), align="left", style=style), width), body)
 
 
 def peers_table(status: Status, width: int, room: int | None = None) -> RenderableType:
-    """Who is connected or known; below, what keeps the others away, and what can be done about it.
+    """The peers, and below them why one is not connected and what to do about it.
 
     Args:
-        status: of the neuron.
-        width: columns that there are.
-        room: lines that there are, about; None for as many as are needed.
+        status: the neuron's.
+        width: columns available.
+        room: lines available, about; None for no limit.
     """
     counts = ("accepted", "rejected") if width >= FULL else ("acc.", "rej.")
     numbers = ("UID", "since", "heard", "latency", "offset", *counts)
@@ -145,12 +140,12 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
             str(peer["accepted"]),
             str(peer["rejected"]),
         )
-    away = Table.grid(padding=(0, 1))  # a column of its own: what is long goes on below itself
+    away = Table.grid(padding=(0, 1))  # a long reason wraps within its own column
     for peer in troubled:
         uid = "-" if peer["uid"] is None else peer["uid"]
         away.add_row(Text(f"{uid:>3} {short(peer['hotkey'])}", no_wrap=True), _trouble(peer))
     if any(peer["state"] == "not seen" for peer in peers) and status["role"] == "validator":
-        why = "not seen: it has not reached this validator; its own `bettensor peers` says why"
+        why = "not seen: the miner has never reached this validator; its own `bettensor peers` says why"
         away.add_row("  -", Text(why, "dim"))
     if len(peers) < len(status["peers"]):
         away.add_row("  -", Text(f"and {len(status['peers']) - len(peers)} more: `bettensor peers` shows all", "dim"))
@@ -161,7 +156,7 @@ def _trouble(peer: Status) -> Text:
     text = Text.assemble(said(peer["trouble"], "red"))
     text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
     if peer["tries_in_s"] is not None:
-        text.append(f", again in {duration(peer['tries_in_s'])}", "dim")
+        text.append(f", next try in {duration(peer['tries_in_s'])}", "dim")
     if peer["cure"]:
         text.append(f"\n→ {peer['cure']}", "cyan")
     return text
@@ -176,7 +171,7 @@ def games_table(slate: Status, width: int) -> Table:
     """The games of one slate, the soonest first; ids in full, because `bettensor predict` wants them."""
     brief = width < GAMES
     teams = ("game",) if brief else ("game", "home", "away")
-    table = plain_table(*teams, "1", "2", "tie", "starts", right=("1", "2", "tie"), whole=("game",))
+    table = plain_table(*teams, "1", "2", "tie", "starts (UTC)", right=("1", "2", "tie"), whole=("game",))
     for game in sorted(slate["games"], key=lambda game: str(game["event_start_date"])):
         tie, starts = game["tie_odds"], str(game["event_start_date"])[:16].replace("T", " ")
         name, home, away = said(game["game_id"]), said(game["team_a"]), said(game["team_b"])
@@ -185,15 +180,15 @@ def games_table(slate: Status, width: int) -> Table:
             f"{game['team_a_odds']:.2f}",
             f"{game['team_b_odds']:.2f}",
             "" if tie is None else f"{tie:.2f}",
-            starts[len("2026-") :] if brief else starts,
+            starts,
         )
     return table
 
 
 def moving_slate(status: Status | None, moved: dict[str, float], limit: int, width: int) -> Table:
-    """The first games of a validator's slate, and where their odds last went."""
+    """The first games of a validator's slate, and how their odds last moved."""
     table = plain_table("game", "1", "2", "tie", right=("1", "2", "tie"))
-    table.columns[0].width = min(44, width - 26)  # fixed: what moves are the odds, and not the table
+    table.columns[0].width = min(44, width - 26)  # fixed, so that moving odds do not move the columns
     for column in table.columns[1:]:
         column.min_width = 5
     table.columns[1].min_width = 7
@@ -212,7 +207,7 @@ def moving_slate(status: Status | None, moved: dict[str, float], limit: int, wid
 
 
 def verdict_counts(verdicts: Mapping[str, int], width: int) -> Table:
-    """How many predictions got which verdict."""
+    """The number of predictions by verdict."""
     table = plain_table("verdict", "count", right=("count",))
     table.min_width = width
     for code, count in sorted(verdicts.items(), key=lambda item: -item[1]):
@@ -221,7 +216,7 @@ def verdict_counts(verdicts: Mapping[str, int], width: int) -> Table:
 
 
 def verdicts_table(status: Status) -> Table:
-    """How predictions were judged."""
+    """The number of predictions by verdict, with those that wait and those that were repeated."""
     predictions = status["predictions"]
     table = plain_table("verdict", "count", right=("count",))
     if status["role"] == "miner":
@@ -234,8 +229,8 @@ def verdicts_table(status: Status) -> Table:
 
 
 def events_table(status: Status, before: Status | None, seconds: float, limit: int = 8) -> Table:
-    """Which events the bus carries most, and how many a second."""
-    table = plain_table("event", "so far", "/s", right=("so far", "/s"))
+    """The most frequent events on the bus, with their number and rate."""
+    table = plain_table("event", "total", "/s", right=("total", "/s"))
     counts = sorted(status["events"].items(), key=lambda item: (item[0] in _LAST, -item[1]))
     for topic, count in counts[:limit]:
         rate = "" if before is None else f"{(count - before['events'].get(topic, 0)) / seconds:.0f}"
@@ -251,11 +246,11 @@ _LAST: Final = (
     "timer_fired",
     "timer_requested",
 )
-"""Events that tell an operator least: they come after all others."""
+"""Events that tell an operator least; they are listed last."""
 
 
 def recent_lines(recent: Sequence[Status], limit: int) -> Text:
-    """The last events on the bus, the newest last; many of one kind in a row are one line."""
+    """The last events on the bus, the newest last; consecutive events of one topic share a line."""
     lines = Text(no_wrap=True, overflow="ellipsis")
     for of_one_topic in [list(group) for _, group in groupby(recent, itemgetter("topic"))][-limit:]:
         event = of_one_topic[-1]
@@ -271,9 +266,8 @@ def recent_lines(recent: Sequence[Status], limit: int) -> Text:
 def history_table(found: Sequence[Status], width: int) -> Table:
     """Verdicts of a ledger or an outbox; ids in full, because `bettensor trace` wants them."""
     brief = width < HISTORY
-    whole = ("time", "peer", "prediction", "game", "outcome", "wager", "verdict", "why")
-    headings = ("time", "prediction", "wager", "outcome") if brief else whole
-    table = plain_table(*headings, right=("wager",), whole=("prediction", "game", "outcome", "verdict", "why"))
+    headings = _HISTORY_BRIEF if brief else _HISTORY
+    table = plain_table(*headings, right=("wager",), whole=tuple(name for name in headings if name not in _FIXED))
     for verdict in found:
         at, peer = str(verdict["at"])[:19].replace("T", " "), short(verdict["peer"])
         prediction, game, why = verdict["prediction_id"], said(str(verdict["game_id"])), said(verdict["message"])
@@ -284,12 +278,28 @@ def history_table(found: Sequence[Status], width: int) -> Table:
             table.add_row(f"{at[len('2026-') :]}\n{peer}", about, wager, Text("\n").join([outcome, told]))
         else:
             table.add_row(at, peer, prediction, game, outcome, wager, told, why)
-    table.caption = f"{len(found)} prediction{'' if len(found) == 1 else 's'}"
+    days = sorted({str(verdict["at"])[:10] for verdict in found})
+    table.caption = f"{len(found)} prediction{'' if len(found) == 1 else 's'}" + (f", {_span(days)}" if days else "")
+    table.caption_justify = "left"
     return table
 
 
+_HISTORY: Final = ("time (UTC)", "peer", "prediction", "game", "outcome", "wager", "verdict", "why")
+_HISTORY_BRIEF: Final = ("time (UTC)\npeer", "prediction\ngame", "wager", "outcome\nverdict")
+_FIXED: Final = ("time (UTC)", "time (UTC)\npeer", "peer", "wager")
+"""Columns whose text always fits."""
+
+
+def _span(days: Sequence[str]) -> str:
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def headline(status: Status) -> Text:
-    """Who this is and how it is."""
+    """One line on the neuron: role, hotkey, health, uptime, sessions, latency and metagraph."""
     uid = "not registered" if status["uid"] is None else f"UID {status['uid']}"
     latency = status["latency_ms"]
     text = Text(f"{status['role']} {short(status['hotkey'])} ({uid})  netuid {status['netuid']}  ")
@@ -306,7 +316,7 @@ def headline(status: Status) -> Text:
 
 
 def troubles(status: Status) -> Text | None:
-    """What has gone wrong in this neuron, if anything."""
+    """What has gone wrong in this neuron; None if nothing has."""
     lines = [] if status["registered"] else [f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}"]
     lines += [status["endpoint_doubt"]] if status["endpoint_doubt"] else []
     lines += [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
@@ -315,16 +325,16 @@ def troubles(status: Status) -> Text | None:
             f"{name}: {score['failures']} failures, {score['waiting']} events wait for it, {score['dropped']} dropped"
         )
         if score.get("busy_s", 0) >= HANGING:
-            lines.append(f"{text}; it has been at one event for {duration(score['busy_s'])}")
+            lines.append(f"{text}; busy with one event for {duration(score['busy_s'])}")
         elif score["failures"] or score["dropped"] or score["waiting"] >= MANY_WAITING:
             lines.append(text)
-    lines += [f"turned to HTTP {count} x: {cause.replace('_', ' ')}" for cause, count in status["fallbacks"].items()]
+    lines += [f"fell back to HTTP {_times(n)}: {cause.replace('_', ' ')}" for cause, n in status["fallbacks"].items()]
     return Text("\n".join(lines), "yellow") if lines else None
 
 
 def top_view(screen: Console, status: Status, before: Status | None = None, seconds: float = 1.0) -> RenderableType:
-    """The live view of one neuron, as high as the terminal."""
-    width, height = (screen.width, screen.height) if screen.is_terminal else (PAGE, None)
+    """The live view of one neuron; on a terminal as high as that, with a footer."""
+    width, height = (screen.width, screen.height - 1) if screen.is_terminal else (PAGE, None)
     wrong = troubles(status)
     counts = [verdicts_table(status), events_table(status, before, seconds, 8 if height is None else height // 6)]
     parts: list[RenderableType] = [headline(status), ""]
@@ -334,17 +344,27 @@ def top_view(screen: Console, status: Status, before: Status | None = None, seco
     parts += [section("peers", peers_table(status, width, room), width), "", Columns(counts, padding=(0, 4)), ""]
     above = Group(*parts)
     room = ROOM if height is None else max(2, height - lines_of(screen, above) - 1)
-    return Group(above, section("last events", recent_lines(status["recent"], room), width))
+    events = section("last events", recent_lines(status["recent"], room), width)
+    return Group(above, events) if height is None else Group(above, events, _top_footer(width))
+
+
+def _top_footer(width: int) -> RenderableType:
+    footer = Text.assemble((" q ", "reverse"), " quit   ", (OFFSET, "dim"), no_wrap=True, overflow="ellipsis")
+    return Constrain(footer, width)
+
+
+OFFSET: Final = "offset: number of the newest game update that the miner has"
+"""Explains a column of the peers."""
 
 
 def lines_of(screen: Console, drawn: RenderableType) -> int:
-    """How many lines it takes."""
+    """The number of lines of ``drawn``."""
     return len(screen.render_lines(drawn, pad=False))
 
 
 @contextmanager
 def progress(text: str) -> Iterator[None]:
-    """Shows that something is going on, on a terminal."""
+    """On a terminal, show a spinner with ``text`` while the block runs."""
     screen = Console(stderr=True, highlight=False)
     if screen.is_terminal:
         with screen.status(text):
@@ -356,7 +376,7 @@ def progress(text: str) -> Iterator[None]:
 def live(
     draw: Callable[[Console], RenderableType], on_key: Callable[[str], bool], ended: Callable[[], bool] | None = None
 ) -> None:
-    """Redraw until ``on_key`` says False, or ``ended`` True."""
+    """Redraw until ``on_key`` returns False or ``ended`` returns True."""
     screen = console()
     with _keys() as keys, Live(draw(screen), console=screen, screen=True, auto_refresh=False) as shown:
         while ended is None or not ended():
@@ -373,7 +393,7 @@ def _no_keys(patience: float) -> str:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """Keys as they are pressed, without Enter; none where standard input is no terminal."""
+    """Keys as they are pressed, without Enter; no keys if standard input is not a terminal."""
     if not sys.stdin.isatty():
         yield _no_keys
         return

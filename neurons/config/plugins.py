@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.messages import KINDS
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 from bettensor.neurons.config.former_names import explain, of_today
 
 Group = Literal["actors", "edges", "handlers", "messages", "models"]
@@ -101,7 +101,7 @@ def _find(name: str, group: Group, where: str) -> Plugin:
     known = plugins(group)
     found = [plugin for plugin in known if plugin.name == name]
     if not found:
-        near = f"; the nearest is {nearest(name, [plugin.name for plugin in known])!r}" if known else ""
+        near = hint(name, [plugin.name for plugin in known])
         what = f"and no installed package has {name!r} among its bettensor.{group}{near}"
         raise ConfigurationError(f"{where}: expected 'module:name' or the name of a plugin, {what}")
     if len(found) > 1:
@@ -113,7 +113,7 @@ def _find(name: str, group: Group, where: str) -> Plugin:
 def _attribute(name: str, where: str) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        raise ConfigurationError(f"{where}: expected 'module:name', and it is {name!r}")
+        raise ConfigurationError(f"{where}: expected 'module:name', not {name!r}")
     module = _module(module_name, where)
     try:
         return getattr(module, attribute)

@@ -1,7 +1,7 @@
 """A neuron's configuration: one YAML file, overridden by flags, checked before anything starts.
 
-Every key has its default and its unit here, and only here. A wrong key or value is refused with file, key and what was
-expected.
+Keys, defaults and units are defined here alone. A wrong key or value is refused; the message has file, key, value and
+what was expected.
 """
 
 import os
@@ -30,17 +30,17 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Hotkey, Netuid
 from bettensor.bus.redaction import names_a_secret, without_secrets
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 
 ENVIRONMENT: Final = "BETTENSOR_"
-"""Variables of the environment that begin so are keys: two underscores stand for each dot."""
+"""Prefix of environment variables that set keys; two underscores stand for a dot."""
 ALIASES: Final = {
     "websocket_enabled": "websocket.enabled",
     "websocket_heartbeat_interval": "websocket.heartbeat_interval",
     "websocket_reconnect_base_interval": "websocket.reconnect_base_interval",
     "websocket_max_reconnect_interval": "websocket.max_reconnect_interval",
 }
-"""Flags, and variables, as miners know them; both spellings work on both roles."""
+"""Short spellings of flags and variables; both spellings work for both roles."""
 
 
 def _file_name(value: str) -> str:
@@ -88,32 +88,32 @@ LocalPath = Annotated[Path, BeforeValidator(_locate)]
 
 @settings_class
 class WalletSettings:
-    """Which hotkey this neuron speaks for. Only the hotkey is ever read."""
+    """The neuron's hotkey. The coldkey is never read."""
 
     name: FileName = "default"
-    """The wallet's folder."""
+    """Name of the wallet."""
     hotkey: FileName = "default"
-    """The hotkey's file in it."""
+    """Name of the hotkey."""
     path: LocalPath = Path("~/.bittensor/wallets")
-    """Where wallets are kept."""
+    """Folder of all wallets."""
 
 
 @settings_class
 class MetagraphFileSettings:
-    """Who is in the subnet, where no chain says so."""
+    """The subnet's neurons, if they are read from a file instead of the chain."""
 
     static: LocalPath | None = None
-    """A YAML file that lists the neurons: no chain at all. null: the chain says it, see subtensor."""
+    """A YAML file that lists the neurons; no chain is used. null: they are read from the chain, see subtensor."""
 
 
 @settings_class
 class SubtensorSettings:
-    """The chain that says who is in the subnet, unless metagraph.static does."""
+    """The chain from which the metagraph is read, unless metagraph.static is set."""
 
     network: Literal["finney", "test", "local"] | None = None
-    """The chain."""
+    """finney: the main network. test: the test network. local: a node on this machine."""
     chain_endpoint: Annotated[str, Field(pattern=r"^wss?://\S+$")] | None = None
-    """The node to ask, as ws://127.0.0.1:9944; null: those that are known for the network."""
+    """The only node to use, as ws://127.0.0.1:9944; null: the public nodes of the network."""
     sync_interval: Seconds = 120.0
     """Seconds between two readings of the metagraph."""
 
@@ -130,7 +130,7 @@ class VerifierSettings(CheckedAuthSettings):
     """Which signatures are believed, and how a validator verifies them."""
 
     verify_workers: Annotated[Whole, Field(ge=0, le=64)] = 0
-    """Processes that verify frames, for a machine with as many cores to spare; 0: the neuron does it itself."""
+    """Processes that verify frames, one per spare core; 0: the neuron's own process verifies them."""
 
 
 @settings_class
@@ -138,61 +138,61 @@ class GamesSettings:
     """Where a validator's slate comes from."""
 
     source: Literal["file", "random"] = "file"
-    """file: the file, again whenever it changes. random: the file once, then odds that move, for demos and tests."""
+    """file: the games file, reread when it changes. random: the file once, then moving odds, for demos and tests."""
     path: LocalPath | None = None
-    """The JSON file with the games; by default the fixtures that come with this package."""
+    """The games file (JSON); null: the sample games in this package."""
     interval: Seconds = 5.0
     """Seconds between two moves of random odds."""
     seed: Whole | None = None
-    """Of random odds; null takes a fresh one."""
+    """Seed of the random odds; null: a new seed at each start."""
 
 
 @settings_class
 class LoggingSettings:
-    """What the log tells."""
+    """The operator's log on standard error."""
 
     level: Literal["DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """The least level that is written."""
+    """Lowest level that is written."""
 
 
 @settings_class
 class RecorderSettings:
-    """The recorded event log: what `bettensor replay`, `trace`, `log` and `audit` read."""
+    """The recorded event log, which `bettensor replay`, `trace`, `log` and `audit` read."""
 
     record: Literal["observed", "all", "off"] = "observed"
-    """observed: what the world said, enough to replay. all: decisions too, to compare with. off: nothing."""
+    """observed: observed events, which suffice for a replay. all: decisions too, to compare with. off: nothing."""
     path: LocalPath | None = None
-    """The file; null is events.jsonl in state_dir. Closed files lie beside it, numbered and compressed."""
+    """The file; null: events.jsonl in state_dir. Closed files are kept beside it, numbered and compressed."""
     file_bytes: Annotated[Whole, Field(ge=4096)] = 64 * 1024 * 1024
-    """Bytes after which another file begins; at most half of total_bytes, at least two checkpoints."""
+    """Bytes after which a new file begins; at most half of total_bytes, at least two checkpoints."""
     file_age: Seconds = 86_400.0
-    """Seconds after which another file begins."""
+    """Seconds after which a new file begins."""
     total_bytes: Annotated[Whole, Field(ge=4096)] = 1024 * 1024 * 1024
-    """Bytes of all files; the oldest are deleted."""
+    """Bytes of all files together; beyond, the oldest files are deleted."""
 
 
 @settings_class
 class MetricsSettings:
-    """Numbers for Prometheus, at http://IP:PORT/metrics."""
+    """Prometheus metrics, served at http://IP:PORT/metrics."""
 
     enabled: bool = True
-    """False: none are served."""
+    """false: no metrics."""
     ip: str = "127.0.0.1"
-    """The address to bind; they are for this machine and its scraper, not for the public."""
+    """The address to bind; metrics are meant for your scraper, not for the public."""
     port: Port | None = None
-    """The port; null is 9464 on a validator and 9465 on a miner. If it is taken the neuron does without."""
+    """The port; null: 9464 on a validator, 9465 on a miner. If it is in use, the neuron runs without metrics."""
 
 
 @settings_class
 class Settings:
-    """What both roles have."""
+    """The keys of both roles."""
 
     role: str
-    """What this neuron is."""
+    """The neuron's role."""
     netuid: Annotated[Netuid, Field(ge=0, le=65535), IsNumber]
     """The subnet's number."""
     state_dir: LocalPath
-    """The folder for what must outlive a restart: the ledger, the one-instance lock. Created with mode 0700."""
+    """The folder for ledger or outbox, event log, control socket and lock. Created with mode 0700."""
     wallet: WalletSettings = field(default_factory=WalletSettings)
     metagraph: MetagraphFileSettings = field(default_factory=MetagraphFileSettings)
     subtensor: SubtensorSettings = field(default_factory=SubtensorSettings)
@@ -202,17 +202,17 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Settings of actors by their name; `class: "module:Class"` puts one of your own in its place, or beside them."""
+    """Settings by actor name; `class: "module:Class"` replaces that actor by your own, or adds a new one."""
     edges: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Edges of your own, by their name: `class: "module:Class"`, and the edge's own keys; one of ours is replaced."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
-    """Functions of your own, "module:function", by the topic that they hear; "*" hears everything."""
+    """Your own functions, "module:function", by the topic that they hear; "*" hears all topics."""
 
     def __post_init__(self) -> None:
         chain = self.subtensor.network or self.subtensor.chain_endpoint
         if (self.metagraph.static is None) == (chain is None):
-            is_there = "both are there" if chain else "neither is there"
-            raise ValueError(f"one of metagraph.static and subtensor.network must say who is in the subnet; {is_there}")
+            found = "both are set" if chain else "neither is set"
+            raise ValueError(f"set either metagraph.static or subtensor.network, the source of the metagraph; {found}")
 
 
 @settings_class
@@ -220,9 +220,9 @@ class ValidatorSettings(Settings):
     """A validator."""
 
     role: Literal["validator"] = "validator"
-    """What this neuron is."""
+    """The neuron's role."""
     blacklist: LocalPath | None = None
-    """A YAML file with the hotkeys, coldkeys and networks (CIDR) that may not connect."""
+    """A YAML file with the hotkeys, coldkeys and networks (CIDR) to refuse."""
     axon: AxonSettings = field(default_factory=AxonSettings)
     auth: VerifierSettings = field(default_factory=VerifierSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
@@ -233,9 +233,9 @@ class MinerSettings(Settings):
     """A miner."""
 
     role: Literal["miner"] = "miner"
-    """What this neuron is."""
+    """The neuron's role."""
     validators: ChosenValidators = ChosenValidators()
-    """Hotkeys of the validators to connect to; empty means each one with a permit and an endpoint."""
+    """Hotkeys of the validators to connect to; empty: all with a permit and an endpoint."""
 
 
 ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {
@@ -256,12 +256,12 @@ def load_settings(
         file: the YAML file; paths in it are relative to its folder.
         flags: dotted keys with their values as text; they override the file, and their paths are relative to the
             working directory.
-        role: what the command line says that this neuron is, if it does.
-        environment: where variables that override the file, and are overridden by flags, are looked for; by default
-            the process's own. ``BETTENSOR_WEBSOCKET__ENABLED`` is ``websocket.enabled``.
+        role: the role that the command line asks for; None if it asks for none.
+        environment: variables, which override the file and are overridden by flags; by default those of the process.
+            ``BETTENSOR_WEBSOCKET__ENABLED`` is ``websocket.enabled``.
 
     Raises:
-        ConfigurationError: file, key, value and what was expected.
+        ConfigurationError: the configuration is wrong; the message has file, key, value and what was expected.
     """
     what = role or "validator"
     advice = f"; `bettensor config show --role {what} > {what}.yaml` writes one with every key"
@@ -277,8 +277,9 @@ def load_settings(
         raise ConfigurationError(f"{file}: the file is empty{advice}")
     given = document.setdefault("role", role)
     if given not in ROLES or (role is not None and given != role):
-        expected = f"{role!r}, as the command says" if role else "'validator' or 'miner'"
-        raise ConfigurationError(f"{file}: role: expected {expected}, and it is {given!r}")
+        expected = f"{role!r}, as in the command" if role else "'validator' or 'miner'"
+        found = "but it is missing" if given is None else f"not {given!r}"
+        raise ConfigurationError(f"{file}: role: expected {expected}, {found}")
     return parse(ROLES[given], document, str(file), folder=file.parent, sources=sources)
 
 
@@ -290,7 +291,7 @@ def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
         advice: what to do if it is missing, for the message.
 
     Raises:
-        ConfigurationError: it cannot be read, is not YAML, or something else; the message says where.
+        ConfigurationError: it cannot be read or is not such YAML; the message has the line.
     """
     try:
         document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
@@ -310,27 +311,27 @@ def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
 
 
 def _yaml_fault(error: yaml.YAMLError) -> str:
-    """What is wrong, and where, in a line."""
+    """What is wrong, and its line."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
     return f"not YAML: {problem}" if mark is None else f"not YAML: line {mark.line + 1}: {problem}"
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what YAML readers commonly let pass: a key that is there twice, and one that takes over other keys.
+    """Refuses what YAML readers commonly accept: duplicate keys, and the merge key ``<<``.
 
-    PyYAML takes the wrong values over, where the other mapping has taken over some itself.
+    PyYAML merges wrong values if the merged mapping has a merge key itself.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: list[Any] = []
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                problem = "<< is not understood here: write the keys out"
+                problem = "the merge key << is not supported; write the keys out"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is there twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} occurs twice", problem_mark=key_node.start_mark)
             seen.append(key)
         return super().construct_mapping(node, deep)
 
@@ -358,8 +359,8 @@ def parse(
         known = _names(kind)
         for key in document:
             if key not in known:  # plain dataclasses, as actors and models have them, would pass over it
-                hint = f"the nearest is {nearest(str(key), known)}" if known else "there are none"
-                raise ConfigurationError(f"{_source(key, where, sources)}: {key}: there is no such key; {hint}")
+                fault = f"{key}: there is no such key{hint(str(key), known)}"
+                raise ConfigurationError(f"{_source(key, where, sources)}: {fault}")
     try:
         return TypeAdapter(kind).validate_python(document, context={"folder": folder})
     except ValidationError as error:
@@ -412,7 +413,7 @@ def parse_part(kind: type[Parsed], document: Mapping[str, Any], settings: Settin
     for key in document:
         setter = _setter(key, kind, {name: names[section] for name, section in taken.items()})
         if setter is not None:
-            raise ConfigurationError(f"{where}: {key}: this is set by {setter}")
+            raise ConfigurationError(f"{where}: {key}: set {setter} instead")
     return parse(kind, {**document, **{name: sections[section] for name, section in taken.items()}}, where)
 
 
@@ -446,8 +447,9 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
     location = _location(details)
     key = ".".join(map(str, location))
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        near = nearest(str(location[-1]), _keys_at(kind, location[:-1]))
-        return f"{key}: there is no such key; the nearest is {'.'.join([*map(str, location[:-1]), near])}"
+        *sections, last = map(str, location)
+        prefix = "".join(f"{section}." for section in sections)
+        return f"{key}: there is no such key{hint(last, _keys_at(kind, location[:-1]), prefix)}"
     if details["type"] in ("missing", "missing_argument"):
         return f"{key}: this key is required"
     message = _EXPECTED.get(details["type"], details["msg"].removeprefix("Value error, "))
@@ -480,7 +482,7 @@ def _override(document: dict[str, Any], key: str, value: str, sources: dict[str,
     for name in folders:
         section = section.setdefault(name, {})
         if not isinstance(section, dict):
-            raise ConfigurationError(f"{source}: {name} is no section")
+            raise ConfigurationError(f"{source}: {name} is not a section")
     is_yaml = value == "null" or value[:1] in ("[", "{")
     try:
         section[last] = yaml.load(value, Loader=_Loader) if is_yaml else _FlagText(value)  # noqa: S506

@@ -244,7 +244,7 @@ class Chain(Edge):
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, ValueError) as error:
-            self._bus.publish(ChainFailed(f"what was kept of it in {self._kept} cannot be read: {error}", Micros(0)))
+            self._bus.publish(ChainFailed(f"the metagraph kept in {self._kept} cannot be read: {error}", Micros(0)))
             return None
         return kept.metagraph if kept.subnet == self._subnet else None
 

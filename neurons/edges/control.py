@@ -34,7 +34,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.games import TeamGame, TeamGamePrediction
 from bettensor.bus.identifiers import Hotkey, PredictionId, Uid
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint, short
 from bettensor.neurons.edges.edge import Edge, Isolates, StateDir, Stoppable, on
 from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
 
@@ -90,7 +90,7 @@ class Control(Edge):
             listening = _bind(self._state_dir)
             self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=MAX_LINE)
         except OSError as error:
-            raise ConfigurationError(f"{self._state_dir / NAME}: the control socket cannot be made: {error}") from None
+            raise ConfigurationError(f"{self._state_dir / NAME}: cannot create the control socket: {error}") from None
 
     async def pause(self) -> None:
         """Take no more questions; who waits for a verdict may still get it."""
@@ -163,7 +163,7 @@ class Control(Edge):
     async def _predict(self, game_id: str, outcome: str, wager: float, only: object) -> Answer:
         status = self.status()
         if status["role"] != "miner":
-            raise ControlFailed("this is a validator: ask a miner to predict")
+            raise ControlFailed("this is a validator; only a miner can predict")
         offers = {
             Hotkey(slate["validator"]): TeamGame.from_dict(game)
             for slate in status["slates"]
@@ -172,9 +172,9 @@ class Control(Edge):
         }
         if not offers:
             known = [game["game_id"] for slate in status["slates"] for game in slate["games"]]
-            all_games = "`bettensor games` shows all"
-            there = f"the nearest is {nearest(game_id, known)!r}; {all_games}" if known else "no slate has come yet"
-            raise ControlFailed(f"no game {game_id!r} on the slate of {only or 'any validator'}; {there}")
+            all_games = "`bettensor games` lists all"
+            there = f"{hint(game_id, known)}; {all_games}" if known else "; no games received yet"
+            raise ControlFailed(f"no game {game_id!r} on the slate of {only or 'any validator'}{there}")
         uid = status["uid"]
         predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offers.items()]
         waiting = [self._place(*prediction) for prediction in predictions]  # with all of them, or with none
@@ -186,7 +186,7 @@ class Control(Edge):
     def _make(self, game: TeamGame, outcome: str, wager: float, uid: Uid | None) -> TeamGamePrediction:
         if outcome not in outcomes(game):
             raise ControlFailed(
-                f"{outcome!r} is no outcome of this game; there are {', '.join(map(repr, outcomes(game)))}"
+                f"{outcome!r} is not an outcome of this game; expected one of {', '.join(map(repr, outcomes(game)))}"
             )
         forecast = Forecast(game=game, outcome=outcome, wager=wager, model_name="by hand")
         try:
@@ -243,7 +243,7 @@ def _brief(envelope: Envelope) -> Answer:
 
 def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= 40 else f"{text[:8]}...{text[-4:]}"
+    return text if len(text) <= 40 else short(text)
 
 
 def _bind(state_dir: Path) -> socket.socket:

@@ -23,12 +23,12 @@ from bettensor.neurons.edges.edge import Edge, Store
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process (a backup, an operator's query) that locks the database."""
 CHECKPOINT_PAGES: Final = 8_000
-"""Of 4 KiB, after which the log is written into the database: the more at once, the more of them are the same."""
+"""WAL pages (4 KiB) between checkpoints: a larger batch rewrites each hot page once."""
 
 Migration = str | Callable[[Connection], object]
-"""A statement, or what no statement can do."""
+"""A statement, or a function if a statement cannot do it."""
 Migrations = tuple[tuple[Migration, ...], ...]
-"""What makes schema version n + 1 of version n; ``PRAGMA user_version`` says where a database is."""
+"""The steps from schema version n to n + 1; ``PRAGMA user_version`` is a database's version."""
 Result = TypeVar("Result")
 
 _encoder: Final = msgspec.json.Encoder()
@@ -129,7 +129,7 @@ class Database(Edge, Store):
         newest = len(self._migrations)
         if version > newest:
             raise ConfigurationError(
-                f"{self._path} has schema version {version}, and this release knows {newest}: "
+                f"{self._path} has schema version {version}, which is newer than version {newest} of this release: "
                 "install the release that wrote it, or a newer one"
             )
         return version

@@ -23,7 +23,7 @@ from bettensor.bus.events import WithheldGame
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import Micros
 from bettensor.bus.messages import MAX_SLATE
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 from bettensor.bus.timestamps import parse_rfc3339, rfc3339
 
 _FIELDS: Final = [f.name for f in fields(TeamGame)]
@@ -80,12 +80,11 @@ def _entries(path: Path) -> list[Any]:
 
 def _read_game(entry: Any, where: str, started_at: Micros) -> TeamGame:
     if not isinstance(entry, dict):
-        raise ConfigurationError(f"{where}: expected a game with its fields, and it is {entry!r}")
+        raise ConfigurationError(f"{where}: expected a game with its fields, not {entry!r}")
     where = f"{where} ({entry.get('game_id')!r})"
     for name in entry:
         if name not in _FIELDS:
-            near = nearest(name, _FIELDS)
-            raise ConfigurationError(f"{where}: {name}: a game has no such field; the nearest is {near}")
+            raise ConfigurationError(f"{where}: {name}: a game has no such field{hint(name, _FIELDS)}")
     dates = {"create_date": rfc3339(started_at), "last_update_date": rfc3339(started_at)}
     try:
         game = msgspec.convert(dates | entry, TeamGame)
@@ -96,7 +95,7 @@ def _read_game(entry: Any, where: str, started_at: Micros) -> TeamGame:
         raise ConfigurationError(f"{where}: {str(error).replace('`$.', '`')}") from None
     if game.can_tie == (game.tie_odds is None):
         expected = "expected with can_tie: true" if game.can_tie else "expected null with can_tie: false"
-        raise ConfigurationError(f"{where}: tie_odds: {expected}, and it is {game.tie_odds}")
+        raise ConfigurationError(f"{where}: tie_odds: {expected}, not {game.tie_odds}")
     start = _instant(game.event_start_date, f"{where}: event_start_date", started_at)
     return replace(game, event_start_date=rfc3339(start))
 
@@ -108,7 +107,7 @@ def _instant(text: str, where: str, started_at: Micros) -> Micros:
         return parse_rfc3339(text)
     except (ValueError, ValidationError, OverflowError):
         raise ConfigurationError(
-            f"{where}: expected a time like 2026-01-31T18:00:00Z, or a duration like PT36H, and it is {text!r}"
+            f"{where}: expected a time like 2026-01-31T18:00:00Z, or a duration like PT36H, not {text!r}"
         ) from None
 
 
@@ -116,7 +115,7 @@ def _why_withheld(game: TeamGame, now: Micros) -> str | None:
     for name in ("team_a_odds", "team_b_odds", "tie_odds"):
         odds = getattr(game, name)
         if odds is not None and not (math.isfinite(odds) and odds > 1):
-            return f"{name} must be finite and above 1, and is {odds}"
+            return f"{name}: expected a finite number above 1, not {odds}"
     if game.team_a == game.team_b:
         return f"{game.team_a!r} cannot play against itself"
     if parse_rfc3339(game.event_start_date) <= now:

@@ -127,7 +127,7 @@ def _no_cookies() -> CookieJar:
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """The bytes as they came: an answer that is compressed, which nobody asks for, is none.
+    """The raw body; we never ask for compression, so a compressed answer is unreadable and fails.
 
     Raises:
         httpx.DecodingError: the answer is longer than any honest one.

@@ -141,19 +141,19 @@ def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:
             repair = f"copy it here, or make one with: btcli wallet new-hotkey {key}"
             raise ConfigurationError(f"wallet {name!r} has no hotkey {hotkey!r}: there is no {file}; {repair}")
         if wallet.hotkey_file.is_encrypted():
-            why = "a neuron needs one that is not (only the coldkey is)"
+            why = "a neuron needs an unencrypted hotkey (only the coldkey is encrypted)"
             raise ConfigurationError(f"the hotkey {file} is encrypted; {why}; {again}")
         return wallet.hotkey
     except (OSError, ValueError, bittensor_core.KeyfileError) as error:
         if os.access(file, os.R_OK):
             raise ConfigurationError(f"the hotkey {file} cannot be read: {error}; {again}") from None
         raise ConfigurationError(
-            f"the hotkey {file} may not be read by this user ({error}); give it to the one that runs the neuron: chown"
+            f"this user may not read the hotkey {file} ({error}); give the file to the neuron's user with chown"
         ) from None
 
 
 def new_wallet(name: str, hotkey: str, path: str, scheme: Scheme) -> Hotkey:
-    """Make a wallet with unencrypted keys, for trying things out; a coldkey that is there already is kept.
+    """Make a wallet with unencrypted keys, for tests only; an existing coldkey is kept.
 
     Raises:
         ConfigurationError: there is such a hotkey already, or it cannot be written.
@@ -163,7 +163,7 @@ def new_wallet(name: str, hotkey: str, path: str, scheme: Scheme) -> Hotkey:
     wallet = Wallet(name=name, hotkey=hotkey, path=path)
     crypto_type = CRYPTO_TYPES[scheme]
     if wallet.hotkey_file.exists_on_device():
-        raise ConfigurationError(f"the hotkey {wallet.hotkey_file.path} is there already; choose another name")
+        raise ConfigurationError(f"the hotkey {wallet.hotkey_file.path} exists already; choose another name")
     try:
         if not wallet.coldkey_file.exists_on_device():
             wallet.create_new_coldkey(use_password=False, suppress=True)

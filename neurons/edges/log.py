@@ -1,7 +1,7 @@
-"""Log lines, as the logbook decided them, by loguru, which is imported here and nowhere else.
+"""Writes the log lines that the logbook decided, by loguru, which is imported here and nowhere else.
 
-A neuron that has the process to itself decides where they go and from which level; in a program of your own, that is
-your program's affair: ``logger.add(...)`` of loguru.
+The command ``bettensor`` sets their level and writes them to standard error. A program of your own sets up loguru
+itself: ``logger.add(...)``, or ``logger.disable("bettensor")`` to see none of them.
 """
 
 import os
@@ -12,6 +12,7 @@ from loguru import logger
 
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import LineLogged
+from bettensor.bus.text import short
 from bettensor.neurons.edges.edge import Edge, Identity, on
 
 if TYPE_CHECKING:
@@ -21,14 +22,18 @@ _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</l
 
 
 def set_log_level(level: str) -> None:
-    """Write lines from ``level`` up to standard error, and nowhere else."""
+    """Write lines of at least ``level`` to standard error, and nowhere else."""
     logger.remove()
     colorize = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     logger.add(sys.stderr, level=level, format=_FORMAT, colorize=colorize)
 
 
 class LogLines(Edge):
-    """The lines of one neuron. Whose they are stands where loguru has the caller: role, hotkey, and the event's seq."""
+    """The lines of one neuron.
+
+    loguru's default format shows the code that logged, which is the same for all lines; name and function say instead
+    which neuron it was. Role, full hotkey and the event's ``seq`` are in ``extra``.
+    """
 
     name = "log"
 
@@ -40,8 +45,8 @@ class LogLines(Edge):
         """One line; the text is data, never a format."""
 
         def sign(record: "loguru.Record") -> None:
-            record.update(
-                {"name": f"neurons.{self._identity.role}", "function": self._identity.hotkey, "line": envelope.seq}
-            )
+            record.update({"name": f"bettensor.{identity.role}", "function": short(identity.hotkey)})
 
-        logger.patch(sign).log(event.level, "{}", event.text)
+        identity = self._identity
+        neuron = logger.bind(role=identity.role, hotkey=identity.hotkey, seq=envelope.seq)
+        neuron.patch(sign).log(event.level, "{}", event.text)

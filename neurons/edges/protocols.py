@@ -78,8 +78,9 @@ class OutOfTurn(Exception):
 
 
 class RequestProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, with deadlines for whoever opens a socket: to say, and finish, what he wants, and to take the
-    answer. One request at a time: uvicorn makes room for many pipelined ones with each that it answers.
+    """uvicorn's HTTP with deadlines for sending the request and for reading the answer.
+
+    One request at a time: uvicorn makes room for many pipelined requests with each one that it answers.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

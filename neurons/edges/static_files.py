@@ -133,7 +133,7 @@ def read_metagraph(file: Path) -> MetagraphFetched:
             first = seen.setdefault(getattr(neuron, what), place)
             if first != place:
                 value = getattr(neuron, what)
-                raise ConfigurationError(f"{file}: neurons.{place}.{what}: {value} is neurons.{first}'s already")
+                raise ConfigurationError(f"{file}: neurons.{place}.{what}: {value} is already that of neurons.{first}")
     return MetagraphFetched(neurons)
 
 

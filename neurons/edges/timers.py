@@ -35,7 +35,7 @@ class TimerQueue:
         heappush(self._heap, (deadline, request, timer))
 
     def cancel(self, timer: Timer) -> None:
-        """Forget ``timer``, if it is set."""
+        """Cancel ``timer``; without effect if it is not set."""
         self._live.pop(timer, None)
 
     def next_deadline(self) -> Micros | None:

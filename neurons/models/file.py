@@ -34,9 +34,9 @@ class FileSettings:
 
     def __post_init__(self) -> None:
         if Path(self.path).suffix not in (".csv", ".json"):
-            raise ValueError(f"path must end in .csv or .json, and is {self.path!r}")
+            raise ValueError(f"path must end in .csv or .json, not {self.path!r}")
         if not Path(self.path).absolute().parent.is_dir():
-            raise ValueError(f"path must be in a folder that exists, and is {self.path!r}")
+            raise ValueError(f"path must be in an existing folder, not {self.path!r}")
 
 
 class Unusable(Exception):

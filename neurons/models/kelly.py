@@ -14,18 +14,18 @@ CENT = 0.01
 
 @settings_class
 class KellySettings:
-    """How bold the model is."""
+    """The model's opinion and stakes."""
 
     edge: NotNegative = 0.02
-    """How far its opinion strays from the bookmaker's: a standard deviation in log-odds; 0.02 is half a percent."""
+    """Standard deviation of its opinion from the bookmaker's, in log-odds; 0.02 is half a percent."""
     bankroll: Positive = 100.0
-    """What it could lose, in the subnet's units; Kelly's fractions are of this."""
+    """The capital that Kelly's fractions are taken of, in the subnet's units."""
     fraction: Fraction = 0.5
-    """How much of Kelly's stake it bets, 0 to 1: half of it grows three quarters as fast and swings half as wide."""
+    """Share of Kelly's stake that it bets, above 0 and at most 1; 0.5 grows 3/4 as fast and varies half as much."""
     max_wager: Positive = 50.0
-    """The largest single wager."""
+    """The largest single wager, in the subnet's units."""
     seed: Whole | None = None
-    """Of its opinions; null takes a fresh one."""
+    """Seed of its opinions; null: a new seed at each start."""
 
 
 class KellyPredictor:

@@ -79,7 +79,7 @@ def make_prediction(
     game = forecast.game
     odds = outcomes(game)
     if forecast.outcome not in odds:
-        raise ValueError(f"{forecast.outcome!r} is no outcome of {game.game_id}; there are {', '.join(odds)}")
+        raise ValueError(f"{forecast.outcome!r} is not an outcome of {game.game_id}; expected one of {', '.join(odds)}")
     prediction = TeamGamePrediction(
         prediction_id=prediction_id,
         game_id=game.game_id,

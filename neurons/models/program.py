@@ -38,9 +38,9 @@ class ProgramSettings:
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     """The program and its arguments, as a list."""
     restart_base: Seconds = 1.0
-    """Seconds until it is started again after it ended; doubled each time, until it has lived for restart_max."""
+    """Seconds until the program is restarted after it ended; doubled each time, until it has run for restart_max."""
     restart_max: Seconds = 60.0
-    """Seconds: the longest that it waits."""
+    """Longest seconds until a restart."""
 
     def __post_init__(self) -> None:
         if self.restart_base > self.restart_max:
@@ -73,7 +73,7 @@ class ProgramPredictor:
             reason = await self._live_once(host)
             if time.monotonic() - started > self.settings.restart_max:
                 delay = self.settings.restart_base
-            host.fault(f"{reason}; it is started again in {delay:g} s")
+            host.fault(f"{reason}; restarting it in {delay:g} s")
             await asyncio.sleep(delay)
             delay = backoff(delay, self.settings.restart_max)
 
@@ -97,7 +97,7 @@ class ProgramPredictor:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
             await _end(process)
-        return f"{self.settings.command[0]} ended with {code}"
+        return f"{self.settings.command[0]} ended with exit code {code}"
 
     async def _feed(self, process: asyncio.subprocess.Process, host: ModelHost) -> None:
         """Write the latest slates whenever they are asked for; a program that does not read misses the others."""
@@ -132,7 +132,7 @@ class ProgramPredictor:
                 raise Unusable("expected an object")
             game = host.games().get(row.get("game_id"))  # type: ignore[arg-type]
             if game is None:
-                raise Unusable(f"game_id: {row.get('game_id')!r} is on no slate")
+                raise Unusable(f"game_id: there is no game {row.get('game_id')!r} on any slate")
             key = row.get("key")
             forecast = replace(forecast_of(row, game, "program"), key=None if key is None else str(key))
         except (ValueError, TypeError, RecursionError, Unusable) as error:
@@ -145,7 +145,7 @@ class ProgramPredictor:
         kind = text.partition(":")[0]
         if kind not in self._told:
             self._told.add(kind)
-            host.fault(f"{self.settings.command[0]} wrote something that is no prediction: {text}")
+            host.fault(f"{self.settings.command[0]} wrote a line that is not a prediction: {text}")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -237,17 +237,17 @@ def text(report: Report) -> Iterator[str]:
     """The report for people, line by line."""
     for file in report.files:
         end = {
-            "stop": "ends where its neuron stopped",
-            "rotation": "goes on in another file",
-            "saved": "was made of another log",
-            None: "has no end: its neuron runs, or died",
+            "stop": "ends with the stop of its neuron",
+            "rotation": "continues in the next file",
+            "saved": "derived from another log",
+            None: "without a seal: its neuron is running, or died",
         }.get(file["ends_by"], file["ends_by"])
         signed = f", signed by {file['hotkey']}" if file["signed"] else ", not signed"
-        cut = f", line {file['cut_line']} was cut off" if file["cut_line"] else ""
+        cut = f", line {file['cut_line']} is cut off" if file["cut_line"] else ""
         yield f"{file['file']}: {file['lines']} lines, unchanged; {end}{signed}{cut}"
-        yield f"  its last hash: {file['hash']}"
+        yield f"  last hash: {file['hash']}"
     for hotkey, words in sorted(report.signers.items()):
         yield f"{hotkey} signed {words.frames} frames and {words.requests} requests"
     if report.unproven:
-        yield f"{report.unproven} frames and requests are signed by nobody; the neuron did not believe them"
+        yield f"{report.unproven} frames and requests have no valid signature; the neuron did not accept them"
     yield from (f"FAULT {fault}" for fault in report.faults)

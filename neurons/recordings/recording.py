@@ -27,7 +27,7 @@ from bettensor.bus.identifiers import Hotkey, Micros
 from bettensor.bus.messages import KINDS
 from bettensor.bus.redaction import actors_without_secrets, without_secrets
 from bettensor.bus.replay import Difference, ReplayBus, WhatIfBus
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.config.former_names import explain
 from bettensor.neurons.config.plugins import import_from_here
@@ -127,8 +127,7 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
     known = sorted({cls.name for cls in ACTORS[header.role]} | set(header.settings.get("actors", {})))
     for name in instead or {}:
         if name not in known:
-            fault = f"no actor of this log is called {name!r}; the nearest is {nearest(name, known)!r}"
-            raise ConfigurationError(fault)
+            raise ConfigurationError(f"no actor of this log is called {name!r}{hint(name, known)}")
     for module in header.modules:
         try:
             import_from_here(module)

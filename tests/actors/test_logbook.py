@@ -118,7 +118,7 @@ LINES: list[tuple[Event, str]] = [
         "games failed while it handled games_fetched (event 7)",
     ),
     (HandlerFailed("m:f", "prediction_accepted", "Traceback"), "The handler m:f failed on prediction_accepted"),
-    (HandlerOverflowed("m:f", "frame_written", 4), "m:f is too slow for frame_written: 4 events dropped"),
+    (HandlerOverflowed("m:f", "frame_written", 4), "m:f is too slow for frame_written: 4 events were dropped"),
     (ClockStepped(Micros(-3_600_000_000)), "The wall clock stepped by -3600.0 s"),
     (CommitFailed(3, "disk I/O error"), "A commit failed: disk I/O error"),
     (ACTIVATED, f"WebSocket connection established with miner {KNOWN}"),
@@ -132,9 +132,9 @@ LINES: list[tuple[Event, str]] = [
         DialFailed(CONNECTION, STRANGER, "refused"),
         f"No WebSocket connection with validator {STRANGER}: refused",
     ),
-    (ReconnectScheduled(PEER, Micros(2_500_000), "x"), f"Connecting again with validator {KNOWN} in 2.5 s"),
-    (MessageRefused(CONNECTION, None, "malformed", "nonsense"), "Not taken from a peer: nonsense"),
-    (FeedFailed("file", "games.json: not JSON"), "The games cannot be read, the last good slate stays in force"),
+    (ReconnectScheduled(PEER, Micros(2_500_000), "x"), f"Reconnecting to validator {KNOWN} in 2.5 s"),
+    (MessageRefused(CONNECTION, None, "malformed", "nonsense"), "Not accepted from a peer: nonsense"),
+    (FeedFailed("file", "games.json: not JSON"), "The games cannot be read, so the last good slate stays in force"),
     (
         FrameWritten(CONNECTION, PEER, confirmation("p1"), 1, "websocket"),
         "Sent confirmation for prediction p1 via WebSocket",
@@ -146,11 +146,11 @@ LINES: list[tuple[Event, str]] = [
     ),
     (
         EndpointDoubted("miners look elsewhere"),
-        "Miners look elsewhere (correct axon.port, axon.external_ip and axon.external_port, or the metagraph",
+        "Miners look elsewhere (correct axon.port, axon.external_ip, axon.external_port, or the metagraph",
     ),
-    (SettingsReloaded({}, (), ()), "Read again: no key of the configuration has changed"),
-    (ReloadFailed("a.yaml: b: no\na.yaml: c: no"), "what was in force stays: a.yaml: b: no; a.yaml: c: no"),
-    (EndpointDoubted(""), "Miners look for this validator where it is"),
+    (SettingsReloaded({}, (), ()), "Configuration reread: nothing changed"),
+    (ReloadFailed("a.yaml: b: no\na.yaml: c: no"), "the old one stays in force: a.yaml: b: no; a.yaml: c: no"),
+    (EndpointDoubted(""), "The metagraph has the right endpoint for this validator again"),
     (SendFailed(PEER, HeartbeatMessage(), "there is no session"), f"Not sent to {KNOWN}: there is no session"),
     (VerdictReceived(PEER, PREDICTION, True, "accepted", "", Micros(1500)), "Prediction p1 accepted in 1.5 ms"),
     (VerdictReceived(PEER, PREDICTION, False, "game_started", "late", Micros(1)), "p1 rejected: game_started: late"),
@@ -158,36 +158,39 @@ LINES: list[tuple[Event, str]] = [
     (MetagraphSynced((), (), "chain", 7), "Metagraph: 0 neurons at block 7, 0 changed"),
     (
         MetagraphSynced((), (), "disk", 7, Micros(NOW - 60 * SECOND)),
-        "Metagraph: 0 neurons, read from the chain 60 s ago (block 7) and kept on disk since",
+        "Metagraph: 0 neurons, from disk; read from the chain 60 s ago at block 7",
     ),
-    (MetagraphDoubted("gone"), "The metagraph is not believed before it is read once more: gone"),
+    (MetagraphDoubted("gone"), "The metagraph looks wrong and must be read a second time before it is used: gone"),
     (
         ChainFailed("silent", Micros(12 * SECOND)),
-        "The chain cannot be read, the last metagraph stays in force: silent; next try in 12 s",
+        "The chain cannot be read, so the last metagraph stays in force: silent; next try in 12 s",
     ),
     (AnnouncePlanned("1.2.3.4:5", "fee 1"), "Announcing 1.2.3.4:5 on the chain: fee 1"),
-    (Announced("1.2.3.4:5"), "The chain knows that this validator is at 1.2.3.4:5"),
+    (Announced("1.2.3.4:5"), "Announced 1.2.3.4:5 on the chain"),
     (
         AnnounceFailed("1.2.3.4:5", "no"),
-        "The chain does not take that this validator is at 1.2.3.4:5: no; it is tried again",
+        "The chain rejected the announcement of 1.2.3.4:5: no; retrying",
     ),
     (
         RecordingResumed(),
-        "The event log goes on in another file; what happened while it could not be written is in none",
+        "The event log continues in a new file; the events in between are lost",
     ),
     (
         UpgradeBegun("ledger.sqlite3", 2, 3, 728_068_096),
-        "ledger.sqlite3 (728 MB) is brought from schema 2 to 3; the neuron is at work when that is done",
+        "Upgrading ledger.sqlite3 (728 MB) from schema 2 to 3; the neuron starts when this is done",
     ),
-    (RecordingFailed("no room"), "The event log cannot be written any more, and has ended: no room"),
+    (RecordingFailed("no room"), "The event log cannot be written and has stopped: no room"),
     (PredictionDiscarded(PEER, PredictionId("p1"), GameId("g"), "NaN"), "Prediction p1 on game g is not sent: NaN"),
-    (PredictionConflicted(PEER, Uid(12), PREDICTION, ""), f"{KNOWN} sent other content as prediction p1"),
+    (PredictionConflicted(PEER, Uid(12), PREDICTION, ""), f"{KNOWN} reused the id of prediction p1: other content"),
     (PredictionExpired(PEER, PREDICTION), f"started before it could be sent to {KNOWN}"),
-    (SaveFailed(1, "disk full"), "The outbox cannot be written, predictions wait: disk full"),
-    (OutboxOpened((OutboxEntry(PEER, PREDICTION),), ()), "1 predictions of earlier runs have no verdict yet"),
-    (PeerMisbehaved(PEER, "two verdicts"), f"{KNOWN} said what no honest neuron says: two verdicts"),
-    (LedgerRecognised(PEER, LedgerId("2" * 32), LedgerId("1" * 32)), f"{KNOWN} has another ledger than before"),
-    (UpdateStoreFailed("disk full"), "cannot be stored, the last slate stays in force: disk full"),
+    (SaveFailed(1, "disk full"), "The outbox cannot be written, so predictions wait: disk full"),
+    (
+        OutboxOpened((OutboxEntry(PEER, PREDICTION),), ()),
+        "1 prediction of earlier runs without a verdict will be sent again",
+    ),
+    (PeerMisbehaved(PEER, "two verdicts"), f"{KNOWN} sent something no honest neuron sends: two verdicts"),
+    (LedgerRecognised(PEER, LedgerId("2" * 32), LedgerId("1" * 32)), f"{KNOWN} has a different ledger than before"),
+    (UpdateStoreFailed("disk full"), "cannot be stored, so the last slate stays in force: disk full"),
 ]
 
 
@@ -241,7 +244,9 @@ def test_a_miner_tells_of_validators_and_slates() -> None:
     assert bench.lines(GamesUpdated(PEER, Epoch("e" * 32), Offset(1), games, snapshot=True)) == [
         f"Received the whole slate of 2 games from validator {KNOWN}"
     ]
-    assert "an update of 1 games" in bench.lines(GamesUpdated(PEER, Epoch("e" * 32), Offset(2), games[:1], False))[0]
+    assert (
+        "an update of 1 game from" in bench.lines(GamesUpdated(PEER, Epoch("e" * 32), Offset(2), games[:1], False))[0]
+    )
 
 
 def test_a_miner_that_is_replaced_tells_that_two_processes_share_its_hotkey() -> None:
@@ -265,9 +270,9 @@ def test_withheld_games_are_named_with_their_reason() -> None:
     withheld = (WithheldGame("g1", "it started"), WithheldGame("g2", "odds of 1.0"))
     lines = Bench().lines(GamesFetched("games.json", (make_game(),), withheld, Epoch("e" * 32)))
     assert lines == [
-        "1 games from games.json, 2 withheld",
-        "Game 'g1' is withheld: it started",
-        "Game 'g2' is withheld: odds of 1.0",
+        "Read 1 game from games.json; 2 not offered, for the reasons below",
+        "Game 'g1' is not offered: it started",
+        "Game 'g2' is not offered: odds of 1.0",
     ]
 
 
@@ -280,7 +285,7 @@ def test_the_end_of_a_session_is_told_and_that_of_an_exchange_is_not() -> None:
     assert bench.lines(CloseRequested(CONNECTION, 4100, "silent")) == [
         f"Closing the connection with {KNOWN}: 4100 silent"
     ]
-    assert bench.lines(MessageRefused(CONNECTION, None, "internal", "x")) == [f"Not taken from {KNOWN}: x"]
+    assert bench.lines(MessageRefused(CONNECTION, None, "internal", "x")) == [f"Not accepted from {KNOWN}: x"]
     assert bench.lines(ConnectionClosed(CONNECTION, 4100, "silent")) == [
         f"WebSocket connection with {KNOWN} closed: 4100 silent"
     ]
@@ -336,5 +341,7 @@ def test_a_quiet_second_has_no_summary() -> None:
 def test_a_neuron_that_is_not_registered_says_so_until_it_is() -> None:
     bench = Bench()
     missing, here = MetagraphSynced((NeuronInfo(Uid(12), PEER),)), MetagraphSynced((NeuronInfo(Uid(1), ME),))
-    said = [any("is not in the metagraph: nobody" in line for line in bench.lines(e)) for e in (missing, here, missing)]
+    said = [
+        any("is not in the metagraph, so no peer" in line for line in bench.lines(e)) for e in (missing, here, missing)
+    ]
     assert said == [False, False, True]  # the first time it was said before

@@ -59,9 +59,9 @@ def test_who_has_come_gone_or_moved_is_news_and_a_stake_is_not(bench: Bench) -> 
 @pytest.mark.parametrize(
     ("names", "block", "doubt"),
     [
-        ((), 2, "of 4 neurons 0 are left"),
-        (("a", "p", "q", "r"), 2, "of 4 neurons 1 are left"),
-        (("a", "b", "c", "d"), 0, "it is of block 0, and block 1 has been seen"),
+        ((), 2, "it has only 0 of 4 neurons"),
+        (("a", "p", "q", "r"), 2, "it has only 1 of 4 neurons"),
+        (("a", "b", "c", "d"), 0, "it is of block 0, which is older than block 1 seen before"),
     ],
 )
 def test_a_strange_reading_is_believed_when_it_comes_twice(

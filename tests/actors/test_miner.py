@@ -168,7 +168,7 @@ def test_an_older_snapshot_is_not_applied_and_on_one_session_it_is_a_lie() -> No
     bench.hear(update(4, 3, make_game("a")))
     bench.hear(update(1, None, make_game("b")))
     assert bench.positions() == [(3, True, 1), (4, False, 1)]
-    assert [lie.fault for lie in bench.all(PeerMisbehaved)] == ["an update to offset 1 after one to 4"]
+    assert [lie.fault for lie in bench.all(PeerMisbehaved)] == ["an update to offset 1 after an update to offset 4"]
 
 
 def test_an_update_without_a_snapshot_before_is_not_applied() -> None:
@@ -432,7 +432,7 @@ def test_a_verdict_of_an_earlier_run_may_be_repeated_and_is_no_lie_unless_it_cha
     bench.hear(confirm("p"))  # its validator kept it while we were away, and we had it by the other road
     assert not bench.all(PeerMisbehaved)
     bench.hear(confirm("p", code="game_started"))
-    assert "another verdict (game_started) on p" in bench.last(PeerMisbehaved).fault
+    assert "a second verdict (game_started) on p" in bench.last(PeerMisbehaved).fault
     assert not bench.all(VerdictReceived)
 
 
@@ -446,7 +446,7 @@ def test_a_verdict_that_changes_is_told_and_the_first_one_counts() -> None:
     assert not bench.all(PeerMisbehaved)
     bench.hear(confirm("p", code="game_started"))
     (lie,) = bench.all(PeerMisbehaved)
-    assert "another verdict (game_started) on p; the first one counts: accepted" in lie.fault
+    assert "a second verdict (game_started) on p; the first counts: accepted" in lie.fault
     assert [verdict.code for verdict in bench.all(VerdictReceived)] == ["accepted", "accepted"]
 
 
@@ -656,7 +656,7 @@ def test_what_has_its_verdict_from_an_earlier_run_is_not_sent_again() -> None:
     after.open()
     after.observe(event, made("q"))
     assert after.sent() == [["q"]]
-    assert "has its verdict from before" in after.last(PredictionDiscarded).reason
+    assert "already has a verdict" in after.last(PredictionDiscarded).reason
 
 
 # --- what nobody will judge

@@ -207,7 +207,7 @@ def test_a_stopping_validator_is_offline_closes_and_refuses(bench: Bench) -> Non
     bench.observe(NeuronDraining(), NeuronStopping("SIGTERM"))
     (close,) = bench.all(CloseRequested)
     assert (close.connection, close.code) == (connection, 4200)
-    assert close.reason == "this neuron stops, for now or for good"
+    assert close.reason == "restarting or shutting down"
     assert bench.health()[1]["status"] == "offline"
     bench.request(OTHER)
     assert bench.refusals() == [RefusalCode.RESTARTING]

@@ -125,7 +125,7 @@ def test_a_decision_too_few_at_the_end_is_found() -> None:
 
 def test_in_a_replay_nobody_observes_but_the_recording() -> None:
     bus = ReplayBus([])
-    with pytest.raises(NotAllowed, match="whose only world is the recording"):
+    with pytest.raises(NotAllowed, match="only the recording may observe"):
         bus.publish(Asked(1))
 
 

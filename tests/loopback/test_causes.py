@@ -65,19 +65,19 @@ CAUSES: Final = {
         unregistered,
         "403 not_registered",
         "register this hotkey on the subnet",
-        "it is not in the metagraph that this validator has: it must register on the subnet",
+        "it is not in this validator's metagraph: it must register on the subnet",
     ),
     "a clock that is a minute late": (
         a_minute_late,
         "401 stale: signed 60.0 s ago",
         "this machine's clock or the validator's is wrong: compare both with NTP",
-        "its clock or this machine's is wrong: compare with NTP",
+        "its clock or this machine's is wrong: compare both with NTP",
     ),
     "blacklisted": (
         unwanted,
         "403 blacklisted",
         "the validator's operator has blacklisted this hotkey",
-        "remove it from the blacklist to let it in",
+        "remove it from the blacklist to admit it",
     ),
     "another signature scheme": (
         of_another_scheme,
@@ -88,20 +88,20 @@ CAUSES: Final = {
     "the WebSocket is switched off": (
         without_websocket,
         "404 websocket_disabled",
-        "everything goes by HTTP meanwhile",
-        "set websocket.enabled to let it in",
+        "this miner uses HTTP meanwhile",
+        "set websocket.enabled: true to admit it",
     ),
     "the WebSocket is switched off at the miner": (
         without_websocket_at_the_miner,
         "the WebSocket is disabled here",
-        "set websocket.enabled on this miner to use the WebSocket again",
-        "its websocket.enabled is false, or something between lets HTTP through alone",
+        "set websocket.enabled: true on this miner to use the WebSocket again",
+        "its websocket.enabled is false, or a proxy in between passes HTTP but not WebSocket",
     ),
     "a wrong port": (
         elsewhere,
         "Connect call failed",
-        "is this its address and port",
-        "iners look for this validator at 127.0.0.1:1, as the metagraph says, and its port is 8091",
+        "check that the validator is running, its address and port",
+        "iners dial 127.0.0.1:1, as the metagraph says, but this validator's port is 8091",
     ),
 }
 

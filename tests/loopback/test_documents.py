@@ -107,7 +107,7 @@ class Newcomer:
             self.running[role] = subprocess.Popen(
                 words, cwd=self.folder, env=self.environment, stdout=file, stderr=file, text=True
             )
-        ready = "games from" if role == "validator" else "WebSocket connection established"
+        ready = " from games" if role == "validator" else "WebSocket connection established"
         self.until(role, lambda text: ready in text[before:])
         self.begun = before if role == "miner" else self.begun
 

@@ -148,11 +148,11 @@ async def test_verdicts_on_nothing_and_verdicts_that_change(tmp_path: Path) -> N
     async with lied_to(tmp_path, lie) as envelopes:
         await until(lambda: len(faults(envelopes)) == 2)
         unasked, changed = faults(envelopes)
-        assert "never-sent, which was never sent to it" in unasked
-        assert f"another verdict (game_started) on {asked[0]}; the first one counts: accepted" in changed
+        assert "never-sent, which it was never sent" in unasked
+        assert f"a second verdict (game_started) on {asked[0]}; the first counts: accepted" in changed
         verdicts = [v for v in events(envelopes, VerdictReceived) if v.prediction.prediction_id == asked[0]]
         assert [verdict.code for verdict in verdicts] == ["accepted"]
-        assert any("said what no honest neuron says" in line.text for line in events(envelopes, LineLogged))
+        assert any("sent something no honest neuron sends" in line.text for line in events(envelopes, LineLogged))
 
 
 async def test_an_answer_for_another_session_ends_this_one_and_the_next_is_believed(tmp_path: Path) -> None:
@@ -189,7 +189,10 @@ async def test_a_stream_that_goes_backwards_or_skips_leaves_the_slate_as_it_is(t
         await until(lambda: len(events(envelopes, GamesUpdated)) == 3)
         told = [(event.offset, event.games[0].team_a_odds) for event in events(envelopes, GamesUpdated)]
         assert told == [(5, 1.5), (6, 1.6), (7, 1.7)]
-        assert faults(envelopes) == ["an update to offset 2 after one to 6", "an update to offset 7 after one to 9"]
+        assert faults(envelopes) == [
+            "an update to offset 2 after an update to offset 6",
+            "an update to offset 7 after an update to offset 9",
+        ]
 
 
 async def test_a_ledger_that_is_exchanged_is_told_of(tmp_path: Path) -> None:
@@ -201,7 +204,7 @@ async def test_a_ledger_that_is_exchanged_is_told_of(tmp_path: Path) -> None:
         await validator.welcome_miner(ledger_id="2" * 32)
 
     async with lied_to(tmp_path, be_honest, forget) as envelopes:
-        await until(lambda: any("another ledger than before" in e.text for e in events(envelopes, LineLogged)))
+        await until(lambda: any("a different ledger than before" in e.text for e in events(envelopes, LineLogged)))
 
 
 # --- lying miners

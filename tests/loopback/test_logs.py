@@ -78,7 +78,7 @@ async def test_replay_is_equal_on_both_sides(logs: Logs, printed: Printed) -> No
     for state in (logs.validator, logs.miner):
         code, out, _ = printed("replay", state)
         assert code == 0
-        assert "a second: equal (every decision)" in out
+        assert "per second: equal (every decision)" in out
     code, out, _ = printed("replay", logs.validator / "events.jsonl", "--json")
     (report,) = json.loads(out)
     assert (report["equal"], report["role"], report["recorded"], report["difference"]) == (
@@ -95,7 +95,7 @@ async def test_replay_shows_the_first_difference_and_its_causes(logs: Logs, prin
     )
     code, out, _ = printed("replay", logs.validator)
     assert code == 1
-    assert "the first difference is at seq" in out
+    assert "first difference at seq" in out
     assert "its causes, the first one first:" in out
     assert "frame_received" in out
 
@@ -140,7 +140,7 @@ async def test_the_way_of_a_prediction_through_the_actors(logs: Logs, printed: P
     assert (code, first["topic"], first["actor"]) == (0, "prediction_made", None)
     assert {following["actor"] for following in first["following"]} >= {"outbox"}
     code, _, err = printed("trace", logs.miner, logs.prediction_id[:-1])
-    assert (code, "nothing in this log concerns a prediction" in err) == (1, True)
+    assert (code, "no event in this log concerns a prediction" in err) == (1, True)
 
 
 async def test_of_a_log_that_is_damaged_the_way_is_shown_as_far_as_it_can_be_read(logs: Logs, printed: Printed) -> None:
@@ -149,9 +149,9 @@ async def test_of_a_log_that_is_damaged_the_way_is_shown_as_far_as_it_can_be_rea
         file.write(b"something else\n")
     code, out, err = printed("trace", logs.validator, logs.prediction_id)
     assert (code, out) == (1, whole)
-    assert "something follows the seal" in err
+    assert "a line follows the seal" in err
     code, _, err = printed("trace", logs.validator, logs.prediction_id[:-1])
-    assert (code, "nothing in what can be read of this log concerns a prediction" in err) == (1, True)
+    assert (code, "no event in the readable part of this log concerns a prediction" in err) == (1, True)
 
 
 # --- log
@@ -185,8 +185,8 @@ async def test_figures(logs: Logs, printed: Printed) -> None:
         assert figures["events"]["frame_received"] >= 3
     code, out, _ = printed("log", logs.validator, "--summary")
     assert "daily_limit_exceeded" in out
-    assert "from a message with predictions to its answer: p50" in out
-    assert printed("log", logs.validator, "--summary", "--until", "1h")[1] == "no such event\n"
+    assert "latency from prediction to answer: p50" in out
+    assert printed("log", logs.validator, "--summary", "--until", "1h")[1] == "no event matches\n"
 
 
 # --- audit
@@ -223,7 +223,7 @@ async def test_a_changed_line_is_found(logs: Logs, printed: Printed) -> None:
     code, out, err = printed("audit", logs.validator)
     assert code == 1
     assert "its hash does not follow: it was changed" in out
-    assert "one thing is not as it should be" in err
+    assert "found 1 fault" in err
     code, _, err = printed("replay", logs.validator)
     assert (code, "its hash does not follow" in err) == (1, True)
     assert printed("replay", logs.validator, "--unchained")[0] == 1
@@ -260,7 +260,7 @@ async def test_a_seal_of_somebody_else_is_found(logs: Logs, printed: Printed) ->
     rewrite(logs.validator, edit, seal=True)
     code, out, _ = printed("audit", logs.validator)
     assert code == 1
-    assert "the seal is not one of these lines" in out
+    assert "the seal is not of these lines" in out
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -352,7 +352,7 @@ async def test_a_log_that_was_cut_off_is_read_to_there(logs: Logs, printed: Prin
     file.write_bytes(file.read_bytes()[:-200])
     code, out, _ = printed("replay", logs.validator)
     assert code == 0
-    assert "was cut off; what stands before it was replayed" in out
+    assert "is cut off; all lines before it were replayed" in out
     code, out, _ = printed("audit", logs.validator)
     assert code == 0
-    assert "has no end: its neuron runs, or died, not signed, line" in out
+    assert "without a seal: its neuron is running, or died, not signed, line" in out

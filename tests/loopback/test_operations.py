@@ -35,6 +35,7 @@ from bettensor.bus.events import (
     SettingsReloaded,
     VerdictReceived,
 )
+from bettensor.bus.text import short
 from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import Settings, load_settings
@@ -82,7 +83,7 @@ async def test_the_socket_is_its_owners_and_goes_with_the_neuron(tmp_path: Path)
         answer = await asyncio.to_thread(ask, socket.parent, {"ask": "status"})
         assert (answer["role"], answer["hotkey"], answer["process"]) == ("validator", rig.hotkey, os.getpid())
     assert not socket.exists()
-    with pytest.raises(NotRunning, match="no neuron runs in"):
+    with pytest.raises(NotRunning, match="no neuron is running in"):
         ask(socket.parent, {"ask": "status"})
 
 
@@ -168,9 +169,9 @@ async def test_a_prediction_by_hand_gets_its_verdict(tmp_path: Path, capsys: pyt
         for wrong, fault in (
             (["--wager", "nan"], "the prediction on yankees-mets cannot be sent: Expected `float`, got `null`"),
             (["--game", "yankees"], "the nearest is 'yankees-mets'"),
-            (["--outcome", "Tie"], "'Tie' is no outcome of this game; there are 'New York Yankees', 'New York Mets'"),
+            (["--outcome", "Tie"], "'Tie' is not an outcome of this game; expected one of 'New York Yankees', 'New"),
             (["--validator", "nobody"], "on the slate of nobody"),
-            (["--state-dir", str(rig.validator.settings.state_dir)], "this is a validator"),
+            (["--state-dir", str(rig.validator.settings.state_dir)], "only a miner can predict"),
         ):
             assert await bettensor(*order, "--wager", "1", *wrong) == 1
             assert fault in capsys.readouterr().err
@@ -214,7 +215,7 @@ async def test_verdicts_of_a_code_or_of_a_peer_that_is_none_are_told_with_the_ne
             assert await bettensor(*where, "--code", code) == 0
         assert capsys.readouterr().err == ""
         assert await bettensor(*where, "--hotkey", hotkey[:-1]) == 0  # a miner may have made none yet
-        assert f"has nothing of '{hotkey[:-1]}'; the nearest is '{hotkey}'" in capsys.readouterr().err
+        assert f"has no prediction of '{hotkey[:-1]}'; the nearest is '{hotkey}'" in capsys.readouterr().err
 
 
 async def test_a_miner_that_nobody_knows_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,7 +230,7 @@ async def test_a_miner_that_nobody_knows_is_told_so(tmp_path: Path, capsys: pyte
         assert await bettensor("peers", "--state-dir", str(rig.validator.settings.state_dir)) == 0
         out = capsys.readouterr().out
         assert str(miner.hotkey) in out
-        assert "→ it is not in the metagraph that this validator has" in out
+        assert "→ it is not in this validator's metagraph" in out
 
 
 async def test_no_slate_yet_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,11 +241,11 @@ async def test_no_slate_yet_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
             await until(lambda: events(theirs, DialFailed))
             where = ["--state-dir", str(miner.settings.state_dir)]
             assert await bettensor("games", *where) == 0
-            assert "no slate has come yet" in capsys.readouterr().out
+            assert "no games received yet" in capsys.readouterr().out
             assert await bettensor("predict", "--game", "x", "--outcome", "y", "--wager", "1", *where) == 1
-            assert "no slate has come yet" in capsys.readouterr().err
+            assert "no games received yet" in capsys.readouterr().err
             assert await bettensor("peers", *where) == 0
-            assert "is the validator running, is this its address and port" in capsys.readouterr().out
+            assert "check that the validator is running, its address and port" in capsys.readouterr().out
 
 
 # --- a configuration that changes meanwhile
@@ -279,7 +280,7 @@ async def test_what_can_change_changes_and_what_cannot_is_named(tmp_path: Path) 
         assert result["code"] == "daily_limit_exceeded"
         lines = [line.text for line in rig.all(LineLogged)]
         assert "Configuration reloaded: actors.prediction.daily_wager_limit, logging.level" in lines
-        assert "Changed in the configuration, and waiting for a restart: axon.port" in lines
+        assert "Configuration changes that need a restart: axon.port" in lines
 
 
 async def test_what_waits_for_a_restart_waits_however_often_the_file_changes(tmp_path: Path) -> None:
@@ -422,7 +423,7 @@ async def test_signals_and_log_sinks_stay_the_programs_own(tmp_path: Path) -> No
             assert [signal.getsignal(number) for number in numbers] == [handler] * 3
             hotkey = rig.hotkey
         (line,) = [line for line in lines if "WebSocket connection established with miner" in line]
-        assert f" neurons.validator:{hotkey}:" in line  # in a program with several neurons it says whose line it is
+        assert f" bettensor.validator:{short(hotkey)}:" in line  # a program with several neurons sees whose line it is
         logger.remove(sink)  # it is still there
     finally:
         for number, old in zip(numbers, before, strict=True):
@@ -455,10 +456,10 @@ def test_variables_stand_between_the_file_and_the_flags(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "fault"),
     [
-        ("BETTENSOR_NETUIT", "1", "BETTENSOR_NETUIT: netuit: there is no such key; the nearest is netuid"),
-        ("BETTENSOR_WEBSOCKET__ENABELD", "1", "the nearest is websocket.enabled"),
+        ("BETTENSOR_NETUIT", "1", "BETTENSOR_NETUIT: netuit: there is no such key; the nearest is 'netuid'"),
+        ("BETTENSOR_WEBSOCKET__ENABELD", "1", "the nearest is 'websocket.enabled'"),
         ("BETTENSOR_NETUID", "many", "BETTENSOR_NETUID: netuid: "),
-        ("BETTENSOR_NETUID__X", "1", "BETTENSOR_NETUID__X: netuid is no section"),
+        ("BETTENSOR_NETUID__X", "1", "BETTENSOR_NETUID__X: netuid is not a section"),
         ("BETTENSOR_HANDLERS", "{", "BETTENSOR_HANDLERS: not YAML"),
     ],
 )

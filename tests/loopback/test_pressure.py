@@ -516,4 +516,4 @@ async def test_a_ledger_that_is_not_there_is_told(
     assert fault in capsys.readouterr().err
     (tmp_path / "ledger.sqlite3").write_bytes(b"no ledger" * 1000)
     assert await bettensor("ledger", "check", "--state-dir", str(tmp_path)) == 2
-    assert "is no ledger, or damaged" in capsys.readouterr().err
+    assert "is not a ledger, or it is damaged" in capsys.readouterr().err

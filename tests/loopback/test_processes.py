@@ -45,7 +45,7 @@ async def test_the_port_is_blocked(tmp_path: Path) -> None:
             since, there = len(subnet.log("alice")), len(subnet.log("validator"))
             await subnet.proxy.set(wire)  # type: ignore[arg-type]
             subnet.offer(games)
-            await subnet.says("alice", "Connecting again with validator", since)
+            await subnet.says("alice", "Reconnecting to validator", since)
             await subnet.says("validator", "WebSocket connection with", there)
             since = len(subnet.log("alice"))
             await subnet.proxy.set("open")

@@ -75,7 +75,7 @@ async def test_a_rolling_restart_loses_nothing_and_everybody_is_back_within_the_
             for name in miners:
                 await subnet.says(name, "WebSocket connection established with validator", before[name])
                 said = subnet.log(name)[before[name] :]
-                (wait,) = re.findall(r"4200.*\n.*Connecting again.* in ([\d.]+) s", said)[:1]
+                (wait,) = re.findall(r"4200.*\n.*Reconnecting to.* in ([\d.]+) s", said)[:1]
                 assert float(wait) <= RETURN_WINDOW
                 await subnet.predict(name)
         await subnet.settle(games=4)

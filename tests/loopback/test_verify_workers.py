@@ -36,9 +36,9 @@ async def test_verdicts_come_in_order_even_if_a_worker_dies(tmp_path: Path) -> N
         codes = await answers(client, 300)
         assert list(codes) == ids
         assert set(codes.values()) == {"accepted"}
-        (line,) = [line for line in rig.all(LineLogged) if "verifies signatures" in line.text]
+        (line,) = [line for line in rig.all(LineLogged) if "signature verifier" in line.text]
         assert line.level == "WARNING"
-        assert "ended with -9; nothing is lost, and another starts" in line.text
+        assert "ended with exit code -9; nothing is lost, another starts" in line.text
 
 
 async def test_nothing_counts_that_came_after_a_false_signature(tmp_path: Path) -> None:

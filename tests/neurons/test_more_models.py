@@ -203,7 +203,7 @@ async def test_what_cannot_be_used_is_told_once_and_harms_no_other_row(
 
 
 @pytest.mark.parametrize(
-    ("path", "fault"), [("bets.txt", "must end in .csv or .json"), ("no/such/folder/b.csv", "a folder that exists")]
+    ("path", "fault"), [("bets.txt", "must end in .csv or .json"), ("no/such/folder/b.csv", "an existing folder")]
 )
 def test_a_path_that_cannot_be_is_refused_at_start(path: str, fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
@@ -295,8 +295,8 @@ async def test_a_program_that_dies_is_started_again_with_back_off_and_gets_the_l
         bench.ask()
         await bench.until(bench.bets)
     assert lives.read_text() == "xxx"
-    assert "ended with 7; it is started again in 0.05 s" in bench.faults()
-    assert "ended with 7; it is started again in 0.1 s" in bench.faults()
+    assert "ended with exit code 7; restarting it in 0.05 s" in bench.faults()
+    assert "ended with exit code 7; restarting it in 0.1 s" in bench.faults()
 
 
 async def test_what_is_no_prediction_is_told_once_a_kind_and_passed_over(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ time.sleep(60)
     async with bench_of(model) as bench:
         bench.ask()
         await bench.until(lambda: bench.bets() == [("g", "New York Mets", 2.0)])
-    for fault in ("expected an object", "'nowhere' is on no slate", "more than 65536 bytes", "a number above 0"):
+    for fault in ("expected an object", "no game 'nowhere' on any slate", "more than 65536 bytes", "a number above 0"):
         assert fault in bench.faults()
     assert len(bench.all(HandlerFailed)) <= 8
 

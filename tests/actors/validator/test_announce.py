@@ -109,7 +109,7 @@ def test_where_nothing_is_announced_a_wrong_port_is_told_once_and_so_is_that_it_
     for axon in (HERE, "203.0.113.7:8092", "203.0.113.7:8092", HERE, None):
         bench.sync(axon)
     wrong, right, nowhere = doubts(bench)
-    assert wrong == "miners look for this validator at 203.0.113.7:8092, as the metagraph says, and its port is 8091"
+    assert wrong == "miners dial 203.0.113.7:8092, as the metagraph says, but this validator's port is 8091"
     assert right == ""
     assert nowhere == "no miner finds this validator: the metagraph does not say where it is"
 

@@ -135,7 +135,7 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
     "the chain is down": (
         lambda p: setattr(p.substrate, "down", "connection refused"),
         "chain",
-        "local gives no answer: ConnectionError: connection refused",
+        "local does not answer: ConnectionError: connection refused",
         "subtensor.chain_endpoint",
     ),
     "the chain is silent": (lambda p: setattr(p.substrate, "silent", True), "chain", "TimeoutError", "network"),
@@ -152,13 +152,13 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
             0, NeuronInfo(Uid(0), p.hotkeys["validator"], validator_permit=True, axon="127.0.0.1:1")
         ),
         "endpoint",
-        "the metagraph says 127.0.0.1:1, and the port is",
+        "the metagraph has 127.0.0.1:1, but the port is",
         "axon.external_ip",
     ),
     "no endpoint": (
         lambda p: p.rows.__setitem__(0, NeuronInfo(Uid(0), p.hotkeys["validator"], validator_permit=True)),
         "endpoint",
-        "does not say where this validator is",
+        "has no endpoint for this validator",
         "set axon.external_ip",
     ),
     "a clock that is behind": (
@@ -170,14 +170,14 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
     "a clock that is ahead": (
         lambda p: setattr(p.substrate, "now", round(time.time() * 1000) - 3_600_000),
         "clock",
-        "it is 3600 s ahead of the newest block",
+        "this clock is 3600 s ahead of the newest block",
         "NTP",
     ),
     "a disk that is full": (
         lambda p: p.patch.setattr(doctor, "NO_SPACE", 1 << 60),
         "disk",
         "validator-state is full",
-        "make room",
+        "free some space",
     ),
     "another bittensor": (
         lambda p: p.patch.setattr(versions, "version", lambda _: "11.2.9"),
@@ -188,20 +188,20 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
     "too few open files": (
         lambda p: p.changes.update(actors={"auth": {"max_connections": 10_000_000}}),
         "open files",
-        "10000256 are needed",
+        "needs 10000256",
         "LimitNOFILE=10000256",
     ),
     "a limit that is no number": (
         lambda p: p.changes.update(actors={"auth": {"max_connections": "many"}}),
         "configuration",
         "max_connections",
-        "the message says where",
+        "bettensor config check",
     ),
     "games that cannot be read": (
         lambda p: (p.folder / "games.json").write_text("{"),
         "configuration",
         "games.json",
-        "the message says where",
+        "bettensor config check",
     ),
     "an actor that is not there": (
         lambda p: p.changes.update(actors={"mine": {"class": "no_such:Actor"}}),
@@ -212,8 +212,8 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
     "a state_dir that is a file": (
         lambda p: (p.folder / "validator-state").write_text(""),
         "disk",
-        "validator-state cannot be written to",
-        "choose another state_dir",
+        "validator-state is not a writable folder",
+        "set another state_dir",
     ),
 }
 
@@ -245,7 +245,7 @@ async def test_a_validator_that_runs_holds_its_own_port(tmp_path: Path) -> None:
         file = write_configuration(tmp_path, axon={"ip": "127.0.0.1", "port": port})
         findings = await asyncio.to_thread(examine, load_settings(file), str(file))
         (found,) = [finding for finding in findings if finding.what == "port"]
-        listens = f"this validator runs (process {os.getpid()}), and listens on 127.0.0.1:{port}"
+        listens = f"this validator (process {os.getpid()}) listens on 127.0.0.1:{port}"
         assert (found.health, found.text) == ("ok", listens)
         file = write_configuration(tmp_path, axon={"ip": "127.0.0.1", "port": port}, state_dir="other")
         findings = await asyncio.to_thread(examine, load_settings(file), str(file))
@@ -261,7 +261,7 @@ def test_a_port_that_is_taken(place: Place, listening: None) -> None:
 def test_a_port_that_is_not_reachable_from_outside(place: Place) -> None:
     place.rows[0] = NeuronInfo(Uid(0), place.hotkeys["validator"], validator_permit=True, axon=f"[::1]:{place.port}")
     (endpoint,) = [finding for finding in place.examine() if finding.what == "endpoint"]
-    assert (endpoint.health, "cannot be reached from here" in endpoint.text) == ("warning", True)
+    assert (endpoint.health, "cannot be reached from this machine" in endpoint.text) == ("warning", True)
 
 
 def test_a_miner_without_a_validator_that_it_can_reach(place: Place) -> None:
@@ -296,10 +296,10 @@ def test_a_chain_that_says_no_time_and_a_disk_that_is_nearly_full(
 @pytest.mark.parametrize(
     ("stuck", "behind", "said"),
     [
-        (False, 8, ("warning", "s ahead of a block that has just come")),
+        (False, 8, ("warning", "s ahead of a new block")),
         (False, 14, ("failure", "s ahead of the newest block")),
-        (True, 8, ("unknown", "there is no other within")),
-        (True, 40, ("failure", "or the chain stands still")),
+        (True, 8, ("unknown", "no other came within")),
+        (True, 40, ("failure", "or the chain has stopped")),
     ],
 )
 def test_a_clock_is_compared_with_a_block_that_has_just_come(
@@ -317,7 +317,7 @@ def test_an_endpoint_that_is_to_be_announced_stands_in_nobodys_way(place: Place,
     findings = place.examine()
     (endpoint,) = [finding for finding in findings if finding.what == "endpoint"]
     assert (endpoint.health, endpoint.cure[:9]) == ("warning", "start it:")
-    assert f"this validator is to be at 127.0.0.1:{place.port}" in endpoint.text
+    assert f"this validator will announce 127.0.0.1:{place.port}" in endpoint.text
     assert can_run(findings)
     place.changes["axon"]["serve"] = False
     assert not can_run(place.examine())
@@ -360,4 +360,4 @@ def test_the_command(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert main(["doctor", "--config", "validator.yaml", f"--auth.schemes.{row['hotkey']}=mldsa"]) == 2
     assert "input should be 'sr25519' or 'ed25519', and it is 'mldsa'" in capsys.readouterr().err
     assert main(["doctor"]) == 2
-    assert "by --role or --config" in capsys.readouterr().err
+    assert "with --role or --config" in capsys.readouterr().err

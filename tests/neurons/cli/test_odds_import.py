@@ -27,7 +27,7 @@ def test_the_newest_snapshot_of_a_game_counts() -> None:
 
 def test_what_cannot_be_offered_is_skipped_with_its_reason() -> None:
     (skipped,) = import_snapshots(SYNTHETIC.read_text()).skipped
-    assert skipped == "game 9001: average_home_odds must be finite and above 1, and is 0.0"
+    assert skipped == "game 9001: average_home_odds: expected a finite number above 1, not 0.0"
 
 
 def test_moved_games_keep_their_distances_and_are_a_slate(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def drawn(view: Any, width: int, height: int) -> list[str]:
 def test_top_fills_the_terminal_and_no_more(size: tuple[int, int], miners: int) -> None:
     lines = drawn(lambda screen: views.top_view(screen, status_of(miners)), *size)
     assert size[1] - 2 <= len(lines) <= size[1]
-    assert "event_99" in lines[-1]
+    assert "event_99" in lines[-2]
+    assert lines[-1].startswith(" q  quit")
     assert any(
         re.fullmatch(r"UID +hotkey +state +since +heard +latency +offset +acc\S+ +rej\S+ *", line) for line in lines
     )
@@ -87,7 +88,7 @@ def test_without_a_terminal_lines_are_no_longer_than_what_they_say() -> None:
 def test_a_handler_that_hangs_is_a_trouble() -> None:
     score = {"waiting": 1, "failures": 0, "dropped": 0, "busy_s": 34.0}
     lines = drawn(lambda _: views.troubles(status_of(1, handlers={"m:hang": score})), 120, 24)
-    assert lines == ["m:hang: 0 failures, 1 events wait for it, 0 dropped; it has been at one event for 34.0 s"]
+    assert lines == ["m:hang: 0 failures, 1 events wait for it, 0 dropped; busy with one event for 34.0 s"]
     assert views.troubles(status_of(1, handlers={"m:hang": score | {"busy_s": 1.0}})) is None
 
 
@@ -167,7 +168,7 @@ def test_verdicts_are_shown_with_all_of_their_ids(width: int) -> None:
     shown = "\n".join(lines)
     assert all(text in shown for text in ("12-01 18:00:00", "peer", "0123456789abcdef" * 2, *map(str, judged.values())))
     assert "…" not in shown
-    assert lines[-1].strip() == "1 prediction"
+    assert lines[-1].strip() == "1 prediction, 2026-12-01"
 
 
 @pytest.mark.parametrize("width", [100, 200])

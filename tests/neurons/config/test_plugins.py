@@ -161,7 +161,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(site: Site) -> None:
 
 
 def test_a_name_without_a_colon_is_no_plugin_where_none_can_be() -> None:
-    with pytest.raises(ConfigurationError, match="expected 'module:name', and it is 'reporter'"):
+    with pytest.raises(ConfigurationError, match="expected 'module:name', not 'reporter'"):
         load("reporter", "m.yaml: x")
 
 

@@ -101,7 +101,7 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
     file = tmp_path / "neuron.yaml"
     file.write_text(yaml.safe_dump({key: value for key, value in MINIMAL.items() if key != "role"}))
     assert isinstance(load_settings(file, role="miner"), MinerSettings)
-    with pytest.raises(ConfigurationError, match="role: expected 'validator' or 'miner', and it is None"):
+    with pytest.raises(ConfigurationError, match="role: expected 'validator' or 'miner', but it is missing"):
         load_settings(file)
 
 
@@ -112,10 +112,10 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
         ({"netuid": "thirty"}, "neuron.yaml: netuid: input should be a valid integer"),
         ({"netuid": 70000}, "less than or equal to 65535"),
         ({"state_dir": 7}, "neuron.yaml: state_dir"),
-        ({"websoket": {}}, "websoket: there is no such key; the nearest is websocket"),
+        ({"websoket": {}}, "websoket: there is no such key; the nearest is 'websocket'"),
         (
             {"websocket": {"hartbeat": 1}},
-            "websocket.hartbeat: there is no such key; the nearest is websocket.heartbeat_interval",
+            "websocket.hartbeat: there is no such key; the nearest is 'websocket.heartbeat_interval'",
         ),
         ({"websocket": {"heartbeat_interval": 0}}, "websocket.heartbeat_interval: input should be greater than 0"),
         ({"websocket": {"heartbeat_interval": float("nan")}}, "websocket.heartbeat_interval"),
@@ -129,8 +129,11 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
         ({"axon": {"port": 70000}}, "axon.port"),
         ({"logging": {"level": "LOUD"}}, "logging.level: input should be 'DEBUG', 'INFO'"),
         ({"games": {"source": "oracle"}}, "games.source: input should be 'file'"),
-        ({"metagraph": {}}, "one of metagraph.static and subtensor.network must say who is in the subnet; neither is"),
-        ({"subtensor": {"network": "test"}}, "must say who is in the subnet; both are there"),
+        (
+            {"metagraph": {}},
+            "set either metagraph.static or subtensor.network, the source of the metagraph; neither is",
+        ),
+        ({"subtensor": {"network": "test"}}, "the source of the metagraph; both are set"),
         ({"subtensor": {"chain_endpoint": "here"}}, "subtensor.chain_endpoint: "),
         (
             {"auth": {"schemes": {"nobody": "ed25519"}}},
@@ -141,7 +144,7 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
             f"neuron.yaml: auth.schemes.{ALICE}: input should be 'sr25519' or 'ed25519', and it is 'mldsa'",
         ),
         ({"auth": {"schemes": "ed25519"}}, "neuron.yaml: auth.schemes: expected keys with values"),
-        ({"role": "judge"}, "role: expected 'validator' or 'miner', and it is 'judge'"),
+        ({"role": "judge"}, "role: expected 'validator' or 'miner', not 'judge'"),
         ({"handlers": {"x": "y"}}, "handlers.x"),
     ],
 )
@@ -152,7 +155,7 @@ def test_a_wrong_key_or_value_is_refused_with_its_place(tmp_path: Path, changes:
 
 
 def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="role: expected 'miner', as the command says"):
+    with pytest.raises(ConfigurationError, match="role: expected 'miner', as in the command"):
         load(tmp_path, command="miner")
 
 
@@ -163,8 +166,11 @@ def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
         ("a: {b: 1\nc: 2", "neuron.yaml: not YAML: line 2: expected ',' or '}', but got ':'"),
         ("- a", "neuron.yaml: expected keys with values, and it is a list"),
         ("5", "neuron.yaml: expected keys with values, and it is 5"),
-        ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' is there twice"),
-        ("a: &a {x: 1}\nb: {<<: *a}", "neuron.yaml: not YAML: line 2: << is not understood here: write the keys out"),
+        ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' occurs twice"),
+        (
+            "a: &a {x: 1}\nb: {<<: *a}",
+            "neuron.yaml: not YAML: line 2: the merge key << is not supported; write the keys out",
+        ),
         ("", "neuron.yaml: the file is empty; `bettensor config show --role validator > validator.yaml`"),
         ("# netuid: 30", "neuron.yaml: the file is empty; "),
     ],
@@ -206,7 +212,7 @@ def test_a_wallet_is_named_by_names_and_not_by_paths(tmp_path: Path, key: str, n
         load(tmp_path, wallet={key: name})
 
 
-@pytest.mark.parametrize(("flag", "fault"), [("netuid.x", "netuid is no section"), ("actors", "not YAML")])
+@pytest.mark.parametrize(("flag", "fault"), [("netuid.x", "netuid is not a section"), ("actors", "not YAML")])
 def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
         load(tmp_path, {flag: "{"})
@@ -215,16 +221,16 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor; the nearest is prediction"),
+        ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor; the nearest is 'prediction'"),
         ({"actors": {"prediction": {"limit": 5}}}, "actors.prediction: limit: there is no such key"),
         (
             {"actors": {"prediction": {"odds_grace": -1}}},
             "odds_grace: input should be greater than or equal to 0, and it is -1",
         ),
-        ({"actors": {"connection": {"heartbeat_interval": 5}}}, "this is set by websocket.heartbeat_interval"),
+        ({"actors": {"connection": {"heartbeat_interval": 5}}}, "set websocket.heartbeat_interval instead"),
         (
             {"actors": {"heartbeat": {"websocket": {"heartbeat_interval": 5}}}},
-            "actors.heartbeat: websocket: this is set by websocket",
+            "actors.heartbeat: websocket: set websocket instead",
         ),
         ({"actors": {"x": {"class": "no_such_module:X"}}}, "'no_such_module' cannot be imported"),
         ({"actors": {"x": {"class": "bettensor.bus.events:Nothing"}}}, "'bettensor.bus.events' has no 'Nothing'"),
@@ -232,15 +238,15 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
         ({"actors": {"x": {"class": "events"}}}, "expected 'module:name'"),
         (
             {"actors": {"x": {"class": "bettensor.actors.miner.model:ModelActor"}}},
-            "must have name = 'x', as its key, and it has 'model'",
+            "must have name = 'x' like its key, not 'model'",
         ),
         (
             {"actors": {"model": {"class": "bettensor.actors.miner.slate:SlateActor"}}},
-            "must have name = 'model', as its key",
+            "must have name = 'model' like its key",
         ),
         (
             {"actors": {"x": {"class": "bettensor.actors.actor:Actor"}}},
-            "must have name = 'x', as its key, and it has None",
+            "must have name = 'x' like its key, not None",
         ),
     ],
 )
@@ -279,7 +285,7 @@ def test_an_actor_of_a_users_own_takes_sections_by_their_type_and_keeps_keys_of_
         wrong = load(tmp_path, role="miner", actors={"surveyor": section}, **sections)
         with pytest.raises(ConfigurationError) as refused:
             build_actors(wrong, "miner.yaml")
-        assert str(refused.value) == f"miner.yaml: actors.surveyor: {key}: this is set by {setter}"
+        assert str(refused.value) == f"miner.yaml: actors.surveyor: {key}: set {setter} instead"
 
 
 def test_every_section_of_a_role_can_be_taken_by_its_type(tmp_path: Path) -> None:
@@ -295,7 +301,7 @@ def test_every_section_of_a_role_can_be_taken_by_its_type(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("handlers", "fault"),
     [
-        ({"prediction_acepted": ["a:b"]}, "no such event; the nearest is prediction_accepted$"),
+        ({"prediction_acepted": ["a:b"]}, "no such event; the nearest is 'prediction_accepted'$"),
         ({"*": ["shutil:get_terminal_size"]}, r"takes 0 arguments; a handler takes \(event\)"),
         ({"*": ["builtins:getattr"]}, "no signature found"),
         ({"*": ["bettensor.bus.events:nothing"]}, "has no 'nothing'"),
@@ -376,10 +382,10 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
             [{"hotkey": ALICE, "crypto": "hashed"}],
             "neurons.0.crypto: input should be 'sr25519' or 'ed25519', and it is 'hashed'",
         ),
-        ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is neurons.0's already"),
+        ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is already that of neurons.0"),
         (
             [{"hotkey": ALICE, "permit": True}],
-            "neurons.0.permit: there is no such key; the nearest is neurons.0.validator_permit",
+            "neurons.0.permit: there is no such key; the nearest is 'neurons.0.validator_permit'",
         ),
     ],
 )

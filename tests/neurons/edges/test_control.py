@@ -72,7 +72,7 @@ async def test_an_outcome_that_one_validator_does_not_know_is_a_bet_with_none(tm
     async with controlled(tmp_path, one=make_game("g"), other=make_game("g", team_b="Mets")) as bench:
         question = {"ask": "predict", "game": "g", "outcome": "New York Mets", "wager": 1}
         answer = await bench.ask(json.dumps(question).encode())
-        assert "'New York Mets' is no outcome of this game" in answer["error"]
+        assert "'New York Mets' is not an outcome of this game" in answer["error"]
         assert bench.made == []
 
 

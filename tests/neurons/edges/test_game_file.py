@@ -66,7 +66,7 @@ def test_a_list_alone_is_a_slate_too(tmp_path: Path) -> None:
         (entry(event_start_date="tomorrow"), "event_start_date: expected a time like"),
         (entry(event_start_date="2027-01-01T00:00:00"), "event_start_date: expected a time like"),
         (entry(event_start_date="PT"), "event_start_date: expected a time like"),
-        (entry(even_start_date="PT1H"), "even_start_date: a game has no such field; the nearest is event_start_date"),
+        (entry(even_start_date="PT1H"), "even_start_date: a game has no such field; the nearest is 'event_start_date'"),
         ("game", "expected a game with its fields"),
     ],
 )
@@ -105,9 +105,9 @@ def test_games_beyond_a_whole_slate_are_withheld(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("game", "reason"),
     [
-        (entry(team_a_odds=1.0), "team_a_odds must be finite and above 1"),
-        (entry(team_b_odds=0.0), "team_b_odds must be finite and above 1"),
-        (entry(can_tie=True, tie_odds=-3.0), "tie_odds must be"),
+        (entry(team_a_odds=1.0), "team_a_odds: expected a finite number above 1"),
+        (entry(team_b_odds=0.0), "team_b_odds: expected a finite number above 1"),
+        (entry(can_tie=True, tie_odds=-3.0), "tie_odds: expected a finite"),
         (entry(event_start_date="P0D"), "it started at"),
         (entry(event_start_date=rfc3339(Micros(NOW - DAY))), "it started at"),
         (entry(game_id="good"), "there twice"),

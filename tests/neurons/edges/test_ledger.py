@@ -70,7 +70,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(ConfigurationError, match="schema version 99, and this release knows 3"):
+    with pytest.raises(ConfigurationError, match="schema version 99, which is newer than version 3"):
         await opened(path)
 
 

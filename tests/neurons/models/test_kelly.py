@@ -81,7 +81,7 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     [
         ({"wager": float("nan")}, "cannot be sent"),
         ({"model_name": "x" * 300}, "cannot be sent"),
-        ({"outcome": "Tie"}, "'Tie' is no outcome of g0; there are New York Yankees, New York Mets"),
+        ({"outcome": "Tie"}, "'Tie' is not an outcome of g0; expected one of New York Yankees, New York Mets"),
     ],
 )
 def test_a_forecast_that_is_none_makes_no_prediction(changes: dict[str, object], fault: str) -> None:

@@ -266,7 +266,7 @@ def test_what_a_stricter_actor_would_have_decided(tmp_path: Path, subnet: Subnet
 @pytest.mark.parametrize(
     ("spec", "fault"),
     [
-        ("tests.neurons.planted:Nameless", "has no name; give it that of the actor in whose place it is to be"),
+        ("tests.neurons.planted:Nameless", "has no `name`; give it the name of the actor that it replaces"),
         (
             "bettensor.actors.miner.reconnect:ReconnectActor",
             "no actor of this log is called 'reconnect'; the nearest is",
@@ -592,7 +592,7 @@ def test_who_looks_for_decisions_where_only_the_world_was_recorded_is_told(
     for summary in ([], ["--summary"]):
         assert main(["log", str(file), "--event", "prediction_*", *summary]) == 0
         told = capsys.readouterr().err
-        assert "this log has only what was observed, and no decision like prediction_" in told
+        assert "recorder.record: observed, so it has no decisions like prediction_" in told
         assert main(["log", str(file), "--event", "http_request_received", "--until", "1d", *summary]) == 0
         assert capsys.readouterr().err == ""
         assert main(["log", str(file), "--event", "prediction_acepted", *summary]) == 1
