@@ -16,7 +16,7 @@ from bettensor.bus.errors import UnknownTimer
 from bettensor.bus.events import Decided, SettingsReloaded, TimerCancelled, TimerFired, TimerKey, TimerRequested
 from bettensor.bus.identifiers import Micros
 from bettensor.bus.subscriber import Method, Subscriber, mark, marked, on
-from bettensor.bus.text import nearest
+from bettensor.bus.text import hint
 
 __all__ = ["Actor", "NoSettings", "NoState", "on", "on_timer"]
 
@@ -109,8 +109,8 @@ class Actor(Subscriber):
 
     def _check_timer(self, name: str) -> None:
         if name not in self._timers:
-            hint = f"; the nearest is {nearest(name, self._timers)!r}" if self._timers else ""
-            raise UnknownTimer(f"no method of {type(self).__qualname__} is marked @on_timer({name!r}){hint}")
+            fault = f"no method of {type(self).__qualname__} is marked @on_timer({name!r})"
+            raise UnknownTimer(f"{fault}{hint(name, self._timers)}")
 
     def _fire(self, event: TimerFired, envelope: Envelope) -> None:
         handler = self._timers.get(event.timer)
