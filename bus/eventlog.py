@@ -114,7 +114,7 @@ class Row(NamedTuple):
     where: str = ""
     """The file, for messages."""
     words_count: bool = True
-    """Whether the words of log lines are compared; see ``bus/upcasts.py``."""
+    """Whether sentences for people are compared; see ``bus/upcasts.py``."""
 
     @property
     def observed(self) -> bool:

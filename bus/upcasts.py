@@ -3,9 +3,9 @@
 Each change is a function whose name says what it does. It gets a topic and the event's fields as plain JSON data, and
 returns them as the next format has them. ``header`` and ``checkpoint`` are topics too.
 
-A release may reword its log lines, and no function can guess the new words. So a replay of an earlier format compares
-everything of a ``line_logged`` but its text: that there is such a line, at this place, with this level. All other words
-are compared, because a peer, the ledger or the outbox gets them: reasons of closes and refusals, and verdicts.
+A release may reword sentences for people, and no function can guess the new words. So a replay of an earlier format
+does not compare the fields in ``WORDS``. Everything else is compared: that there is such an event, at this place, with
+this level or code, and all words of messages and verdicts.
 """
 
 from collections.abc import Callable
@@ -174,8 +174,16 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
 }
 """By the format that is read."""
 
-WORDS: Final = {"line_logged": "text"}
-"""By topic, the field whose words are for operators alone."""
+WORDS: Final = {
+    "close_requested": "reason",
+    "endpoint_doubted": "reason",
+    "line_logged": "text",
+    "metagraph_doubted": "reason",
+    "peer_misbehaved": "fault",
+    "peer_refused": "message",
+    "prediction_discarded": "reason",
+}
+"""By topic, the field that explains a decision to people, and decides nothing itself."""
 
 
 def without_words(topic: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -199,7 +199,7 @@ class ReconnectActor(StreamFollower):
             self._dial(hotkey, target)
 
     def _switch_off(self, connection: ConnectionId) -> None:
-        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was disabled"))
+        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was switched off"))
 
     def _leave_others(self, event: MetagraphSynced) -> None:
         """Forget who is no validator any more, or is not in the subnet."""

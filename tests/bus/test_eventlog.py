@@ -17,6 +17,7 @@ from bettensor.bus.event_json import decode_event, encode_event
 from bettensor.bus.eventlog import FORMAT, ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter, Row
 from bettensor.bus.events import (
     TOPICS,
+    CloseRequested,
     DialRequested,
     Event,
     FrameReceived,
@@ -250,10 +251,12 @@ def read_again(event: Event, version: int) -> Row:
     [
         (LineLogged("INFO", "old words"), LineLogged("INFO", "new words"), True),
         (LineLogged("INFO", "old words"), LineLogged("WARNING", "new words"), False),
+        (CloseRequested(ConnectionId(1), 4100, "old words"), CloseRequested(ConnectionId(1), 4100, "new words"), True),
+        (CloseRequested(ConnectionId(1), 4100, "old words"), CloseRequested(ConnectionId(1), 4200, "new words"), False),
         (SendFailed(PEER, HeartbeatMessage(), "old words"), SendFailed(PEER, HeartbeatMessage(), "new words"), False),
     ],
 )
-def test_only_the_words_of_log_lines_may_change_between_formats(recorded: Event, now: Event, is_same: bool) -> None:
+def test_only_sentences_for_people_may_change_between_formats(recorded: Event, now: Event, is_same: bool) -> None:
     assert read_again(recorded, FORMAT - 1).same_event(now) is is_same
     assert read_again(recorded, FORMAT).same_event(now) is False
     assert read_again(recorded, FORMAT).same_event(recorded) is True
