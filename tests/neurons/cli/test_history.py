@@ -119,6 +119,11 @@ def test_an_outbox_knows_what_expired_and_what_has_no_verdict(outbox: Path) -> N
     assert ids(outbox, since=NOW + 1) == []
 
 
+def test_predictions_of_one_instant_are_shown_in_the_order_in_which_they_were_made(outbox: Path) -> None:
+    assert ids(outbox) == ["accepted", "expired", "waiting"]
+    assert ids(outbox, limit=2) == ["expired", "waiting"]
+
+
 def test_codes_are_counted(ledger: Path, outbox: Path) -> None:
     assert history_codes(ledger) == {"accepted": 3, "game_started": 1}
     assert history_codes(outbox) == {"accepted": 1, "expired": 1, None: 1}
