@@ -1,7 +1,7 @@
 """Where time goes: what one step has another do is the other's time, and each handler's has its name."""
 
 from bettensor.bus.clock import ManualClock
-from bettensor.bus.events import PredictionsStored, TimerCancelled, TimerFired
+from bettensor.bus.events import LineLogged, NeuronDraining, PredictionsStored
 from bettensor.neurons.bench.budget import STEPS, Stopwatch, TimedBus, _step
 
 
@@ -40,17 +40,17 @@ def test_timing_itself_costs_something_and_little() -> None:
 
 def test_a_bus_takes_the_time_of_each_handler_by_its_name_and_topic() -> None:
     bus = TimedBus(ManualClock())
-    bus.subscribe(TimerFired, lambda _, __: work(), "a")
-    bus.subscribe(TimerFired, lambda _, __: bus.publish(TimerCancelled("x", "y")), "b")
-    bus.subscribe(TimerCancelled, lambda _, __: work(), "c")
-    bus.publish(TimerFired("x", "y"))
+    bus.subscribe(NeuronDraining, lambda _, __: work(), "a")
+    bus.subscribe(NeuronDraining, lambda _, __: bus.publish(LineLogged("INFO", "x")), "b")
+    bus.subscribe(LineLogged, lambda _, __: work(), "c")
+    bus.publish(NeuronDraining())
     assert bus.watch.calls == {
-        ("a", "timer_fired"): 1,
-        ("b", "timer_fired"): 1,
-        ("c", "timer_cancelled"): 1,
+        ("a", "neuron_draining"): 1,
+        ("b", "neuron_draining"): 1,
+        ("c", "line_logged"): 1,
         ("bus", ""): 1,
     }
-    assert bus.watch.seconds["b", "timer_fired"] < bus.watch.seconds["c", "timer_cancelled"]
+    assert bus.watch.seconds["b", "neuron_draining"] < bus.watch.seconds["c", "line_logged"]
 
 
 def test_before_the_first_prediction_nothing_is_counted() -> None:

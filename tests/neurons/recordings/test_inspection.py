@@ -11,7 +11,7 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BadEventLog
 from bettensor.bus.event_json import encode_event
 from bettensor.bus.eventlog import Row
-from bettensor.bus.events import Event, FrameReceived, FrameWritten, HttpRequestReceived, TimerFired
+from bettensor.bus.events import Event, FrameReceived, FrameWritten, HttpRequestReceived, NeuronStopping
 from bettensor.bus.identifiers import SECOND, ConnectionId, MessageId, Micros, PredictionId
 from bettensor.bus.messages import ConfirmationMessage, PredictionMessage, PredictionResult
 from bettensor.neurons.recordings import inspection
@@ -99,7 +99,7 @@ def test_causes_that_are_too_long_ago_are_forgotten(log: Path, monkeypatch: pyte
 # --- which events
 
 
-ROWS = [row(TimerFired("a", "x"), 1), row(FrameReceived(ConnectionId(1), b""), 2), row(TimerFired("b", "y"), 3)]
+ROWS = [row(NeuronStopping("x"), 1), row(FrameReceived(ConnectionId(1), b""), 2), row(NeuronStopping("y"), 3)]
 
 
 def at(seconds: float) -> Micros:
@@ -110,14 +110,14 @@ def at(seconds: float) -> Micros:
     ("wanted", "found"),
     [
         (EventFilter(), [0, 1, 2]),
-        (EventFilter(topics=("timer_fired",)), [0, 2]),
+        (EventFilter(topics=("neuron_stopping",)), [0, 2]),
         (EventFilter(topics=("frame_*", "nothing")), [1]),
         (EventFilter(topics=("FRAME_RECEIVED",)), []),
         (EventFilter(since=at(2)), [1, 2]),
         (EventFilter(until=at(2)), [0, 1]),
         (EventFilter(since=at(2), until=at(2)), [1]),
         (EventFilter(since=at(3), until=at(1)), []),
-        (EventFilter(topics=("timer_fired",), since=at(2)), [2]),
+        (EventFilter(topics=("neuron_stopping",), since=at(2)), [2]),
     ],
 )
 def test_only_what_is_wanted_is_found(wanted: EventFilter, found: list[int]) -> None:
@@ -191,7 +191,7 @@ def test_what_answers_nothing_that_was_heard_has_no_latency() -> None:
 
 def test_another_run_has_a_clock_of_its_own() -> None:
     figures = summed(
-        asked(A, 100), row(TimerFired("a", "x"), 101), row(TimerFired("a", "x"), 1), answered(4, (A, "accepted"))
+        asked(A, 100), row(NeuronStopping("x"), 101), row(NeuronStopping("x"), 1), answered(4, (A, "accepted"))
     )
     assert figures["seconds"] == 1 + 3
     assert figures["latency_ms"] == {}  # an answer of this run is none to a message of the one before
@@ -200,9 +200,9 @@ def test_another_run_has_a_clock_of_its_own() -> None:
 def test_of_no_events_there_are_no_rates() -> None:
     figures = summed()
     assert (figures["first"], figures["events"], figures["results_per_second"]) == (None, {}, 0.0)
-    assert summed(row(TimerFired("a", "x"), 1))["events_per_second"] == {"timer_fired": 0.0}
+    assert summed(row(NeuronStopping("x"), 1))["events_per_second"] == {"neuron_stopping": 0.0}
 
 
 def test_an_envelope_and_its_row_are_of_the_same_event() -> None:
-    event = TimerFired("a", "x")
+    event = NeuronStopping("x")
     assert row(event).same(Envelope(1, NOW, Micros(0), (), event))

@@ -4,7 +4,7 @@ import pytest
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
-from bettensor.bus.events import NeuronDraining, NeuronStopping, Observed, TimerFired
+from bettensor.bus.events import NeuronDraining, NeuronFailed, NeuronStopping, Observed
 from bettensor.neurons.simulation.event_log import EventLog
 
 
@@ -12,23 +12,23 @@ from bettensor.neurons.simulation.event_log import EventLog
 def log() -> EventLog:
     log = EventLog()
     bus = EventBus(ManualClock(), record=log.append)
-    for event in (TimerFired("a", "1"), NeuronDraining(), TimerFired("a", "2")):
+    for event in (NeuronStopping("1"), NeuronDraining(), NeuronStopping("2")):
         bus.publish(event)
     return log
 
 
 def test_every_event_of_a_kind_is_kept_in_order(log: EventLog) -> None:
-    assert [event.key for event in log.all(TimerFired)] == ["1", "2"]
+    assert [event.reason for event in log.all(NeuronStopping)] == ["1", "2"]
     assert len(log.all(Observed)) == 3
     assert [envelope.seq for envelope in log.envelopes] == [1, 2, 3]
 
 
 def test_the_newest_of_a_kind_is_the_last(log: EventLog) -> None:
-    assert log.last(TimerFired).key == "2"
-    assert log.last(Observed) == TimerFired("a", "2")
+    assert log.last(NeuronStopping).reason == "2"
+    assert log.last(Observed) == NeuronStopping("2")
 
 
 def test_what_did_not_happen_is_named_with_what_did(log: EventLog) -> None:
-    assert log.all(NeuronStopping) == []
-    with pytest.raises(LookupError, match=r"no neuron_stopping among \['timer_fired', 'neuron_draining'\]"):
-        log.last(NeuronStopping)
+    assert log.all(NeuronFailed) == []
+    with pytest.raises(LookupError, match=r"no neuron_failed among \['neuron_stopping', 'neuron_draining'\]"):
+        log.last(NeuronFailed)
