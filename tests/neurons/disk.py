@@ -6,20 +6,23 @@ from pathlib import Path
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.events import CommitRequested, Decided, OutboxEntry, ProposedVerdict, SaveRequested
-from bettensor.bus.identifiers import Micros
+from bettensor.neurons.cli.history import LEDGER, OUTBOX
 from bettensor.neurons.edges.ledger import Ledger, ledger_database
 from bettensor.neurons.edges.outbox import Outbox, outbox_database
 from tests.support import NOW, Injected
 
 
-def write_ledger(path: Path, *proposals: ProposedVerdict) -> None:
-    """A ledger with these verdicts, in this order; more are added to one that is there."""
-    asyncio.run(_write_ledger(path, proposals))
+def write_ledger(state_dir: Path, *proposals: ProposedVerdict) -> Path:
+    """A validator's ledger with these verdicts, in this order; more are added to one that is there."""
+    state_dir.mkdir(exist_ok=True)
+    asyncio.run(_write_ledger(state_dir, proposals))
+    return state_dir / LEDGER
 
 
-def write_outbox(path: Path, *entries: OutboxEntry, at: Micros = NOW, verdicts: tuple[Decided, ...] = ()) -> None:
-    """An outbox to which ``entries`` were saved at ``at``, and that heard these ``verdicts`` afterwards."""
-    asyncio.run(_write_outbox(path, entries, at, verdicts))
+def write_outbox(state_dir: Path, *entries: OutboxEntry, verdicts: tuple[Decided, ...] = ()) -> Path:
+    """A miner's outbox to which ``entries`` were saved, and that heard these ``verdicts`` afterwards."""
+    asyncio.run(_write_outbox(state_dir, entries, verdicts))
+    return state_dir / OUTBOX
 
 
 def _bus(clock: ManualClock) -> EventBus:
@@ -28,10 +31,10 @@ def _bus(clock: ManualClock) -> EventBus:
     return bus
 
 
-async def _write_ledger(path: Path, proposals: tuple[ProposedVerdict, ...]) -> None:
+async def _write_ledger(state_dir: Path, proposals: tuple[ProposedVerdict, ...]) -> None:
     clock = ManualClock(NOW)
     bus = _bus(clock)
-    database = ledger_database(bus, path)
+    database = ledger_database(bus, state_dir / LEDGER)
     await database.open()
     ledger = Ledger(database, clock)
     await ledger.open(bus)
@@ -40,12 +43,10 @@ async def _write_ledger(path: Path, proposals: tuple[ProposedVerdict, ...]) -> N
     await database.close()
 
 
-async def _write_outbox(
-    path: Path, entries: tuple[OutboxEntry, ...], at: Micros, verdicts: tuple[Decided, ...]
-) -> None:
-    clock = ManualClock(at)
+async def _write_outbox(state_dir: Path, entries: tuple[OutboxEntry, ...], verdicts: tuple[Decided, ...]) -> None:
+    clock = ManualClock(NOW)
     bus = _bus(clock)
-    database = outbox_database(bus, path)
+    database = outbox_database(bus, state_dir / OUTBOX)
     await database.open()
     outbox = Outbox(database, clock)
     await outbox.open(bus)

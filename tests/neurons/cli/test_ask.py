@@ -18,7 +18,7 @@ from bettensor.bus.events import NeuronStarted, StatusReported, StatusRequested
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.cli import ask as commands
 from bettensor.neurons.cli.ask import parse_time
-from bettensor.neurons.cli.history import COLUMNS, LEDGER
+from bettensor.neurons.cli.history import COLUMNS
 from bettensor.neurons.cli.ledger_file import check_ledger
 from bettensor.neurons.cli.main import main
 from tests.neurons.cli.answering import answering
@@ -174,8 +174,7 @@ def test_a_neuron_that_does_not_end_is_exit_1(tmp_path: Path, run: Run, monkeypa
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    write_ledger(tmp_path / LEDGER, make_proposal(MINER), make_proposal(MINER, code=VerdictCode.GAME_STARTED))
-    return tmp_path / LEDGER
+    return write_ledger(tmp_path, make_proposal(MINER), make_proposal(MINER, code=VerdictCode.GAME_STARTED))
 
 
 @pytest.mark.usefixtures("ledger")

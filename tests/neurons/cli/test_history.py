@@ -42,8 +42,7 @@ def ledger(tmp_path: Path) -> Path:
         make_proposal(OTHER, prediction=prediction("third", **moved)),
         make_proposal(OTHER, prediction=prediction("fourth", model_name=None)),
     ]
-    write_ledger(tmp_path / LEDGER, *(replace(row, received_at=Micros(NOW + n * SECOND)) for n, row in enumerate(rows)))
-    return tmp_path / LEDGER
+    return write_ledger(tmp_path, *(replace(row, received_at=Micros(NOW + n * SECOND)) for n, row in enumerate(rows)))
 
 
 @pytest.fixture
@@ -54,8 +53,7 @@ def outbox(tmp_path: Path) -> Path:
         VerdictReceived(MINER, entries[0].prediction, True, "accepted", "", Micros(0)),
         PredictionExpired(MINER, entries[1].prediction),
     )
-    write_outbox(tmp_path / OUTBOX, *entries, verdicts=verdicts)
-    return tmp_path / OUTBOX
+    return write_outbox(tmp_path, *entries, verdicts=verdicts)
 
 
 def ids(file: Path, **wanted: Any) -> list[str]:
@@ -106,8 +104,8 @@ def test_a_prediction_that_could_not_be_read_is_shown_as_it_came(tmp_path: Path)
         prediction_id=PredictionId("odd"), fault="wager: no number", content={"game_id": "g", "wager": "ten"}
     )
     proposal = make_proposal(MINER, code=VerdictCode.MISSING_DATA, message="wager: no number")
-    write_ledger(tmp_path / LEDGER, replace(proposal, prediction=unreadable, digest=content_digest(unreadable)))
-    (verdict,) = verdicts(tmp_path / LEDGER, VerdictFilter())
+    file = write_ledger(tmp_path, replace(proposal, prediction=unreadable, digest=content_digest(unreadable)))
+    (verdict,) = verdicts(file, VerdictFilter())
     assert [verdict[name] for name in ("prediction_id", "game_id", "wager", "outcome")] == ["odd", "g", "ten", None]
 
 

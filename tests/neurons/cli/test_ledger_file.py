@@ -18,9 +18,7 @@ from tests.support import make_proposal
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
     """Two verdicts, of which one is an acceptance."""
-    file = tmp_path / "ledger.sqlite3"
-    write_ledger(file, make_proposal(), make_proposal(code=VerdictCode.GAME_STARTED))
-    return file
+    return write_ledger(tmp_path, make_proposal(), make_proposal(code=VerdictCode.GAME_STARTED))
 
 
 def test_a_ledger_that_is_whole_says_what_it_holds(ledger: Path) -> None:
@@ -30,8 +28,8 @@ def test_a_ledger_that_is_whole_says_what_it_holds(ledger: Path) -> None:
 
 
 def test_a_ledger_without_verdicts_is_whole_too(tmp_path: Path) -> None:
-    write_ledger(tmp_path / "new.sqlite3")
-    assert (check_ledger(tmp_path / "new.sqlite3").predictions, check_ledger(tmp_path / "new.sqlite3").accepted) == (
+    new = write_ledger(tmp_path)
+    assert (check_ledger(new).predictions, check_ledger(new).accepted) == (
         0,
         0,
     )
@@ -70,7 +68,7 @@ def no_database(file: Path) -> None:
 def test_what_is_no_whole_ledger_is_neither_copied_nor_put_back(
     ledger: Path, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
-    write_ledger(target := tmp_path / "target.sqlite3")
+    target = write_ledger(tmp_path / "target")
     before = check_ledger(target)
     spoil(ledger)
     spoilt = ledger.read_bytes()
@@ -119,7 +117,7 @@ def test_where_no_copy_can_be_written_that_is_said(ledger: Path, tmp_path: Path)
 def test_a_ledger_that_was_put_back_is_another_one_and_what_was_there_is_kept(ledger: Path, tmp_path: Path) -> None:
     copy, keep = tmp_path / "copy.sqlite3", tmp_path / "kept.sqlite3"
     then = backup_ledger(ledger, copy)
-    write_ledger(ledger, make_proposal())
+    write_ledger(tmp_path, make_proposal())
     restored = restore_ledger(copy, ledger, keep)
     assert restored == check_ledger(ledger)
     assert (restored.predictions, restored.accepted) == (then.predictions, then.accepted)
@@ -152,7 +150,7 @@ def test_a_ledger_that_another_process_reads_is_not_replaced(
     with closing(sqlite3.connect(ledger)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM predictions").fetchone()
-        write_ledger(ledger, make_proposal())  # so that the reader's page is in the log
+        write_ledger(tmp_path, make_proposal())  # so that the reader's page is in the log
         impatient = partial(sqlite3.connect, timeout=0.05)
         monkeypatch.setattr(sqlite3, "connect", lambda *where, **how: impatient(*where, **(how | impatient.keywords)))
         with pytest.raises(ConfigurationError, match="cannot be restored: another process reads it"):
