@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from bettensor.actors.actor import Actor, on
 from bettensor.actors.budget import Budget
+from bettensor.actors.settings import Positive, Seconds, WebSocketSettings, settings_class
 from bettensor.bus import codec
 from bettensor.bus.codes import CloseCode, ErrorCode
 from bettensor.bus.envelope import Envelope
@@ -107,25 +108,17 @@ class ConnectionState:
     stopping: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class ConnectionSettings:
     """What one session may cost."""
 
-    heartbeat_interval: float = 60.0
-    """Seconds between two heartbeats of one side."""
-    connection_timeout: float = 300.0
-    """Seconds of silence after which a session is stale."""
-    messages_per_second: float = 1000.0
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    messages_per_second: Positive = 1000.0
     """Messages a second from one session, sustained; each costs a signature check of about 50 us."""
-    burst: float = 2000.0
+    burst: Positive = 2000.0
     """Messages from one session at once, after a silence."""
-    greeting_timeout: float = 5.0
+    greeting_timeout: Seconds = 5.0
     """Seconds within which a session must become active."""
-
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
 
 
 class ConnectionActor(Actor):

@@ -11,6 +11,7 @@ ON_MINER: Final[dict[str, str]] = {
     RefusalCode.STALE: "this machine's clock or the validator's is wrong: compare both with NTP",
     RefusalCode.NOT_REGISTERED: "register this hotkey on the subnet; the validator sees a new one with its next sync",
     RefusalCode.BLACKLISTED: "the validator's operator has blacklisted this hotkey: ask them",
+    RefusalCode.WRONG_SCHEME: "the validator's operator must name this hotkey's scheme in auth.schemes: ask them",
     RefusalCode.OWN_HOTKEY: "this miner uses the validator's hotkey: give it one of its own",
     RefusalCode.WEBSOCKET_DISABLED: "the validator has its WebSocket switched off: everything goes by HTTP meanwhile",
     RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update one of the two",
@@ -22,12 +23,14 @@ ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.STALE: "its clock or this machine's is wrong: compare with NTP",
     RefusalCode.NOT_REGISTERED: "it is not in the metagraph that this validator has: it must register on the subnet",
     RefusalCode.BLACKLISTED: "remove it from the blacklist to let it in",
+    RefusalCode.WRONG_SCHEME: "if its key has that scheme, name it in auth.schemes, or as crypto in a metagraph file",
     RefusalCode.WEBSOCKET_DISABLED: "set websocket.enabled to let it in; it can use HTTP meanwhile",
     RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections, if the machine can take it",
 }
 AS_REFUSAL: Final[dict[int, str]] = {
     CloseCode.NOT_REGISTERED: RefusalCode.NOT_REGISTERED,
     CloseCode.BLACKLISTED: RefusalCode.BLACKLISTED,
+    CloseCode.WRONG_SCHEME: RefusalCode.WRONG_SCHEME,
     CloseCode.OVER_CAPACITY: RefusalCode.OVER_CAPACITY,
 }
 """What a close says that a refusal says too."""

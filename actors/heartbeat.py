@@ -6,6 +6,7 @@ Knows when each peer was last heard. Writes nothing and closes nothing itself: i
 from dataclasses import dataclass, field
 
 from bettensor.actors.actor import on
+from bettensor.actors.settings import WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower, heartbeat_message
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
@@ -34,14 +35,11 @@ SLOTS = 60
 """Slots of an interval. Sessions of one slot beat together: a timer for each would cost more than its heartbeat."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class HeartbeatSettings:
     """How often this side is heard, and how long it waits for the other."""
 
-    heartbeat_interval: float = 60.0
-    """Seconds between two heartbeats."""
-    connection_timeout: float = 300.0
-    """Seconds of silence after which a peer is stale."""
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
 
 
 @dataclass(slots=True)
@@ -96,7 +94,8 @@ class HeartbeatActor(StreamFollower):
 
     @on(SessionActivated)
     def start(self, event: SessionActivated, envelope: Envelope) -> None:
-        interval, timeout = micros(self.settings.heartbeat_interval), micros(self.settings.connection_timeout)
+        websocket = self.settings.websocket
+        interval, timeout = micros(websocket.heartbeat_interval), micros(websocket.connection_timeout)
         wanted = self.state.wanted.pop(event.hotkey, interval)
         # a validator that wants to hear from us more often gets its way; one that speaks less often gets its time
         rhythm, patience = max(SHORTEST, min(interval, wanted)), max(timeout, 2 * wanted)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bettensor.actors.actor import Actor, on
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.codes import RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -25,16 +26,12 @@ OWING: Final = "reading"
 """The key of the timer for a reading that is owed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class MetagraphSettings:
     """How soon the chain is read again."""
 
-    early_sync_interval: float = 30.0
+    early_sync_interval: Seconds = 30.0
     """Seconds between two readings that unknown hotkeys lead to, and until an implausible reading is repeated."""
-
-    def __post_init__(self) -> None:
-        if not self.early_sync_interval > 0:
-            raise ValueError(f"early_sync_interval must be above 0, not {self.early_sync_interval}")
 
 
 @dataclass(slots=True)
@@ -119,4 +116,6 @@ class MetagraphActor(Actor):
 
 def _row(neuron: NeuronInfo | None) -> tuple[object, ...] | None:
     """What of a neuron counts as a change: all but its stake, which is another one in every block."""
-    return None if neuron is None else (neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon)
+    if neuron is None:
+        return None
+    return neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon, neuron.crypto

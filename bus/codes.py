@@ -2,6 +2,13 @@
 
 from enum import IntEnum, StrEnum
 
+__all__ = [
+    "CloseCode",
+    "ErrorCode",
+    "RefusalCode",
+    "VerdictCode",
+]
+
 
 class VerdictCode(StrEnum):
     """How a prediction was judged (protocol, "Results").
@@ -49,6 +56,7 @@ class CloseCode(IntEnum):
     BAD_SIGNATURE = 4001
     NOT_REGISTERED = 4002
     BLACKLISTED = 4003
+    WRONG_SCHEME = 4004
     STALE = 4100
     SLOW_CONSUMER = 4101
     OVER_CAPACITY = 4102
@@ -69,6 +77,7 @@ class RefusalCode(StrEnum):
     REPLAYED = "replayed"
     NOT_REGISTERED = "not_registered"
     BLACKLISTED = "blacklisted"
+    WRONG_SCHEME = "wrong_scheme"
     OWN_HOTKEY = "own_hotkey"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -96,6 +105,7 @@ _STATUS = {
     RefusalCode.REPLAYED: 401,
     RefusalCode.NOT_REGISTERED: 403,
     RefusalCode.BLACKLISTED: 403,
+    RefusalCode.WRONG_SCHEME: 401,
     RefusalCode.OWN_HOTKEY: 403,
     RefusalCode.NOT_FOUND: 404,
     RefusalCode.METHOD_NOT_ALLOWED: 405,

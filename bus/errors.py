@@ -14,6 +14,17 @@
 
 from bettensor.bus.codes import CloseCode, ErrorCode
 
+__all__ = [
+    "BadEventLog",
+    "BettensorError",
+    "ConfigurationError",
+    "Malformed",
+    "NotAllowed",
+    "RemoteFault",
+    "UnknownTopic",
+    "Unreadable",
+]
+
 
 class BettensorError(Exception):
     """Everything that this project raises on purpose."""

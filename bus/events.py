@@ -94,6 +94,8 @@ class NeuronStarted(Observed):
     scheme: Scheme
     seed: int
     """Seeds the jitter of delays, and nothing else; fresh for each run."""
+    pins_schemes: bool = True
+    """False in logs of release 0.1.0: the scheme of a peer was the one that its header, or its welcome, named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +298,8 @@ class NeuronInfo:
     """In the subnet's own token."""
     axon: str | None = None
     """``ip:port`` where this neuron serves; None where it does not."""
+    crypto: Scheme | None = None
+    """The scheme of its signatures; None where the metagraph does not say."""
 
 
 MetagraphSource = Literal["file", "chain", "disk"]
@@ -466,6 +470,8 @@ class RequestVerificationRequested(Decided, FromPeer):
     connection: ConnectionId
     request: HttpRequestReceived
     received_at: Micros
+    scheme: Scheme
+    """The one that its sender must use."""
 
 
 @quick
@@ -1148,3 +1154,27 @@ class VerdictReceived(Decided):
     message: str
     latency: Micros
     """From the first write to the verdict."""
+
+
+__all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
+    "TOPICS",
+    "DayTotal",
+    "Decided",
+    "Event",
+    "FallbackCause",
+    "FromPeer",
+    "KnownSlate",
+    "MetagraphSource",
+    "NeuronInfo",
+    "Observed",
+    "OutboxEntry",
+    "Position",
+    "ProposedVerdict",
+    "Purpose",
+    "Road",
+    "Role",
+    "Scheme",
+    "StoredVerdict",
+    "WithheldGame",
+    *(event.__name__ for event in TOPICS.values()),
+]

@@ -15,6 +15,21 @@ from bettensor.bus.identifiers import GameId, Micros, Millionths, PredictionId
 from bettensor.bus.records import JsonRecord
 from bettensor.bus.timestamps import parse_rfc3339
 
+__all__ = [
+    "MAX_INTEGER",
+    "MAX_TEXT",
+    "TIE",
+    "Integer",
+    "Prediction",
+    "TeamGame",
+    "TeamGamePrediction",
+    "Text",
+    "UnreadablePrediction",
+    "content_digest",
+    "millionths",
+    "start_of",
+]
+
 MAX_TEXT: Final = 256
 """Characters in any string of a message, unless its field says otherwise."""
 MAX_INTEGER: Final = 2**53 - 1

@@ -5,6 +5,24 @@ Knows nothing but these names. All of them are plain strings and integers at run
 
 from typing import NewType
 
+__all__ = [
+    "SECOND",
+    "ConnectionId",
+    "Epoch",
+    "GameId",
+    "Hotkey",
+    "LedgerId",
+    "MessageId",
+    "Micros",
+    "Millionths",
+    "Netuid",
+    "Offset",
+    "PredictionId",
+    "SessionId",
+    "Uid",
+    "micros",
+]
+
 Hotkey = NewType("Hotkey", str)
 """A neuron's identity: the ss58 address of its hotkey."""
 

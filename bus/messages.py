@@ -33,6 +33,33 @@ from bettensor.bus.identifiers import (
 )
 from bettensor.bus.records import JsonRecord, quick
 
+__all__ = [
+    "HEX32",
+    "KINDS",
+    "MAX_FRAME_BYTES",
+    "MAX_MESSAGE",
+    "MAX_PREDICTIONS",
+    "MAX_SLATE",
+    "SUBPROTOCOL",
+    "Broadcast",
+    "ConfirmationMessage",
+    "Count",
+    "ErrorMessage",
+    "GameUpdateMessage",
+    "HeartbeatMessage",
+    "Hex32",
+    "Limits",
+    "MinerStats",
+    "PointToPoint",
+    "PredictionMessage",
+    "PredictionResult",
+    "Seconds",
+    "WebSocketMessage",
+    "WelcomeMessage",
+    "register",
+    "session_id",
+]
+
 SUBPROTOCOL: Final = "bettensor.v1"
 MAX_FRAME_BYTES: Final = 64 * 1024
 """Bytes of one frame, JSON and signature together, in either direction; also of one HTTP request's body."""

@@ -1,8 +1,10 @@
 """The composition root: which actors and which edges a neuron is made of. Nobody else says so."""
 
-from collections.abc import Callable
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from inspect import Parameter, signature
+from typing import Any, Final, Generic, Protocol, TypeVar, get_type_hints
 
 from bettensor.actors.actor import Actor
 from bettensor.actors.auth import AuthActor
@@ -24,7 +26,6 @@ from bettensor.actors.validator.connection import ValidatorConnectionActor
 from bettensor.actors.validator.games import GamesActor
 from bettensor.actors.validator.prediction import PredictionActor
 from bettensor.bus.bus import EVERYTHING, arity
-from bettensor.bus.clock import SystemClock
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import (
     TOPICS,
@@ -32,13 +33,10 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.text import nearest
 from bettensor.neurons.config.plugins import load
-from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse
-from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
+from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse_part, sections_of
+from bettensor.neurons.edges.edge import Edge
 from bettensor.neurons.models.kelly import KellyPredictor
 from bettensor.neurons.models.model import Predictor
-
-if TYPE_CHECKING:
-    pass
 
 ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
     "validator": (
@@ -69,19 +67,68 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
 }
 """In order of subscription, which is the order in which they hear an event."""
 
-ELSEWHERE: Final = {
-    "heartbeat_interval": "websocket.heartbeat_interval",
-    "connection_timeout": "websocket.connection_timeout",
-    "websocket_enabled": "websocket.enabled",
-    "reconnect_base_interval": "websocket.reconnect_base_interval",
-    "max_reconnect_interval": "websocket.max_reconnect_interval",
-    "validators": "validators",
-    "announced_ip": "axon.external_ip",
-    "announced_port": "axon.external_port",
-    "listening_port": "axon.port",
-    "announcing": "axon.serve",
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One edge of a neuron: its real class and its simulated one, as ``module:Class`` below ``bettensor.neurons``.
+
+    They are loaded when they are used: what only one role needs is not imported by the other.
+    """
+
+    name: str
+    real: str
+    simulated: str | None = None
+    """None: a simulated neuron does without; ``SimulatedNetwork`` stands for what is not there."""
+    needed: Callable[[Any], bool] = lambda _settings: True
+    """Whether a neuron with these settings has it."""
+
+
+def _verifies_itself(settings: Settings) -> bool:
+    return not isinstance(settings, ValidatorSettings) or not settings.auth.verify_workers
+
+
+_FOR_BOTH: Final = (
+    Place("keys", "edges.keys:Keys", "simulation.keys:SimulatedKeys"),
+    Place("recorder", "edges.recorder:Recorder", needed=lambda settings: settings.recorder.record != "off"),
+    Place("handlers", "edges.handlers:UserHandlers"),
+    Place("log", "edges.log:LogLines"),
+    Place("frame_verifier", "edges.keys:FrameVerifier", "simulation.keys:SimulatedVerifier", _verifies_itself),
+    Place("timers", "edges.timers:Timers", "simulation.timers:SimulatedTimers"),
+    Place("writer", "edges.writer:FrameWriter", "edges.writer:FrameWriter"),
+    Place("control", "edges.control:Control"),
+    Place("metrics", "edges.metrics:Metrics", needed=lambda settings: settings.metrics.enabled),
+)
+_WHO_IS_IN_THE_SUBNET: Final = (
+    Place("static_files", "edges.static_files:StaticFiles"),
+    Place("chain", "edges.chain:Chain", needed=lambda settings: settings.metagraph.static is None),
+)
+EDGES: Final[dict[Role, tuple[Place, ...]]] = {
+    "validator": (
+        *_FOR_BOTH,
+        Place("database", "edges.ledger:LedgerDatabase"),
+        Place("ledger", "edges.ledger:Ledger", "simulation.ledger:SimulatedLedger"),
+        Place("game_stream", "edges.game_stream:GameStream", "simulation.game_stream:SimulatedGameStream"),
+        *_WHO_IS_IN_THE_SUBNET,
+        Place("game_feed", "edges.game_feed:GameFeed"),
+        Place("verifiers", "edges.verifiers:Verifiers", needed=lambda settings: not _verifies_itself(settings)),
+        Place("listener", "edges.listener:Listener"),
+    ),
+    "miner": (
+        *_FOR_BOTH,
+        Place("database", "edges.outbox:OutboxDatabase"),
+        Place("outbox_store", "edges.outbox:Outbox", "simulation.outbox:SimulatedOutbox"),
+        *_WHO_IS_IN_THE_SUBNET,
+        Place("http_client", "edges.http_client:HttpClient"),
+        Place("dialer", "edges.dialer:Dialer"),
+        Place("farewell", "edges.farewell:Farewell"),
+        Place("predictor", "edges.predictor:PredictorEdge"),
+    ),
 }
-"""Settings of actors that have their key in another section."""
+"""In the order in which they are made and opened: one may ask for those before it. Edges of an operator's own come
+before the last one, which lets work in."""
+_ANY_NUMBER: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+Part = TypeVar("Part")
 
 
 def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
@@ -105,7 +152,10 @@ def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
             raise ConfigurationError(
                 f"{where}: actors.{name}: there is no such actor; the nearest is {near}; one of your own needs a class"
             )
-    actors = [_build(cls, name, sections.get(name, {}), settings, where) for name, cls in classes.items()]
+    actors = [
+        cls(parse_part(cls.Settings, sections.get(name, {}), settings, f"{where}: actors.{name}"))
+        for name, cls in classes.items()
+    ]
     return [*actors, SupervisorActor(actors)]
 
 
@@ -116,7 +166,7 @@ def role_of(settings: Settings) -> Role:
 
 def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
     """``custom``, whose name must be its key: reloads, timers and recordings find an actor by its name."""
-    cls = load(custom, where)
+    cls = load(custom, where, "actors")
     if not isinstance(cls, type) or not issubclass(cls, Actor):
         raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.actors.Actor")
     own = getattr(cls, "name", None)
@@ -125,18 +175,142 @@ def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
     return cls
 
 
-def _build(cls: type[Actor], name: str, section: dict[str, Any], settings: Settings, where: str) -> Actor:
-    for f in fields(cls.Settings):
-        key = ELSEWHERE.get(f.name)
-        if key is None:
-            continue
-        if f.name in section:
-            raise ConfigurationError(f"{where}: actors.{name}.{f.name}: this is set by {key}")
-        value: Any = settings
-        for part in key.split("."):
-            value = getattr(value, part)
-        section[f.name] = value
-    return cls(parse(cls.Settings, section, f"{where}: actors.{name}"))
+class Edges:
+    """The edges of one neuron in the order in which they are opened, and what they and the neuron give each other."""
+
+    def __init__(self, edges: Mapping[str, Edge], given: Mapping[Any, object]) -> None:
+        self._edges = edges
+        self._given = given
+
+    def __iter__(self) -> Iterator[Edge]:
+        return iter(self._edges.values())
+
+    def __reversed__(self) -> Iterator[Edge]:
+        return reversed(list(self._edges.values()))
+
+    def get(self, kind: type[Part]) -> Part | None:
+        """What is of this class, or keeps this protocol; None if this neuron does without."""
+        found: Part | None = self._given.get(kind)  # type: ignore[assignment]  # by _know
+        return found
+
+    def __getitem__(self, kind: type[Part]) -> Part:
+        """The same, for what every such neuron has.
+
+        Raises:
+            KeyError: it does without.
+        """
+        found = self.get(kind)
+        if found is None:
+            raise KeyError(f"this neuron has no {kind.__name__}")
+        return found
+
+
+def build_edges(
+    settings: Settings,
+    given: Mapping[Any, object],
+    where: str = "settings",
+    *,
+    simulated: bool = False,
+    instead: Mapping[str, Edge] | None = None,
+) -> Edges:
+    """The edges that ``settings`` describe. Nothing is started.
+
+    Args:
+        settings: of either role.
+        given: by its type, what edges need and is none of them: the neuron's clock, say. Sections of ``settings`` need
+            not be among it.
+        where: the file, for messages.
+        simulated: take simulated edges.
+        instead: edges that are there already, by name.
+
+    Raises:
+        ConfigurationError: a class that cannot be loaded or is no edge, a wrong key among its settings, or an edge that
+            needs what is not there.
+    """
+    known = sections_of(settings) | dict(given) | dict.fromkeys((type(settings), Settings), settings)
+    edges: dict[str, Edge] = {}
+    for name, cls, own in _edge_classes(settings, where, simulated=simulated):
+        edge = (instead or {}).get(name)
+        if edge is None:
+            known[cls.Settings] = parse_part(cls.Settings, own, settings, f"{where}: edges.{name}")
+            edge = cls(**_arguments(cls, known, f"{where}: edges.{name}"))
+        edges[name] = edge
+        _know(edge, known)
+    return Edges(edges, known)
+
+
+def check_edges(settings: Settings, where: str = "settings") -> None:
+    """Whether the classes of all edges can be loaded, and their keys are right.
+
+    Raises:
+        ConfigurationError: what is wrong.
+    """
+    for name, cls, own in _edge_classes(settings, where, simulated=False):
+        parse_part(cls.Settings, own, settings, f"{where}: edges.{name}")
+
+
+def _edge_classes(
+    settings: Settings, where: str, *, simulated: bool
+) -> Iterator[tuple[str, type[Edge], dict[str, Any]]]:
+    """Name, class and own settings of each edge, in the order in which they are opened."""
+    places = [place for place in EDGES[role_of(settings)] if place.needed(settings)]
+    sections = {name: dict(section) for name, section in settings.edges.items()}
+    own = {name: str(section.pop("class")) for name, section in sections.items() if "class" in section}
+    names = [place.name for place in EDGES[role_of(settings)]]
+    for name in sections:
+        if name not in names and name not in own:
+            raise ConfigurationError(
+                f"{where}: edges.{name}: there is no such edge; the nearest is {nearest(name, names)}; "
+                "one of your own needs a class"
+            )
+    added = [name for name in own if name not in names]
+    for place in places:
+        if place is places[-1]:
+            for name in added:
+                yield name, _edge_class(own[name], name, settings, f"{where}: edges.{name}.class"), sections[name]
+        if place.name in own:
+            custom = _edge_class(own[place.name], place.name, settings, f"{where}: edges.{place.name}.class")
+            yield place.name, custom, sections[place.name]
+        elif (ours := place.simulated if simulated else place.real) is not None:
+            module, _, cls = ours.partition(":")
+            loaded = getattr(import_module(f"bettensor.neurons.{module}"), cls)
+            yield place.name, loaded, sections.get(place.name, {})
+
+
+def _edge_class(custom: str, name: str, settings: Settings, where: str) -> type[Edge]:
+    """``custom``, whose name must be its key, and no actor's: whose failure it is, is found by the name."""
+    cls = load(custom, where, "edges")
+    if not isinstance(cls, type) or not issubclass(cls, Edge):
+        raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.edges.Edge")
+    own = getattr(cls, "name", None)
+    if own != name:
+        raise ConfigurationError(f"{where}: {custom} must have name = {name!r}, as its key, and it has {own!r}")
+    if name in {actor.name for actor in ACTORS[role_of(settings)]} | set(settings.actors):
+        raise ConfigurationError(f"{where}: {name!r} is the name of an actor; give the edge another one")
+    return cls
+
+
+def _arguments(cls: type[Edge], known: Mapping[Any, object], where: str) -> dict[str, object]:
+    """What the constructor of ``cls`` asks for, each by the type that it names; what has a default may be missing."""
+    types = get_type_hints(cls.__init__)
+    found: dict[str, object] = {}
+    for name, parameter in list(signature(cls.__init__).parameters.items())[1:]:
+        if types.get(name) in known:
+            found[name] = known[types[name]]
+        elif parameter.default is Parameter.empty and parameter.kind not in _ANY_NUMBER:
+            there = ", ".join(sorted({getattr(kind, "__name__", str(kind)) for kind in known}))
+            wanted = getattr(types.get(name), "__name__", types.get(name))
+            raise ConfigurationError(
+                f"{where}: {cls.__name__} asks for {name}: {wanted}, which this neuron does not have; there are {there}"
+            )
+    return found
+
+
+def _know(edge: Edge, known: dict[Any, object]) -> None:
+    """Give ``edge`` to who asks for its class, or for a protocol that it keeps by inheritance."""
+    for kind in type(edge).__mro__:
+        if kind not in Edge.__mro__ and kind is not Protocol and kind is not Generic:
+            known[kind] = edge
 
 
 def build_predictor(settings: Settings, where: str = "settings") -> Predictor:
@@ -147,10 +321,10 @@ def build_predictor(settings: Settings, where: str = "settings") -> Predictor:
     """
     section = dict(settings.actors.get("predictor", {}))
     name = section.pop("class", None)
-    cls: Any = KellyPredictor if name is None else load(str(name), f"{where}: actors.predictor.class")
+    cls: Any = KellyPredictor if name is None else load(str(name), f"{where}: actors.predictor.class", "models")
     if not callable(getattr(cls, "predict", None)) or not hasattr(cls, "Settings"):
         raise ConfigurationError(f"{where}: actors.predictor.class: {name} has no method predict, or no class Settings")
-    predictor: Predictor = cls(parse(cls.Settings, section, f"{where}: actors.predictor"))
+    predictor: Predictor = cls(parse_part(cls.Settings, section, settings, f"{where}: actors.predictor"))
     return predictor
 
 
@@ -166,7 +340,7 @@ def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str
             near = nearest(topic, TOPICS)
             raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event; the nearest is {near}")
         for name in names:
-            function = load(name, f"{where}: handlers.{topic}")
+            function = load(name, f"{where}: handlers.{topic}", "handlers")
             if not callable(function):
                 raise ConfigurationError(f"{where}: handlers.{topic}: {name} cannot be called")
             try:
@@ -175,25 +349,3 @@ def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str
                 raise ConfigurationError(f"{where}: handlers.{topic}: {error}") from None
             handlers.append((topic, function))
     return handlers
-
-
-def check(settings: Settings, where: str) -> None:
-    """Everything about ``settings`` that can be checked without starting: actors, model, handlers and files.
-
-    Raises:
-        ConfigurationError: what is wrong.
-    """
-    from bettensor.neurons.edges.game_feed import SHIPPED
-    from bettensor.neurons.edges.game_file import read_games
-
-    build_actors(settings, where)
-    load_handlers(settings, where)
-    if settings.metagraph.static is not None:
-        read_metagraph(settings.metagraph.static)
-    now = SystemClock().wall()
-    if isinstance(settings, ValidatorSettings):
-        read_games(settings.games.path or SHIPPED, now, now)
-        if settings.blacklist is not None:
-            read_blacklist(settings.blacklist)
-    else:
-        build_predictor(settings, where)

@@ -4,19 +4,44 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from bettensor.bus.clock import SystemClock
+from bettensor.neurons.composition import build_actors, build_predictor, check_edges, load_handlers
+from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.settings import Settings, ValidatorSettings
+from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.validator import Validator
-
-if TYPE_CHECKING:
-    pass
 
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a busy thread lets another run: the ledger's must not wait Python's five milliseconds."""
 COLLECTOR_THRESHOLD: Final = 20_000
 """Objects after which the garbage collector looks for cycles: events have none, and are gone soon."""
+
+
+def check(settings: Settings, where: str) -> None:
+    """Everything about ``settings`` that can be checked without starting: actors, edges, model, handlers and files.
+
+    Raises:
+        ConfigurationError: what is wrong.
+    """
+    from bettensor.neurons.edges.game_feed import SHIPPED
+    from bettensor.neurons.edges.game_file import read_games
+
+    import_messages()
+    build_actors(settings, where)
+    check_edges(settings, where)
+    load_handlers(settings, where)
+    if settings.metagraph.static is not None:
+        read_metagraph(settings.metagraph.static)
+    now = SystemClock().wall()
+    if isinstance(settings, ValidatorSettings):
+        read_games(settings.games.path or SHIPPED, now, now)
+        if settings.blacklist is not None:
+            read_blacklist(settings.blacklist)
+    else:
+        build_predictor(settings, where)
 
 
 def build(

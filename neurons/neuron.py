@@ -10,43 +10,32 @@ from dataclasses import replace
 from pathlib import Path
 from secrets import randbits
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock, SystemClock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.eventlog import Header
-from bettensor.bus.events import (
-    LineLogged,
-    NeuronFailed,
-    NeuronStarted,
-    Observed,
-    ReloadFailed,
-    SettingsReloaded,
-)
+from bettensor.bus.eventlog import Checkpoint, Header
+from bettensor.bus.events import NeuronFailed, NeuronStarted, NeuronStopping, ReloadFailed, SettingsReloaded
 from bettensor.bus.identifiers import Hotkey
-from bettensor.neurons.composition import build_actors, load_handlers, role_of
+from bettensor.neurons.composition import build_actors, build_edges, load_handlers, role_of
+from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.reload import changes, new_actor_settings
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
-from bettensor.neurons.edges.control import Control
-from bettensor.neurons.edges.handlers import UserHandlers
-from bettensor.neurons.edges.keys import Keys, load_hotkey
-from bettensor.neurons.edges.log import LogLines, set_log_level
-from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
+from bettensor.neurons.edges.edge import Identity, Isolates, LogSource, Records, StateDir, Stoppable
+from bettensor.neurons.edges.keys import Keypair, load_hotkey, scheme_of
+from bettensor.neurons.edges.log import set_log_level
+from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.edges.tasks import Tasks
-from bettensor.neurons.edges.timers import Timers
-from bettensor.neurons.edges.writer import FrameWriter
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
 from bettensor.neurons.system.files import Sight, changes_of, look_at
 
 if TYPE_CHECKING:
-    from bettensor.neurons.edges.chain import Chain
     from bettensor.neurons.edges.metrics import Metrics
-    from bettensor.neurons.edges.recorder import Recorder
 
 
-class Neuron:
+class Neuron(LogSource, Stoppable):
     """One validator or miner, from its configuration to its end.
 
     ``async with`` starts and stops it; ``run`` also obeys signals. Cancelling either stops the neuron at once: what
@@ -54,6 +43,8 @@ class Neuron:
     """
 
     bus_class: ClassVar[type[EventBus]] = EventBus
+    patience: float
+    """Seconds to answer what was taken in, when it stops."""
 
     def __init__(
         self,
@@ -68,7 +59,7 @@ class Neuron:
             settings: of either role.
             where: the file that they come from, for messages.
             record: called with each envelope before it is delivered.
-            again: reads the settings anew, from the same sources, for ``reload``; None where they cannot change.
+            again: reads the settings anew, from the same sources, for ``reload``; None if they cannot change.
 
         Raises:
             ConfigurationError: what cannot be built, read or loaded.
@@ -77,80 +68,99 @@ class Neuron:
         self._settings_at_start = settings
         self._where = where
         self._again = again
-        self._clock: Clock = SystemClock()
-        self._handlers = UserHandlers()
-        wallet = settings.wallet
-        self._keys = Keys(load_hotkey(wallet.name, wallet.hotkey, str(wallet.path)))
         self._seed = randbits(64)
-        self._recorder = self._make_recorder()
-        self.bus = self.bus_class(self._clock, record=_both(self._recorder, record), isolate=self._handlers.isolate)
         self._stopped = asyncio.Event()
         self._owns_process = False
         self._failure: str | None = None
         self._reason = "the program that runs it ended"
-        lines = LogLines(role_of(settings), self._keys.hotkey)
-        self.bus.subscribe(LineLogged, lines.write, "log")
+        wallet = settings.wallet
+        keypair = load_hotkey(wallet.name, wallet.hotkey, str(wallet.path))
+        self._identity = Identity(role_of(settings), settings.netuid, Hotkey(keypair.ss58_address), scheme_of(keypair))
+        clock = SystemClock()
+        import_messages()
         self._actors = build_actors(settings, where)
+        self.edges = build_edges(settings, self._gives(clock, keypair), where)
+        recorder = self.edges.get(Records)
+        self.bus = self.bus_class(
+            clock,
+            record=_both(None if recorder is None else recorder.record, record),
+            isolate=self.edges[Isolates].isolate,
+        )
+        for subscriber in (*self._actors, *self.edges):
+            subscriber.attach(self.bus)
         for topic, handler in load_handlers(settings, where):
             self.bus.on(topic, handler)
-        for actor in self._actors:
-            actor.attach(self.bus)
-        self.bus.subscribe(NeuronFailed, self._fail, "launch")
-        self._verify_workers = settings.auth.verify_workers if isinstance(settings, ValidatorSettings) else 0
-        self._keys.attach(self.bus, frames=not self._verify_workers)
-        self._timers = Timers(self.bus, self._clock)
-        self._writer = FrameWriter(self.bus, self._keys, self._clock)
-        self._watching = Tasks(self.bus, "launch")
-        self.metrics: Metrics | None = None
-        self._chain: Chain | None = None
-        self._known_files: tuple[Observed | None, ...] = ()
-        self._control = Control(self.bus, self._clock, settings.state_dir, self._handlers, self.request_stop)
+        self.bus.subscribe(NeuronFailed, self._fail, "neuron")
+        self._watching = Tasks(self.bus, "neuron")
+
+    def _gives(self, clock: Clock, keypair: Keypair) -> dict[Any, object]:
+        """What edges may ask for, by its type; besides sections of the settings, and each other."""
+        return {
+            Clock: clock,
+            Identity: self._identity,
+            Keypair: keypair,
+            LogSource: self,
+            StateDir: StateDir(self.settings.state_dir),
+            Stoppable: self,
+        }
 
     async def __aenter__(self) -> Self:
-        self._lock = lock_state_dir(self.settings.state_dir)
-        try:
-            if self._recorder is not None:
-                self._recorder.open(self.bus)
-            self._handlers.start(self.bus)
-            await self._control.open()
-            self._serve_metrics()
+        async with contextlib.AsyncExitStack() as opened:  # the last one is closed first, also if one cannot be opened
+            opened.callback(os.close, lock_state_dir(self.settings.state_dir))
             seen = look_at(self._files())
-            await self._start()
+            self.bus.publish(NeuronStarted(*self._identity, self._seed))
+            for edge in self.edges:
+                opened.push_async_callback(edge.close)
+                await edge.open()
+            opened.push_async_callback(self._watching.cancel)
             self._watching.start(self._watch(seen), "configuration")
-        except BaseException:
-            await self._end(started=False)
-            raise
+            self._opened = opened.pop_all()
         return self
 
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        await self._end(started=True)
+        async with self._opened:
+            await self._watching.cancel()
+            await self._stop()
 
-    async def _end(self, *, started: bool) -> None:
-        """Each step, whatever becomes of the one before: where one is cancelled, the others leave nothing open."""
-        async with contextlib.AsyncExitStack() as steps:  # the last one comes first
-            steps.callback(os.close, self._lock)
-            steps.push_async_callback(self._end_recording)
-            steps.push_async_callback(self._handlers.close)
-            steps.callback(self._timers.close)
-            steps.push_async_callback(self._control.disconnect)
-            if started:
-                steps.push_async_callback(self._stop)
-            steps.push_async_callback(self._end_metrics)
-            steps.push_async_callback(self._control.close)
-            steps.push_async_callback(self._end_chain)
-            steps.push_async_callback(self._watching.cancel)
+    async def _stop(self) -> None:
+        """Nothing more is taken in; what was is answered, from the way in to the disk; then sessions end."""
+        try:
+            async with asyncio.timeout(self.patience):
+                for edge in reversed(self.edges):
+                    await edge.pause()
+                for edge in reversed(self.edges):
+                    await edge.settle()
+        except TimeoutError:
+            pass  # what is not answered by now has no verdict, and will be asked again
+        finally:
+            self.bus.publish(NeuronStopping(self._reason))
 
     @property
     def hotkey(self) -> Hotkey:
         """Whom this neuron speaks for."""
-        return self._keys.hotkey
+        return self._identity.hotkey
+
+    @property
+    def metrics(self) -> "Metrics | None":
+        """Its figures for Prometheus, unless they are disabled."""
+        from bettensor.neurons.edges.metrics import Metrics
+
+        return self.edges.get(Metrics)
 
     def request_stop(self, reason: str) -> None:
         """Stop soon, in good order."""
         self._reason = reason
         self._stopped.set()
+
+    def log_header(self, previous: str) -> Header:
+        """The first line of a file of the recorded log."""
+        return log_header(self.settings, self._identity.hotkey, self._identity.scheme, self._seed, previous)
+
+    def checkpoint(self) -> Checkpoint:
+        """All actors as they are, between two drains."""
+        return take_checkpoint(self.bus, self._actors)
 
     async def run(self) -> int:
         """Start, work until SIGTERM, SIGINT, ``request_stop`` or a failure, and stop; returns the exit code.
@@ -172,10 +182,11 @@ class Neuron:
 
         What cannot be read leaves in force what was, and is an event and a log line.
         """
+        static_files = self.edges[StaticFiles]
         try:
             new = self.settings if self._again is None else self._again()
             actors = {actor.name: actor.settings for actor in build_actors(self._reloadable(new), self._where)}
-            files = self._read_files(new)
+            files = static_files.read(new)
         except ConfigurationError as error:
             self.bus.publish(ReloadFailed(str(error)))
             return
@@ -183,10 +194,7 @@ class Neuron:
         _, waiting = changes(self._settings_at_start, new)
         settings = {actor.name: actor.settings for actor in self._actors}
         self.bus.publish(SettingsReloaded(new_actor_settings(settings, actors), tuple(taken), tuple(waiting)))
-        for known, event in zip(self._known_files, files, strict=True):
-            if event is not None and event != known:
-                self.bus.publish(event)
-        self._known_files = files
+        static_files.take(files)
         if "logging.level" in taken and self._owns_process:
             set_log_level(new.logging.level)
         self.settings = new
@@ -206,37 +214,8 @@ class Neuron:
 
     def _files(self) -> list[Path]:
         """What is watched."""
-        settings = self.settings
-        named = [settings.metagraph.static, settings.blacklist if isinstance(settings, ValidatorSettings) else None]
         own = Path(self._where)
-        return [file for file in (*named, own if own.exists() else None) if file is not None]
-
-    def _read_files(self, settings: Settings) -> tuple[Observed | None, ...]:
-        """The metagraph and the blacklist, as their files have them.
-
-        Raises:
-            ConfigurationError: one cannot be read.
-        """
-        blacklist = settings.blacklist if isinstance(settings, ValidatorSettings) else None
-        static = settings.metagraph.static
-        metagraph = None if static is None else read_metagraph(static)
-        return metagraph, None if blacklist is None else read_blacklist(blacklist)
-
-    async def _learn_who_is_there(self) -> None:
-        """By files, or by the chain; what is kept of it on disk counts until it answers."""
-        for event in self._known_files:
-            if event is not None:
-                self.bus.publish(event)
-        settings = self.settings.subtensor
-        chosen = settings.chain_endpoint or settings.network
-        if chosen is not None:
-            from bettensor.neurons.edges.chain import Chain, make_client
-
-            kept = self.settings.state_dir / "metagraph.json"
-            netuid, interval = self.settings.netuid, settings.sync_interval
-            key = self._keys.keypair
-            self._chain = Chain(self.bus, self._clock, lambda: make_client(chosen), chosen, netuid, interval, kept, key)
-            await self._chain.open()
+        return [file for file in (*files_of(self.settings), own if own.exists() else None) if file is not None]
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._stopped.is_set():
@@ -247,66 +226,18 @@ class Neuron:
         self._failure = event.reason
         self.request_stop("a failure that cannot be repaired")
 
-    def _serve_metrics(self) -> None:
-        settings = self.settings.metrics
-        if settings.enabled:
-            from bettensor.neurons.edges.metrics import Metrics
 
-            self.metrics = Metrics(self.bus, role_of(self.settings), self._writer.queued)
-            self.metrics.start(settings.ip, settings.port)
-
-    async def _end_metrics(self) -> None:
-        if self.metrics is not None:
-            await self.metrics.close()
-
-    async def _end_chain(self) -> None:
-        if self._chain is not None:
-            await self._chain.close()
-
-    def _make_recorder(self) -> "Recorder | None":
-        settings = self.settings.recorder
-        if settings.record == "off":
-            return None
-        from bettensor.neurons.edges.recorder import Recorder, RecorderLimits
-
-        return Recorder(
-            self._clock,
-            settings.path or self.settings.state_dir / "events.jsonl",
-            everything=settings.record == "all",
-            limits=RecorderLimits(settings.file_bytes, settings.file_age, settings.total_bytes),
-            header=self._log_header,
-            checkpoint=lambda: take_checkpoint(self.bus, self._actors),
-            sign=self._keys.sign,
-        )
-
-    def _log_header(self, previous: str) -> Header:
-        return log_header(self.settings, self._keys.hotkey, self._keys.scheme, self._seed, previous)
-
-    async def _end_recording(self) -> None:
-        if self._recorder is not None:
-            await self._recorder.close()
-
-    def _begin(self) -> None:
-        settings = self.settings
-        self.bus.publish(
-            NeuronStarted(role_of(settings), settings.netuid, self._keys.hotkey, self._keys.scheme, self._seed)
-        )
-
-    async def _start(self) -> None:
-        raise NotImplementedError
-
-    async def _stop(self) -> None:
-        raise NotImplementedError
+Record = Callable[[Envelope], None]
 
 
-def _both(recorder: "Recorder | None", record: Callable[[Envelope], None] | None) -> Callable[[Envelope], None] | None:
-    """What the bus calls with each envelope: the recorder, and whoever else wants to see it."""
-    if recorder is None or record is None:
-        return record if recorder is None else recorder.record
+def _both(first: Record | None, second: Record | None) -> Record | None:
+    """What the bus calls with each envelope: each of the two that is there."""
+    if first is None or second is None:
+        return first or second
 
     def both(envelope: Envelope) -> None:
-        recorder.record(envelope)
-        record(envelope)
+        first(envelope)
+        second(envelope)
 
     return both
 

@@ -17,12 +17,14 @@ from bettensor.bus.games import content_digest
 from bettensor.bus.identifiers import SECOND, Hotkey, MessageId, Micros, Millionths, SessionId
 from bettensor.bus.messages import PointToPoint, WebSocketMessage
 from bettensor.bus.timestamps import DAY, rfc3339
-from bettensor.neurons.simulation import EventLog, SimulatedTimers
+from bettensor.neurons.edges.edge import Edge
+from bettensor.neurons.simulation import EventLog, SimulatedTimers, at_once
 from bettensor.neurons.simulation.factories import (
     NETUID,
     NOW,
     make_game,
     make_hotkey,
+    make_identity,
     make_prediction,
     make_soccer_game,
 )
@@ -38,6 +40,7 @@ __all__ = [
     "make_game",
     "make_hex32",
     "make_hotkey",
+    "make_identity",
     "make_prediction",
     "make_proposal",
     "make_soccer_game",
@@ -104,7 +107,13 @@ class Harness(EventLog):
         self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
         for actor in actors:
             actor.attach(self.bus)
-        self.timers = SimulatedTimers(self.bus, self.clock)
+        self.timers = SimulatedTimers(self.clock)
+        self.timers.attach(self.bus)
+
+    def add(self, edge: Edge) -> None:
+        """Attach and open a simulated edge."""
+        edge.attach(self.bus)
+        at_once(edge.open())
 
     def observe(self, *events: Event) -> None:
         """Publish ``events`` one after the other, whoever's they are."""

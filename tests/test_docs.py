@@ -18,6 +18,7 @@ from bettensor.neurons.bench import report
 from bettensor.neurons.cli.config_file import commented_defaults, field_docs
 from bettensor.neurons.config.reload import FIXED, RELOADABLE
 from bettensor.neurons.config.settings import ALIASES
+from tests.prediction_trace import Step, trace
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
@@ -220,9 +221,33 @@ def _steps(results: list[report.Result]) -> Iterator[str]:
     return (f"| {step} | {micros:.1f} |" for step, micros in steps.items())
 
 
+# --- design.md
+
+
+def design() -> str:
+    """The page as it is, with the way of one prediction as a validator's trace shows it."""
+    page = (DOCS / "design.md").read_text()
+    head = "| # | event | published by | because of |"
+    rows = "".join(
+        f"| {number} | `{step.event.topic}` | `{step.file}`, `{step.function}` | {_because(step)} |\n"
+        for number, step in enumerate(trace(), start=1)
+    )
+    table = re.compile(rf"^({re.escape(head)}\n\|[-|: ]+\n)(?:\|.*\n)*", re.MULTILINE)
+    return table.sub(lambda match: match[1] + rows, page)
+
+
+def _because(step: Step) -> str:
+    return ", ".join(map(str, step.because)) or "the socket"
+
+
 # --- the tests
 
-PAGES: Final = {"configuration.md": configuration, "events.md": event_reference, "performance.md": performance}
+PAGES: Final = {
+    "design.md": design,
+    "configuration.md": configuration,
+    "events.md": event_reference,
+    "performance.md": performance,
+}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,18 +1,27 @@
-"""What is installed is whole: the short form of ``make package``, without new environments."""
+"""What is installed is whole, and stands beside other people's packages: the short form of ``make package``."""
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
+import tomllib
 from pathlib import Path
+from typing import Any, Final
 from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PARTS = ("bus", "actors", "neurons", "pyproject.toml", "README.md", "LICENSE")
+from tests.loopback.rig import write_configuration
+
+ROOT: Final = Path(__file__).parent.parent
+LAYERS: Final = ("bus", "actors", "neurons")
+PARTS: Final = (*LAYERS, "pyproject.toml", "README.md", "LICENSE")
+PATIENCE: Final = 60.0
+"""Seconds that a test waits for a process."""
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +39,56 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return source / "dist"
 
 
-def test_the_wheel_holds_code_types_data_and_licence_and_nothing_else(dist: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
     (wheel,) = dist.glob("*.whl")
-    names = ZipFile(wheel).namelist()
-    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"bettensor"}
-    for wanted in ("bettensor/py.typed", "bettensor/bus/events.py", "bettensor/neurons/data/games.json"):
-        assert wanted in names
-    assert any(name.endswith("licenses/LICENSE") for name in names)
-    scripts = next(name for name in names if name.endswith("entry_points.txt"))
-    assert b"bettensor = bettensor.neurons.cli.main:main" in ZipFile(wheel).read(scripts)
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the wheel is installed; what it depends on is where these tests have it."""
+    site = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(pip, check=True, timeout=PATIENCE, capture_output=True)
+    return site
+
+
+def installed_name(file: Path) -> str:
+    """Where a file of the repository stands in the wheel."""
+    layer, *rest = file.relative_to(ROOT).parts
+    return "/".join(["bettensor", *(rest[1:] if (layer, rest[0]) == ("neurons", "package") else (layer, *rest))])
+
+
+def test_the_list_of_packages_has_every_folder_with_code() -> None:
+    listed: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    inits = [file for layer in LAYERS for file in (ROOT / layer).rglob("__init__.py")]
+    there = sorted(Path(installed_name(init)).parent.as_posix().replace("/", ".") for init in inits)
+    assert listed == there, "tool.setuptools.packages in pyproject.toml must list these folders: others are in no wheel"
+    bare = {
+        str(file.parent.relative_to(ROOT))
+        for layer in LAYERS
+        for file in (ROOT / layer).rglob("*.py")
+        if not (file.parent / "__init__.py").exists()
+    }
+    assert bare == set(), "give these folders an __init__.py: their modules are in no package, and so in no wheel"
+
+
+def test_the_wheel_holds_every_source_file_once_and_nothing_else(wheel: Path) -> None:
+    names = [name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name]
+    sources = [file for layer in LAYERS for file in (ROOT / layer).rglob("*.py")]
+    data = [ROOT / "neurons" / "package" / "py.typed", *(ROOT / "neurons" / "data").iterdir()]
+    assert sorted(names) == sorted(installed_name(file) for file in [*sources, *data])
+
+
+def test_the_wheel_says_its_licence_its_command_and_its_plugin_of_pytest(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        about = {name.partition(".dist-info/")[2]: name for name in archive.namelist() if ".dist-info/" in name}
+        points = archive.read(about["entry_points.txt"]).decode()
+        assert archive.read(about["top_level.txt"]) == b"bettensor\n"
+    assert "licenses/LICENSE" in about
+    assert "bettensor = bettensor.neurons.cli.main:main" in points
+    assert "bettensor = bettensor.neurons.pytest_plugin" in points
 
 
 def test_the_sdist_holds_what_the_wheel_is_made_of(dist: Path) -> None:
@@ -48,20 +98,145 @@ def test_the_sdist_holds_what_the_wheel_is_made_of(dist: Path) -> None:
     assert {"pyproject.toml", "README.md", "LICENSE", "neurons/data/games.json", "neurons/package/py.typed"} <= names
 
 
-def test_what_the_wheel_installs_works(dist: Path, tmp_path: Path) -> None:
-    (wheel,) = dist.glob("*.whl")
-    site = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
-    subprocess.run(pip, check=True, timeout=60, capture_output=True)
-    environment = os.environ | {"PYTHONPATH": str(site)}
-
+def test_what_the_wheel_installs_works(site: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
-            check=False,
-        )  # fmt: skip
+        done = beside(site, tmp_path, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert run("-c", "import bettensor; print(bettensor.__file__)").startswith(str(site))
-    assert json.loads(run("-m", "bettensor.neurons", "demo", "--miners", "1", "--duration", "2", "--json"))["ok"]
+    assert json.loads(run("-m", "bettensor", "demo", "--miners", "1", "--duration", "2", "--json"))["ok"]
+
+
+def beside(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python in ``folder``, with what is installed in ``site``."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment_of(site),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def environment_of(site: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(site), "PYTHONUNBUFFERED": "1"}
+
+
+# --- a repository of somebody else, with names that were ours once
+
+THEIRS: Final = {
+    "neurons/__init__.py": "from neurons.validator import Validator\n",
+    "neurons/validator.py": "class Validator:\n    owner = 'somebody else'\n",
+    "neurons/handlers.py": """
+import sys
+
+from bettensor.bus.events import ListeningBegun
+from neurons import Validator
+
+
+def on_listening(event: ListeningBegun) -> None:
+    print("heard in the repository of", Validator.owner, file=sys.stderr, flush=True)
+""",
+    "bus.py": "STOPS = ['Main Street']\n",
+    "actors/__init__.py": "",
+    "actors/greeter.py": """
+from dataclasses import dataclass
+
+from bettensor.actors import Actor, on
+from bettensor.bus import Envelope
+from bettensor.bus.events import Decided, NeuronStarted
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted(Decided):
+    owner: str
+
+
+class Greeter(Actor):
+    name = "greeter"
+
+    @on(NeuronStarted)
+    def greet(self, event: NeuronStarted, envelope: Envelope) -> None:
+        self.publish(Greeted("somebody else"))
+""",
+    "tests/test_theirs.py": """
+import actors
+import bus
+import bettensor
+from bettensor.bus.events import PredictionRejected
+from neurons import Validator
+
+
+def test_each_name_is_whose_it_is():
+    assert Validator.owner == "somebody else"
+    assert bettensor.Validator is not Validator
+    assert bus.STOPS
+    assert actors.__file__.startswith({folder!r})
+    assert bettensor.__file__.startswith({site!r})
+
+
+def test_the_fixtures_are_there(replay):
+    assert replay("incident.recording.jsonl").all(PredictionRejected)
+""",
+}
+INCIDENT: Final = ROOT / "tests" / "recordings" / "daily_limit_at_midnight.validator.recording.jsonl"
+
+
+@pytest.fixture
+def repository(site: Path, tmp_path: Path) -> Path:
+    """A subnet's repository as there are many: it has packages ``neurons`` and ``actors``, and a module ``bus``."""
+    for name, source in THEIRS.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(source.replace("{folder!r}", repr(str(tmp_path))).replace("{site!r}", repr(str(site))))
+    shutil.copy(INCIDENT, tmp_path / "tests" / "incident.recording.jsonl")
+    write_configuration(
+        tmp_path,
+        actors={"greeter": {"class": "actors.greeter:Greeter"}},
+        handlers={"listening_begun": ["neurons.handlers:on_listening"]},
+    )
+    return tmp_path
+
+
+def test_another_repository_runs_its_tests_and_its_recordings(site: Path, repository: Path) -> None:
+    done = beside(site, repository, "-m", "pytest", "-v", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+    assert "incident.recording.jsonl" in done.stdout
+
+
+def test_another_repository_runs_a_validator_with_its_own_actor_and_handler(site: Path, repository: Path) -> None:
+    command = str(site / "bin" / "bettensor")
+    checked = beside(site, repository, command, "config", "check", "validator.yaml")
+    assert checked.returncode == 0, checked.stderr
+    log = repository / "log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, command, "validator", "--config", "validator.yaml"],
+            cwd=repository,
+            env=environment_of(site),
+            stderr=stderr,
+        )
+    try:
+        wait_for("heard in the repository of somebody else", log, process)
+        asked = beside(site, repository, command, "peers", "--config", "validator.yaml", "--json")
+        assert asked.returncode == 0, asked.stderr
+        assert json.loads(asked.stdout)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+    replayed = beside(site, repository, command, "replay", "state")
+    assert (replayed.returncode, "equal (every decision)" in replayed.stdout) == (0, True), replayed.stderr
+
+
+def wait_for(text: str, log: Path, process: "subprocess.Popen[Any]") -> None:
+    deadline = time.monotonic() + PATIENCE
+    while text not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.02)

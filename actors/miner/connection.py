@@ -5,13 +5,19 @@ from dataclasses import dataclass, field
 from bettensor.actors.actor import on
 from bettensor.actors.budget import Budget
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
+from bettensor.actors.schemes import pinned_scheme
+from bettensor.actors.settings import AuthSettings, settings_class
 from bettensor.actors.stream import StreamFollower, heartbeat_message
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ConnectionOpened,
+    MetagraphSynced,
+    NeuronStarted,
     Position,
+    Scheme,
     SessionActivated,
+    SettingsReloaded,
     TimerFired,
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, micros
@@ -24,19 +30,44 @@ from bettensor.bus.messages import (
 )
 
 
+@settings_class
+class MinerConnectionSettings(ConnectionSettings):
+    """By which signatures a miner knows its validators."""
+
+    auth: AuthSettings = field(default_factory=AuthSettings)
+
+
 @dataclass(slots=True)
 class MinerConnectionState(ConnectionState):
-    """Where the miner is in each validator's stream."""
+    """Where the miner is in each validator's stream, and which schemes the metagraph says."""
 
     positions: dict[Hotkey, Position] = field(default_factory=dict)
+    pins_schemes: bool = True
+    listed: dict[Hotkey, Scheme] = field(default_factory=dict)
 
 
 class MinerConnectionActor(StreamFollower, ConnectionActor):
     """Speaks with a validator only after its welcome has been verified."""
 
-    Settings = ConnectionSettings
+    Settings = MinerConnectionSettings
     State = MinerConnectionState
+    settings: MinerConnectionSettings
     state: MinerConnectionState
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, envelope: Envelope) -> None:
+        super().begin(event, envelope)
+        self.state.pins_schemes = event.pins_schemes
+
+    @on(SettingsReloaded)
+    def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
+        super().reload(event, envelope)
+        self._leave_other_schemes()
+
+    @on(MetagraphSynced)
+    def know_schemes(self, event: MetagraphSynced, _: Envelope) -> None:
+        self.state.listed = {neuron.hotkey: neuron.crypto for neuron in event.neurons if neuron.crypto is not None}
+        self._leave_other_schemes()
 
     @on(ConnectionOpened)
     def await_welcome(self, event: ConnectionOpened, envelope: Envelope) -> None:
@@ -47,6 +78,7 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
             challenge=event.challenge,
             heard_at=envelope.mono,
             budget=Budget(self.settings.burst, envelope.mono),
+            scheme=self._pinned(event.hotkey),
         )
         self.wake(f"greeting {event.connection}", Micros(envelope.mono + micros(self.settings.greeting_timeout)))
 
@@ -72,15 +104,39 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
     def _forgotten(self, session: Session) -> None:
         self.let_sleep(f"greeting {session.connection}")
 
+    def _pinned(self, validator: Hotkey) -> Scheme:
+        return pinned_scheme(validator, self.settings.auth.schemes, self.state.listed.get(validator))
+
+    def _leave_other_schemes(self) -> None:
+        """End the sessions with validators that must sign by another scheme from now on."""
+        if not self.state.pins_schemes:
+            return
+        for session in list(self.state.sessions.values()):
+            pinned = self._pinned(session.hotkey)
+            if session.stage is not Stage.CLOSING and session.scheme != pinned:
+                reason = f"this validator's scheme is {pinned} from now on: see auth.schemes"
+                self._close(session, CloseCode.PROTOCOL_VIOLATION, reason)
+
+    def _in_order(self, session: Session, message: WebSocketMessage) -> bool:
+        if not super()._in_order(session, message):
+            return False
+        if session.stage is not Stage.GREETING or not isinstance(message, WelcomeMessage):
+            return True
+        if message.crypto == session.scheme:
+            return True
+        fault = f"the welcome names {message.crypto}, and this validator's scheme is {session.scheme} here"
+        self._violation(session, f"{fault}: see auth.schemes", CloseCode.PROTOCOL_VIOLATION)
+        return False
+
     def _of_session(self, session: Session, message: PointToPoint) -> bool:
         if session.stage is Stage.ACTIVE:
             return message.session == session.session
         return isinstance(message, WelcomeMessage) and self._adopt(session, message)
 
     def _adopt(self, session: Session, welcome: WelcomeMessage) -> bool:
-        """Take session id and scheme from a welcome that is for us and for this very request; False for any other.
+        """Take the session id from a welcome that is for us and for this very request; False for any other.
 
-        Its signature is still to be checked, by that scheme: where it is bad, the session ends.
+        Its signature is still to be checked: where it is bad, the session ends.
         """
         mine = session_id(self.state.netuid, session.hotkey, self.state.hotkey, session.challenge, welcome.salt)
         if (
@@ -90,7 +146,9 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
             or welcome.session != mine
         ):
             return False
-        session.session, session.scheme = mine, welcome.crypto
+        session.session = mine
+        if not self.state.pins_schemes:
+            session.scheme = welcome.crypto
         return True
 
     def _takes_broadcast(self, session: Session, message: WebSocketMessage) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 
 from bettensor.actors.actor import on
 from bettensor.actors.miner.targets import is_wanted, uniform, wanted
+from bettensor.actors.settings import ChosenValidators, Seconds, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus import codec
 from bettensor.bus.envelope import Envelope
@@ -47,23 +48,14 @@ BODY_REFUSED: Final = (400, 413)
 """HTTP statuses that the same body would get again (protocol, "Closing")."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class HttpFallbackSettings:
     """How eagerly HTTP is used."""
 
-    websocket_enabled: bool = True
-    reconnect_base_interval: float = 5.0
-    """Seconds: the first back-off is a random time up to this."""
-    max_reconnect_interval: float = 300.0
-    """Seconds: the longest back-off."""
-    validators: tuple[str, ...] = ()
-    """Hotkeys of the validators to talk to; empty means every one with a permit and an endpoint."""
-    poll_interval: float = 15.0
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    validators: ChosenValidators = ChosenValidators()
+    poll_interval: Seconds = 15.0
     """Seconds between two looks at the slate of a validator without a session, or with one that gives no verdict."""
-
-    def __post_init__(self) -> None:
-        if not self.poll_interval > 0:
-            raise ValueError(f"poll_interval must be above 0 seconds, not {self.poll_interval}")
 
 
 @dataclass(slots=True)
@@ -282,7 +274,7 @@ class HttpFallbackActor(StreamFollower):
         self._post(hotkey, road)
 
     def _choose_where_disabled(self, now: Micros) -> None:
-        if not self.settings.websocket_enabled:
+        if not self.settings.websocket.enabled:
             for hotkey, road in self.state.roads.items():
                 if road.session is None:
                     self._choose(hotkey, road, "disabled", "the WebSocket is disabled here", now)
@@ -316,8 +308,8 @@ class HttpFallbackActor(StreamFollower):
         return ConnectionId(-self.state.exchanges)
 
     def _rest(self, hotkey: Hotkey, road: HttpRoute, now: Micros, at_least: int = 0) -> None:
-        settings = self.settings
-        ceiling = min(settings.max_reconnect_interval, settings.reconnect_base_interval * 2 ** min(road.failures, 32))
+        websocket = self.settings.websocket
+        ceiling = min(websocket.max_reconnect_interval, websocket.reconnect_base_interval * 2 ** min(road.failures, 32))
         road.failures += 1
         road.resting = True
         self.state.draws += 1

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from bettensor.actors.actor import Actor, on
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.actors.stream import apply
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -20,16 +21,12 @@ from bettensor.bus.identifiers import GameId, Hotkey, Micros, micros
 from bettensor.bus.messages import WelcomeMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class ModelSettings:
     """How often the model is asked."""
 
-    interval: float = 60.0
+    interval: Seconds = 60.0
     """Seconds between two times that the model is asked about an unchanged slate."""
-
-    def __post_init__(self) -> None:
-        if not self.interval > 0:
-            raise ValueError(f"interval must be above 0 seconds, not {self.interval}")
 
 
 @dataclass(slots=True)

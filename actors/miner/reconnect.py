@@ -10,6 +10,7 @@ from typing import Final
 
 from bettensor.actors.actor import on
 from bettensor.actors.miner.targets import is_wanted, uniform, wanted
+from bettensor.actors.settings import ChosenValidators, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -74,21 +75,12 @@ RETURN_WINDOW: Final = 2.0
 """Seconds over which miners spread when a validator restarts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class ReconnectSettings:
     """How eagerly a miner dials."""
 
-    websocket_enabled: bool = True
-    reconnect_base_interval: float = 5.0
-    """Seconds: the first back-off is a random time up to this."""
-    max_reconnect_interval: float = 300.0
-    """Seconds: the longest back-off, and the wait where trying sooner changes nothing."""
-    validators: tuple[str, ...] = ()
-    """Hotkeys of the validators to connect to; empty means every one with a permit and an endpoint."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.reconnect_base_interval <= self.max_reconnect_interval:
-            raise ValueError("reconnect_base_interval must be above 0 and at most max_reconnect_interval")
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    validators: ChosenValidators = ChosenValidators()
 
 
 @dataclass(slots=True)
@@ -142,7 +134,7 @@ class ReconnectActor(StreamFollower):
         for hotkey, target in self.state.targets.items():
             if target.connection is None:
                 self._dial(hotkey, target)
-            elif not self.settings.websocket_enabled:
+            elif not self.settings.websocket.enabled:
                 self._switch_off(target.connection)
 
     @on(NeuronStopping)
@@ -174,7 +166,7 @@ class ReconnectActor(StreamFollower):
         if target.dialled != target.endpoint:  # it has moved meanwhile
             self._follow(target, target.endpoint)
             self._dial(event.hotkey, target)
-        elif not self.settings.websocket_enabled:  # it was dialled before that
+        elif not self.settings.websocket.enabled:  # it was dialled before that
             self._switch_off(event.connection)
 
     @on(ConnectionClosed)
@@ -232,7 +224,7 @@ class ReconnectActor(StreamFollower):
         return None
 
     def _dial(self, hotkey: Hotkey, target: Target) -> None:
-        if self.state.stopping or not self.settings.websocket_enabled:
+        if self.state.stopping or not self.settings.websocket.enabled:
             return
         self.let_sleep(hotkey)
         self.state.dialled += 1
@@ -244,7 +236,7 @@ class ReconnectActor(StreamFollower):
         self, hotkey: Hotkey, target: Target, answer: Reaction, reason: str, now: Micros, at_least: int = 0
     ) -> None:
         target.connection = None
-        if self.state.stopping or not self.settings.websocket_enabled:
+        if self.state.stopping or not self.settings.websocket.enabled:
             return
         delay = micros(max(self._delay(target, answer), at_least))
         self.publish(ReconnectScheduled(hotkey, delay, reason))
@@ -252,13 +244,13 @@ class ReconnectActor(StreamFollower):
 
     def _delay(self, target: Target, answer: Reaction) -> float:
         """Seconds until the next try."""
-        longest = self.settings.max_reconnect_interval
+        longest = self.settings.websocket.max_reconnect_interval
         if answer is Reaction.WAIT:
             return longest
         if answer is Reaction.RETURN:
             target.failures, target.interval = 0, Micros(0)
-            return self._uniform(min(RETURN_WINDOW, self.settings.reconnect_base_interval))
-        ceiling = min(longest, self.settings.reconnect_base_interval * 2 ** min(target.failures, 32))
+            return self._uniform(min(RETURN_WINDOW, self.settings.websocket.reconnect_base_interval))
+        ceiling = min(longest, self.settings.websocket.reconnect_base_interval * 2 ** min(target.failures, 32))
         target.failures += 1
         target.interval = micros(ceiling)
         return self._uniform(ceiling)

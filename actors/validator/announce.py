@@ -1,9 +1,10 @@
 """Where miners look for this validator: tells the chain where it is instead, or the operator what is wrong."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from bettensor.actors.actor import Actor, on
+from bettensor.actors.settings import AxonSettings, settings_class
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     Announced,
@@ -23,25 +24,22 @@ SETTLING = Micros(300 * SECOND)
 """How long readings may still show the old endpoint after the chain took the new one: they lag behind."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class AnnounceSettings:
     """What to announce."""
 
-    announced_ip: str | None = None
-    announced_port: int | None = None
-    listening_port: int = 0
-    announcing: bool = True
+    axon: AxonSettings = field(default_factory=AxonSettings)
 
     def port(self) -> int:
         """Where miners must look; 0 where nobody knows before it listens."""
-        return self.listening_port if self.announced_port is None else self.announced_port
+        return self.axon.port if self.axon.external_port is None else self.axon.external_port
 
     def endpoint(self) -> str | None:
         """``ip:port``, as the chain has it; None where nothing is to be announced."""
         port = self.port()
-        if not self.announcing or self.announced_ip is None or not port:
+        if not self.axon.serve or self.axon.external_ip is None or not port:
             return None
-        address = ip_address(self.announced_ip)
+        address = ip_address(self.axon.external_ip)
         return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 

@@ -18,6 +18,8 @@ from bettensor.actors.actor import on
 from bettensor.actors.auth import AuthActor, AuthState, Unverified
 from bettensor.actors.budget import Budget
 from bettensor.actors.health import HEALTH_PATH, asks_for_health
+from bettensor.actors.schemes import DEFAULT, pinned_scheme
+from bettensor.actors.settings import AuthSettings, Count, NotNegative, Positive, WebSocketSettings, settings_class
 from bettensor.bus import codec
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -103,30 +105,24 @@ class Credentials(NamedTuple):
     offset: Offset | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class ValidatorAuthSettings:
     """What requests of strangers and of members may cost."""
 
-    websocket_enabled: bool = True
-    max_connections: int = 4096
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    max_connections: Count = 4096
     """WebSocket sessions at once; above that 503."""
-    requests_per_second: float = 100.0
+    requests_per_second: Positive = 100.0
     """Admitted requests of one hotkey a second, sustained."""
-    request_burst: float = 200.0
+    request_burst: Positive = 200.0
     """Admitted requests of one hotkey at once, after a silence."""
-    failures_per_second: float = 10.0
+    failures_per_second: Positive = 10.0
     """Requests of one IP address a second that fail a check, sustained; above that 429, and nothing is verified."""
-    failure_burst: float = 100.0
+    failure_burst: Positive = 100.0
     """Requests of one IP address that fail a check, at once, after a silence."""
-    min_stake: float = 0.0
+    min_stake: NotNegative = 0.0
     """What a neuron must have staked to be heard, in the subnet's own token."""
-
-    def __post_init__(self) -> None:
-        if not self.min_stake >= 0:
-            raise ValueError(f"min_stake must not be below 0, and is {self.min_stake}")
-        for name in self.__slots__:
-            if name != "min_stake" and not isinstance(getattr(self, name), bool) and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
 
 
 def _kept(request: HttpRequestReceived) -> str:
@@ -155,6 +151,8 @@ class Peer:
 
     hotkey: Hotkey
     remote: str
+    scheme: Scheme = DEFAULT
+    """By which its session was opened."""
 
 
 @dataclass(slots=True)
@@ -173,6 +171,7 @@ class ValidatorAuthState(AuthState):
 
     netuid: Netuid = Netuid(0)
     hotkey: Hotkey = Hotkey("")
+    pins_schemes: bool = True
     members: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     blacklist: dict[Hotkey, None] = field(default_factory=dict)
     unwanted_coldkeys: dict[str, None] = field(default_factory=dict)
@@ -201,12 +200,13 @@ class ValidatorAuthActor(AuthActor):
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.netuid, self.state.hotkey = event.netuid, event.hotkey
+        self.state.pins_schemes = event.pins_schemes
 
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
         super().reload(event, envelope)
         self._dismiss_the_unwelcome()
-        if not self.settings.websocket_enabled:
+        if not self.settings.websocket.enabled:
             for connection in self.state.peers:
                 self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
 
@@ -236,7 +236,7 @@ class ValidatorAuthActor(AuthActor):
         except Refused as refused:
             self._refuse_request(event, refused, envelope.mono)
             return
-        asked = self.publish(RequestVerificationRequested(event.connection, event, envelope.at))
+        asked = self.publish(RequestVerificationRequested(event.connection, event, envelope.at, credentials.scheme))
         self.state.requests[asked] = UnverifiedRequest(event, credentials, envelope.at)
 
     @on(SignatureChecked)
@@ -289,7 +289,7 @@ class ValidatorAuthActor(AuthActor):
         method, purpose = _PATHS[path]
         if request.method != method:
             raise Refused(RefusalCode.METHOD_NOT_ALLOWED, f"{path} takes {method}, not {request.method}")
-        if purpose == "session" and not self.settings.websocket_enabled:
+        if purpose == "session" and not self.settings.websocket.enabled:
             raise Refused(RefusalCode.WEBSOCKET_DISABLED, "the WebSocket is disabled here; use POST /predictions")
         return purpose
 
@@ -334,6 +334,10 @@ class ValidatorAuthActor(AuthActor):
         unwelcome = self._unwelcome(claims.hotkey, request.remote)
         if unwelcome is not None:
             raise Refused(RefusalCode.BLACKLISTED, unwelcome)
+        pinned = self._pinned(claims.hotkey, claims.scheme)
+        if claims.scheme != pinned:
+            message = f"the scheme of {claims.hotkey} is {pinned} here, and the request names {claims.scheme}"
+            raise Refused(RefusalCode.WRONG_SCHEME, message)
         self._check_budgets(claims, request, envelope.mono)
 
     def _check_budgets(self, claims: Credentials, request: HttpRequestReceived, now: Micros) -> None:
@@ -415,7 +419,7 @@ class ValidatorAuthActor(AuthActor):
     def _admit(self, unverified: UnverifiedRequest, message: PredictionMessage | None) -> None:
         request, claims, state = unverified.request, unverified.credentials, self.state
         if claims.purpose == "session":
-            state.peers[request.connection] = Peer(claims.hotkey, request.remote)
+            state.peers[request.connection] = Peer(claims.hotkey, request.remote, claims.scheme)
         session = session_id(state.netuid, state.hotkey, claims.hotkey, claims.nonce, request.salt)
         self.publish(
             PeerAuthenticated(
@@ -457,13 +461,27 @@ class ValidatorAuthActor(AuthActor):
             if prediction.prediction_id:
                 self.publish(PredictionSubmitted(connection, hotkey, uid, message.message_id, prediction, received_at))
 
+    def _pinned(self, hotkey: Hotkey, named: Scheme) -> Scheme:
+        """By which scheme ``hotkey`` must sign, whatever it has ``named`` itself."""
+        if not self.state.pins_schemes:
+            return named
+        member = self.state.members.get(hotkey)
+        return pinned_scheme(hotkey, self.settings.auth.schemes, None if member is None else member.crypto)
+
     def _dismiss_the_unwelcome(self) -> None:
         for connection, peer in self.state.peers.items():
             unwelcome = self._unwelcome(peer.hotkey, peer.remote)
+            pinned = self._pinned(peer.hotkey, peer.scheme)
             if unwelcome is not None:
                 self.publish(CloseRequested(connection, CloseCode.BLACKLISTED, unwelcome))
             elif peer.hotkey not in self.state.members:
                 self.publish(CloseRequested(connection, CloseCode.NOT_REGISTERED, f"{peer.hotkey} is not registered"))
+            elif peer.scheme != pinned:
+                self._forget(
+                    connection
+                )  # what it said by the other scheme, and nobody has verified yet, does not count
+                reason = f"the scheme of this hotkey is {pinned} from now on, and the session has {peer.scheme}"
+                self.publish(CloseRequested(connection, CloseCode.WRONG_SCHEME, reason))
 
     def _unwelcome(self, hotkey: Hotkey, remote: str) -> str | None:
         """Why the operator does not want to hear ``hotkey`` from ``remote``, if so."""

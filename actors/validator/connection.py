@@ -10,6 +10,7 @@ from bettensor.actors.actor import on
 from bettensor.actors.budget import Budget
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
 from bettensor.actors.health import Disk, DiskWatcher, asks_for_health
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.actors.stream import recoverable
 from bettensor.bus.bus import CLOCK_WINDOW
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
@@ -48,11 +49,11 @@ from bettensor.bus.messages import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class ValidatorConnectionSettings(ConnectionSettings):
     """What one session, or one request, may cost a validator."""
 
-    verdict_timeout: float = 10.0
+    verdict_timeout: Seconds = 10.0
     """Seconds within which a ``POST /predictions`` has all its verdicts, or a 503."""
 
 
@@ -110,7 +111,7 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
             uid=event.uid,
             session=event.session,
             salt=event.salt,
-            rhythm=micros(self.settings.heartbeat_interval),
+            rhythm=micros(self.settings.websocket.heartbeat_interval),
             known_epoch=event.known_epoch,
             known_offset=event.known_offset,
         )
@@ -206,7 +207,7 @@ class ValidatorConnectionActor(DiskWatcher, ConnectionActor):
             crypto=self.state.scheme,
             ledger_id=self.state.ledger_id,
             heartbeat_interval=session.rhythm / SECOND,
-            connection_timeout=self.settings.connection_timeout,
+            connection_timeout=self.settings.websocket.connection_timeout,
             epoch=self.state.epoch,
             offset=self.state.offset,
             recovered=self._recovered(session),

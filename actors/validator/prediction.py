@@ -5,8 +5,12 @@ limit while their commit runs, and given back where the ledger knew the predicti
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from pydantic import Field
 
 from bettensor.actors.actor import Actor, on
+from bettensor.actors.settings import Count, NotNegative, Positive, settings_class
 from bettensor.actors.validator.rules import Offer, judge
 from bettensor.bus import codec
 from bettensor.bus.bus import CLOCK_STEP, CLOCK_WINDOW
@@ -55,24 +59,16 @@ RETENTION = Micros(30 * DAY)
 """How long a verdict is kept after the start of its game, or after its receipt where there is no such game."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class PredictionSettings:
     """The subnet's rules that an operator may set."""
 
-    daily_wager_limit: float = 1000.0
+    daily_wager_limit: Annotated[Positive, Field(le=1e9)] = 1000.0
     """What one miner may wager in a UTC day, in the subnet's units."""
-    odds_grace: float = 0.0
+    odds_grace: Annotated[NotNegative, Field(le=3600)] = 0.0
     """Seconds for which odds may still be quoted after they changed."""
-    max_unanswered: int = 2048
+    max_unanswered: Count = 2048
     """Predictions of one session without an answer, at which it is not read until half of them have one."""
-
-    def __post_init__(self) -> None:
-        if self.max_unanswered < 1:
-            raise ValueError(f"max_unanswered must be 1 or more, not {self.max_unanswered}")
-        if not 0 < self.daily_wager_limit <= 1e9:
-            raise ValueError(f"daily_wager_limit must be above 0 and at most 1e9, not {self.daily_wager_limit}")
-        if not 0 <= self.odds_grace <= 3600:
-            raise ValueError(f"odds_grace must be 0 to 3600 seconds, not {self.odds_grace}")
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ CALIBRATION: Final = 20_000
 ACTOR_NAMES: Final = frozenset(actor.name for actor in ACTORS["validator"])
 STEPS: Final = {
     "decode": ("decode", None),
-    "verify": ("keys", None),
+    "verify": ("frame_verifier", None),
     "actor: connection": ("connection", None),
     "actor: auth": ("auth", None),
     "actor: prediction, before the commit": ("prediction", "prediction_submitted"),
@@ -131,14 +131,14 @@ class TimedValidator(Validator):
 
     bus_class = TimedBus
 
-    async def _start(self) -> None:
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
         assert isinstance(self.bus, TimedBus)  # noqa: S101 - see bus_class
         timed = self.bus.watch.timed
         codec.split = timed(("decode", ""), codec.split)
         codec.read = timed(("decode", ""), codec.read)
         Keys.sign = timed(("sign", ""), Keys.sign)  # type: ignore[method-assign]
         SessionProtocol.write = timed(("write", ""), SessionProtocol.write)  # type: ignore[method-assign]
-        await super()._start()
 
     def budget(self) -> Figures:
         """Microseconds of CPU for one prediction, step by step."""

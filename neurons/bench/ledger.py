@@ -17,7 +17,8 @@ from bettensor.bus.timestamps import DAY
 from bettensor.neurons.bench.figures import Figures
 from bettensor.neurons.bench.load import prediction_message
 from bettensor.neurons.bench.rig import BenchmarkFailed
-from bettensor.neurons.edges.ledger import Ledger, ledger_database
+from bettensor.neurons.edges.edge import StateDir
+from bettensor.neurons.edges.ledger import Ledger, LedgerDatabase
 
 FILL_COMMIT: Final = 2_000
 """Verdicts in one commit while it is filled: the most that a validator commits at once."""
@@ -28,23 +29,25 @@ MEASURED: Final = 40_000
 HOTKEYS: Final = 256
 
 
-class Store:
+class BenchLedger:
     """A ledger without a validator: commits one portion after the other."""
 
     def __init__(self, state_dir: Path) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
         self._clock = SystemClock()
         self._bus = EventBus(self._clock)
-        self._database = ledger_database(self._bus, state_dir / "ledger.sqlite3")
+        self._database = LedgerDatabase(StateDir(state_dir))
         self._ledger = Ledger(self._database, self._clock)
+        for edge in (self._database, self._ledger):
+            edge.attach(self._bus)
         self._portion: tuple[ProposedVerdict, ...] = ()
         self._bus.subscribe(TimerFired, self._ask, "bench")
         self._bus.subscribe(PredictionsStored, self._stored, "bench")
         self._bus.subscribe(CommitFailed, self._failed, "bench")
 
-    async def __aenter__(self) -> "Store":
+    async def __aenter__(self) -> "BenchLedger":
         await self._database.open()
-        await self._ledger.open(self._bus)
+        await self._ledger.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -73,7 +76,7 @@ class Store:
 
 async def fill(state_dir: Path, rows: int) -> None:
     """A ledger with ``rows`` verdicts."""
-    async with Store(state_dir) as store:
+    async with BenchLedger(state_dir) as store:
         for stored in range(0, rows, FILL_COMMIT):
             await store.commit(_verdicts(min(FILL_COMMIT, rows - stored)))
 
@@ -96,7 +99,7 @@ def ledger(rows: int) -> Figures:
 
 async def _measure(state_dir: Path) -> Figures:
     portions = [_verdicts(MEASURED_COMMIT) for _ in range(MEASURED // MEASURED_COMMIT)]
-    async with Store(state_dir) as store:
+    async with BenchLedger(state_dir) as store:
         begin, cpu = time.perf_counter(), time.process_time()
         for portion in portions:
             await store.commit(portion)

@@ -11,8 +11,8 @@ from typing import Any, Final
 import yaml
 
 from bettensor.bus.events import Role
-from bettensor.neurons.composition import ACTORS, ELSEWHERE
-from bettensor.neurons.config.settings import ROLES
+from bettensor.neurons.composition import ACTORS
+from bettensor.neurons.config.settings import ROLES, section_fields, section_names
 from bettensor.neurons.models.file import FilePredictor
 from bettensor.neurons.models.kelly import KellyPredictor
 from bettensor.neurons.models.program import ProgramPredictor
@@ -20,9 +20,9 @@ from bettensor.neurons.models.program import ProgramPredictor
 _REQUIRED: Final = {"netuid": "30", "state_dir": "~/.bettensor/{role}", "static": "metagraph.yaml"}
 """Examples for the keys without a default, and for the simpler of the two ways to know the subnet."""
 MODELS: Final = {
-    KellyPredictor: "bettensor.neurons.models.kelly:KellyPredictor",
-    FilePredictor: "bettensor.neurons.models.file:FilePredictor",
-    ProgramPredictor: "bettensor.neurons.models.program:ProgramPredictor",
+    KellyPredictor: "bettensor.models:KellyPredictor",
+    FilePredictor: "bettensor.models:FilePredictor",
+    ProgramPredictor: "bettensor.models:ProgramPredictor",
 }
 """The models that come with this package, the default one first."""
 _EXAMPLES: Final = {"path": "bets.csv", "command": "[python, my_model.py]"}
@@ -38,7 +38,8 @@ def commented_defaults(role: Role) -> str:
     lines += _section(kind, role, "")
     lines += ["actors:"]
     for actor in ACTORS[role]:
-        own = [f for f in fields(actor.Settings) if f.name not in ELSEWHERE]
+        sections = section_fields(actor.Settings, section_names(kind))
+        own = [f for f in fields(actor.Settings) if f.name not in sections]
         if own:
             lines += [f"  {actor.name}:", *_keys(actor.Settings, own, role, "    ")]
     if role == "miner":

@@ -111,7 +111,7 @@ def _versions() -> Finding:
 
 
 def _parts(settings: Settings, where: str) -> Finding:
-    from bettensor.neurons.composition import check
+    from bettensor.neurons.launch import check
 
     try:
         check(settings, where)
@@ -308,13 +308,7 @@ async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:
 
 
 def _announced(settings: ValidatorSettings) -> str | None:
-    axon = settings.axon
-    return AnnounceSettings(
-        announced_ip=axon.external_ip,
-        announced_port=axon.external_port,
-        listening_port=axon.port,
-        announcing=axon.serve,
-    ).endpoint()
+    return AnnounceSettings(axon=settings.axon).endpoint()
 
 
 async def _validators(

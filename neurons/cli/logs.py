@@ -134,9 +134,9 @@ def _what_if_lines(recording: Recording, what_if: WhatIf) -> Iterator[str]:
 
 
 def _named(spec: str) -> tuple[str, str]:
-    cls = load(spec, "--with")
+    cls = load(spec, "--with", "actors")
     if not isinstance(cls, type) or not issubclass(cls, Actor):
-        raise ConfigurationError(f"--with: {spec} is not a subclass of actors.actor.Actor")
+        raise ConfigurationError(f"--with: {spec} is not a subclass of bettensor.actors.Actor")
     if not hasattr(cls, "name"):
         raise ConfigurationError(f"--with: {spec} has no name; give it that of the actor in whose place it is to be")
     return cls.name, spec

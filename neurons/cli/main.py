@@ -456,12 +456,15 @@ def _show_config(arguments: argparse.Namespace) -> int:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     _require_bittensor()
-    from bettensor.neurons.composition import check
+    from bettensor.neurons.config.plugins import describe
     from bettensor.neurons.config.settings import load_settings
+    from bettensor.neurons.launch import check
 
     settings = load_settings(arguments.file, arguments.flags)
     check(settings, str(arguments.file))
     print(f"{arguments.file}: a {settings.role} for netuid {settings.netuid}, nothing wrong")
+    for line in describe():
+        print(line)
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from bettensor.bus.errors import ConfigurationError
 
 BITTENSOR: Final = ((11, 3), (12,))
-"""From which version to below which."""
+"""From which version to below which. Tested: 11.3.0, and a stand-in for ``http_auth.verify`` of 11.3.2."""
 CURE: Final = "pip install 'bittensor>={},<{}'".format(*(".".join(map(str, bound)) for bound in BITTENSOR))
 
 

@@ -1,40 +1,128 @@
-"""Code of the operator's own, by name: ``"my_subnet.scoring:on_prediction"``."""
+"""Code of the operator's own, and of other packages, by name.
+
+A name is ``module:attribute``, as ``my_subnet.scoring:on_prediction``, or that of an entry point which an installed
+package brings (docs/plugins.md). An installed package changes what kinds of message are known, and nothing else: its
+actors, edges, models and handlers are at work where the configuration names them.
+"""
 
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.messages import KINDS
+from bettensor.bus.text import nearest
+from bettensor.neurons.config.former_names import explain, of_today
+
+Group = Literal["actors", "edges", "handlers", "messages", "models"]
+"""What a package may bring, by the entry points of the group ``bettensor.actors`` and so on."""
+GROUPS: Final[tuple[Group, ...]] = get_args(Group)
+
+
+class Plugin(NamedTuple):
+    """One entry point of an installed package."""
+
+    group: Group
+    name: str
+    value: str
+    """``module:attribute``; of messages also the module alone."""
+    package: str
+    """Name and version."""
+
+
+def plugins(group: Group) -> list[Plugin]:
+    """What the installed packages bring, by name."""
+    return sorted(_plugin(group, point) for point in entry_points(group=f"bettensor.{group}"))
+
+
+def _plugin(group: Group, point: EntryPoint) -> Plugin:
+    package = "unknown" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    return Plugin(group, point.name, point.value, package)
+
+
+def describe() -> Iterator[str]:
+    """A line for each plugin that is installed."""
+    for group in GROUPS:
+        for plugin in plugins(group):
+            yield f"plugin {plugin.name!r} of bettensor.{group}: {plugin.value}, from the package {plugin.package}"
 
 
 def import_from_here(module: str) -> ModuleType:
     """A module that is installed, or lies in the working directory."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    _look_here()
     return import_module(module)
 
 
-def load(name: str, where: str) -> Any:
+def _look_here() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def load(name: str, where: str, group: Group | None = None) -> Any:
     """What ``name`` names; modules in the working directory are found too.
 
     Args:
-        name: ``module:attribute``.
+        name: ``module:attribute``, or the name of an entry point.
         where: file and key, for the message.
+        group: where to look for entry points; None: ``name`` cannot be one.
 
     Raises:
-        ConfigurationError: there is no such module or attribute, or the module fails to import.
+        ConfigurationError: there is no such module, attribute or entry point, two packages bring it, or the module
+            fails to import.
     """
+    _look_here()
+    if ":" in name or group is None:
+        return _attribute(of_today(name, where), where)
+    plugin = _find(name, group, where)
+    return _attribute(plugin.value, f"{where}: {name!r} of the package {plugin.package}")
+
+
+def import_messages() -> None:
+    """Make the kinds of message that packages bring known to this process.
+
+    Raises:
+        ConfigurationError: one cannot be imported, is not registered, or its name or ``message_type`` is taken.
+    """
+    for plugin in plugins("messages"):
+        where = f"the package {plugin.package}: the entry point {plugin.name!r} of bettensor.messages"
+        _find(plugin.name, "messages", where)
+        if ":" not in plugin.value:
+            _module(plugin.value, where)
+        elif _attribute(plugin.value, where) not in KINDS.values():  # a replay imports its module, and no more
+            raise ConfigurationError(f"{where}: {plugin.value} is not registered: mark it with @register")
+
+
+def _find(name: str, group: Group, where: str) -> Plugin:
+    known = plugins(group)
+    found = [plugin for plugin in known if plugin.name == name]
+    if not found:
+        near = f"; the nearest is {nearest(name, [plugin.name for plugin in known])!r}" if known else ""
+        what = f"and no installed package has {name!r} among its bettensor.{group}{near}"
+        raise ConfigurationError(f"{where}: expected 'module:name' or the name of a plugin, {what}")
+    if len(found) > 1:
+        packages = " and ".join(plugin.package for plugin in found)
+        raise ConfigurationError(f"{where}: {packages} both bring {name!r}: write module:name, or uninstall one")
+    return found[0]
+
+
+def _attribute(name: str, where: str) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise ConfigurationError(f"{where}: expected 'module:name', and it is {name!r}")
-    try:
-        module = import_from_here(module_name)
-    except Exception as error:
-        raise ConfigurationError(f"{where}: the module {module_name!r} cannot be imported: {error!r}") from error
+    module = _module(module_name, where)
     try:
         return getattr(module, attribute)
     except AttributeError:
         raise ConfigurationError(f"{where}: {module_name!r} has no {attribute!r}") from None
+
+
+def _module(name: str, where: str) -> ModuleType:
+    try:
+        return import_from_here(name)
+    except Exception as error:
+        raise ConfigurationError(f"{where}: the module {name!r} cannot be imported: {explain(error)}") from error

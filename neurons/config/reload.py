@@ -12,6 +12,7 @@ RELOADABLE: Final = (
     "metagraph.static",
     "logging.level",
     "websocket.*",
+    "auth.schemes",
     "actors.*.*",
 )
 """Keys that a running neuron takes. Everything else waits for a restart."""

@@ -5,23 +5,32 @@ expected.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
-from pydantic.dataclasses import dataclass
+from bittensor_core import ss58_decode
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
+from bettensor.actors.settings import (
+    AuthSettings,
+    AxonSettings,
+    ChosenValidators,
+    IsNumber,
+    Port,
+    Seconds,
+    WebSocketSettings,
+    Whole,
+    settings_class,
+)
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.identifiers import Netuid
+from bettensor.bus.events import Scheme
+from bettensor.bus.identifiers import Hotkey, Netuid
 from bettensor.bus.redaction import names_a_secret, without_secrets
 from bettensor.bus.text import nearest
-
-_STRICT = ConfigDict(extra="forbid")
 
 ENVIRONMENT: Final = "BETTENSOR_"
 """Variables of the environment that begin so are keys: two underscores stand for each dot."""
@@ -34,21 +43,30 @@ ALIASES: Final = {
 """Flags, and variables, as miners know them; both spellings work on both roles."""
 
 
-def _ip(value: str) -> str:
-    ip_address(value)  # a ValueError that says what is wrong
-    return value
-
-
 def _file_name(value: str) -> str:
     if value in ("", ".", "..") or "/" in value or "\0" in value:  # ../coldkey would be another key
         raise ValueError("expected the name of a file, without its folder")
     return value
 
 
+def _address(value: str) -> str:
+    try:
+        ss58_decode(value)
+    except ValueError:
+        raise ValueError("expected an ss58 address like 5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY") from None
+    return value
+
+
+Address = Annotated[Hotkey, AfterValidator(_address)]
 FileName = Annotated[str, AfterValidator(_file_name)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 Parsed = TypeVar("Parsed")
+_EXPECTED: Final = {
+    "dataclass_type": "expected keys with values",
+    "dict_type": "expected keys with values",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+}
+"""By pydantic's name of a fault, where its own text is for programmers."""
 
 
 class _FlagText(str):
@@ -68,7 +86,7 @@ def _locate(value: Any, info: ValidationInfo) -> Any:
 LocalPath = Annotated[Path, BeforeValidator(_locate)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class WalletSettings:
     """Which hotkey this neuron speaks for. Only the hotkey is ever read."""
 
@@ -80,7 +98,7 @@ class WalletSettings:
     """Where wallets are kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class MetagraphFileSettings:
     """Who is in the subnet, where no chain says so."""
 
@@ -88,7 +106,7 @@ class MetagraphFileSettings:
     """A YAML file that lists the neurons: no chain at all. null: the chain says it, see subtensor."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class SubtensorSettings:
     """The chain that says who is in the subnet, unless metagraph.static does."""
 
@@ -96,55 +114,26 @@ class SubtensorSettings:
     """The chain."""
     chain_endpoint: Annotated[str, Field(pattern=r"^wss?://\S+$")] | None = None
     """The node to ask, as ws://127.0.0.1:9944; null: those that are known for the network."""
-    sync_interval: Positive = 120.0
+    sync_interval: Seconds = 120.0
     """Seconds between two readings of the metagraph."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class AxonSettings:
-    """Where a validator listens."""
+@settings_class
+class CheckedAuthSettings(AuthSettings):
+    """Which signatures are believed."""
 
-    ip: str = "0.0.0.0"  # noqa: S104 - a validator's port is public
-    """The address to bind; 0.0.0.0 is every IPv4 one, :: every one."""
-    port: Port = 8091
-    """The port for HTTP and WebSocket; 0 takes any that is free."""
-    external_ip: Annotated[str, AfterValidator(_ip)] | None = None
-    """Where miners reach this validator; the chain is told when it changes. null: nothing is announced."""
-    external_port: Port | None = None
-    """The port there; null is the same port."""
-    serve: bool = True
-    """False: announce nothing."""
+    schemes: dict[Address, Scheme] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class WebSocketSettings:
-    """The persistent connections between miners and validators."""
+@settings_class
+class VerifierSettings(CheckedAuthSettings):
+    """Which signatures are believed, and how a validator verifies them."""
 
-    enabled: bool = True
-    """False: HTTP alone."""
-    heartbeat_interval: Positive = 60.0
-    """Seconds between two heartbeats."""
-    connection_timeout: Positive = 300.0
-    """Seconds of silence after which a connection is stale."""
-    reconnect_base_interval: Positive = 5.0
-    """Seconds: a miner's first back-off is a random time up to this, and each next one up to twice as long."""
-    max_reconnect_interval: Positive = 300.0
-    """Seconds: a miner's longest back-off."""
-    send_queue_bytes: Annotated[int, Field(ge=65536)] = 1024 * 1024
-    """Bytes that may wait for a miner that reads slowly; then its session ends with 4101."""
-    send_timeout: Positive = 10.0
-    """Seconds for which a miner may read nothing while something waits for it; then the same."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
-class AuthSettings:
-    """How a validator verifies signatures."""
-
-    verify_workers: Annotated[int, Field(ge=0, le=64)] = 0
+    verify_workers: Annotated[Whole, Field(ge=0, le=64)] = 0
     """Processes that verify frames, for a machine with as many cores to spare; 0: the neuron does it itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class GamesSettings:
     """Where a validator's slate comes from."""
 
@@ -152,13 +141,13 @@ class GamesSettings:
     """file: the file, again whenever it changes. random: the file once, then odds that move, for demos and tests."""
     path: LocalPath | None = None
     """The JSON file with the games; by default the fixtures that come with this package."""
-    interval: Positive = 5.0
+    interval: Seconds = 5.0
     """Seconds between two moves of random odds."""
-    seed: int | None = None
+    seed: Whole | None = None
     """Of random odds; null takes a fresh one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class LoggingSettings:
     """What the log tells."""
 
@@ -166,7 +155,7 @@ class LoggingSettings:
     """The least level that is written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class RecorderSettings:
     """The recorded event log: what `bettensor replay`, `trace`, `log` and `audit` read."""
 
@@ -174,15 +163,15 @@ class RecorderSettings:
     """observed: what the world said, enough to replay. all: decisions too, to compare with. off: nothing."""
     path: LocalPath | None = None
     """The file; null is events.jsonl in state_dir. Closed files lie beside it, numbered and compressed."""
-    file_bytes: Annotated[int, Field(ge=4096)] = 64 * 1024 * 1024
+    file_bytes: Annotated[Whole, Field(ge=4096)] = 64 * 1024 * 1024
     """Bytes after which another file begins; at most half of total_bytes, at least two checkpoints."""
-    file_age: Positive = 86_400.0
+    file_age: Seconds = 86_400.0
     """Seconds after which another file begins."""
-    total_bytes: Annotated[int, Field(ge=4096)] = 1024 * 1024 * 1024
+    total_bytes: Annotated[Whole, Field(ge=4096)] = 1024 * 1024 * 1024
     """Bytes of all files; the oldest are deleted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class MetricsSettings:
     """Numbers for Prometheus, at http://IP:PORT/metrics."""
 
@@ -194,13 +183,13 @@ class MetricsSettings:
     """The port; null is 9464 on a validator and 9465 on a miner. If it is taken the neuron does without."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class Settings:
     """What both roles have."""
 
     role: str
     """What this neuron is."""
-    netuid: Annotated[Netuid, Field(ge=0, le=65535)]
+    netuid: Annotated[Netuid, Field(ge=0, le=65535), IsNumber]
     """The subnet's number."""
     state_dir: LocalPath
     """The folder for what must outlive a restart: the ledger, the one-instance lock. Created with mode 0700."""
@@ -208,11 +197,14 @@ class Settings:
     metagraph: MetagraphFileSettings = field(default_factory=MetagraphFileSettings)
     subtensor: SubtensorSettings = field(default_factory=SubtensorSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    auth: CheckedAuthSettings = field(default_factory=CheckedAuthSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings of actors by their name; `class: "module:Class"` puts one of your own in its place, or beside them."""
+    edges: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Edges of your own, by their name: `class: "module:Class"`, and the edge's own keys; one of ours is replaced."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
     """Functions of your own, "module:function", by the topic that they hear; "*" hears everything."""
 
@@ -223,7 +215,7 @@ class Settings:
             raise ValueError(f"one of metagraph.static and subtensor.network must say who is in the subnet; {is_there}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class ValidatorSettings(Settings):
     """A validator."""
 
@@ -232,17 +224,17 @@ class ValidatorSettings(Settings):
     blacklist: LocalPath | None = None
     """A YAML file with the hotkeys, coldkeys and networks (CIDR) that may not connect."""
     axon: AxonSettings = field(default_factory=AxonSettings)
-    auth: AuthSettings = field(default_factory=AuthSettings)
+    auth: VerifierSettings = field(default_factory=VerifierSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+@settings_class
 class MinerSettings(Settings):
     """A miner."""
 
     role: Literal["miner"] = "miner"
     """What this neuron is."""
-    validators: tuple[str, ...] = ()
+    validators: ChosenValidators = ChosenValidators()
     """Hotkeys of the validators to connect to; empty means each one with a permit and an endpoint."""
 
 
@@ -271,7 +263,9 @@ def load_settings(
     Raises:
         ConfigurationError: file, key, value and what was expected.
     """
-    document = read_yaml(file)
+    what = role or "validator"
+    advice = f"; `bettensor config show --role {what} > {what}.yaml` writes one with every key"
+    document = read_yaml(file, advice)
     sources: dict[str, str] = {}
     for name, value in (os.environ if environment is None else environment).items():
         if name.startswith(ENVIRONMENT):
@@ -279,6 +273,8 @@ def load_settings(
             _override(document, ALIASES.get(key, key), value, sources, name)
     for flag, value in (flags or {}).items():
         _override(document, ALIASES.get(flag, flag), value, sources, f"--{flag}")
+    if not document:
+        raise ConfigurationError(f"{file}: the file is empty{advice}")
     given = document.setdefault("role", role)
     if given not in ROLES or (role is not None and given != role):
         expected = f"{role!r}, as the command says" if role else "'validator' or 'miner'"
@@ -286,22 +282,30 @@ def load_settings(
     return parse(ROLES[given], document, str(file), folder=file.parent, sources=sources)
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping.
+def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
+    """A YAML file that holds a mapping; an empty file is an empty one.
+
+    Args:
+        file: where it is.
+        advice: what to do if it is missing, for the message.
 
     Raises:
         ConfigurationError: it cannot be read, is not YAML, or something else; the message says where.
     """
     try:
-        document = yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error}") from None
+        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError:
+        raise ConfigurationError(f"{file}: there is no such file{advice}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}: cannot be read: its byte {error.start} is no UTF-8 text") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{file}: {_yaml_fault(error)}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigurationError(f"{file}: expected keys with values, and it is a {type(document).__name__}")
+        raise ConfigurationError(f"{file}: expected keys with values, and it is {_shown('', document)}")
     return document
 
 
@@ -351,7 +355,7 @@ def parse(
         ConfigurationError: each wrong key with what was expected, a line each.
     """
     if is_dataclass(kind) and isinstance(document, dict):
-        known = [f.name for f in fields(kind)]
+        known = _names(kind)
         for key in document:
             if key not in known:  # plain dataclasses, as actors and models have them, would pass over it
                 hint = f"the nearest is {nearest(str(key), known)}" if known else "there are none"
@@ -360,36 +364,113 @@ def parse(
         return TypeAdapter(kind).validate_python(document, context={"folder": folder})
     except ValidationError as error:
         lines = [
-            f"{_source('.'.join(map(str, details['loc'])), where, sources)}: {_explain(kind, details)}"
+            f"{_source('.'.join(map(str, _location(details))), where, sources)}: {_explain(kind, details)}"
             for details in error.errors()
         ]
         raise ConfigurationError("\n".join(lines)) from None
+
+
+def section_names(kind: type[Settings]) -> dict[type[Any], str]:
+    """The key of each section of a role, by the section's type and the types that it extends."""
+    types = get_type_hints(kind)
+    sections = [f.name for f in fields(kind) if _is_section(types[f.name])]
+    return {base: name for name in sections for base in types[name].__mro__ if _is_section(base)}
+
+
+def sections_of(settings: Settings) -> dict[type[Any], Any]:
+    """Each section by its type: what an actor, an edge or a model takes by a field of that type."""
+    return {kind: _as(kind, getattr(settings, name)) for kind, name in section_names(type(settings)).items()}
+
+
+def _as(kind: type[Any], section: Any) -> Any:
+    """``section`` as the type that it extends, for a part that knows no more of it."""
+    if type(section) is kind:
+        return section
+    return kind(**{f.name: getattr(section, f.name) for f in fields(kind)})
+
+
+def section_fields(kind: type[Any], sections: Container[type[Any]]) -> dict[str, type[Any]]:
+    """The fields of ``kind`` whose type is one of ``sections``, with that type. Their names do not matter."""
+    types = get_type_hints(kind) if is_dataclass(kind) else {}
+    return {name: section for name, section in types.items() if section in sections}
+
+
+def parse_part(kind: type[Parsed], document: Mapping[str, Any], settings: Settings, where: str) -> Parsed:
+    """``document`` as the settings class of an actor, an edge or a model, with the neuron's sections in their fields.
+
+    Args:
+        kind: a dataclass; its fields of a section's type are filled from ``settings``.
+        document: plain data: the part's own keys.
+        settings: the neuron's.
+        where: what error messages begin with: a file and a key.
+
+    Raises:
+        ConfigurationError: each wrong key with what was expected, or a key that belongs to a section.
+    """
+    sections, names = sections_of(settings), section_names(type(settings))
+    taken = section_fields(kind, sections)
+    for key in document:
+        setter = _setter(key, kind, {name: names[section] for name, section in taken.items()})
+        if setter is not None:
+            raise ConfigurationError(f"{where}: {key}: this is set by {setter}")
+    return parse(kind, {**document, **{name: sections[section] for name, section in taken.items()}}, where)
+
+
+def _setter(key: str, kind: type[Any], taken: Mapping[str, str]) -> str | None:
+    """The key that sets ``key`` for the whole neuron, if ``kind`` takes it with a section."""
+    types = get_type_hints(kind) if is_dataclass(kind) else {}
+    if key in types:
+        return taken.get(key)
+    sections = ((name, types[name]) for name in taken if is_dataclass(types[name]))
+    return next((f"{taken[name]}.{key}" for name, cls in sections if key in _names(cls)), None)
+
+
+def _is_section(kind: Any) -> bool:
+    return is_dataclass(kind) or kind is ChosenValidators
+
+
+def _names(kind: Any) -> list[str]:
+    return [f.name for f in fields(kind)]
 
 
 def _source(key: str, where: str, sources: Mapping[str, str] | None) -> str:
     return (sources or {}).get(key, where)
 
 
+def _location(details: ErrorDetails) -> tuple[int | str, ...]:
+    """Where it is: of a wrong key of a mapping, that key."""
+    return tuple(part for part in details["loc"] if part != "[key]")
+
+
 def _explain(kind: type[Any], details: ErrorDetails) -> str:
-    location = details["loc"]
+    location = _location(details)
     key = ".".join(map(str, location))
     if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         near = nearest(str(location[-1]), _keys_at(kind, location[:-1]))
         return f"{key}: there is no such key; the nearest is {'.'.join([*map(str, location[:-1]), near])}"
     if details["type"] in ("missing", "missing_argument"):
         return f"{key}: this key is required"
-    message = details["msg"].removeprefix("Value error, ")
-    if not key:  # of the whole, which need not be repeated
-        return message
-    given = "a secret" if names_a_secret(key) else repr(without_secrets(details["input"]))
-    return f"{key}: {message[0].lower()}{message[1:]}, and it is {given}"
+    message = _EXPECTED.get(details["type"], details["msg"].removeprefix("Value error, "))
+    message = f"{message[0].lower()}{message[1:]}"
+    place = f"{key}: " if key else ""
+    if details["type"] == "value_error" and isinstance(
+        details["input"], dict
+    ):  # a rule between its keys, which the message names
+        return f"{place}{message}"
+    return f"{place}{message}, and it is {_shown(key, details['input'])}"
+
+
+def _shown(key: str, value: Any) -> str:
+    if names_a_secret(key):
+        return "a secret"
+    return "a list" if isinstance(value, list) else repr(without_secrets(value))
 
 
 def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:
     for key in location:
         is_list = isinstance(key, int)  # whose entries are all of one kind
         kind = get_args(kind)[0] if is_list else next(f.type for f in fields(kind) if f.name == key)
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+    return _names(kind) if is_dataclass(kind) else []
 
 
 def _override(document: dict[str, Any], key: str, value: str, sources: dict[str, str], source: str) -> None:

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import msgspec
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -32,7 +31,9 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros, Netuid, Uid
 from bettensor.bus.redaction import without_keys
-from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.config.settings import SubtensorSettings
+from bettensor.neurons.edges.edge import Edge, Identity, StateDir, on
+from bettensor.neurons.edges.keys import Keypair
 
 CONNECT_TIMEOUT: Final = 60.0
 """Seconds for the first answers, which may bring the chain's metadata with them, some megabytes."""
@@ -77,45 +78,40 @@ class ChainTrouble(Exception):
     """The chain gives no answer, or not the one that it should."""
 
 
-class Chain:
-    """Follows one subnet.
+class Chain(Edge):
+    """Follows one subnet: reads its metagraph, and announces this neuron's endpoint."""
 
-    Args:
-        connect: makes a client; a new one for each connection.
-        network: what the client is of: what was kept of another one is not used.
-        netuid: which subnet.
-        sync_interval: seconds between two readings.
-        kept: where the last good metagraph is kept.
-        keypair: the neuron's hotkey, which signs what is announced.
-    """
+    name = "chain"
 
     def __init__(
         self,
-        bus: EventBus,
+        settings: SubtensorSettings,
+        identity: Identity,
+        keypair: Keypair,
+        state_dir: StateDir,
         clock: Clock,
-        connect: Connect,
-        network: str,
-        netuid: Netuid,
-        sync_interval: float,
-        kept: Path,
-        keypair: Any,
+        connect: Connect | None = None,
     ) -> None:
-        self._bus = bus
-        self._clock = clock
-        self._connect = connect
-        self._subnet = f"{netuid} on {network}"
-        self._netuid = netuid
-        self._sync_interval = sync_interval
-        self._kept = kept
+        """
+        Args:
+            settings: which chain, and how often it is read.
+            identity: which subnet; what was kept of another one, or of another chain, is not used.
+            keypair: the neuron's hotkey, which signs what is announced.
+            state_dir: where the last good metagraph is kept, in ``metagraph.json``.
+            clock: the neuron's.
+            connect: makes a client, a new one for each connection; by default bittensor's.
+        """
+        network = settings.chain_endpoint or settings.network or ""
+        self._connect = connect or (lambda: make_client(network))
+        self._netuid = identity.netuid
+        self._subnet = f"{identity.netuid} on {network}"
+        self._sync_interval = settings.sync_interval
         self._keypair = keypair
+        self._kept = state_dir / "metagraph.json"
+        self._clock = clock
         self._wanted = asyncio.Event()
-        self._tasks = Tasks(bus, "chain")
         self._failures = 0
         self._keeping = asyncio.Lock()
-        bus.subscribe(SyncRequested, self._hurry, "chain")
-        bus.subscribe(SettingsReloaded, self._hurry, "chain")
-        bus.subscribe(MetagraphSynced, self._keep, "chain")
-        bus.subscribe(AnnounceRequested, self._announce, "chain")
 
     async def open(self) -> None:
         """Publish what is on disk, and follow the chain from now on."""
@@ -125,21 +121,28 @@ class Chain:
             self._bus.publish(remembered)
         self._tasks.start(self._run(), "chain")
 
-    async def close(self) -> None:
+    async def pause(self) -> None:
         """Read no more."""
+        await self._tasks.cancel()
+
+    async def close(self) -> None:
+        """The same, for a neuron that never was at work."""
         await self._tasks.cancel()
 
     # --- what was decided
 
-    def _hurry(self, _: SyncRequested | SettingsReloaded, __: Envelope) -> None:
+    @on(SyncRequested, SettingsReloaded)
+    def hurry(self, _: SyncRequested | SettingsReloaded, __: Envelope) -> None:
         self._wanted.set()
 
-    def _keep(self, event: MetagraphSynced, _: Envelope) -> None:
+    @on(MetagraphSynced)
+    def keep(self, event: MetagraphSynced, _: Envelope) -> None:
         if event.source == "chain":
             fetched = MetagraphFetched(event.neurons, "disk", event.block, event.fetched_at)
             self._tasks.start(self._write_kept(msgspec.json.encode(_Kept(self._subnet, fetched))), "metagraph on disk")
 
-    def _announce(self, event: AnnounceRequested, _: Envelope) -> None:
+    @on(AnnounceRequested)
+    def announce(self, event: AnnounceRequested, _: Envelope) -> None:
         self._tasks.start(self._serve_axon(event.endpoint), "announcement")
 
     # --- what is written to the chain

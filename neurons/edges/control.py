@@ -8,14 +8,13 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BettensorError, ConfigurationError
@@ -36,7 +35,7 @@ from bettensor.bus.events import (
 from bettensor.bus.games import TeamGame, TeamGamePrediction
 from bettensor.bus.identifiers import Hotkey, PredictionId, Uid
 from bettensor.bus.text import nearest
-from bettensor.neurons.edges.handlers import UserHandlers
+from bettensor.neurons.edges.edge import Edge, Isolates, StateDir, Stoppable, on
 from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
 
 NAME: Final = "control.sock"
@@ -64,28 +63,22 @@ class ControlFailed(BettensorError):
     """What was asked cannot be done."""
 
 
-class Control:
+class Control(Edge):
     """Answers until it is closed. What is asked wrongly is answered with what was expected."""
 
-    def __init__(
-        self, bus: EventBus, clock: Clock, state_dir: Path, handlers: UserHandlers, stop: Callable[[str], None]
-    ) -> None:
-        self._bus = bus
-        self._clock = clock
+    name = "control"
+
+    def __init__(self, state_dir: StateDir, handlers: Isolates, neuron: Stoppable, clock: Clock) -> None:
         self._state_dir = state_dir
         self._handlers = handlers
-        self._stop = stop
+        self._neuron = neuron
+        self._clock = clock
         self._requests = 0
         self._status: dict[int, Answer] = {}
         self._verdicts: dict[tuple[Hotkey, PredictionId], asyncio.Future[Answer]] = {}
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._endpoint: str | None = None
-        bus.subscribe(ListeningBegun, self._take_endpoint, "control")
-        bus.subscribe(StatusReported, self._take_status, "control")
-        bus.subscribe(VerdictReceived, self._take_verdict, "control")
-        bus.subscribe(PredictionExpired, self._take_end, "control")
-        bus.subscribe(PredictionDiscarded, self._take_discarded, "control")
 
     async def open(self) -> None:
         """Answer from now on.
@@ -99,7 +92,7 @@ class Control:
         except OSError as error:
             raise ConfigurationError(f"{self._state_dir / NAME}: the control socket cannot be made: {error}") from None
 
-    async def close(self) -> None:
+    async def pause(self) -> None:
         """Take no more questions; who waits for a verdict may still get it."""
         if self._server is not None:
             self._server.close()
@@ -107,8 +100,9 @@ class Control:
             with suppress(OSError):  # of a disk that has become read-only: the next start replaces it
                 (self._state_dir / NAME).unlink()
 
-    async def disconnect(self) -> None:
+    async def close(self) -> None:
         """End the connections that are left; who still waits for an answer gets none."""
+        await self.pause()
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
@@ -131,7 +125,7 @@ class Control:
                 case {"ask": "status"}:
                     return self.status()
                 case {"ask": "stop"}:
-                    self._stop("its operator asked for it")
+                    self._neuron.request_stop("its operator asked for it")
                     return {"stopping": True, "process": os.getpid()}
                 case {"ask": "predict", "game": str(game), "outcome": str(outcome), "wager": float() | int() as wager}:
                     return await self._predict(game, outcome, float(wager), question.get("validator"))
@@ -156,10 +150,12 @@ class Control:
             "handlers": status["handlers"] | self._handlers.report(),
         }
 
-    def _take_endpoint(self, event: ListeningBegun, _: Envelope) -> None:
+    @on(ListeningBegun)
+    def take_endpoint(self, event: ListeningBegun, _: Envelope) -> None:
         self._endpoint = event.endpoint
 
-    def _take_status(self, event: StatusReported, _: Envelope) -> None:
+    @on(StatusReported)
+    def take_status(self, event: StatusReported, _: Envelope) -> None:
         self._status[event.request] = event.status
 
     # --- predictions by hand
@@ -206,16 +202,19 @@ class Control:
         self._bus.publish(PredictionMade(validator, prediction))
         return future
 
-    def _take_verdict(self, event: VerdictReceived, _: Envelope) -> None:
+    @on(VerdictReceived)
+    def take_verdict(self, event: VerdictReceived, _: Envelope) -> None:
         verdict = {"success": event.success, "code": event.code, "message": event.message}
         latency = {"latency_ms": event.latency / 1000}
         self._tell(event.validator, event.prediction.prediction_id, verdict | latency)
 
-    def _take_end(self, event: PredictionExpired, _: Envelope) -> None:
+    @on(PredictionExpired)
+    def take_end(self, event: PredictionExpired, _: Envelope) -> None:
         ended = {"success": False, "code": "expired", "message": "its game started before it could be sent"}
         self._tell(event.validator, event.prediction.prediction_id, ended)
 
-    def _take_discarded(self, event: PredictionDiscarded, _: Envelope) -> None:
+    @on(PredictionDiscarded)
+    def take_discarded(self, event: PredictionDiscarded, _: Envelope) -> None:
         discarded = {"success": False, "code": "discarded", "message": event.reason}
         self._tell(event.validator, event.prediction_id, discarded)
 

@@ -16,10 +16,9 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import UpgradeBegun
-from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.edge import Edge, Store
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process (a backup, an operator's query) that locks the database."""
@@ -35,32 +34,30 @@ Result = TypeVar("Result")
 _encoder: Final = msgspec.json.Encoder()
 
 
-class Database:
+class Database(Edge, Store):
     """One database file and the thread that owns its connection.
 
     What raises ``SQLAlchemyError`` in ``run`` has changed nothing, and may be tried again.
     """
 
+    name = "database"
     connection: Connection
     """For use in ``run`` alone."""
 
-    def __init__(self, bus: EventBus, path: Path, kind: str, migrations: Migrations, repair: str) -> None:
+    def __init__(self, path: Path, kind: str, migrations: Migrations, repair: str) -> None:
         """
         Args:
-            bus: hears of an upgrade, and of failures that nobody foresaw.
             path: the file.
             kind: what it is, for messages.
             migrations: from nothing to the newest schema.
             repair: what to do where it cannot be opened.
         """
-        self._bus = bus
         self._path = path
         self._kind = kind
         self._migrations = migrations
         self._repair = repair
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=kind)
         self._engine: Engine | None = None
-        self._tasks = Tasks(bus, "database")
 
     async def open(self) -> None:
         """Open or create the file, and bring its schema up to date.

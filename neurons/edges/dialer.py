@@ -26,13 +26,13 @@ from bettensor.bus.events import (
     FrameReceived,
     Road,
 )
-from bettensor.bus.identifiers import ConnectionId, Netuid
+from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
+from bettensor.neurons.edges.edge import Edge, Identity, RequestSigner, Transports, on
 from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
-from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.edges.refusals import read_refusal, read_retry_after
 from bettensor.neurons.edges.tasks import Tasks
-from bettensor.neurons.edges.writer import FrameWriter, TransportGone
+from bettensor.neurons.edges.writer import TransportGone
 
 OPEN_TIMEOUT: Final = 10.0
 """Seconds for a handshake."""
@@ -146,24 +146,29 @@ class _Handshake(connect):
         return exc
 
 
-class Dialer:
+class Dialer(Edge):
     """Opens the WebSockets that are asked for, and reads them until they end."""
 
-    def __init__(self, bus: EventBus, writer: FrameWriter, keys: Keys, netuid: Netuid) -> None:
-        self._bus = bus
-        self._writer = writer
-        self._keys = keys
-        self._netuid = netuid
-        self._dials = Tasks(bus, "dialer")
-        self._sessions = Tasks(bus, "dialer")
-        self._open: dict[ConnectionId, Dialled] = {}
-        bus.subscribe(DialRequested, self.dial, "dialer")
-        bus.subscribe(CloseRequested, self.end, "dialer")
+    name = "dialer"
 
+    def __init__(self, identity: Identity, signer: RequestSigner, transports: Transports) -> None:
+        self._netuid = identity.netuid
+        self._signer = signer
+        self._transports = transports
+        self._open: dict[ConnectionId, Dialled] = {}
+
+    def attach(self, bus: EventBus) -> None:
+        """Subscribe; dials and sessions are tasks apart, because they end differently."""
+        super().attach(bus)
+        self._dials = self._tasks
+        self._sessions = Tasks(bus, self.name)
+
+    @on(DialRequested)
     def dial(self, event: DialRequested, _: Envelope) -> None:
         """Answered by ``ConnectionOpened`` or ``DialFailed``."""
         self._dials.start(self._dial(event), f"dial to {event.hotkey}")
 
+    @on(CloseRequested)
     def end(self, event: CloseRequested, _: Envelope) -> None:
         """Answered by ``ConnectionClosed``."""
         dialled = self._open.get(event.connection)
@@ -180,7 +185,7 @@ class Dialer:
         target = f"/ws?netuid={self._netuid}"
         if event.position is not None:
             target += f"&epoch={event.position.epoch}&offset={event.position.offset}"
-        headers = self._keys.sign_request("GET", target, b"", event.hotkey)
+        headers = self._signer.sign_request("GET", target, b"", event.hotkey)
         try:
             socket = await _Handshake(
                 f"ws://{event.endpoint}{target}",
@@ -206,7 +211,7 @@ class Dialer:
     async def _read(self, event: DialRequested, socket: ClientConnection, challenge: str) -> None:
         connection = event.connection
         dialled = self._open[connection] = Dialled(socket)
-        self._writer.open(connection, dialled)
+        self._transports.add(connection, dialled)
         try:
             async with socket:
                 self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge))
@@ -220,7 +225,7 @@ class Dialer:
         except SocketClosed:
             pass  # how it closed is read off the socket
         finally:
-            self._writer.close(connection)
+            self._transports.remove(connection)
             del self._open[connection]
             await dialled.stop()
             self._bus.publish(ConnectionClosed(connection, *dialled.ended()))

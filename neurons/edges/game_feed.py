@@ -1,15 +1,13 @@
 """Where a validator's slate comes from while it runs: a file that is watched, or odds that move at random."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from secrets import token_hex
 from typing import Final
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import FeedFailed, GamesFetched
@@ -17,8 +15,8 @@ from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import Epoch
 from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.config.settings import GamesSettings
+from bettensor.neurons.edges.edge import Edge, Store
 from bettensor.neurons.edges.game_file import FetchedSlate, read_games
-from bettensor.neurons.edges.tasks import Tasks
 from bettensor.neurons.system.files import Sight, changes_of, look_at
 
 SHIPPED: Final = Path(__file__).parent.parent / "data" / "games.json"
@@ -27,19 +25,20 @@ MOVE: Final = 0.02
 """How far odds move at a time: a standard deviation, of the odds' distance from 1."""
 
 
-class GameFeed:
+class GameFeed(Edge):
     """Publishes the slate, and again whenever it changes. A slate that cannot be read leaves the last one in force."""
 
-    def __init__(self, bus: EventBus, clock: Clock, settings: GamesSettings) -> None:
-        self._bus = bus
-        self._clock = clock
+    name = "game_feed"
+
+    def __init__(self, settings: GamesSettings, store: Store, clock: Clock) -> None:
         self._settings = settings
+        self._store = store
+        self._clock = clock
         self._path = settings.path or SHIPPED
         self._started_at = clock.wall()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Publish the slate, and follow it until the end of the block.
+    async def open(self) -> None:
+        """Publish the slate, wait until it is stored, and so in force, and follow it from then on.
 
         Raises:
             ConfigurationError: the first slate cannot be read.
@@ -48,12 +47,16 @@ class GameFeed:
         slate = self._read()
         self._publish(slate)
         follow = self._watch(seen) if self._settings.source == "file" else self._move(slate)
-        tasks = Tasks(self._bus, "game_feed")
-        tasks.start(follow, "game feed")
-        try:
-            yield
-        finally:
-            await tasks.cancel()
+        self._tasks.start(follow, "game feed")
+        await self._store.settle()
+
+    async def pause(self) -> None:
+        """Follow it no more."""
+        await self._tasks.cancel()
+
+    async def close(self) -> None:
+        """The same, for a neuron that never was at work."""
+        await self._tasks.cancel()
 
     async def _watch(self, seen: Sight) -> None:
         async for _ in changes_of(lambda: [self._path], seen):

@@ -11,13 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bettensor.actors.stream import HISTORY
 from bettensor.bus import codec
-from bettensor.bus.bus import EventBus
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
 from bettensor.bus.games import TeamGame
-from bettensor.bus.identifiers import Epoch, Hotkey, Netuid, Offset
+from bettensor.bus.identifiers import Epoch, Offset
 from bettensor.bus.messages import GameUpdateMessage
-from bettensor.neurons.edges.database import Database, cause, to_json
+from bettensor.neurons.edges.database import cause, to_json
+from bettensor.neurons.edges.edge import Edge, Identity, on
+from bettensor.neurons.edges.ledger import LedgerDatabase
 from bettensor.neurons.edges.writer import FrameWriter
 
 _CHANGE_SLATE = (
@@ -46,28 +47,29 @@ class _Stored(NamedTuple):
     frames: list[_Signed]
 
 
-class GameStream:
+class GameStream(Edge):
     """Keeps the slate, the position, and the last ``HISTORY`` updates."""
 
-    def __init__(self, database: Database, writer: FrameWriter, hotkey: Hotkey, netuid: Netuid) -> None:
+    name = "game_stream"
+
+    def __init__(self, database: LedgerDatabase, writer: FrameWriter, identity: Identity) -> None:
         self._database = database
         self._writer = writer
-        self._validator = {"validator": hotkey, "netuid": netuid}
+        self._validator = {"validator": identity.hotkey, "netuid": identity.netuid}
 
-    async def open(self, bus: EventBus) -> None:
+    async def open(self) -> None:
         """Publish ``StreamOpened`` if a history of ours is there and whole, and store updates from then on.
 
         Raises:
             ConfigurationError: the database cannot be read.
         """
-        self._bus = bus
         stored = await self._database.load(self._load)
-        bus.subscribe(UpdateStoreRequested, self.store, "game_stream")
         if stored is not None:
             for signed in stored.frames:
                 self._writer.remember(*signed)
-            bus.publish(stored.opened)
+            self._bus.publish(stored.opened)
 
+    @on(UpdateStoreRequested)
     def store(self, event: UpdateStoreRequested, envelope: Envelope) -> None:
         """Answered later, by ``UpdateStored`` or ``UpdateStoreFailed``."""
         signed = [_Signed(*self._writer.sign(part)) for part in event.parts]

@@ -18,19 +18,22 @@ from typing import Any, cast
 from bettensor.bus.bus import EventBus, Handler, arity, handler_name, last_error
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import Event, HandlerFailed, HandlerOverflowed
+from bettensor.neurons.edges.edge import Edge, Isolates
 
 QUEUE_LENGTH = 10_000
 """Events that wait for one handler; what comes on top is dropped, for it alone."""
 _TROUBLES = (HandlerFailed.topic, HandlerOverflowed.topic)
 
 
-class UserHandlers:
-    """Runs users' handlers from ``start`` to ``close``."""
+class UserHandlers(Edge, Isolates):
+    """Runs users' handlers from ``open`` to ``close``."""
+
+    name = "handlers"
 
     def __init__(self, queue_length: int = QUEUE_LENGTH) -> None:
         self._queue_length = queue_length
         self._isolated: list[_Isolated] = []
-        self._bus: EventBus | None = None
+        self._is_open = False
 
     def isolate(self, handler: Callable[..., Any]) -> Handler:
         """What the bus calls in ``handler``'s place: it queues the event, and returns.
@@ -41,15 +44,15 @@ class UserHandlers:
         is_async = iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
         isolated = (_InTask if is_async else _InThread)(handler, self._queue_length)
         self._isolated.append(isolated)
-        if self._bus is not None:
+        if self._is_open:
             isolated.start(self._bus)
         return isolated.put
 
-    def start(self, bus: EventBus) -> None:
+    async def open(self) -> None:
         """Begin to work off the queues, and those of handlers that subscribe later too."""
-        self._bus = bus
+        self._is_open = True
         for isolated in self._isolated:
-            isolated.start(bus)
+            isolated.start(self._bus)
 
     def report(self) -> dict[str, dict[str, float]]:
         """Of each handler, for all that it hears: events that wait for it, its failures, events that it missed, and

@@ -9,7 +9,6 @@ from typing import Any, Final
 import httpx
 
 from bettensor.bus import codec
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
@@ -24,12 +23,11 @@ from bettensor.bus.events import (
     PostRequested,
     Purpose,
 )
-from bettensor.bus.identifiers import MessageId, Netuid
+from bettensor.bus.identifiers import MessageId
 from bettensor.bus.messages import PointToPoint
 from bettensor.bus.timestamps import rfc3339
-from bettensor.neurons.edges.keys import Keys
+from bettensor.neurons.edges.edge import Edge, Identity, RequestSigner, on
 from bettensor.neurons.edges.refusals import read_refusal, read_retry_after
-from bettensor.neurons.edges.tasks import Tasks
 
 TIMEOUT: Final = 15.0
 """Seconds for one exchange: a validator answers within 10, or says that it has no verdict."""
@@ -43,20 +41,19 @@ Request = PostRequested | GamesRequested
 _Trace = Callable[[str, dict[str, Any]], Awaitable[None]]
 
 
-class HttpClient:
+class HttpClient(Edge):
     """Makes the exchanges that are asked for, each attempt signed anew."""
 
-    def __init__(self, bus: EventBus, keys: Keys, clock: Clock, netuid: Netuid) -> None:
-        self._bus = bus
-        self._keys = keys
+    name = "http_client"
+
+    def __init__(self, identity: Identity, signer: RequestSigner, clock: Clock) -> None:
+        self._netuid = identity.netuid
+        self._signer = signer
         self._clock = clock
-        self._netuid = netuid
         # no bound on connections: a validator that hangs must not keep another's exchange waiting
         self._client = httpx.AsyncClient(timeout=None, trust_env=False, limits=httpx.Limits(), cookies=_no_cookies())  # noqa: S113 - TIMEOUT is for the whole
-        self._tasks = Tasks(bus, "http_client")
-        bus.subscribe(PostRequested, self.request, "http_client")
-        bus.subscribe(GamesRequested, self.request, "http_client")
 
+    @on(PostRequested, GamesRequested)
     def request(self, event: Request, _: Envelope) -> None:
         """Answered by ``PostAnswered`` or ``PostFailed``."""
         self._tasks.start(self._exchange(event), f"HTTP with {event.hotkey}")
@@ -68,7 +65,7 @@ class HttpClient:
 
     async def _exchange(self, event: Request) -> None:
         method, target, body, begun = self._compose(event)
-        headers = self._keys.sign_request(method, target, body, event.hotkey)
+        headers = self._signer.sign_request(method, target, body, event.hotkey)
         try:
             url = f"http://{event.endpoint}{target}"
             trace = {"trace": begun}
@@ -107,7 +104,7 @@ class HttpClient:
         message = codec.stamp(
             event.message,
             message_id=MessageId(token_hex(16)),
-            sender=self._keys.hotkey,
+            sender=self._signer.hotkey,
             timestamp=rfc3339(self._clock.wall()),
         )
         assert isinstance(message, PointToPoint)  # noqa: S101 - for the type checker: predictions are

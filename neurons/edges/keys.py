@@ -3,14 +3,16 @@
 Holds the hotkey, resolved once: signing with a wallet would read the key file each time. The coldkey is never loaded.
 """
 
+import inspect
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import bittensor_core
-from bittensor_core import Keypair
+from bittensor_core import Keypair as Keypair
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.codec import SIGNED_PREFIX
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import ConfigurationError
@@ -22,6 +24,7 @@ from bettensor.bus.events import (
     VerificationRequested,
 )
 from bettensor.bus.identifiers import Hotkey, Micros
+from bettensor.neurons.edges.edge import Edge, RequestSigner, on
 
 CRYPTO_TYPES: Final[dict[Scheme, int]] = {
     "ed25519": bittensor_core.CRYPTO_ED25519,
@@ -30,8 +33,10 @@ CRYPTO_TYPES: Final[dict[Scheme, int]] = {
 _SCHEMES: Final[dict[int, Scheme]] = {number: scheme for scheme, number in CRYPTO_TYPES.items()}
 
 
-class Keys:
-    """A neuron's hotkey at work, and everybody's signatures under check."""
+class Keys(Edge, RequestSigner):
+    """A neuron's hotkey at work, and the signatures of requests under check."""
+
+    name = "keys"
 
     def __init__(self, keypair: Keypair) -> None:
         # http_auth takes most of a second to import: not before there is a neuron to run
@@ -40,14 +45,7 @@ class Keys:
         self._http_auth = http_auth
         self.keypair = keypair
         self.hotkey = Hotkey(keypair.ss58_address)
-        self.scheme = _SCHEMES[keypair.crypto_type]
-
-    def attach(self, bus: EventBus, *, frames: bool = True) -> None:
-        """Answer what is asked on ``bus``, in the same drain; about ``frames`` unless somebody else does."""
-        self._bus = bus
-        if frames:
-            bus.subscribe(VerificationRequested, self.verify_frame, "keys")
-        bus.subscribe(RequestVerificationRequested, self.verify_request, "keys")
+        self.scheme = scheme_of(keypair)
 
     def sign(self, payload: bytes) -> bytes:
         """64 bytes over a frame's JSON bytes (protocol, "Frame")."""
@@ -57,14 +55,22 @@ class Keys:
         """Fresh btauth/1 headers for one attempt at one request (protocol, "Signed requests")."""
         return self._http_auth.sign(self.keypair, method=method, path=target, body=body, receiver_ss58=receiver)
 
-    def verify_frame(self, event: VerificationRequested, envelope: Envelope) -> None:
-        """Answer with ``SignatureChecked``."""
-        valid = verify(event.signer, event.scheme, event.payload, event.signature)
-        self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
-
+    @on(RequestVerificationRequested)
     def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
         """Answer with ``SignatureChecked``. AuthActor has judged shape, receiver and age; here it is the signature."""
-        valid = verify_request(event.request, self.hotkey, event.received_at)
+        valid = verify_request(event.request, self.hotkey, event.received_at, event.scheme)
+        self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
+
+
+class FrameVerifier(Edge):
+    """The signatures of frames under check, in the neuron's own process; ``verifiers.py`` has processes for it."""
+
+    name = "frame_verifier"
+
+    @on(VerificationRequested)
+    def verify_frame(self, event: VerificationRequested, envelope: Envelope) -> None:
+        """Answer with ``SignatureChecked``, in the same drain."""
+        valid = verify(event.signer, event.scheme, event.payload, event.signature)
         self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
 
 
@@ -76,12 +82,14 @@ def verify(signer: Hotkey, scheme: Scheme, payload: bytes, signature: bytes) -> 
         return False
 
 
-def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: Micros) -> bool:
-    """Whether a request's btauth/1 headers are signed by whom they name, for ``receiver``."""
+def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: Micros, scheme: Scheme) -> bool:
+    """Whether a request's btauth/1 headers are signed by whom they name, for ``receiver``, under this scheme alone."""
     from bittensor import http_auth
 
+    expected = CRYPTO_TYPES[scheme]
+    pin: dict[str, Any] = {"expected_crypto_type": expected} if _takes_a_pin(http_auth.verify) else {}
     try:
-        http_auth.verify(
+        caller = http_auth.verify(
             dict(request.headers),
             request.body,
             method=request.method,
@@ -91,10 +99,17 @@ def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: 
             max_age=60.0,
             allowed_skew=60.0,
             nonce_store=_AnyNonce(),
+            **pin,
         )
     except http_auth.AuthError:
         return False
-    return True
+    return caller.crypto_type == expected
+
+
+@cache
+def _takes_a_pin(verify: Callable[..., Any]) -> bool:
+    """Whether bittensor's ``verify`` is told the sender's scheme: from 11.3.2 on it must be, before that it cannot."""
+    return "expected_crypto_type" in inspect.signature(verify).parameters
 
 
 class _AnyNonce:
@@ -102,6 +117,11 @@ class _AnyNonce:
 
     def check_and_store(self, hotkey_ss58: str, nonce_ns: int) -> bool:  # noqa: ARG002 - the protocol's signature
         return True
+
+
+def scheme_of(keypair: Keypair) -> Scheme:
+    """The signature scheme of a key."""
+    return _SCHEMES[keypair.crypto_type]
 
 
 def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:

@@ -7,13 +7,11 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import VerdictCode
 from bettensor.bus.envelope import Envelope
@@ -29,7 +27,7 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import Hotkey, LedgerId, Micros, Millionths
 from bettensor.bus.timestamps import DAY, utc_day
 from bettensor.neurons.edges.database import Database, Migrations, cause, to_json
-from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.edge import Edge, StateDir, on
 
 SWEEP_STEP: Final = 500
 """Rows that one step of a sweep deletes: a few milliseconds in which commits wait."""
@@ -139,6 +137,12 @@ _SWEEP: Final = text(
 )
 
 
+_REPAIR: Final = (
+    "If it is damaged, keep it, and start with a backup or, where there is none, with another state_dir: "
+    "its verdicts are then unknown"
+)
+
+
 class _Row(NamedTuple):
     """What is stored for one key."""
 
@@ -148,45 +152,40 @@ class _Row(NamedTuple):
     message: str
 
 
-def ledger_database(bus: EventBus, path: Path) -> Database:
+class LedgerDatabase(Database):
     """The validator's database file: its ledger, and its game stream (``game_stream.py``)."""
-    repair = (
-        "If it is damaged, keep it, and start with a backup or, where there is none, with another state_dir: "
-        "its verdicts are then unknown"
-    )
-    return Database(bus, path, "a ledger", _MIGRATIONS, repair)
+
+    def __init__(self, state_dir: StateDir) -> None:
+        super().__init__(state_dir / "ledger.sqlite3", "a ledger", _MIGRATIONS, _REPAIR)
 
 
-class Ledger:
-    """Answers commits, one after the other."""
+class Ledger(Edge):
+    """Stores verdicts, and answers each proposal with the verdict that is stored. One commit at a time."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    name = "ledger"
+
+    def __init__(self, database: LedgerDatabase, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._last_id = 0
-        self._tasks: Tasks | None = None
 
-    async def open(self, bus: EventBus) -> None:
+    async def open(self) -> None:
         """Publish ``LedgerOpened``, and answer commits from then on.
 
         Raises:
             ConfigurationError: the database cannot be read.
         """
-        self._bus = bus
-        self._tasks = Tasks(bus, "ledger")
-        opened = await self._database.load(self._load)
-        bus.subscribe(CommitRequested, self.commit, "ledger")
-        bus.publish(opened)
+        self._bus.publish(await self._database.load(self._load))
         self._tasks.start(self._sweep_forever(), "ledger sweep")
 
+    @on(CommitRequested)
     def commit(self, event: CommitRequested, envelope: Envelope) -> None:
         """Answered later, by ``PredictionsStored`` or ``CommitFailed``."""
         self._database.start(self._commit(event.proposals, envelope.seq), "ledger commit")
 
     async def close(self) -> None:
-        """Sweep no more. The database has an owner of its own."""
-        if self._tasks is not None:
-            await self._tasks.cancel()
+        """Sweep no more. The database is an edge of its own, and is closed later."""
+        await self._tasks.cancel()
 
     async def sweep(self) -> int:
         """Delete verdicts past their time, in small steps between commits; returns how many.

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from bettensor.bus.bus import EventBus
+from bettensor.actors.settings import AxonSettings, WebSocketSettings
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -30,7 +30,6 @@ from bettensor.bus.events import (
     HttpAnswered,
     HttpRequestReceived,
     ListeningBegun,
-    NeuronDraining,
     PeerAuthenticated,
     PeerRefused,
     ReadingPaused,
@@ -41,8 +40,8 @@ from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.bus.redaction import names_a_secret
 from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.edges.edge import Edge, Transports, on
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
-from bettensor.neurons.edges.writer import FrameWriter
 
 BACKLOG: Final = 2048
 """Connections that the system takes for us until we do."""
@@ -87,41 +86,32 @@ class _Server(uvicorn.Server):
         yield  # signals are the neuron's own affair
 
 
-class Listener:
+class Listener(Edge):
     """Serves one address until it is closed."""
 
-    def __init__(
-        self, bus: EventBus, writer: FrameWriter, clock: Clock, host: str, port: int, limits: SendLimits
-    ) -> None:
-        self._bus = bus
-        self._writer = writer
+    name = "listener"
+    port: int
+    """Where it listens, once it is open."""
+
+    def __init__(self, axon: AxonSettings, websocket: WebSocketSettings, transports: Transports, clock: Clock) -> None:
+        self._axon = axon
+        self._limits = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
+        self._transports = transports
         self._clock = clock
-        self._host = host
-        self._port = port
-        self._limits = limits
         self._ids: Iterator[int] = itertools.count(1)
         self._exchanges: dict[ConnectionId, Exchange] = {}
         self._sessions: dict[ConnectionId, SessionProtocol] = {}
         self._draining = False
         self._serving: asyncio.Task[None] | None = None
         self._all_ended = asyncio.Event()
-        bus.subscribe(PeerAuthenticated, self._admitted, "listener")
-        bus.subscribe(PeerRefused, self._decided, "listener")
-        bus.subscribe(HttpAnswered, self._decided, "listener")
-        bus.subscribe(ExchangeCompleted, self._decided, "listener")
-        bus.subscribe(CloseRequested, self._close_session, "listener")
-        bus.subscribe(ConnectionClosed, self._forget_session, "listener")
-        bus.subscribe(NeuronDraining, self._pause_all, "listener")
-        bus.subscribe(ReadingPaused, self._pause, "listener")
-        bus.subscribe(ReadingResumed, self._resume, "listener")
 
-    async def start(self) -> int:
-        """Bind, and begin to serve; returns the port.
+    async def open(self) -> None:
+        """Bind, and begin to serve.
 
         Raises:
             ConfigurationError: the address cannot be bound.
         """
-        self._socket = _bind(self._host, self._port)
+        self._socket = _bind(self._axon.ip, self._axon.port)
         self._inbox = Inbox(self._bus)
         config = uvicorn.Config(
             self._serve,
@@ -145,42 +135,50 @@ class Listener:
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="listener")
         while not self._server.started and not self._serving.done():  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # uvicorn has no event for it
-        host, port = self._socket.getsockname()[:2]
-        self._bus.publish(ListeningBegun(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))
-        return int(port)
+        host, self.port = self._socket.getsockname()[:2]
+        self._bus.publish(ListeningBegun(f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"))
 
-    def _pause_all(self, _: NeuronDraining, __: Envelope) -> None:
+    async def pause(self) -> None:
+        """Read no more of any session; requests are refused by the actors, which know that the neuron stops."""
         self._draining = True
         for session in self._sessions.values():
             session.read(on=False)
 
-    def _pause(self, event: ReadingPaused, _: Envelope) -> None:
+    @on(ReadingPaused)
+    def pause_reading(self, event: ReadingPaused, _: Envelope) -> None:
         session = self._sessions.get(event.connection)
         if session is not None:
             session.read(on=False)
 
-    def _resume(self, event: ReadingResumed, _: Envelope) -> None:
+    @on(ReadingResumed)
+    def resume_reading(self, event: ReadingResumed, _: Envelope) -> None:
         session = self._sessions.get(event.connection)
         if session is not None and not self._draining:
             session.read(on=True)
 
-    async def drained(self) -> None:
-        """Wait until every session has ended. Safe to cancel."""
-        self._all_ended = asyncio.Event()
-        if self._sessions:
-            await self._all_ended.wait()
-
     async def close(self) -> None:
-        """Stop serving, if it has begun: what is still open is closed with 1012. When cancelled it waits for nobody."""
+        """Wait until the sessions that are being closed have ended, and stop serving.
+
+        What is still open then is closed with 1012. When cancelled it waits for nobody.
+        """
         if self._serving is None:
             return
-        self._server.should_exit = True
         try:
+            await self._sessions_to_end()
+            self._server.should_exit = True
             await asyncio.shield(self._serving)
         except asyncio.CancelledError:
-            self._server.force_exit = True
+            self._server.should_exit = self._server.force_exit = True
             await self._serving
             raise
+
+    async def _sessions_to_end(self) -> None:
+        """Each is aborted ``CLOSE_TIMEOUT`` after our close."""
+        self._all_ended = asyncio.Event()
+        if self._sessions:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._all_ended.wait()
 
     # --- ASGI
 
@@ -227,7 +225,7 @@ class Listener:
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         protocol.forget_handshake()
         self._sessions[connection] = protocol
-        self._writer.open(connection, protocol)
+        self._transports.add(connection, protocol)
         self._bus.publish(ConnectionOpened(connection, decision.hotkey, decision.challenge))
         while (await receive())["type"] != "websocket.disconnect":
             pass
@@ -235,12 +233,12 @@ class Listener:
     def _begin(self) -> tuple[ConnectionId, Exchange]:
         connection, exchange = ConnectionId(next(self._ids)), Exchange()
         self._exchanges[connection] = exchange
-        self._writer.open(connection, exchange)
+        self._transports.add(connection, exchange)
         return connection, exchange
 
     def _finish(self, connection: ConnectionId) -> None:
         del self._exchanges[connection]
-        self._writer.close(connection)
+        self._transports.remove(connection)
         self._bus.publish(ConnectionClosed(connection, 0, ""))
 
     def _request(
@@ -285,17 +283,20 @@ class Listener:
 
     # --- what was decided
 
-    def _admitted(self, event: PeerAuthenticated, _: Envelope) -> None:
+    @on(PeerAuthenticated)
+    def admit(self, event: PeerAuthenticated, _: Envelope) -> None:
         exchange = self._exchanges.get(event.connection)
         if exchange is not None and event.purpose == "session":
             exchange.decide(event)
 
-    def _decided(self, event: PeerRefused | HttpAnswered | ExchangeCompleted, _: Envelope) -> None:
+    @on(PeerRefused, HttpAnswered, ExchangeCompleted)
+    def answer(self, event: PeerRefused | HttpAnswered | ExchangeCompleted, _: Envelope) -> None:
         exchange = self._exchanges.get(event.connection)
         if exchange is not None:
             exchange.decide(event)
 
-    def _close_session(self, event: CloseRequested, _: Envelope) -> None:
+    @on(CloseRequested)
+    def close_session(self, event: CloseRequested, _: Envelope) -> None:
         session = self._sessions.get(event.connection)
         if session is not None:
             session.end(event.code, event.reason)
@@ -303,11 +304,12 @@ class Listener:
         if exchange is not None:
             exchange.decide(PeerRefused(event.connection, RefusalCode.INTERNAL, event.reason, remote=""))
 
-    def _forget_session(self, event: ConnectionClosed, _: Envelope) -> None:
+    @on(ConnectionClosed)
+    def forget_session(self, event: ConnectionClosed, _: Envelope) -> None:
         self._sessions.pop(event.connection, None)
         if not self._sessions:
             self._all_ended.set()
-        self._writer.close(event.connection)
+        self._transports.remove(event.connection)
 
 
 async def _read_body(receive: Any) -> bytes | None:

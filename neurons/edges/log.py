@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import LineLogged, Role
-from bettensor.bus.identifiers import Hotkey
+from bettensor.bus.events import LineLogged
+from bettensor.neurons.edges.edge import Edge, Identity, on
 
 if TYPE_CHECKING:
     import loguru
@@ -27,17 +27,21 @@ def set_log_level(level: str) -> None:
     logger.add(sys.stderr, level=level, format=_FORMAT, colorize=colorize)
 
 
-class LogLines:
+class LogLines(Edge):
     """The lines of one neuron. Whose they are stands where loguru has the caller: role, hotkey, and the event's seq."""
 
-    def __init__(self, role: Role, hotkey: Hotkey) -> None:
-        self._role = role
-        self._hotkey = hotkey
+    name = "log"
 
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    @on(LineLogged)
     def write(self, event: LineLogged, envelope: Envelope) -> None:
         """One line; the text is data, never a format."""
 
         def sign(record: "loguru.Record") -> None:
-            record.update({"name": f"neurons.{self._role}", "function": self._hotkey, "line": envelope.seq})
+            record.update(
+                {"name": f"neurons.{self._identity.role}", "function": self._identity.hotkey, "line": envelope.seq}
+            )
 
         logger.patch(sign).log(event.level, "{}", event.text)

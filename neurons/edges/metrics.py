@@ -50,6 +50,8 @@ from bettensor.bus.events import (
     VerdictReceived,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Micros
+from bettensor.neurons.config.settings import MetricsSettings
+from bettensor.neurons.edges.edge import Edge, Identity, SendQueues
 
 DEFAULT_PORTS: Final[dict[Role, int]] = {"validator": 9464, "miner": 9465}
 _LATENCIES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -58,18 +60,14 @@ _Direction = tuple[str, str]
 """``in`` or ``out``, and the transport."""
 
 
-class Metrics:
-    """Counts what happens on the bus, from its making on; serves it from ``start`` to ``close``."""
+class Metrics(Edge):
+    """Counts what happens on the bus, and serves the counts from ``open`` to ``close``."""
 
-    def __init__(self, bus: EventBus, role: Role, queued: Callable[[], int]) -> None:
-        """
-        Args:
-            bus: what is counted.
-            role: of the neuron.
-            queued: bytes that wait to be sent, over all connections.
-        """
-        self._bus = bus
-        self._role = role
+    name = "metrics"
+
+    def __init__(self, settings: MetricsSettings, identity: Identity, queues: SendQueues) -> None:
+        self._settings = settings
+        self._role = role = identity.role
         self._server: Any = None
         self.registry = registry = CollectorRegistry()
         self._stages: dict[ConnectionId, str] = {}
@@ -81,7 +79,6 @@ class Metrics:
         self._frames: Count[_Direction] = Count()
         self._bytes: Count[_Direction] = Count()
         self._latency = _Latencies()
-        registry.register(_Collector(bus, self._stages, self._verdicts, self._frames, self._bytes, self._latency))
         self._commit = Histogram(
             "bettensor_commit_seconds", "One commit of the ledger.", buckets=_COMMITS, registry=registry
         )
@@ -104,13 +101,23 @@ class Metrics:
             registry=registry,
         )
         self._chain_failures = Counter("bettensor_chain_failures", "Failed readings of the chain.", registry=registry)
-        Gauge("bettensor_send_queue_bytes", "Bytes that wait to be sent.", registry=registry).set_function(queued)
+        Gauge("bettensor_send_queue_bytes", "Bytes that wait to be sent.", registry=registry).set_function(
+            queues.queued
+        )
         if role == "miner":
             self._waiting = Gauge("bettensor_predictions_waiting", "Without a verdict.", registry=registry)
-        self._subscribe()
 
-    def start(self, host: str, port: int | None) -> None:
-        """Serve ``/metrics``; where the port is taken this is said, and the neuron does without."""
+    def attach(self, bus: EventBus) -> None:
+        """Count from now on; a miner has figures that a validator has not."""
+        super().attach(bus)
+        counted = _Collector(bus, self._stages, self._verdicts, self._frames, self._bytes, self._latency)
+        self.registry.register(counted)
+        for event, handler in self._handlers_of_role():
+            bus.subscribe(event, handler, self.name)
+
+    async def open(self) -> None:
+        """Serve ``/metrics``; if the port is taken, that is published, and the neuron does without."""
+        host, port = self._settings.ip, self._settings.port
         wanted = DEFAULT_PORTS[self._role] if port is None else port
         try:
             self._server, self._thread = start_http_server(wanted, host, self.registry)
@@ -129,7 +136,7 @@ class Metrics:
             self._server.server_close()
             self._thread.join()
 
-    def _subscribe(self) -> None:
+    def _handlers_of_role(self) -> list[tuple[Any, Callable[[Any, Envelope], object]]]:
         handlers: list[tuple[Any, Callable[[Any, Envelope], object]]] = [
             (ConnectionOpened, self._opened),
             (SessionActivated, lambda event, _: self._stages.update({event.connection: "active"})),
@@ -162,8 +169,7 @@ class Metrics:
                 (PredictionDiscarded, lambda _, __: self._waiting.dec()),
                 (PredictionExpired, self._expired),
             ]
-        for event, handler in handlers:
-            self._bus.subscribe(event, handler, "metrics")
+        return handlers
 
     def _opened(self, event: ConnectionOpened, _: Envelope) -> None:
         if event.purpose == "session":

@@ -6,14 +6,12 @@ validator, and nothing else.
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -32,6 +30,7 @@ from bettensor.bus.games import TeamGame, TeamGamePrediction
 from bettensor.bus.identifiers import Epoch, GameId, Hotkey, LedgerId, Offset, PredictionId
 from bettensor.bus.timestamps import DAY
 from bettensor.neurons.edges.database import Database, Migrations, cause, to_json
+from bettensor.neurons.edges.edge import Edge, StateDir, on
 
 RETENTION: Final = 30 * DAY
 """Predictions that have their verdict are forgotten after this."""
@@ -103,13 +102,17 @@ _RECOGNISE: Final = text(
 )
 
 
-def outbox_database(bus: EventBus, path: Path) -> Database:
+_REPAIR: Final = (
+    "If it is damaged, move it away: the miner then starts without its slate, and predictions in it that have no "
+    "verdict are not sent again"
+)
+
+
+class OutboxDatabase(Database):
     """The miner's database file."""
-    repair = (
-        "If it is damaged, move it away: the miner then starts without its slate, and predictions in it that have no "
-        "verdict are not sent again"
-    )
-    return Database(bus, path, "an outbox", _MIGRATIONS, repair)
+
+    def __init__(self, state_dir: StateDir) -> None:
+        super().__init__(state_dir / "outbox.sqlite3", "an outbox", _MIGRATIONS, _REPAIR)
 
 
 @dataclass(slots=True)
@@ -157,51 +160,50 @@ class _Work:
         self.slates[validator] = later
 
 
-class Outbox:
+class Outbox(Edge):
     """Writes what it is asked to, and what it sees on the bus; all that waits goes into one transaction."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    name = "outbox_store"
+
+    def __init__(self, database: OutboxDatabase, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._work = _Work()
         self._writing = False
         self._closing = asyncio.Event()
 
-    async def open(self, bus: EventBus) -> None:
+    async def open(self) -> None:
         """Publish ``OutboxOpened``, and answer saves from then on.
 
         Raises:
             ConfigurationError: the database cannot be read.
         """
-        self._bus = bus
-        opened = await self._database.load(self._load)
-        bus.subscribe(SaveRequested, self.save, "outbox_store")
-        bus.subscribe(VerdictReceived, self._settle, "outbox_store")
-        bus.subscribe(PredictionExpired, self._settle, "outbox_store")
-        bus.subscribe(GamesUpdated, self._change, "outbox_store")
-        bus.subscribe(LedgerRecognised, self._recognise, "outbox_store")
-        bus.publish(opened)
+        self._bus.publish(await self._database.load(self._load))
 
+    @on(SaveRequested)
     def save(self, event: SaveRequested, envelope: Envelope) -> None:
         """Answered later, by ``PredictionsSaved`` or ``SaveFailed``."""
         self._work.saves[envelope.seq] = event.entries
         self._write_soon()
 
-    def close(self) -> None:
-        """What waits is written once more; what cannot be, is not tried again. The database has its own owner."""
+    async def close(self) -> None:
+        """What waits is written once more; what cannot be is not tried again. The database is closed later."""
         self._closing.set()
 
-    def _settle(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
+    @on(VerdictReceived, PredictionExpired)
+    def end(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
         verdict = (event.code, event.message) if isinstance(event, VerdictReceived) else (EXPIRED, "")
         self._work.verdicts.setdefault((event.validator, event.prediction.prediction_id), verdict)
         self._write_soon()
 
-    def _change(self, event: GamesUpdated, _: Envelope) -> None:
+    @on(GamesUpdated)
+    def follow(self, event: GamesUpdated, _: Envelope) -> None:
         games = {game.game_id: game for game in event.games}
         self._work.change(event.validator, _Change(event.epoch, event.offset, event.snapshot, games))
         self._write_soon()
 
-    def _recognise(self, event: LedgerRecognised, _: Envelope) -> None:
+    @on(LedgerRecognised)
+    def recognise(self, event: LedgerRecognised, _: Envelope) -> None:
         self._work.ledgers[event.validator] = event.ledger_id
         self._write_soon()
 

@@ -17,6 +17,7 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import HandlerFailed, MetagraphSynced, ModelChanged, PredictionMade, PredictionsRequested
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import GameId, Hotkey, PredictionId, Uid
+from bettensor.neurons.edges.edge import Edge, Identity, on
 from bettensor.neurons.edges.tasks import Tasks
 from bettensor.neurons.models.model import Forecast, ModelHost, Predictor, make_prediction
 
@@ -24,34 +25,40 @@ MAX_MADE: Final = 10_000
 """Bets with a key that are remembered for each validator; of an older one that is repeated, the outbox knows."""
 
 
-class PredictorEdge:
+class PredictorEdge(Edge):
     """Asks the model, one question after the other; of the questions that wait, each validator's latest counts."""
 
-    def __init__(self, bus: EventBus, clock: Clock, hotkey: Hotkey, predictor: Predictor) -> None:
-        self._bus = bus
-        self._clock = clock
-        self._hotkey = hotkey
+    name = "predictor"
+
+    def __init__(self, predictor: Predictor, identity: Identity, clock: Clock) -> None:
         self._predictor = predictor
+        self._hotkey = identity.hotkey
+        self._clock = clock
         self._uid: Uid | None = None
         self._waiting: dict[Hotkey, PredictionsRequested] = {}
         self._questions: SimpleQueue[tuple[Sequence[TeamGame], Future[list[Forecast]]] | None] = SimpleQueue()
         """For the thread; None ends it."""
-        self._tasks = Tasks(bus, "predictor")
         self._slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
         self._made: dict[Hotkey, dict[PredictionId, None]] = {}
         """The last bets that had a key: a model may repeat them, and they are made once."""
-        self._loop = asyncio.get_running_loop()
         self._closed = False
-        self._name = f"the model {type(predictor).__name__}"
+        self._model = f"the model {type(predictor).__name__}"
+
+    def attach(self, bus: EventBus) -> None:
+        """Subscribe; the questions and a model's own ``run`` are tasks apart, because one of them may never end."""
+        super().attach(bus)
+        self._running = Tasks(bus, self.name)
+
+    async def open(self) -> None:
+        """Have the model work from now on."""
+        self._loop = asyncio.get_running_loop()
         # a daemon: at its end the process would wait for an executor's thread, and so for a model that hangs
         threading.Thread(target=self._think, name="predictor", daemon=True).start()
-        self._running = Tasks(bus, "predictor")
-        run = getattr(predictor, "run", None)
+        run = getattr(self._predictor, "run", None)
         if run is not None:
             self._running.start(self._run(run), "model")
-        bus.subscribe(PredictionsRequested, self.ask, "predictor")
-        bus.subscribe(MetagraphSynced, self._know_neurons, "predictor")
 
+    @on(PredictionsRequested)
     def ask(self, event: PredictionsRequested, _: Envelope) -> None:
         """Answered by a ``PredictionMade`` for each forecast."""
         if self._closed:
@@ -84,10 +91,14 @@ class PredictorEdge:
 
     def fault(self, text: str) -> None:
         """A line in the log."""
-        failed = HandlerFailed(self._name, PredictionsRequested.topic, text)
+        failed = HandlerFailed(self._model, PredictionsRequested.topic, text)
         self._loop.call_soon_threadsafe(self._bus.publish, failed)
 
     async def close(self) -> None:
+        """The same, for a neuron that never was at work."""
+        await self.pause()
+
+    async def pause(self) -> None:
         """Ask no more; a model that still thinks is not waited for."""
         self._closed = True
         self._waiting.clear()
@@ -153,7 +164,8 @@ class PredictorEdge:
         named = "\n".join((self._hotkey, validator, forecast.game.game_id, forecast.key))
         return PredictionId(sha256(named.encode()).hexdigest()[:32])
 
-    def _know_neurons(self, event: MetagraphSynced, _: Envelope) -> None:
+    @on(MetagraphSynced)
+    def know_neurons(self, event: MetagraphSynced, _: Envelope) -> None:
         uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
         self._uid = uids.get(self._hotkey)
         for left in [validator for validator in self._slates if validator not in uids]:

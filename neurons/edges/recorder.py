@@ -16,15 +16,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.eventlog import Checkpoint, Header, LogWriter
+from bettensor.bus.eventlog import Checkpoint, LogWriter
 from bettensor.bus.events import Observed, RecordingFailed, RecordingResumed
 from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.neurons.config.settings import RecorderSettings
+from bettensor.neurons.edges.edge import Edge, LogSource, Records, Signer, StateDir
 from bettensor.neurons.system.files import unfinished
 
 FLUSH_INTERVAL: Final = 0.1
@@ -41,47 +42,31 @@ _HASH: Final = 64
 """Characters of one."""
 
 
-class RecorderLimits(NamedTuple):
-    """What a recording may cost."""
+class Recorder(Edge, Records):
+    """Records one run. What happens before it is open is kept, and written first."""
 
-    file_bytes: int
-    """Of one file, before it is compressed; never more than half of all."""
-    file_age: float
-    """Seconds after which another begins."""
-    total_bytes: int
-    """Of all files."""
-
-
-class Recorder:
-    """Records one run.
-
-    Args:
-        path: the file to write; closed ones lie beside it.
-        everything: decisions too; otherwise what a replay needs.
-        limits: when another file begins, and which are deleted.
-        header: makes a file's header, given the last hash of the file before.
-        checkpoint: all actors as they are, between two drains.
-        sign: the hotkey's signature over a seal.
-    """
+    name = "recorder"
 
     def __init__(
-        self,
-        clock: Clock,
-        path: Path,
-        *,
-        everything: bool,
-        limits: RecorderLimits,
-        header: Callable[[str], Header],
-        checkpoint: Callable[[], Checkpoint],
-        sign: Callable[[bytes], bytes],
+        self, settings: RecorderSettings, state_dir: StateDir, source: LogSource, signer: Signer, clock: Clock
     ) -> None:
+        """
+        Args:
+            settings: the file to write (closed ones lie beside it), what is recorded, when another file begins, and
+                which are deleted. A file has at most half the bytes of all.
+            state_dir: where the file is, unless ``settings`` say.
+            source: what a file begins with.
+            signer: seals each file.
+            clock: the neuron's.
+        """
+        self._path = settings.path or state_dir / "events.jsonl"
+        self._everything = settings.record == "all"
+        self._file_bytes = min(settings.file_bytes, settings.total_bytes // 2)
+        self._file_age = settings.file_age
+        self._total_bytes = settings.total_bytes
+        self._source = source
+        self._sign = signer.sign
         self._clock = clock
-        self._path = path
-        self._everything = everything
-        self._limits = limits._replace(file_bytes=min(limits.file_bytes, limits.total_bytes // 2))
-        self._header = header
-        self._checkpoint = checkpoint
-        self._sign = sign
         self._taken: list[Envelope] = []
         """Not yet lines; an event never changes."""
         self._pending: list[bytes] = []
@@ -92,7 +77,6 @@ class Recorder:
         self._closed = 0
         """The number of the last file that was closed."""
         self._timer: asyncio.TimerHandle | None = None
-        self._bus: EventBus | None = None
         self._writer: LogWriter | None = None
         self._file: FileIO | None = None
         self._size = 0
@@ -113,13 +97,12 @@ class Recorder:
             if len(self._taken) >= TOGETHER:
                 self._make_lines()
 
-    def open(self, bus: EventBus) -> None:
+    async def open(self) -> None:
         """Begin a file; one that an earlier run left is closed and compressed.
 
         Raises:
             ConfigurationError: it cannot be written.
         """
-        self._bus = bus
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             previous = self._begin_first_file()
@@ -133,7 +116,8 @@ class Recorder:
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
-        self._flush()
+        if self._writer is not None:
+            self._flush()
         if self._writer is not None:
             self._end(self._writer, "stop")
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close_file)
@@ -147,8 +131,8 @@ class Recorder:
 
     def _tick(self) -> None:
         self._flush()
-        too_old = self._clock.mono() - self._began >= self._limits.file_age * SECOND
-        too_large = self._size >= max(self._limits.file_bytes, 2 * self._head)  # else a large checkpoint fills the disk
+        too_old = self._clock.mono() - self._began >= self._file_age * SECOND
+        too_large = self._size >= max(self._file_bytes, 2 * self._head)  # else a large checkpoint fills the disk
         if self._writer is not None and (too_large or too_old):
             self._rotate(self._writer)
         elif self._retry_at is not None and self._clock.mono() >= self._retry_at:
@@ -181,7 +165,7 @@ class Recorder:
 
     def _go_on(self, previous: str) -> None:
         try:
-            self._begin(previous, self._checkpoint())
+            self._begin(previous, self._source.checkpoint())
         except Exception as error:  # noqa: BLE001 - the state of an operator's own actor may be anything
             self._fail(f"the state of an actor cannot be written as JSON: {error}", is_final=True)
 
@@ -190,14 +174,13 @@ class Recorder:
         return self._path.with_name(f"{self._path.stem}.{self._closed:06}.jsonl")
 
     def _begin(self, previous: str, checkpoint: Checkpoint | None) -> None:
-        self._writer = LogWriter(self._header(previous))
+        self._writer = LogWriter(self._source.log_header(previous))
         self._size, self._began = 0, self._clock.mono()
         self._write(self._writer.first + (b"" if checkpoint is None else self._writer.checkpoint(checkpoint)))
         self._head = self._size
 
     def _end(self, writer: LogWriter, reason: str) -> None:
-        seq = 0 if self._bus is None else self._bus.position[0]
-        self._write(writer.seal(seq, self._clock.wall(), reason, self._sign))
+        self._write(writer.seal(self._bus.position[0], self._clock.wall(), reason, self._sign))
 
     def _write(self, data: bytes) -> None:
         self._size += len(data)
@@ -227,8 +210,7 @@ class Recorder:
         """Record no more. Said after the event that is under way."""
         self._writer = None
         self._retry_at = None if is_final else self._next_try()
-        if self._bus is not None:
-            asyncio.get_running_loop().call_soon(self._bus.publish, RecordingFailed(reason))
+        asyncio.get_running_loop().call_soon(self._bus.publish, RecordingFailed(reason))
 
     def _next_try(self) -> Micros:
         return Micros(self._clock.mono() + round(RETRY * SECOND))
@@ -254,7 +236,7 @@ class Recorder:
 
     def _resume(self, previous: str) -> None:
         """Between two drains, as a rotation: all actors as they are, and what follows."""
-        if self._closing or self._bus is None:
+        if self._closing:
             return
         self._taken.clear()
         self._given = self._taken_by_disk = 0
@@ -327,7 +309,7 @@ class Recorder:
         aside.unlink()
 
     def _make_room(self) -> None:
-        left = self._limits.total_bytes - self._limits.file_bytes
+        left = self._total_bytes - self._file_bytes
         for file in reversed(closed_files(self._path)):
             left -= file.stat().st_size
             if left < 0:

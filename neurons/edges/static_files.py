@@ -1,8 +1,8 @@
 """Metagraph and blacklist from files: a subnet without a chain.
 
 The metagraph file lists ``neurons``, each with ``hotkey`` and, where they matter, ``uid``, ``coldkey``,
-``validator_permit``, ``stake`` and ``axon`` (``ip:port``). The blacklist file lists ``hotkeys``, ``coldkeys`` and
-``networks`` (CIDR).
+``validator_permit``, ``stake``, ``axon`` (``ip:port``) and ``crypto`` (the scheme of its signatures). The blacklist
+file lists ``hotkeys``, ``coldkeys`` and ``networks`` (CIDR).
 """
 
 import re
@@ -11,28 +11,18 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from bittensor_core import ss58_decode
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from bettensor.actors.settings import NotNegative, Whole
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo
+from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo, Observed, Scheme
 from bettensor.bus.identifiers import Hotkey, Uid
-from bettensor.neurons.config.settings import parse, read_yaml
+from bettensor.neurons.config.settings import Address, Settings, ValidatorSettings, parse, read_yaml
+from bettensor.neurons.edges.edge import Edge
 
 _STRICT = ConfigDict(extra="forbid")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}")
-
-
-def _address(value: str) -> str:
-    try:
-        ss58_decode(value)
-    except ValueError:
-        raise ValueError("expected an ss58 address like 5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY") from None
-    return value
-
-
-Address = Annotated[str, AfterValidator(_address)]
 
 
 def _network(value: str) -> str:
@@ -57,12 +47,14 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class _NeuronEntry:
     hotkey: Address
-    uid: Annotated[int, Field(ge=0, le=65535)] | None = None
+    uid: Annotated[Whole, Field(ge=0, le=65535)] | None = None
     """By default its place in the list, from 0."""
     coldkey: str = ""
     validator_permit: bool = False
-    stake: Annotated[float, Field(ge=0)] = 0.0
+    stake: NotNegative = 0.0
     axon: Endpoint | None = None
+    crypto: Scheme | None = None
+    """By default sr25519, unless ``auth.schemes`` says otherwise, which wins in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -75,6 +67,46 @@ class _BlacklistFile:
     hotkeys: list[Address] = field(default_factory=list)
     coldkeys: list[Address] = field(default_factory=list)
     networks: list[Network] = field(default_factory=list)
+
+
+class StaticFiles(Edge):
+    """Publishes the metagraph and the blacklist, as the operator's files have them."""
+
+    name = "static_files"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known: tuple[Observed, ...] = ()
+
+    async def open(self) -> None:
+        """Publish both.
+
+        Raises:
+            ConfigurationError: one cannot be read.
+        """
+        self.take(self.read(self._settings))
+
+    def read(self, settings: Settings) -> tuple[Observed, ...]:
+        """What the files that ``settings`` name say now.
+
+        Raises:
+            ConfigurationError: one cannot be read.
+        """
+        static, blacklist = files_of(settings)
+        metagraph = () if static is None else (read_metagraph(static),)
+        return metagraph if blacklist is None else (*metagraph, read_blacklist(blacklist))
+
+    def take(self, files: tuple[Observed, ...]) -> None:
+        """Publish what is new in them."""
+        known, self._known = self._known, files
+        for event in files:
+            if event not in known:
+                self._bus.publish(event)
+
+
+def files_of(settings: Settings) -> tuple[Path | None, Path | None]:
+    """The metagraph and the blacklist, if they are files."""
+    return settings.metagraph.static, settings.blacklist if isinstance(settings, ValidatorSettings) else None
 
 
 def read_metagraph(file: Path) -> MetagraphFetched:
@@ -91,6 +123,7 @@ def read_metagraph(file: Path) -> MetagraphFetched:
             validator_permit=entry.validator_permit,
             stake=entry.stake,
             axon=entry.axon,
+            crypto=entry.crypto,
         )
         for place, entry in enumerate(entries)
     )

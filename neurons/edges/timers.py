@@ -4,11 +4,11 @@ import asyncio
 from heapq import heappop, heappush
 from itertools import count
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import TimerCancelled, TimerFired, TimerRequested
 from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.neurons.edges.edge import Edge, on
 
 
 class TimerQueue:
@@ -48,30 +48,31 @@ class TimerQueue:
         return owner, key
 
 
-class Timers:
+class Timers(Edge):
     """Timers on the event loop."""
 
-    def __init__(self, bus: EventBus, clock: Clock) -> None:
-        self._bus = bus
+    name = "timers"
+
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._queue = TimerQueue()
         self._handle: asyncio.TimerHandle | None = None
         self._due: Micros | None = None
-        bus.subscribe(TimerRequested, self.request, "timers")
-        bus.subscribe(TimerCancelled, self.cancel, "timers")
 
+    @on(TimerRequested)
     def request(self, event: TimerRequested, _: Envelope) -> None:
         """Answered by ``TimerFired``, unless it is cancelled or replaced."""
         self._queue.add(event.owner, event.key, event.deadline)
         if self._due is None or event.deadline < self._due:
             self._arm(event.deadline)
 
+    @on(TimerCancelled)
     def cancel(self, event: TimerCancelled, _: Envelope) -> None:
         """A wake-up for nothing is harmless, so the loop's own timer is left alone."""
         self._queue.cancel(event.owner, event.key)
 
-    def close(self) -> None:
-        """Wake nobody any more."""
+    async def close(self) -> None:
+        """No timer fires any more."""
         if self._handle is not None:
             self._handle.cancel()
 

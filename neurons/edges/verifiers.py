@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import SignatureChecked, VerificationRequested, VerifierLost
+from bettensor.neurons.config.settings import VerifierSettings
+from bettensor.neurons.edges.edge import Edge, on
 from bettensor.neurons.edges.keys import verify
-from bettensor.neurons.edges.tasks import Tasks
 from bettensor.neurons.edges.verify_worker import message
 
 CHUNK: Final = 32
@@ -110,26 +110,19 @@ class Worker(asyncio.SubprocessProtocol):
             self._deadline = None
 
 
-class Verifiers:
-    """A pool of processes that answer ``VerificationRequested`` on a bus."""
+class Verifiers(Edge):
+    """A pool of ``auth.verify_workers`` processes, at least one, that answer ``VerificationRequested``."""
 
-    def __init__(self, bus: EventBus, count: int) -> None:
-        """
-        Args:
-            bus: where the questions are, and the answers go.
-            count: processes, at least one.
-        """
-        self._bus = bus
-        self._count = count
-        self._loop = asyncio.get_running_loop()
+    name = "verifiers"
+
+    def __init__(self, settings: VerifierSettings) -> None:
+        self._count = settings.verify_workers
         self._gathered: list[tuple[int, VerificationRequested]] = []
         self._pending: deque[Chunk] = deque()
         self._workers: list[Worker] = []
-        self._tasks = Tasks(bus, "verifiers")
         self._closing = False
         self._all_ended = asyncio.Event()
         self._all_answered = asyncio.Event()
-        bus.subscribe(VerificationRequested, self._gather, "verifiers")
 
     async def open(self) -> None:
         """Start the processes; each is at work half a second later, and until then questions wait for it.
@@ -137,6 +130,7 @@ class Verifiers:
         Raises:
             OSError: one cannot be started.
         """
+        self._loop = asyncio.get_running_loop()
         for _ in range(self._count):
             await self._add_worker()
 
@@ -166,7 +160,8 @@ class Verifiers:
         )
         self._workers.append(worker)
 
-    def _gather(self, event: VerificationRequested, envelope: Envelope) -> None:
+    @on(VerificationRequested)
+    def gather(self, event: VerificationRequested, envelope: Envelope) -> None:
         self._gathered.append((envelope.seq, event))
         if len(self._gathered) == 1:
             self._loop.call_soon(self._ask)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bettensor.actors.stream import HISTORY
 from bettensor.bus import codec
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -20,7 +19,7 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import ConnectionId, Epoch, MessageId, Offset
 from bettensor.bus.messages import Broadcast, WebSocketMessage
 from bettensor.bus.timestamps import rfc3339
-from bettensor.neurons.edges.keys import Keys
+from bettensor.neurons.edges.edge import Edge, SendQueues, Signer, Transports, on
 
 Message = TypeVar("Message", bound=WebSocketMessage)
 
@@ -47,23 +46,22 @@ class Transport(Protocol):
         ...
 
 
-class FrameWriter:
+class FrameWriter(Edge, Transports, SendQueues):
     """The only place where a message becomes bytes with a signature."""
 
-    def __init__(self, bus: EventBus, keys: Keys, clock: Clock) -> None:
-        self._bus = bus
-        self._keys = keys
+    name = "writer"
+
+    def __init__(self, signer: Signer, clock: Clock) -> None:
+        self._signer = signer
         self._clock = clock
         self._transports: dict[ConnectionId, Transport] = {}
         self._broadcasts: dict[_Place, tuple[Any, bytes]] = {}
-        bus.subscribe(WriteRequested, self.write, "writer")
-        bus.subscribe(BroadcastWriteRequested, self.broadcast, "writer")
 
-    def open(self, connection: ConnectionId, transport: Transport) -> None:
+    def add(self, connection: ConnectionId, transport: Transport) -> None:
         """From now on ``connection`` can be written to."""
         self._transports[connection] = transport
 
-    def close(self, connection: ConnectionId) -> None:
+    def remove(self, connection: ConnectionId) -> None:
         """Nothing more can be written to ``connection``."""
         self._transports.pop(connection, None)
 
@@ -71,6 +69,7 @@ class FrameWriter:
         """Bytes that wait to be sent, over all connections; read from any thread."""
         return sum(transport.queued() for transport in list(self._transports.values()))
 
+    @on(WriteRequested)
     def write(self, event: WriteRequested, _: Envelope) -> None:
         """Answer with ``FrameWritten`` or ``SendFailed``."""
         transport = None if event.connection is None else self._transports.get(event.connection)
@@ -85,6 +84,7 @@ class FrameWriter:
         else:
             self._bus.publish(FrameWritten(event.connection, event.hotkey, message, len(data), transport.road))
 
+    @on(BroadcastWriteRequested)
     def broadcast(self, event: BroadcastWriteRequested, _: Envelope) -> None:
         """Answer with ``BroadcastWritten``. Who cannot take it now has lost its connection, and will ask."""
         message, data = self._frame(event.message)
@@ -118,11 +118,11 @@ class FrameWriter:
         stamped = codec.stamp(
             message,
             message_id=MessageId(token_hex(16)),
-            sender=self._keys.hotkey,
+            sender=self._signer.hotkey,
             timestamp=rfc3339(self._clock.wall()),
         )
         payload = codec.encode(stamped)
-        return stamped, codec.join(codec.Frame(payload, self._keys.sign(payload)))
+        return stamped, codec.join(codec.Frame(payload, self._signer.sign(payload)))
 
 
 class _Place(NamedTuple):

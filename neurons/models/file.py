@@ -9,10 +9,11 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from bettensor.actors.settings import settings_class
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.model import Forecast, ModelHost, outcomes
 from bettensor.neurons.system.files import changes_of
@@ -24,7 +25,7 @@ ENCODING: Final = "utf-8-sig"
 """UTF-8, with or without the byte order mark that spreadsheets write."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class FileSettings:
     """Where the bets are."""
 

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from random import Random
 
+from bettensor.actors.settings import Fraction, NotNegative, Positive, Whole, settings_class
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.model import Forecast, outcomes
 
@@ -12,29 +12,20 @@ CENT = 0.01
 """Wagers are rounded down to this, and none is smaller."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class KellySettings:
     """How bold the model is."""
 
-    edge: float = 0.02
+    edge: NotNegative = 0.02
     """How far its opinion strays from the bookmaker's: a standard deviation in log-odds; 0.02 is half a percent."""
-    bankroll: float = 100.0
+    bankroll: Positive = 100.0
     """What it could lose, in the subnet's units; Kelly's fractions are of this."""
-    fraction: float = 0.5
+    fraction: Fraction = 0.5
     """How much of Kelly's stake it bets, 0 to 1: half of it grows three quarters as fast and swings half as wide."""
-    max_wager: float = 50.0
+    max_wager: Positive = 50.0
     """The largest single wager."""
-    seed: int | None = None
+    seed: Whole | None = None
     """Of its opinions; null takes a fresh one."""
-
-    def __post_init__(self) -> None:
-        for name in ("bankroll", "max_wager"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not (math.isfinite(self.edge) and self.edge >= 0):
-            raise ValueError(f"edge must be 0 or more, not {self.edge}")
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction must be above 0 and at most 1, not {self.fraction}")
 
 
 class KellyPredictor:

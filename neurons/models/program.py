@@ -14,9 +14,12 @@ import json
 import signal
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Annotated, Any, Final
 
+from pydantic import Field
+
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.file import Unusable, forecast_of
 from bettensor.neurons.models.model import Forecast, ModelHost
@@ -27,22 +30,20 @@ FAREWELL: Final = 2.0
 """Seconds from SIGTERM to SIGKILL."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@settings_class
 class ProgramSettings:
     """Which program, and how eagerly it is started again."""
 
-    command: tuple[str, ...]
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
     """The program and its arguments, as a list."""
-    restart_base: float = 1.0
+    restart_base: Seconds = 1.0
     """Seconds until it is started again after it ended; doubled each time, until it has lived for restart_max."""
-    restart_max: float = 60.0
+    restart_max: Seconds = 60.0
     """Seconds: the longest that it waits."""
 
     def __post_init__(self) -> None:
-        if not self.command:
-            raise ValueError("command must name a program")
-        if not 0 < self.restart_base <= self.restart_max:
-            raise ValueError("restart_base must be above 0 and at most restart_max")
+        if self.restart_base > self.restart_max:
+            raise ValueError("restart_base must be at most restart_max")
 
 
 class ProgramPredictor:

@@ -7,36 +7,33 @@ What most users need; names are loaded when they are used::
     async with Miner(load_settings(Path("miner.yaml"))) as miner:
         miner.bus.on("verdict_received", my_handler)
 
-Signals and logging stay the program's own.
+Signals and logging stay the program's own. The other doors are ``bettensor.bus`` (events, and the bus that carries
+them), ``bettensor.actors``, ``bettensor.models``, ``bettensor.recordings`` and ``bettensor.simulation``.
 """
 
-from importlib import import_module
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if __name__ != "bettensor":
     raise ImportError("this is the package bettensor itself: import bettensor")
 
+from bettensor._doors import open_door
+
 if TYPE_CHECKING:
+    from bettensor._version import __version__
     from bettensor.neurons.config.settings import MinerSettings, ValidatorSettings, load_settings
     from bettensor.neurons.miner import Miner
     from bettensor.neurons.neuron import Neuron
     from bettensor.neurons.validator import Validator
+else:
+    __getattr__, __dir__ = open_door(
+        __name__,
+        {
+            "bettensor._version": ("__version__",),
+            "bettensor.neurons.config.settings": ("MinerSettings", "ValidatorSettings", "load_settings"),
+            "bettensor.neurons.miner": ("Miner",),
+            "bettensor.neurons.neuron": ("Neuron",),
+            "bettensor.neurons.validator": ("Validator",),
+        },
+    )
 
-__all__ = ["Miner", "MinerSettings", "Neuron", "Validator", "ValidatorSettings", "load_settings"]
-
-_HOMES = {
-    "bettensor.neurons.config.settings": ("MinerSettings", "ValidatorSettings", "load_settings"),
-    "bettensor.neurons.miner": ("Miner",),
-    "bettensor.neurons.neuron": ("Neuron",),
-    "bettensor.neurons.validator": ("Validator",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return version("bettensor")
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module 'bettensor' has no attribute {name!r}")
+__all__ = ["Miner", "MinerSettings", "Neuron", "Validator", "ValidatorSettings", "__version__", "load_settings"]

@@ -1,8 +1,23 @@
 """Models of a miner: what one is, and those that come with this package."""
 
-from bettensor.neurons.models.file import FilePredictor
-from bettensor.neurons.models.kelly import KellyPredictor
-from bettensor.neurons.models.model import Forecast, ModelHost, Predictor
-from bettensor.neurons.models.program import ProgramPredictor
+from typing import TYPE_CHECKING
+
+from bettensor._doors import open_door
+
+if TYPE_CHECKING:
+    from bettensor.neurons.models.file import FilePredictor
+    from bettensor.neurons.models.kelly import KellyPredictor
+    from bettensor.neurons.models.model import Forecast, ModelHost, Predictor
+    from bettensor.neurons.models.program import ProgramPredictor
+else:
+    __getattr__, __dir__ = open_door(
+        __name__,
+        {
+            "bettensor.neurons.models.file": ("FilePredictor",),
+            "bettensor.neurons.models.kelly": ("KellyPredictor",),
+            "bettensor.neurons.models.model": ("Forecast", "ModelHost", "Predictor"),
+            "bettensor.neurons.models.program": ("ProgramPredictor",),
+        },
+    )
 
 __all__ = ["FilePredictor", "Forecast", "KellyPredictor", "ModelHost", "Predictor", "ProgramPredictor"]

@@ -139,10 +139,11 @@ class _Witness:
 
     def _hear_request(self, row: Row, request: Any) -> None:
         headers = dict(request.headers)
-        self._schemes[request.connection] = _SCHEMES.get(headers.get("x-bittensor-crypto", "sr25519"), "sr25519")
+        scheme = _SCHEMES.get(headers.get("x-bittensor-crypto", "sr25519"), "sr25519")
+        self._schemes[request.connection] = scheme
         hotkey = Hotkey(headers.get("x-bittensor-hotkey", ""))
         if hotkey:
-            proven = verify_request(request, self._me, row.at)
+            proven = verify_request(request, self._me, row.at, scheme)
             self._claim(request.connection, _Claim(row.line, "request", hotkey, proven))
 
     def _hear_frame(self, row: Row, event: Any) -> None:

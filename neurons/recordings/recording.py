@@ -29,6 +29,7 @@ from bettensor.bus.redaction import actors_without_secrets, without_secrets
 from bettensor.bus.replay import Difference, ReplayBus, WhatIfBus
 from bettensor.bus.text import nearest
 from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.config.former_names import explain
 from bettensor.neurons.config.plugins import import_from_here
 from bettensor.neurons.config.settings import ROLES, Settings, parse
 from bettensor.neurons.edges.recorder import closed_files
@@ -132,7 +133,9 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
         try:
             import_from_here(module)
         except ImportError as error:
-            raise BadEventLog(f"the log has events of {module}, which cannot be imported here: {error}") from None
+            raise BadEventLog(
+                f"the log has events of {module}, which cannot be imported here: {explain(error)}"
+            ) from None
     settings = settings_of(header, instead)
     try:
         actors = build_actors(settings, "the log's settings")

@@ -15,17 +15,19 @@ Each edge keeps the contract of the real one (``tests/contracts``).
 """
 
 from bettensor.bus.clock import ManualClock
+from bettensor.neurons.simulation.at_once import at_once
 from bettensor.neurons.simulation.event_log import EventLog
 from bettensor.neurons.simulation.factories import (
     NETUID,
     NOW,
     make_game,
     make_hotkey,
+    make_identity,
     make_prediction,
     make_soccer_game,
 )
 from bettensor.neurons.simulation.game_stream import SimulatedGameStream
-from bettensor.neurons.simulation.keys import SimulatedKeys
+from bettensor.neurons.simulation.keys import SimulatedKeys, SimulatedVerifier
 from bettensor.neurons.simulation.ledger import SimulatedLedger
 from bettensor.neurons.simulation.network import SimulatedNetwork
 from bettensor.neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
@@ -48,8 +50,11 @@ __all__ = [
     "SimulatedSubstrate",
     "SimulatedTimers",
     "SimulatedValidator",
+    "SimulatedVerifier",
+    "at_once",
     "make_game",
     "make_hotkey",
+    "make_identity",
     "make_prediction",
     "make_soccer_game",
 ]

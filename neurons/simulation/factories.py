@@ -4,9 +4,11 @@ import itertools
 from dataclasses import replace
 from typing import Any, Final
 
+from bettensor.bus.events import Role
 from bettensor.bus.games import TeamGame, TeamGamePrediction
 from bettensor.bus.identifiers import SECOND, GameId, Hotkey, Micros, Netuid, PredictionId
 from bettensor.bus.timestamps import DAY, rfc3339
+from bettensor.neurons.edges.edge import Identity
 
 NETUID: Final = Netuid(30)
 NOW: Final = Micros(1_780_000_000 * SECOND)
@@ -18,6 +20,11 @@ _numbers = itertools.count(1)
 def make_hotkey(name: str = "miner") -> Hotkey:
     """A hotkey that can be read, for tests that check no real signature."""
     return Hotkey(f"5{name}".ljust(48, "x"))
+
+
+def make_identity(hotkey: Hotkey | None = None, role: Role = "validator") -> Identity:
+    """Whom an edge speaks for."""
+    return Identity(role, NETUID, hotkey or make_hotkey(role), "sr25519")
 
 
 def make_game(game_id: str = "yankees-mets", starts_at: Micros = Micros(NOW + DAY), **changes: Any) -> TeamGame:

@@ -10,40 +10,41 @@ from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
 from bettensor.bus.games import TeamGame
-from bettensor.bus.identifiers import GameId, Hotkey, MessageId
+from bettensor.bus.identifiers import GameId, MessageId
 from bettensor.bus.messages import GameUpdateMessage
 from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.edges.edge import Edge, Identity, on
 
 
-class SimulatedGameStream:
+class SimulatedGameStream(Edge):
     """Keeps what the real one keeps, for as long as the test runs.
 
     With ``held`` set, updates wait until ``release``: that is a disk that takes its time.
     """
 
-    def __init__(self, hotkey: Hotkey, clock: Clock) -> None:
+    name = "game_stream"
+
+    def __init__(self, identity: Identity, clock: Clock) -> None:
         self.games: dict[GameId, TeamGame] = {}
         self.updates: deque[tuple[GameUpdateMessage, ...]] = deque(maxlen=HISTORY)
         self.last: GameUpdateMessage | None = None
         self.held = False
         self.failing: str | None = None
         """Why each update fails, while it is set."""
-        self._hotkey = hotkey
+        self._hotkey = identity.hotkey
         self._clock = clock
         self._waiting: deque[tuple[UpdateStoreRequested, int]] = deque()
 
-    async def open(self, bus: EventBus) -> None:
-        """Publish ``StreamOpened`` where there is something, and store updates from then on."""
-        self.attach(bus)
-
     def attach(self, bus: EventBus) -> None:
-        """The same, where there is no event loop."""
-        self._bus = bus
+        """Subscribe; the next run of a neuron attaches the same disk to its own bus."""
+        super().attach(bus)
         self._waiting.clear()  # what an earlier run asked for was lost with it
-        bus.subscribe(UpdateStoreRequested, self.store, "game_stream")
+
+    async def open(self) -> None:
+        """Publish ``StreamOpened``, if there is a stream."""
         if self.last is not None:
             games = tuple(self.games.values())
-            bus.publish(StreamOpened(self.last.epoch, self.last.offset, games, tuple(self.updates)))
+            self._bus.publish(StreamOpened(self.last.epoch, self.last.offset, games, tuple(self.updates)))
 
     def forget(self) -> None:
         """Begin anew with the next update, as after a restored copy."""
@@ -51,6 +52,7 @@ class SimulatedGameStream:
         self.updates.clear()
         self.last = None
 
+    @on(UpdateStoreRequested)
     def store(self, event: UpdateStoreRequested, envelope: Envelope) -> None:
         """Answered by ``UpdateStored`` or ``UpdateStoreFailed``."""
         self._waiting.append((event, envelope.seq))

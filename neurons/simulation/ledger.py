@@ -17,13 +17,16 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import Hotkey, LedgerId, Micros, Millionths, PredictionId
 from bettensor.bus.timestamps import utc_day
+from bettensor.neurons.edges.edge import Edge, on
 
 
-class SimulatedLedger:
+class SimulatedLedger(Edge):
     """Keeps what the real one keeps, for as long as the test runs.
 
     With ``held`` set, commits wait until ``release``: that is a disk that takes its time.
     """
+
+    name = "ledger"
 
     def __init__(self, clock: Clock) -> None:
         self.rows: dict[tuple[Hotkey, PredictionId], ProposedVerdict] = {}
@@ -34,17 +37,16 @@ class SimulatedLedger:
         self._clock = clock
         self._waiting: deque[tuple[CommitRequested, int]] = deque()
 
-    async def open(self, bus: EventBus) -> None:
-        """Publish ``LedgerOpened``, and answer commits from then on."""
-        self.attach(bus)
-
     def attach(self, bus: EventBus) -> None:
-        """The same, where there is no event loop."""
-        self._bus = bus
+        """Subscribe; the next run of a neuron attaches the same disk to its own bus."""
+        super().attach(bus)
         self._waiting.clear()  # what an earlier run asked for was lost with it
-        bus.subscribe(CommitRequested, self.commit, "ledger")
-        bus.publish(LedgerOpened(self.ledger_id, self._totals()))
 
+    async def open(self) -> None:
+        """Publish ``LedgerOpened``."""
+        self._bus.publish(LedgerOpened(self.ledger_id, self._totals()))
+
+    @on(CommitRequested)
     def commit(self, event: CommitRequested, envelope: Envelope) -> None:
         """Answered by ``PredictionsStored`` or ``CommitFailed``."""
         self._waiting.append((event, envelope.seq))
@@ -61,12 +63,6 @@ class SimulatedLedger:
                 self._bus.publish(PredictionsStored(request, verdicts), causes=(request,))
             else:
                 self._bus.publish(CommitFailed(request, self.failing), causes=(request,))
-
-    async def settle(self) -> None:
-        """Nothing is ever under way."""
-
-    async def close(self) -> None:
-        """Nothing to close."""
 
     async def sweep(self) -> int:
         """Forget verdicts past their time; returns how many."""

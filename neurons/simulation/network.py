@@ -37,6 +37,7 @@ from bettensor.bus.events import (
     PostRequested,
     Purpose,
     Road,
+    Scheme,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import SUBPROTOCOL, PointToPoint
@@ -283,7 +284,11 @@ class SimulatedNetwork:
             "x-bittensor-receiver": validator.hotkey,
             "x-bittensor-nonce": str(miner.clock.wall() * 1000 + number % 1000),
             "x-bittensor-signature": "0x" + "00" * 64,
-        } | ({"sec-websocket-protocol": SUBPROTOCOL} if upgrade else {})
+        }
+        if miner.identity.scheme != "sr25519":  # as bittensor signs
+            headers["x-bittensor-crypto"] = miner.identity.scheme
+        if upgrade:
+            headers["sec-websocket-protocol"] = SUBPROTOCOL
         connection, salt = ConnectionId(number), f"{number:032x}"  # a restarted validator has no number twice
         return HttpRequestReceived(connection, method, target, tuple(headers.items()), body, "127.0.0.1", upgrade, salt)
 
@@ -304,13 +309,13 @@ class SimulatedNetwork:
         session = _Session(miner, event.connection, validator, here, challenge)
         self._sessions[validator.hotkey, here] = self._sessions[miner.hotkey, event.connection] = session
         self.deliver(self._opened, session)
-        validator.writer.open(here, _Line(self, session, miner))
+        validator.writer.add(here, _Line(self, session, miner))
         validator.bus.publish(ConnectionOpened(here, miner.hotkey, challenge))
 
     def _opened(self, session: _Session) -> None:
         if not session.ended:
             miner, connection = session.miner, session.connection(session.miner)
-            miner.writer.open(connection, _Line(self, session, session.validator))
+            miner.writer.add(connection, _Line(self, session, session.validator))
             miner.bus.publish(ConnectionOpened(connection, session.validator.hotkey, session.challenge))
 
     # --- the ends of sessions
@@ -329,7 +334,7 @@ class SimulatedNetwork:
     def _close_end(self, session: _Session, neuron: SimulatedNeuron, code: int, reason: str) -> None:
         connection = session.connection(neuron)
         self._sessions.pop((neuron.hotkey, connection), None)
-        neuron.writer.close(connection)
+        neuron.writer.remove(connection)
         self.deliver(self._tell, neuron, ConnectionClosed(connection, code, reason))
 
     def _tell(self, neuron: SimulatedNeuron, event: Event) -> None:
@@ -359,7 +364,7 @@ class SimulatedNetwork:
             target = f"/games?netuid={NETUID}{_query(event.position)}"
             request = self._signed(miner, validator, "GET", target, b"")
         answer = _Answer()
-        validator.writer.open(request.connection, answer)
+        validator.writer.add(request.connection, answer)
         self._exchanges[validator.hotkey, request.connection] = _Exchange(miner, event, answer, _nonce(request))
         self.deliver(self._tell, validator, request)
         self._at(Micros(self.clock.mono() + GIVING_UP), lambda: self._give_up(validator.hotkey, request.connection))
@@ -389,7 +394,7 @@ class SimulatedNetwork:
 
     def _answer(self, validator: SimulatedValidator, event: PeerRefused | HttpAnswered | ExchangeCompleted) -> None:
         exchange = self._exchanges.pop((validator.hotkey, event.connection), None)
-        validator.writer.close(event.connection)
+        validator.writer.remove(event.connection)
         validator.bus.publish(ConnectionClosed(event.connection, 0, ""))
         if exchange is None or exchange.miner not in self.neurons:
             return
@@ -413,11 +418,18 @@ class SimulatedNetwork:
 
 
 def _metagraph(everybody: Iterable[SimulatedNeuron]) -> tuple[NeuronInfo, ...]:
-    ordered = sorted((neuron.hotkey, neuron.role == "validator") for neuron in everybody)
+    ordered = sorted((neuron.hotkey, neuron.role == "validator", neuron.identity.scheme) for neuron in everybody)
     return tuple(
-        NeuronInfo(Uid(uid), hotkey, validator_permit=validates, axon=hotkey if validates else None)
-        for uid, (hotkey, validates) in enumerate(ordered)
+        NeuronInfo(
+            Uid(uid), hotkey, validator_permit=validates, axon=hotkey if validates else None, crypto=_listed(scheme)
+        )
+        for uid, (hotkey, validates, scheme) in enumerate(ordered)
     )
+
+
+def _listed(scheme: Scheme) -> Scheme | None:
+    """What a metagraph says of ``scheme``: nothing of the usual one."""
+    return None if scheme == "sr25519" else scheme
 
 
 def _refused(request: DialRequested, refusal: PeerRefused) -> DialFailed:

@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bettensor.bus.bus import EventBus
-from bettensor.bus.clock import ManualClock
+from bettensor.bus.clock import Clock, ManualClock
 from bettensor.bus.eventlog import Checkpoint, Header
 from bettensor.bus.events import (
     BlacklistLoaded,
@@ -18,19 +18,21 @@ from bettensor.bus.events import (
     NeuronStopping,
     PredictionMade,
     Role,
+    Scheme,
     SettingsReloaded,
 )
 from bettensor.bus.games import TeamGame, TeamGamePrediction
 from bettensor.bus.identifiers import SECOND, Epoch, Hotkey, Micros, PredictionId
 from bettensor.bus.timestamps import rfc3339
-from bettensor.neurons.composition import build_actors
+from bettensor.neurons.composition import build_actors, build_edges
 from bettensor.neurons.config.settings import ROLES, Settings, parse
+from bettensor.neurons.edges.edge import Edge, Identity
 from bettensor.neurons.edges.writer import FrameWriter
 from bettensor.neurons.recordings.recording import log_header, saving, take_checkpoint
+from bettensor.neurons.simulation.at_once import at_once
 from bettensor.neurons.simulation.event_log import EventLog
 from bettensor.neurons.simulation.factories import NETUID, NOW, make_game, make_hotkey, make_prediction
 from bettensor.neurons.simulation.game_stream import SimulatedGameStream
-from bettensor.neurons.simulation.keys import SimulatedKeys
 from bettensor.neurons.simulation.ledger import SimulatedLedger
 from bettensor.neurons.simulation.outbox import SimulatedOutbox
 from bettensor.neurons.simulation.timers import SimulatedTimers
@@ -44,6 +46,8 @@ class SimulatedNeuron(EventLog):
         clock: shared with the other neurons of its network; by default one of its own, which begins at ``NOW``.
         settings: keys of the role's YAML file, for example ``{"actors": {"prediction": {"daily_wager_limit": 10}}}``.
         seed: of its jitter.
+        scheme: of its hotkey; the network lists it in the metagraph.
+        disks: simulated edges of an earlier run, by name, with what they hold.
     """
 
     role: Role
@@ -55,6 +59,8 @@ class SimulatedNeuron(EventLog):
         settings: Mapping[str, Any] | None = None,
         *,
         seed: int = 0,
+        scheme: Scheme = "sr25519",
+        disks: Mapping[str, Edge] | None = None,
     ) -> None:
         super().__init__()
         document: dict[str, Any] = {"role": self.role, "netuid": NETUID, "state_dir": "state"}
@@ -63,26 +69,24 @@ class SimulatedNeuron(EventLog):
         self.settings: Settings = parse(ROLES[self.role], document, "settings")
         self.clock = clock or ManualClock(NOW)
         self.hotkey = make_hotkey(name)
+        self.identity = Identity(self.role, NETUID, self.hotkey, scheme)
         self.bus = EventBus(self.clock, record=self.append)
         self.actors = build_actors(self.settings)
-        for actor in self.actors:
-            actor.attach(self.bus)
-        self.keys = SimulatedKeys(self.hotkey)
-        self.keys.attach(self.bus)
-        self.timers = SimulatedTimers(self.bus, self.clock)
-        self.writer = FrameWriter(self.bus, cast("Any", self.keys), self.clock)
+        given: dict[Any, object] = {Clock: self.clock, ManualClock: self.clock, Identity: self.identity}
+        self.edges = build_edges(self.settings, given, simulated=True, instead=disks)
+        for subscriber in (*self.actors, *self.edges):
+            subscriber.attach(self.bus)
+        self.timers = self.edges[SimulatedTimers]
+        self.writer = self.edges[FrameWriter]
         self._seed = seed
         self._exchanges = itertools.count(1)
 
     def start(self, neurons: tuple[NeuronInfo, ...] = ()) -> None:
         """Begin, in a subnet of ``neurons``."""
-        self.bus.publish(NeuronStarted(self.role, NETUID, self.hotkey, self.keys.scheme, self._seed))
-        self._open()
+        self.bus.publish(NeuronStarted(*self.identity, self._seed))
+        for edge in self.edges:
+            at_once(edge.open())
         self.bus.publish(MetagraphFetched(neurons))
-
-    def _open(self) -> None:
-        """What is on disk is read."""
-        raise NotImplementedError
 
     def stop(self, reason: str = "a test ends") -> None:
         """In good order."""
@@ -100,7 +104,7 @@ class SimulatedNeuron(EventLog):
     @property
     def header(self) -> Header:
         """What a recording of this neuron begins with."""
-        return log_header(self.settings, self.hotkey, self.keys.scheme, self._seed)
+        return log_header(self.settings, self.hotkey, self.identity.scheme, self._seed)
 
     def checkpoint(self) -> Checkpoint:
         """All actors as they are now: where another recording can begin."""
@@ -125,17 +129,13 @@ class SimulatedValidator(SimulatedNeuron):
         settings: Mapping[str, Any] | None = None,
         *,
         seed: int = 0,
+        scheme: Scheme = "sr25519",
         restarted: "SimulatedValidator | None" = None,
     ) -> None:
-        super().__init__(name, clock, settings, seed=seed)
-        self.ledger: SimulatedLedger = SimulatedLedger(self.clock) if restarted is None else restarted.ledger
-        self.stream: SimulatedGameStream = (
-            SimulatedGameStream(self.hotkey, self.clock) if restarted is None else restarted.stream
-        )
-
-    def _open(self) -> None:
-        self.ledger.attach(self.bus)
-        self.stream.attach(self.bus)
+        disks = {} if restarted is None else {edge.name: edge for edge in (restarted.ledger, restarted.stream)}
+        super().__init__(name, clock, settings, seed=seed, scheme=scheme, disks=disks)
+        self.ledger: SimulatedLedger = self.edges[SimulatedLedger]
+        self.stream: SimulatedGameStream = self.edges[SimulatedGameStream]
 
     def offer(self, *games: TeamGame) -> None:
         """The feed gives this slate, and no other game."""
@@ -159,13 +159,12 @@ class SimulatedMiner(SimulatedNeuron):
         settings: Mapping[str, Any] | None = None,
         *,
         seed: int = 0,
+        scheme: Scheme = "sr25519",
         restarted: "SimulatedMiner | None" = None,
     ) -> None:
-        super().__init__(name, clock, settings, seed=seed)
-        self.outbox: SimulatedOutbox = SimulatedOutbox() if restarted is None else restarted.outbox
-
-    def _open(self) -> None:
-        self.outbox.attach(self.bus)
+        disks = {} if restarted is None else {restarted.outbox.name: restarted.outbox}
+        super().__init__(name, clock, settings, seed=seed, scheme=scheme, disks=disks)
+        self.outbox: SimulatedOutbox = self.edges[SimulatedOutbox]
 
     def predict(
         self, prediction_id: str, validator: Hotkey, game: TeamGame | None = None, **changes: Any

@@ -20,10 +20,13 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import GameId, Hotkey, LedgerId, PredictionId
+from bettensor.neurons.edges.edge import Edge, on
 
 
-class SimulatedOutbox:
+class SimulatedOutbox(Edge):
     """Keeps what the real one keeps, for as long as the test runs; with ``held`` set, saves wait until ``release``."""
+
+    name = "outbox_store"
 
     def __init__(self) -> None:
         self.entries: dict[tuple[Hotkey, PredictionId], OutboxEntry] = {}
@@ -37,26 +40,21 @@ class SimulatedOutbox:
         """Why each save fails, while it is set."""
         self._waiting: deque[tuple[SaveRequested, int]] = deque()
 
-    async def open(self, bus: EventBus) -> None:
-        """Publish ``OutboxOpened``, and answer saves from then on."""
-        self.attach(bus)
-
     def attach(self, bus: EventBus) -> None:
-        """The same, where there is no event loop."""
-        self._bus = bus
+        """Subscribe; the next run of a neuron attaches the same disk to its own bus."""
+        super().attach(bus)
         self._waiting.clear()  # what an earlier run asked for was lost with it
-        bus.subscribe(SaveRequested, self.save, "outbox_store")
-        bus.subscribe(VerdictReceived, self._forget, "outbox_store")
-        bus.subscribe(PredictionExpired, self._forget, "outbox_store")
-        bus.subscribe(GamesUpdated, self._follow, "outbox_store")
-        bus.subscribe(LedgerRecognised, self._recognise, "outbox_store")
+
+    async def open(self) -> None:
+        """Publish ``OutboxOpened``."""
         slates = tuple(
             KnownSlate(validator, position.epoch, position.offset, tuple(self.slates[validator].values()))
             for validator, position in self.positions.items()
         )
         verdicts = tuple((*key, code) for key, code in self.settled.items() if code is not None)
-        bus.publish(OutboxOpened(tuple(self.entries.values()), slates, tuple(self.ledgers.items()), verdicts))
+        self._bus.publish(OutboxOpened(tuple(self.entries.values()), slates, tuple(self.ledgers.items()), verdicts))
 
+    @on(SaveRequested)
     def save(self, event: SaveRequested, envelope: Envelope) -> None:
         """Answered by ``PredictionsSaved`` or ``SaveFailed``."""
         self._waiting.append((event, envelope.seq))
@@ -77,20 +75,20 @@ class SimulatedOutbox:
                     self.entries.setdefault(key, entry)
             self._bus.publish(PredictionsSaved(request, settled), causes=(request,))
 
-    def close(self) -> None:
-        """Nothing waits."""
-
-    def _forget(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
+    @on(VerdictReceived, PredictionExpired)
+    def forget(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
         key = event.validator, event.prediction.prediction_id
         if self.entries.pop(key, None) is not None:
             self.settled[key] = event.code if isinstance(event, VerdictReceived) else None
 
-    def _follow(self, event: GamesUpdated, _: Envelope) -> None:
+    @on(GamesUpdated)
+    def follow(self, event: GamesUpdated, _: Envelope) -> None:
         slate = self.slates.setdefault(event.validator, {})
         if event.snapshot:
             slate.clear()
         apply(slate, event.games)
         self.positions[event.validator] = Position(event.epoch, event.offset)
 
-    def _recognise(self, event: LedgerRecognised, _: Envelope) -> None:
+    @on(LedgerRecognised)
+    def recognise(self, event: LedgerRecognised, _: Envelope) -> None:
         self.ledgers[event.validator] = event.ledger_id

@@ -1,27 +1,28 @@
 """Timers by a clock that moves only when it is told to."""
 
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import TimerCancelled, TimerFired, TimerRequested
 from bettensor.bus.identifiers import Micros
+from bettensor.neurons.edges.edge import Edge, on
 from bettensor.neurons.edges.timers import TimerQueue
 
 
-class SimulatedTimers:
+class SimulatedTimers(Edge):
     """Advances a ``ManualClock`` and wakes whom it passes, in order."""
 
-    def __init__(self, bus: EventBus, clock: ManualClock) -> None:
-        self._bus = bus
+    name = "timers"
+
+    def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self._queue = TimerQueue()
-        bus.subscribe(TimerRequested, self.request, "timers")
-        bus.subscribe(TimerCancelled, self.cancel, "timers")
 
+    @on(TimerRequested)
     def request(self, event: TimerRequested, _: Envelope) -> None:
         """Answered by ``TimerFired`` once the clock has been advanced so far."""
         self._queue.add(event.owner, event.key, event.deadline)
 
+    @on(TimerCancelled)
     def cancel(self, event: TimerCancelled, _: Envelope) -> None:
         """Forget it, if it is there."""
         self._queue.cancel(event.owner, event.key)

@@ -45,7 +45,7 @@ CONNECTION, SESSION = ConnectionId(1), SessionId("5" * 32)
 class Bench(Harness):
     """A validator's connections; signatures are not checked."""
 
-    def __init__(self, **settings: float) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.actor = ValidatorConnectionActor(ValidatorConnectionSettings(**settings))
         super().__init__(self.actor)
         self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bettensor.actors.heartbeat import HeartbeatActor, HeartbeatSettings
+from bettensor.actors.settings import WebSocketSettings
 from bettensor.bus.events import (
     ActorFailed,
     CloseRequested,
@@ -29,8 +30,8 @@ FIRST = ConnectionId(1)
 
 
 class Bench(Harness):
-    def __init__(self, role: Role = "validator", **settings: Any) -> None:
-        self.actor = HeartbeatActor(HeartbeatSettings(**settings))
+    def __init__(self, role: Role = "validator", **websocket: Any) -> None:
+        self.actor = HeartbeatActor(HeartbeatSettings(websocket=WebSocketSettings(**websocket)))
         super().__init__(self.actor)
         self.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0))
 

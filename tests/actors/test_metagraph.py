@@ -1,5 +1,7 @@
 """MetagraphActor: a strange reading is believed when it comes twice; who is unknown leads to one more reading."""
 
+from dataclasses import replace
+
 import pytest
 
 from bettensor.actors.metagraph import MetagraphActor, MetagraphSettings
@@ -93,6 +95,12 @@ def test_half_may_go_and_a_file_may_say_anything(bench: Bench) -> None:
     assert bench.believed() == []
 
 
+def test_another_scheme_is_a_change_and_another_stake_is_none(bench: Bench) -> None:
+    a, b, *others = neurons("a", "b", "c", "d")
+    bench.observe(MetagraphFetched((replace(a, stake=5.0), replace(b, crypto="ed25519"), *others)))
+    assert bench.last(MetagraphSynced).changed == (b.hotkey,)
+
+
 def refuse(bench: Bench, code: RefusalCode = RefusalCode.NOT_REGISTERED) -> None:
     bench.observe(PeerRefused(ConnectionId(1), code, "", "10.0.0.1"))
 
@@ -138,5 +146,5 @@ def test_the_state_survives_a_checkpoint(bench: Bench) -> None:
 
 
 def test_an_interval_is_above_0() -> None:
-    with pytest.raises(ValueError, match="early_sync_interval must be above 0"):
+    with pytest.raises(ValueError, match=r"early_sync_interval\s+Input should be greater than 0"):
         MetagraphSettings(early_sync_interval=0)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bettensor.actors.auth import AuthActor
-from bettensor.actors.connection import ConnectionSettings, Session, Stage
-from bettensor.actors.miner.connection import MinerConnectionActor
+from bettensor.actors.connection import Session, Stage
+from bettensor.actors.miner.connection import MinerConnectionActor, MinerConnectionSettings
 from bettensor.actors.miner.model import ModelActor, ModelSettings
 from bettensor.actors.miner.outbox import Item, OutboxActor
 from bettensor.actors.miner.slate import SlateActor
@@ -39,13 +39,16 @@ from bettensor.bus.events import (
     PredictionMade,
     PredictionsRequested,
     SaveRequested,
+    Scheme,
     SendFailed,
     SendRequested,
     SessionActivated,
+    SettingsReloaded,
     TimerRequested,
     UpdateMissed,
     VerdictOverdue,
     VerdictReceived,
+    VerificationRequested,
     WriteRequested,
 )
 from bettensor.bus.games import TeamGame
@@ -74,7 +77,7 @@ from bettensor.bus.messages import (
     WelcomeMessage,
     session_id,
 )
-from bettensor.neurons.simulation import SimulatedKeys, SimulatedOutbox
+from bettensor.neurons.simulation import SimulatedOutbox, SimulatedVerifier
 from bettensor.neurons.simulation.keys import simulated_signature
 from tests.support import HOUR, NETUID, NOW, Harness, frame_size, make_game, make_hotkey, make_prediction, stamp
 
@@ -287,7 +290,7 @@ class OutboxBench(Harness):
         self.actor = OutboxActor()
         super().__init__(self.actor)
         self.store = store or SimulatedOutbox()
-        self.store.attach(self.bus)
+        self.add(self.store)
 
     def write(self, event: PredictionMade, connection: ConnectionId = CONNECTION) -> None:
         """It reaches a transport."""
@@ -790,7 +793,7 @@ def test_about_an_empty_slate_the_model_is_not_asked() -> None:
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (), snapshot=True))
     bench.advance(120)
     assert bench.all(PredictionsRequested) == []
-    with pytest.raises(ValueError, match="above 0 seconds"):
+    with pytest.raises(ValueError, match="should be greater than 0"):
         ModelSettings(interval=0.0)
 
 
@@ -850,11 +853,11 @@ def test_a_slate_of_an_earlier_run_takes_the_updates_that_follow_it() -> None:
 
 
 class SessionBench(Harness):
-    def __init__(self) -> None:
-        self.actor = MinerConnectionActor(ConnectionSettings())
+    def __init__(self, *before: Event, pins_schemes: bool = True, **settings: Any) -> None:
+        self.actor = MinerConnectionActor(MinerConnectionSettings(**settings))
         super().__init__(self.actor, AuthActor())
-        SimulatedKeys(ME).attach(self.bus)
-        self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0))
+        self.add(SimulatedVerifier())
+        self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0, pins_schemes), *before)
         self.observe(ConnectionOpened(CONNECTION, VALIDATOR, "1752076800000000000"))
 
     def hear(self, message: WebSocketMessage, sender: Hotkey = VALIDATOR, signer: Hotkey | None = None) -> None:
@@ -912,6 +915,68 @@ def test_a_welcome_that_is_not_ours_is_refused(
     assert (why, bench.closed) == (why, [code])
     assert bench.all(SessionActivated) == []
     assert bench.all(WriteRequested) == []
+
+
+def listing(crypto: Scheme | None) -> MetagraphSynced:
+    """The metagraph, with what it says of the validator's scheme."""
+    return MetagraphSynced((NeuronInfo(Uid(0), VALIDATOR, validator_permit=True, crypto=crypto),))
+
+
+@pytest.mark.parametrize(
+    ("configured", "listed", "pinned", "named"),
+    [
+        (None, None, "sr25519", "ed25519"),
+        (None, "ed25519", "ed25519", "sr25519"),
+        ("ed25519", None, "ed25519", "sr25519"),
+        ("sr25519", "ed25519", "sr25519", "ed25519"),
+    ],
+)
+def test_a_validators_scheme_is_what_the_miner_knows_and_never_what_a_welcome_names(
+    configured: Scheme | None, listed: Scheme | None, pinned: Scheme, named: Scheme
+) -> None:
+    settings: dict[str, Any] = {} if configured is None else {"auth": {"schemes": {VALIDATOR: configured}}}
+    bench = SessionBench(listing(listed), **settings)
+    bench.hear(welcome(crypto=named))
+    reason = f"the welcome names {named}, and this validator's scheme is {pinned} here: see auth.schemes"
+    assert bench.all(CloseRequested) == [CloseRequested(CONNECTION, CloseCode.PROTOCOL_VIOLATION, reason)]
+    assert bench.all(VerificationRequested) == []
+    bench = SessionBench(listing(listed), **settings)
+    bench.hear(welcome(crypto=pinned))
+    assert bench.last(VerificationRequested).scheme == pinned
+    assert bench.last(SessionActivated).hotkey == VALIDATOR
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        SettingsReloaded({"connection": {"auth": {"schemes": {VALIDATOR: "ed25519"}}}}, ("auth.schemes",), ()),
+        listing("ed25519"),
+    ],
+)
+def test_a_session_ends_if_the_scheme_of_its_validator_becomes_another(change: Event) -> None:
+    bench = SessionBench()
+    bench.hear(welcome())
+    bench.observe(listing(None), listing("sr25519"))
+    assert bench.closed == []
+    bench.observe(change, change)
+    reason = "this validator's scheme is ed25519 from now on: see auth.schemes"
+    assert bench.all(CloseRequested) == [CloseRequested(CONNECTION, CloseCode.PROTOCOL_VIOLATION, reason)]
+
+
+def test_a_welcome_names_a_scheme_once() -> None:
+    bench = SessionBench()
+    bench.hear(welcome())
+    bench.hear(welcome(crypto="ed25519", seq=2))
+    assert bench.closed == []
+    assert bench.last(VerificationRequested).scheme == "sr25519"
+
+
+def test_a_miner_of_release_0_1_0_went_by_what_a_welcome_named() -> None:
+    bench = SessionBench(pins_schemes=False)
+    bench.hear(welcome(crypto="ed25519"))
+    assert bench.last(VerificationRequested).scheme == "ed25519"
+    bench.observe(listing("sr25519"))
+    assert bench.closed == []
 
 
 def test_without_a_welcome_it_does_not_wait_for_ever() -> None:

@@ -91,7 +91,9 @@ def test_who_has_left_the_subnet_has_no_uid_any_more() -> None:
     [
         ("validator", CloseCode.NOT_REGISTERED, ON_VALIDATOR[RefusalCode.NOT_REGISTERED]),
         ("validator", CloseCode.BLACKLISTED, ON_VALIDATOR[RefusalCode.BLACKLISTED]),
+        ("validator", CloseCode.WRONG_SCHEME, ON_VALIDATOR[RefusalCode.WRONG_SCHEME]),
         ("miner", CloseCode.BLACKLISTED, ON_MINER[RefusalCode.BLACKLISTED]),
+        ("miner", CloseCode.WRONG_SCHEME, ON_MINER[RefusalCode.WRONG_SCHEME]),
         ("miner", CloseCode.ABNORMAL, ""),
     ],
 )

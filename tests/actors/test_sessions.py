@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bettensor.actors.auth import AuthActor
+from bettensor.actors.auth import AuthActor, Unverified
 from bettensor.actors.budget import Budget
 from bettensor.actors.connection import ConnectionSettings, Session, Stage
 from bettensor.actors.stream import HISTORY
@@ -22,6 +22,7 @@ from bettensor.bus.events import (
     CommitRequested,
     ConnectionClosed,
     ConnectionOpened,
+    Event,
     ExchangeCompleted,
     FrameReceived,
     GamesUpdated,
@@ -39,6 +40,8 @@ from bettensor.bus.events import (
     PeerRefused,
     PredictionsStored,
     PredictionSubmitted,
+    RequestVerificationRequested,
+    Scheme,
     SendQueueDrained,
     SendQueueFilled,
     SendRequested,
@@ -59,8 +62,8 @@ from bettensor.bus.messages import (
     HeartbeatMessage,
     WelcomeMessage,
 )
-from bettensor.neurons.simulation import SimulatedKeys
-from tests.support import HOUR, NETUID, NOW, Harness, as_json, make_hex32, make_hotkey, make_prediction
+from bettensor.neurons.simulation import SimulatedKeys, SimulatedVerifier
+from tests.support import HOUR, NETUID, NOW, Harness, as_json, make_hex32, make_hotkey, make_identity, make_prediction
 
 EPOCH = Epoch("e" * 32)
 VALIDATOR, MINER, OTHER = make_hotkey("validator"), make_hotkey(), make_hotkey("other")
@@ -71,7 +74,8 @@ class Bench(Harness):
         self.connection = ValidatorConnectionActor(ValidatorConnectionSettings(**(connection or {})))
         self.auth = ValidatorAuthActor(ValidatorAuthSettings(**(auth or {})))
         super().__init__(self.connection, self.auth)
-        SimulatedKeys(VALIDATOR).attach(self.bus)
+        self.add(SimulatedKeys(make_identity(VALIDATOR)))
+        self.add(SimulatedVerifier())
         self.ids = iter(range(1, 1_000_000))
         neurons = tuple(NeuronInfo(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
         self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0), MetagraphSynced(neurons))
@@ -87,7 +91,7 @@ class Bench(Harness):
             "x-bittensor-nonce": str(nonce),
             "x-bittensor-signature": "0x" + "00" * 64,
             "sec-websocket-protocol": "bettensor.v1",
-        }
+        } | {f"x-bittensor-{name}": value for name, value in changes.pop("named", {}).items()}
         facts: dict[str, Any] = {
             "method": "GET" if "/predictions" not in target else "POST",
             "body": b"",
@@ -154,7 +158,11 @@ def test_what_is_said_to_nobody_fails_at_the_writer(bench: Bench) -> None:
 
 def test_a_session_keeps_the_rhythm_of_its_welcome_when_the_settings_change(bench: Bench) -> None:
     bench.open()
-    bench.observe(SettingsReloaded({"connection": {"heartbeat_interval": 5.0}}, ("websocket.heartbeat_interval",), ()))
+    bench.observe(
+        SettingsReloaded(
+            {"connection": {"websocket": {"heartbeat_interval": 5.0}}}, ("websocket.heartbeat_interval",), ()
+        )
+    )
     bench.advance(60)
     assert bench.health()[1]["active_connections"] == 1
     other = bench.open(OTHER)
@@ -401,6 +409,106 @@ def test_whose_coldkey_network_or_stake_is_not_wanted_is_refused_and_closed_in_m
     assert bench.last(PeerRefused).code == "blacklisted"
 
 
+# --- by which scheme a miner signs
+
+
+def members(crypto: Scheme | None) -> MetagraphSynced:
+    """The metagraph, with what it says of the miner's scheme."""
+    rows = (NeuronInfo(Uid(0), VALIDATOR), NeuronInfo(Uid(1), MINER, crypto=crypto), NeuronInfo(Uid(2), OTHER))
+    return MetagraphSynced(rows)
+
+
+@pytest.mark.parametrize(
+    ("configured", "listed", "pinned"),
+    [
+        (None, None, "sr25519"),
+        (None, "ed25519", "ed25519"),
+        ("ed25519", None, "ed25519"),
+        ("sr25519", "ed25519", "sr25519"),
+    ],
+)
+def test_a_scheme_is_what_the_validator_knows_and_never_what_a_request_names(
+    configured: Scheme | None, listed: Scheme | None, pinned: Scheme
+) -> None:
+    bench = Bench({} if configured is None else {"auth": {"schemes": {MINER: configured}}})
+    bench.observe(members(listed))
+    other = "sr25519" if pinned == "ed25519" else "ed25519"
+    refused = bench.during(lambda: bench.request(named={"crypto": other}), PeerRefused)
+    message = f"the scheme of {MINER} is {pinned} here, and the request names {other}"
+    assert [(event.code, event.code.status, event.message) for event in refused] == [("wrong_scheme", 401, message)]
+    assert bench.all(RequestVerificationRequested) == []
+    bench.request(named={"crypto": pinned})
+    assert bench.last(RequestVerificationRequested).scheme == pinned
+    assert bench.last(PeerAuthenticated).scheme == pinned
+
+
+@pytest.mark.parametrize("scheme", ["hashed", "mldsa", "ecdsa", "", "SR25519"])
+def test_a_scheme_that_is_not_known_is_malformed(bench: Bench, scheme: str) -> None:
+    bench.request(named={"crypto": scheme})
+    refused = bench.last(PeerRefused)
+    assert (refused.code, refused.message) == ("malformed", "x-bittensor-crypto is neither sr25519 nor ed25519")
+
+
+def test_a_request_without_a_scheme_names_the_usual_one() -> None:
+    bench = Bench({"auth": {"schemes": {MINER: "ed25519"}}})
+    bench.request()
+    assert bench.refusals() == [RefusalCode.WRONG_SCHEME]
+    bench.request(OTHER)
+    assert bench.last(PeerAuthenticated).hotkey == OTHER
+
+
+def test_who_may_not_speak_hears_that_and_not_that_its_scheme_is_wrong(bench: Bench) -> None:
+    bench.observe(BlacklistLoaded((MINER,)))
+    bench.request(named={"crypto": "ed25519"})
+    bench.request(Hotkey("5nobody"), named={"crypto": "ed25519"})
+    assert bench.refusals() == [RefusalCode.BLACKLISTED, RefusalCode.NOT_REGISTERED]
+
+
+def test_wrong_schemes_are_charged_to_the_address_that_they_come_from() -> None:
+    bench = Bench({"failure_burst": 3.0, "failures_per_second": 0.1})
+    for _ in range(4):
+        bench.request(named={"crypto": "ed25519"})
+    bench.request()
+    assert bench.refusals() == [*[RefusalCode.WRONG_SCHEME] * 4, RefusalCode.RATE_LIMITED]
+    bench.request(remote="10.0.0.2")
+    assert bench.last(PeerAuthenticated).hotkey == MINER
+
+
+@pytest.mark.parametrize(
+    "change",
+    [SettingsReloaded({"auth": {"auth": {"schemes": {MINER: "ed25519"}}}}, ("auth.schemes",), ()), members("ed25519")],
+)
+def test_a_session_ends_if_the_scheme_of_its_hotkey_becomes_another(bench: Bench, change: Event) -> None:
+    first, _ = bench.open(), bench.open(OTHER)
+    bench.observe(members(None))
+    assert bench.all(CloseRequested) == []
+    bench.observe(change)
+    reason = "the scheme of this hotkey is ed25519 from now on, and the session has sr25519"
+    assert bench.all(CloseRequested) == [CloseRequested(first, 4004, reason)]
+    bench.observe(ConnectionClosed(first, 4004, ""))
+    bench.request()
+    assert bench.refusals() == [RefusalCode.WRONG_SCHEME]
+    bench.request(named={"crypto": "ed25519"})
+    assert bench.last(PeerAuthenticated).scheme == "ed25519"
+
+
+def test_what_nobody_has_verified_yet_does_not_count_by_the_former_scheme(bench: Bench) -> None:
+    connection = bench.open()
+    request = VerificationRequested(connection, MINER, "sr25519", b"", b"", HeartbeatMessage())
+    bench.auth.state.unverified[12345] = Unverified(request, NOW)
+    bench.observe(members("ed25519"))
+    checked = SignatureChecked(connection, 12345, valid=True)
+    assert bench.during(lambda: bench.observe(checked), MessageAccepted) == []
+
+
+def test_a_validator_of_release_0_1_0_went_by_what_a_request_named(bench: Bench) -> None:
+    bench.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0, pins_schemes=False))
+    bench.request(named={"crypto": "ed25519"})
+    assert bench.last(RequestVerificationRequested).scheme == "ed25519"
+    bench.observe(members("sr25519"))
+    assert bench.all(CloseRequested) == []
+
+
 def test_late_events_of_a_session_that_is_gone_change_nothing(bench: Bench) -> None:
     connection = bench.open()
     bench.observe(ConnectionClosed(connection, 1006, ""))
@@ -453,5 +561,5 @@ def test_actors_state_survives_a_snapshot(bench: Bench) -> None:
     "wrong", [lambda: ConnectionSettings(burst=0.0), lambda: ValidatorAuthSettings(max_connections=0)]
 )
 def test_settings_out_of_range_are_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match="should be greater than"):
         wrong()

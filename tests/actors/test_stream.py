@@ -19,7 +19,7 @@ from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import ConnectionId, Epoch, GameId, Offset
 from bettensor.bus.messages import MAX_FRAME_BYTES, GameUpdateMessage
 from bettensor.neurons.simulation import SimulatedGameStream
-from tests.support import NETUID, Harness, make_game, make_hotkey, stamp
+from tests.support import NETUID, Harness, make_game, make_hotkey, make_identity, stamp
 
 VALIDATOR, MINER = make_hotkey("validator"), make_hotkey()
 EPOCH = Epoch("e" * 32)
@@ -28,8 +28,8 @@ EPOCH = Epoch("e" * 32)
 class Bench(Harness):
     def __init__(self) -> None:
         super().__init__(GamesActor(), BroadcastActor())
-        self.store = SimulatedGameStream(VALIDATOR, self.clock)
-        self.store.attach(self.bus)
+        self.store = SimulatedGameStream(make_identity(VALIDATOR), self.clock)
+        self.add(self.store)
         self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0))
 
     def fetch(self, *games: TeamGame, epoch: Epoch = EPOCH) -> None:
@@ -204,7 +204,7 @@ def test_a_restart_goes_on_with_the_same_epoch_and_the_same_updates() -> None:
     told = before.slate(Offset(1))
     after = Harness(GamesActor(), BroadcastActor())
     after.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0))
-    before.store.attach(after.bus)
+    after.add(before.store)
     (resumed,) = after.all(GamesUpdated)
     assert (resumed.epoch, resumed.offset, resumed.snapshot, len(resumed.games)) == (EPOCH, 3, True, 2)
     again = (make_game("a", team_a_odds=1.7), make_game("b"))

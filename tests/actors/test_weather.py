@@ -98,7 +98,7 @@ class Weather(SimulatedNetwork):
 
     def switch(self, *, websocket: bool) -> None:
         for actor in ("reconnect", "http_fallback"):
-            self.miner.reload(actor, websocket_enabled=websocket)
+            self.miner.reload(actor, websocket={"enabled": websocket})
 
     def mend(self, validator: SimulatedValidator) -> None:
         validator.ledger.held, validator.ledger.failing = False, None
@@ -211,7 +211,9 @@ class Storm(Weather):
             "kill miner": self.restart_miner,
             "back up": lambda: self.backups.update({validator.hotkey: dict(validator.ledger.rows)}),
             "restore": lambda: self.restore(validator),
-            "be eager": lambda: miner.reload("reconnect", reconnect_base_interval=luck.choice((0.5, 5.0, 20.0))),
+            "be eager": lambda: miner.reload(
+                "reconnect", websocket={"reconnect_base_interval": luck.choice((0.5, 5.0, 20.0))}
+            ),
             "be strict": lambda: validator.reload("prediction", max_unanswered=luck.choice((5, 2048))),
         }
 

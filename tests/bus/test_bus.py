@@ -217,11 +217,3 @@ def test_slow_drift_is_no_step(log: Log) -> None:
 def test_the_manual_clock_does_not_run_backwards() -> None:
     with pytest.raises(ValueError, match="cannot go back by 1 us"):
         ManualClock().advance(Micros(-1))
-
-
-def test_what_the_package_exports_is_there_and_nothing_else() -> None:
-    from bettensor import bus
-
-    assert [name for name in bus.__all__ if getattr(bus, name) is None] == []
-    with pytest.raises(AttributeError, match=r"module 'bettensor\.bus' has no attribute 'Nonsense'"):
-        bus.Nonsense  # noqa: B018

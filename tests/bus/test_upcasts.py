@@ -1,7 +1,37 @@
-"""Formats of the log: there is a way from each of them to the one that is written."""
+"""Upcasts: what a log of an earlier format says is what the next format says."""
+
+from typing import Any
+
+import pytest
 
 from bettensor.bus.eventlog import FORMAT
-from bettensor.bus.upcasts import UPCASTS
+from bettensor.bus.upcasts import (
+    UPCASTS,
+    actors_take_whole_sections,
+    metagraphs_said_nothing_of_schemes,
+    requests_had_their_scheme_in_a_header,
+    schemes_were_named_by_peers,
+)
+
+FLAT: dict[str, dict[str, Any]] = {
+    "connection": {"heartbeat_interval": 15.0, "connection_timeout": 40.0, "burst": 2000.0},
+    "auth": {"websocket_enabled": False, "min_stake": 0.0},
+    "reconnect": {"reconnect_base_interval": 2.0, "max_reconnect_interval": 30.0, "validators": ["5x"]},
+    "announce": {"announced_ip": None, "announced_port": 443, "listening_port": 8091, "announcing": True},
+    "model": {"interval": 60.0},
+    "my_own": {"heartbeat_interval": 3},
+}
+NESTED: dict[str, dict[str, Any]] = {
+    "connection": {"websocket": {"heartbeat_interval": 15.0, "connection_timeout": 40.0}, "burst": 2000.0},
+    "auth": {"websocket": {"enabled": False}, "min_stake": 0.0},
+    "reconnect": {
+        "websocket": {"reconnect_base_interval": 2.0, "max_reconnect_interval": 30.0},
+        "validators": ["5x"],
+    },
+    "announce": {"axon": {"external_ip": None, "external_port": 443, "port": 8091, "serve": True}},
+    "model": {"interval": 60.0},
+    "my_own": {"heartbeat_interval": 3},
+}
 
 
 def test_every_earlier_format_is_known_and_the_one_that_is_written_needs_no_change() -> None:
@@ -10,4 +40,70 @@ def test_every_earlier_format_is_known_and_the_one_that_is_written_needs_no_chan
 
 def test_a_change_leaves_alone_what_it_is_not_about() -> None:
     event = ("an_event_of_ones_own", {"a": 1})
-    assert [upcast(*event) for upcasts in UPCASTS.values() for upcast in upcasts if upcast(*event) != event] == []
+    assert [upcast for upcasts in UPCASTS.values() for upcast in upcasts if upcast(*event) != event] == []
+
+
+@pytest.mark.parametrize("actor", FLAT)
+def test_settings_that_format_1_copied_from_a_section_are_in_that_section(actor: str) -> None:
+    reloaded = {"actors": {actor: FLAT[actor]}, "taken": [], "waiting": []}
+    assert actors_take_whole_sections("settings_reloaded", reloaded) == (
+        "settings_reloaded",
+        {"actors": {actor: NESTED[actor]}, "taken": [], "waiting": []},
+    )
+    checkpoint = {"seq": 1, "actors": {actor: {"settings": FLAT[actor], "state": {"x": 1}}}}
+    assert actors_take_whole_sections("checkpoint", checkpoint) == (
+        "checkpoint",
+        {"seq": 1, "actors": {actor: {"settings": NESTED[actor], "state": {"x": 1}}}},
+    )
+
+
+def test_other_events_are_as_they_were() -> None:
+    event = {"actors": {"auth": {"websocket_enabled": False}}}
+    assert actors_take_whole_sections("header", event) == ("header", event)
+
+
+Row = tuple[str, dict[str, Any]]
+
+
+PINNING = (
+    schemes_were_named_by_peers,
+    requests_had_their_scheme_in_a_header,
+    metagraphs_said_nothing_of_schemes,
+)
+
+
+def of_format_1(topic: str, event: dict[str, Any]) -> Row:
+    """As it is read today, as far as schemes are concerned."""
+    assert set(PINNING) <= set(UPCASTS[1])
+    for upcast in PINNING:
+        topic, event = upcast(topic, event)
+    return topic, event
+
+
+@pytest.mark.parametrize(
+    ("topic", "before", "after"),
+    [
+        ("neuron_started", {"seed": 1}, {"seed": 1, "pins_schemes": False}),
+        (
+            "checkpoint",
+            {"seq": 1, "actors": {"auth": {"state": {"netuid": 30}}, "slate": {"state": {}}}},
+            {"seq": 1, "actors": {"auth": {"state": {"netuid": 30, "pins_schemes": False}}, "slate": {"state": {}}}},
+        ),
+        ("checkpoint", {"actors": {"mine": {"state": {}}}}, {"actors": {"mine": {"state": {}}}}),
+        (
+            "request_verification_requested",
+            {"request": {"headers": [["x-bittensor-crypto", "ed25519"], ["host", "x"]]}},
+            {"request": {"headers": [["x-bittensor-crypto", "ed25519"], ["host", "x"]]}, "scheme": "ed25519"},
+        ),
+        (
+            "request_verification_requested",
+            {"request": {"headers": [["host", "x"]]}},
+            {"request": {"headers": [["host", "x"]]}, "scheme": "sr25519"},
+        ),
+        ("metagraph_fetched", {"neurons": [{"uid": 0}]}, {"neurons": [{"uid": 0, "crypto": None}]}),
+        ("metagraph_synced", {"neurons": []}, {"neurons": []}),
+        ("header", {"format": 1}, {"format": 1}),
+    ],
+)
+def test_schemes_were_what_peers_named(topic: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert of_format_1(topic, before) == (topic, after)

@@ -15,12 +15,12 @@ from bettensor.bus.events import StreamOpened, UpdateStored, UpdateStoreFailed, 
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import Epoch, Hotkey, Netuid, Offset
 from bettensor.bus.messages import GameUpdateMessage
-from bettensor.neurons.edges.database import Database
+from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.game_stream import GameStream
-from bettensor.neurons.edges.ledger import ledger_database
+from bettensor.neurons.edges.ledger import LedgerDatabase
 from bettensor.neurons.edges.writer import FrameWriter
 from bettensor.neurons.simulation import SimulatedGameStream, SimulatedKeys
-from tests.support import NETUID, NOW, Injected, make_game, make_hotkey
+from tests.support import NETUID, NOW, Injected, make_game, make_hotkey, make_identity
 
 VALIDATOR = make_hotkey("validator")
 EPOCH = Epoch("e" * 32)
@@ -30,10 +30,10 @@ class Bench:
     """A store on a bus of its own; ``reopen`` is a restart."""
 
     def __init__(self, real: bool, folder: Path) -> None:
-        self.real, self.path = real, folder / "l.sqlite3"
+        self.real, self.path = real, folder / "ledger.sqlite3"
         self.clock = ManualClock(NOW)
-        self.database: Database | None = None
-        self.stream: Any = SimulatedGameStream(VALIDATOR, self.clock)
+        self.database: LedgerDatabase | None = None
+        self.stream: Any = SimulatedGameStream(make_identity(VALIDATOR), self.clock)
         self.events: list[Any] = []
 
     async def open(self, validator: Hotkey = VALIDATOR, netuid: Netuid = NETUID) -> StreamOpened | None:
@@ -41,12 +41,15 @@ class Bench:
         self.bus = EventBus(self.clock, record=lambda envelope: self.events.append(envelope.event))
         self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
         if self.real:
-            keys: Any = SimulatedKeys(validator)
-            self.writer = FrameWriter(self.bus, keys, self.clock)
-            self.database = ledger_database(self.bus, self.path)
+            identity = make_identity(validator)._replace(netuid=netuid)
+            self.writer = FrameWriter(SimulatedKeys(identity), self.clock)
+            self.writer.attach(self.bus)
+            self.database = LedgerDatabase(StateDir(self.path.parent))
+            self.database.attach(self.bus)
             await self.database.open()
-            self.stream = GameStream(self.database, self.writer, validator, netuid)
-        await self.stream.open(self.bus)
+            self.stream = GameStream(self.database, self.writer, identity)
+        self.stream.attach(self.bus)
+        await self.stream.open()
         return next((event for event in self.events if isinstance(event, StreamOpened)), None)
 
     async def close(self) -> None:

@@ -21,8 +21,8 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import Micros, Millionths
 from bettensor.bus.timestamps import DAY, utc_day
-from bettensor.neurons.edges.database import Database
-from bettensor.neurons.edges.ledger import Ledger, ledger_database
+from bettensor.neurons.edges.edge import StateDir
+from bettensor.neurons.edges.ledger import Ledger, LedgerDatabase
 from bettensor.neurons.simulation import SimulatedLedger
 from tests.support import NOW, Injected, make_hotkey, make_prediction, make_proposal
 
@@ -34,7 +34,7 @@ class Bench:
         self.real, self.folder = real, folder
         self.clock = ManualClock(NOW)
         self.ledger: Any = None
-        self.database: Database | None = None
+        self.database: LedgerDatabase | None = None
         self.events: list[Any] = []
 
     async def open(self) -> LedgerOpened:
@@ -44,12 +44,14 @@ class Bench:
         for kind in (PredictionsStored, CommitFailed):
             self.bus.subscribe(kind, self._answer, "test")
         if self.real:
-            self.database = ledger_database(self.bus, self.folder / "l.sqlite3")
+            self.database = LedgerDatabase(StateDir(self.folder))
+            self.database.attach(self.bus)
             await self.database.open()
             self.ledger = Ledger(self.database, self.clock)
         elif self.ledger is None:
             self.ledger = SimulatedLedger(self.clock)
-        await self.ledger.open(self.bus)
+        self.ledger.attach(self.bus)
+        await self.ledger.open()
         opened: LedgerOpened = next(event for event in reversed(self.events) if isinstance(event, LedgerOpened))
         return opened
 

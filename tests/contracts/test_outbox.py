@@ -27,8 +27,8 @@ from bettensor.bus.events import (
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import Epoch, Hotkey, LedgerId, Micros, Offset, PredictionId
 from bettensor.bus.timestamps import DAY
-from bettensor.neurons.edges.database import Database
-from bettensor.neurons.edges.outbox import _MIGRATIONS, Outbox, outbox_database
+from bettensor.neurons.edges.edge import StateDir
+from bettensor.neurons.edges.outbox import _MIGRATIONS, Outbox, OutboxDatabase
 from bettensor.neurons.simulation import SimulatedOutbox
 from tests.support import NOW, Injected, make_game, make_hotkey, make_prediction
 
@@ -52,9 +52,9 @@ class Bench:
     """An outbox on a bus of its own; ``reopen`` is a restart."""
 
     def __init__(self, real: bool, folder: Path) -> None:
-        self.real, self.path = real, folder / "o.sqlite3"
+        self.real, self.path = real, folder / "outbox.sqlite3"
         self.clock = ManualClock(NOW)
-        self.database: Database | None = None
+        self.database: OutboxDatabase | None = None
         self.outbox: Any = SimulatedOutbox()
         self.events: list[Any] = []
 
@@ -63,15 +63,17 @@ class Bench:
         self.bus = EventBus(self.clock, record=lambda envelope: self.events.append(envelope.event))
         self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
         if self.real:
-            self.database = outbox_database(self.bus, self.path)
+            self.database = OutboxDatabase(StateDir(self.path.parent))
+            self.database.attach(self.bus)
             await self.database.open()
             self.outbox = Outbox(self.database, self.clock)
-        await self.outbox.open(self.bus)
+        self.outbox.attach(self.bus)
+        await self.outbox.open()
         opened: OutboxOpened = self.events[-1]
         return opened
 
     async def close(self) -> None:
-        self.outbox.close()
+        await self.outbox.close()
         if self.database is not None:
             await self.database.close()
 
@@ -184,7 +186,7 @@ async def test_the_ledgers_are_there_after_a_restart(bench: Bench) -> None:
 
 async def test_an_outbox_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     waits, done = entry(), entry()
-    with contextlib.closing(sqlite3.connect(tmp_path / "o.sqlite3")) as old, old:
+    with contextlib.closing(sqlite3.connect(tmp_path / "outbox.sqlite3")) as old, old:
         for statement in _MIGRATIONS[0]:
             old.execute(str(statement))
         old.execute("PRAGMA user_version = 1")

@@ -25,7 +25,8 @@ class Bench:
         self.due: list[int] = []
         self.bus.subscribe(TimerFired, self._note, "test")
         self.real = real
-        self.timers: Any = Timers(self.bus, self.clock) if real else SimulatedTimers(self.bus, clock)
+        self.timers: Any = Timers(self.clock) if real else SimulatedTimers(clock)
+        self.timers.attach(self.bus)
 
     def _note(self, event: TimerFired, envelope: Envelope) -> None:
         self.fired.append(event.key)
@@ -48,7 +49,7 @@ class Bench:
         async with asyncio.timeout(5):
             while len(self.fired) < count:  # noqa: ASYNC110 - the record has no event
                 await asyncio.sleep(0.002)
-        self.timers.close()
+        await self.timers.close()
         return self.fired
 
 

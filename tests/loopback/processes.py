@@ -178,7 +178,10 @@ class Subnet:
         wallets = str(self.folder / "wallets")
         for name in ("validator", *self.miners):
             self.hotkeys[name] = new_wallet("test", name, wallets, "ed25519" if name == "bob" else "sr25519")
-        neurons: list[dict[str, Any]] = [{"hotkey": hotkey} for hotkey in self.hotkeys.values()]
+        neurons: list[dict[str, Any]] = [
+            {"hotkey": hotkey, "crypto": "ed25519" if name == "bob" else "sr25519"}
+            for name, hotkey in self.hotkeys.items()
+        ]
         neurons[0] |= {"validator_permit": True, "axon": f"127.0.0.1:{self.proxy.port}"}
         write(self.folder / "metagraph.yaml", {"neurons": neurons})
         self.offer(4)

@@ -62,6 +62,8 @@ class Rig:
     folder: Path
     validator: Validator
     envelopes: list[Envelope] = field(default_factory=list)
+    elsewhere: int | None = None
+    """The port where miners look for it, if it is not there."""
 
     @property
     def hotkey(self) -> Hotkey:
@@ -69,7 +71,7 @@ class Rig:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.validator.port}"
+        return f"127.0.0.1:{self.elsewhere or self.validator.port}"
 
     def game(self) -> TeamGame:
         """The game on the slate."""
@@ -227,7 +229,8 @@ def write_configuration(folder: Path, **changes: Any) -> Path:
         (folder / "hotkey").write_text(new_wallet("test", "validator", wallets, "sr25519"))
     hotkey = (folder / "hotkey").read_text()
     neurons = [{"hotkey": hotkey, "validator_permit": True}]
-    neurons += [{"hotkey": keypair.ss58_address} for keypair in (ALICE, BOB, CHARLIE)]
+    neurons += [{"hotkey": keypair.ss58_address} for keypair in (ALICE, CHARLIE)]
+    neurons += [{"hotkey": BOB.ss58_address, "crypto": "ed25519"}]
     write(folder / "metagraph.yaml", {"neurons": neurons})
     write(folder / "blacklist.yaml", {"hotkeys": [CHARLIE.ss58_address]})
     (folder / "games.json").write_text(json.dumps({"games": [starting_soon()]}))
@@ -252,13 +255,19 @@ def write(file: Path, document: dict[str, Any]) -> Path:
 
 
 @asynccontextmanager
-async def running_validator(folder: Path, **changes: Any) -> AsyncIterator[Rig]:
-    """A validator in this process, until the end of the block."""
+async def running_validator(folder: Path, *, seen: Any = None, **changes: Any) -> AsyncIterator[Rig]:
+    """A validator in this process, until the end of the block; ``seen`` gets each event as it is published."""
     config = write_configuration(folder, **changes)
     settings = load_settings(config)
     assert isinstance(settings, ValidatorSettings)
     envelopes: list[Envelope] = []
-    validator = Validator(settings, str(config), record=envelopes.append)
+
+    def record(envelope: Envelope) -> None:
+        envelopes.append(envelope)
+        if seen is not None:
+            seen(envelope)
+
+    validator = Validator(settings, str(config), record=record)
     rig = Rig(folder, validator, envelopes)
     async with validator:
         yield rig

@@ -39,6 +39,11 @@ def unwanted(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
     return registered | {"blacklist": "unwanted.yaml"}
 
 
+def of_another_scheme(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+    registered = register_miner(folder)
+    return registered | {"auth": {"schemes": {(folder / "miner-hotkey").read_text(): "sr25519"}}}
+
+
 def without_websocket(_: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
     return register_miner(folder) | {"websocket": {"enabled": False}}
 
@@ -74,6 +79,12 @@ CAUSES: Final = {
         "the validator's operator has blacklisted this hotkey",
         "remove it from the blacklist to let it in",
     ),
+    "another signature scheme": (
+        of_another_scheme,
+        "401 wrong_scheme: the scheme of",
+        "the validator's operator must name this hotkey's scheme in auth.schemes",
+        "if its key has that scheme, name it in auth.schemes",
+    ),
     "the WebSocket is switched off": (
         without_websocket,
         "404 websocket_disabled",
@@ -104,7 +115,7 @@ async def test_why_a_miner_is_not_connected_is_told_on_both_sides(
     changes = prepare(monkeypatch, tmp_path)
     async with running_validator(tmp_path, **changes) as rig:
         if cause == "a wrong port":
-            rig.validator.port = 1
+            rig.elsewhere = 1
         changes = {"websocket": {"enabled": False}} if cause == "the WebSocket is switched off at the miner" else {}
         async with running_miner(rig, actors=SILENT, **changes) as (miner, theirs):
             await until(lambda: events(theirs, FallbackChosen if changes else DialFailed))

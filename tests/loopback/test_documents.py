@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
+import yaml
 
 from bettensor.bus.messages import KINDS, PointToPoint
 from tests.loopback.processes import free_port
+from tests.loopback.rig import running_validator
 
 ROOT: Final = Path(__file__).parents[2]
 ELSEWHERE: Final = ("make ", "pip install", "bettensor bench")
@@ -182,3 +184,17 @@ def test_an_incident_becomes_a_regression_test(tmp_path: Path) -> None:
 def test_every_block_of_a_page_is_known_to_its_newcomer(page: str) -> None:
     for block in blocks(ROOT / page):
         assert block.language == "sh" or _FILE.search(block.before), block
+
+
+async def test_the_page_on_edges_shows_one_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python, yaml_block = (block for block in blocks(ROOT / "docs" / "edges.md") if block.language in ("python", "yaml"))
+    (tmp_path / "my_journal.py").write_text(python.text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    edges = yaml.safe_load(yaml_block.text)["edges"]
+    edges["journal"]["path"] = "bets.txt"
+    async with running_validator(tmp_path, edges=edges) as rig, rig.client() as client:
+        await client.works()
+        hotkey = client.hotkey
+    (line,) = (tmp_path / "bets.txt").read_text().splitlines()
+    assert hotkey in line

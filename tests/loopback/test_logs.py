@@ -112,7 +112,7 @@ async def test_replay_with_another_actor(logs: Logs, printed: Printed) -> None:
     code, out, _ = printed("replay", logs.validator, "--with", "tests.neurons.planted:TakesNothing")
     assert "commit_requested" in out
     code, _, err = printed("replay", logs.validator, "--with", "tests.neurons.planted:Whispered")
-    assert (code, "is not a subclass of actors.actor.Actor" in err) == (2, True)
+    assert (code, "is not a subclass of bettensor.actors.Actor" in err) == (2, True)
 
 
 # --- trace

@@ -4,16 +4,20 @@ import asyncio
 import urllib.request
 from pathlib import Path
 
+from bittensor_core import Keypair
 from prometheus_client.parser import text_string_to_metric_families
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.events import FallbackChosen, LineLogged, MetricsUnavailable, PredictionMade, VerdictReceived
+from bettensor.neurons.config.settings import MetricsSettings
+from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.edges.metrics import Metrics
+from bettensor.neurons.edges.writer import FrameWriter
 from bettensor.neurons.neuron import Neuron
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner, until
-from tests.support import make_prediction
+from tests.support import make_identity, make_prediction
 
 SERVED = {"port": 0}
 
@@ -90,8 +94,10 @@ async def test_they_can_be_switched_off(tmp_path: Path) -> None:
 
 
 async def test_their_end_does_not_hold_up_the_neuron() -> None:
-    metrics = Metrics(EventBus(SystemClock()), "validator", lambda: 0)
-    metrics.start("127.0.0.1", 0)
+    writer = FrameWriter(Keys(Keypair.create_from_uri("//Alice")), SystemClock())
+    metrics = Metrics(MetricsSettings(port=0), make_identity(), writer)
+    metrics.attach(EventBus(SystemClock()))
+    await metrics.open()
     closing = asyncio.ensure_future(metrics.close())
     turns = 0
     while not closing.done():

@@ -71,8 +71,12 @@ def register_miner(folder: Path) -> dict[str, Any]:
     validator = (folder / "hotkey").read_text()
     miner = new_wallet("test", "miner", str(folder / "wallets"), "ed25519")
     (folder / "miner-hotkey").write_text(miner)
-    known = [ALICE.ss58_address, BOB.ss58_address, miner]
-    neurons = [{"hotkey": validator, "validator_permit": True}, *({"hotkey": hotkey} for hotkey in known)]
+    neurons = [
+        {"hotkey": validator, "validator_permit": True},
+        {"hotkey": ALICE.ss58_address},
+        {"hotkey": BOB.ss58_address, "crypto": "ed25519"},
+        {"hotkey": miner, "crypto": "ed25519"},
+    ]
     write(folder / "with-miner.yaml", {"neurons": neurons})
     return {"metagraph": {"static": "with-miner.yaml"}}
 
@@ -193,7 +197,7 @@ async def test_a_validator_that_is_somebody_else_is_not_believed(tmp_path: Path)
     server = await serve(impostor, "127.0.0.1", 0, subprotocols=["bettensor.v1"])  # type: ignore[list-item]
     port = server.sockets[0].getsockname()[1]
     async with running_validator(tmp_path, **registered) as rig:
-        rig.validator.port = port  # where the metagraph says that the validator is
+        rig.elsewhere = port  # where the metagraph says that the validator is
         async with running_miner(rig, actors=BETS) as (_, theirs):
             await until(lambda: events(theirs, ConnectionClosed))
     server.close()
@@ -228,7 +232,7 @@ async def test_refusals_are_read_as_far_as_they_can_be(tmp_path: Path, status: i
 
     server = await serve(never, "127.0.0.1", 0, process_request=refuse)
     async with running_validator(tmp_path, **registered) as rig:
-        rig.validator.port = server.sockets[0].getsockname()[1]
+        rig.elsewhere = server.sockets[0].getsockname()[1]
         async with running_miner(rig, actors=BETS) as (_, theirs):
             await until(lambda: events(theirs, ReconnectScheduled))
     server.close()
@@ -390,7 +394,7 @@ async def test_with_the_websocket_disabled_everything_works_by_http(tmp_path: Pa
 async def test_http_without_a_validator_fails_and_backs_off(tmp_path: Path) -> None:
     registered = register_miner(tmp_path)
     async with running_validator(tmp_path, **registered) as rig:
-        rig.validator.port = 1  # nobody listens there
+        rig.elsewhere = 1  # nobody listens there
         async with running_miner(rig, actors=BETS, websocket={"enabled": False}) as (_, theirs):
             await until(lambda: events(theirs, PostFailed))
     failed = events(theirs, PostFailed)[0]
@@ -409,7 +413,7 @@ async def test_a_handshake_that_is_cut_off_is_a_failed_dial_and_not_the_end_of_d
     server = await asyncio.start_server(cut, "127.0.0.1", 0)
     quick = {"reconnect_base_interval": 0.001, "max_reconnect_interval": 0.002}
     async with running_validator(tmp_path, **registered) as rig:
-        rig.validator.port = server.sockets[0].getsockname()[1]
+        rig.elsewhere = server.sockets[0].getsockname()[1]
         async with running_miner(rig, actors=BETS, websocket=quick) as (_, theirs):
             await until(lambda: len(events(theirs, DialFailed)) >= 100)
     server.close()
@@ -441,7 +445,7 @@ async def test_http_that_answers_something_else_is_a_failure(tmp_path: Path) -> 
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with running_validator(tmp_path, **registered) as rig:
-        rig.validator.port = server.sockets[0].getsockname()[1]
+        rig.elsewhere = server.sockets[0].getsockname()[1]
         async with running_miner(rig, actors=BETS, websocket={"enabled": False}) as (_, theirs):
             await until(lambda: events(theirs, PostFailed))
     server.close()

@@ -38,6 +38,7 @@ from bettensor.bus.events import (
 from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import Settings, load_settings
+from bettensor.neurons.edges.keys import new_wallet
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.validator import Validator
 from tests.loopback.rig import (
@@ -234,7 +235,7 @@ async def test_a_miner_that_nobody_knows_is_told_so(tmp_path: Path, capsys: pyte
 async def test_no_slate_yet_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     register_miner(tmp_path)
     async with running_validator(tmp_path) as rig:
-        rig.validator.port = 1  # nobody listens there
+        rig.elsewhere = 1  # nobody listens there
         async with running_miner(rig, actors=SILENT) as (miner, theirs):
             await until(lambda: events(theirs, DialFailed))
             where = ["--state-dir", str(miner.settings.state_dir)]
@@ -317,6 +318,39 @@ async def test_who_is_put_on_the_blacklist_is_closed_and_who_is_taken_off_may_co
             await welcome.works()
 
 
+async def test_who_must_sign_by_another_scheme_is_closed_and_who_is_pinned_by_it_may_come(tmp_path: Path) -> None:
+    async with running_validator(tmp_path) as rig, rig.client() as client:
+        reread(rig.validator, tmp_path)
+        change(tmp_path / "validator.yaml", auth={"schemes": {ALICE.ss58_address: "ed25519"}})
+        (reloaded,) = await rig.until(SettingsReloaded)
+        assert (reloaded.taken, reloaded.waiting) == (("auth.schemes",), ())
+        code, reason, _ = await client.closed()
+        assert (code, reason[:41]) == (4004, "the scheme of this hotkey is ed25519 from")
+        status, body = await rig.refusal()
+        assert (status, body["error"]) == (401, "wrong_scheme")
+        change(tmp_path / "validator.yaml", auth={"schemes": {}})
+        await rig.until(SettingsReloaded, 2)
+        async with rig.client() as welcome:
+            await welcome.works()
+
+
+async def test_a_miner_speaks_with_an_ed25519_validator_if_it_knows_it_for_one(tmp_path: Path) -> None:
+    hotkey = new_wallet("test", "validator", str(tmp_path / "wallets"), "ed25519")
+    (tmp_path / "hotkey").write_text(hotkey)
+    async with (
+        running_validator(tmp_path, **register_miner(tmp_path)) as rig,
+        running_miner(rig, actors=SILENT) as (miner, theirs),
+    ):
+        reason = "the welcome names ed25519, and this validator's scheme is sr25519 here: see auth.schemes"
+        await until(lambda: (4000, reason) in [(closed.code, closed.reason) for closed in rig.all(ConnectionClosed)])
+        assert not events(theirs, SessionActivated)
+        reread(miner, tmp_path)
+        change(tmp_path / "miner.yaml", auth={"schemes": {hotkey: "ed25519"}})
+        await until(lambda: events(theirs, SessionActivated))
+        miner.bus.publish(PredictionMade(rig.hotkey, make_prediction()))
+        await until(lambda: events(theirs, VerdictReceived))
+
+
 async def test_the_websocket_is_switched_off_and_on_again_at_a_miner_that_runs(tmp_path: Path) -> None:
     async with subnet(tmp_path, actors=SILENT | {"http_fallback": {"poll_interval": 0.1}}) as (rig, miner, theirs):
         reread(miner, tmp_path)
@@ -393,14 +427,6 @@ async def test_signals_and_log_sinks_stay_the_programs_own(tmp_path: Path) -> No
     finally:
         for number, old in zip(numbers, before, strict=True):
             signal.signal(number, old)
-
-
-def test_what_is_exported_is_there_and_nothing_else() -> None:
-    import bettensor
-
-    assert bettensor.Validator is Validator
-    with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
-        bettensor.Nonsense  # noqa: B018
 
 
 # --- variables of the environment

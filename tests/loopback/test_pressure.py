@@ -35,7 +35,8 @@ from bettensor.bus.events import (
 from bettensor.bus.messages import MAX_FRAME_BYTES, HeartbeatMessage, PredictionMessage
 from bettensor.neurons.cli import ledger_file
 from bettensor.neurons.cli.ledger_file import backup_ledger, check_ledger, restore_ledger
-from bettensor.neurons.edges.ledger import Ledger
+from bettensor.neurons.edges.ledger import Ledger, LedgerDatabase
+from bettensor.neurons.edges.writer import FrameWriter
 from tests.loopback.rig import ALICE, BOB, Client, Rig, running_validator, starting_soon, write_configuration
 from tests.loopback.test_miner import until
 from tests.loopback.test_operations import bettensor
@@ -97,7 +98,7 @@ def most_unanswered(rig: Rig) -> int:
 async def test_stopped_with_a_slow_disk_it_says_so_and_ends_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bettensor.neurons.validator.SHUTDOWN_TIMEOUT", 0.3)
+    monkeypatch.setattr("bettensor.neurons.validator.Validator.patience", 0.3)
     async with AsyncExitStack() as sockets:
         async with running_validator(tmp_path) as rig:
             client = await sockets.enter_async_context(rig.client())
@@ -157,7 +158,7 @@ def repair_disk(connection: Any) -> None:
 
 
 async def on_the_disk(rig: Rig, act: Callable[[Any], None]) -> None:
-    database = rig.validator._database  # noqa: SLF001 - the disk's stand-in
+    database = rig.validator.edges[LedgerDatabase]
     await database.run(lambda: act(database.connection))
 
 
@@ -205,7 +206,7 @@ class Reader:
 def session_of(rig: Rig, client: Client) -> Any:
     """The validator's end of a session, where what waits for its reader waits."""
     (connection,) = [event.connection for event in rig.all(SessionActivated) if event.hotkey == client.hotkey]
-    return rig.validator._writer._transports[connection]  # noqa: SLF001
+    return rig.validator.edges[FrameWriter]._transports[connection]  # noqa: SLF001
 
 
 @asynccontextmanager

@@ -37,6 +37,11 @@ def altered(**changes: str) -> Callable[[Rig], Headers]:
     return lambda rig: rig.sign() | {f"X-Bittensor-{key.title()}": value for key, value in changes.items()}
 
 
+def unnamed(headers: Headers) -> Headers:
+    """Without the name of a scheme, which means sr25519."""
+    return {key: value for key, value in headers.items() if key != "X-Bittensor-Crypto"}
+
+
 def forged(rig: Rig) -> Headers:
     return rig.sign(EVE) | {"X-Bittensor-Hotkey": ALICE.ss58_address}
 
@@ -53,12 +58,15 @@ ROWS: dict[str, tuple[Callable[[Rig], Headers], int, str]] = {
     "a signature that is no hex": (altered(signature="0x" + "zz" * 64), 400, "malformed"),
     "a signature that is too short": (altered(signature="0x" + "00" * 63), 400, "malformed"),
     "an unknown scheme": (altered(crypto="ecdsa"), 400, "malformed"),
+    "hashed": (altered(crypto="hashed"), 400, "malformed"),
+    "mldsa": (altered(crypto="mldsa"), 400, "malformed"),
     "another receiver": (lambda rig: rig.sign(receiver_ss58=EVE.ss58_address), 401, "wrong_receiver"),
     "too old": (lambda rig: rig.sign(nonce_ns=old(11)), 401, "stale"),
     "from the future": (lambda rig: rig.sign(nonce_ns=old(-4)), 401, "stale"),
     "a forged signature": (forged, 401, "bad_signature"),
     "a signature of zeros": (altered(signature="0x" + "00" * 64), 401, "bad_signature"),
-    "the wrong scheme": (altered(crypto="ed25519"), 401, "bad_signature"),
+    "another scheme than the usual one": (altered(crypto="ed25519"), 401, "wrong_scheme"),
+    "another scheme than the metagraph's": (lambda rig: unnamed(rig.sign(BOB)), 401, "wrong_scheme"),
     "signed for another path": (lambda rig: rig.sign(path="/games?netuid=30"), 401, "bad_signature"),
     "signed for another method": (lambda rig: rig.sign(method="POST"), 401, "bad_signature"),
     "unregistered": (lambda rig: rig.sign(EVE), 403, "not_registered"),

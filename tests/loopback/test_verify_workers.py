@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.events import LineLogged, PredictionAccepted, SignatureChecked, VerificationRequested
 from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.neurons.edges.verifiers import Verifiers
 from tests.loopback.rig import ALICE, EVE, Client, running_validator
 from tests.loopback.test_pressure import answers
 from tests.support import make_prediction
@@ -26,8 +27,7 @@ def frames(client: Client, count: int) -> tuple[list[str], list[str]]:
 async def test_verdicts_come_in_order_even_if_a_worker_dies(tmp_path: Path) -> None:
     async with running_validator(tmp_path, auth=WORKERS) as rig, rig.client() as client:
         await client.works()
-        assert rig.validator._verifiers is not None  # noqa: SLF001 - to do it harm
-        process = rig.validator._verifiers._workers[0]._transport.get_pid()  # noqa: SLF001
+        process = rig.validator.edges[Verifiers]._workers[0]._transport.get_pid()  # noqa: SLF001
         said, ids = frames(client, 300)
         for number, frame in enumerate(said):
             await client.socket.send(frame)

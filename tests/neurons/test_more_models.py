@@ -35,7 +35,7 @@ from bettensor.neurons.models.model import Forecast
 from bettensor.neurons.models.program import ProgramPredictor, ProgramSettings
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner
-from tests.support import Injected, make_game, make_hotkey
+from tests.support import Injected, make_game, make_hotkey, make_identity
 
 ME, VALIDATOR, OTHER = make_hotkey("me"), make_hotkey("validator"), make_hotkey("other")
 GAME = make_game("g")
@@ -51,7 +51,8 @@ class Bench:
         self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
         self.bus.subscribe(ModelChanged, lambda _, __: self.ask(), "test")
         self.slates: dict[Any, tuple[TeamGame, ...]] = {VALIDATOR: SLATE}
-        self.edge = PredictorEdge(self.bus, SystemClock(), ME, model)
+        self.edge = PredictorEdge(model, make_identity(ME, "miner"), SystemClock())
+        self.edge.attach(self.bus)
 
     def ask(self) -> None:
         for validator, slate in self.slates.items():
@@ -336,7 +337,10 @@ async def test_a_program_that_never_reads_and_does_not_want_to_end_is_ended(tmp_
 
 @pytest.mark.parametrize(
     ("settings", "fault"),
-    [({"command": []}, "must name a program"), ({"command": ["x"], "restart_base": 0}, "above 0")],
+    [
+        ({"command": []}, "should have at least 1 item"),
+        ({"command": ["x"], "restart_base": 0}, "should be greater than 0"),
+    ],
 )
 def test_wrong_settings_of_a_program_are_refused(settings: dict[str, Any], fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
@@ -373,7 +377,7 @@ async def test_a_program_bets_through_a_real_miner_and_once_whatever_is_restarte
     registered = register_miner(tmp_path)
     (tmp_path / "model.py").write_text("import json, sys\n" + BET_ON_ALL)
     command = [sys.executable, "-u", str(tmp_path / "model.py")]
-    predictor = {"class": "bettensor.neurons.models.program:ProgramPredictor", "command": command}
+    predictor = {"class": "bettensor.models:ProgramPredictor", "command": command}
     async with running_validator(tmp_path, **registered) as rig:
         for restarts in range(2):
             async with running_miner(rig, actors={"predictor": predictor}) as (_, theirs):

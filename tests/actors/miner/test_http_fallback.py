@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bettensor.actors.miner.http_fallback import HttpFallbackActor, HttpFallbackSettings
+from bettensor.actors.settings import WebSocketSettings
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -94,7 +95,7 @@ def failed(prediction_id: str) -> SendFailed:
 
 
 def switched(*, on: bool) -> SettingsReloaded:
-    return SettingsReloaded({"http_fallback": {"websocket_enabled": on}}, ("websocket.enabled",), ())
+    return SettingsReloaded({"http_fallback": {"websocket": {"enabled": on}}}, ("websocket.enabled",), ())
 
 
 def test_what_could_not_be_sent_is_posted_and_what_comes_meanwhile_goes_together_in_order() -> None:
@@ -368,7 +369,7 @@ def test_what_is_missed_while_a_poll_is_under_way_is_asked_for_after_it_and_once
 
 
 def test_with_the_websocket_disabled_it_begins_at_once() -> None:
-    bench = Bench(websocket_enabled=False)
+    bench = Bench(websocket=WebSocketSettings(enabled=False))
     bench.advance(0)
     assert bench.last(FallbackChosen).reason == "the WebSocket is disabled here"
     assert len(bench.all(GamesRequested)) == 1
@@ -405,5 +406,5 @@ def test_a_stopping_miner_begins_nothing() -> None:
 
 
 def test_an_interval_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="poll_interval must be above 0"):
+    with pytest.raises(ValueError, match=r"poll_interval\s+Input should be greater than 0"):
         HttpFallbackSettings(poll_interval=0.0)

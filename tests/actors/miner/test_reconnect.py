@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bettensor.actors.miner.reconnect import RETURN_WINDOW, ReconnectActor, ReconnectSettings
+from bettensor.actors.settings import WebSocketSettings
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
     ClockStepped,
@@ -81,19 +82,19 @@ def test_of_a_chosen_list_only_those_are_dialled_permit_or_not() -> None:
 
 
 def test_with_the_websocket_disabled_nobody_is_dialled() -> None:
-    assert Bench(websocket_enabled=False).all(DialRequested) == []
+    assert Bench(websocket=WebSocketSettings(enabled=False)).all(DialRequested) == []
 
 
 def test_a_dial_that_comes_through_after_the_websocket_was_switched_off_is_closed_again() -> None:
     bench = Bench()
-    off = {"reconnect": {"websocket_enabled": False}}
+    off = {"reconnect": {"websocket": {"enabled": False}}}
     bench.observe(SettingsReloaded(off, ("websocket.enabled",), ()))
     asked = bench.during(bench.open, CloseRequested)
     assert [(close.connection, close.code) for close in asked] == [(bench.connection, CloseCode.NORMAL)]
     bench.observe(ConnectionClosed(bench.connection, CloseCode.NORMAL, ""))
     bench.advance(LONGEST)
     assert len(bench.all(DialRequested)) == 1
-    on = {"reconnect": {"websocket_enabled": True}}
+    on = {"reconnect": {"websocket": {"enabled": True}}}
     bench.observe(SettingsReloaded(on, ("websocket.enabled",), ()))
     assert len(bench.all(DialRequested)) == 2
 
@@ -335,8 +336,3 @@ def test_ends_of_other_connections_are_none_of_its_business() -> None:
 
 def test_the_same_seed_draws_the_same() -> None:
     assert Bench(7).fail() == Bench(7).fail() != Bench(8).fail()
-
-
-def test_intervals_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="at most max_reconnect_interval"):
-        ReconnectSettings(reconnect_base_interval=10.0, max_reconnect_interval=5.0)

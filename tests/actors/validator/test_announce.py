@@ -1,7 +1,10 @@
 """AnnounceActor: the chain is told where the validator serves when it says something else, and not too often."""
 
+from typing import Any
+
 import pytest
 
+from bettensor.actors.settings import AxonSettings
 from bettensor.actors.validator.announce import FIRST_DELAY, LONGEST_DELAY, SETTLING, AnnounceActor, AnnounceSettings
 from bettensor.bus.events import (
     Announced,
@@ -21,9 +24,9 @@ HERE = "203.0.113.7:8091"
 
 
 class Bench(Harness):
-    def __init__(self, **settings: object) -> None:
-        given = {"announced_ip": "203.0.113.7", "listening_port": 8091} | settings
-        super().__init__(AnnounceActor(AnnounceSettings(**given)))  # type: ignore[arg-type]
+    def __init__(self, **axon: Any) -> None:
+        given: dict[str, Any] = {"external_ip": "203.0.113.7", "port": 8091} | axon
+        super().__init__(AnnounceActor(AnnounceSettings(axon=AxonSettings(**given))))
         self.observe(NeuronStarted("validator", NETUID, ME, "sr25519", 0))
 
     def sync(self, axon: str | None, source: MetagraphSource = "chain") -> None:
@@ -76,11 +79,11 @@ def test_a_refusal_is_tried_again_with_back_off() -> None:
     ("settings", "endpoint"),
     [
         ({}, HERE),
-        ({"announced_port": 443}, "203.0.113.7:443"),
-        ({"announced_ip": "2001:db8:0::7"}, "[2001:db8::7]:8091"),
-        ({"announced_ip": None}, None),
-        ({"announcing": False}, None),
-        ({"listening_port": 0}, None),
+        ({"external_port": 443}, "203.0.113.7:443"),
+        ({"external_ip": "2001:db8:0::7"}, "[2001:db8::7]:8091"),
+        ({"external_ip": None}, None),
+        ({"serve": False}, None),
+        ({"port": 0}, None),
     ],
 )
 def test_what_is_announced(settings: dict[str, object], endpoint: str | None) -> None:
@@ -102,7 +105,7 @@ def doubts(bench: Bench) -> list[str]:
 
 
 def test_where_nothing_is_announced_a_wrong_port_is_told_once_and_so_is_that_it_is_right_again() -> None:
-    bench = Bench(announced_ip=None)
+    bench = Bench(external_ip=None)
     for axon in (HERE, "203.0.113.7:8092", "203.0.113.7:8092", HERE, None):
         bench.sync(axon)
     wrong, right, nowhere = doubts(bench)
@@ -116,12 +119,12 @@ def test_where_nothing_is_announced_a_wrong_port_is_told_once_and_so_is_that_it_
     [
         ({}, "203.0.113.7:8092", "chain", False),  # it is announced, and so repaired
         ({}, "203.0.113.7:8092", "file", True),
-        ({"announcing": False}, "203.0.113.7:8092", "chain", True),
-        ({"announced_port": 8092}, "203.0.113.7:8092", "file", False),
-        ({"listening_port": 0}, "203.0.113.7:8092", "file", False),  # any that is free
-        ({"listening_port": 0}, None, "file", False),
-        ({"announced_ip": None}, "an address of a simulated network", "file", False),
-        ({"announced_ip": None}, "203.0.113.7:18091", "file", True),
+        ({"serve": False}, "203.0.113.7:8092", "chain", True),
+        ({"external_port": 8092}, "203.0.113.7:8092", "file", False),
+        ({"port": 0}, "203.0.113.7:8092", "file", False),  # any that is free
+        ({"port": 0}, None, "file", False),
+        ({"external_ip": None}, "an address of a simulated network", "file", False),
+        ({"external_ip": None}, "203.0.113.7:18091", "file", True),
     ],
 )
 def test_a_port_is_doubted_where_it_is_known_and_nobody_announces_it(
@@ -133,13 +136,13 @@ def test_a_port_is_doubted_where_it_is_known_and_nobody_announces_it(
 
 
 def test_a_validator_that_is_not_registered_has_no_endpoint_to_doubt() -> None:
-    bench = Bench(announced_ip=None)
+    bench = Bench(external_ip=None)
     bench.observe(MetagraphSynced((), (), "file"))
     assert doubts(bench) == []
 
 
 def test_who_is_not_registered_any_more_is_not_told_that_it_is_found() -> None:
-    bench = Bench(announced_ip=None)
+    bench = Bench(external_ip=None)
     bench.sync("203.0.113.7:8092")
     bench.observe(MetagraphSynced((), (), "file"))
     assert len(doubts(bench)) == 1

@@ -50,7 +50,7 @@ class Bench(Harness):
         self.actor = PredictionActor(settings or PredictionSettings(daily_wager_limit=limit, odds_grace=grace))
         super().__init__(self.actor)
         self.ledger = SimulatedLedger(self.clock)
-        self.ledger.attach(self.bus)
+        self.add(self.ledger)
         self.offer(*(games or (make_game(),)))
 
     def offer(self, *games: TeamGame, snapshot: bool = True) -> None:
@@ -568,5 +568,5 @@ def test_a_snapshot_of_the_actor_decides_the_same(bench: Bench) -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="should be"):
         wrong()

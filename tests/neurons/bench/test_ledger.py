@@ -8,7 +8,7 @@ import pytest
 
 from bettensor.bus.identifiers import Micros
 from bettensor.neurons.bench import ledger as module
-from bettensor.neurons.bench.ledger import HOTKEYS, Store, fill
+from bettensor.neurons.bench.ledger import HOTKEYS, BenchLedger, fill
 from bettensor.neurons.bench.rig import BenchmarkFailed
 from bettensor.neurons.cli.ledger_file import check_ledger
 
@@ -27,7 +27,7 @@ async def test_a_ledger_is_filled_up_also_by_a_last_portion_that_is_small(
 
 
 async def test_a_commit_that_fails_is_told(tmp_path: Path) -> None:
-    async with Store(tmp_path) as store:
+    async with BenchLedger(tmp_path) as store:
         with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
             database.execute("DROP TABLE predictions")
             database.commit()

@@ -90,7 +90,10 @@ def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["validator", "--config", "absent.yaml"], "absent.yaml: cannot be read"),
+        (
+            ["validator", "--config", "absent.yaml"],
+            "absent.yaml: there is no such file; `bettensor config show --role validator > validator.yaml`",
+        ),
         (["validator", "--config", "absent.yaml", "--x"], "--x: expected a value"),
         (["validator", "--config", "absent.yaml", "--x", "--y=1"], "--x: expected a value"),
         (["validator", "--config", "absent.yaml", "x"], "unrecognized argument: x"),
@@ -260,7 +263,16 @@ def wait_for(log: Path, text: str, process: "subprocess.Popen[bytes]") -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("command", [["-m", "bettensor.neurons.validator"], [str(ROOT / "neurons" / "validator.py")]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "bettensor.neurons.validator"],
+        ["-m", "bettensor", "validator"],
+        [str(ROOT / "neurons" / "validator.py")],
+        [str(Path(sys.executable).with_name("bettensor")), "validator"],
+    ],
+    ids=["module", "package", "file of a checkout", "command"],
+)
 def test_a_validator_process_starts_stops_and_holds_its_state_dir(tmp_path: Path, command: list[str]) -> None:
     config = write_configuration(tmp_path)
     log = tmp_path / "log"

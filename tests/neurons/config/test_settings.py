@@ -1,17 +1,26 @@
 """Configuration: what is wrong is told with file, key and what was expected; flags override the file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from bettensor.actors.actor import Actor
+from bettensor.actors.settings import AxonSettings, ChosenValidators, WebSocketSettings
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import BlacklistLoaded
 from bettensor.neurons.cli.config_file import commented_defaults
 from bettensor.neurons.composition import build_actors, build_predictor, load_handlers
-from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings, load_settings, parse
+from bettensor.neurons.config.settings import (
+    MinerSettings,
+    Settings,
+    ValidatorSettings,
+    load_settings,
+    parse,
+    sections_of,
+)
 from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
 from bettensor.neurons.models.kelly import KellyPredictor
 
@@ -62,7 +71,17 @@ def test_flags_override_the_file_and_are_read_as_their_keys_type(tmp_path: Path)
     assert settings.handlers == {"prediction_accepted": ["a:b"]}
     actors = {actor.name: actor for actor in build_actors(settings)}
     assert actors["prediction"].settings.daily_wager_limit == 5
-    assert actors["auth"].settings.websocket_enabled is False
+    assert actors["auth"].settings.websocket.enabled is False
+
+
+@pytest.mark.parametrize(("role", "actor"), [("validator", "auth"), ("miner", "connection")])
+def test_schemes_are_pinned_by_hotkey_on_both_roles(tmp_path: Path, role: str, actor: str) -> None:
+    schemes = {ALICE: "ed25519", BOB: "sr25519"}
+    settings = load(tmp_path, {"wallet.name": "w"}, role, role=role, auth={"schemes": schemes})
+    actors = {built.name: built for built in build_actors(settings)}
+    assert actors[actor].settings.auth.schemes == schemes
+    settings = load(tmp_path, {f"auth.schemes.{ALICE}": "ed25519"}, role, role=role)
+    assert settings.auth.schemes == {ALICE: "ed25519"}
 
 
 @pytest.mark.parametrize("role", ["validator", "miner"])
@@ -100,13 +119,28 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
         ),
         ({"websocket": {"heartbeat_interval": 0}}, "websocket.heartbeat_interval: input should be greater than 0"),
         ({"websocket": {"heartbeat_interval": float("nan")}}, "websocket.heartbeat_interval"),
-        ({"websocket": 5}, "neuron.yaml: websocket"),
+        ({"websocket": 5}, "neuron.yaml: websocket: expected keys with values, and it is 5"),
+        ({"actors": {"metagraph": 5}}, "neuron.yaml: actors.metagraph: expected keys with values, and it is 5"),
+        ({"role": "miner", "validators": 5}, "neuron.yaml: validators: expected a list, and it is 5"),
+        (
+            {"websocket": {"reconnect_base_interval": 900}},
+            "neuron.yaml: websocket: reconnect_base_interval must be at most max_reconnect_interval",
+        ),
         ({"axon": {"port": 70000}}, "axon.port"),
         ({"logging": {"level": "LOUD"}}, "logging.level: input should be 'DEBUG', 'INFO'"),
         ({"games": {"source": "oracle"}}, "games.source: input should be 'file'"),
         ({"metagraph": {}}, "one of metagraph.static and subtensor.network must say who is in the subnet; neither is"),
         ({"subtensor": {"network": "test"}}, "must say who is in the subnet; both are there"),
         ({"subtensor": {"chain_endpoint": "here"}}, "subtensor.chain_endpoint: "),
+        (
+            {"auth": {"schemes": {"nobody": "ed25519"}}},
+            "neuron.yaml: auth.schemes.nobody: expected an ss58 address like",
+        ),
+        (
+            {"auth": {"schemes": {ALICE: "mldsa"}}},
+            f"neuron.yaml: auth.schemes.{ALICE}: input should be 'sr25519' or 'ed25519', and it is 'mldsa'",
+        ),
+        ({"auth": {"schemes": "ed25519"}}, "neuron.yaml: auth.schemes: expected keys with values"),
         ({"role": "judge"}, "role: expected 'validator' or 'miner', and it is 'judge'"),
         ({"handlers": {"x": "y"}}, "handlers.x"),
     ],
@@ -127,10 +161,12 @@ def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
     [
         ("[", "neuron.yaml: not YAML: line 1: "),
         ("a: {b: 1\nc: 2", "neuron.yaml: not YAML: line 2: expected ',' or '}', but got ':'"),
-        ("- a", "expected keys with values"),
+        ("- a", "neuron.yaml: expected keys with values, and it is a list"),
+        ("5", "neuron.yaml: expected keys with values, and it is 5"),
         ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' is there twice"),
         ("a: &a {x: 1}\nb: {<<: *a}", "neuron.yaml: not YAML: line 2: << is not understood here: write the keys out"),
-        ("", "role"),
+        ("", "neuron.yaml: the file is empty; `bettensor config show --role validator > validator.yaml`"),
+        ("# netuid: 30", "neuron.yaml: the file is empty; "),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, fault: str) -> None:
@@ -139,8 +175,22 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, f
     with pytest.raises(ConfigurationError) as refused:
         load_settings(file)
     assert fault in str(refused.value)
-    with pytest.raises(ConfigurationError, match="cannot be read"):
-        load_settings(tmp_path / "absent.yaml")
+
+
+def test_a_file_that_cannot_be_read_is_told_with_its_name_once(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.yaml"
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(absent, role="miner")
+    advice = "`bettensor config show --role miner > miner.yaml` writes one with every key"
+    assert str(refused.value) == f"{absent}: there is no such file; {advice}"
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(tmp_path)
+    assert str(refused.value) == f"{tmp_path}: cannot be read: Is a directory"
+    absent.write_bytes(b"a: \xff")
+    with pytest.raises(ConfigurationError, match="cannot be read: its byte 3 is no UTF-8 text"):
+        load_settings(absent)
+    with pytest.raises(ConfigurationError, match=r"blacklist.yaml: there is no such file$"):
+        read_blacklist(tmp_path / "blacklist.yaml")
 
 
 def test_a_flag_or_a_variable_can_unset_a_key(tmp_path: Path) -> None:
@@ -167,8 +217,15 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
     [
         ({"actors": {"predicton": {}}}, "actors.predicton: there is no such actor; the nearest is prediction"),
         ({"actors": {"prediction": {"limit": 5}}}, "actors.prediction: limit: there is no such key"),
-        ({"actors": {"prediction": {"odds_grace": -1}}}, "odds_grace must be 0 to 3600"),
+        (
+            {"actors": {"prediction": {"odds_grace": -1}}},
+            "odds_grace: input should be greater than or equal to 0, and it is -1",
+        ),
         ({"actors": {"connection": {"heartbeat_interval": 5}}}, "this is set by websocket.heartbeat_interval"),
+        (
+            {"actors": {"heartbeat": {"websocket": {"heartbeat_interval": 5}}}},
+            "actors.heartbeat: websocket: this is set by websocket",
+        ),
         ({"actors": {"x": {"class": "no_such_module:X"}}}, "'no_such_module' cannot be imported"),
         ({"actors": {"x": {"class": "bettensor.bus.events:Nothing"}}}, "'bettensor.bus.events' has no 'Nothing'"),
         ({"actors": {"x": {"class": "bettensor.bus.events:Event"}}}, "is not a subclass of bettensor.actors.Actor"),
@@ -192,6 +249,47 @@ def test_wrong_actors_are_refused(tmp_path: Path, changes: dict[str, Any], fault
         build_actors(load(tmp_path, **changes), "neuron.yaml")
     assert fault in str(refused.value)
     assert "neuron.yaml: actors." in str(refused.value)
+
+
+class Surveyor(Actor):
+    """An actor of a user, with a section under a name of its own, and keys that sections have too."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings:
+        line: WebSocketSettings = field(default_factory=WebSocketSettings)
+        chosen: ChosenValidators = field(default_factory=ChosenValidators)
+        listener: AxonSettings = field(default_factory=AxonSettings)
+        validators: int = 3
+        enabled: float = 0.5
+
+    name = "surveyor"
+
+
+def test_an_actor_of_a_users_own_takes_sections_by_their_type_and_keeps_keys_of_any_name(tmp_path: Path) -> None:
+    own = {"class": f"{__name__}:Surveyor", "validators": 7}
+    sections: dict[str, Any] = {"websocket": {"send_timeout": 3}, "validators": [ALICE]}
+    settings = load(tmp_path, role="miner", actors={"surveyor": own}, **sections)
+    surveyor = next(actor for actor in build_actors(settings) if isinstance(actor, Surveyor))
+    assert surveyor.settings == Surveyor.Settings(
+        line=WebSocketSettings(send_timeout=3), chosen=ChosenValidators([ALICE]), validators=7
+    )
+    assert surveyor.settings.line is settings.websocket
+    for key, setter in (("line", "websocket"), ("chosen", "validators"), ("send_timeout", "websocket.send_timeout")):
+        section = {"class": own["class"], key: {}}
+        wrong = load(tmp_path, role="miner", actors={"surveyor": section}, **sections)
+        with pytest.raises(ConfigurationError) as refused:
+            build_actors(wrong, "miner.yaml")
+        assert str(refused.value) == f"miner.yaml: actors.surveyor: {key}: this is set by {setter}"
+
+
+def test_every_section_of_a_role_can_be_taken_by_its_type(tmp_path: Path) -> None:
+    settings = load(tmp_path, axon={"port": 1})
+    assert isinstance(settings, ValidatorSettings)
+    sections = sections_of(settings)
+    assert sections[AxonSettings] is settings.axon
+    assert {type(section) for section in sections.values()} == sections.keys()
+    assert ChosenValidators not in sections
+    assert sections_of(load(tmp_path, role="miner"))[ChosenValidators] == ()
 
 
 @pytest.mark.parametrize(
@@ -227,7 +325,7 @@ def test_the_model_is_the_class_that_the_file_names(tmp_path: Path) -> None:
     assert predictor.settings.edge == 0.5
     for wrong, fault in (
         ({"class": "bettensor.bus.events:Event"}, "no method predict"),
-        ({"edge": -1}, "edge must be 0 or more"),
+        ({"edge": -1}, "edge: input should be greater than or equal to 0"),
     ):
         with pytest.raises(ConfigurationError, match=fault):
             build_predictor(load(tmp_path, actors={"predictor": wrong}))
@@ -261,6 +359,9 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
     first, second = read_metagraph(metagraph(tmp_path, {"hotkey": ALICE}, full)).neurons
     assert (first.uid, first.hotkey, first.validator_permit, first.axon) == (0, ALICE, False, None)
     assert (second.uid, second.stake, second.axon, second.validator_permit) == (9, 5.5, "10.0.0.1:8091", True)
+    assert first.crypto is None
+    (other,) = read_metagraph(metagraph(tmp_path, {"hotkey": BOB, "crypto": "ed25519"})).neurons
+    assert other.crypto == "ed25519"
 
 
 @pytest.mark.parametrize(
@@ -271,6 +372,10 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
         ([{"hotkey": ALICE, "axon": "localhost"}], "neurons.0.axon: expected ip:port like"),
         ([{"hotkey": ALICE, "axon": "10.0.0.1:65536"}], "neurons.0.axon: expected ip:port like"),
         ([{"hotkey": ALICE}, {"hotkey": ALICE}], "neurons.1.hotkey"),
+        (
+            [{"hotkey": ALICE, "crypto": "hashed"}],
+            "neurons.0.crypto: input should be 'sr25519' or 'ed25519', and it is 'hashed'",
+        ),
         ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is neurons.0's already"),
         (
             [{"hotkey": ALICE, "permit": True}],

@@ -16,7 +16,7 @@ from websockets.protocol import State
 
 from bettensor.actors.metagraph import MetagraphActor, MetagraphSettings
 from bettensor.bus.bus import EventBus
-from bettensor.bus.clock import ManualClock, SystemClock
+from bettensor.bus.clock import Clock, ManualClock, SystemClock
 from bettensor.bus.events import (
     Announced,
     AnnounceFailed,
@@ -30,10 +30,12 @@ from bettensor.bus.events import (
     SyncRequested,
 )
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros, Uid
+from bettensor.neurons.config.settings import SubtensorSettings
 from bettensor.neurons.edges import chain as edge
 from bettensor.neurons.edges.chain import Chain, make_client
+from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.simulation import EventLog, SimulatedSubstrate
-from tests.support import NETUID, NOW, Injected, make_hotkey
+from tests.support import NETUID, NOW, Injected, make_hotkey, make_identity
 
 KEYPAIR = Keypair.create_from_uri("//Validator", CRYPTO_SR25519)
 ME = Hotkey(KEYPAIR.ss58_address)
@@ -60,7 +62,14 @@ class Bench(EventLog):
         self.substrate = SimulatedSubstrate(NETUID)
         self.substrate.neurons = [ALICE, BOB]
         self.kept = folder / "metagraph.json"
-        self.chain = Chain(self.bus, self.clock, self.connect, network, NETUID, 120.0, self.kept, KEYPAIR)
+        self.follow(self.clock, network=network)
+
+    def follow(self, clock: Clock, **settings: Any) -> None:
+        """With a chain of its own."""
+        chosen = SubtensorSettings(**settings)
+        identity, folder = make_identity(), StateDir(self.kept.parent)
+        self.chain = Chain(chosen, identity, KEYPAIR, folder, clock, self.connect)
+        self.chain.attach(self.bus)
 
     def connect(self) -> Any:
         return bittensor.Client("local", substrate=self.substrate)  # type: ignore[arg-type]
@@ -185,7 +194,7 @@ async def test_a_connection_that_is_given_up_leaves_no_socket_open(tmp_path: Pat
     async with serve(serve_late, "127.0.0.1", 0) as node:
         port = next(iter(node.sockets)).getsockname()[1]
         bench.connect = lambda: make_client(f"ws://127.0.0.1:{port}")  # type: ignore[method-assign]
-        bench.chain = Chain(bench.bus, bench.clock, bench.connect, "x", NETUID, 120.0, bench.kept, KEYPAIR)
+        bench.follow(bench.clock, network="local")
         await bench.chain.open()
         await bench.until(lambda: len(bench.all(ChainFailed)) >= 2)
         assert {failed.reason for failed in bench.all(ChainFailed)} == {"no answer about the handshake in 0 s"}
@@ -198,7 +207,7 @@ async def test_a_connection_that_is_given_up_leaves_no_socket_open(tmp_path: Pat
 async def test_a_short_sync_interval_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge, "BLOCK_INTERVAL", 60.0)
     bench = Bench(tmp_path)
-    bench.chain = Chain(bench.bus, SystemClock(), bench.connect, "local", NETUID, 0.05, bench.kept, KEYPAIR)
+    bench.follow(SystemClock(), network="local", sync_interval=0.05)
     await bench.chain.open()
     await bench.until(lambda: bench.substrate.readings == 3)
     await bench.chain.close()

@@ -14,6 +14,7 @@ from bettensor.bus.clock import SystemClock
 from bettensor.bus.events import PredictionMade, StatusReported, StatusRequested
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.edges.control import Control
+from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.handlers import UserHandlers
 from tests.support import make_game, make_hotkey
 
@@ -33,7 +34,11 @@ class Bench:
         self.bus.subscribe(
             StatusRequested, lambda event, _: self.bus.publish(StatusReported(event.request, status)), "test"
         )
-        self.control = Control(self.bus, SystemClock(), state_dir, UserHandlers(), lambda _: None)
+        self.control = Control(StateDir(state_dir), UserHandlers(), self, SystemClock())
+        self.control.attach(self.bus)
+
+    def request_stop(self, reason: str) -> None:
+        """As a neuron has it."""
 
     async def ask(self, line: bytes) -> Any:
         reader, writer = await asyncio.open_unix_connection(self.address)
@@ -51,7 +56,6 @@ async def controlled(state_dir: Path, **slates: TeamGame) -> AsyncIterator[Bench
     await bench.control.open()
     yield bench
     await bench.control.close()
-    await bench.control.disconnect()
 
 
 @pytest.mark.parametrize(
@@ -82,11 +86,11 @@ async def test_who_is_still_connected_in_the_end_is_answered_nothing_more_and_le
         async with asyncio.timeout(PATIENCE):
             while not bench.made:  # noqa: ASYNC110 - what is asked has no event before that
                 await asyncio.sleep(0.002)
-            await bench.control.close()
+            await bench.control.pause()
             writer.write(b'{"ask": "status"}\n')
             assert await idle.read() == b""
             assert len(asyncio.all_tasks() - others) == 1  # a verdict may still come
-            await bench.control.disconnect()
+            await bench.control.close()
             assert await asking.read() == b""
         assert asyncio.all_tasks() == others
         for end in (writer, its_writer):

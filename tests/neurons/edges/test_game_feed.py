@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -28,7 +29,19 @@ class Bench:
         self.events: list[Any] = []
         clock = ManualClock(NOW)
         bus = EventBus(clock, record=lambda envelope: self.events.append(envelope.event))
-        self.feed = GameFeed(bus, clock, GamesSettings(path=self.file, **settings))
+        self.feed = GameFeed(GamesSettings(path=self.file, **settings), self, clock)
+        self.feed.attach(bus)
+
+    async def settle(self) -> None:
+        """As a store that has nothing to do."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        await self.feed.open()
+        try:
+            yield
+        finally:
+            await self.feed.close()
 
     def write(self, *games: dict[str, Any]) -> None:
         """As editors and deployments do: a new file in the place of the old one."""
@@ -46,7 +59,7 @@ class Bench:
 async def test_a_change_of_the_file_is_a_new_slate(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.write(starting_soon())
-    async with bench.feed.running():
+    async with bench.running():
         assert [len(event.games) for event in bench.events] == [1]
         await asyncio.sleep(0.2)  # the watch has begun
         bench.write(starting_soon(), starting_soon(game_id="another"))
@@ -56,7 +69,7 @@ async def test_a_change_of_the_file_is_a_new_slate(tmp_path: Path) -> None:
 async def test_a_change_that_cannot_be_read_is_told_and_the_next_good_one_counts(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.write(starting_soon())
-    async with bench.feed.running():
+    async with bench.running():
         await asyncio.sleep(0.2)
         bench.write({"game_id": "half"})
         failed = await bench.until(lambda event: isinstance(event, FeedFailed))
@@ -70,7 +83,7 @@ async def test_a_change_that_cannot_be_read_is_told_and_the_next_good_one_counts
 async def test_other_files_of_the_folder_are_none_of_its_business(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.write(starting_soon())
-    async with bench.feed.running():
+    async with bench.running():
         await asyncio.sleep(0.2)
         (tmp_path / "notes.txt").write_text("x")
         await asyncio.sleep(0.3)
@@ -79,14 +92,14 @@ async def test_other_files_of_the_folder_are_none_of_its_business(tmp_path: Path
 
 async def test_a_first_slate_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
-        async with Bench(tmp_path).feed.running():
+        async with Bench(tmp_path).running():
             raise AssertionError
 
 
 async def test_random_odds_move_until_the_end(tmp_path: Path) -> None:
     bench = Bench(tmp_path, source="random", interval=0.01, seed=3)
     bench.write(*(starting_soon(game_id=f"g{i}") for i in range(20)))
-    async with bench.feed.running():
+    async with bench.running():
         await bench.until(lambda event: event.games != bench.events[0].games)
     assert all(len(event.games) == 20 for event in bench.events)
 

@@ -24,7 +24,8 @@ async def running(queue_length: int = 100) -> AsyncIterator[tuple[EventBus, list
     handlers = UserHandlers(queue_length)
     recorded: list[Any] = []
     bus = EventBus(SystemClock(), record=lambda envelope: recorded.append(envelope.event), isolate=handlers.isolate)
-    handlers.start(bus)
+    handlers.attach(bus)
+    await handlers.open()
     yield bus, recorded
     await handlers.close(patience=0.2)
 
@@ -157,7 +158,8 @@ async def test_before_the_start_events_are_kept_and_the_end_without_a_start_is_h
     bus.publish(NeuronStopping("early"))
     await handlers.close()
     assert heard == []
-    handlers.start(bus)
+    handlers.attach(bus)
+    await handlers.open()
     await until(lambda: len(heard) == 2)
     await handlers.close()
 
@@ -271,7 +273,8 @@ async def test_one_that_hears_several_topics_has_one_score_and_one_that_hangs_is
 
     handlers = UserHandlers()
     bus = EventBus(SystemClock(), isolate=handlers.isolate)
-    handlers.start(bus)
+    handlers.attach(bus)
+    await handlers.open()
     for topic in ("neuron_stopping", "model_changed"):
         bus.on(topic, hear if kind == "sync" else hear_async)
     bus.publish(NeuronStopping("x"))

@@ -14,7 +14,8 @@ from bettensor.bus.codes import VerdictCode
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import CommitFailed, CommitRequested, PredictionsStored, UpgradeBegun
 from bettensor.neurons.edges.database import Database
-from bettensor.neurons.edges.ledger import Ledger, ledger_database
+from bettensor.neurons.edges.edge import StateDir
+from bettensor.neurons.edges.ledger import Ledger, LedgerDatabase
 from tests.support import NOW, Injected, make_proposal
 
 
@@ -33,19 +34,21 @@ async def opened(path: Path, events: list[object] | None = None) -> Opened:
     sink = [] if events is None else events
     bus = EventBus(ManualClock(NOW), record=lambda envelope: sink.append(envelope.event))
     bus.subscribe(Injected, lambda event, _: bus.publish(event.decision), "test")
-    database = ledger_database(bus, path)
+    database = LedgerDatabase(StateDir(path.parent))
+    database.attach(bus)
     try:
         await database.open()
     except ConfigurationError:
         await database.close()
         raise
     ledger = Ledger(database, ManualClock(NOW))
-    await ledger.open(bus)
+    ledger.attach(bus)
+    await ledger.open()
     return Opened(database, ledger, bus)
 
 
 async def test_commits_are_durable_by_wal_and_full_synchronisation(tmp_path: Path) -> None:
-    ledger = await opened(tmp_path / "l.sqlite3")
+    ledger = await opened(tmp_path / "ledger.sqlite3")
     connection = ledger.database.connection
     from sqlalchemy import text
 
@@ -55,7 +58,7 @@ async def test_commits_are_durable_by_wal_and_full_synchronisation(tmp_path: Pat
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "l.sqlite3"
+    path = tmp_path / "ledger.sqlite3"
     path.write_bytes(b"precious" * 1000)
     with pytest.raises(ConfigurationError, match="cannot be opened as a ledger: file is not a database"):
         await opened(path)
@@ -63,7 +66,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path:
 
 
 async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "l.sqlite3"
+    path = tmp_path / "ledger.sqlite3"
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
@@ -77,12 +80,13 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
     """A ledger as the second schema had it knows its verdicts, and in which order they came, under the third."""
     from bettensor.neurons.edges import ledger as module
 
-    path = tmp_path / "l.sqlite3"
+    path = tmp_path / "ledger.sqlite3"
     known, other = make_proposal(), make_proposal(code=VerdictCode.DAILY_LIMIT_EXCEEDED)
     swept = make_proposal()
     with monkeypatch.context() as old:
         old.setattr(module, "_MIGRATIONS", module._MIGRATIONS[:2])  # noqa: SLF001
-        database = ledger_database(EventBus(ManualClock(NOW)), path)
+        database = LedgerDatabase(StateDir(tmp_path))
+        database.attach(EventBus(ManualClock(NOW)))
         await database.open()
         await database.close()
     with sqlite3.connect(path) as file:
@@ -96,7 +100,7 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
     size = path.stat().st_size
     events: list[object] = []
     ledger = await opened(path, events)
-    assert events[0] == UpgradeBegun("l.sqlite3", 2, 3, size)
+    assert events[0] == UpgradeBegun("ledger.sqlite3", 2, 3, size)
     ledger.bus.publish(Injected(CommitRequested((known, make_proposal(), other))))
     await ledger.database.settle()
     await ledger.close()
@@ -119,7 +123,7 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
 async def test_of_an_upgrade_is_told_only_where_there_is_one(tmp_path: Path) -> None:
     events: list[object] = []
     for _ in ("new", "up to date"):
-        ledger = await opened(tmp_path / "l.sqlite3", events)
+        ledger = await opened(tmp_path / "ledger.sqlite3", events)
         await ledger.close()
     assert UpgradeBegun not in map(type, events)
 
@@ -129,7 +133,7 @@ async def test_a_database_that_another_process_locks_fails_the_commit_and_work_r
 ) -> None:
     monkeypatch.setattr("bettensor.neurons.edges.database.BUSY_TIMEOUT", 0.05)
     events: list[object] = []
-    path = tmp_path / "l.sqlite3"
+    path = tmp_path / "ledger.sqlite3"
     ledger = await opened(path, events)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -151,10 +155,10 @@ async def test_a_database_that_another_process_locks_fails_the_commit_and_work_r
 
 async def test_settle_waits_for_commits(tmp_path: Path) -> None:
     events: list[object] = []
-    ledger = await opened(tmp_path / "l.sqlite3", events)
+    ledger = await opened(tmp_path / "ledger.sqlite3", events)
     for _ in range(3):
         ledger.bus.publish(Injected(CommitRequested((make_proposal(),))))
     await asyncio.wait_for(ledger.database.settle(), 10)
     assert sum(isinstance(event, PredictionsStored) for event in events) == 3
     await ledger.close()
-    assert stat.S_ISREG((tmp_path / "l.sqlite3").stat().st_mode)
+    assert stat.S_ISREG((tmp_path / "ledger.sqlite3").stat().st_mode)

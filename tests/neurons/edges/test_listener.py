@@ -6,6 +6,7 @@ import socket
 import pytest
 from bittensor_core import Keypair
 
+from bettensor.actors.settings import AxonSettings, WebSocketSettings
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.codes import CloseCode
@@ -14,7 +15,7 @@ from bettensor.bus.events import ConnectionClosed, Event, FrameReceived
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.edges.listener import Listener
-from bettensor.neurons.edges.protocols import MAX_TOGETHER, Inbox, SendLimits
+from bettensor.neurons.edges.protocols import MAX_TOGETHER, Inbox
 from bettensor.neurons.edges.writer import FrameWriter
 
 
@@ -59,7 +60,7 @@ async def test_no_more_than_so_many_wait(count: int) -> None:
 async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
     """Two may bind a port that nobody listens on yet: who listens first has it."""
     bus, clock = EventBus(SystemClock()), SystemClock()
-    writer = FrameWriter(bus, Keys(Keypair.create_from_uri("//Alice")), clock)
+    writer = FrameWriter(Keys(Keypair.create_from_uri("//Alice")), clock)
     faults: list[OSError] = []
 
     def steal() -> None:
@@ -71,8 +72,10 @@ async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", 0))
-        listener = Listener(bus, writer, clock, "127.0.0.1", other.getsockname()[1], SendLimits(1, 1.0))
+        axon = AxonSettings(ip="127.0.0.1", port=other.getsockname()[1])
+        listener = Listener(axon, WebSocketSettings(), writer, clock)
+        listener.attach(bus)
         asyncio.get_running_loop().call_soon(steal)  # before the server begins
-        await listener.start()
+        await listener.open()
         await listener.close()
     assert len(faults) == 1

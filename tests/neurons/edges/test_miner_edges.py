@@ -35,7 +35,7 @@ from bettensor.neurons.edges.dialer import Dialer
 from bettensor.neurons.edges.http_client import MAX_ANSWER, HttpClient
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.edges.writer import FrameWriter, TransportGone
-from tests.support import NETUID, Injected, make_hotkey
+from tests.support import Injected, make_hotkey, make_identity
 
 PATIENCE = 20.0
 VALIDATOR = make_hotkey("validator")
@@ -51,9 +51,12 @@ class Bench:
         self.bus.subscribe("*", self._hear, "test")
         self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
         keys = Keys(Keypair.create_from_uri("//Alice"))
-        self.writer = FrameWriter(self.bus, keys, SystemClock())
-        self.dialer = Dialer(self.bus, self.writer, keys, NETUID)
-        self.http = HttpClient(self.bus, keys, SystemClock(), NETUID)
+        identity = make_identity(keys.hotkey, "miner")
+        self.writer = FrameWriter(keys, SystemClock())
+        self.dialer = Dialer(identity, keys, self.writer)
+        self.http = HttpClient(identity, keys, SystemClock())
+        for edge in (self.writer, self.dialer, self.http):
+            edge.attach(self.bus)
         self._news = asyncio.Event()
 
     def ask(self, event: Decided) -> None:

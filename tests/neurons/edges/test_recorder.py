@@ -17,12 +17,14 @@ from bettensor.actors.miner.model import ModelActor, Slate
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.eventlog import Header
+from bettensor.bus.eventlog import Checkpoint, Header
 from bettensor.bus.events import LineLogged, Observed, Position, RecordingFailed, RecordingResumed, TimerFired
 from bettensor.bus.identifiers import SECOND, Epoch, Hotkey, Micros, Offset
+from bettensor.neurons.config.settings import RecorderSettings
 from bettensor.neurons.edges import recorder as edge
+from bettensor.neurons.edges.edge import LogSource, StateDir
 from bettensor.neurons.edges.keys import Keys
-from bettensor.neurons.edges.recorder import Recorder, RecorderLimits
+from bettensor.neurons.edges.recorder import Recorder
 from bettensor.neurons.recordings.audit import audit
 from bettensor.neurons.recordings.recording import Recording, log_files, take_checkpoint
 from tests.support import NETUID, NOW
@@ -36,28 +38,26 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge, "FLUSH_INTERVAL", 0.005)
 
 
-class Bench:
+class Bench(LogSource):
     def __init__(self, path: Path, *, everything: bool = True, **limits: Any) -> None:
         self.path = path
         self.clock = ManualClock(NOW)
         self.keys = Keys(KEYPAIR)
         self.actor = ModelActor()
-        defaults = {"file_bytes": 1 << 20, "file_age": 3600.0, "total_bytes": 1 << 24}
-        self.recorder = Recorder(
-            self.clock,
-            path,
-            everything=everything,
-            limits=RecorderLimits(**(defaults | limits)),
-            header=self.header,
-            checkpoint=lambda: take_checkpoint(self.bus, [self.actor]),
-            sign=self.keys.sign,
-        )
+        settings = RecorderSettings(path=path, record="all" if everything else "observed")
+        for name, value in limits.items():  # some are smaller than an operator may set
+            object.__setattr__(settings, name, value)
+        self.recorder = Recorder(settings, StateDir(path.parent), self, self.keys, self.clock)
         self.events: list[Any] = []
         self.bus = EventBus(self.clock, record=self.recorder.record)
+        self.recorder.attach(self.bus)
         self.bus.subscribe("*", lambda event, _: self.events.append(event), "test")
         self.bus.subscribe(TimerFired, lambda event, _: self.bus.publish(LineLogged("INFO", event.key)), "test")
 
-    def header(self, previous: str) -> Header:
+    def checkpoint(self) -> Checkpoint:
+        return take_checkpoint(self.bus, [self.actor])
+
+    def log_header(self, previous: str) -> Header:
         return Header(
             role="miner", netuid=NETUID, hotkey=ME, scheme="sr25519", record="all", settings={}, previous=previous
         )
@@ -100,7 +100,7 @@ class Bench:
 @asynccontextmanager
 async def recording(path: Path, **options: Any) -> AsyncIterator[Bench]:
     bench = Bench(path, **options)
-    bench.recorder.open(bench.bus)
+    await bench.recorder.open()
     try:
         yield bench
     finally:
@@ -285,7 +285,7 @@ async def test_a_path_that_cannot_be_written_is_said_at_the_start(tmp_path: Path
     (tmp_path / "file").write_text("")
     bench = Bench(tmp_path / "file" / "events.jsonl")
     with pytest.raises(ConfigurationError, match=r"recorder.path .*file/events.jsonl cannot be written"):
-        bench.recorder.open(bench.bus)
+        await bench.recorder.open()
     await bench.recorder.close()
 
 
@@ -349,7 +349,7 @@ async def test_a_recording_ends_while_its_disk_is_tried(tmp_path: Path) -> None:
         bench.recorder._retry()  # noqa: SLF001 - as the clock would
     assert RecordingResumed not in map(type, bench.events)
     bench = Bench(tmp_path / "events.jsonl")
-    bench.recorder.open(bench.bus)
+    await bench.recorder.open()
     await bench.recorder.close()
     assert audit(log_files(tmp_path)).faults == []
 

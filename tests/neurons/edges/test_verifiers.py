@@ -19,6 +19,7 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import BinaryReceived, Scheme, SignatureChecked, VerificationRequested, VerifierLost
 from bettensor.bus.identifiers import ConnectionId, Hotkey
 from bettensor.bus.messages import HeartbeatMessage
+from bettensor.neurons.config.settings import VerifierSettings
 from bettensor.neurons.edges import verifiers
 from bettensor.neurons.edges.verifiers import CHUNK, FEW, MAX_CHUNKS, Verifiers
 from bettensor.neurons.edges.verify_worker import message, serve
@@ -48,7 +49,8 @@ class Bench:
         self.bus.subscribe(BinaryReceived, self._ask, "test")  # questions are decided, in a drain
         self.bus.subscribe(SignatureChecked, lambda event, envelope: self.answers.append((event, envelope)), "test")
         self.bus.subscribe(VerifierLost, lambda event, _: self.lost.append(event), "test")
-        self.pool = Verifiers(self.bus, count)
+        self.pool = Verifiers(VerifierSettings(verify_workers=count))
+        self.pool.attach(self.bus)
 
     def ask(self, *questions: VerificationRequested) -> None:
         self.questions = list(questions)

@@ -72,7 +72,7 @@ def test_no_wager_is_above_the_bankroll_or_the_largest(
     "wrong", [{"edge": -1.0}, {"bankroll": 0.0}, {"fraction": 1.5}, {"max_wager": float("nan")}, {"edge": float("inf")}]
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="should be"):
         KellySettings(**wrong)  # type: ignore[arg-type]
 
 

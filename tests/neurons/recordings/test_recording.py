@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from bettensor.bus.eventlog import Checkpoint, Header, LogWriter
 from bettensor.bus.events import (
     CommitRequested,
     PredictionAccepted,
+    SessionActivated,
     SettingsReloaded,
     TimerFired,
     VerdictReceived,
@@ -35,7 +37,7 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 from bettensor.bus.messages import ErrorMessage
 from bettensor.bus.replay import Difference
-from bettensor.bus.upcasts import UPCASTS
+from bettensor.bus.upcasts import UPCASTS, schemes_were_named_by_peers
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.pytest_plugin import SUFFIX
 from bettensor.neurons.recordings.recording import Recording, log_files, saving
@@ -342,12 +344,17 @@ def timers_rang(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]
     return ("timer_fired", event) if topic == "timer_rang" else (topic, event)
 
 
-def make_older(file: Path) -> None:
+def make_older(body: bytes) -> bytes:
     """As if format 0 had been written, which had other names."""
+    body = body.replace(b'"format":2', b'"format":0').replace(b"daily_wager_limit", b"limit_a_day")
+    return body.replace(b'"topic":"timer_fired"', b'"topic":"timer_rang"')
+
+
+def rewrite(file: Path, change: Callable[[bytes], bytes]) -> None:
+    """Put another line in the place of each, with the hash that it needs."""
     written, before = [], ""
     for line in file.read_bytes().splitlines():
-        body = line[:-75].replace(b'"format":2', b'"format":0').replace(b"daily_wager_limit", b"limit_a_day")
-        body = body.replace(b'"topic":"timer_fired"', b'"topic":"timer_rang"')
+        body = change(line[:-75])
         if body.startswith(b'{"seal"'):
             body = body.replace(line[line.index(b'"hash":"') + 8 :][:64], before.encode(), 1)
         before = sha256(before.encode() + body).hexdigest()
@@ -369,7 +376,7 @@ def test_a_recording_of_an_earlier_format_is_replayed_and_kept_in_todays(
     with saving(file, subnet.validator.header, checkpoint) as record:
         for envelope in subnet.validator.envelopes[begun:]:
             record(envelope)
-    make_older(file)
+    rewrite(file, make_older)
     with pytest.raises(BadEventLog, match="line 1: format 0 is too old: there is no upcast from it"):
         Recording(file)
     monkeypatch.setitem(UPCASTS, 0, (limits_were_called_otherwise, timers_rang))
@@ -381,6 +388,60 @@ def test_a_recording_of_an_earlier_format_is_replayed_and_kept_in_todays(
     monkeypatch.setitem(UPCASTS, 0, (lambda topic, event: (topic, event["no"]),))
     with pytest.raises(BadEventLog, match=r"line 1: not a header of format 0: KeyError\('no'\)"):
         Recording(file)
+
+
+NOT_IN_FORMAT_1 = {
+    rb'"format":2': b'"format":1',
+    rb',"pins_schemes":true': b"",
+    rb',"listed":\{[^}]*\}': b"",
+    rb',"schemes":\{[^}]*\}': b"",
+    rb'"schemes":\{[^}]*\},': b"",
+    rb'"auth":\{"schemes":\{\}\},': b"",
+    rb',"auth":\{"schemes":\{\}\}': b"",
+    rb'("axon":(?:null|"[^"]*")),"crypto":(?:null|"[^"]*")': rb"\1",
+    rb'("remote":"[^"]*"),"scheme":"[^"]*"': rb"\1",
+    rb'("topic":"request_verification_requested".*),"scheme":"[^"]*"': rb"\1",
+}
+
+
+def make_of_0_1_0(body: bytes) -> bytes:
+    """As release 0.1.0 wrote, in which no scheme was pinned."""
+    for pattern, before in NOT_IN_FORMAT_1.items():
+        body = re.sub(pattern, before, body)
+    return body
+
+
+@pytest.mark.parametrize("from_checkpoint", [False, True])
+def test_a_recording_of_0_1_0_is_decided_by_the_schemes_that_peers_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, from_checkpoint: bool
+) -> None:
+    network = SimulatedNetwork()
+    validator = SimulatedValidator(clock=network.clock, scheme="ed25519")
+    miner = SimulatedMiner(clock=network.clock, scheme="ed25519")
+    network.add(validator, miner)
+    validator.offer(make_game())
+    network.advance(5)
+    checkpoints = {neuron: (len(neuron.envelopes), neuron.checkpoint()) for neuron in (validator, miner)}
+    miner.predict("p", validator.hotkey)
+    network.cut(miner)
+    network.advance(30)
+    assert len(miner.all(SessionActivated)) == 2
+    for neuron in (validator, miner):
+        begun, checkpoint = checkpoints[neuron] if from_checkpoint else (0, None)
+        file = tmp_path / f"{neuron.role}{SUFFIX}"
+        with saving(file, neuron.header, checkpoint) as record:
+            for envelope in neuron.envelopes[begun:]:
+                record(envelope)
+        rewrite(file, make_of_0_1_0)
+        assert b"schemes" not in file.read_bytes()
+        recording = Recording(file)
+        with saving(tmp_path / "today", recording.header, recording.reader.checkpoint) as record:
+            assert recording.replay(record).equal
+        assert Recording(tmp_path / "today").replay().equal
+        with monkeypatch.context() as patch:
+            others = tuple(upcast for upcast in UPCASTS[1] if upcast is not schemes_were_named_by_peers)
+            patch.setitem(UPCASTS, 1, others)
+            assert not Recording(file).replay().equal  # if schemes are pinned, nobody is believed
 
 
 def test_what_is_not_saved_to_its_end_leaves_nothing_behind(tmp_path: Path, subnet: Subnet) -> None:

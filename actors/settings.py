@@ -1,0 +1,140 @@
+"""Settings that several parts of a neuron share, and the types of values that settings have.
+
+A section of the neuron's configuration reaches an actor whole: a field of the actor's ``Settings`` whose type is a
+section's type is filled with the neuron's own, whatever the field's name. Knows no file and no other setting.
+"""
+
+from collections.abc import Callable
+from dataclasses import field
+from ipaddress import ip_address
+from typing import Annotated, Any, Final, Self, TypeVar, dataclass_transform
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from pydantic_core import CoreSchema, core_schema
+
+from bettensor.bus.events import Scheme
+from bettensor.bus.identifiers import Hotkey
+
+__all__ = [
+    "AuthSettings",
+    "AxonSettings",
+    "ChosenValidators",
+    "Count",
+    "Fraction",
+    "IsNumber",
+    "NotNegative",
+    "Port",
+    "Positive",
+    "Seconds",
+    "WebSocketSettings",
+    "Whole",
+    "settings_class",
+]
+
+_STRICT: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
+Class = TypeVar("Class")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):  # which Python counts among the integers
+        raise ValueError("expected a number")
+    return value
+
+
+def _ip(value: str) -> str:
+    ip_address(value)  # a ValueError that says what is wrong
+    return value
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def settings_class(cls: type[Class]) -> type[Class]:
+    """Make ``cls`` a frozen dataclass of settings that refuses unknown keys and wrong values, wherever they come from.
+
+    Raises:
+        ValidationError: of pydantic; raised by the constructor of ``cls``, which names each wrong key.
+    """
+    made: Any = dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)(cls)
+    settings: type[Class] = made
+    return settings
+
+
+IsNumber: Final = BeforeValidator(_number)
+"""For an annotation: true and false are no numbers."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), IsNumber]
+"""A finite number above 0."""
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), IsNumber]
+"""A finite number, 0 or above."""
+Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), IsNumber]
+"""A number above 0, and at most 1."""
+Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), IsNumber]
+"""A duration above 0, at most some thirty years: in microseconds it must fit into 64 bits, as event logs have it."""
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63), IsNumber]
+"""An integer of 64 bits, as event logs have it."""
+Count = Annotated[int, Field(ge=1, lt=2**63), IsNumber]
+"""An integer, 1 or above."""
+Port = Annotated[int, Field(ge=0, le=65535), IsNumber]
+"""A TCP port; 0 is any that is free."""
+
+
+@settings_class
+class AuthSettings:
+    """Which signatures are believed."""
+
+    schemes: dict[Hotkey, Scheme] = field(default_factory=dict)
+    """HOTKEY: ed25519, for each other neuron whose key is not sr25519; wins over crypto in the metagraph file."""
+
+
+@settings_class
+class AxonSettings:
+    """Where a validator listens."""
+
+    ip: str = "0.0.0.0"  # noqa: S104 - a validator's port is public
+    """The address to bind; 0.0.0.0 is every IPv4 one, :: every one."""
+    port: Port = 8091
+    """The port for HTTP and WebSocket; 0 takes any that is free."""
+    external_ip: Annotated[str, AfterValidator(_ip)] | None = None
+    """Where miners reach this validator; the chain is told when it changes. null: nothing is announced."""
+    external_port: Port | None = None
+    """The port there; null is the same port."""
+    serve: bool = True
+    """False: announce nothing."""
+
+
+@settings_class
+class WebSocketSettings:
+    """The persistent connections between miners and validators."""
+
+    enabled: bool = True
+    """False: HTTP alone."""
+    heartbeat_interval: Seconds = 60.0
+    """Seconds between two heartbeats."""
+    connection_timeout: Seconds = 300.0
+    """Seconds of silence after which a connection is stale."""
+    reconnect_base_interval: Seconds = 5.0
+    """Seconds: a miner's first back-off is a random time up to this, and each next one up to twice as long."""
+    max_reconnect_interval: Seconds = 300.0
+    """Seconds: a miner's longest back-off."""
+    send_queue_bytes: Annotated[Whole, Field(ge=65536)] = 1024 * 1024
+    """Bytes that may wait for a miner that reads slowly; then its session ends with 4101."""
+    send_timeout: Seconds = 10.0
+    """Seconds for which a miner may read nothing while something waits for it; then the same."""
+
+    def __post_init__(self) -> None:
+        if self.reconnect_base_interval > self.max_reconnect_interval:
+            raise ValueError("reconnect_base_interval must be at most max_reconnect_interval")
+
+
+class ChosenValidators(tuple[str, ...]):
+    """The validators that a miner connects to, by hotkey; empty means each one with a permit and an endpoint."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls._of, handler(tuple[str, ...]))
+
+    @classmethod
+    def _of(cls, hotkeys: tuple[str, ...]) -> Self:
+        return cls(hotkeys)
