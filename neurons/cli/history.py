@@ -16,8 +16,8 @@ from bettensor.bus.timestamps import rfc3339
 LEDGER: Final = "ledger.sqlite3"
 OUTBOX: Final = "outbox.sqlite3"
 _SOURCES: Final = {
-    LEDGER: "SELECT received_at AS at, hotkey AS peer, prediction_id, code, message, content FROM predictions",
-    OUTBOX: "SELECT made_at AS at, validator AS peer, prediction_id, code, message, content FROM predictions",
+    LEDGER: "SELECT id, received_at AS at, hotkey AS peer, prediction_id, code, message, content FROM predictions",
+    OUTBOX: "SELECT id, made_at AS at, validator AS peer, prediction_id, code, message, content FROM predictions",
 }
 COLUMNS: Final = ("at", "peer", "prediction_id", "code", "message", "game_id", "outcome", "odds", "wager", "model")
 """Of one prediction; ``peer`` is the miner in a ledger, and the validator in an outbox."""
@@ -61,7 +61,7 @@ def verdicts(file: Path, wanted: VerdictFilter) -> list[dict[str, Any]]:
         "at >= :since": wanted.since,
     }
     where = " AND ".join(condition for condition, value in conditions.items() if value is not None) or "true"
-    query = f"SELECT * FROM ({_SOURCES[file.name]}) WHERE {where} ORDER BY at DESC LIMIT :limit"  # noqa: S608 - our own text
+    query = f"SELECT * FROM ({_SOURCES[file.name]}) WHERE {where} ORDER BY at DESC, id DESC LIMIT :limit"  # noqa: S608 - our own text
     values = {"peer": wanted.peer, "code": wanted.code, "game": wanted.game, "since": wanted.since}
     with _reading(file) as database:
         database.row_factory = sqlite3.Row

@@ -1,8 +1,10 @@
 """When a validator is online, degraded or offline, in all actors that say so or need to know."""
 
+from typing import Any
+
 import pytest
 
-from bettensor.actors.health import MEMORY, SLOW_COMMIT, Health, HealthWatcher
+from bettensor.actors.health import MEMORY, SLOW_COMMIT, Disk, Health, HealthWatcher, asks_for_health
 from bettensor.actors.logbook import LogbookActor
 from bettensor.actors.monitor import MonitorActor
 from bettensor.actors.validator.connection import ValidatorConnectionActor
@@ -12,11 +14,12 @@ from bettensor.bus.events import (
     CommitFailed,
     CommitRequested,
     Event,
+    HttpRequestReceived,
     PredictionsStored,
     UpdateStored,
     UpdateStoreFailed,
 )
-from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.bus.identifiers import SECOND, ConnectionId, Micros
 from tests.support import Harness
 
 
@@ -78,3 +81,82 @@ def test_a_validator_that_stops_is_offline_however_it_does(watcher: HealthWatche
     bench = Harness(watcher)
     bench.observe(CommitRequested(()), CommitFailed(1, "disk full"))
     assert status(watcher, bench, stopping=True) == "offline"
+
+
+# --- the disk, and the one request that needs no signature
+
+NOON = Micros(10**12)
+
+
+def later(by: int) -> Micros:
+    return Micros(NOON + by)
+
+
+def request(method: str, target: str) -> HttpRequestReceived:
+    return HttpRequestReceived(ConnectionId(1), method, target, (), b"", "10.0.0.1", False, "5" * 32)
+
+
+@pytest.mark.parametrize("target", ["/ws/health", "/ws/health?", "/ws/health?from=monitoring"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_health_is_asked_for_by_its_path_whatever_the_query(method: str, target: str) -> None:
+    assert asks_for_health(request(method, target))
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [("POST", "/ws/health"), ("get", "/ws/health"), ("GET", "/ws/health/"), ("GET", "/ws"), ("GET", "/?/ws/health")],
+)
+def test_anything_else_is_not(method: str, target: str) -> None:
+    assert not asks_for_health(request(method, target))
+
+
+def test_a_disk_that_has_done_nothing_is_in_no_trouble() -> None:
+    assert not Disk().in_trouble(NOON)
+
+
+def test_a_commit_that_runs_is_trouble_only_if_it_runs_long() -> None:
+    disk = Disk()
+    disk.begin(NOON)
+    assert not disk.in_trouble(later(SLOW_COMMIT - 1))
+    assert disk.in_trouble(later(SLOW_COMMIT))
+
+
+def test_a_slow_commit_is_trouble_for_a_while_though_it_has_ended() -> None:
+    disk = Disk()
+    disk.begin(NOON)
+    assert disk.end(later(SLOW_COMMIT), failed=False) == SLOW_COMMIT
+    assert disk.in_trouble(later(SLOW_COMMIT + MEMORY - 1))
+    assert not disk.in_trouble(later(SLOW_COMMIT + MEMORY))
+
+
+def test_a_quick_commit_does_not_make_a_slow_one_before_it_forgotten() -> None:
+    disk = Disk()
+    disk.begin(NOON)
+    disk.end(later(SLOW_COMMIT), failed=False)
+    disk.begin(later(SLOW_COMMIT))
+    assert disk.end(later(SLOW_COMMIT + 1), failed=False) == 1
+    assert disk.in_trouble(later(SLOW_COMMIT + 1))
+
+
+def test_a_failed_commit_is_trouble_until_one_succeeds() -> None:
+    disk = Disk()
+    disk.begin(NOON)
+    disk.end(NOON, failed=True)
+    assert disk.in_trouble(later(10**9))
+    disk.begin(NOON)
+    disk.end(NOON, failed=False)
+    assert not disk.in_trouble(NOON)
+
+
+def test_an_update_that_cannot_be_stored_is_trouble_whatever_commits_do() -> None:
+    disk = Disk(update_fails=True)
+    disk.begin(NOON)
+    disk.end(NOON, failed=False)
+    assert disk.in_trouble(NOON)
+
+
+def test_an_answer_to_a_commit_that_nobody_saw_begin_took_no_time() -> None:
+    """As after a checkpoint that was taken while one ran."""
+    disk: Any = Disk()
+    assert disk.end(NOON, failed=False) == 0
+    assert not disk.in_trouble(NOON)

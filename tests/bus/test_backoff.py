@@ -22,3 +22,23 @@ def test_jitter_is_the_same_for_the_same_draw_and_spread_over_all_up_to_its_ceil
     assert draws == [full_jitter(7, draw, 10.0) for draw in range(1000)]
     assert 0 <= min(draws) < 0.1
     assert 9.9 < max(draws) <= 10
+
+
+# --- jitter
+
+
+def test_the_same_draw_of_the_same_seed_is_the_same() -> None:
+    assert full_jitter(7, 3, 10.0) == full_jitter(7, 3, 10.0)
+    assert (
+        len({full_jitter(7, draw, 10.0) for draw in range(100)} | {full_jitter(seed, 3, 10.0) for seed in range(100)})
+        == 199
+    )
+
+
+@pytest.mark.parametrize("ceiling", [0.5, 300.0])
+def test_draws_are_spread_evenly_below_their_ceiling(ceiling: float) -> None:
+    draws = [full_jitter(2**64 - 1, draw, ceiling) for draw in range(2000)]
+    assert 0 <= min(draws) < 0.01 * ceiling
+    assert 0.99 * ceiling < max(draws) < ceiling
+    assert mean(draws) == pytest.approx(ceiling / 2, rel=0.05)
+    assert full_jitter(1, 1, 0.0) == 0.0

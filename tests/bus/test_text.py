@@ -1,8 +1,10 @@
-"""Text for people: a hint to a mistyped word, and short hotkeys."""
+"""Text for people: peers' words made harmless, a hint to a mistyped word, and short hotkeys."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bettensor.bus.text import FEW, hint, short
+from bettensor.bus.text import FEW, hint, printable, short
 
 COLOURS = ["red", "green", "blue"]
 
@@ -27,3 +29,28 @@ def test_a_valid_word_is_shown_with_its_prefix() -> None:
 def test_hotkeys_are_shortened_one_way() -> None:
     assert short("5DFzyX" + "x" * 38 + "8mTv") == "5DFzyX…8mTv"
     assert short("5validator") == "5validator"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Arsenal 2:1", "Arsenal 2:1"),
+        ("Köln 上海", "Köln 上海"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("one\r\ntwo\t", r"one\r\ntwo\t"),
+        ("\u202eevil", r"\u202eevil"),
+        ("zero\u200bwidth", r"zero\u200bwidth"),
+        ("\ud800", r"\ud800"),
+        ("\U000e0041", r"\U000e0041"),
+        ("", ""),
+    ],
+)
+def test_what_a_terminal_would_obey_or_hide_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_what_is_shown_can_always_be_printed_and_is_left_alone_the_second_time(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert printable(shown) == shown

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bettensor.bus.eventlog import FORMAT
 from bettensor.bus.events import TimerKey
 from bettensor.bus.upcasts import (
     UPCASTS,
@@ -34,6 +35,15 @@ NESTED: dict[str, dict[str, Any]] = {
     "model": {"interval": 60.0},
     "my_own": {"heartbeat_interval": 3},
 }
+
+
+def test_every_earlier_format_is_known_and_the_one_that_is_written_needs_no_change() -> None:
+    assert list(UPCASTS) == list(range(1, FORMAT))
+
+
+def test_a_change_leaves_alone_what_it_is_not_about() -> None:
+    event = ("an_event_of_ones_own", {"a": 1})
+    assert [upcast for upcasts in UPCASTS.values() for upcast in upcasts if upcast(*event) != event] == []
 
 
 @pytest.mark.parametrize("actor", FLAT)

@@ -17,7 +17,7 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.messages import KINDS
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.composition import build_actors, build_predictor, load_handlers
-from bettensor.neurons.config.plugins import Group, import_messages, load
+from bettensor.neurons.config.plugins import Group, import_from_here, import_messages, load
 from bettensor.neurons.config.settings import load_settings
 from bettensor.recordings import Recording
 from bettensor.simulation import SimulatedMiner, SimulatedNetwork, SimulatedValidator, make_game
@@ -221,3 +221,57 @@ def test_a_plugin_that_is_no_actor_is_refused_as_any_class_would_be(site: Site, 
     with pytest.raises(ConfigurationError, match="x is not a subclass of"):
         build_actors(settings)
     assert issubclass(load("bettensor.actors:AuthActor", "", "actors"), Actor)
+
+
+# --- names of modules
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a module and a package of the operator's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "plugged_in.py").write_text("def score(event):\n    return 7\n")
+    (tmp_path / "plugged").mkdir()
+    (tmp_path / "plugged" / "inside.py").write_text("NAME = 'inside'\n")
+    (tmp_path / "plugged_badly.py").write_text("import no_such_module\n")
+    (tmp_path / "plugged_wrongly.py").write_text("this is no Python\n")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("here")
+def test_modules_of_the_working_directory_are_found() -> None:
+    assert load("plugged_in:score", "here")(None) == 7
+    assert load("plugged.inside:NAME", "here") == "inside"
+
+
+def test_what_is_installed_comes_before_what_lies_in_the_working_directory(here: Path) -> None:
+    (here / "json.py").write_text("loads = None\n")
+    assert load("json:loads", "here") is not None
+    assert sys.path[-1] == str(here)
+
+
+def test_the_working_directory_is_added_once(here: Path) -> None:
+    for _ in range(3):
+        import_from_here("plugged_in")
+    assert sys.path.count(str(here)) == 1
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("plugged_in", "expected 'module:name', and it is 'plugged_in'"),
+        ("plugged_in:", "expected 'module:name'"),
+        (":score", "expected 'module:name'"),
+        ("", "expected 'module:name'"),
+        ("plugged_in:scores", "'plugged_in' has no 'scores'"),
+        ("not_plugged_in:score", "the module 'not_plugged_in' cannot be imported: ModuleNotFoundError"),
+        ("plugged_badly:score", "the module 'plugged_badly' cannot be imported: .*no_such_module"),
+        ("plugged_wrongly:score", "the module 'plugged_wrongly' cannot be imported: SyntaxError"),
+        ("..plugged_in:score", "cannot be imported: TypeError"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named_with_its_place(name: str, fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^validator.yaml: handlers.x: .*{fault}"):
+        load(name, "validator.yaml: handlers.x")

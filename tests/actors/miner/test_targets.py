@@ -1,0 +1,42 @@
+"""Which validators a miner wants."""
+
+from typing import Any
+
+from bettensor.actors.miner.targets import is_wanted, wanted
+from bettensor.bus.events import MetagraphSynced, NeuronInfo
+from bettensor.bus.identifiers import Hotkey, Uid
+from tests.support import make_hotkey
+
+ME, CHOSEN, OTHER = make_hotkey("me"), make_hotkey("chosen"), make_hotkey("other")
+
+
+def neuron(hotkey: Hotkey = OTHER, **changes: Any) -> NeuronInfo:
+    facts: dict[str, Any] = {"validator_permit": True, "axon": "10.0.0.1:8091"}
+    return NeuronInfo(Uid(0), hotkey, **(facts | changes))
+
+
+def hotkeys(*neurons: NeuronInfo, chosen: tuple[str, ...] = ()) -> list[Hotkey]:
+    return [found.hotkey for found, _ in wanted(MetagraphSynced(neurons), chosen, ME)]
+
+
+def test_where_nobody_is_chosen_all_with_a_permit_are_wanted() -> None:
+    assert hotkeys(neuron(CHOSEN), neuron(OTHER, validator_permit=False)) == [CHOSEN]
+
+
+def test_the_chosen_ones_are_wanted_with_or_without_a_permit_and_nobody_else() -> None:
+    assert hotkeys(neuron(CHOSEN, validator_permit=False), neuron(OTHER), chosen=(CHOSEN,)) == [CHOSEN]
+    assert hotkeys(neuron(OTHER), chosen=(CHOSEN,)) == []
+
+
+def test_a_validator_without_an_endpoint_cannot_be_reached_though_it_is_wanted() -> None:
+    assert hotkeys(neuron(axon=None)) == []
+    assert is_wanted(neuron(axon=None), ())
+
+
+def test_a_miner_never_wants_itself() -> None:
+    assert hotkeys(neuron(ME), chosen=(ME,)) == []
+
+
+def test_each_comes_with_its_endpoint_in_the_order_of_the_metagraph() -> None:
+    found = wanted(MetagraphSynced((neuron(OTHER, axon="a:1"), neuron(CHOSEN, axon="b:2"))), (), ME)
+    assert [(row.hotkey, endpoint) for row, endpoint in found] == [(OTHER, "a:1"), (CHOSEN, "b:2")]

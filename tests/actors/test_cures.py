@@ -1,0 +1,57 @@
+"""What an operator can do about a connection that is not there: one sentence for each cause, on either side."""
+
+from typing import get_args
+
+import pytest
+
+from bettensor.actors.cures import AS_REFUSAL, NO_ANSWER, ON_MINER, ON_VALIDATOR, cure_for_close, cure_for_miner
+from bettensor.bus.codes import CloseCode, RefusalCode
+from bettensor.bus.events import Role
+
+HANDSHAKE = {
+    RefusalCode.WRONG_NETUID,
+    RefusalCode.WRONG_RECEIVER,
+    RefusalCode.STALE,
+    RefusalCode.NOT_REGISTERED,
+    RefusalCode.BLACKLISTED,
+    RefusalCode.OVER_CAPACITY,
+    RefusalCode.WEBSOCKET_DISABLED,
+}
+"""Refusals that an operator can do something about, whose side soever they are on."""
+
+
+def test_every_cure_is_for_a_code_that_exists_and_every_cause_has_one_on_either_side() -> None:
+    assert set(ON_MINER) >= HANDSHAKE
+    assert set(ON_VALIDATOR) >= HANDSHAKE
+    assert {*ON_MINER, *ON_VALIDATOR, *AS_REFUSAL.values()} <= set(RefusalCode)
+    assert set(AS_REFUSAL) <= set(CloseCode)
+
+
+@pytest.mark.parametrize("cure", [*ON_MINER.values(), *ON_VALIDATOR.values()])
+def test_a_cure_is_a_part_of_a_line(cure: str) -> None:
+    assert cure[0].islower()
+    assert not cure.endswith(".")
+    assert cure.isprintable()
+
+
+def test_a_dial_that_was_not_answered_has_another_cure_than_one_that_was_refused() -> None:
+    assert cure_for_miner(None, "") == NO_ANSWER
+    assert cure_for_miner(403, RefusalCode.NOT_REGISTERED) == ON_MINER[RefusalCode.NOT_REGISTERED]
+
+
+@pytest.mark.parametrize("code", ["", "a_code_of_a_newer_validator", RefusalCode.INTERNAL, RefusalCode.RESTARTING])
+def test_where_nothing_can_be_done_nothing_is_said(code: str) -> None:
+    assert cure_for_miner(503, code) == ""
+
+
+@pytest.mark.parametrize("code", AS_REFUSAL)
+def test_a_close_has_the_cure_of_the_refusal_that_says_the_same(code: int) -> None:
+    refusal = AS_REFUSAL[code]
+    assert cure_for_close("miner", code) == ON_MINER[refusal]
+    assert cure_for_close("validator", code) == ON_VALIDATOR[refusal]
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+@pytest.mark.parametrize("code", [CloseCode.NORMAL, CloseCode.STALE, CloseCode.REPLACED, CloseCode.RESTARTING, 4099])
+def test_any_other_close_has_none(role: Role, code: int) -> None:
+    assert cure_for_close(role, code) == ""

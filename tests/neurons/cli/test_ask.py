@@ -1,0 +1,250 @@
+"""The commands that ask a neuron, or read what it has on disk: what they print, and with which exit code they end."""
+
+import csv
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bettensor.actors.monitor import MonitorActor
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import NeuronStarted, StatusReported, StatusRequested
+from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.cli import ask as commands
+from bettensor.neurons.cli.ask import parse_time
+from bettensor.neurons.cli.history import COLUMNS
+from bettensor.neurons.cli.ledger_file import check_ledger
+from bettensor.neurons.cli.main import main
+from tests.neurons.cli.answering import answering
+from tests.neurons.disk import write_ledger
+from tests.support import NETUID, NOW, Harness, make_game, make_hotkey, make_proposal
+
+MINER, ME = make_hotkey(), make_hotkey("me")
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """One command about the neuron in ``tmp_path``: its exit code, and what it printed."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([*words, "--state-dir", str(tmp_path)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    """What a miner says that knows nobody yet."""
+    bench = Harness(MonitorActor())
+    bench.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0), StatusRequested(1))
+    reported: dict[str, Any] = bench.last(StatusReported).status
+    return reported | {"events": {}, "recent": [], "version": "0", "process": 1, "listening": None} | changes
+
+
+# --- status
+
+
+def test_peers_says_whether_this_hotkey_is_registered_and_what_is_doubted(tmp_path: Path, run: Run) -> None:
+    with answering(tmp_path, lambda _: status(registered=False, endpoint_doubt="it listens elsewhere")):
+        code, _, err = run("peers")
+    assert code == 0
+    assert f"({ME}) is not in the metagraph" in err
+    assert "it listens elsewhere\n" in err
+    with answering_again(tmp_path, status(registered=True, endpoint_doubt="")):
+        assert run("peers")[2] == ""
+
+
+@contextmanager
+def answering_again(state_dir: Path, answer: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    (state_dir / "control.sock").unlink()
+    with answering(state_dir, lambda _: answer) as questions:
+        yield questions
+
+
+def test_as_json_the_answer_is_printed_as_it_came(tmp_path: Path, run: Run) -> None:
+    answer = status(peers=[{"hotkey": MINER}], slates=[{"validator": ME}])
+    with answering(tmp_path, lambda _: answer):
+        assert json.loads(run("top", "--json")[1]) == answer
+        assert json.loads(run("peers", "--json")[1]) == answer["peers"]
+        assert json.loads(run("games", "--json")[1]) == answer["slates"]
+
+
+def test_without_a_terminal_top_shows_one_view_and_ends(tmp_path: Path, run: Run) -> None:
+    with answering(tmp_path, lambda _: status()) as questions:
+        assert run("top")[0] == 0
+        assert questions == [{"ask": "status"}]
+
+
+def test_games_are_shown_by_validator_and_where_there_is_none_that_is_said(tmp_path: Path, run: Run) -> None:
+    slate = {"validator": MINER, "offset": 7, "games": [make_game("derby").to_dict()]}
+    with answering(tmp_path, lambda _: status(slates=[slate])):
+        _, out, _ = run("games")
+    assert f"1 games of {MINER}, update 7" in out
+    assert "derby" in out
+    with answering_again(tmp_path, status(slates=[])):
+        assert run("games")[:2] == (0, "no slate has come yet\n")
+
+
+def test_a_neuron_that_does_not_run_is_exit_1(run: Run) -> None:
+    for words in (
+        ["top"],
+        ["peers"],
+        ["games"],
+        ["stop"],
+        ["predict", "--game", "g", "--outcome", "x", "--wager", "1"],
+    ):
+        code, out, err = run(*words)
+        assert (code, out) == (1, "")
+        assert "no neuron runs in" in err
+
+
+# --- predict
+
+ORDER = ("predict", "--game", "g", "--outcome", "x", "--wager", "2.5")
+
+
+def verdict(**changes: Any) -> dict[str, Any]:
+    accepted = {"success": True, "code": "accepted", "message": "", "latency_ms": 1.25}
+    return {"validator": ME, "prediction_id": "p"} | accepted | changes
+
+
+def test_an_accepted_prediction_is_exit_0(tmp_path: Path, run: Run) -> None:
+    with answering(tmp_path, lambda _: {"verdicts": [verdict()], "without_verdict": 0}) as questions:
+        assert run(*ORDER) == (0, f"p accepted in 1.2 ms by {ME}\n", "")
+        assert questions == [{"ask": "predict", "game": "g", "outcome": "x", "wager": 2.5}]
+        run(*ORDER, "--validator", ME)
+        assert questions[1]["validator"] == ME
+
+
+def test_a_rejected_one_is_exit_1_with_its_reason_made_harmless(tmp_path: Path, run: Run) -> None:
+    rejected = verdict(success=False, code="game_started", message="too \x1b[2Jlate")
+    del rejected["latency_ms"]
+    with answering(tmp_path, lambda _: {"verdicts": [verdict(), rejected], "without_verdict": 0}):
+        code, out, _ = run(*ORDER)
+    assert (code, out.splitlines()[1]) == (1, f"p game_started by {ME}: too \\x1b[2Jlate")
+
+
+def test_one_without_a_verdict_is_exit_1(tmp_path: Path, run: Run) -> None:
+    with answering(tmp_path, lambda _: {"verdicts": [verdict()], "without_verdict": 2}):
+        code, out, err = run(*ORDER, "--json")
+    assert (code, json.loads(out)["without_verdict"]) == (1, 2)
+    assert "2 without a verdict after 60 s" in err
+
+
+def test_what_the_neuron_refuses_is_exit_1(tmp_path: Path, run: Run) -> None:
+    with answering(tmp_path, lambda _: {"error": "no game 'g' on the slate"}):
+        assert run(*ORDER) == (1, "", "bettensor: no game 'g' on the slate\n")
+
+
+# --- stop
+
+
+def test_stop_waits_until_nobody_holds_the_folder(tmp_path: Path, run: Run) -> None:
+    lock = (tmp_path / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def end(_: dict[str, Any]) -> dict[str, Any]:
+        lock.close()
+        return {"stopping": True, "process": 77}
+
+    with answering(tmp_path, end) as questions:
+        assert run("stop") == (0, "stopped process 77\n", "")
+        assert questions == [{"ask": "stop"}]
+
+
+def test_a_neuron_that_does_not_end_is_exit_1(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "STOP_PATIENCE", 0.05)
+    with (tmp_path / "lock").open("w") as lock, answering(tmp_path, lambda _: {"process": 77}):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run("stop") == (1, "", "process 77 has not ended within 0.05 s\n")
+
+
+# --- verdicts on disk
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return write_ledger(tmp_path, make_proposal(MINER), make_proposal(MINER, code=VerdictCode.GAME_STARTED))
+
+
+@pytest.mark.usefixtures("ledger")
+def test_verdicts_as_json_and_as_csv_are_the_same(run: Run) -> None:
+    listed = json.loads(run("predictions", "--json")[1])
+    assert [row["code"] for row in listed] == ["accepted", "game_started"]
+    read = list(csv.DictReader(StringIO(run("predictions", "--csv")[1])))
+    assert [tuple(row) for row in read] == [COLUMNS, COLUMNS]
+    assert [row["prediction_id"] for row in read] == [row["prediction_id"] for row in listed]
+
+
+@pytest.mark.usefixtures("ledger")
+def test_what_is_not_there_and_could_be_is_exit_0(run: Run) -> None:
+    assert run("predictions", "--code", "conflict", "--json") == (0, "[]\n", "")
+    assert run("predictions", "--since", rfc3339(NOW), "--limit", "1", "--json")[0] == 0
+    code, _, err = run("predictions", "--hotkey", MINER[:-1], "--json")
+    assert (code, f"has nothing of '{MINER[:-1]}'; the nearest is '{MINER}'" in err) == (0, True)
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_code_that_is_none_is_exit_1_with_the_nearest(run: Run) -> None:
+    code, _, err = run("predictions", "--code", "acepted")
+    assert (code, "no verdict is called 'acepted'; the nearest is 'accepted'" in err) == (1, True)
+
+
+def test_a_folder_without_a_database_is_exit_2(run: Run) -> None:
+    code, _, err = run("predictions")
+    assert (code, "is it a neuron's state_dir?" in err) == (2, True)
+
+
+# --- the ledger as a file
+
+
+def test_a_ledger_is_checked_copied_and_put_back(tmp_path: Path, ledger: Path, run: Run) -> None:
+    copy = tmp_path / "copy.sqlite3"
+    report = check_ledger(ledger)
+    assert run("ledger", "check")[1] == (
+        f"nothing wrong: ledger {report.ledger_id}, schema {report.schema}, 2 predictions, 1 accepted\n"
+    )
+    assert json.loads(run("ledger", "backup", str(copy), "--json")[1])["predictions"] == 2
+    code, _, err = run("ledger", "restore", str(copy))
+    (kept,) = tmp_path.glob("ledger.sqlite3.before-*")
+    assert (code, err) == (0, f"the ledger that was there is kept as {kept}\n")
+    assert check_ledger(kept) == report
+
+
+@pytest.mark.usefixtures("ledger")
+def test_while_a_validator_runs_nothing_is_put_back(tmp_path: Path, run: Run) -> None:
+    copy = tmp_path / "copy.sqlite3"
+    assert run("ledger", "backup", str(copy))[0] == 0
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run("ledger", "restore", str(copy))[0] == 2
+    assert list(tmp_path.glob("*.before-*")) == []
+    assert run("ledger", "restore", str(copy))[0] == 0  # and the lock was given back
+
+
+# --- times
+
+
+def test_a_time_is_one_of_rfc_3339_or_so_long_ago() -> None:
+    assert parse_time(rfc3339(NOW), "--since") == NOW
+    now, *earlier = (parse_time(text, "--since") for text in ("0s", "90s", "1.5m", "2h", "1d"))
+    ago = [round((now - at) / 1e6) for at in earlier]
+    assert ago == pytest.approx([90, 90, 7200, 86_400], abs=1)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "5", "-5m", "1w", "1e9d", "9" * 30 + "d", "2026-12-01T18:00:00", "1.2.3h"]
+)
+def test_what_is_no_time_is_refused_with_what_was_expected(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--until: expected 30s, 15m, 2h, 1d or a time like"):
+        parse_time(text, "--until")

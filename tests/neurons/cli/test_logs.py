@@ -1,0 +1,217 @@
+"""The commands that read logs: a log of several files, one of which may be damaged, is read as far as it can be."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bettensor.bus.codes import VerdictCode
+from bettensor.bus.eventlog import LogWriter
+from bettensor.neurons.cli import logs as commands
+from bettensor.neurons.cli.main import main
+from bettensor.neurons.simulation import SimulatedValidator, make_hotkey
+from tests.stories import RECORDINGS, Subnet
+
+STRICTER = "tests.neurons.planted:TakesNothing"
+
+
+@pytest.fixture(scope="module")
+def subnet() -> Subnet:
+    """One prediction that is accepted, and one that is above the daily limit."""
+    subnet = Subnet(daily_wager_limit=10.0)
+    for name in ("small", "large"):
+        subnet.predict(name, wager=6.0)
+    return subnet
+
+
+@pytest.fixture
+def log(tmp_path: Path, subnet: Subnet) -> Path:
+    subnet.validator.save(tmp_path / "events.jsonl")
+    return tmp_path / "events.jsonl"
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def changed(
+    log: Path, before: bytes = b'"code":"accepted","message":""', after: bytes = b'"code":"x","message":""'
+) -> None:
+    """As by somebody who does not know how lines are chained."""
+    content = log.read_bytes()
+    assert before in content
+    log.write_bytes(content.replace(before, after))
+
+
+# --- replay
+
+
+def test_an_equal_replay_is_exit_0(log: Path, run: Run) -> None:
+    code, out, _ = run("replay", log)
+    assert (code, "equal (every decision)" in out) == (0, True)
+    (report,) = json.loads(run("replay", log, "--json")[1])
+    assert (report["file"], report["role"], report["equal"], report["difference"], report["cut_line"]) == (
+        str(log),
+        "validator",
+        True,
+        None,
+        None,
+    )
+
+
+def test_a_difference_is_exit_1_and_names_it(log: Path, run: Run) -> None:
+    changed(log, b'"prediction":{"daily_wager_limit":10.0}', b'"prediction":{"daily_wager_limit":99.0}')
+    code, out, _ = run("replay", log, "--unchained")
+    assert (code, "the first difference is" in out, "10.0 -> 99.0" in out) == (1, True, True)
+
+
+def test_a_line_that_was_changed_is_exit_1_unless_that_is_wanted(log: Path, run: Run) -> None:
+    changed(log)
+    code, out, err = run("replay", log)
+    assert (code, out, "its hash does not follow" in err) == (1, "", True)
+    (report,) = json.loads(run("replay", log, "--json")[1])
+    assert (report["equal"], "its hash does not follow" in report["fault"]) == (False, True)
+    assert "its hash" not in run("replay", log, "--unchained")[2]
+
+
+def test_other_actors_are_no_difference_but_a_list_of_changes(
+    log: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = run("replay", log, "--with", STRICTER)
+    assert (code, "decisions as recorded, " in out) == (0, True)
+    assert "invalid_wager" in out
+    monkeypatch.setattr(commands, "SHOWN", 1)
+    assert "and " in run("replay", log, "--with", STRICTER)[1].splitlines()[-1]
+    (report,) = json.loads(run("replay", log, "--with", STRICTER, "--json")[1])
+    assert report["with"] == [STRICTER]
+    assert {"recorded", "replayed"} == set(report["changes"][0])
+
+
+@pytest.mark.parametrize(
+    ("spec", "fault"),
+    [
+        ("nonsense", "--with: expected 'module:name'"),
+        ("tests.neurons.planted:Whispered", "is not a subclass of"),
+        ("tests.neurons.planted:MILLION", "is not a subclass of"),
+        ("tests.neurons.planted:Nameless", "has no name"),
+    ],
+)
+def test_what_is_no_actor_is_exit_2(log: Path, run: Run, spec: str, fault: str) -> None:
+    code, _, err = run("replay", log, "--with", spec)
+    assert (code, fault in err) == (2, True)
+
+
+# --- a log of several files
+
+
+@pytest.fixture
+def folder(log: Path, subnet: Subnet) -> Path:
+    """The newest file is whole, and the one before it is not."""
+    subnet.validator.save(log.with_name("events.000001.jsonl"))
+    changed(log.with_name("events.000001.jsonl"))
+    return log.parent
+
+
+def test_where_one_file_cannot_be_read_the_next_one_is(folder: Path, run: Run) -> None:
+    assert [report["equal"] for report in json.loads(run("replay", folder, "--json")[1])] == [False, True]
+    code, out, err = run("log", folder, "--event", "neuron_started")
+    assert (code, len(out.splitlines()), "its hash does not follow" in err) == (1, 2, True)
+    code, out, err = run("trace", folder, "small", "--json")
+    assert (code, "its hash does not follow" in err) == (1, True)
+    assert json.loads(out)
+
+
+def test_what_is_not_found_in_a_damaged_log_may_yet_be_there(folder: Path, run: Run) -> None:
+    assert "nothing in what can be read of this log concerns a prediction 'other'" in run("trace", folder, "other")[2]
+
+
+# --- trace
+
+
+def test_the_way_of_a_prediction_is_a_tree_of_causes(log: Path, run: Run) -> None:
+    code, out, _ = run("trace", log, "small")
+    assert code == 0
+    assert "+0.000 ms  frame_received  " in out
+    steps = [out.index(f"  {topic}") for topic in ("prediction_submitted (auth)", "commit_requested (prediction)")]
+    assert steps == sorted(steps)
+    roots = json.loads(run("trace", log, "small", "--json")[1])
+    assert (roots[0]["topic"], roots[0]["actor"], roots[0]["causes"]) == ("frame_received", None, [])
+    assert all(following["causes"] == [roots[0]["seq"]] for following in roots[0]["following"])
+
+
+def test_a_prediction_that_nobody_knows_is_exit_1(log: Path, run: Run) -> None:
+    code, out, err = run("trace", log, "smal")
+    assert (code, out) == (1, "")
+    assert "nothing in this log concerns a prediction 'smal'" in err
+
+
+# --- log
+
+
+def test_of_a_limit_the_newest_are_printed(log: Path, run: Run) -> None:
+    every = run("log", log)[1].splitlines()
+    assert run("log", log, "--limit", "3")[1].splitlines() == every[-3:]
+
+
+def test_events_as_json_have_their_place_and_their_fields(log: Path, run: Run) -> None:
+    first, *_ = map(json.loads, run("log", log, "--json")[1].splitlines())
+    assert set(first) == {"seq", "at", "mono", "causes", "topic", "event"}
+    assert (first["seq"], first["topic"], first["event"]["role"]) == (1, "neuron_started", "validator")
+
+
+def test_figures_are_summed_up(log: Path, run: Run) -> None:
+    figures = json.loads(run("log", log, "--summary", "--json")[1])
+    assert figures["results"] == {VerdictCode.ACCEPTED: 1, VerdictCode.DAILY_LIMIT_EXCEEDED: 1}
+    out = run("log", log, "--summary")[1]
+    assert "results: 2, " in out
+    assert "from a message with predictions to its answer: p50 " in out
+
+
+def test_what_did_not_happen_is_exit_0_and_what_cannot_happen_is_exit_1(log: Path, run: Run) -> None:
+    assert run("log", log, "--event", "clock_stepped") == (0, "", "")
+    assert run("log", log, "--event", "clock_stepped", "--summary") == (0, "no such event\n", "")
+    code, _, err = run("log", log, "--event", "clock_steped", "--event", "frame_received")
+    assert (code, err) == (0, "")  # what was found is no riddle
+    code, _, err = run("log", log, "--event", "clock_steped")
+    assert (code, "no event is called 'clock_steped'; the nearest is 'clock_stepped'" in err) == (1, True)
+
+
+def test_of_a_log_without_decisions_it_is_said_that_they_are_not_there(run: Run, tmp_path: Path) -> None:
+    validator = SimulatedValidator(settings={"recorder": {"record": "observed"}})
+    validator.start()
+    writer = LogWriter(validator.header)
+    (tmp_path / "events.jsonl").write_bytes(writer.first + writer.row(validator.envelopes[0]))
+    code, _, err = run("log", tmp_path, "--event", "prediction_acc*")
+    assert (code, "and no decision like prediction_accepted (recorder.record)" in err) == (0, True)
+    assert run("log", tmp_path, "--event", "frame_received") == (0, "", "")
+
+
+def test_events_about_a_stranger_are_none(log: Path, run: Run) -> None:
+    assert run("log", log, "--hotkey", make_hotkey("stranger")) == (0, "", "")
+
+
+# --- audit
+
+
+def test_a_log_without_a_signature_at_its_end_has_a_fault(log: Path, run: Run) -> None:
+    code, _, err = run("audit", log)
+    assert (code, "not as " in err) == (1, True)
+    assert json.loads(run("audit", log, "--json")[1])["faults"]
+
+
+def test_every_command_refuses_what_is_no_log(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("{}")
+    for words in (["replay"], ["log"], ["audit"]):
+        assert run(*words, tmp_path / "x")[0] == 1
+        assert run(*words, tmp_path / "absent")[0] == 1
+        assert run(*words, RECORDINGS.parent / "data")[0] == 1
