@@ -22,6 +22,7 @@ __all__ = [
     "Malformed",
     "NotAllowed",
     "RemoteFault",
+    "UnknownTimer",
     "UnknownTopic",
     "Unreadable",
 ]

@@ -1,5 +1,9 @@
 """Delays between tries."""
 
+from statistics import mean
+
+import pytest
+
 from bettensor.bus.backoff import backoff, full_jitter
 
 

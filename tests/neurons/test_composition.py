@@ -180,14 +180,14 @@ def test_an_edge_of_a_simulated_neuron_that_waits_when_it_is_opened_is_refused()
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no such edge": ({"legder": {}}, "v.yaml: edges.legder: there is no such edge; the nearest is ledger"),
+    "no such edge": ({"legder": {}}, "v.yaml: edges.legder: there is no such edge; the nearest is 'ledger'"),
     "no class": ({"ledger": {"class": f"{HERE}:JournalSettings"}}, "is not a subclass of bettensor.edges.Edge"),
-    "another name": ({"diary": {"class": f"{HERE}:Journal"}}, "must have name = 'diary', as its key"),
+    "another name": ({"diary": {"class": f"{HERE}:Journal"}}, "must have name = 'diary' like its key"),
     "an actor's name": ({"prediction": {"class": f"{HERE}:AnActorsName"}}, "'prediction' is the name of an actor"),
     "a missing key": ({"journal": {"class": f"{HERE}:Journal"}}, "v.yaml: edges.journal: title: this key is required"),
     "a wrong key": (
         {"journal": {"class": f"{HERE}:Journal", "titel": "x"}},
-        "edges.journal: titel: there is no such key; the nearest is title",
+        "edges.journal: titel: there is no such key; the nearest is 'title'",
     ),
     "a key of one of ours": ({"ledger": {"path": "x"}}, "edges.ledger: path: there is no such key"),
 }

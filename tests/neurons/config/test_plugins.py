@@ -261,7 +261,7 @@ def test_the_working_directory_is_added_once(here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("plugged_in", "expected 'module:name', and it is 'plugged_in'"),
+        ("plugged_in", "expected 'module:name', not 'plugged_in'"),
         ("plugged_in:", "expected 'module:name'"),
         (":score", "expected 'module:name'"),
         ("", "expected 'module:name'"),

@@ -9,6 +9,7 @@ from loguru import logger
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.events import LineLogged, NeuronStopping
+from bettensor.bus.text import short
 from bettensor.neurons.edges.log import LogLines
 from tests.support import Injected, make_identity
 
@@ -35,11 +36,9 @@ def test_a_line_has_its_level_its_neuron_and_its_place_in_the_log(bus: EventBus,
     bus.publish(Injected(LineLogged("WARNING", "beware")))
     (record,) = records
     assert (record["level"].name, record["message"]) == ("WARNING", "beware")
-    assert (record["name"], record["function"], record["line"]) == (
-        "neurons.miner",
-        make_identity(role="miner").hotkey,
-        3,
-    )
+    hotkey = make_identity(role="miner").hotkey
+    assert (record["name"], record["function"]) == ("bettensor.miner", short(hotkey))
+    assert record["extra"] == {"role": "miner", "hotkey": hotkey, "seq": 3}
 
 
 @pytest.mark.parametrize("text", ["{}", "{0} {x!r}", "<red>", "\\<red>", "100 % of {", "%s"])

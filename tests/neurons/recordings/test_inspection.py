@@ -83,7 +83,7 @@ def test_of_a_damaged_log_what_was_found_before_comes_first(log: Path) -> None:
     with log.open("ab") as file:
         file.write(b"something else\n")
     found: list[Step] = []
-    with pytest.raises(BadEventLog, match="something follows the seal"):
+    with pytest.raises(BadEventLog, match="a line follows the seal"):
         found.extend(trace(Recording(log), "one"))
     assert [step.envelope.seq for step in steps(found)] == whole
 
