@@ -98,9 +98,7 @@ async def test_a_file_of_a_newer_release_is_refused_and_left_as_it_is(tmp_path: 
     path = tmp_path / "x.sqlite3"
     async with opened(path, FIRST, SECOND):
         pass
-    with pytest.raises(
-        ConfigurationError, match="schema version 2, which is newer than version 1 of this release: install the release"
-    ):
+    with pytest.raises(ConfigurationError, match="newer than version 1 of this release: install"):
         async with opened(path):
             raise AssertionError
 
