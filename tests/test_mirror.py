@@ -11,7 +11,7 @@ BESIDE_THE_REAL_ONE = "tests/contracts runs one suite against it and the real on
 AS_A_WHOLE = "tests/loopback runs it on real sockets, and tests/neurons/cli/test_main.py as a process"
 ELSEWHERE: Final[dict[str, str]] = {
     "actors/actor.py": "tests/actors/test_supervisor.py and every test of an actor",
-    "actors/schemes.py": "tests/actors/validator/test_auth.py and tests/actors/miner/test_connection.py show both users",
+    "actors/schemes.py": "validator/test_auth.py and miner/test_connection.py in tests/actors show its users",
     "neurons/bench/broadcast.py": AS_PROCESSES,
     "neurons/bench/events.py": AS_PROCESSES,
     "neurons/bench/fallback.py": AS_PROCESSES,
@@ -21,18 +21,13 @@ ELSEWHERE: Final[dict[str, str]] = {
     "neurons/edges/metrics.py": "tests/loopback/test_metrics.py reads them as Prometheus does",
     "neurons/edges/timers.py": "tests/contracts/test_timers.py",
     "neurons/miner.py": AS_A_WHOLE,
-    "neurons/neuron.py": AS_A_WHOLE,
     "neurons/package/_doors.py": "tests/test_doors.py holds all doors",
     "neurons/package/_version.py": "tests/test_doors.py holds all doors",
     "neurons/package/edges.py": "tests/test_doors.py holds all doors",
     "neurons/package/models.py": "tests/test_doors.py holds all doors",
     "neurons/package/recordings.py": "tests/test_doors.py holds all doors",
     "neurons/package/simulation.py": "tests/test_doors.py holds all doors",
-    "neurons/simulation/at_once.py": "tests/neurons/test_composition.py",
-    "neurons/simulation/game_stream.py": BESIDE_THE_REAL_ONE,
-    "neurons/simulation/keys.py": "tests/actors/validator/test_auth.py and tests/actors/miner/test_connection.py sign with it",
-    "neurons/simulation/ledger.py": BESIDE_THE_REAL_ONE,
-    "neurons/simulation/outbox.py": BESIDE_THE_REAL_ONE,
+    "neurons/simulation/keys.py": "tests/actors/miner/test_connection.py signs with it",
     "neurons/simulation/timers.py": BESIDE_THE_REAL_ONE,
     "neurons/validator.py": AS_A_WHOLE,
 }
