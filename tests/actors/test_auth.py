@@ -10,11 +10,17 @@ from bettensor.actors.validator.auth import Credentials, UnverifiedRequest, Vali
 from bettensor.bus import codec
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
-from bettensor.bus.events import HttpRequestReceived, MessageRefused, SignatureChecked, VerificationRequested
+from bettensor.bus.events import (
+    ConnectionClosed,
+    HttpRequestReceived,
+    MessageRefused,
+    SignatureChecked,
+    VerificationRequested,
+)
 from bettensor.bus.identifiers import ConnectionId, SessionId
-from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.bus.messages import ErrorMessage, HeartbeatMessage, PredictionMessage
 from bettensor.bus.upcasts import pending_signatures_are_events
-from tests.support import NOW, Injected, make_hotkey, make_prediction, stamp
+from tests.support import NOW, Harness, Injected, make_hotkey, make_prediction, stamp
 
 PEER, ME = make_hotkey(), make_hotkey("me")
 SESSION = SessionId("5" * 32)
@@ -88,3 +94,13 @@ def test_a_validator_that_predicts_is_told_that_this_is_not_its_to_do() -> None:
     bus.publish(SignatureChecked(ConnectionId(1), 2, valid=True))
     assert events[-1] == MessageRefused(ConnectionId(1), events[1].message.message_id, "malformed", events[-1].message)
     assert "not yours to send" in events[-1].message
+
+
+def test_an_unanswered_verification_is_forgotten_with_its_connection() -> None:
+    actor = AuthActor()
+    bench = Harness(actor)
+    request = VerificationRequested(ConnectionId(1), PEER, "sr25519", b"", b"", ErrorMessage(code="x", message=""))
+    bench.observe(request, ConnectionClosed(ConnectionId(2), 1006, ""))
+    assert len(actor.state.unverified) == 1
+    bench.observe(ConnectionClosed(ConnectionId(1), 1006, ""))
+    assert actor.state.unverified == {}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bettensor.actors.connection import MAX_PARCELS, NEXT, Stage
+from bettensor.actors.budget import Budget
+from bettensor.actors.connection import MAX_PARCELS, NEXT, Session, Stage
 from bettensor.actors.validator.connection import ValidatorConnectionActor, ValidatorConnectionSettings
 from bettensor.bus import codec
 from bettensor.bus.codes import CloseCode, ErrorCode
@@ -26,7 +27,7 @@ from bettensor.bus.events import (
     VerificationRequested,
     WriteRequested,
 )
-from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, MessageId, Offset, SessionId, Uid
+from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, MessageId, Micros, Offset, SessionId, Uid
 from bettensor.bus.messages import (
     MAX_FRAME_BYTES,
     MAX_MESSAGE,
@@ -273,3 +274,19 @@ def test_a_stop_closes_each_session_once_and_what_is_closing_already_is_left_alo
         (CONNECTION, CloseCode.REPLACED),
         (ConnectionId(2), CloseCode.RESTARTING),
     ]
+
+
+def test_a_session_does_not_go_backwards() -> None:
+    session = Session(
+        connection=ConnectionId(1),
+        hotkey=MINER,
+        purpose="session",
+        challenge="",
+        heard_at=Micros(0),
+        budget=Budget(1, Micros(0)),
+        session=SessionId(""),
+    )
+    session.become(Stage.ACTIVE)
+    for stage in (Stage.GREETING, Stage.ACTIVE):
+        with pytest.raises(AssertionError, match="does not go from active"):
+            session.become(stage)

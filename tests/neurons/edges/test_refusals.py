@@ -1,10 +1,14 @@
 """What a validator says when it refuses: it may be anything, and is believed in nothing."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
+from bettensor.bus.events import DialFailed, PostFailed
 from bettensor.neurons.edges.refusals import read_refusal, read_retry_after
+from tests.neurons.edges.validators import Bench, benched, refusal, serving
 
 
 def test_a_refusal_has_its_code_and_a_text_for_people() -> None:
@@ -51,3 +55,71 @@ def test_the_seconds_to_wait_are_a_number(values: list[str], seconds: int) -> No
 )
 def test_anything_else_says_nothing_that_can_be_used(values: list[str]) -> None:
     assert read_retry_after(values) is None
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with benched() as bench:
+        yield bench
+
+
+async def test_no_redirect_is_followed(bench: Bench) -> None:
+    followed: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        followed.append(await reader.readline())
+
+    async with serving(note) as elsewhere:
+
+        async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            place = f"Location: ws://{elsewhere}/\r\n".encode()
+            writer.write(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\n" + place + b"\r\n")
+
+        async with serving(redirect) as endpoint:
+            bench.dial(endpoint)
+            bench.poll(endpoint)
+            for kind in (DialFailed, PostFailed):
+                failed = await bench.until(kind)
+                assert isinstance(failed, (DialFailed, PostFailed))
+                assert failed.status == 302
+    assert followed == []
+
+
+REFUSALS = {
+    "a body that is nested without end": refusal(b"[" * 100_000),
+    "a number without end": refusal(b'{"error": ' + b"1" * 10_000 + b', "message": ""}'),
+    "two times to wait": refusal(b"{}", b"Retry-After: 1", b"Retry-After: 2"),
+    "digits of another script": refusal(b"{}", "Retry-After: ٣".encode()),
+    "no text": refusal(b'{"error": "\xff\xfe", "message": "\xff"}'),
+    "half a character": refusal(b'{"error": "\\ud800", "message": "\\ud800"}'),
+    "a body that is no gzip": refusal(b"no", b"Content-Encoding: gzip"),
+    "a charset that is none": refusal(b"no", b"Content-Type: text/plain; charset=\x00nothing"),
+    "a cookie": refusal(b"{}", b"Set-Cookie: a=b; Max-Age=999999999999999999999", b"Set-Cookie: b=c"),
+    "two lengths": refusal(b"{}", b"Content-Length: 3"),
+    "two protocols": b"HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    "a line without end": b"HTTP/1.1 503 " + b"x" * 200_000,
+    "a status that is none": b"HTTP/1.1 99999 Yes\r\n\r\n",
+    "nothing": b"",
+    "noise": bytes(range(256)) * 8,
+}
+
+
+@pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
+async def test_whatever_a_validator_refuses_with_is_a_failed_dial_and_a_failed_exchange(
+    bench: Bench, answer: bytes
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+
+    async with serving(refuse) as endpoint:
+        bench.dial(endpoint)
+        dial = await bench.until(DialFailed)
+        bench.poll(endpoint)
+        post = await bench.until(PostFailed)
+    assert isinstance(dial, DialFailed), dial
+    assert isinstance(post, PostFailed), post
+    assert (dial.reason + post.reason).encode()  # a text that can be recorded
+    assert len(bench.http._client.cookies.jar) == 0  # noqa: SLF001 - they would grow for ever

@@ -1,0 +1,81 @@
+"""When the model is asked, and about which games."""
+
+import pytest
+
+from bettensor.actors.miner.model import ModelActor, ModelSettings
+from bettensor.bus.events import (
+    GamesUpdated,
+    KnownSlate,
+    MessageAccepted,
+    MetagraphSynced,
+    ModelChanged,
+    NeuronInfo,
+    OutboxOpened,
+    PredictionsRequested,
+)
+from bettensor.bus.identifiers import SECOND, Micros, Offset, Uid
+from tests.actors.miner.messages import CONNECTION, EPOCH, OTHER, VALIDATOR, welcome
+from tests.support import NOW, Harness, make_game
+
+
+def test_the_model_is_asked_when_the_slate_changes_and_every_interval() -> None:
+    bench = Harness(ModelActor(ModelSettings(interval=10.0)))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (make_game("a"), make_game("b", active=False)), True))
+    bench.advance(25)
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(2), (make_game("c"),), False))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(3), (make_game("a", active=False),), False))
+    asked = [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)]
+    assert asked == [["a"], ["a"], ["a"], ["a", "c"], ["c"]]
+
+
+def test_about_an_empty_slate_the_model_is_not_asked() -> None:
+    bench = Harness(ModelActor())
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (), snapshot=True))
+    bench.advance(120)
+    assert bench.all(PredictionsRequested) == []
+    with pytest.raises(ValueError, match="should be greater than 0"):
+        ModelSettings(interval=0.0)
+
+
+def test_games_that_have_started_or_whose_start_cannot_be_read_are_not_asked_about() -> None:
+    bench = Harness(ModelActor(ModelSettings(interval=600.0)))
+    soon = make_game("soon", starts_at=Micros(NOW + 300 * SECOND))
+    games = (soon, make_game("later"), make_game("never", event_start_date="some day"))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), games, snapshot=True))
+    bench.advance(600)
+    asked = [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)]
+    assert asked == [["soon", "later"], ["later"]]
+
+
+def test_a_slate_of_an_earlier_run_is_for_the_model_once_its_validator_has_confirmed_it() -> None:
+    known = KnownSlate(VALIDATOR, EPOCH, Offset(3), (make_game("a"),))
+    for greeting, asked in ((welcome(), [["a"]]), (welcome(offset=Offset(4)), []), (welcome(epoch=None), [])):
+        bench = Harness(ModelActor())
+        bench.observe(OutboxOpened((), (known,)))
+        bench.advance(100)
+        bench.observe(MessageAccepted(CONNECTION, OTHER, greeting))
+        assert bench.all(PredictionsRequested) == []
+        for _ in range(2):
+            bench.observe(MessageAccepted(CONNECTION, VALIDATOR, greeting))
+        assert [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)] == asked
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(4), (make_game("b"),), snapshot=False))
+    assert [game.game_id for game in bench.last(PredictionsRequested).games] == ["a", "b"]
+
+
+def test_the_model_is_not_asked_about_a_validator_that_has_left_until_it_is_back() -> None:
+    bench = Harness(ModelActor(ModelSettings(interval=10.0)))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(3), (make_game("a"),), snapshot=True))
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(1), VALIDATOR),)))
+    assert len(bench.during(lambda: bench.advance(10), PredictionsRequested)) == 1
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(1), OTHER),)))
+    assert not bench.during(lambda: bench.advance(100), PredictionsRequested)
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(1), VALIDATOR),)), MessageAccepted(CONNECTION, VALIDATOR, welcome()))
+    assert [game.game_id for game in bench.last(PredictionsRequested).games] == ["a"]
+    assert len(bench.during(lambda: bench.advance(10), PredictionsRequested)) == 1
+
+
+def test_a_model_that_has_changed_is_asked_about_every_slate() -> None:
+    bench = Harness(ModelActor())
+    bench.observe(ModelChanged(), OutboxOpened((), (KnownSlate(OTHER, EPOCH, Offset(3), (make_game("old"),)),)))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (make_game("a"),), snapshot=True), ModelChanged())
+    assert [event.validator for event in bench.all(PredictionsRequested)] == [VALIDATOR, VALIDATOR]

@@ -1,0 +1,80 @@
+"""A validator's connections and admissions together, as they must be shown: neither opens a session alone."""
+
+from typing import Any
+
+from bettensor.actors.validator.auth import ValidatorAuthActor, ValidatorAuthSettings
+from bettensor.actors.validator.connection import ValidatorConnectionActor, ValidatorConnectionSettings
+from bettensor.bus.codes import RefusalCode
+from bettensor.bus.events import (
+    ConnectionOpened,
+    HttpAnswered,
+    HttpRequestReceived,
+    LedgerOpened,
+    MessageAccepted,
+    MetagraphSynced,
+    NeuronInfo,
+    NeuronStarted,
+    PeerRefused,
+)
+from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, LedgerId, Uid
+from bettensor.bus.messages import HeartbeatMessage
+from bettensor.neurons.simulation import SimulatedKeys, SimulatedVerifier
+from tests.support import NETUID, Harness, as_json, make_hex32, make_hotkey, make_identity
+
+EPOCH = Epoch("e" * 32)
+VALIDATOR, MINER, OTHER = make_hotkey("validator"), make_hotkey(), make_hotkey("other")
+
+
+class Bench(Harness):
+    def __init__(self, auth: dict[str, Any] | None = None, connection: dict[str, Any] | None = None) -> None:
+        self.connection = ValidatorConnectionActor(ValidatorConnectionSettings(**(connection or {})))
+        self.auth = ValidatorAuthActor(ValidatorAuthSettings(**(auth or {})))
+        super().__init__(self.connection, self.auth)
+        self.add(SimulatedKeys(make_identity(VALIDATOR)))
+        self.add(SimulatedVerifier())
+        self.ids = iter(range(1, 1_000_000))
+        neurons = tuple(NeuronInfo(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
+        self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0), MetagraphSynced(neurons))
+        self.observe(LedgerOpened(LedgerId("1" * 32), ()))
+
+    def request(self, hotkey: Hotkey = MINER, target: str = "/ws?netuid=30", **changes: Any) -> ConnectionId:
+        connection = ConnectionId(next(self.ids))
+        nonce = changes.pop("nonce", self.clock.wall() * 1000 + connection)
+        headers = {
+            "x-bittensor-version": "1",
+            "x-bittensor-hotkey": hotkey,
+            "x-bittensor-receiver": VALIDATOR,
+            "x-bittensor-nonce": str(nonce),
+            "x-bittensor-signature": "0x" + "00" * 64,
+            "sec-websocket-protocol": "bettensor.v1",
+        } | {f"x-bittensor-{name}": value for name, value in changes.pop("named", {}).items()}
+        facts: dict[str, Any] = {
+            "method": "GET" if "/predictions" not in target else "POST",
+            "body": b"",
+            "remote": "10.0.0.1",
+            "upgrade": target.startswith("/ws?"),
+            "salt": make_hex32(),
+        }
+        self.observe(
+            HttpRequestReceived(connection, target=target, headers=tuple(headers.items()), **(facts | changes))
+        )
+        return connection
+
+    def open(self, hotkey: Hotkey = MINER) -> ConnectionId:
+        """A session that has been welcomed and activated."""
+        connection = self.request(hotkey)
+        self.observe(ConnectionOpened(connection, hotkey, "1"))
+        self.say(connection, hotkey)
+        return connection
+
+    def say(self, connection: ConnectionId, hotkey: Hotkey = MINER) -> None:
+        """A verified heartbeat comes."""
+        self.observe(MessageAccepted(connection, hotkey, HeartbeatMessage()))
+
+    def refusals(self) -> list[RefusalCode]:
+        return [refused.code for refused in self.all(PeerRefused)]
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        self.request(target="/ws/health")
+        answer = self.last(HttpAnswered)
+        return answer.status, as_json(answer.body)

@@ -1,0 +1,125 @@
+"""A miner's sessions with validators that do not behave: none of them waits for ever, or fills its memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from websockets.frames import Frame, Opcode
+
+from bettensor.bus.codes import CloseCode
+from bettensor.bus.events import (
+    CloseRequested,
+    ConnectionClosed,
+    ConnectionOpened,
+    DialFailed,
+    FrameReceived,
+    PostFailed,
+)
+from bettensor.bus.identifiers import ConnectionId
+from bettensor.neurons.edges.writer import TransportGone
+from tests.neurons.edges.validators import Bench, benched, flooding, frozen
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with benched() as bench:
+        yield bench
+
+
+async def test_only_so_much_waits_for_a_validator_that_reads_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.MAX_QUEUED", 8_000_000)
+    async with frozen(bench) as endpoint:
+        bench.dial(endpoint)
+        assert isinstance(await bench.until(ConnectionOpened, DialFailed), ConnectionOpened)
+        transport = bench.writer._transports[ConnectionId(1)]  # noqa: SLF001 - what is written to it
+        while transport.queued() <= 8_000_000:
+            transport.write(b"x" * 60_000)
+            await asyncio.sleep(0)
+        with pytest.raises(TransportGone, match="too slow"):
+            transport.write(b"x")
+        closed = await bench.until(ConnectionClosed)
+        assert isinstance(closed, ConnectionClosed)
+        assert closed.code == CloseCode.SLOW_CONSUMER
+
+
+@pytest.mark.parametrize("endpoint", ["a..b:80", "127.0.0.1:1", "[::1]:1"])
+async def test_an_endpoint_that_is_none_is_a_failed_dial_and_a_failed_exchange(bench: Bench, endpoint: str) -> None:
+    bench.dial(endpoint)
+    bench.poll(endpoint)
+    for kind in (DialFailed, PostFailed):
+        failed = await bench.until(kind)
+        assert isinstance(failed, kind), failed
+
+
+async def test_a_validator_that_reads_nothing_cannot_keep_a_session_that_we_close(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+
+    async with frozen(bench) as endpoint:
+        bench.dial(endpoint)
+        assert isinstance(await bench.until(ConnectionOpened, DialFailed), ConnectionOpened)
+        transport = bench.writer._transports[ConnectionId(1)]  # noqa: SLF001 - what is written to it
+        while bench.writer.queued() < 4_000_000:
+            transport.write(b"x" * 60_000)
+            await asyncio.sleep(0)
+        bench.ask(CloseRequested(ConnectionId(1), CloseCode.STALE, "nothing heard"))
+        assert isinstance(await bench.until(ConnectionClosed), ConnectionClosed)
+
+
+async def test_a_close_that_is_not_answered_keeps_its_code(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+
+    async with frozen(bench) as endpoint:
+        bench.dial(endpoint)
+        await bench.until(ConnectionOpened)
+        bench.ask(CloseRequested(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours"))
+        closed = await bench.until(ConnectionClosed)
+        assert closed == ConnectionClosed(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours")
+
+
+@pytest.mark.parametrize(
+    ("first", "flood", "code"),
+    [
+        (b"", Frame(Opcode.PING, bytes(125)), CloseCode.RATE_LIMITED),
+        (b"", Frame(Opcode.PONG, b""), CloseCode.RATE_LIMITED),
+        (
+            Frame(Opcode.TEXT, b"", fin=False).serialize(mask=False),
+            Frame(Opcode.CONT, b"", fin=False),
+            CloseCode.TOO_BIG,
+        ),
+    ],
+    ids=["pings", "pongs", "fragments"],
+)
+async def test_what_costs_a_validator_nothing_cannot_fill_a_miners_memory(
+    bench: Bench, first: bytes, flood: Frame, code: CloseCode
+) -> None:
+    async with flooding(flood, first) as endpoint:
+        bench.dial(endpoint)
+        closed = await bench.until(ConnectionClosed, DialFailed)
+        assert isinstance(closed, ConnectionClosed)
+        assert closed.code == code
+
+
+async def test_pongs_that_are_not_read_end_a_session(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.MAX_EXTRA_FRAMES", 1_000_000)
+    async with flooding(Frame(Opcode.PING, bytes(125))) as endpoint:
+        bench.dial(endpoint)
+        closed = await bench.until(ConnectionClosed, DialFailed)
+        assert isinstance(closed, ConnectionClosed)
+        assert closed.code == CloseCode.SLOW_CONSUMER
+
+
+async def test_what_comes_after_our_close_is_not_even_noted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing limits how much that is, and the event log would have to take all of it."""
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.CLOSE_TIMEOUT", 0.2)
+    async with flooding(Frame(Opcode.TEXT, bytes(1000))) as endpoint:
+        bench.dial(endpoint)
+        await bench.until(FrameReceived)
+        bench.ask(CloseRequested(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours"))
+        heard = len(bench.heard)
+        await bench.until(ConnectionClosed)
+        assert not [event for event in bench.heard[heard:] if isinstance(event, FrameReceived)]

@@ -1,0 +1,112 @@
+"""A file of bets: each row is bet once, and one that is wrong harms no other."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import HandlerFailed, PredictionMade
+from bettensor.neurons.config.settings import parse
+from bettensor.neurons.models.file import FilePredictor, FileSettings
+from tests.neurons.models.at_its_edge import OTHER, SLATE, VALIDATOR, bench_of
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bets.csv", "game_id,outcome,wager,confidence\ng,New York Mets,2.5,0.6\nunknown,x,1,\nh,Cubs,1,\n"),
+        (
+            "bets.json",
+            '[{"game_id": "g", "outcome": "New York Mets", "wager": 2.5}, {"game_id": "unknown"},'
+            ' {"game_id": "h", "outcome": "Cubs", "wager": 1}]',
+        ),
+    ],
+)
+async def test_each_row_is_bet_once_and_again_when_it_changes(tmp_path: Path, name: str, text: str) -> None:
+    file = tmp_path / name
+    fresh = tmp_path / "fresh"
+    async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+        bench.ask()
+        fresh.write_text(text)
+        fresh.replace(file)
+        await bench.until(lambda: len(bench.bets()) == 2)
+        assert bench.bets() == [("g", "New York Mets", 2.5), ("h", "Cubs", 1.0)]
+        bench.ask()
+        fresh.write_text(text.replace("2.5", "3.5"))
+        fresh.replace(file)
+        await bench.until(lambda: len(bench.bets()) == 3)
+        assert bench.bets()[2] == ("g", "New York Mets", 3.5)
+        assert bench.faults() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bets.csv", "game_id,outcome,wager\nh,Cubs,1\n"),
+        ("bets.json", '[{"game_id": "h", "outcome": "Cubs", "wager": 1}]'),
+    ],
+)
+async def test_a_file_may_begin_with_a_byte_order_mark_as_spreadsheets_write_it(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8-sig")
+    async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+        bench.ask()
+        await bench.until(lambda: bench.bets() == [("h", "Cubs", 1.0)])
+        assert bench.faults() == ""
+
+
+async def test_a_row_is_bet_with_each_validator_and_is_the_same_prediction_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "bets.csv"
+    file.write_text("game_id,outcome,wager\ng,New York Mets,2\n")
+    ids: list[dict[Any, str]] = []
+    for _ in range(2):
+        async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+            bench.slates = {VALIDATOR: SLATE, OTHER: SLATE}
+            bench.ask()
+            await bench.until(lambda: len(bench.bets()) == 2)
+            ids.append({event.validator: event.prediction.prediction_id for event in bench.all(PredictionMade)})
+    assert ids[0] == ids[1]
+    assert ids[0][VALIDATOR] != ids[0][OTHER]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("b.csv", "game,outcome\ng,x\n", "b.csv: line 1: the header lacks game_id, wager"),
+        ("b.csv", "game_id,outcome,wager\ng,Nobody,1\n", "line 2: outcome: expected one of 'New York Yankees'"),
+        ("b.csv", "game_id,outcome,wager\ng,New York Mets,much\n", "line 2: wager: expected a number, not 'much'"),
+        ("b.csv", "game_id,outcome,wager\ng,New York Mets\n", "wager: expected a number above 0, not None"),
+        ("b.csv", "game_id,outcome,wager\ng,New York Mets,-1\n", "wager: expected a number above 0, not '-1'"),
+        ("b.csv", "game_id,outcome,wager,confidence\ng,New York Mets,1,nan\n", "confidence: expected a number"),
+        ("b.csv", "game_id,outcome,wager\ng,New York Mets,1,\n", "line 2: it has more values than the header"),
+        ("b.json", "{", "b.json: "),
+        ("b.json", "{}", "expected a list of objects"),
+        ("b.json", "[1]", "entry 0: expected game_id, outcome, wager"),
+        ("b.json", '[{"game_id": "g", "outcome": ["x"], "wager": 1}]', "entry 0: outcome: expected one of 'New York"),
+    ],
+)
+async def test_what_cannot_be_used_is_told_once_and_harms_no_other_row(
+    tmp_path: Path, name: str, text: str, fault: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text + "h,Cubs,1\n" if name.endswith("csv") and "lacks" not in fault else text)
+    async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+        await asyncio.sleep(0)
+        for _ in range(2):
+            bench.ask()
+            await bench.until(lambda: fault in bench.faults())
+        assert len(bench.all(HandlerFailed)) == 1
+        if "h,Cubs" in file.read_text() and "lacks" not in fault:
+            await bench.until(lambda: bench.bets() == [("h", "Cubs", 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"), [("bets.txt", "must end in .csv or .json"), ("no/such/folder/b.csv", "an existing folder")]
+)
+def test_a_path_that_cannot_be_is_refused_at_start(path: str, fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=fault):
+        parse(FileSettings, {"path": path}, "miner.yaml: actors.predictor")
