@@ -1199,6 +1199,7 @@ __all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
     "Role",
     "Scheme",
     "StoredVerdict",
+    "TimerKey",
     "WithheldGame",
     *(event.__name__ for event in TOPICS.values()),
 ]

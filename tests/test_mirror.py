@@ -10,7 +10,6 @@ AS_PROCESSES = "tests/neurons/bench/test_command.py runs each scenario as its us
 BESIDE_THE_REAL_ONE = "tests/contracts runs one suite against it and the real one"
 AS_A_WHOLE = "tests/loopback runs it on real sockets, and tests/neurons/cli/test_main.py as a process"
 ELSEWHERE: Final[dict[str, str]] = {
-    "actors/actor.py": "tests/actors/test_supervisor.py and every test of an actor",
     "actors/schemes.py": "validator/test_auth.py and miner/test_connection.py in tests/actors show its users",
     "neurons/bench/broadcast.py": AS_PROCESSES,
     "neurons/bench/events.py": AS_PROCESSES,
