@@ -80,7 +80,7 @@ class Place:
     simulated: str | None = None
     """None: a simulated neuron does without; ``SimulatedNetwork`` stands for what is not there."""
     needed: Callable[[Any], bool] = lambda _settings: True
-    """Whether a neuron with these settings has it."""
+    """Whether a real neuron with these settings has it. A simulated neuron has every edge that can be simulated."""
 
 
 def _verifies_itself(settings: Settings) -> bool:
@@ -253,7 +253,11 @@ def _edge_classes(
     settings: Settings, where: str, *, simulated: bool
 ) -> Iterator[tuple[str, type[Edge], dict[str, Any]]]:
     """Name, class and own settings of each edge, in the order in which they are opened."""
-    places = [place for place in EDGES[role_of(settings)] if place.needed(settings)]
+    places = [
+        place
+        for place in EDGES[role_of(settings)]
+        if place.needed(settings) or (simulated and place.simulated is not None)
+    ]
     sections = {name: dict(section) for name, section in settings.edges.items()}
     own = {name: str(section.pop("class")) for name, section in sections.items() if "class" in section}
     names = [place.name for place in EDGES[role_of(settings)]]
