@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import Parameter, signature
-from typing import Any, Final, Generic, Protocol, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Final, Generic, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bettensor.actors.actor import Actor
 from bettensor.actors.auth import AuthActor
@@ -296,7 +297,7 @@ def _edge_class(custom: str, name: str, settings: Settings, where: str) -> type[
 
 def _arguments(cls: type[Edge], known: Mapping[Any, object], where: str) -> dict[str, object]:
     """What the constructor of ``cls`` asks for, each by the type that it names; what has a default may be missing."""
-    types = get_type_hints(cls.__init__)
+    types = {name: _asked(kind) for name, kind in get_type_hints(cls.__init__).items()}
     found: dict[str, object] = {}
     for name, parameter in list(signature(cls.__init__).parameters.items())[1:]:
         if types.get(name) in known:
@@ -308,6 +309,12 @@ def _arguments(cls: type[Edge], known: Mapping[Any, object], where: str) -> dict
                 f"{where}: {cls.__name__} asks for {name}: {wanted}, which this neuron does not have; there are {there}"
             )
     return found
+
+
+def _asked(kind: Any) -> Any:
+    """What a parameter of the type ``kind`` asks for: ``Records | None`` asks for ``Records``."""
+    kinds = [each for each in get_args(kind) if each is not NoneType]
+    return kinds[0] if get_origin(kind) in (Union, UnionType) and len(kinds) == 1 else kind
 
 
 def _know(edge: Edge, known: dict[Any, object]) -> None:
