@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
+from bettensor.bus.text import counted
 
 if TYPE_CHECKING:
     from bettensor.neurons.config.settings import Settings
@@ -576,7 +577,7 @@ def _import_games(arguments: argparse.Namespace) -> int:
     imported = run_import(arguments.file, arguments.output, starting)
     for skipped in imported.skipped:
         print(f"skipped {skipped}", file=sys.stderr)
-    print(f"{arguments.output}: {len(imported.games)} games")
+    print(f"{arguments.output}: {counted(len(imported.games), 'game')}")
     return 0
 
 

@@ -74,7 +74,7 @@ def make_prediction(
 
     Raises:
         ValueError: the game has no such outcome, or what the model says is no JSON of a prediction, so that neither a
-            validator nor an event log could read it: a wager that is not finite, a name that is too long.
+            validator nor an event log could read it: a number that is not finite, a name that is too long.
     """
     game = forecast.game
     odds = outcomes(game)
