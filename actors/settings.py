@@ -75,12 +75,12 @@ Whole = Annotated[int, Field(ge=-(2**63), lt=2**63), IsNumber]
 Count = Annotated[int, Field(ge=1, lt=2**63), IsNumber]
 """An integer, 1 or above."""
 Port = Annotated[int, Field(ge=0, le=65535), IsNumber]
-"""A TCP port; 0 is any that is free."""
+"""A TCP port; 0: any free port."""
 
 
 @settings_class
 class AuthSettings:
-    """Which signatures are believed."""
+    """The accepted signature schemes."""
 
     schemes: dict[Hotkey, Scheme] = field(default_factory=dict)
     """HOTKEY: ed25519, for each other neuron whose key is not sr25519; wins over crypto in the metagraph file."""

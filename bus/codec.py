@@ -200,7 +200,7 @@ def _read_by_head(payload: bytes) -> WebSocketMessage:
 def _read_body(head: _Head, payload: bytes) -> WebSocketMessage:
     kind = KINDS.get(head.message_type)
     if kind is None:
-        raise Malformed(f"no kind of message is called {head.message_type!r}", ErrorCode.UNKNOWN_TYPE)
+        raise Malformed(f"message_type {head.message_type!r} is unknown", ErrorCode.UNKNOWN_TYPE)
     if kind is not PredictionMessage:
         message: WebSocketMessage = _decoder(kind).decode(payload)
         return message

@@ -129,7 +129,7 @@ class ReconnectActor(StreamFollower):
 
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
-        """The WebSocket may be switched off, and on again, while the miner runs."""
+        """The WebSocket may be disabled and enabled while the miner runs."""
         super().reload(event, envelope)
         for hotkey, target in self.state.targets.items():
             if target.connection is None:
@@ -199,7 +199,7 @@ class ReconnectActor(StreamFollower):
             self._dial(hotkey, target)
 
     def _switch_off(self, connection: ConnectionId) -> None:
-        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was switched off"))
+        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was disabled"))
 
     def _leave_others(self, event: MetagraphSynced) -> None:
         """Forget who is no validator any more, or is not in the subnet."""

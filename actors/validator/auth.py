@@ -194,7 +194,7 @@ class ValidatorAuthActor(AuthActor):
         self._dismiss_the_unwelcome()
         if not self.settings.websocket.enabled:
             for connection in self.state.peers:
-                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
+                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was disabled"))
 
     @on(NeuronDraining)
     def refuse_all(self, _: NeuronDraining, __: Envelope) -> None:

@@ -120,14 +120,14 @@ class SubtensorSettings:
 
 @settings_class
 class CheckedAuthSettings(AuthSettings):
-    """Which signatures are believed."""
+    """The accepted signature schemes."""
 
     schemes: dict[Address, Scheme] = field(default_factory=dict)
 
 
 @settings_class
 class VerifierSettings(CheckedAuthSettings):
-    """Which signatures are believed, and how a validator verifies them."""
+    """The accepted signature schemes, and the processes that verify signatures."""
 
     verify_workers: Annotated[Whole, Field(ge=0, le=64)] = 0
     """Processes that verify frames, one per spare core; 0: the neuron's own process verifies them."""
@@ -202,11 +202,11 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Settings by actor name; `class: "module:Class"` replaces that actor by your own, or adds a new one."""
+    """Settings by actor name; `class`, "module:Class" or a plugin's name, replaces that actor by yours, or adds one."""
     edges: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Edges of your own, by their name: `class: "module:Class"`, and the edge's own keys; one of ours is replaced."""
+    """Settings by edge name; `class`, "module:Class" or a plugin's name, replaces that edge by yours, or adds one."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
-    """Your own functions, "module:function", by the topic that they hear; "*" hears all topics."""
+    """Your own functions, "module:function" or a plugin's name, by the topic that they hear; "*": all topics."""
 
     def __post_init__(self) -> None:
         chain = self.subtensor.network or self.subtensor.chain_endpoint
