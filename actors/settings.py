@@ -43,7 +43,7 @@ def _number(value: Any) -> Any:
 
 
 def _ip(value: str) -> str:
-    ip_address(value)  # a ValueError that says what is wrong
+    ip_address(value)  # raises a ValueError with the reason
     return value
 
 
@@ -60,7 +60,7 @@ def settings_class(cls: type[Class]) -> type[Class]:
 
 
 IsNumber: Final = BeforeValidator(_number)
-"""For an annotation: true and false are no numbers."""
+"""For an annotation: refuses true and false as numbers."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), IsNumber]
 """A finite number above 0."""

@@ -69,7 +69,7 @@ class UnreadMessage(PointToPoint):
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What must be readable before anything can be answered."""
+    """The fields that must be readable before a message can be answered."""
 
     message_type: Text
     message_id: Hex32
@@ -128,7 +128,7 @@ def encode_body(message: PointToPoint) -> bytes:
 
 
 def join(frame: Frame) -> bytes:
-    """The bytes of a frame, as they cross the wire."""
+    """The bytes of a frame on the wire."""
     return b"%b\n0x%b" % (frame.payload, hexlify(frame.signature))
 
 
@@ -179,7 +179,7 @@ def read(payload: bytes) -> WebSocketMessage:
 
 
 def _read_by_head(payload: bytes) -> WebSocketMessage:
-    """Any other message: its head must be in order, and says what the rest should be."""
+    """Any other message: its head must be valid, and determines the type of the rest."""
     head = _head.decode(payload)
     try:
         return _read_body(head, payload)
@@ -236,7 +236,7 @@ def _read_prediction(raw: msgspec.Raw) -> Prediction:
 
 
 def _binary64_or_text(digits: str) -> float | str:
-    """A number that binary64 cannot hold is kept as it was written: it is of no field's type."""
+    """A number that binary64 cannot hold is kept as text, which is no field's type."""
     number = float(digits)
     return number if math.isfinite(number) else digits
 
@@ -254,7 +254,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
 def fault_of(prediction: TeamGamePrediction) -> str | None:
     """Why no validator could read ``prediction``, if so: a number that is not finite, an id that is ill-formed.
 
-    What a model makes is checked by reading it as a validator would.
+    A model's prediction is checked by reading it as a validator would.
     """
     try:
         _prediction.decode(_encoder.encode(prediction))
