@@ -70,7 +70,7 @@ class UnreadMessage(PointToPoint):
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What must be readable before anything can be answered."""
+    """The fields that must be readable before a message can be answered."""
 
     message_type: Text
     message_id: Hex32
@@ -129,7 +129,7 @@ def encode_body(message: PointToPoint) -> bytes:
 
 
 def join(frame: Frame) -> bytes:
-    """The bytes of a frame, as they cross the wire."""
+    """The bytes of a frame on the wire."""
     return b"%b\n0x%b" % (frame.payload, hexlify(frame.signature))
 
 
@@ -180,7 +180,7 @@ def read(payload: bytes) -> WebSocketMessage:
 
 
 def _read_by_head(payload: bytes) -> WebSocketMessage:
-    """Any other message: its head must be in order, and says what the rest should be."""
+    """Any other message: its head must be valid, and determines the type of the rest."""
     head = _head.decode(payload)
     try:
         return _read_body(head, payload)
@@ -201,7 +201,7 @@ def _read_by_head(payload: bytes) -> WebSocketMessage:
 def _read_body(head: _Head, payload: bytes) -> WebSocketMessage:
     kind = KINDS.get(head.message_type)
     if kind is None:
-        raise Malformed(f"no kind of message is called {head.message_type!r}", ErrorCode.UNKNOWN_TYPE)
+        raise Malformed(f"message_type {head.message_type!r} is unknown", ErrorCode.UNKNOWN_TYPE)
     if kind is not PredictionMessage:
         message: WebSocketMessage = _decoder(kind).decode(payload)
         return message
@@ -237,7 +237,7 @@ def _read_prediction(raw: msgspec.Raw) -> Prediction:
 
 
 def _binary64_or_text(digits: str) -> float | str:
-    """A number that binary64 cannot hold is kept as it was written: it is of no field's type."""
+    """A number that binary64 cannot hold is kept as text, which is no field's type."""
     number = float(digits)
     return number if math.isfinite(number) else digits
 

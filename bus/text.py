@@ -31,7 +31,7 @@ def hint(word: str, known: Iterable[str], prefix: str = "") -> str:
     """The end of an error message about an unknown word: the nearest valid one, or all of them if they are few.
 
     Args:
-        word: as it was given.
+        word: the unknown word.
         known: all valid words.
         prefix: put before each valid word that is shown.
 

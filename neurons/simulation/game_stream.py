@@ -1,4 +1,4 @@
-"""A game stream in memory, which stores within the drain, later, or not at all."""
+"""A game stream in memory. Updates are stored within the drain, later, or not at all."""
 
 from collections import deque
 from secrets import token_hex
@@ -17,9 +17,9 @@ from bettensor.neurons.edges.edge import Edge, Identity, on
 
 
 class SimulatedGameStream(Edge):
-    """Keeps what the real one keeps, for as long as the test runs.
+    """Stores what the real edge stores, for the duration of the test.
 
-    With ``held`` set, updates wait until ``release``: that is a disk that takes its time.
+    With ``held`` set, updates wait until ``release``, as on a slow disk.
     """
 
     name = "game_stream"
@@ -30,15 +30,15 @@ class SimulatedGameStream(Edge):
         self.last: GameUpdateMessage | None = None
         self.held = False
         self.failing: str | None = None
-        """Why each update fails, while it is set."""
+        """While set, each update fails for this reason."""
         self._hotkey = identity.hotkey
         self._clock = clock
         self._waiting: deque[tuple[UpdateStoreRequested, int]] = deque()
 
     def attach(self, bus: EventBus) -> None:
-        """Subscribe; the next run of a neuron attaches the same disk to its own bus."""
+        """Subscribe; a neuron's next run attaches the same disk to its own bus."""
         super().attach(bus)
-        self._waiting.clear()  # what an earlier run asked for was lost with it
+        self._waiting.clear()  # requests of an earlier run were lost with it
 
     async def open(self) -> None:
         """Publish ``StreamOpened``, if there is a stream."""
@@ -47,7 +47,7 @@ class SimulatedGameStream(Edge):
             self._bus.publish(StreamOpened(self.last.epoch, self.last.offset, games, tuple(self.updates)))
 
     def forget(self) -> None:
-        """Begin anew with the next update, as after a restored copy."""
+        """Begin a new epoch with the next update, as after restoring a copy."""
         self.games.clear()
         self.updates.clear()
         self.last = None
@@ -60,7 +60,7 @@ class SimulatedGameStream(Edge):
             self.release()
 
     def release(self) -> None:
-        """Store what waits."""
+        """Store the waiting updates."""
         while self._waiting:
             event, request = self._waiting.popleft()
             if self.failing is not None:

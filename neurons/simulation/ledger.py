@@ -1,4 +1,4 @@
-"""A ledger in memory, which answers within the drain, later, or not at all."""
+"""A ledger in memory. Commits are answered within the drain, later, or not at all."""
 
 from collections import deque
 
@@ -21,9 +21,9 @@ from bettensor.neurons.edges.edge import Edge, on
 
 
 class SimulatedLedger(Edge):
-    """Keeps what the real one keeps, for as long as the test runs.
+    """Stores what the real edge stores, for the duration of the test.
 
-    With ``held`` set, commits wait until ``release``: that is a disk that takes its time.
+    With ``held`` set, commits wait until ``release``, as on a slow disk.
     """
 
     name = "ledger"
@@ -32,15 +32,15 @@ class SimulatedLedger(Edge):
         self.rows: dict[tuple[Hotkey, PredictionId], ProposedVerdict] = {}
         self.held = False
         self.failing: str | None = None
-        """Why each commit fails, while it is set."""
+        """While set, each commit fails for this reason."""
         self.ledger_id = LedgerId("0" * 32)
         self._clock = clock
         self._waiting: deque[tuple[CommitRequested, int]] = deque()
 
     def attach(self, bus: EventBus) -> None:
-        """Subscribe; the next run of a neuron attaches the same disk to its own bus."""
+        """Subscribe; a neuron's next run attaches the same disk to its own bus."""
         super().attach(bus)
-        self._waiting.clear()  # what an earlier run asked for was lost with it
+        self._waiting.clear()  # requests of an earlier run were lost with it
 
     async def open(self) -> None:
         """Publish ``LedgerOpened``."""
@@ -54,7 +54,7 @@ class SimulatedLedger(Edge):
             self.release()
 
     def release(self, commits: int | None = None) -> None:
-        """Do the commits that wait, what follows from them included; or so many of them."""
+        """Answer the waiting commits, including commits that follow from them; at most ``commits`` if given."""
         while self._waiting and commits != 0:
             commits = None if commits is None else commits - 1
             event, request = self._waiting.popleft()
@@ -65,7 +65,7 @@ class SimulatedLedger(Edge):
                 self._bus.publish(CommitFailed(request, self.failing), causes=(request,))
 
     async def sweep(self) -> int:
-        """Forget verdicts past their time; returns how many."""
+        """Delete expired verdicts; returns their number."""
         past = [key for key, row in self.rows.items() if row.expires_at < self._clock.wall()]
         for key in past:
             del self.rows[key]

@@ -1,4 +1,4 @@
-"""An outbox in memory, which saves within the drain, later, or not at all."""
+"""An outbox in memory. Saves are answered within the drain, later, or not at all."""
 
 from collections import deque
 
@@ -24,26 +24,26 @@ from bettensor.neurons.edges.edge import Edge, on
 
 
 class SimulatedOutbox(Edge):
-    """Keeps what the real one keeps, for as long as the test runs; with ``held`` set, saves wait until ``release``."""
+    """Stores what the real edge stores, during the test. With ``held`` set, saves wait until ``release``."""
 
     name = "outbox_store"
 
     def __init__(self) -> None:
         self.entries: dict[tuple[Hotkey, PredictionId], OutboxEntry] = {}
         self.settled: dict[tuple[Hotkey, PredictionId], str | None] = {}
-        """The code of each verdict; None where it expired."""
+        """The code of each verdict; None if the prediction expired."""
         self.slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
         self.positions: dict[Hotkey, Position] = {}
         self.ledgers: dict[Hotkey, LedgerId] = {}
         self.held = False
         self.failing: str | None = None
-        """Why each save fails, while it is set."""
+        """While set, each save fails for this reason."""
         self._waiting: deque[tuple[SaveRequested, int]] = deque()
 
     def attach(self, bus: EventBus) -> None:
-        """Subscribe; the next run of a neuron attaches the same disk to its own bus."""
+        """Subscribe; a neuron's next run attaches the same disk to its own bus."""
         super().attach(bus)
-        self._waiting.clear()  # what an earlier run asked for was lost with it
+        self._waiting.clear()  # requests of an earlier run were lost with it
 
     async def open(self) -> None:
         """Publish ``OutboxOpened``."""
@@ -62,7 +62,7 @@ class SimulatedOutbox(Edge):
             self.release()
 
     def release(self) -> None:
-        """Do the saves that wait."""
+        """Answer the waiting saves."""
         while self._waiting:
             event, request = self._waiting.popleft()
             if self.failing is not None:

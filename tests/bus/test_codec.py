@@ -139,7 +139,7 @@ def test_what_has_no_readable_head_ends_the_session(payload: bytes, fault: str, 
         ({"message_type": "prediction"}, ErrorCode.MALFORMED, "predictions"),
         ({"message_type": "prediction", "predictions": []}, ErrorCode.MALFORMED, "length"),
         ({"message_type": "prediction", "predictions": [{}] * 65}, ErrorCode.MALFORMED, "length"),
-        ({"message_type": "letter"}, ErrorCode.UNKNOWN_TYPE, "no kind of message is called 'letter'"),
+        ({"message_type": "letter"}, ErrorCode.UNKNOWN_TYPE, "message_type 'letter' is unknown"),
     ],
 )
 def test_what_has_a_head_and_no_readable_body_can_be_answered(
