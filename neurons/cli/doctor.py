@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import resource
 import shutil
 import socket
 import sys
@@ -26,6 +25,7 @@ from bettensor.bus.events import NeuronInfo
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
+from bettensor.neurons.system.processes import most_open_files
 
 Health = Literal["ok", "warning", "failure", "unknown"]
 
@@ -140,12 +140,12 @@ def _disk(state_dir: Path) -> Iterator[Finding]:
 
 
 def _open_files(settings: Settings) -> Finding:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = SPARE_FILES + (_max_connections(settings) if isinstance(settings, ValidatorSettings) else 0)
-    text = f"the limit is {soft} open files, and this neuron needs {needed}"
-    if soft < needed:
-        cure = f"set ulimit -n {needed} or LimitNOFILE={needed} in systemd, or lower actors.auth.max_connections"
-        return Finding("open files", "failure", text, cure)
+    most = most_open_files()
+    text = f"the hard limit is {most} open files, and this neuron needs {needed}"
+    if most < needed:
+        cure = f"set ulimit -H -n {needed} or LimitNOFILE={needed} in systemd, or lower actors.auth.max_connections"
+        return Finding("open files", "warning", text, cure)
     return Finding("open files", "ok", text)
 
 

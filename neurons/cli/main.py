@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import re
 import sys
@@ -434,14 +435,20 @@ class _Version(argparse.Action):
 # --- the commands
 
 
-def _open_standard_streams() -> None:
-    """Reopen standard streams that the parent closed: a socket would otherwise get fd 0-2, on which libuv aborts."""
+def _prepare_standard_streams() -> None:
+    """Reopen standard streams that the parent closed: a socket would otherwise get fd 0-2, on which libuv aborts.
+
+    A line that a handler prints is written at once, also into a file or a pipe.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             os.dup2(null := os.open(os.devnull, os.O_RDWR), number)
             if null != number:
                 os.close(null)
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 def _require_bittensor() -> None:
@@ -453,7 +460,7 @@ def _require_bittensor() -> None:
 
 def _run_neuron(arguments: argparse.Namespace) -> int:
     _require_bittensor()
-    _open_standard_streams()
+    _prepare_standard_streams()
     from bettensor.neurons.config.settings import load_settings
     from bettensor.neurons.launch import run
 
