@@ -28,7 +28,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import Hotkey
 from bettensor.bus.messages import WelcomeMessage
-from bettensor.bus.text import printable
+from bettensor.bus.text import counted, printable
 from bettensor.neurons.edges.keys import verify, verify_request
 from bettensor.neurons.recordings.recording import Recording
 
@@ -319,7 +319,7 @@ def text(report: Report) -> Iterator[str]:
         yield f"{file['file']}: {file['lines']} lines, unchanged; {end}{signed}{cut}"
         yield f"  last hash: {file['hash']}"
     for hotkey, words in sorted(report.signers.items()):
-        yield f"{hotkey} signed {words.frames} frames and {words.requests} requests"
+        yield f"{hotkey} signed {counted(words.frames, 'frame')} and {counted(words.requests, 'request')}"
     if report.unproven:
         yield f"{report.unproven} frames and requests have no valid signature; the neuron did not accept them"
     yield from (f"FAULT {fault}" for fault in report.faults)
