@@ -13,7 +13,7 @@ if __name__ != "bettensor.actors":
 from bettensor._doors import open_door
 
 if TYPE_CHECKING:
-    from bettensor.actors.actor import Actor, NoSettings, NoState, on
+    from bettensor.actors.actor import Actor, NoSettings, NoState, on, on_timer
     from bettensor.actors.auth import AuthActor
     from bettensor.actors.heartbeat import HeartbeatActor
     from bettensor.actors.logbook import LogbookActor
@@ -36,7 +36,7 @@ else:
     __getattr__, __dir__ = open_door(
         __name__,
         {
-            "bettensor.actors.actor": ("Actor", "NoSettings", "NoState", "on"),
+            "bettensor.actors.actor": ("Actor", "NoSettings", "NoState", "on", "on_timer"),
             "bettensor.actors.auth": ("AuthActor",),
             "bettensor.actors.heartbeat": ("HeartbeatActor",),
             "bettensor.actors.logbook": ("LogbookActor",),
@@ -81,4 +81,5 @@ __all__ = [
     "ValidatorAuthActor",
     "ValidatorConnectionActor",
     "on",
+    "on_timer",
 ]

@@ -8,7 +8,7 @@ import math
 import re
 from binascii import hexlify, unhexlify
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
@@ -43,6 +43,7 @@ _CHARACTER_BYTES: Final = 6
 _MAX_NESTING: Final = 32
 """Levels of JSON that are kept of an unreadable prediction: deeper ones are decoded here, and might not be encoded."""
 _SIGNATURE_BYTES: Final = 64
+_PREDICTION_FIELDS: Final = tuple(f.name for f in fields(TeamGamePrediction))
 _PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Message = TypeVar("Message", bound=WebSocketMessage)
@@ -254,12 +255,17 @@ def _is_deeper(value: Any, levels: int) -> bool:
 def fault_of(prediction: TeamGamePrediction) -> str | None:
     """Why no validator could read ``prediction``, if so: a number that is not finite, an id that is ill-formed.
 
-    A model's prediction is checked by reading it as a validator would.
+    What a model makes is checked by reading it as a validator would: it must come out as it went in, because JSON has
+    null for a number that is not finite, and null is valid in an optional field.
     """
     try:
-        _prediction.decode(_encoder.encode(prediction))
+        read = _prediction.decode(_encoder.encode(prediction))
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         return str(error)
+    for name in _PREDICTION_FIELDS:
+        value = getattr(prediction, name)
+        if getattr(read, name) != value:
+            return f"JSON cannot hold {value!r} - at `$.{name}`"
     return None
 
 

@@ -1201,5 +1201,6 @@ __all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
     "StoredVerdict",
     "TimerKey",
     "WithheldGame",
+    "route_to",
     *(event.__name__ for event in TOPICS.values()),
 ]

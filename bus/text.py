@@ -1,4 +1,4 @@
-"""Text for people: peers' words made harmless, hotkeys shortened, and a hint to a mistyped word."""
+"""Text for people: peers' words made harmless, hotkeys shortened, things counted, and a hint to a mistyped word."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -20,6 +20,11 @@ def printable(text: str) -> str:
 def short(hotkey: str) -> str:
     """An ss58 address by its beginning and its end, as ``5DFzyX…8mTv``; a text of less than 16 characters is whole."""
     return hotkey if len(hotkey) < 16 else f"{hotkey[:6]}…{hotkey[-4:]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 game``, ``2 games``: for nouns with a plural in *s*."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def hint(word: str, known: Iterable[str], prefix: str = "") -> str:

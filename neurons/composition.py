@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import Parameter, signature
-from typing import Any, Final, Generic, Protocol, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Final, Generic, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bettensor.actors.actor import Actor
 from bettensor.actors.auth import AuthActor
@@ -80,7 +81,7 @@ class Place:
     simulated: str | None = None
     """None: a simulated neuron lacks this edge, or ``SimulatedNetwork`` takes its place."""
     needed: Callable[[Any], bool] = lambda _settings: True
-    """Whether a neuron with these settings has this edge."""
+    """Whether a real neuron with these settings has it. A simulated neuron has every edge that can be simulated."""
 
 
 def _verifies_itself(settings: Settings) -> bool:
@@ -253,7 +254,11 @@ def _edge_classes(
     settings: Settings, where: str, *, simulated: bool
 ) -> Iterator[tuple[str, type[Edge], dict[str, Any]]]:
     """Name, class and settings of each edge, in the order in which edges are opened."""
-    places = [place for place in EDGES[role_of(settings)] if place.needed(settings)]
+    places = [
+        place
+        for place in EDGES[role_of(settings)]
+        if place.needed(settings) or (simulated and place.simulated is not None)
+    ]
     sections = {name: dict(section) for name, section in settings.edges.items()}
     own = {name: str(section.pop("class")) for name, section in sections.items() if "class" in section}
     names = [place.name for place in EDGES[role_of(settings)]]
@@ -292,7 +297,7 @@ def _edge_class(custom: str, name: str, settings: Settings, where: str) -> type[
 
 def _arguments(cls: type[Edge], known: Mapping[Any, object], where: str) -> dict[str, object]:
     """The arguments of the constructor of ``cls``, by their types; an argument with a default may be missing."""
-    types = get_type_hints(cls.__init__)
+    types = {name: _asked(kind) for name, kind in get_type_hints(cls.__init__).items()}
     found: dict[str, object] = {}
     for name, parameter in list(signature(cls.__init__).parameters.items())[1:]:
         if types.get(name) in known:
@@ -304,6 +309,12 @@ def _arguments(cls: type[Edge], known: Mapping[Any, object], where: str) -> dict
                 f"{where}: {cls.__name__} asks for {name}: {wanted}, which this neuron does not have; there are {there}"
             )
     return found
+
+
+def _asked(kind: Any) -> Any:
+    """What a parameter of the type ``kind`` asks for: ``Records | None`` asks for ``Records``."""
+    kinds = [each for each in get_args(kind) if each is not NoneType]
+    return kinds[0] if get_origin(kind) in (Union, UnionType) and len(kinds) == 1 else kind
 
 
 def _know(edge: Edge, known: dict[Any, object]) -> None:

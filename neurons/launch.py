@@ -12,6 +12,7 @@ from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.settings import Settings, ValidatorSettings
 from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
 from bettensor.neurons.miner import Miner
+from bettensor.neurons.system.processes import allow_open_files
 from bettensor.neurons.validator import Validator
 
 SWITCH_INTERVAL: Final = 0.001
@@ -65,6 +66,7 @@ def run(settings: Settings, where: str, again: Callable[[], Settings] | None = N
     """
     import uvloop
 
+    allow_open_files()
     tune_interpreter()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(settings, where, again))

@@ -4,10 +4,11 @@
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_type_hints
 
 import pytest
 
@@ -16,8 +17,12 @@ from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode, VerdictCode
 from bettensor.bus.events import TOPICS, Event, Observed, Role
 from bettensor.neurons.bench import report
 from bettensor.neurons.cli.config_file import commented_defaults, field_docs
+from bettensor.neurons.composition import EDGES, Place
 from bettensor.neurons.config.reload import FIXED, RELOADABLE
 from bettensor.neurons.config.settings import ALIASES
+from bettensor.neurons.edges.edge import Edge, Isolates, Records
+from bettensor.neurons.edges.listener import Listener
+from bettensor.neurons.edges.static_files import StaticFiles
 from tests.prediction_trace import Step, trace
 
 ROOT: Final = Path(__file__).parent.parent
@@ -226,24 +231,58 @@ def _steps(results: list[report.Result]) -> Iterator[str]:
 
 def design() -> str:
     """The page as it is, with the way of one prediction as a validator's trace shows it."""
-    page = (DOCS / "design.md").read_text()
-    head = "| # | event | published by | because of |"
-    rows = "".join(
+    rows = (
         f"| {number} | `{step.event.topic}` | `{step.file}`, `{step.function}` | {_because(step)} |\n"
         for number, step in enumerate(trace(), start=1)
     )
-    table = re.compile(rf"^({re.escape(head)}\n\|[-|: ]+\n)(?:\|.*\n)*", re.MULTILINE)
-    return table.sub(lambda match: match[1] + rows, page)
+    return _with_table("design.md", "| # | event | published by | because of |", rows)
 
 
 def _because(step: Step) -> str:
     return ", ".join(map(str, step.because)) or "the socket"
 
 
+def _with_table(page: str, head: str, rows: Iterable[str]) -> str:
+    """A page as it is, with these rows in the table that begins with ``head``."""
+    table = re.compile(rf"^({re.escape(head)}\n\|[-|: ]+\n)(?:\|.*\n)*", re.MULTILINE)
+    return table.sub(lambda match: match[1] + "".join(rows), (DOCS / page).read_text())
+
+
+# --- edges.md
+
+
+def edges() -> str:
+    """The page as it is, with all edges of both roles."""
+    roles: dict[Place, list[Role]] = {}
+    for role, places in EDGES.items():
+        for place in places:
+            roles.setdefault(place, []).append(role)
+    asked = {Isolates, Listener, Records, StaticFiles}  # by the neuron itself
+    for place in roles:
+        asked |= set(get_type_hints(_class(place.real).__init__).values())
+    rows = (_edge_row(place, " and ".join(of), asked) for place, of in roles.items())
+    return _with_table("edges.md", "| edge | file | neuron | simulated by | a replacement inherits from |", rows)
+
+
+def _edge_row(place: Place, roles: str, asked: set[Any]) -> str:
+    cls, file = _class(place.real), place.real.partition(":")[0].replace(".", "/") + ".py"
+    given = [f"`{kind.__name__}`" for kind in cls.__mro__ if kind in asked]
+    link = f"[{cls.__name__}](../neurons/{file})"
+    fake = f"`{place.simulated.partition(':')[2]}`" if place.simulated else "-"
+    return f"| `{place.name}` | {link} | {roles} | {fake} | {', '.join(given) or '`Edge`'} |\n"
+
+
+def _class(path: str) -> type[Edge]:
+    module, _, name = path.partition(":")
+    cls: type[Edge] = getattr(import_module(f"bettensor.neurons.{module}"), name)
+    return cls
+
+
 # --- the tests
 
 PAGES: Final = {
     "design.md": design,
+    "edges.md": edges,
     "configuration.md": configuration,
     "events.md": event_reference,
     "performance.md": performance,

@@ -17,8 +17,9 @@ from bettensor.neurons.composition import ACTORS
 ROOT: Final = Path(__file__).parent.parent
 LAZY: Final = ("bettensor", "bettensor.actors", "bettensor.bus", "bettensor.models", "bettensor.recordings")
 """Doors whose names have their homes elsewhere, and are loaded when they are used."""
-PLAIN: Final = tuple(
-    f"bettensor.bus.{name}" for name in ("codes", "errors", "events", "games", "identifiers", "messages")
+PLAIN: Final = (
+    *(f"bettensor.bus.{name}" for name in ("codes", "errors", "events", "games", "identifiers", "messages")),
+    "bettensor.actors.settings",
 )
 """Doors that define their names themselves."""
 DOORS: Final = (*LAZY, *PLAIN, "bettensor.edges", "bettensor.simulation")

@@ -26,6 +26,7 @@ ELSEWHERE: Final[dict[str, str]] = {
     "neurons/package/models.py": "tests/test_doors.py holds all doors",
     "neurons/package/recordings.py": "tests/test_doors.py holds all doors",
     "neurons/package/simulation.py": "tests/test_doors.py holds all doors",
+    "neurons/simulation/disk.py": "test_ledger.py, test_outbox.py and test_game_stream.py beside it",
     "neurons/simulation/keys.py": "tests/actors/miner/test_connection.py signs with it",
     "neurons/simulation/timers.py": BESIDE_THE_REAL_ONE,
     "neurons/validator.py": AS_A_WHOLE,

@@ -10,6 +10,7 @@ from rich.console import Console
 from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.bench import report
 from bettensor.neurons.bench.scenarios import find
+from bettensor.neurons.system.processes import allow_open_files
 
 PARAMETERS = (
     "miners",
@@ -42,6 +43,7 @@ def bench(arguments: argparse.Namespace) -> int:
         return 0
     if not sys.platform.startswith("linux"):
         raise ConfigurationError("bench: it keeps processes on cores and reads /proc, which only Linux has")
+    allow_open_files()  # each miner is a socket of this process
     given = {name: value for name in PARAMETERS if (value := getattr(arguments, name)) is not None}
     runs = [(scenario, variant) for scenario in find(arguments.scenarios) for variant in scenario.chosen(given)]
     results = []

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import resource
 import shutil
 import socket
 import sys
@@ -23,9 +22,11 @@ from bettensor.actors.validator.announce import AnnounceSettings
 from bettensor.actors.validator.auth import ValidatorAuthSettings
 from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.bus.events import NeuronInfo
+from bettensor.bus.text import counted
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
+from bettensor.neurons.system.processes import most_open_files
 
 Health = Literal["ok", "warning", "failure", "unknown"]
 
@@ -140,12 +141,12 @@ def _disk(state_dir: Path) -> Iterator[Finding]:
 
 
 def _open_files(settings: Settings) -> Finding:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = SPARE_FILES + (_max_connections(settings) if isinstance(settings, ValidatorSettings) else 0)
-    text = f"the limit is {soft} open files, and this neuron needs {needed}"
-    if soft < needed:
-        cure = f"set ulimit -n {needed} or LimitNOFILE={needed} in systemd, or lower actors.auth.max_connections"
-        return Finding("open files", "failure", text, cure)
+    most = most_open_files()
+    text = f"the hard limit is {most} open files, and this neuron needs {needed}"
+    if most < needed:
+        cure = f"set ulimit -H -n {needed} or LimitNOFILE={needed} in systemd, or lower actors.auth.max_connections"
+        return Finding("open files", "warning", text, cure)
     return Finding("open files", "ok", text)
 
 
@@ -181,7 +182,7 @@ async def _metagraph(
 
         with contextlib.suppress(ConfigurationError):  # the check of the configuration reports it
             neurons = list(read_metagraph(static).neurons)
-            yield Finding("metagraph", "ok", f"{static}: {len(neurons)} neurons"), neurons
+            yield Finding("metagraph", "ok", f"{static}: {counted(len(neurons), 'neuron')}"), neurons
         yield Finding("clock", "unknown", "there is no chain to compare it with", "make sure NTP is running"), None
         return
     from bettensor.neurons.edges.chain import make_client as real
@@ -203,7 +204,7 @@ async def _metagraph(
             yield Finding("metagraph", "failure", f"there is no subnet {settings.netuid} on {chosen}", cure), None
         else:
             neurons = list(neurons_of(metagraph))
-            yield Finding("metagraph", "ok", f"{len(neurons)} neurons on subnet {settings.netuid}"), neurons
+            yield Finding("metagraph", "ok", f"{counted(len(neurons), 'neuron')} on subnet {settings.netuid}"), neurons
     except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries
         cure = "check the network and subtensor.chain_endpoint; a running neuron keeps its last metagraph"
         reason = f"{type(error).__name__}: {error}".rstrip(": ")

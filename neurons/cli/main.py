@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
+from bettensor.bus.text import counted
 
 if TYPE_CHECKING:
     from bettensor.neurons.config.settings import Settings
@@ -439,14 +441,20 @@ class _Version(argparse.Action):
 # --- the commands
 
 
-def _open_standard_streams() -> None:
-    """Reopen standard streams that the parent closed: a socket would otherwise get fd 0-2, on which libuv aborts."""
+def _prepare_standard_streams() -> None:
+    """Reopen standard streams that the parent closed: a socket would otherwise get fd 0-2, on which libuv aborts.
+
+    A line that a handler prints is written at once, also into a file or a pipe.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             os.dup2(null := os.open(os.devnull, os.O_RDWR), number)
             if null != number:
                 os.close(null)
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 def _require_bittensor() -> None:
@@ -458,7 +466,7 @@ def _require_bittensor() -> None:
 
 def _run_neuron(arguments: argparse.Namespace) -> int:
     _require_bittensor()
-    _open_standard_streams()
+    _prepare_standard_streams()
     from bettensor.neurons.config.settings import load_settings
     from bettensor.neurons.launch import run
 
@@ -574,7 +582,7 @@ def _import_games(arguments: argparse.Namespace) -> int:
     imported = run_import(arguments.file, arguments.output, starting)
     for skipped in imported.skipped:
         print(f"skipped {skipped}", file=sys.stderr)
-    print(f"{arguments.output}: {len(imported.games)} games")
+    print(f"{arguments.output}: {counted(len(imported.games), 'game')}")
     return 0
 
 

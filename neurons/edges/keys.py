@@ -119,16 +119,29 @@ class _AnyNonce:
         return True
 
 
-def scheme_of(keypair: Keypair) -> Scheme:
-    """The signature scheme of a key."""
-    return _SCHEMES[keypair.crypto_type]
+def scheme_of(keypair: Keypair, what: str = "the hotkey") -> Scheme:
+    """The signature scheme of a hotkey; ``what`` names it for the message.
+
+    Raises:
+        ConfigurationError: Bettensor does not support the scheme.
+    """
+    scheme = _SCHEMES.get(keypair.crypto_type)
+    if scheme is None:
+        from bittensor.wallets import format_crypto_type
+
+        raise ConfigurationError(
+            f"{what} has the scheme {format_crypto_type(keypair.crypto_type)}; a neuron needs one of "
+            f"{' or '.join(CRYPTO_TYPES)}: set wallet.hotkey to another hotkey"
+        )
+    return scheme
 
 
 def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:
     """Read the hotkey of a wallet from disk; its coldkey is not touched.
 
     Raises:
-        ConfigurationError: the key is missing, encrypted or unreadable; the message says how to repair it.
+        ConfigurationError: the key is missing, encrypted or unreadable, or its scheme is not supported; the message
+            says how to repair it.
     """
     from bittensor.wallet import Wallet
 
@@ -143,13 +156,15 @@ def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:
         if wallet.hotkey_file.is_encrypted():
             why = "a neuron needs an unencrypted hotkey (only the coldkey is encrypted)"
             raise ConfigurationError(f"the hotkey {file} is encrypted; {why}; {again}")
-        return wallet.hotkey
+        keypair = wallet.hotkey
     except (OSError, ValueError, bittensor_core.KeyfileError) as error:
         if os.access(file, os.R_OK):
             raise ConfigurationError(f"the hotkey {file} cannot be read: {error}; {again}") from None
         raise ConfigurationError(
             f"this user may not read the hotkey {file} ({error}); give the file to the neuron's user with chown"
         ) from None
+    scheme_of(keypair, f"the hotkey {file}")
+    return keypair
 
 
 def new_wallet(name: str, hotkey: str, path: str, scheme: Scheme) -> Hotkey:

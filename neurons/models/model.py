@@ -74,7 +74,7 @@ def make_prediction(
 
     Raises:
         ValueError: the game has no such outcome, or the forecast does not fit into the JSON of a prediction, so no
-            validator or event log could read it: a wager that is not finite, a name that is too long.
+            validator or event log could read it: a number that is not finite, a name that is too long.
     """
     game = forecast.game
     odds = outcomes(game)

@@ -1,18 +1,31 @@
 """Verifies a log: its chain of hashes, the seals of its files, and every signature of a peer in it.
 
-Trusts no conclusion of the neuron: each signature is verified again, over the bytes as they were received.
+Trusts no conclusion of the neuron: each signature is verified again, over the bytes as they were received, by the
+scheme that the neuron's operator had pinned for the hotkey; in a log of 0.1.0, by the scheme that the peer named.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bettensor.actors.schemes import DEFAULT, pinned_scheme
 from bettensor.bus import codec
 from bettensor.bus.errors import BadEventLog, Unreadable
 from bettensor.bus.eventlog import Checkpoint, Row, SignedSeal
-from bettensor.bus.events import ConnectionClosed, FrameReceived, HttpRequestReceived, Scheme, SignatureChecked
+from bettensor.bus.events import (
+    ConnectionClosed,
+    FrameReceived,
+    HttpRequestReceived,
+    MetagraphFetched,
+    NeuronStarted,
+    Role,
+    Scheme,
+    SettingsReloaded,
+    SignatureChecked,
+)
 from bettensor.bus.identifiers import Hotkey
 from bettensor.bus.messages import WelcomeMessage
 from bettensor.bus.text import printable
@@ -20,6 +33,8 @@ from bettensor.neurons.edges.keys import verify, verify_request
 from bettensor.neurons.recordings.recording import Recording
 
 _SCHEMES: Final[dict[str, Scheme]] = {"sr25519": "sr25519", "ed25519": "ed25519"}
+_PINNING: Final[dict[Role, str]] = {"validator": "auth", "miner": "connection"}
+"""The actor that pins the schemes of peers."""
 
 
 @dataclass(slots=True)
@@ -99,6 +114,52 @@ def _seal(sealed: SignedSeal | None, recording: Recording, report: Report) -> di
     return {"ends_by": sealed.seal.reason, "signed": signed}
 
 
+class _Pins:
+    """The scheme by which each peer must sign, at each moment of a file."""
+
+    def __init__(self, recording: Recording) -> None:
+        header, checkpoint = recording.header, recording.reader.checkpoint
+        self._file = recording.file
+        self._actor = _PINNING[header.role]
+        self._in_force = True
+        self._configured = self._configured_in(header.settings)
+        self._listed: dict[Hotkey, Scheme | None] = {}
+        if checkpoint is not None:
+            self._remember(checkpoint)
+
+    def _remember(self, checkpoint: Checkpoint) -> None:
+        pinning, metagraph = checkpoint.actors.get(self._actor), checkpoint.actors.get("metagraph")
+        if pinning is not None:
+            self._in_force = pinning.state.get("pins_schemes", True)
+            self._configured = self._configured_in(pinning.settings)
+        if metagraph is not None:
+            with _expected(f"{self._file}: line 2: the checkpoint is not one of the actor 'metagraph'"):
+                neurons = metagraph.state.get("neurons", {}).items()
+                self._listed = {hotkey: _SCHEMES.get(neuron.get("crypto")) for hotkey, neuron in neurons}
+
+    def hear(self, event: Any) -> None:
+        """Take what the neuron learned about schemes."""
+        match event:
+            case NeuronStarted():
+                self._in_force = event.pins_schemes
+            case MetagraphFetched():
+                self._listed = {neuron.hotkey: neuron.crypto for neuron in event.neurons}
+            case SettingsReloaded() if self._actor in event.actors:
+                self._configured = self._configured_in(event.actors[self._actor])
+
+    def scheme(self, hotkey: Hotkey, named: str) -> Scheme:
+        """The scheme of ``hotkey``, whose own message names ``named``."""
+        if self._in_force:
+            return pinned_scheme(hotkey, self._configured, self._listed.get(hotkey))
+        return _SCHEMES.get(named, DEFAULT)
+
+    def _configured_in(self, settings: dict[str, Any]) -> dict[Hotkey, Scheme]:
+        """``auth.schemes`` of a neuron, or of one of its actors; 0.1.0 had none."""
+        with _expected(f"{self._file}: its header or a checkpoint has wrong settings of auth.schemes"):
+            schemes = settings.get("auth", {}).get("schemes", {}).items()
+            return {Hotkey(hotkey): _SCHEMES[scheme] for hotkey, scheme in schemes}
+
+
 class _Witness:
     """Verifies one file."""
 
@@ -109,7 +170,9 @@ class _Witness:
         self._me = recording.header.hotkey
         self._before = 0 if checkpoint is None else checkpoint.seq
         """Requests for verification up to here, and their frames, are in the previous file."""
+        self._pins = _Pins(recording)
         self._schemes = {} if checkpoint is None else _schemes_at(recording.file, checkpoint)
+        """By connection."""
         self._claims: dict[int, deque[_Claim]] = {}
         """Claims that the neuron may still check, by connection, in the order of their arrival."""
         self._passed: dict[int, _Claim] = {}
@@ -132,6 +195,8 @@ class _Witness:
                 self._compare(row, row.event)
             elif row.topic == ConnectionClosed.topic:
                 self._forget_scheme(row.event)
+            elif row.topic in (NeuronStarted.topic, MetagraphFetched.topic, SettingsReloaded.topic):
+                self._pins.hear(row.event)
         for claims in self._claims.values():
             for claim in claims:
                 self._judge(claim)
@@ -139,9 +204,9 @@ class _Witness:
 
     def _hear_request(self, row: Row, request: Any) -> None:
         headers = dict(request.headers)
-        scheme = _SCHEMES.get(headers.get("x-bittensor-crypto", "sr25519"), "sr25519")
-        self._schemes[request.connection] = scheme
         hotkey = Hotkey(headers.get("x-bittensor-hotkey", ""))
+        scheme = self._pins.scheme(hotkey, headers.get("x-bittensor-crypto", DEFAULT))
+        self._schemes[request.connection] = scheme
         if hotkey:
             proven = verify_request(request, self._me, row.at, scheme)
             self._claim(request.connection, _Claim(row.line, "request", hotkey, proven))
@@ -154,9 +219,9 @@ class _Witness:
             self._report.unproven += 1
             return
         hotkey = message.sender_hotkey
-        if isinstance(message, WelcomeMessage):  # the validator's scheme, for its session
-            self._schemes[event.connection] = _SCHEMES.get(message.crypto, "sr25519")
-        scheme = self._schemes.get(event.connection, "sr25519")
+        if isinstance(message, WelcomeMessage):
+            self._schemes[event.connection] = self._pins.scheme(hotkey, message.crypto)
+        scheme = self._schemes.get(event.connection, DEFAULT)
         proven = verify(hotkey, scheme, frame.payload, frame.signature)
         self._claim(event.connection, _Claim(row.line, "frame", hotkey, proven))
 
@@ -215,10 +280,17 @@ def _schemes_at(file: Path, checkpoint: Checkpoint) -> dict[int, Scheme]:
     """The schemes of the connections that were open when the file began."""
     known = checkpoint.actors.get("connection")
     sessions = {} if known is None else known.state.get("sessions", {})
-    try:
+    with _expected(f"{file}: line 2: the checkpoint is not one of the actor 'connection'"):
         return {int(connection): _SCHEMES[session["scheme"]] for connection, session in sessions.items()}
+
+
+@contextmanager
+def _expected(otherwise: str) -> Iterator[None]:
+    """Raise ``BadEventLog`` if plain data does not have the shape that neurons give it."""
+    try:
+        yield
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise BadEventLog(f"{file}: line 2: the checkpoint is not one of the actor 'connection'") from None
+        raise BadEventLog(otherwise) from None
 
 
 def as_json(report: Report) -> dict[str, Any]:

@@ -1,8 +1,5 @@
-"""A ledger in memory. Commits are answered within the drain, later, or not at all."""
+"""A ledger in memory, on a simulated disk."""
 
-from collections import deque
-
-from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import VerdictCode
 from bettensor.bus.envelope import Envelope
@@ -17,30 +14,20 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import Hotkey, LedgerId, Micros, Millionths, PredictionId
 from bettensor.bus.timestamps import utc_day
-from bettensor.neurons.edges.edge import Edge, on
+from bettensor.neurons.edges.edge import on
+from bettensor.neurons.simulation.disk import SimulatedDisk
 
 
-class SimulatedLedger(Edge):
-    """Stores what the real edge stores, for the duration of the test.
-
-    With ``held`` set, commits wait until ``release``, as on a slow disk.
-    """
+class SimulatedLedger(SimulatedDisk[CommitRequested]):
+    """Stores what the real edge stores, for the duration of the test."""
 
     name = "ledger"
 
     def __init__(self, clock: Clock) -> None:
+        super().__init__()
         self.rows: dict[tuple[Hotkey, PredictionId], ProposedVerdict] = {}
-        self.held = False
-        self.failing: str | None = None
-        """While set, each commit fails for this reason."""
         self.ledger_id = LedgerId("0" * 32)
         self._clock = clock
-        self._waiting: deque[tuple[CommitRequested, int]] = deque()
-
-    def attach(self, bus: EventBus) -> None:
-        """Subscribe; a neuron's next run attaches the same disk to its own bus."""
-        super().attach(bus)
-        self._waiting.clear()  # requests of an earlier run were lost with it
 
     async def open(self) -> None:
         """Publish ``LedgerOpened``."""
@@ -49,20 +36,7 @@ class SimulatedLedger(Edge):
     @on(CommitRequested)
     def commit(self, event: CommitRequested, envelope: Envelope) -> None:
         """Answered by ``PredictionsStored`` or ``CommitFailed``."""
-        self._waiting.append((event, envelope.seq))
-        if not self.held:
-            self.release()
-
-    def release(self, commits: int | None = None) -> None:
-        """Answer the waiting commits, including commits that follow from them; at most ``commits`` if given."""
-        while self._waiting and commits != 0:
-            commits = None if commits is None else commits - 1
-            event, request = self._waiting.popleft()
-            if self.failing is None:
-                verdicts = tuple(map(self._store, event.proposals))
-                self._bus.publish(PredictionsStored(request, verdicts), causes=(request,))
-            else:
-                self._bus.publish(CommitFailed(request, self.failing), causes=(request,))
+        self._take(event, envelope)
 
     async def sweep(self) -> int:
         """Delete expired verdicts; returns their number."""
@@ -70,6 +44,12 @@ class SimulatedLedger(Edge):
         for key in past:
             del self.rows[key]
         return len(past)
+
+    def _write(self, event: CommitRequested, request: int) -> PredictionsStored:
+        return PredictionsStored(request, tuple(map(self._store, event.proposals)))
+
+    def _refuse(self, request: int, reason: str) -> CommitFailed:
+        return CommitFailed(request, reason)
 
     def _store(self, proposal: ProposedVerdict) -> StoredVerdict:
         key = proposal.hotkey, proposal.prediction.prediction_id

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock, ManualClock
@@ -139,8 +140,15 @@ class SimulatedValidator(SimulatedNeuron):
 
     def offer(self, *games: TeamGame) -> None:
         """Set the feed's slate to ``games``."""
-        epoch = Epoch(f"{self.clock.mono():016x}{len(self.envelopes):016x}")  # unique to this call and run
-        self.bus.publish(GamesFetched("simulated", games, (), epoch))
+        self.bus.publish(GamesFetched("simulated", games, (), self._epoch()))
+
+    def _epoch(self) -> Epoch:
+        """One that no other run and no other validator has: from the time, the hotkey and the number of events.
+
+        The hotkey counts by its difference from the default one, whose epochs stand in recordings.
+        """
+        difference = crc32(self.hotkey.encode()) ^ crc32(make_hotkey("validator").encode())
+        return Epoch(f"{self.clock.mono():016x}{difference:08x}{len(self.envelopes):08x}")
 
     def blacklist(self, *hotkeys: Hotkey) -> None:
         """Set the blacklist to ``hotkeys``."""

@@ -1,6 +1,8 @@
-"""Child processes that end with their parent, and free ports: for the demo, the benchmarks and models."""
+"""This process and its children: limits, child processes that end with their parent, and free ports for them."""
 
+import contextlib
 import ctypes
+import resource
 import signal
 import socket
 import subprocess
@@ -13,6 +15,22 @@ _DIE_WITH_PARENT: Final = 1
 """``PR_SET_PDEATHSIG`` of prctl(2)."""
 _prctl: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 """Looked up before any fork: after one, a thread that no longer exists may hold a lock."""
+
+
+def most_open_files() -> int:
+    """Open files, sockets included, that this process may have after ``allow_open_files``."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def allow_open_files() -> None:
+    """Raise the soft limit of open files to the hard limit: the usual 1,024 are fewer than the sessions of a validator.
+
+    If the system refuses, the limit stays.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def die_with_parent() -> None:

@@ -198,6 +198,8 @@ def test_what_no_validator_could_read_is_told_before_it_is_sent() -> None:
     assert codec.fault_of(make_prediction()) is None
     assert "prediction_id" in str(codec.fault_of(make_prediction(prediction_id=PredictionId("a b"))))
     assert "wager" in str(codec.fault_of(make_prediction(wager=float("nan"))))
+    for number in (float("nan"), float("inf")):  # null is valid here, and is what JSON would have instead
+        assert "confidence_score" in str(codec.fault_of(make_prediction(confidence_score=number)))
     assert "surrogates" in str(codec.fault_of(make_prediction(model_name="\ud800")))
 
 

@@ -56,6 +56,7 @@ class Newcomer:
         self.running: dict[str, subprocess.Popen[str]] = {}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = os.environ | {"HOME": str(folder), "PATH": path, "COLUMNS": "200"}
+        self.environment.pop("PYTHONUNBUFFERED", None)  # a handler's lines must appear without it
 
     def follow(self, page: Path) -> None:
         for block in blocks(page):

@@ -54,6 +54,11 @@ def ended(envelopes: list[Envelope]) -> list[int]:
     return [event.code for event in events(envelopes, ConnectionClosed) if event.connection > 0]
 
 
+def pinned(folder: Path) -> dict[str, Any]:
+    """What a validator must say of the miner of ``register_miner``: the chain does not tell that its key is ed25519."""
+    return ON_CHAIN | {"auth": {"schemes": {(folder / "miner-hotkey").read_text(): "ed25519"}}}
+
+
 EAGER = {"metagraph": {"early_sync_interval": 0.05}}
 SILENT = {"predictor": {"edge": 0.0}}
 
@@ -62,7 +67,7 @@ async def test_a_miner_is_registered_admitted_moved_and_deregistered(
     tmp_path: Path, substrate: SimulatedSubstrate
 ) -> None:
     register_miner(tmp_path)
-    async with running_validator(tmp_path, actors=EAGER, **ON_CHAIN) as rig:
+    async with running_validator(tmp_path, actors=EAGER, **pinned(tmp_path)) as rig:
         me = neuron(0, rig.hotkey, validator_permit=True, axon=rig.address)
         substrate.neurons = [me]
         quickly: dict[str, Any] = {"websocket": {"reconnect_base_interval": 0.05, "max_reconnect_interval": 0.1}}
@@ -113,7 +118,7 @@ async def test_a_validator_is_found_where_it_announces_itself_and_followed_when_
 ) -> None:
     register_miner(tmp_path)
     elsewhere = {"ip": "127.0.0.1", "port": 0, "external_ip": "127.0.0.1", "external_port": 1}
-    async with running_validator(tmp_path, actors=EAGER, axon=elsewhere, **ON_CHAIN) as rig:
+    async with running_validator(tmp_path, actors=EAGER, axon=elsewhere, **pinned(tmp_path)) as rig:
         substrate.neurons = [neuron(0, rig.hotkey, validator_permit=True), neuron(1, "5other")]
         rig.validator.reload()
         (planned,) = await rig.until(AnnouncePlanned)
@@ -142,7 +147,7 @@ async def test_ipv6_works(tmp_path: Path, substrate: SimulatedSubstrate, changes
         neuron(0, validator, validator_permit=True, axon=f"[::1]:{port}"),
         neuron(1, miner),
     ]
-    async with running_validator(tmp_path, axon={"ip": "::1", "port": port}, **ON_CHAIN) as rig:
+    async with running_validator(tmp_path, axon={"ip": "::1", "port": port}, **pinned(tmp_path)) as rig:
         await rig.until(MetagraphSynced)
         async with running_miner(rig, actors=SILENT, **ON_CHAIN, **changes) as (running, _):
             await until(lambda: running.bus.counts["games_updated"])

@@ -14,7 +14,7 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import CommitRequested, NeuronStarted, PredictionAccepted
 from bettensor.neurons.composition import ACTORS, EDGES, Edges, build_edges, check_edges
 from bettensor.neurons.config.settings import ROLES, Settings, parse
-from bettensor.neurons.edges.edge import Edge, Identity, Signer, Store, on
+from bettensor.neurons.edges.edge import Edge, Identity, Records, Signer, Store, on
 from bettensor.neurons.simulation import (
     NOW,
     SimulatedKeys,
@@ -43,13 +43,20 @@ class Journal(Edge):
     Settings = JournalSettings
 
     def __init__(
-        self, settings: JournalSettings, websocket: WebSocketSettings, clock: Clock, signer: Signer, missing: int = 7
+        self,
+        settings: JournalSettings,
+        websocket: WebSocketSettings,
+        clock: Clock | None,
+        signer: Signer | None = None,
+        missing: int = 7,
+        records: Records | None = None,
     ) -> None:
         self.settings = settings
         self.websocket = websocket
         self.clock = clock
         self.signer = signer
         self.missing = missing
+        self.records = records
         self.steps: list[str] = []
 
     async def open(self) -> None:
@@ -145,7 +152,9 @@ def test_an_edge_of_ones_own_has_its_keys_and_what_it_asks_for_before_the_last_o
     made = edges[Journal]
     assert (made.settings.title, made.settings.lines, made.missing) == ("Bets", 10, 7)
     assert made.websocket.send_timeout == 3.0
-    assert made.signer is edges[SimulatedKeys]
+    assert made.signer is edges[SimulatedKeys]  # it may be missing, and is not
+    assert isinstance(made.clock, ManualClock)
+    assert made.records is None
     names = [place.name for place in EDGES["validator"]]
     assert names[-1] == "listener"
     assert [edge.name for edge in edges][-1] == "journal"  # a simulated neuron has no listener

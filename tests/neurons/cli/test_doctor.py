@@ -24,6 +24,7 @@ from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import load_settings
 from bettensor.neurons.edges.keys import new_wallet
 from bettensor.neurons.simulation import SimulatedSubstrate, make_game
+from bettensor.neurons.system.processes import most_open_files
 from tests.loopback.rig import running_validator, write_configuration
 from tests.support import NETUID
 
@@ -185,12 +186,6 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
         "bittensor 11.2.9",
         "pip install 'bittensor>=11.3,<12'",
     ),
-    "too few open files": (
-        lambda p: p.changes.update(actors={"auth": {"max_connections": 10_000_000}}),
-        "open files",
-        "needs 10000256",
-        "LimitNOFILE=10000256",
-    ),
     "a limit that is no number": (
         lambda p: p.changes.update(actors={"auth": {"max_connections": "many"}}),
         "configuration",
@@ -229,6 +224,16 @@ def test_what_is_broken_is_named_with_its_cure(place: Place, broken: str) -> Non
     assert cure in found[0].cure
     assert not can_run(findings)
     assert f"FAILURE  {what}" in "\n".join(doctor.text(findings, 120))
+
+
+def test_too_few_open_files_are_a_warning_and_only_the_hard_limit_counts(place: Place) -> None:
+    most = most_open_files()
+    place.changes.update(actors={"auth": {"max_connections": most}})
+    found = next(finding for finding in place.examine() if finding.what == "open files")
+    assert (found.health, f"the hard limit is {most}" in found.text) == ("warning", True)
+    assert f"LimitNOFILE={most + 256}" in found.cure
+    place.changes.update(actors={"auth": {"max_connections": most - 256}})
+    assert health(place.examine())["open files"] == "ok"
 
 
 def test_what_is_longer_than_a_line_goes_on_below_itself() -> None:

@@ -1,19 +1,34 @@
 """An audit hears every frame again: whenever it came, whenever it was checked, and in whichever file."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from bittensor import http_auth
 from bittensor_core import CRYPTO_ED25519, CRYPTO_SR25519, Keypair
 
 from bettensor.bus import codec
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogWriter
-from bettensor.bus.events import Event, FrameReceived, SignatureChecked
-from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, SessionId
-from bettensor.bus.messages import HeartbeatMessage
+from bettensor.bus.events import (
+    Event,
+    FrameReceived,
+    HttpRequestReceived,
+    MetagraphFetched,
+    NeuronInfo,
+    NeuronStarted,
+    Scheme,
+    SettingsReloaded,
+    SignatureChecked,
+)
+from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, SessionId, Uid
+from bettensor.bus.messages import HeartbeatMessage, WebSocketMessage
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.recordings.audit import Report, audit
-from tests.support import NETUID, NOW, stamp
+from tests.actors.miner.messages import welcome
+from tests.support import NETUID, NOW, make_hex32, stamp
 
 ME = Hotkey(Keypair.create_from_uri("//Me", CRYPTO_SR25519).ss58_address)
 ALICE = Keys(Keypair.create_from_uri("//Alice", CRYPTO_SR25519))
@@ -21,8 +36,11 @@ BOB = Keys(Keypair.create_from_uri("//Bob", CRYPTO_ED25519))
 HEADER = Header(role="validator", netuid=NETUID, hotkey=ME, scheme="sr25519", record="observed", settings={})
 
 
-def frame(keys: Keys = ALICE, connection: int = 1, *, forged: bool = False) -> FrameReceived:
-    payload = codec.encode(stamp(HeartbeatMessage(session=SessionId("5" * 32), seq=1), keys.hotkey))
+def frame(
+    keys: Keys = ALICE, connection: int = 1, *, forged: bool = False, message: WebSocketMessage | None = None
+) -> FrameReceived:
+    said = message or HeartbeatMessage(session=SessionId("5" * 32), seq=1)
+    payload = codec.encode(stamp(said, keys.hotkey))
     signature = keys.sign(b"something else" if forged else payload)
     return FrameReceived(ConnectionId(connection), codec.join(codec.Frame(payload, signature)))
 
@@ -31,8 +49,8 @@ def checked(valid: bool = True, connection: int = 1, request: int = 1000) -> Sig
     return SignatureChecked(ConnectionId(connection), request, valid)
 
 
-def audited(folder: Path, *events: Event, checkpoint: Checkpoint | None = None) -> Report:
-    writer = LogWriter(HEADER)
+def audited(folder: Path, *events: Event, checkpoint: Checkpoint | None = None, header: Header = HEADER) -> Report:
+    writer = LogWriter(header)
     lines = [writer.first] + ([] if checkpoint is None else [writer.checkpoint(checkpoint)])
     first = 1 if checkpoint is None else checkpoint.seq + 1
     lines += [writer.row(Envelope(seq, NOW, Micros(seq), (), event)) for seq, event in enumerate(events, first)]
@@ -88,3 +106,85 @@ def test_a_session_goes_on_in_the_next_file_with_its_scheme(tmp_path: Path) -> N
 def test_an_answer_to_a_question_of_the_file_before_is_no_fault(tmp_path: Path) -> None:
     report = audited(tmp_path, checked(True, 2, 1999), frame(BOB, 2), checkpoint=continued("ed25519"))
     assert (report.faults, proven(report)) == ([], {BOB.hotkey: 1})
+
+
+# --- by which scheme
+
+
+ED25519 = {"auth": {"schemes": {BOB.hotkey: "ed25519"}}}
+
+
+def request(keys: Keys, connection: int = 1) -> HttpRequestReceived:
+    """A handshake whose header names the scheme of its key."""
+    target = "/ws?netuid=30"
+    signed = http_auth.sign(keys.keypair, method="GET", path=target, receiver_ss58=ME, nonce_ns=NOW * 1000)
+    headers = tuple((name.lower(), value) for name, value in signed.items())
+    return HttpRequestReceived(ConnectionId(connection), "GET", target, headers, b"", "10.0.0.1", True, make_hex32())
+
+
+def listed(crypto: Scheme | None) -> MetagraphFetched:
+    return MetagraphFetched((NeuronInfo(Uid(1), BOB.hotkey, crypto=crypto),))
+
+
+def reloaded(settings: dict[str, Any]) -> SettingsReloaded:
+    return SettingsReloaded({"auth": settings}, (), ())
+
+
+def begun(*, pins_schemes: bool) -> NeuronStarted:
+    return NeuronStarted("validator", NETUID, ME, "sr25519", 0, pins_schemes)
+
+
+def test_a_request_of_another_scheme_than_the_pinned_one_is_not_its_hotkeys_word(tmp_path: Path) -> None:
+    report = audited(tmp_path, listed(None), request(BOB))
+    assert (report.faults, report.signers, report.unproven) == ([], {}, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "events"),
+    [
+        (ED25519, []),
+        ({}, [listed("ed25519")]),
+        ({}, [listed(None), reloaded(ED25519)]),
+        ({}, [begun(pins_schemes=False)]),  # a log of 0.1.0 says so, and is taken at the request's word
+    ],
+    ids=["configured", "listed", "reloaded", "of 0.1.0"],
+)
+def test_a_request_and_its_sessions_frames_are_verified_by_the_scheme_that_the_log_shows(
+    tmp_path: Path, settings: dict[str, Any], events: Sequence[Event]
+) -> None:
+    said = (request(BOB), checked(), frame(BOB), checked())
+    report = audited(tmp_path, *events, *said, header=replace(HEADER, settings=settings))
+    assert (report.faults, report.unproven) == ([], 0)
+    assert {hotkey: (words.requests, words.frames) for hotkey, words in report.signers.items()} == {BOB.hotkey: (1, 1)}
+
+
+def test_the_scheme_that_was_pinned_is_known_in_the_next_file(tmp_path: Path) -> None:
+    def known(crypto: Scheme | None, settings: dict[str, Any], *, pins_schemes: bool = True) -> Checkpoint:
+        members = {BOB.hotkey: {"uid": 1, "hotkey": BOB.hotkey, "crypto": crypto}}
+        actors = {
+            "metagraph": ActorCheckpoint({}, {"neurons": members}),
+            "auth": ActorCheckpoint(settings, {"pins_schemes": pins_schemes}),
+        }
+        return Checkpoint(2000, NOW, Micros(5), actors)
+
+    of_now: dict[str, Any] = {"auth": {"schemes": {}}}
+    header = replace(HEADER, settings=ED25519)  # which a reload has changed since
+    for checkpoint in (known("ed25519", of_now), known(None, ED25519), known(None, of_now, pins_schemes=False)):
+        assert audited(tmp_path, request(BOB), checkpoint=checkpoint, header=header).signers.keys() == {BOB.hotkey}
+    report = audited(tmp_path, request(BOB), checkpoint=known(None, of_now), header=header)
+    assert (report.signers, report.unproven) == ({}, 1)
+
+
+def test_settings_and_checkpoints_that_no_neuron_wrote_are_faults(tmp_path: Path) -> None:
+    for settings in ({"auth": {"schemes": {BOB.hotkey: "rot13"}}}, {"auth": {"schemes": [BOB.hotkey]}}):
+        (fault,) = audited(tmp_path, header=replace(HEADER, settings=settings)).faults
+        assert "its header or a checkpoint has wrong settings of auth.schemes" in fault
+    metagraph = ActorCheckpoint({}, {"neurons": [BOB.hotkey]})
+    (fault,) = audited(tmp_path, checkpoint=Checkpoint(2000, NOW, Micros(5), {"metagraph": metagraph})).faults
+    assert "line 2: the checkpoint is not one of the actor 'metagraph'" in fault
+
+
+@pytest.mark.parametrize("crypto", ["sr25519", "ed25519"])
+def test_a_welcome_is_verified_by_the_scheme_of_its_validator_whatever_it_names(tmp_path: Path, crypto: Scheme) -> None:
+    report = audited(tmp_path, frame(message=welcome(crypto=crypto)), checked(), header=replace(HEADER, role="miner"))
+    assert (report.faults, proven(report)) == ([], {ALICE.hotkey: 1})

@@ -11,12 +11,20 @@ from bettensor.bus.events import (
     NeuronStarted,
     OutboxOpened,
     PredictionMade,
+    SessionActivated,
     StreamOpened,
 )
 from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.composition import ACTORS
 from bettensor.neurons.recordings.recording import Recording
-from bettensor.neurons.simulation import SimulatedMiner, SimulatedNeuron, SimulatedValidator, make_game, make_hotkey
+from bettensor.neurons.simulation import (
+    SimulatedMiner,
+    SimulatedNetwork,
+    SimulatedNeuron,
+    SimulatedValidator,
+    make_game,
+    make_hotkey,
+)
 from tests.stories import Subnet
 from tests.support import NETUID, NOW
 
@@ -43,6 +51,14 @@ def test_its_settings_are_keys_of_the_file_and_a_wrong_one_is_refused() -> None:
         SimulatedValidator(settings={"actors": {"prediction": {"daily_wager_limits": 7.0}}})
 
 
+def test_it_verifies_by_itself_whatever_processes_a_real_one_would_have() -> None:
+    network = SimulatedNetwork()
+    validator = SimulatedValidator(clock=network.clock, settings={"auth": {"verify_workers": 2}})
+    network.add(validator, SimulatedMiner(clock=network.clock))
+    network.advance(5)
+    assert validator.all(SessionActivated)
+
+
 def test_a_restarted_one_has_the_disk_of_the_one_before_and_nothing_else() -> None:
     subnet = Subnet()
     subnet.predict("p", wager=1.0)
@@ -66,6 +82,16 @@ def test_two_slates_never_have_one_epoch() -> None:
     again.start()
     again.offer(make_game())
     assert validator.last(GamesUpdated).epoch != again.last(GamesUpdated).epoch
+
+
+def test_two_validators_have_their_own_epochs_at_one_instant() -> None:
+    first = SimulatedValidator()
+    second = SimulatedValidator("another", clock=first.clock)
+    for validator in (first, second):
+        validator.start()
+        validator.offer(make_game())
+    assert len(first.envelopes) == len(second.envelopes)
+    assert first.last(GamesUpdated).epoch != second.last(GamesUpdated).epoch
 
 
 def test_a_prediction_is_made_now() -> None:

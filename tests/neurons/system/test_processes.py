@@ -1,4 +1,4 @@
-"""Child processes end with their parent, and what they say is kept."""
+"""Limits of this process; child processes end with their parent, and what they say is kept."""
 
 import signal
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bettensor.neurons.system.processes import free_port, spawn
+from bettensor.neurons.system.processes import free_port, most_open_files, spawn
 
 PATIENCE = 20.0
 
@@ -67,3 +67,15 @@ def test_a_free_port_can_be_bound() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", port))
         assert free_port() != port
+
+
+def test_a_process_may_open_as_many_files_as_its_hard_limit_allows() -> None:
+    code = (
+        "import resource\n"
+        "from bettensor.neurons.system.processes import allow_open_files\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+        "allow_open_files()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) in (most_open_files(), -1)  # -1: without limit
