@@ -1,6 +1,6 @@
 """Sessions: their sequence numbers, and the frames that they receive and send.
 
-Knows a session's two parties, its place in its own sequence, and nothing of what is said. Trusts nobody: a frame that
+Knows a session's two parties, its place in its own sequence, and nothing of what is said. Trusts no peer: a frame that
 is in order goes to have its signature checked, and only ``AuthActor`` accepts it.
 """
 

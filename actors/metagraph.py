@@ -26,7 +26,7 @@ class MetagraphSettings:
     """How soon the chain is read again."""
 
     early_sync_interval: Seconds = 30.0
-    """Least seconds between two readings because of unknown hotkeys, and until a doubted reading is repeated."""
+    """Least seconds between two readings because of unknown hotkeys, and until an implausible reading is repeated."""
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class MetagraphActor(Actor):
     def _ask(self, reason: str, now: Micros) -> None:
         state, interval = self.state, micros(self.settings.early_sync_interval)
         if state.owing:
-            return  # and a second word on a strange reading comes no sooner because somebody knocks
+            return  # and strangers cannot speed up the second reading of an implausible metagraph
         if state.asked_at is None or now - state.asked_at >= interval:
             state.asked_at = now
             self.publish(SyncRequested(reason))

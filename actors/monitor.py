@@ -407,7 +407,7 @@ class MonitorActor(HealthWatcher):
         else:
             presence = "not seen"
         neuron = self.state.neurons.get(peer.hotkey)
-        # a miner knows where it is in each validator's stream, a validator what the miner last said
+        # a miner knows its position in each validator's stream, a validator the position that the miner last named
         position = self.state.positions.get(peer.hotkey, peer.position)
         return {
             "hotkey": peer.hotkey,

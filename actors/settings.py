@@ -80,7 +80,7 @@ Port = Annotated[int, Field(ge=0, le=65535), IsNumber]
 
 @settings_class
 class AuthSettings:
-    """The accepted signature schemes."""
+    """The signature schemes of other neurons."""
 
     schemes: dict[Hotkey, Scheme] = field(default_factory=dict)
     """HOTKEY: ed25519, for each other neuron whose key is not sr25519; wins over crypto in the metagraph file."""

@@ -45,7 +45,7 @@ TIE: Final = "Tie"
 def millionths(value: float) -> Millionths | None:
     """``value`` in integer millionths: the binary64 product ``value * 10**6``, rounded half to even.
 
-    None where that is not finite, so that no comparison can succeed by accident.
+    None if that is not finite, so that no comparison can succeed by accident.
     """
     scaled = value * 1_000_000
     return Millionths(round(scaled)) if math.isfinite(scaled) else None

@@ -312,7 +312,7 @@ def _arguments(cls: type[Edge], known: Mapping[Any, object], where: str) -> dict
 
 
 def _asked(kind: Any) -> Any:
-    """What a parameter of the type ``kind`` asks for: ``Records | None`` asks for ``Records``."""
+    """The type that a parameter of type ``kind`` asks for: ``Records | None`` asks for ``Records``."""
     kinds = [each for each in get_args(kind) if each is not NoneType]
     return kinds[0] if get_origin(kind) in (Union, UnionType) and len(kinds) == 1 else kind
 

@@ -261,7 +261,7 @@ def edges() -> str:
     for place in roles:
         asked |= set(get_type_hints(_class(place.real).__init__).values())
     rows = (_edge_row(place, " and ".join(of), asked) for place, of in roles.items())
-    return _with_table("edges.md", "| edge | file | neuron | simulated by | what takes its place inherits from |", rows)
+    return _with_table("edges.md", "| edge | file | neuron | simulated by | a replacement inherits from |", rows)
 
 
 def _edge_row(place: Place, roles: str, asked: set[Any]) -> str:

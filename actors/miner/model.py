@@ -25,7 +25,7 @@ class ModelSettings:
     """How often the model is asked."""
 
     interval: Seconds = 60.0
-    """Seconds between two questions to the model about an unchanged slate."""
+    """Seconds after which the model is asked again about an unchanged slate."""
 
 
 @dataclass(slots=True)

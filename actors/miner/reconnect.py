@@ -211,7 +211,7 @@ class ReconnectActor(StreamFollower):
                 self.publish(CloseRequested(target.connection, CloseCode.NORMAL, NO_VALIDATOR))
 
     def _follow(self, target: Target, endpoint: str) -> None:
-        """Expect it at ``endpoint`` from now on; a session with where it was may be half-open for minutes."""
+        """Expect it at ``endpoint`` from now on; a session with its old address may be half-open for minutes."""
         target.endpoint, target.failures = endpoint, 0
         if target.connection is not None and target.active_since is not None:
             self.publish(CloseRequested(target.connection, CloseCode.NORMAL, f"the validator has moved to {endpoint}"))

@@ -64,11 +64,11 @@ class PredictionSettings:
     """The subnet's rules that an operator may set."""
 
     daily_wager_limit: Annotated[Positive, Field(le=1e9)] = 1000.0
-    """Wagers of one miner per UTC day, in the subnet's units."""
+    """Most that one miner may wager per UTC day, in the subnet's units."""
     odds_grace: Annotated[NotNegative, Field(le=3600)] = 0.0
     """Seconds for which old odds are accepted after a change."""
     max_unanswered: Count = 2048
-    """Unanswered predictions of one session at which it is paused until half of them are answered."""
+    """Unanswered predictions at which a session is paused until half of them are answered."""
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ DEFAULT_HOME: Final = Path("~/.bettensor")
 
 
 class NotRunning(BettensorError):
-    """There is no neuron that answers."""
+    """No neuron answers."""
 
 
 class ControlRefused(BettensorError):

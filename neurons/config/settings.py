@@ -120,14 +120,14 @@ class SubtensorSettings:
 
 @settings_class
 class CheckedAuthSettings(AuthSettings):
-    """The accepted signature schemes."""
+    """The signature schemes of other neurons."""
 
     schemes: dict[Address, Scheme] = field(default_factory=dict)
 
 
 @settings_class
 class VerifierSettings(CheckedAuthSettings):
-    """The accepted signature schemes, and the processes that verify signatures."""
+    """The signature schemes of other neurons, and the processes that verify signatures."""
 
     verify_workers: Annotated[Whole, Field(ge=0, le=64)] = 0
     """Processes that verify frames, one per spare core; 0: the neuron's own process verifies them."""
@@ -287,8 +287,8 @@ def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
     """A YAML file that holds a mapping; an empty file is an empty one.
 
     Args:
-        file: where it is.
-        advice: what to do if it is missing, for the message.
+        file: the file.
+        advice: the cure if it is missing, for the message.
 
     Raises:
         ConfigurationError: it cannot be read or is not such YAML; the message has the line.
@@ -311,7 +311,7 @@ def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
 
 
 def _yaml_fault(error: yaml.YAMLError) -> str:
-    """What is wrong, and its line."""
+    """The fault, and its line."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
     return f"not YAML: {problem}" if mark is None else f"not YAML: line {mark.line + 1}: {problem}"

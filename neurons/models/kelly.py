@@ -17,15 +17,15 @@ class KellySettings:
     """The model's opinion and stakes."""
 
     edge: NotNegative = 0.02
-    """Standard deviation of its opinion from the bookmaker's, in log-odds; 0.02 is half a percent."""
+    """Standard deviation of the model's opinion from the bookmaker's, in log-odds; 0.02 is half a percent."""
     bankroll: Positive = 100.0
-    """The capital that Kelly's fractions are taken of, in the subnet's units."""
+    """The capital of which each stake is a fraction, in the subnet's units."""
     fraction: Fraction = 0.5
-    """Share of Kelly's stake that it bets, above 0 and at most 1; 0.5 grows 3/4 as fast and varies half as much."""
+    """Share of Kelly's stake to bet, above 0 and at most 1; 0.5 grows 3/4 as fast and varies half as much."""
     max_wager: Positive = 50.0
     """The largest single wager, in the subnet's units."""
     seed: Whole | None = None
-    """Seed of its opinions; null: a new seed at each start."""
+    """Seed of the model's opinions; null: a new seed at each start."""
 
 
 class KellyPredictor:

@@ -40,7 +40,7 @@ class ProgramSettings:
     restart_base: Seconds = 1.0
     """Seconds until the program is restarted after it ended; doubled each time, until it has run for restart_max."""
     restart_max: Seconds = 60.0
-    """Longest seconds until a restart."""
+    """Longest time until a restart, in seconds."""
 
     def __post_init__(self) -> None:
         if self.restart_base > self.restart_max:
