@@ -1,7 +1,7 @@
-"""What an actor is.
+"""The base class of actors.
 
 Events are its only way in and out. It awaits nothing, reads no clock, draws no random number, opens nothing, and
-imports no other actor: what it decides is a function of the events that it was given.
+imports no other actor: its decisions are a function of the events that it hears.
 """
 
 from collections.abc import Callable
@@ -79,7 +79,7 @@ class Actor(Subscriber):
 
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, _: Envelope) -> None:
-        """Take new settings; what was decided stays decided."""
+        """Take new settings; earlier decisions stay."""
         if self.name in event.actors:
             self.settings = _adapter(self.Settings).validate_python(event.actors[self.name])
 

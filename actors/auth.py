@@ -39,7 +39,7 @@ class Unverified:
 
 @dataclass(slots=True)
 class AuthState:
-    """What waits for ``SignatureChecked``, by the ``seq`` of its ``VerificationRequested``."""
+    """The messages that wait for ``SignatureChecked``, by the ``seq`` of their ``VerificationRequested``."""
 
     unverified: dict[int, Unverified] = field(default_factory=dict)
 

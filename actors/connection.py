@@ -41,7 +41,7 @@ class Stage(StrEnum):
     """How far a connection has come. Left only in the directions of ``NEXT``."""
 
     GREETING = "greeting"
-    """The welcome is on its way, and nothing else may be said."""
+    """The welcome is on its way, and no other message may be sent."""
     ACTIVE = "active"
     CLOSING = "closing"
     """We have asked for its end, and read no more of it."""
@@ -77,7 +77,7 @@ class Session:
     received: int = 0
     """The last ``seq`` that came."""
     warned_at: Micros | None = None
-    """When the peer was last told that it sends too much."""
+    """Time at which the peer was last told that it sends too much."""
     known_epoch: Epoch | None = None
     known_offset: Offset | None = None
     outstanding: int = 0
@@ -110,7 +110,7 @@ class ConnectionState:
 
 @settings_class
 class ConnectionSettings:
-    """What one session may cost."""
+    """The limits of one session."""
 
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     messages_per_second: Positive = 1000.0
@@ -124,7 +124,7 @@ class ConnectionSettings:
 class ConnectionActor(Actor):
     """The road that every frame takes, on validator and miner alike.
 
-    What opens a session and what makes it active differs by role: see ``validator_connection.py`` and
+    Opening and activating a session differ by role: see ``validator_connection.py`` and
     ``miner_connection.py``.
     """
 
@@ -212,7 +212,7 @@ class ConnectionActor(Actor):
             if session.stage is not Stage.CLOSING and session.purpose == "session":
                 self._close(session, CloseCode.RESTARTING, "restarting or shutting down")
 
-    # --- what a role adds
+    # --- the parts that a role adds
 
     def _activate(self, session: Session, first: WebSocketMessage) -> None:
         """Both sides have proven themselves, the other one by ``first``."""
@@ -254,7 +254,7 @@ class ConnectionActor(Actor):
         limits = self.settings
         if session.budget.spend(now, limits.messages_per_second, limits.burst):
             return True
-        session.budget.tokens -= 1  # what is sent past the limit is a debt: who goes on does not recover
+        session.budget.tokens -= 1  # messages past the limit are a debt: a peer that goes on does not recover
         if session.budget.tokens < -limits.burst:
             self._close(session, CloseCode.RATE_LIMITED, "far above messages_per_second")
         elif session.warned_at is None or now - session.warned_at >= SECOND:
@@ -266,7 +266,7 @@ class ConnectionActor(Actor):
     # --- out
 
     def _reachable(self, connection: ConnectionId | None, hotkey: Hotkey) -> Session | None:
-        """The session by which ``hotkey`` can be told something: the one it spoke on, else its present one."""
+        """The session for a message to ``hotkey``: the one on which it last wrote, otherwise its present one."""
         for candidate in (connection, self.state.present.get(hotkey)):
             session = None if candidate is None else self.state.sessions.get(candidate)
             if session is not None and session.stage is Stage.ACTIVE:

@@ -1,4 +1,4 @@
-"""What an operator can do about a missing connection: one sentence per cause, for each side."""
+"""Cures for a missing connection: one sentence for the operator per cause and side."""
 
 from typing import Final
 
@@ -44,11 +44,11 @@ NO_ANSWER: Final = "check that the validator is running, its address and port, a
 
 
 def cure_for_miner(status: int | None, code: str) -> str:
-    """What to do about a dial that failed with this HTTP status and refusal code; an empty text if nothing."""
+    """The cure for a dial that failed with this HTTP status and refusal code; an empty text if there is none."""
     return NO_ANSWER if status is None else ON_MINER.get(code, "")
 
 
 def cure_for_close(role: Role, code: int) -> str:
-    """What to do about a session that was closed with ``code``; an empty text if nothing."""
+    """The cure for a session that was closed with ``code``; an empty text if there is none."""
     cures = ON_VALIDATOR if role == "validator" else ON_MINER
     return cures.get(AS_REFUSAL.get(code, ""), "")

@@ -67,7 +67,7 @@ class Disk:
 
 @dataclass(slots=True)
 class Health:
-    """What tells whether verdicts can be relied on."""
+    """The parts of the validator's health: its disk and its clock."""
 
     disk: Disk = field(default_factory=Disk)
     degraded_until: Micros = Micros(0)
@@ -81,7 +81,7 @@ class Health:
 
 
 class HealthWatcher(Actor):
-    """Base of actors that need to know how the validator does; ``state.health`` says so."""
+    """Base of actors that need the validator's health, in ``state.health``."""
 
     @on(CommitRequested)
     def watch_disk(self, _: CommitRequested, envelope: Envelope) -> None:

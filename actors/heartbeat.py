@@ -1,4 +1,4 @@
-"""Keeps sessions alive, and says which peers have gone silent (protocol, "Heartbeats").
+"""Keeps sessions alive, and reports peers that have gone silent (protocol, "Heartbeats").
 
 Knows when each peer was last heard. Writes nothing and closes nothing itself: it asks. All by the monotonic clock.
 """
@@ -63,7 +63,7 @@ class HeartbeatState:
     pulses: dict[ConnectionId, Pulse] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     wanted: dict[Hotkey, Micros] = field(default_factory=dict)
-    """How often a validator wants to hear from us, by the welcome of a session that is not active yet."""
+    """The heartbeat interval that a validator's welcome sets, for a session that is not active yet."""
 
 
 class HeartbeatActor(StreamFollower):

@@ -66,7 +66,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
-from bettensor.bus.text import printable
+from bettensor.bus.text import counted, printable
 
 LINES_PER_SECOND: Final = 20
 """Lines of one kind per second, unless that kind has its own limit."""
@@ -171,7 +171,7 @@ class LogbookActor(HealthWatcher):
     @on(OutboxOpened)
     def outbox_opened(self, event: OutboxOpened, envelope: Envelope) -> None:
         if event.entries:
-            text = f"{_count(len(event.entries), 'prediction')} of earlier runs without a verdict will be sent again"
+            text = f"{counted(len(event.entries), 'prediction')} of earlier runs without a verdict will be sent again"
             self._line(envelope, "outbox", text)
 
     @on(SettingsReloaded)
@@ -199,7 +199,7 @@ class LogbookActor(HealthWatcher):
     @on(MetagraphSynced)
     def synced(self, event: MetagraphSynced, envelope: Envelope) -> None:
         self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
-        text = f"Metagraph: {_count(len(event.neurons), 'neuron')}"
+        text = f"Metagraph: {counted(len(event.neurons), 'neuron')}"
         if event.source == "file":
             self._line(envelope, "metagraph", text)
         elif event.source == "disk":
@@ -342,7 +342,7 @@ class LogbookActor(HealthWatcher):
 
     @on(GamesFetched)
     def fetched(self, event: GamesFetched, envelope: Envelope) -> None:
-        text = f"Read {_count(len(event.games), 'game')} from {event.source}"
+        text = f"Read {counted(len(event.games), 'game')} from {event.source}"
         if event.withheld:
             text += f"; {len(event.withheld)} not offered, for the reasons below"
         self._line(envelope, "games", text)
@@ -364,7 +364,7 @@ class LogbookActor(HealthWatcher):
     def updated(self, event: GamesUpdated, envelope: Envelope) -> None:
         if self.state.role == "miner":
             what = "the whole slate" if event.snapshot else "an update"
-            games = _count(len(event.games), "game")
+            games = counted(len(event.games), "game")
             text = f"Received {what} of {games} from validator {self._peer(event.validator)}"
             self._line(envelope, "game updates", text)
 
@@ -464,7 +464,3 @@ class LogbookActor(HealthWatcher):
 
 def _hint(cure: str) -> str:
     return f" ({cure})" if cure else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

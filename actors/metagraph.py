@@ -109,7 +109,7 @@ class MetagraphActor(Actor):
 
 
 def _row(neuron: NeuronInfo | None) -> tuple[object, ...] | None:
-    """What of a neuron counts as a change: all but its stake, which is another one in every block."""
+    """The fields of a neuron whose change counts: all except its stake, which changes with every block."""
     if neuron is None:
         return None
     return neuron.uid, neuron.coldkey, neuron.validator_permit, neuron.axon, neuron.crypto

@@ -1,6 +1,6 @@
 """The status of a running neuron for its operator: peers, figures and faults.
 
-Keeps score, and reports when asked. Decides nothing that anybody else hears.
+Keeps the figures, and reports them when asked. Decides nothing else.
 """
 
 from collections import Counter, deque
@@ -77,7 +77,7 @@ MAX_STRANGERS: Final = 256
 
 @dataclass(slots=True)
 class PeerStatus:
-    """What is known of one other neuron. Times are monotonic."""
+    """The facts about one other neuron. Times are monotonic."""
 
     hotkey: Hotkey
     endpoint: str = ""
@@ -96,14 +96,14 @@ class PeerStatus:
     accepted: int = 0
     rejected: int = 0
     trouble: str = ""
-    """Why there is no session."""
+    """The reason why there is no session."""
     cure: str = ""
     trouble_at: Micros | None = None
 
 
 @dataclass(slots=True)
 class HandlerScore:
-    """What a user's handler has done wrong."""
+    """The faults of a user's handler."""
 
     failures: int = 0
     dropped: int = 0

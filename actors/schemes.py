@@ -11,7 +11,7 @@ from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Hotkey
 
 DEFAULT: Final[Scheme] = "sr25519"
-"""Of each hotkey of which nothing else is said."""
+"""The scheme of each hotkey for which no other is named."""
 
 
 def pinned_scheme(hotkey: Hotkey, configured: Mapping[Hotkey, Scheme], listed: Scheme | None) -> Scheme:
@@ -20,6 +20,6 @@ def pinned_scheme(hotkey: Hotkey, configured: Mapping[Hotkey, Scheme], listed: S
     Args:
         hotkey: whose.
         configured: ``auth.schemes``, which wins.
-        listed: what the metagraph says, if it says anything.
+        listed: the scheme in the metagraph, if it names one.
     """
     return configured.get(hotkey) or listed or DEFAULT

@@ -43,7 +43,7 @@ def _number(value: Any) -> Any:
 
 
 def _ip(value: str) -> str:
-    ip_address(value)  # a ValueError that says what is wrong
+    ip_address(value)  # raises a ValueError with the reason
     return value
 
 
@@ -60,7 +60,7 @@ def settings_class(cls: type[Class]) -> type[Class]:
 
 
 IsNumber: Final = BeforeValidator(_number)
-"""For an annotation: true and false are no numbers."""
+"""For an annotation: refuses true and false as numbers."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), IsNumber]
 """A finite number above 0."""
@@ -75,12 +75,12 @@ Whole = Annotated[int, Field(ge=-(2**63), lt=2**63), IsNumber]
 Count = Annotated[int, Field(ge=1, lt=2**63), IsNumber]
 """An integer, 1 or above."""
 Port = Annotated[int, Field(ge=0, le=65535), IsNumber]
-"""A TCP port; 0 is any that is free."""
+"""A TCP port; 0: any free port."""
 
 
 @settings_class
 class AuthSettings:
-    """Which signatures are believed."""
+    """The accepted signature schemes."""
 
     schemes: dict[Hotkey, Scheme] = field(default_factory=dict)
     """HOTKEY: ed25519, for each other neuron whose key is not sr25519; wins over crypto in the metagraph file."""

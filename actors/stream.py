@@ -1,4 +1,4 @@
-"""The game stream: how much of it is kept, what its updates look like, and who is where in it."""
+"""The game stream: the number of kept updates, their form, and the positions of neurons in it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, overload
@@ -17,7 +17,7 @@ Kept = TypeVar("Kept")
 
 
 class StreamFollower(Actor):
-    """Base of actors that need to know how far each validator's stream is known; ``state.positions`` says so."""
+    """Base of actors that need the position in each validator's stream, in ``state.positions``."""
 
     @on(GamesUpdated)
     def know_position(self, event: GamesUpdated, _: Envelope) -> None:

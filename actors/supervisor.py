@@ -1,4 +1,4 @@
-"""What happens when a handler raises.
+"""Decides the consequence when a handler raises.
 
 While a peer's message was handled: the peer hears ``internal``, and after three times its session ends; what a message
 can trigger must not stop a neuron. Otherwise the actor is rebuilt from its own state; where that cannot be done, or

@@ -1,6 +1,6 @@
 """The vocabulary of a neuron, and the one queue that its actors share.
 
-Knows no actor, no socket and no database. What is exported here is what people need who subscribe to events. Names are
+Knows no actor, no socket and no database. It exports the names that subscribers need. Names are
 loaded when they are used: a command line that only wants ``bettensor.bus.errors`` need not wait for a hundred events.
 """
 

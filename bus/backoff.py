@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 Delay = TypeVar("Delay", int, float)
 MOST_DOUBLINGS: Final = 32
-"""More would lengthen no delay that anybody configures, and make the numbers large."""
+"""A larger exponent would not lengthen any configured delay, only make the numbers large."""
 
 
 def backoff(delay: Delay, ceiling: Delay, doublings: int = 1) -> Delay:

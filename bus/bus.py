@@ -48,7 +48,7 @@ RECENT: Final = 256
 
 Topic = str | type[Event]
 Handler = Callable[[Any, Envelope], object]
-"""What the bus calls in a drain: the event, and its envelope. Returns at once, and never awaits."""
+"""A function that the bus calls in a drain, with the event and its envelope. Returns at once, and never awaits."""
 UserHandler = TypeVar("UserHandler", bound=Callable[..., Any])
 Isolate = Callable[[Callable[..., Any]], Handler]
 """How a user's handler is kept out of the drain."""
@@ -94,7 +94,7 @@ class EventBus:
         """Call ``handler`` in the drain, for actors and edges.
 
         Args:
-            topic: what it hears.
+            topic: the topic that it hears.
             handler: called with each event and its envelope.
             name: whose failure it is if the handler raises.
             address: hear only the events of ``topic`` that have this address (``TimerFired`` has its owner's name).
@@ -131,7 +131,7 @@ class EventBus:
         """Append ``event`` to the queue, and deliver all of the queue unless a delivery is under way.
 
         Args:
-            event: inside a drain any event; outside only what was observed.
+            event: inside a drain any event; outside only an observed one.
             causes: the events that led to this one, by ``seq``; by default the one that is being delivered.
 
         Returns:
@@ -194,7 +194,7 @@ class EventBus:
                 for handler in self._routes.get(event.route) or self._route(event):
                     try:
                         handler(event, envelope)
-                    except Exception:  # noqa: BLE001 - one policy for every actor's bugs, and it is the supervisor's
+                    except Exception:  # noqa: BLE001 - the supervisor has one policy for every actor's bugs
                         self._fail(self._names[handler], envelope)
         finally:
             self._current = None
@@ -214,7 +214,7 @@ class EventBus:
 
     def _route(self, event: Event) -> list[Handler]:
         """The handlers of an event, in order: at its address, of its topic, of everything. Looked up once for each
-        route, until somebody subscribes.
+        route, until the next subscription.
         """
         listeners, route = self._emitter.listeners, event.route
         addressed = [] if route == event.topic else listeners(route)

@@ -7,7 +7,7 @@ from bettensor.bus.identifiers import Micros
 
 
 class Clock(Protocol):
-    """Wall time says when a game has started; monotonic time says who is late. They are never mixed."""
+    """Wall time decides whether a game has started, monotonic time whether a peer is late. They are never mixed."""
 
     def wall(self) -> Micros:
         """Microseconds since the Unix epoch, UTC. May step either way."""
@@ -32,7 +32,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """Time that moves only when a test says so."""
+    """A clock that moves only when a test advances it."""
 
     def __init__(self, wall: Micros = Micros(1_750_000_000_000_000)) -> None:
         self._wall = wall

@@ -8,7 +8,7 @@ import math
 import re
 from binascii import hexlify, unhexlify
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
@@ -43,6 +43,7 @@ _CHARACTER_BYTES: Final = 6
 _MAX_NESTING: Final = 32
 """Levels of JSON that are kept of an unreadable prediction: deeper ones are decoded here, and might not be encoded."""
 _SIGNATURE_BYTES: Final = 64
+_PREDICTION_FIELDS: Final = tuple(f.name for f in fields(TeamGamePrediction))
 _PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Message = TypeVar("Message", bound=WebSocketMessage)
@@ -69,7 +70,7 @@ class UnreadMessage(PointToPoint):
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What must be readable before anything can be answered."""
+    """The fields that must be readable before a message can be answered."""
 
     message_type: Text
     message_id: Hex32
@@ -128,7 +129,7 @@ def encode_body(message: PointToPoint) -> bytes:
 
 
 def join(frame: Frame) -> bytes:
-    """The bytes of a frame, as they cross the wire."""
+    """The bytes of a frame on the wire."""
     return b"%b\n0x%b" % (frame.payload, hexlify(frame.signature))
 
 
@@ -179,7 +180,7 @@ def read(payload: bytes) -> WebSocketMessage:
 
 
 def _read_by_head(payload: bytes) -> WebSocketMessage:
-    """Any other message: its head must be in order, and says what the rest should be."""
+    """Any other message: its head must be valid, and determines the type of the rest."""
     head = _head.decode(payload)
     try:
         return _read_body(head, payload)
@@ -200,7 +201,7 @@ def _read_by_head(payload: bytes) -> WebSocketMessage:
 def _read_body(head: _Head, payload: bytes) -> WebSocketMessage:
     kind = KINDS.get(head.message_type)
     if kind is None:
-        raise Malformed(f"no kind of message is called {head.message_type!r}", ErrorCode.UNKNOWN_TYPE)
+        raise Malformed(f"message_type {head.message_type!r} is unknown", ErrorCode.UNKNOWN_TYPE)
     if kind is not PredictionMessage:
         message: WebSocketMessage = _decoder(kind).decode(payload)
         return message
@@ -236,7 +237,7 @@ def _read_prediction(raw: msgspec.Raw) -> Prediction:
 
 
 def _binary64_or_text(digits: str) -> float | str:
-    """A number that binary64 cannot hold is kept as it was written: it is of no field's type."""
+    """A number that binary64 cannot hold is kept as text, which is no field's type."""
     number = float(digits)
     return number if math.isfinite(number) else digits
 
@@ -254,12 +255,17 @@ def _is_deeper(value: Any, levels: int) -> bool:
 def fault_of(prediction: TeamGamePrediction) -> str | None:
     """Why no validator could read ``prediction``, if so: a number that is not finite, an id that is ill-formed.
 
-    What a model makes is checked by reading it as a validator would.
+    What a model makes is checked by reading it as a validator would: it must come out as it went in, because JSON has
+    null for a number that is not finite, and null is valid in an optional field.
     """
     try:
-        _prediction.decode(_encoder.encode(prediction))
+        read = _prediction.decode(_encoder.encode(prediction))
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         return str(error)
+    for name in _PREDICTION_FIELDS:
+        value = getattr(prediction, name)
+        if getattr(read, name) != value:
+            return f"JSON cannot hold {value!r} - at `$.{name}`"
     return None
 
 

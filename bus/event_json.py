@@ -22,7 +22,7 @@ from bettensor.bus.redaction import actors_without_secrets
 
 _encoder: Final = msgspec.json.Encoder()
 _UNREAD: Final = frozenset({"code", "fault", "broadcast"})
-"""What only an ``UnreadMessage`` has, whatever kind it was meant to be."""
+"""A field that only an ``UnreadMessage`` has."""
 
 
 def encode_event(event: Event) -> bytes:

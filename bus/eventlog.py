@@ -44,7 +44,7 @@ _object: Final = msgspec.json.Decoder(dict[str, Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a replay must know before the first event."""
+    """The data that a replay needs before the first event."""
 
     bettensor: str = MARK
     format: int = FORMAT
@@ -69,7 +69,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class ActorCheckpoint:
-    """One actor, as it was."""
+    """The settings and the state of one actor."""
 
     settings: dict[str, Any]
     state: dict[str, Any]
@@ -140,7 +140,7 @@ class Row(NamedTuple):
         """The event as plain JSON data, whatever it is.
 
         Raises:
-            BadEventLog: it is no JSON.
+            BadEventLog: it is not JSON.
         """
         try:
             return _object.decode(self.raw)
@@ -148,7 +148,7 @@ class Row(NamedTuple):
             raise self.fault(f"not a {self.topic}: {error}") from None
 
     def fault(self, fault: str) -> BadEventLog:
-        """What is wrong with this line, to be raised."""
+        """The exception for a fault of this line."""
         return BadEventLog(f"{self.where}: line {self.line}: {fault}" if self.where else f"line {self.line}: {fault}")
 
     def same(self, replayed: Envelope) -> bool:
@@ -261,7 +261,7 @@ class LogReader:
         chained: whether a line that does not follow from the one before is refused.
 
     Raises:
-        BadEventLog: the first line is no header of a log that can be read here.
+        BadEventLog: the first line is not a header that this release can read.
     """
 
     def __init__(self, lines: Iterable[bytes], where: str, *, chained: bool = True) -> None:
@@ -282,7 +282,7 @@ class LogReader:
         """Every event, in order.
 
         Raises:
-            BadEventLog: a line was changed, left out or moved, or is no line of a log.
+            BadEventLog: a line was changed, left out or moved, or is not a line of a log.
         """
         if self._ahead is not None:
             yield self._ahead

@@ -1,6 +1,6 @@
 """Every event of a neuron. Their order on the bus is the neuron's complete history.
 
-An **observed** event is what the world told us; only edges publish them. A **decided** event is what an actor
+An **observed** event reports the outside world; only edges publish them. A **decided** event is what an actor
 concluded; only actors publish them, and a replay of what was observed decides the same again. Events are frozen, are
 named in the past tense (requests to the world end in ``Requested``), and have no behaviour.
 
@@ -33,10 +33,10 @@ from bettensor.bus.records import quick
 Role = Literal["validator", "miner"]
 Scheme = Literal["sr25519", "ed25519"]
 Purpose = Literal["session", "predictions", "games"]
-"""What a miner wants of a validator: a WebSocket, or one HTTP exchange."""
+"""The purpose of a miner's request: a WebSocket, or one HTTP exchange."""
 
 TimerKey = int | str | tuple[str, ...] | None
-"""What a timer is about: a connection, a hotkey, a hotkey and a game."""
+"""The object of a timer: a connection, a hotkey, or a hotkey and a game."""
 Road = Literal["websocket", "http"]
 FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
 """No session; a failed dial; a session that brings no verdicts; a WebSocket disabled here."""
@@ -74,7 +74,7 @@ def route_to(topic: str, address: str) -> str:
 
 
 class Observed(Event):
-    """The world told us."""
+    """An event that an edge reports."""
 
     __slots__ = ()
 
@@ -104,9 +104,9 @@ class NeuronStarted(Observed):
     hotkey: Hotkey
     scheme: Scheme
     seed: int
-    """Seeds the jitter of delays, and nothing else; fresh for each run."""
+    """The seed of the jitter of delays, and of nothing else; new for each run."""
     pins_schemes: bool = True
-    """False in logs of release 0.1.0: the scheme of a peer was the one that its header, or its welcome, named."""
+    """False in logs of release 0.1.0: a peer's own header or welcome named its scheme."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class ListeningBegun(Observed):
     """A validator accepts connections."""
 
     endpoint: str
-    """Address and port, as they are bound."""
+    """The bound address and port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class NeuronDraining(Observed):
 
 @dataclass(frozen=True, slots=True)
 class NeuronStopping(Observed):
-    """The operator, or a failure, ends this run: nothing new is begun, and sessions end."""
+    """The operator or a failure ends this run: no new work begins, and sessions end."""
 
     reason: str
 
@@ -136,11 +136,11 @@ class TimerRequested(Decided):
     """
 
     owner: str
-    """The actor that set it, and hears it."""
+    """The actor that sets the timer, and hears it."""
     timer: str
-    """Its name: one of the owner's ``@on_timer``."""
+    """The timer's name: one of the owner's ``@on_timer``."""
     key: TimerKey
-    """What the timer is about; None if the owner has only one of this name."""
+    """The object of the timer; None if the owner has only one timer of this name."""
     deadline: Micros
 
 
@@ -155,7 +155,7 @@ class TimerCancelled(Decided):
 
 @dataclass(frozen=True, slots=True)
 class TimerFired(Observed):
-    """A deadline has passed. Delivered to ``owner``, and to those who hear the events of all owners."""
+    """A deadline has passed. Delivered to ``owner``, and to subscribers that hear the timers of all owners."""
 
     owner: str
     timer: str
@@ -181,11 +181,11 @@ class ActorFailed(Decided):
 
     actor: str
     seq: int
-    """Of the event that was being handled."""
+    """The ``seq`` of the event that was being handled."""
     handling: str
-    """Its topic."""
+    """The topic of that event."""
     connection: ConnectionId | None
-    """The peer that the failure is charged to; None if it is our own."""
+    """The peer to which the failure is charged; None if it is our own."""
     error: str
     """The traceback."""
 
@@ -202,7 +202,7 @@ class EdgeFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class NeuronFailed(Decided):
-    """This neuron cannot go on; it stops with a non-zero exit."""
+    """This neuron cannot continue; it stops with a non-zero exit code."""
 
     reason: str
 
@@ -230,7 +230,7 @@ class SettingsReloaded(Observed):
     """The operator changed the configuration; the keys that a running neuron can change are in force."""
 
     actors: dict[str, dict[str, Any]]
-    """All settings of each actor that has new ones, by its name; checked already."""
+    """All settings of each actor that has new ones, by the actor's name; already checked."""
     taken: tuple[str, ...]
     """The changed keys that are in force."""
     waiting: tuple[str, ...]
@@ -258,14 +258,14 @@ class RecordingResumed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class UpgradeBegun(Observed):
-    """A database that an older release wrote is brought up to date; the neuron is at work when that is done."""
+    """A database of an older release is being upgraded; the neuron starts when this is done."""
 
     file: str
-    """Its name, in ``state_dir``."""
+    """The file's name, in ``state_dir``."""
     schema: int
-    """The version that it has."""
+    """The present version of its schema."""
     newest: int
-    """The version that it gets."""
+    """The new version of its schema."""
     size: int
     """Bytes."""
 
@@ -275,7 +275,7 @@ class ReloadFailed(Observed):
     """The configuration, or a file that it names, cannot be read; the old settings stay in force."""
 
     reason: str
-    """File, key and what was expected."""
+    """File, key and the expected value."""
 
 
 @quick
@@ -306,10 +306,10 @@ class HandlerOverflowed(Observed):
     handling: str
     """The topic."""
     dropped: int
-    """How many so far in this run."""
+    """Number of dropped events so far in this run."""
 
 
-# --- who is there
+# --- the neurons of the subnet
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,11 +345,11 @@ class MetagraphFetched(Observed):
 
 @dataclass(frozen=True, slots=True)
 class MetagraphSynced(Decided):
-    """The neurons of the subnet, all of them, as they are believed from now on."""
+    """All neurons of the subnet, from now on: the fetched metagraph is accepted."""
 
     neurons: tuple[NeuronInfo, ...]
     changed: tuple[Hotkey, ...] = ()
-    """Hotkeys that are new, are gone, or have changed in anything but the stake."""
+    """Hotkeys that are new, are gone, or have changed in anything except the stake."""
     source: MetagraphSource = "file"
     block: int = 0
     fetched_at: Micros = Micros(0)
@@ -357,7 +357,7 @@ class MetagraphSynced(Decided):
 
 @dataclass(frozen=True, slots=True)
 class MetagraphDoubted(Decided):
-    """The metagraph that was fetched is implausible: it is not believed before another reading says the same."""
+    """The fetched metagraph is implausible: it is not accepted until another reading confirms it."""
 
     reason: str
 
@@ -383,7 +383,7 @@ class ChainFailed(Observed):
 
     reason: str
     delay: Micros
-    """Until the next try."""
+    """Time until the next attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,11 +419,11 @@ class AnnounceFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class BlacklistLoaded(Observed):
-    """The operator's whole blacklist, as it is now."""
+    """The operator's whole present blacklist."""
 
     hotkeys: tuple[Hotkey, ...]
     coldkeys: tuple[str, ...] = ()
-    """None of their hotkeys may speak."""
+    """Coldkeys; all hotkeys below them are refused."""
     networks: tuple[str, ...] = ()
     """IP networks in CIDR form."""
 
@@ -458,9 +458,9 @@ class ConnectionOpened(Observed):
     hotkey: Hotkey
     """The peer's hotkey: verified on the validator, only expected on the miner."""
     challenge: str
-    """The nonce of the request that opened it."""
+    """The nonce of the request that opened the connection."""
     purpose: Purpose = "session"
-    """On the miner also an HTTP exchange whose answer has come: its frames follow, and then its end."""
+    """On the miner also an HTTP exchange with its answer: the answer's frames follow, and then the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,7 +475,7 @@ class ConnectionClosed(Observed):
 @quick
 @dataclass(frozen=True, slots=True)
 class FrameReceived(Observed, FromPeer):
-    """A text frame. ``data`` is as it came."""
+    """A text frame. ``data`` is unchanged."""
 
     connection: ConnectionId
     data: bytes
@@ -483,7 +483,7 @@ class FrameReceived(Observed, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class BinaryReceived(Observed, FromPeer):
-    """A binary frame, which this protocol does not have."""
+    """A binary frame, which the protocol does not allow."""
 
     connection: ConnectionId
     size: int
@@ -497,7 +497,7 @@ class RequestVerificationRequested(Decided, FromPeer):
     request: HttpRequestReceived
     received_at: Micros
     scheme: Scheme
-    """The one that its sender must use."""
+    """The scheme that the sender must use."""
 
 
 @quick
@@ -529,7 +529,7 @@ class VerifierLost(Observed):
     """A process that verifies signatures has ended; the neuron itself verified its open requests."""
 
     exit_code: int | None
-    """Below 0: the signal that ended it."""
+    """The exit code of the process; below 0: the signal that ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -565,7 +565,7 @@ class PeerRefused(Decided, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswered(Decided):
-    """Answer an HTTP request with JSON instead of frames: with the health of this validator."""
+    """Answer an HTTP request with JSON instead of frames: the health of this validator."""
 
     connection: ConnectionId
     status: int
@@ -582,7 +582,7 @@ class ExchangeCompleted(Decided):
 
 @dataclass(frozen=True, slots=True)
 class SessionActivated(Decided, FromPeer):
-    """Both sides have proven themselves. This WebSocket is now the session of its hotkey."""
+    """Both sides are authenticated. This WebSocket is now the session of its hotkey."""
 
     connection: ConnectionId
     hotkey: Hotkey
@@ -597,9 +597,9 @@ class SlateRequested(Decided, FromPeer):
     connection: ConnectionId
     hotkey: Hotkey
     known: Offset | None = None
-    """Its position, if all updates after it are kept; None asks for a snapshot."""
+    """The miner's position, if all later updates are kept; None asks for a snapshot."""
     merged: bool = False
-    """In one update that sums them up, instead of one by one."""
+    """Whether one update merges them, instead of one by one."""
 
 
 @quick
@@ -614,7 +614,7 @@ class MessageAccepted(Decided, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class MessageRefused(Decided, FromPeer):
-    """A message was not accepted; its sender is told ``code``."""
+    """A message was not accepted; its sender gets ``code``."""
 
     connection: ConnectionId
     message_id: str | None
@@ -646,7 +646,7 @@ class WriteRequested(Decided):
 @quick
 @dataclass(frozen=True, slots=True)
 class FrameWritten(Observed):
-    """``message``, as stamped, was handed to the transport."""
+    """``message``, with its stamps, was handed to the transport."""
 
     connection: ConnectionId
     hotkey: Hotkey
@@ -674,7 +674,7 @@ class BroadcastRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class BroadcastWriteRequested(Decided):
-    """Stamp and sign ``message`` once, and write it to each of these."""
+    """Stamp and sign ``message`` once, and write it to each of these connections."""
 
     connections: tuple[ConnectionId, ...]
     message: Broadcast
@@ -682,7 +682,7 @@ class BroadcastWriteRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class BroadcastWritten(Observed):
-    """``message``, as stamped, was handed to this many transports."""
+    """``message``, with its stamps, was handed to this many transports."""
 
     message: Broadcast
     size: int
@@ -708,7 +708,7 @@ class ReadingPaused(Decided):
 
 @dataclass(frozen=True, slots=True)
 class ReadingResumed(Decided):
-    """Read on."""
+    """Read from this session again."""
 
     connection: ConnectionId
 
@@ -761,7 +761,7 @@ class DialRequested(Decided):
     endpoint: str
     """``ip:port``."""
     position: Position | None = None
-    """In the validator's stream; None before any."""
+    """The position in the validator's stream; None before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -829,7 +829,7 @@ class PostFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class FallbackChosen(Decided):
-    """From here on a validator is reached by HTTP, until its WebSocket is back."""
+    """From now on messages to a validator go by HTTP, until its WebSocket is back."""
 
     hotkey: Hotkey
     cause: FallbackCause
@@ -855,7 +855,7 @@ class GamesFetched(Observed):
     games: tuple[TeamGame, ...]
     withheld: tuple[WithheldGame, ...]
     epoch: Epoch
-    """Of the stream, if this begins one."""
+    """The new stream's epoch, if this update begins one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -864,18 +864,18 @@ class FeedFailed(Observed):
 
     source: str
     reason: str
-    """File, game and field."""
+    """The fault, with file, game and field."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened(Observed):
-    """A validator's own game stream, as its last run left it. Published only if it is complete."""
+    """A validator's own game stream from its last run. Published only if it is complete."""
 
     epoch: Epoch
     offset: Offset
     games: tuple[TeamGame, ...]
     updates: tuple[tuple[GameUpdateMessage, ...], ...]
-    """The parts of each of the last updates, as they were signed."""
+    """The signed parts of each of the last updates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -887,7 +887,7 @@ class UpdateStoreRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class UpdateStored(Observed):
-    """The update is on disk, as signed: from now on it may be sent."""
+    """The signed update is on disk, and may be sent from now on."""
 
     parts: tuple[GameUpdateMessage, ...]
 
@@ -941,7 +941,7 @@ class PredictionSubmitted(Decided, FromPeer):
 @quick
 @dataclass(frozen=True, slots=True)
 class ProposedVerdict:
-    """What the rules say of one prediction; the ledger has the last word."""
+    """The verdict that the rules give one prediction; the ledger may hold an earlier one, which counts."""
 
     hotkey: Hotkey
     prediction: Prediction
@@ -964,7 +964,7 @@ class CommitRequested(Decided):
 @quick
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
-    """What the ledger answers for one key."""
+    """The ledger's answer for one key."""
 
     hotkey: Hotkey
     prediction_id: PredictionId
@@ -1016,7 +1016,7 @@ class PredictionRejected(Decided):
 
 @dataclass(frozen=True, slots=True)
 class VerdictRepeated(Decided):
-    """A miner sent a prediction again, and got the verdict that is stored."""
+    """A miner sent a prediction again, and got the stored verdict."""
 
     hotkey: Hotkey
     uid: Uid
@@ -1052,7 +1052,7 @@ class LedgerOpened(Observed):
 
     ledger_id: LedgerId
     days: tuple[DayTotal, ...]
-    """Of today and yesterday."""
+    """The totals of today and yesterday."""
 
 
 # --- predictions, on the miner
@@ -1078,7 +1078,7 @@ class KnownSlate:
 
 @dataclass(frozen=True, slots=True)
 class OutboxOpened(Observed):
-    """What a miner's last run left: predictions without a verdict, in the order in which they were made, and slates."""
+    """The state from a miner's last run: slates, and predictions without a verdict in the order of their making."""
 
     entries: tuple[OutboxEntry, ...]
     slates: tuple[KnownSlate, ...]
@@ -1095,28 +1095,28 @@ class LedgerRecognised(Decided):
     validator: Hotkey
     ledger_id: LedgerId
     former: LedgerId | None
-    """The ledger_id before; None if this is the first."""
+    """The earlier ledger_id; None if this is the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class SaveRequested(Decided):
-    """Put these into the outbox on disk. Answered by ``PredictionsSaved`` or ``SaveFailed``."""
+    """Save these predictions to the outbox on disk. Answered by ``PredictionsSaved`` or ``SaveFailed``."""
 
     entries: tuple[OutboxEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionsSaved(Observed):
-    """What the event ``request`` asked for is on disk: from now on it may be sent."""
+    """The predictions of the event ``request`` are on disk, and may be sent from now on."""
 
     request: int
     settled: tuple[tuple[Hotkey, PredictionId], ...] = ()
-    """Those of them, by validator and id, that have their verdict already: they are not sent again."""
+    """The predictions, by validator and id, that already have a verdict: they are not sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SaveFailed(Observed):
-    """Nothing that the event ``request`` asked for is on disk."""
+    """None of the predictions of the event ``request`` was saved."""
 
     request: int
     reason: str
@@ -1124,7 +1124,7 @@ class SaveFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class PredictionsRequested(Decided):
-    """Ask the model for predictions on this slate. Answered by ``PredictionMade``, or by nothing."""
+    """Ask the model for predictions on this slate. Answered by any number of ``PredictionMade``."""
 
     validator: Hotkey
     games: tuple[TeamGame, ...]
@@ -1132,12 +1132,12 @@ class PredictionsRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class ModelChanged(Observed):
-    """The model has something new to say, though no slate has changed: ask it."""
+    """The model has new forecasts, although no slate has changed: ask it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionMade(Observed):
-    """The model, or the operator, wants this prediction to be pushed."""
+    """The model or the operator has made this prediction, to be pushed."""
 
     validator: Hotkey
     prediction: TeamGamePrediction
@@ -1145,7 +1145,7 @@ class PredictionMade(Observed):
 
 @dataclass(frozen=True, slots=True)
 class PredictionDiscarded(Decided):
-    """A prediction that is not sent: no validator could read it, or its id waits for a verdict or has one already."""
+    """A prediction is not sent: no validator could read it, or its id waits for a verdict or has one already."""
 
     validator: Hotkey
     prediction_id: PredictionId
@@ -1163,7 +1163,7 @@ class PredictionExpired(Decided):
 
 @dataclass(frozen=True, slots=True)
 class VerdictOverdue(Decided):
-    """These were written, and have had no verdict for 10 s or longer: another road must be tried."""
+    """These predictions were written, and have had no verdict for 10 s or longer: the other transport must be tried."""
 
     validator: Hotkey
     predictions: tuple[TeamGamePrediction, ...]
@@ -1179,7 +1179,7 @@ class VerdictReceived(Decided):
     code: str
     message: str
     latency: Micros
-    """From the first write to the verdict."""
+    """Time from the first write to the verdict."""
 
 
 __all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
@@ -1203,5 +1203,6 @@ __all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
     "StoredVerdict",
     "TimerKey",
     "WithheldGame",
+    "route_to",
     *(event.__name__ for event in TOPICS.values()),
 ]

@@ -1,4 +1,4 @@
-"""What the neurons talk about: games, and predictions of their outcome (protocol, "Games", "Predictions").
+"""Games, and predictions of their outcome (protocol, "Games", "Predictions").
 
 Knows the fields, their wire limits and what makes two predictions the same. Judges nothing: that is
 ``actors/validator/rules.py``.
@@ -80,7 +80,7 @@ class TeamGame(JsonRecord):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamGamePrediction(JsonRecord):
-    """One miner's prediction, as it was signed."""
+    """One miner's signed prediction."""
 
     prediction_id: Annotated[PredictionId, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
     game_id: Annotated[GameId, msgspec.Meta(max_length=MAX_TEXT)]
@@ -125,7 +125,7 @@ class UnreadablePrediction(JsonRecord):
 
 
 Prediction = TeamGamePrediction | UnreadablePrediction
-"""What a miner submitted, whether or not all of it can be read."""
+"""A submitted prediction, or one whose fields cannot all be read."""
 
 _CONTENT: Final = (
     "game_id",
@@ -141,7 +141,7 @@ _CONTENT: Final = (
     "model_name",
     "confidence_score",
 )
-"""All that the miner says, but for the three fields that others fill in: ``miner_uid``, ``outcome``, ``payout``."""
+"""The fields that the miner fills in: all except ``miner_uid``, ``outcome`` and ``payout``."""
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 

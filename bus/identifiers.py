@@ -33,7 +33,7 @@ Uid = NewType("Uid", int)
 """A neuron's place in the metagraph of its subnet; it may pass to another hotkey."""
 
 ConnectionId = NewType("ConnectionId", int)
-"""One socket, or one HTTP request, for this run of this neuron; never reused, never sent to anybody."""
+"""One socket, or one HTTP request, for this run of this neuron; never reused, never sent to a peer."""
 
 SessionId = NewType("SessionId", str)
 """32 hex digits that bind every frame to both parties, the subnet and one handshake (protocol, "Session")."""

@@ -1,4 +1,4 @@
-"""What neurons say to each other: the kinds of message, their fields and their limits (protocol, "Messages").
+"""The messages between neurons: their kinds, fields and limits (protocol, "Messages").
 
 Knows no bytes: frames are made and read in ``bus/codec.py``. A kind of one's own is a frozen dataclass that inherits
 from ``PointToPoint``, names its ``message_type`` in a Literal field, and is given to ``register``::
@@ -78,7 +78,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSocketMessage(JsonRecord):
-    """What every message carries, whichever road it takes."""
+    """The fields of every message, over either transport."""
 
     message_id: Annotated[MessageId, msgspec.Meta(pattern=HEX32)] = MessageId("")
     sender_hotkey: Annotated[Hotkey, msgspec.Meta(max_length=MAX_TEXT)] = Hotkey("")
@@ -107,7 +107,7 @@ class Broadcast(WebSocketMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits(JsonRecord):
-    """What the validator takes from one session."""
+    """The limits of one session."""
 
     frame_bytes: Count
     predictions_per_message: Count
@@ -151,7 +151,7 @@ class PredictionMessage(PointToPoint):
 @quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionResult(JsonRecord):
-    """What became of one attempt to submit one prediction."""
+    """The result of one attempt to submit one prediction."""
 
     prediction_id: Annotated[PredictionId, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
     about: Hex32

@@ -56,11 +56,11 @@ MOVED: Final[dict[str, str]] = {
     "neurons.versions": "bettensor.neurons.cli.versions",
     "neurons.views": "bettensor.neurons.cli.views",
 }
-"""Today's module by the one of 0.1.0; what is not here has kept its place below ``bettensor``."""
+"""Today's module by that of 0.1.0; any other module has kept its place below ``bettensor``."""
 
 
 def current_module(module: str) -> str | None:
-    """Where the public names of ``module`` of 0.1.0 are today; None for a module of somebody else."""
+    """Where the public names of ``module`` of 0.1.0 are today; None for another project's module."""
     if module.partition(".")[0] not in ROOTS:
         return None
     return MOVED.get(module, f"bettensor.{module}")

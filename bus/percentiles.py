@@ -1,4 +1,4 @@
-"""Percentiles, as they are shown everywhere."""
+"""Percentiles, by the one rule that all displays use."""
 
 from collections.abc import Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""What may be a secret, and never becomes a line of a log.
+"""Recognises values that may be secret, so that no log contains them.
 
 Knows names, not values: what an operator calls a token is one. Of addresses only scheme and host are kept, because
 services put their keys into the rest.

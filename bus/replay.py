@@ -240,7 +240,7 @@ FIRST_EXTRA: Final = 1 << 40
 """Where the numbers of decisions begin that a recording does not know."""
 
 STAMPS = frozenset({"message_id", "sender_hotkey", "timestamp"})
-"""What a message gets when it is written, and not before."""
+"""The fields that the writer fills in when it sends a message."""
 
 
 def is_observed(recorded: Recorded) -> bool:

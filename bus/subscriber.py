@@ -1,4 +1,4 @@
-"""What actors and edges have in common: they mark the methods that hear events, and subscribe them all at once."""
+"""The common base of actors and edges: marks the methods that hear events, and subscribes them all at once."""
 
 from collections.abc import Callable
 from inspect import iscoroutinefunction
@@ -14,7 +14,7 @@ def on(*events: type[Event]) -> Callable[[Method], Method]:
     """Mark a method as the handler of these events.
 
     Raises:
-        TypeError: the method is async: it would run when nobody waits for it, and a replay could not repeat that.
+        TypeError: the method is async: it would run at an unknown time, which a replay could not repeat.
     """
     return mark("handles", events)
 

@@ -1,4 +1,4 @@
-"""Text for people: peers' words made harmless, hotkeys shortened, and a hint to a mistyped word."""
+"""Text for people: peers' words made harmless, hotkeys shortened, things counted, and a hint to a mistyped word."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -22,11 +22,16 @@ def short(hotkey: str) -> str:
     return hotkey if len(hotkey) < 16 else f"{hotkey[:6]}…{hotkey[-4:]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 game``, ``2 games``: for nouns with a plural in *s*."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def hint(word: str, known: Iterable[str], prefix: str = "") -> str:
     """The end of an error message about an unknown word: the nearest valid one, or all of them if they are few.
 
     Args:
-        word: as it was given.
+        word: the unknown word.
         known: all valid words.
         prefix: put before each valid word that is shown.
 

@@ -1,6 +1,6 @@
 """A handler on the bus: a leaderboard of accepted predictions.
 
-Name it in a validator's YAML, and it hears every prediction that is accepted::
+Add it to a validator's YAML file, and it hears every accepted prediction::
 
     handlers:
       prediction_accepted: ["examples.leaderboard:on_prediction_accepted"]

@@ -1,4 +1,4 @@
-"""The composition root: which actors and which edges a neuron is made of. Nobody else says so."""
+"""The composition root: the only place that names the actors and the edges of a neuron."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -66,20 +66,20 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         LogbookActor,
     ),
 }
-"""In order of subscription, which is the order in which they hear an event."""
+"""In order of subscription, which is the order in which actors hear an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """One edge of a neuron: its real class and its simulated one, as ``module:Class`` below ``bettensor.neurons``.
 
-    They are loaded when they are used: what only one role needs is not imported by the other.
+    The classes are loaded when they are used, so a role does not import classes that only the other one needs.
     """
 
     name: str
     real: str
     simulated: str | None = None
-    """None: a simulated neuron does without; ``SimulatedNetwork`` stands for what is not there."""
+    """None: a simulated neuron lacks this edge, or ``SimulatedNetwork`` takes its place."""
     needed: Callable[[Any], bool] = lambda _settings: True
     """Whether a real neuron with these settings has it. A simulated neuron has every edge that can be simulated."""
 
@@ -125,7 +125,7 @@ EDGES: Final[dict[Role, tuple[Place, ...]]] = {
         Place("predictor", "edges.predictor:PredictorEdge"),
     ),
 }
-"""In the order in which they are made and opened: one may ask for those before it. Edges of an operator's own come
+"""In the order in which edges are made and opened: an edge may ask for earlier ones. An operator's own edges come
 before the last one, which lets work in."""
 _ANY_NUMBER: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
@@ -140,7 +140,7 @@ def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
         where: the file, for messages.
 
     Raises:
-        ConfigurationError: a class that cannot be loaded or is no actor, or a wrong key among its settings.
+        ConfigurationError: a class cannot be loaded or is not an actor, or a key among its settings is wrong.
     """
     classes = {cls.name: cls for cls in ACTORS[role_of(settings)]}
     sections = {name: dict(section) for name, section in settings.actors.items() if name != "predictor"}
@@ -161,12 +161,12 @@ def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
 
 
 def role_of(settings: Settings) -> Role:
-    """Which of the two ``settings`` are for."""
+    """The role of ``settings``."""
     return "validator" if isinstance(settings, ValidatorSettings) else "miner"
 
 
 def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
-    """``custom``, whose name must be its key: reloads, timers and recordings find an actor by its name."""
+    """The class ``custom``, whose name must be its key: reloads, timers and recordings find an actor by its name."""
     cls = load(custom, where, "actors")
     if not isinstance(cls, type) or not issubclass(cls, Actor):
         raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.actors.Actor")
@@ -177,7 +177,7 @@ def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
 
 
 class Edges:
-    """The edges of one neuron in the order in which they are opened, and what they and the neuron give each other."""
+    """The edges of one neuron in the order in which they are opened, and the objects that edges may ask for."""
 
     def __init__(self, edges: Mapping[str, Edge], given: Mapping[Any, object]) -> None:
         self._edges = edges
@@ -190,15 +190,15 @@ class Edges:
         return reversed(list(self._edges.values()))
 
     def get(self, kind: type[Part]) -> Part | None:
-        """What is of this class, or keeps this protocol; None if this neuron does without."""
+        """The object of this class, or with this protocol; None if this neuron has none."""
         found: Part | None = self._given.get(kind)  # type: ignore[assignment]  # by _know
         return found
 
     def __getitem__(self, kind: type[Part]) -> Part:
-        """The same, for what every such neuron has.
+        """The same, for an object that every such neuron has.
 
         Raises:
-            KeyError: it does without.
+            KeyError: this neuron has none.
         """
         found = self.get(kind)
         if found is None:
@@ -218,15 +218,15 @@ def build_edges(
 
     Args:
         settings: of either role.
-        given: by its type, what edges need and is none of them: the neuron's clock, say. Sections of ``settings`` need
-            not be among it.
+        given: further objects that edges may ask for, by type, such as the neuron's clock. Sections of ``settings`` are
+            included automatically.
         where: the file, for messages.
-        simulated: take simulated edges.
-        instead: edges that are there already, by name.
+        simulated: use the simulated edges.
+        instead: existing edges, by name.
 
     Raises:
-        ConfigurationError: a class that cannot be loaded or is no edge, a wrong key among its settings, or an edge that
-            needs what is not there.
+        ConfigurationError: a class cannot be loaded or is not an edge, a key among its settings is wrong, or an edge
+            needs an object that does not exist.
     """
     known = sections_of(settings) | dict(given) | dict.fromkeys((type(settings), Settings), settings)
     edges: dict[str, Edge] = {}
@@ -241,10 +241,10 @@ def build_edges(
 
 
 def check_edges(settings: Settings, where: str = "settings") -> None:
-    """Whether the classes of all edges can be loaded, and their keys are right.
+    """Check that the classes of all edges can be loaded, and that their keys are right.
 
     Raises:
-        ConfigurationError: what is wrong.
+        ConfigurationError: a class or a key is wrong.
     """
     for name, cls, own in _edge_classes(settings, where, simulated=False):
         parse_part(cls.Settings, own, settings, f"{where}: edges.{name}")
@@ -253,7 +253,7 @@ def check_edges(settings: Settings, where: str = "settings") -> None:
 def _edge_classes(
     settings: Settings, where: str, *, simulated: bool
 ) -> Iterator[tuple[str, type[Edge], dict[str, Any]]]:
-    """Name, class and own settings of each edge, in the order in which they are opened."""
+    """Name, class and settings of each edge, in the order in which edges are opened."""
     places = [
         place
         for place in EDGES[role_of(settings)]
@@ -283,7 +283,7 @@ def _edge_classes(
 
 
 def _edge_class(custom: str, name: str, settings: Settings, where: str) -> type[Edge]:
-    """``custom``, whose name must be its key, and no actor's: whose failure it is, is found by the name."""
+    """The class ``custom``, whose name must be its key, and not an actor's: failures are reported by that name."""
     cls = load(custom, where, "edges")
     if not isinstance(cls, type) or not issubclass(cls, Edge):
         raise ConfigurationError(f"{where}: {custom} is not a subclass of bettensor.edges.Edge")
@@ -296,7 +296,7 @@ def _edge_class(custom: str, name: str, settings: Settings, where: str) -> type[
 
 
 def _arguments(cls: type[Edge], known: Mapping[Any, object], where: str) -> dict[str, object]:
-    """What the constructor of ``cls`` asks for, each by the type that it names; what has a default may be missing."""
+    """The arguments of the constructor of ``cls``, by their types; an argument with a default may be missing."""
     types = {name: _asked(kind) for name, kind in get_type_hints(cls.__init__).items()}
     found: dict[str, object] = {}
     for name, parameter in list(signature(cls.__init__).parameters.items())[1:]:
@@ -318,7 +318,7 @@ def _asked(kind: Any) -> Any:
 
 
 def _know(edge: Edge, known: dict[Any, object]) -> None:
-    """Give ``edge`` to who asks for its class, or for a protocol that it keeps by inheritance."""
+    """Offer ``edge`` to edges that ask for its class, or for a protocol that it inherits."""
     for kind in type(edge).__mro__:
         if kind not in Edge.__mro__ and kind is not Protocol and kind is not Generic:
             known[kind] = edge
@@ -328,7 +328,7 @@ def build_predictor(settings: Settings, where: str = "settings") -> Predictor:
     """The miner's model.
 
     Raises:
-        ConfigurationError: a class that cannot be loaded or is no model, or a wrong key among its settings.
+        ConfigurationError: the class cannot be loaded or is not a model, or a key among its settings is wrong.
     """
     section = dict(settings.actors.get("predictor", {}))
     name = section.pop("class", None)
@@ -343,7 +343,7 @@ def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str
     """Topic and function of each of the operator's handlers.
 
     Raises:
-        ConfigurationError: there is no such topic or function, or it cannot be called as a handler is.
+        ConfigurationError: there is no such topic or function, or its parameters are not those of a handler.
     """
     handlers = []
     for topic, names in settings.handlers.items():
@@ -355,7 +355,7 @@ def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str
                 raise ConfigurationError(f"{where}: handlers.{topic}: {name} cannot be called")
             try:
                 arity(function)
-            except (TypeError, ValueError) as error:  # ValueError: something built in that does not say what it takes
+            except (TypeError, ValueError) as error:  # ValueError: a builtin without a signature
                 raise ConfigurationError(f"{where}: handlers.{topic}: {error}") from None
             handlers.append((topic, function))
     return handlers

@@ -1,4 +1,4 @@
-"""Runs a neuron as a process of its own."""
+"""Runs a neuron in a process of its own."""
 
 import asyncio
 import gc
@@ -16,16 +16,16 @@ from bettensor.neurons.system.processes import allow_open_files
 from bettensor.neurons.validator import Validator
 
 SWITCH_INTERVAL: Final = 0.001
-"""Seconds after which a busy thread lets another run: the ledger's must not wait Python's five milliseconds."""
+"""Seconds after which a busy thread lets another run: the ledger's thread must not wait for Python's 5 ms."""
 COLLECTOR_THRESHOLD: Final = 20_000
-"""Objects after which the garbage collector looks for cycles: events have none, and are gone soon."""
+"""Objects between two garbage collections: events have no cycles, and are freed soon."""
 
 
 def check(settings: Settings, where: str) -> None:
-    """Everything about ``settings`` that can be checked without starting: actors, edges, model, handlers and files.
+    """Check everything that needs no start: actors, edges, model, handlers and files.
 
     Raises:
-        ConfigurationError: what is wrong.
+        ConfigurationError: a part is wrong.
     """
     from bettensor.neurons.edges.game_feed import SHIPPED
     from bettensor.neurons.edges.game_file import read_games
@@ -59,10 +59,10 @@ def run(settings: Settings, where: str, again: Callable[[], Settings] | None = N
     Args:
         settings: of either role.
         where: the file that the settings come from, for messages.
-        again: reads them anew, at SIGHUP and when the file changes.
+        again: reads the settings again, at SIGHUP and when the file changes.
 
     Raises:
-        ConfigurationError: it cannot start.
+        ConfigurationError: the neuron cannot start.
     """
     import uvloop
 
@@ -73,7 +73,7 @@ def run(settings: Settings, where: str, again: Callable[[], Settings] | None = N
 
 
 def tune_interpreter() -> None:
-    """For a process that is a neuron and nothing else."""
+    """Set Python's intervals for a process that runs only a neuron."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.freeze()
     gc.set_threshold(COLLECTOR_THRESHOLD)

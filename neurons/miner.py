@@ -11,7 +11,7 @@ from bettensor.neurons.models.model import Predictor
 from bettensor.neurons.neuron import Neuron
 
 FAREWELL_TIMEOUT: Final = 3.0
-"""Seconds that a miner that stops waits for the verdicts that are on their way."""
+"""Seconds that a stopping miner waits for verdicts that are on their way."""
 
 
 class Miner(Neuron):

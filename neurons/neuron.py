@@ -1,4 +1,4 @@
-"""A neuron: one validator or miner, from its configuration to its end."""
+"""A neuron: one validator or miner, from its start to its end."""
 
 import asyncio
 import contextlib
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 
 class Neuron(LogSource, Stoppable):
-    """One validator or miner, from its configuration to its end.
+    """Runs one validator or miner, from its configuration to its end.
 
-    ``async with`` starts and stops it; ``run`` also obeys signals. Cancelling either stops the neuron at once: what
-    was confirmed is on disk, what was not has no verdict.
+    ``async with`` starts and stops it; ``run`` also obeys signals. Cancelling either stops the neuron at once:
+    confirmed verdicts are on disk, and other predictions have no verdict.
     """
 
     bus_class: ClassVar[type[EventBus]] = EventBus
     patience: float
-    """Seconds to answer what was taken in, when it stops."""
+    """Seconds for answering the work that was taken in, when the neuron stops."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class Neuron(LogSource, Stoppable):
         """
         Args:
             settings: of either role.
-            where: the file that they come from, for messages.
+            where: the file that the settings come from, for messages.
             record: called with each envelope before it is delivered.
-            again: reads the settings anew, from the same sources, for ``reload``; None if they cannot change.
+            again: reads the settings again, from the same sources, for ``reload``; None if they cannot change.
 
         Raises:
-            ConfigurationError: what cannot be built, read or loaded.
+            ConfigurationError: a part cannot be built, read or loaded.
         """
         self.settings = settings
         self._settings_at_start = settings
@@ -94,7 +94,7 @@ class Neuron(LogSource, Stoppable):
         self._watching = Tasks(self.bus, "neuron")
 
     def _gives(self, clock: Clock, keypair: Keypair) -> dict[Any, object]:
-        """What edges may ask for, by its type; besides sections of the settings, and each other."""
+        """The objects that edges may ask for, by type, besides sections of the settings and other edges."""
         return {
             Clock: clock,
             Identity: self._identity,
@@ -105,7 +105,7 @@ class Neuron(LogSource, Stoppable):
         }
 
     async def __aenter__(self) -> Self:
-        async with contextlib.AsyncExitStack() as opened:  # the last one is closed first, also if one cannot be opened
+        async with contextlib.AsyncExitStack() as opened:  # closes the last edge first, also if one cannot be opened
             opened.callback(os.close, lock_state_dir(self.settings.state_dir))
             seen = look_at(self._files())
             self.bus.publish(NeuronStarted(*self._identity, self._seed))
@@ -125,7 +125,7 @@ class Neuron(LogSource, Stoppable):
             await self._stop()
 
     async def _stop(self) -> None:
-        """Nothing more is taken in; what was is answered, from the way in to the disk; then sessions end."""
+        """Take in nothing new; answer the rest, from the public port to the disk; then end the sessions."""
         try:
             async with asyncio.timeout(self.patience):
                 for edge in reversed(self.edges):
@@ -133,24 +133,24 @@ class Neuron(LogSource, Stoppable):
                 for edge in reversed(self.edges):
                     await edge.settle()
         except TimeoutError:
-            pass  # what is not answered by now has no verdict, and will be asked again
+            pass  # unanswered predictions have no verdict, and miners will ask again
         finally:
             self.bus.publish(NeuronStopping(self._reason))
 
     @property
     def hotkey(self) -> Hotkey:
-        """Whom this neuron speaks for."""
+        """The neuron's own hotkey."""
         return self._identity.hotkey
 
     @property
     def metrics(self) -> "Metrics | None":
-        """Its figures for Prometheus, unless they are disabled."""
+        """Its metrics; None if they are disabled."""
         from bettensor.neurons.edges.metrics import Metrics
 
         return self.edges.get(Metrics)
 
     def request_stop(self, reason: str) -> None:
-        """Stop soon, in good order."""
+        """Stop soon, gracefully."""
         self._reason = reason
         self._stopped.set()
 
@@ -159,7 +159,7 @@ class Neuron(LogSource, Stoppable):
         return log_header(self.settings, self._identity.hotkey, self._identity.scheme, self._seed, previous)
 
     def checkpoint(self) -> Checkpoint:
-        """All actors as they are, between two drains."""
+        """The state of all actors, between two drains."""
         return take_checkpoint(self.bus, self._actors)
 
     async def run(self) -> int:
@@ -178,9 +178,9 @@ class Neuron(LogSource, Stoppable):
         return 0 if self._failure is None else 1
 
     def reload(self) -> None:
-        """Read configuration, blacklist and metagraph again, and take what a running neuron can take.
+        """Read configuration, blacklist and metagraph again, and take the keys that can change in a running neuron.
 
-        What cannot be read leaves in force what was, and is an event and a log line.
+        A file that cannot be read changes nothing; an event and a log line report it.
         """
         static_files = self.edges[StaticFiles]
         try:
@@ -204,7 +204,7 @@ class Neuron(LogSource, Stoppable):
             self.reload()
 
     def _reloadable(self, new: Settings) -> Settings:
-        """``new``, but for what actors know and cannot change: that is as it was when the neuron started."""
+        """``new``, but with the values from the start for keys that actors know and cannot change."""
         start = self._settings_at_start
         if isinstance(new, MinerSettings) and isinstance(start, MinerSettings):
             return replace(new, validators=start.validators)
@@ -213,7 +213,7 @@ class Neuron(LogSource, Stoppable):
         return new
 
     def _files(self) -> list[Path]:
-        """What is watched."""
+        """The watched files."""
         own = Path(self._where)
         return [file for file in (*files_of(self.settings), own if own.exists() else None) if file is not None]
 
@@ -231,7 +231,7 @@ Record = Callable[[Envelope], None]
 
 
 def _both(first: Record | None, second: Record | None) -> Record | None:
-    """What the bus calls with each envelope: each of the two that is there."""
+    """One function that calls both, of those that are not None."""
     if first is None or second is None:
         return first or second
 
@@ -243,10 +243,10 @@ def _both(first: Record | None, second: Record | None) -> Record | None:
 
 
 def lock_state_dir(state_dir: Path) -> int:
-    """Hold ``state_dir`` for this process alone; the lock goes with the process, however it ends.
+    """Lock ``state_dir`` for this process; the kernel releases the lock when the process ends, in any way.
 
     Raises:
-        ConfigurationError: another neuron has it, or it cannot be created.
+        ConfigurationError: another neuron has locked it, or it cannot be created.
     """
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -265,7 +265,7 @@ def lock_state_dir(state_dir: Path) -> int:
     try:
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
-    except OSError as error:  # a disk that is full
+    except OSError as error:  # a full disk
         os.close(lock)
         raise ConfigurationError(f"state_dir {state_dir} cannot be used: {error}") from None
     return lock

@@ -1,11 +1,11 @@
-"""pytest knows recordings: installed with the package, nothing to configure.
+"""Lets pytest replay recordings; it is installed with the package, and needs no configuration.
 
 - Each ``*.recording.jsonl`` beside the tests is a test: all its decisions are made again, and must be equal.
-- ``--recordings-update`` accepts what is decided now; look at the difference in version control before you commit it.
-- ``event_log``: a memory of what happens on a bus of your own.
-- ``replay``: decide a recording, or a simulated neuron's life, again within a test.
+- ``--recordings-update`` accepts the present decisions; look at the difference in version control before you commit it.
+- ``event_log``: a fixture that remembers the events on a bus of your own.
+- ``replay``: a fixture that replays a recording, or the life of a simulated neuron.
 
-Imports nothing of this project before it is used: pytest loads plugins always.
+Imports nothing of this project before it is used, because pytest always loads plugins.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 SUFFIX = ".recording.jsonl"
 ACCEPTED = "accepted"
-"""The property of a test's report that says what was accepted; reports also come from the processes of pytest-xdist."""
+"""The property of a test's report that names an accepted file; reports may come from processes of pytest-xdist."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--recordings-update``."""
+    """Add ``--recordings-update``."""
     group = parser.getgroup("bettensor", "recordings of neurons")
     group.addoption("--recordings-update", action="store_true", help=f"accept what *{SUFFIX} files decide now")
 
 
 def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> "RecordingFile | None":
-    """Recordings are tests."""
+    """Collect recordings as tests."""
     if file_path.name.endswith(SUFFIX):
         file: RecordingFile = RecordingFile.from_parent(parent, path=file_path)
         return file
@@ -37,7 +37,7 @@ def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> "Recording
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was accepted."""
+    """Name the accepted recordings."""
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
             if name == ACCEPTED:
@@ -45,14 +45,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 class RecordingDiffers(Exception):
-    """A recording is decided otherwise now."""
+    """A replay of a recording decides something else."""
 
 
 class RecordingFile(pytest.File):
-    """One recording."""
+    """One recording, as a file of tests."""
 
     def collect(self) -> "Iterator[RecordingItem]":
-        """One test: that it is decided again as it was."""
+        """Yield its one test, the replay."""
         yield RecordingItem.from_parent(self, name="replay")
 
 
@@ -62,7 +62,7 @@ class RecordingItem(pytest.Item):
     def runtest(self) -> None:
         """
         Raises:
-            RecordingDiffers: a decision is another one.
+            RecordingDiffers: a decision differs.
         """
         difference = _difference(self.path)
         if difference is None:
@@ -73,7 +73,7 @@ class RecordingItem(pytest.Item):
         self.user_properties.append((ACCEPTED, f"{self.path.name}: {difference}"))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:  # noqa: ARG002 - pytest says so
-        """The difference, and no traceback of ours."""
+        """The difference, without a traceback."""
         from bettensor.bus.errors import BettensorError
 
         if isinstance(excinfo.value, RecordingDiffers):
@@ -83,7 +83,7 @@ class RecordingItem(pytest.Item):
         return str(super().repr_failure(excinfo))
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where it stands in reports."""
+        """Its location in reports."""
         return self.path, None, self.path.name
 
 
@@ -116,10 +116,10 @@ Replay = Callable[..., "EventLog"]
 
 @pytest.fixture
 def replay(request: pytest.FixtureRequest, tmp_path: Path) -> Replay:
-    """Decide again what is in a recording (relative to the test's file), or what a simulated neuron lived through.
+    """Replay a recording (relative to the test's file), or the life of a simulated neuron.
 
-    Fails the test where a decision is another one. Returns all that happened in the replay. With ``instead``, a
-    mapping of actors' names to ``module:Class``, nothing is compared: these decide in the places of the recorded ones.
+    Fails the test if a decision differs. Returns all events of the replay. ``instead`` maps names of actors to
+    ``module:Class`` of replacements; with it, nothing is compared.
     """
 
     def decide_again(source: "str | Path | SimulatedNeuron", *, instead: Mapping[str, str] | None = None) -> "EventLog":

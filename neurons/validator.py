@@ -8,7 +8,7 @@ from bettensor.neurons.config.settings import ValidatorSettings
 from bettensor.neurons.neuron import Neuron
 
 SHUTDOWN_TIMEOUT: Final = 10.0
-"""Seconds to answer what was taken in when a validator stops."""
+"""Seconds for answering the work that was taken in, when a validator stops."""
 
 
 class Validator(Neuron):
@@ -19,7 +19,7 @@ class Validator(Neuron):
 
     @property
     def port(self) -> int:
-        """The port on which it listens, once it does."""
+        """The port on which it listens, once it is open."""
         from bettensor.neurons.edges.listener import Listener
 
         return self.edges[Listener].port

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - prose has no line length
-"""Pages that follow from the code, and from what was measured. ``python -m tests.test_docs`` writes them anew."""
+"""Pages that follow from the code and from measurements. ``python -m tests.test_docs`` writes them anew."""
 
 import ast
 import inspect
@@ -146,8 +146,8 @@ def event_reference() -> str:
     text = [
         "# Events",
         "",
-        "Everything that happens in a neuron, in the words of [bus/events.py](../bus/events.py), from which this page is made. An **observed** event is what",
-        "the world told us, and edges publish it; a **decided** one is what an actor concluded. Subscribe by topic or class, in the YAML",
+        "All events of a neuron. This page is generated from [bus/events.py](../bus/events.py). An **observed** event reports the outside",
+        "world, and edges publish it; a **decided** one is an actor's conclusion. Subscribe by topic or class, in the YAML",
         '(`handlers: {prediction_accepted: ["my_subnet:on_prediction"]}`) or from code (`bus.on("prediction_accepted", handler)`); `"*"` hears everything. A handler',
         "gets the event and, if it takes two arguments, its envelope: `seq` (total order), `at` (wall clock, microseconds), `mono` (microseconds since the",
         "start), `causes` (the `seq` of the events that led to it).",

@@ -93,7 +93,7 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
         self.cancel_timer("greeting", session.connection)
         session.become(Stage.ACTIVE)
         if session.purpose != "session":
-            return  # an exchange has said all that it had to say
+            return  # an exchange sends nothing more
         self.state.present[session.hotkey] = session.connection
         # protocol, "Handshake": the miner sends a heartbeat at once, by which the validator activates the session
         self._write(session, heartbeat_message(self.state.positions.get(session.hotkey)))
@@ -134,7 +134,7 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
     def _adopt(self, session: Session, welcome: WelcomeMessage) -> bool:
         """Take the session id from a welcome that is for us and for this very request; False for any other.
 
-        Its signature is still to be checked: where it is bad, the session ends.
+        Its signature is still to be checked: if it is bad, the session ends.
         """
         mine = session_id(self.state.netuid, session.hotkey, self.state.hotkey, session.challenge, welcome.salt)
         if (

@@ -79,7 +79,7 @@ class HttpRoute:
     resting: bool = False
     """A back-off is under way."""
     posted: list[PredictionId] = field(default_factory=list)
-    """What the last POST carried."""
+    """The content of the last POST."""
     most: int = MAX_PREDICTIONS
     """Predictions in one message: fewer after a body was refused, so that one bad prediction does not hold up all."""
     session: ConnectionId | None = None
@@ -301,7 +301,7 @@ class HttpFallbackActor(StreamFollower):
             self.publish(GamesRequested(road.polling, hotkey, road.endpoint, self.state.positions.get(hotkey)))
 
     def _exchange(self) -> ConnectionId:
-        """Negative, so that it is nobody's WebSocket."""
+        """Negative, so that it cannot be a WebSocket's number."""
         self.state.exchanges += 1
         return ConnectionId(-self.state.exchanges)
 

@@ -40,7 +40,7 @@ class Slate:
 
 @dataclass(slots=True)
 class ModelState:
-    """What the model can be asked about."""
+    """The games about which the model can be asked."""
 
     slates: dict[Hotkey, Slate] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""What a miner wants to say, until it has its verdict.
+"""Keeps a miner's predictions until they have their verdicts.
 
 Knows each prediction without a verdict, and to whom it goes. A prediction is saved before it is pushed, so that it
 outlives the process; what one save put on disk travels in one message. It is sent again whenever there is a new session
@@ -76,7 +76,7 @@ class Item:
 
 @dataclass(slots=True)
 class Tray:
-    """What is for one validator, in the order in which it was made."""
+    """The predictions for one validator, in the order in which they were made."""
 
     items: dict[PredictionId, Item] = field(default_factory=dict)
     session: ConnectionId | None = None
@@ -92,7 +92,7 @@ class Tray:
     settled: dict[PredictionId, str] = field(default_factory=dict)
     """The code of each of the last verdicts."""
     posting: dict[ConnectionId, tuple[PredictionId, ...]] = field(default_factory=dict)
-    """What each HTTP exchange under way may write at any moment."""
+    """The predictions that each running HTTP exchange may write at any moment."""
 
 
 @dataclass(slots=True)
@@ -287,7 +287,7 @@ class OutboxActor(Actor):
             return
         self.publish(PeerMisbehaved(validator, fault))
 
-    # --- what nobody will judge
+    # --- predictions that get no verdict
 
     @on(GamesUpdated)
     def know_starts(self, event: GamesUpdated, _: Envelope) -> None:

@@ -32,7 +32,7 @@ from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, micros
 
 
 class Reaction(StrEnum):
-    """What a miner does after a close, or a refusal."""
+    """A miner's reaction to a close or a refusal."""
 
     BACK_OFF = "back off"
     """Exponentially, with full jitter."""
@@ -58,7 +58,7 @@ AFTER_CLOSE: Final[dict[int, Reaction]] = dict.fromkeys(range(4000, 4100), React
     CloseCode.REPLACED: Reaction.WAIT,
     CloseCode.RESTARTING: Reaction.RETURN,
 }
-"""By close code; 40xx says that the miner did something wrong. What is not listed backs off."""
+"""By close code; 40xx says that the miner did something wrong. At any other code it backs off."""
 
 AFTER_REFUSAL: Final[dict[int, Reaction]] = {
     400: Reaction.WAIT,
@@ -68,7 +68,7 @@ AFTER_REFUSAL: Final[dict[int, Reaction]] = {
     429: Reaction.BACK_OFF,
     503: Reaction.BACK_OFF,
 }
-"""By HTTP status; what is not listed backs off."""
+"""By HTTP status; at any other status the miner backs off."""
 
 NO_VALIDATOR: Final = "the metagraph has no such validator any more"
 RETURN_WINDOW: Final = 2.0
@@ -129,7 +129,7 @@ class ReconnectActor(StreamFollower):
 
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
-        """The WebSocket may be switched off, and on again, while the miner runs."""
+        """The WebSocket may be disabled and enabled while the miner runs."""
         super().reload(event, envelope)
         for hotkey, target in self.state.targets.items():
             if target.connection is None:
@@ -143,7 +143,7 @@ class ReconnectActor(StreamFollower):
 
     @on(MetagraphSynced)
     def choose(self, event: MetagraphSynced, _: Envelope) -> None:
-        """Dial who is new or has moved; news of a validator, or of this miner, also end the wait for it."""
+        """Dial validators that are new or have moved; a change of a validator, or of this miner, also ends back-off."""
         news = dict.fromkeys(event.changed)
         self.state.registered = any(neuron.hotkey == self.state.hotkey for neuron in event.neurons)
         self._leave_others(event)
@@ -157,7 +157,7 @@ class ReconnectActor(StreamFollower):
 
     @on(SessionActivated)
     def note_session(self, event: SessionActivated, envelope: Envelope) -> None:
-        """Keep the session, unless what it was dialled for has changed meanwhile."""
+        """Keep the session, unless the reason for dialling has changed meanwhile."""
         target = self.state.targets.get(event.hotkey)
         if target is None:
             self.publish(CloseRequested(event.connection, CloseCode.NORMAL, NO_VALIDATOR))
@@ -199,10 +199,10 @@ class ReconnectActor(StreamFollower):
             self._dial(hotkey, target)
 
     def _switch_off(self, connection: ConnectionId) -> None:
-        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was switched off"))
+        self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was disabled"))
 
     def _leave_others(self, event: MetagraphSynced) -> None:
-        """Forget who is no validator any more, or is not in the subnet."""
+        """Forget neurons that are no longer validators, or not in the subnet."""
         welcome = [neuron.hotkey for neuron in event.neurons if is_wanted(neuron, self.settings.validators)]
         for hotkey in [hotkey for hotkey in self.state.targets if hotkey not in welcome]:
             self.cancel_timer("dial", hotkey)

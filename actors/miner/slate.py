@@ -33,7 +33,7 @@ class Stream:
     """How many of its parts are here."""
     coming_games: dict[GameId, TeamGame] = field(default_factory=dict)
     games: dict[GameId, None] = field(default_factory=dict)
-    """What is on the slate."""
+    """The games on the slate."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Which validators a miner wants: what dialling and the HTTP fallback share."""
+"""The validators that a miner connects to, for dialling and for the HTTP fallback."""
 
 from collections.abc import Iterator
 

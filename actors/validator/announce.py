@@ -26,7 +26,7 @@ SETTLING = Micros(300 * SECOND)
 
 @settings_class
 class AnnounceSettings:
-    """What to announce."""
+    """The endpoint to announce."""
 
     axon: AxonSettings = field(default_factory=AxonSettings)
 
@@ -35,7 +35,7 @@ class AnnounceSettings:
         return self.axon.port if self.axon.external_port is None else self.axon.external_port
 
     def endpoint(self) -> str | None:
-        """``ip:port`` as it is announced; None if nothing is announced."""
+        """The announced ``ip:port``; None if nothing is announced."""
         port = self.port()
         if not self.axon.serve or self.axon.external_ip is None or not port:
             return None
@@ -45,7 +45,7 @@ class AnnounceSettings:
 
 @dataclass(slots=True)
 class AnnounceState:
-    """What is under way."""
+    """The announcement in progress."""
 
     hotkey: Hotkey = Hotkey("")
     on_chain: str | None = None

@@ -91,7 +91,7 @@ class Refused(BettensorError):
 
 
 class Credentials(NamedTuple):
-    """What a request claims; nothing of it is verified."""
+    """The claims of a request, none of them verified."""
 
     purpose: Purpose
     hotkey: Hotkey
@@ -104,7 +104,7 @@ class Credentials(NamedTuple):
 
 @settings_class
 class ValidatorAuthSettings:
-    """What requests of strangers and of members may cost."""
+    """The limits of requests, from strangers and from members."""
 
     auth: AuthSettings = field(default_factory=AuthSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
@@ -194,7 +194,7 @@ class ValidatorAuthActor(AuthActor):
         self._dismiss_the_unwelcome()
         if not self.settings.websocket.enabled:
             for connection in self.state.peers:
-                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was switched off"))
+                self.publish(CloseRequested(connection, CloseCode.RESTARTING, "the WebSocket was disabled"))
 
     @on(NeuronDraining)
     def refuse_all(self, _: NeuronDraining, __: Envelope) -> None:
@@ -215,7 +215,7 @@ class ValidatorAuthActor(AuthActor):
     @on(HttpRequestReceived)
     def check_request(self, event: HttpRequestReceived, envelope: Envelope) -> None:
         if asks_for_health(event):
-            return  # open to everybody; ConnectionActor answers
+            return  # open to all; ConnectionActor answers
         try:
             credentials = self._claims(event)
             self._check_claims(credentials, event, envelope)
@@ -246,7 +246,7 @@ class ValidatorAuthActor(AuthActor):
     def forget_peer(self, event: ConnectionClosed, _: Envelope) -> None:
         self.state.peers.pop(event.connection, None)
 
-    # --- what a request claims
+    # --- the claims of a request
 
     def _claims(self, request: HttpRequestReceived) -> Credentials:
         path, _, query = request.target.partition("?")

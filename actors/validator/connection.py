@@ -48,7 +48,7 @@ from bettensor.bus.messages import (
 
 @settings_class
 class ValidatorConnectionSettings(ConnectionSettings):
-    """What one session, or one request, may cost a validator."""
+    """The limits of one session, or one request, at a validator."""
 
     verdict_timeout: Seconds = 10.0
     """Seconds within which a ``POST /predictions`` has all its verdicts, or a 503."""
@@ -177,7 +177,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     @on(SendQueueDrained)
     def catch_up(self, event: SendQueueDrained, _: Envelope) -> None:
-        """Send what was held back, summed up in one update."""
+        """Send the updates that were held back, merged into one."""
         known = self.state.lagging.pop(event.connection, None)
         session, here = self.state.sessions.get(event.connection), self.state.offset
         if session is None or session.stage is not Stage.ACTIVE or known is None or here is None or known == here:

@@ -52,11 +52,11 @@ MAX_WAITING = 20_000
 PAUSE_ALL = MAX_WAITING // 2
 """At this many unanswered predictions over all sessions, sending sessions are paused until half are answered."""
 CLOSED_MEMORY = DAY
-"""How long after its start a game that left the slate is still told from one that never was on it."""
+"""Time after its start for which a game that left the slate is distinguished from an unknown one."""
 MAX_FORMER_CLOCKS = 8
 """Steps of the wall clock that are remembered."""
 RETENTION = Micros(30 * DAY)
-"""How long a verdict is kept after the start of its game, or after its receipt if there is no such game."""
+"""Time for which a verdict is kept after the start of its game, or after its receipt if there is no such game."""
 
 
 @settings_class
@@ -82,7 +82,7 @@ class Submission:
 
 @dataclass(slots=True)
 class Tally:
-    """One miner's UTC day. What is reserved is on its way to the disk."""
+    """One miner's UTC day. Reserved wagers are on their way to the disk."""
 
     accepted: int = 0
     rejected: int = 0
@@ -92,10 +92,10 @@ class Tally:
 
 @dataclass(slots=True)
 class FormerClock:
-    """What the wall clock would say, had it not been set; it may have been the right one."""
+    """The wall clock's reading if it had not been set; this may be the right one."""
 
     ahead: Micros
-    """How far it is ahead of what the wall clock says now."""
+    """Its distance ahead of the present wall clock."""
     until: Micros
     """When it no longer counts; monotonic. It counts for as long as the step was wide: until then a game may have
     started by the one clock and not by the other."""
@@ -103,7 +103,7 @@ class FormerClock:
 
 @dataclass(slots=True)
 class PredictionState:
-    """The slate, the day, and what is on its way."""
+    """The slate, the day, and the running commits."""
 
     offers: dict[GameId, Offer] = field(default_factory=dict)
     awaiting_slate: bool = False
@@ -186,7 +186,7 @@ class PredictionActor(Actor):
             clock.ahead = Micros(clock.ahead - event.by)
         state.former_clocks.append(FormerClock(Micros(-event.by), Micros(state.suspect_until + abs(event.by))))
         for number, clock in enumerate(state.former_clocks):
-            if abs(clock.ahead) <= CLOCK_STEP:  # set right again: what it said in between counts no more
+            if abs(clock.ahead) <= CLOCK_STEP:  # set right again: its readings in between no longer count
                 del state.former_clocks[number:]
                 break
         del state.former_clocks[:-MAX_FORMER_CLOCKS]
@@ -367,7 +367,7 @@ class PredictionActor(Actor):
     # --- after the commit
 
     def _settle(self) -> list[Submission]:
-        """What was being committed; its reservations are released."""
+        """The proposals of the failed commit; their reservations are released."""
         settled, self.state.committing = self.state.committing, []
         for submission in settled:
             proposal = submission.proposal

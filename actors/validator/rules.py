@@ -22,7 +22,7 @@ ODDS_TOLERANCE: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """What a game paid at one time."""
+    """The odds of a game at one time."""
 
     team_a: float
     team_b: float
@@ -63,7 +63,7 @@ class Offer:
         return [self.odds, *(past.odds for past in reversed(self.past) if past.until > mono)]
 
     def change(self, game: TeamGame, now: Micros, grace: Micros) -> None:
-        """Offer ``game`` from now on, and remember what was offered before for as long as it may be quoted."""
+        """Offer ``game`` from now on, and remember its earlier odds for as long as they may be quoted."""
         odds = odds_of(game)
         if odds != self.odds:
             self.past = [past for past in self.past if past.until > now - grace]
@@ -78,7 +78,7 @@ def odds_of(game: TeamGame) -> Odds:
 
 
 class Rejection(NamedTuple):
-    """Which rule failed, what it expected and what came."""
+    """The rule that failed, with the expected and the actual value."""
 
     code: VerdictCode
     message: str
@@ -217,7 +217,7 @@ def _agree(offered: float | None, quoted: float) -> bool:
     if offered is None:
         return False
     if offered == quoted:
-        return True  # as nearly all are, and what is offered is finite
+        return True  # nearly all are equal, and offered odds are finite
     ours, theirs = millionths(offered), millionths(quoted)
     return ours is not None and theirs is not None and abs(ours - theirs) <= ODDS_TOLERANCE
 

@@ -1,1 +1,1 @@
-"""``bettensor bench``: how fast this software is on this machine, beside what the machine itself allows."""
+"""``bettensor bench``: measures this software on this machine, beside the machine's own limits."""

@@ -1,4 +1,4 @@
-"""The server stack without this software: uvicorn, its WebSocket and uvloop, which echo frames or broadcast one.
+"""The server stack without this software: uvicorn's WebSocket on uvloop, which echoes frames or broadcasts one.
 
 python -m bettensor.neurons.bench.bare PORT
 """
@@ -10,14 +10,14 @@ from typing import Any, Final
 import uvicorn
 
 BROADCAST: Final = "broadcast"
-"""The text that is not echoed, but answered to everybody."""
+"""The text that is not echoed, but broadcast to all connections."""
 BROADCAST_BYTES: Final = 4096
 
 _everybody: list[Any] = []
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """One connection."""
+    """Serve one connection."""
     if scope["type"] != "websocket":
         return
     await receive()

@@ -1,4 +1,4 @@
-"""``broadcast``: how soon an update of the games has reached every miner."""
+"""``broadcast``: the time until an update of the games has reached every miner."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from bettensor.neurons.bench.load import Arrivals, LoadListener, sessions
 from bettensor.neurons.bench.rig import BenchmarkFailed, BenchValidator, make_game, running_validator
 
 GAMES: Final = 11
-"""In each update: with them it has about 4 KiB."""
+"""Games in each update, which give it about 4 KiB."""
 UPDATES: Final = 20
 PAUSE: Final = 0.25
 """Seconds between two updates."""
@@ -22,10 +22,10 @@ TIMEOUT: Final = 10.0
 
 
 def broadcast(miners: int) -> Figures:
-    """How soon an update is there, and the same without this software, which stores nothing.
+    """The delay of an update, and of a broadcast by the bare stack, which stores nothing.
 
-    ``first_delivery_ms`` and ``last_delivery_ms`` count from the signature, and so with the commit to the disk that
-    comes before anybody hears of it; ``spread_ms`` from the first receipt to the last.
+    ``first_delivery_ms`` and ``last_delivery_ms`` count from the signature, and so include the commit to the disk
+    before the broadcast; ``spread_ms`` counts from the first receipt to the last.
     """
     with running_validator(miners, slate=_slate(0)) as validator:
         figures = asyncio.run(_listen(validator))

@@ -1,8 +1,8 @@
-"""Where the time of one prediction goes: a validator that takes the time of every step.
+"""Measures the CPU time of each step of a prediction, in a validator that times every step.
 
     python -m bettensor.neurons.bench.budget --config validator.yaml
 
-runs like ``bettensor validator``, and at its end writes ``budget.json`` beside the configuration. ``measure`` does that
+runs like ``bettensor validator``, and writes ``budget.json`` beside the configuration when it ends. ``measure`` runs it
 under load.
 """
 
@@ -48,15 +48,15 @@ STEPS: Final = {
     "metrics": ("metrics", None),
     "other edges": ("", None),
 }
-"""What a step is made of: whose handlers, and of which topic. The first that fits counts."""
+"""The parts of a step: a handler's owner, and a topic. The first match counts."""
 
 Key = tuple[str, str]
-"""Who did it, and on which topic."""
+"""The owner of a handler, and the topic."""
 Result = TypeVar("Result")
 
 
 class Stopwatch:
-    """CPU time of one thread by who used it; what one step has another do is the other's."""
+    """Counts the CPU time of one thread by key; time of a nested step counts for the nested step."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[Key, float] = defaultdict(float)
@@ -64,12 +64,12 @@ class Stopwatch:
         self._inner = 0.0
 
     def clear(self) -> None:
-        """Forget all so far."""
+        """Set all counts to zero."""
         self.seconds.clear()
         self.calls.clear()
 
     def timed(self, key: Key, function: Callable[..., Result]) -> Callable[..., Result]:
-        """``function``, whose time counts."""
+        """``function``, timed."""
 
         def timed(*arguments: Any) -> Result:
             outer, self._inner = self._inner, 0.0
@@ -85,7 +85,7 @@ class Stopwatch:
         return timed
 
     def cost(self) -> tuple[float, float]:
-        """Seconds that timing adds to a step as it is measured, and to the one that calls it."""
+        """Seconds that timing adds to a step, and to the step that calls it."""
         watch = Stopwatch()
         idle = watch.timed(("", ""), lambda: None)
 
@@ -110,12 +110,12 @@ class TimedBus(EventBus):
         self._drain = self.watch.timed(("bus", ""), self._drain)  # type: ignore[method-assign]
 
     def subscribe(self, topic: Topic, handler: Handler, name: str, address: str | None = None) -> None:
-        """As the bus does, with the time of each call."""
+        """Subscribe as the bus does, and time each call."""
         key = name, topic if isinstance(topic, str) else topic.topic
         super().subscribe(topic, self.watch.timed(key, handler), name, address)
 
     def publish(self, event: Event, causes: tuple[int, ...] | None = None) -> int:
-        """As the bus does; the time begins with the first prediction."""
+        """Publish as the bus does; the measurement begins with the first prediction."""
         if isinstance(event, PredictionSubmitted) and self.began is None:
             self.began = time.thread_time(), time.process_time()
             self.watch.clear()
@@ -127,7 +127,7 @@ class TimedBus(EventBus):
 
 
 class TimedValidator(Validator):
-    """A validator that takes the time of every step."""
+    """A validator that times every step."""
 
     bus_class = TimedBus
 
@@ -155,7 +155,7 @@ class TimedValidator(Validator):
             timed += seconds * per_prediction
         timing = outside * bus.watch.calls.total() * per_prediction
         thread, process = ((end - begin) * per_prediction for begin, end in zip(bus.began, bus.ended, strict=True))
-        # whoever calls a timed step pays for the timing: it is nearly always the bus
+        # timing costs the caller of a timed step, which is nearly always the bus
         steps["bus"] -= timing
         named = {
             "read from the socket, WebSocket, event loop": thread - timed,
@@ -181,7 +181,7 @@ def _step(name: str, topic: str) -> str:
 
 
 def measure(load: Load) -> Figures:
-    """The budget under this load."""
+    """The budget of a prediction under this load."""
     with running_validator(load.miners, module="bettensor.neurons.bench.budget") as validator:
         asyncio.run(push_once(validator, load))
         validator.stop()

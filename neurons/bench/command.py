@@ -1,4 +1,4 @@
-"""``bettensor bench``: what ``cli.py`` parses is done here."""
+"""``bettensor bench``: runs the measurements; ``neurons/cli/main.py`` parses its arguments."""
 
 import argparse
 import json
@@ -30,11 +30,11 @@ PARAMETERS = (
 
 
 def bench(arguments: argparse.Namespace) -> int:
-    """Measure, or compare what was measured; returns the exit code.
+    """Measure, or compare two files of results; returns the exit code.
 
     Raises:
-        BenchmarkFailed: something could not be measured.
-        ConfigurationError: a scenario, parameter or file that there is not.
+        BenchmarkFailed: a measurement failed.
+        ConfigurationError: a scenario, parameter or file does not exist.
     """
     console = Console()
     if arguments.compare:

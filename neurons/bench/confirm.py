@@ -21,28 +21,28 @@ from bettensor.neurons.bench.load import TICK, Bystander, LoadPredictor, session
 from bettensor.neurons.bench.rig import BenchmarkFailed, BenchValidator, running_validator
 
 DRAIN_TIMEOUT: Final = 30.0
-"""Seconds for the last confirmations."""
+"""Seconds to wait for the last confirmations."""
 SIGNED_PER_SECOND: Final = 40_000
-"""Predictions to sign beforehand for each second of a closed loop, more than can be confirmed."""
+"""Predictions to sign beforehand for each second of a closed loop, more than a validator can confirm."""
 FRAMES_PER_SECOND: Final = 12_000
-"""The same for frames; the lower of the two limits counts."""
+"""Frames to sign beforehand for each second; the lower of the two limits counts."""
 
 Record = Literal["off", "observed", "all"]
 RECORDS: Final[tuple[Record, ...]] = ("off", "observed", "all")
 TURNS: Final = 2
-"""How often ``recording`` goes there and back: a machine may be slower for seconds."""
+"""Number of times that ``recording`` measures in both orders: a machine may be slower for seconds."""
 PROCESSES: Final = 3
-"""Of each kind that ``growth`` measures."""
+"""Validators of each kind that ``growth`` measures."""
 ONE_FILE: Final = 8 * 2**30
-"""Bytes: the log is not cut into files."""
+"""Bytes above any log's size, so that the log stays one file."""
 EVENTS_PER_SECOND: Final = 40_000
-"""That a validator under load records, about."""
+"""Events that a validator under load records per second, about."""
 READ_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What is asked of a validator."""
+    """The load of a validator."""
 
     miners: int = 50
     window: int = 8
@@ -50,26 +50,26 @@ class Load:
     batch: int = 1
     """Predictions in a frame."""
     rate: float | None = None
-    """Predictions offered in a second, whatever comes back: an open loop. Latency counts from when each was due."""
+    """Predictions offered per second, without waiting for answers: an open loop. Latency counts from each due time."""
     duration: float = 5.0
     """Seconds."""
     record: Record = "off"
     verify_workers: int = 0
-    """Processes that verify signatures, on other cores than the validator's: the load's too, where there are two."""
+    """Processes that verify signatures, on other cores than the validator's; with two cores, on the load's."""
     bystanders: int = 0
-    """More miners, each with 1,280 predictions a second, that are not counted."""
+    """Further miners, each with 1,280 predictions per second, that are not counted."""
     stalled: bool = False
-    """The bystanders never read."""
+    """Whether the bystanders never read."""
 
 
 @dataclass
 class Pushed:
-    """What came of it."""
+    """The result of a load."""
 
     confirmed: int = 0
-    """Predictions with a signed verdict, whatever it is."""
+    """Predictions with a signed verdict of any kind."""
     rejected: int = 0
-    """Those of them whose verdict is a rejection."""
+    """The confirmed predictions that were rejected."""
     frames: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -78,7 +78,7 @@ class Pushed:
 
 
 def confirm(load: Load) -> Figures:
-    """Confirmed predictions a second, their latency, and what they cost."""
+    """Confirmed predictions per second, their latency, and their cost."""
     changes = {"recorder": {"record": load.record}, "auth": {"verify_workers": load.verify_workers}}
     with running_validator(load.miners + load.bystanders, changes) as validator:
         limit = yardsticks.SignatureLimit(validator.keypairs[0])
@@ -99,9 +99,9 @@ def confirm(load: Load) -> Figures:
 
 
 def recording(load: Load) -> Figures:
-    """What the log of observed events costs, and the one of all: ``confirm`` without and with them, in turn.
+    """The cost of recording observed events, and all events: ``confirm`` without and with each log, in turn.
 
-    In CPU, of all threads, for one prediction.
+    Measured as CPU time of all threads for one prediction.
     """
     cpu: dict[str, float] = dict.fromkeys(RECORDS, 0.0)
     with TemporaryDirectory(prefix="bettensor-bench-") as name:
@@ -119,13 +119,13 @@ def recording(load: Load) -> Figures:
 
 
 def replay(events: int) -> Figures:
-    """How fast ``bettensor replay`` decides a log again, of all events of a validator under load.
+    """The speed at which ``bettensor replay`` replays a log with all events of a validator under load.
 
     Args:
-        events: how many the log has at least.
+        events: least number of events in the log.
 
     Raises:
-        BenchmarkFailed: they are not decided as they were.
+        BenchmarkFailed: the replay differs.
     """
     load = Load(duration=min(5.0, events / EVENTS_PER_SECOND))
     with TemporaryDirectory(prefix="bettensor-bench-") as name:
@@ -161,7 +161,7 @@ async def _fill(validator: BenchValidator, load: Load, log: Path, events: int) -
 def growth(rows: int, predictions: int, duration: float) -> Figures:
     """CPU for one prediction with more miners and with a long ledger, and memory over many predictions.
 
-    The CPU is the median of several processes in turn: each is by chance a fast or a slow one, for as long as it lives.
+    The CPU time is the median of several processes in turn: each is by chance fast or slow for its whole life.
     """
     load = Load(duration=duration)
     with TemporaryDirectory(prefix="bettensor-bench-") as name:
@@ -183,7 +183,7 @@ def _cpu(load: Load, state_dir: Path | None = None) -> float:
     def fill(validator: BenchValidator) -> None:
         if state_dir is not None:
             shutil.copytree(state_dir, validator.folder / "state")
-            os.sync()  # else the disk is still busy with it while it is measured
+            os.sync()  # otherwise the disk is still busy with it during the measurement
 
     with running_validator(load.miners, before=fill) as validator:
         pushed = asyncio.run(push_once(validator, load))
@@ -191,7 +191,7 @@ def _cpu(load: Load, state_dir: Path | None = None) -> float:
 
 
 async def push_once(validator: BenchValidator, load: Load) -> Pushed:
-    """Sessions of all miners, and one ``push`` through those that are counted while the bystanders push beside them."""
+    """Open the sessions of all miners, and ``push`` through the counted ones while the bystanders push beside them."""
     counted, others = validator.keypairs[: load.miners], validator.keypairs[load.miners :]
     async with (
         sessions(validator, LoadPredictor, keypairs=counted) as miners,
@@ -206,7 +206,7 @@ async def push_once(validator: BenchValidator, load: Load) -> Pushed:
 
 
 def sign_beforehand(miners: Sequence[LoadPredictor], load: Load) -> None:
-    """All that ``push`` could need."""
+    """Sign more predictions than ``push`` could need."""
     if load.rate is not None:
         frames = load.rate * load.duration / load.batch
     else:
@@ -216,10 +216,10 @@ def sign_beforehand(miners: Sequence[LoadPredictor], load: Load) -> None:
 
 
 async def push(validator: BenchValidator, miners: Sequence[LoadPredictor], load: Load) -> Pushed:
-    """Load the validator for ``duration``, or until nothing is left that was signed, and wait for the last verdict.
+    """Load the validator for ``duration``, or until no signed prediction is left, and wait for the last verdict.
 
     Raises:
-        BenchmarkFailed: some have no verdict, or there was none to push.
+        BenchmarkFailed: predictions have no verdict, or there was none to push.
     """
     cpu, own, begin = validator.cpu_seconds(), _own_cpu(), time.perf_counter()
     if load.rate is None:
@@ -271,7 +271,7 @@ async def _open_loop(miners: Sequence[LoadPredictor], frames_per_second: float, 
 
 
 async def _memory(predictions: int, rounds: int = 10) -> list[dict[str, int]]:
-    """Bytes after each tenth of ``predictions``, which come ten in a frame."""
+    """Bytes after each tenth of ``predictions``, ten in a frame."""
     load = Load(miners=50, batch=10, duration=predictions / rounds / SIGNED_PER_SECOND)
     sizes, confirmed = [], 0
     with running_validator(load.miners) as validator:

@@ -1,4 +1,4 @@
-"""``bus``: events that the bus delivers in a second, and its share of what a prediction costs."""
+"""``bus``: events that the bus delivers per second, and its share of a prediction's cost."""
 
 import time
 from typing import Final
@@ -15,11 +15,11 @@ HANDLERS: Final = 3
 ROUNDS: Final = 5
 EVENTS: Final = 100_000
 DECISIONS: Final = 100
-"""That follow from one observed event."""
+"""Decided events that follow from one observed event."""
 
 
 def bus(load: Load) -> Figures:
-    """Observed events from outside, decided ones within a drain, and the budget of a prediction."""
+    """Observed events from outside, decided events within a drain, and the budget of a prediction."""
     return {
         "events_per_second": max(_observed() for _ in range(ROUNDS)),
         "decided_events_per_second": max(_decided() for _ in range(ROUNDS)),

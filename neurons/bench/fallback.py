@@ -1,4 +1,4 @@
-"""``fallback``: predictions by ``POST /predictions``, each request signed by itself."""
+"""``fallback``: predictions by ``POST /predictions``, each request with its own signature."""
 
 import asyncio
 import time
@@ -9,13 +9,13 @@ from bettensor.neurons.bench.load import Poster
 from bettensor.neurons.bench.rig import BenchValidator, running_validator
 
 ROUND: Final = 2.0
-"""Seconds: a signature is good for ten, the time to sign the others of its round included."""
+"""Seconds of a round: a signature is valid for ten, including the time to sign the round's other requests."""
 REQUESTS_PER_SECOND: Final = 4_000
-"""To sign beforehand, more than can be answered."""
+"""Requests to sign beforehand for each second, more than a validator can answer."""
 
 
 def fallback(clients: int, batch: int, duration: float) -> Figures:
-    """Confirmed predictions a second, and how long a request takes."""
+    """Confirmed predictions per second, and the latency of a request."""
     with running_validator(clients) as validator:
         return asyncio.run(_post(validator, batch, duration))
 

@@ -1,4 +1,4 @@
-"""What a run has measured, and the percentiles of its latencies."""
+"""The figures of a measurement, and the percentiles of its latencies."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from bettensor.bus.percentiles import percentile
 
 Figures = dict[str, Any]
-"""What was measured, under names that say their unit; some are figures again."""
+"""Measured values, under names that include their unit; a value may be figures again."""
 
 
 def latencies_ms(seconds: Iterable[float]) -> dict[str, float]:
-    """Median, 95th and 99th percentile and maximum, in milliseconds; empty where there are none."""
+    """Median, 95th and 99th percentile and maximum, in milliseconds; empty if there are no latencies."""
     ordered = sorted(seconds)
     if not ordered:
         return {}

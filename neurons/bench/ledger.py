@@ -1,4 +1,4 @@
-"""``ledger``: verdicts stored a second by the ledger alone, when it is new and when it is long."""
+"""``ledger``: verdicts that a ledger alone stores per second, if it is empty and if it is long."""
 
 import asyncio
 import time
@@ -21,16 +21,16 @@ from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.ledger import Ledger, LedgerDatabase
 
 FILL_COMMIT: Final = 2_000
-"""Verdicts in one commit while it is filled: the most that a validator commits at once."""
+"""Verdicts in one commit that fills the ledger: the most that a validator commits at once."""
 MEASURED_COMMIT: Final = 250
-"""The same while it is measured: about what waits for each other under full load."""
+"""Verdicts in one measured commit: about as many as wait together under full load."""
 MEASURED: Final = 40_000
-"""Verdicts."""
+"""Number of measured verdicts."""
 HOTKEYS: Final = 256
 
 
 class BenchLedger:
-    """A ledger without a validator: commits one portion after the other."""
+    """A ledger without a validator; commits one portion after the other."""
 
     def __init__(self, state_dir: Path) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class BenchLedger:
     async def commit(self, portion: tuple[ProposedVerdict, ...]) -> None:
         """
         Raises:
-            BenchmarkFailed: it could not be stored.
+            BenchmarkFailed: the portion could not be stored.
         """
         self._portion = portion
         self._answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -75,14 +75,14 @@ class BenchLedger:
 
 
 async def fill(state_dir: Path, rows: int) -> None:
-    """A ledger with ``rows`` verdicts."""
+    """Write a ledger with ``rows`` verdicts."""
     async with BenchLedger(state_dir) as store:
         for stored in range(0, rows, FILL_COMMIT):
             await store.commit(_verdicts(min(FILL_COMMIT, rows - stored)))
 
 
 def ledger(rows: int) -> Figures:
-    """Verdicts stored in a second in an empty ledger, and in one of ``rows``."""
+    """Verdicts stored per second in an empty ledger, and in one of ``rows``."""
     with TemporaryDirectory(prefix="bettensor-bench-") as name:
         new, long = Path(name, "new"), Path(name, "long")
         in_new = asyncio.run(_measure(new))

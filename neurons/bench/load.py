@@ -1,4 +1,4 @@
-"""The miners of a benchmark: raw sockets, so that the load costs little beside what it measures."""
+"""The miners of a benchmark: raw sockets, so that the load costs little beside the measured validator."""
 
 import asyncio
 import json
@@ -22,20 +22,20 @@ from bettensor.neurons.bench.rig import NETUID, ODDS, BenchmarkFailed, BenchVali
 
 WAGER: Final = 0.01
 OPENING: Final = 32
-"""Sessions that are opened at a time."""
+"""Sessions that are opened in parallel."""
 OPEN_TIMEOUT: Final = 30.0
-"""Seconds that one may take."""
+"""Seconds for opening one session."""
 TICK: Final = 0.001
-"""Seconds between two looks at what is due."""
+"""Seconds between two checks for due frames."""
 
 
 class RawSocket(asyncio.Protocol):
-    """A WebSocket client with nothing but its framing (RFC 6455), whose peer is known to obey it."""
+    """A WebSocket client with only the framing (RFC 6455), for a peer that is known to obey it."""
 
     def __init__(self, target: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.fault: str | None = None
-        """Why it is of no use any more."""
+        """The reason if it has failed."""
         self._target = target
         self._headers = headers
         self._buffer = b""
@@ -59,11 +59,11 @@ class RawSocket(asyncio.Protocol):
         self._fail(f"the connection has ended: {exc or 'closed'}")
 
     def leave(self) -> None:
-        """End it at once: a validator that stops would wait for an answer to its close."""
+        """Abort it: a validator that stops would wait for an answer to its close."""
         self.transport.abort()
 
     def write(self, data: bytes) -> None:
-        """Bytes that are framed already."""
+        """Send bytes that are framed already."""
         self.transport.write(data)
 
     def data_received(self, data: bytes) -> None:
@@ -82,7 +82,7 @@ class RawSocket(asyncio.Protocol):
             self.receive(frame)
 
     def refused(self, status: str) -> None:
-        """The handshake was answered with this HTTP status."""
+        """The handshake was refused with this HTTP status."""
         self._fail(f"refused with {status}: {self._buffer.decode()}")
 
     def upgraded(self) -> None:
@@ -90,7 +90,7 @@ class RawSocket(asyncio.Protocol):
         self.opened.set_result(None)
 
     def receive(self, frame: bytes) -> None:
-        """The payload of one frame."""
+        """The payload of one frame has arrived."""
         raise NotImplementedError
 
     def _fail(self, reason: str) -> None:
@@ -118,12 +118,12 @@ class RawSocket(asyncio.Protocol):
 
 
 def text_frame(data: bytes) -> bytes:
-    """``data`` as a client sends it."""
+    """``data`` in a client's masked frame."""
     return bytes(WebSocketFrame(Opcode.TEXT, data).serialize(mask=True))
 
 
 class LoadMiner(RawSocket):
-    """A session: welcomed, active by a first heartbeat, and open when it has the slate."""
+    """A session: welcomed, active after its first heartbeat, and open once it has the slate."""
 
     def __init__(self, keypair: Keypair, validator: Hotkey) -> None:
         target = f"/ws?netuid={NETUID}"
@@ -135,7 +135,7 @@ class LoadMiner(RawSocket):
         self.seq = 0
 
     def upgraded(self) -> None:
-        """It is not open yet."""
+        """The session is not open yet."""
 
     def receive(self, frame: bytes) -> None:
         payload = frame.partition(b"\n")[0]
@@ -150,10 +150,10 @@ class LoadMiner(RawSocket):
             self.hear(payload)
 
     def heartbeat(self) -> None:
-        """The validator is there."""
+        """The validator sent a heartbeat."""
 
     def hear(self, payload: bytes) -> None:
-        """The JSON of whatever comes after the first slate; heartbeats apart."""
+        """A message after the first slate has arrived, as JSON; heartbeats excepted."""
         self._fail(f"unexpected: {payload!r}")
 
     def frame(self, message: WebSocketMessage) -> bytes:
@@ -166,7 +166,7 @@ class LoadMiner(RawSocket):
 
 
 class LoadPredictor(LoadMiner):
-    """Pushes what was signed beforehand; knows when each frame was due, and when it was confirmed."""
+    """Pushes frames that were signed beforehand; knows the due time and the confirmation of each."""
 
     def __init__(self, keypair: Keypair, validator: Hotkey) -> None:
         super().__init__(keypair, validator)
@@ -180,7 +180,7 @@ class LoadPredictor(LoadMiner):
         self.exhausted = asyncio.Event()
 
     def hear(self, payload: bytes) -> None:
-        """A confirmation, of one frame, of several, or of a part of one."""
+        """A confirmation has arrived: of one frame, of several, or of a part of one."""
         if b'"message_type":"confirmation"' not in payload:
             super().hear(payload)
             return
@@ -194,7 +194,7 @@ class LoadPredictor(LoadMiner):
                 self.push(now)
 
     def push(self, due: float) -> None:
-        """The next frame, which was due at this time of ``perf_counter``."""
+        """Push the next frame, which was due at this time of ``perf_counter``."""
         if len(self.due) >= len(self.frames):
             self.exhausted.set()
             return
@@ -203,11 +203,11 @@ class LoadPredictor(LoadMiner):
 
     @property
     def outstanding(self) -> int:
-        """Frames without all their verdicts."""
+        """Number of frames that lack a verdict."""
         return len(self.due) - len(self.latencies)
 
     def sign_beforehand(self, frames: int, batch: int) -> None:
-        """Forget what was pushed, and what was not, and prepare ``frames`` of ``batch`` predictions."""
+        """Forget all earlier frames, and sign ``frames`` of ``batch`` predictions."""
         self.seq -= len(self.frames) - len(self.due)
         self.batch, self.results = batch, 0
         self.due, self.latencies = [], []
@@ -216,14 +216,14 @@ class LoadPredictor(LoadMiner):
 
 
 class Bystander(LoadPredictor):
-    """Pushes many predictions at a fixed pace; if it is stalled it reads nothing, not even the close that follows."""
+    """Pushes many predictions at a fixed pace; if stalled, it reads nothing, not even the close that follows."""
 
     INTERVAL: Final = 0.05
     """Seconds between two frames."""
     BATCH: Final = 64
 
     def start(self, *, stalled: bool) -> None:
-        """Push until nothing is left."""
+        """Push until no frame is left."""
         if stalled:
             transport: Any = self.transport
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -238,14 +238,14 @@ class Bystander(LoadPredictor):
 
 
 Arrivals = dict[bytes, tuple[bytes, list[float]]]
-"""By how an update begins, its frame, and when it was there; both processes share the wall clock."""
+"""By the beginning of an update: its frame, and its arrival times; both processes share the wall clock."""
 
 
 class LoadListener(LoadMiner):
-    """Notes when each update came, with as little work as the audience of the bare stack does."""
+    """Notes the arrival of each update, with as little work as the audience of the bare stack."""
 
     BEGINNING: Final = slice(64)
-    """With the ``message_id``."""
+    """The part of a frame that includes the ``message_id``."""
 
     def __init__(self, keypair: Keypair, validator: Hotkey, arrivals: Arrivals) -> None:
         super().__init__(keypair, validator)
@@ -259,7 +259,7 @@ class LoadListener(LoadMiner):
 
 
 class Sitter(LoadMiner):
-    """Sits there, and answers heartbeats."""
+    """Only answers heartbeats."""
 
     def __init__(self, keypair: Keypair, validator: Hotkey) -> None:
         super().__init__(keypair, validator)
@@ -267,7 +267,7 @@ class Sitter(LoadMiner):
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def heartbeat(self) -> None:
-        """It is answered with one, as HeartbeatActor does."""
+        """Answer with a heartbeat, as HeartbeatActor does."""
         self.heard.append(time.monotonic())
         if self.opened.done():
             self.write(self.frame(HeartbeatMessage()))
@@ -304,7 +304,7 @@ class Poster(asyncio.Protocol):
             self.done.set_result(None)
 
     def sign_beforehand(self, requests: int, batch: int) -> None:
-        """Not longer beforehand than a signature is fresh."""
+        """Sign requests; a signature must still be fresh when it is sent."""
         for _ in range(requests):
             body = codec.encode_body(stamped(prediction_message(batch), self.hotkey))  # type: ignore[arg-type]
             path = f"/predictions?netuid={NETUID}"
@@ -314,7 +314,7 @@ class Poster(asyncio.Protocol):
             self.requests.append(head.encode() + body)
 
     def push(self) -> None:
-        """The next request."""
+        """Send the next request."""
         if not self.pushing or self._next >= len(self.requests):
             if not self.done.done():
                 self.done.set_result(None)
@@ -346,7 +346,7 @@ AnyMiner = TypeVar("AnyMiner", bound=LoadMiner)
 async def sessions(
     validator: BenchValidator, kind: type[AnyMiner], *arguments: Any, keypairs: Sequence[Keypair] | None = None
 ) -> AsyncIterator[list[AnyMiner]]:
-    """A session of every miner, or of those of ``keypairs``, each with the slate, while the block runs."""
+    """Open a session for every miner, or for those of ``keypairs``, each with the slate, while the block runs."""
     waiting = iter(validator.keypairs if keypairs is None else keypairs)
     miners: list[AnyMiner] = []
 
@@ -364,11 +364,11 @@ async def sessions(
 
 
 async def open_session(validator: BenchValidator, kind: type[AnyMiner], keypair: Keypair, *arguments: Any) -> AnyMiner:
-    """One session with the slate.
+    """Open one session, and wait for its slate.
 
     Raises:
-        BenchmarkFailed: it was refused, or took too long.
-        OSError: nobody listens.
+        BenchmarkFailed: the session was refused, or took too long.
+        OSError: nothing listens at the address.
     """
     loop = asyncio.get_running_loop()
     _, miner = await loop.create_connection(
@@ -380,14 +380,14 @@ async def open_session(validator: BenchValidator, kind: type[AnyMiner], keypair:
 
 
 def stamped(message: WebSocketMessage, sender: Hotkey) -> WebSocketMessage:
-    """``message`` as its sender writes it."""
+    """``message`` with the stamps of its sender."""
     return codec.stamp(
         message, message_id=MessageId(token_hex(16)), sender=sender, timestamp="2026-01-01T00:00:00.000000Z"
     )
 
 
 def prediction_message(batch: int) -> PredictionMessage:
-    """New predictions, each of which is to be accepted."""
+    """New predictions, all acceptable."""
     return PredictionMessage(
         predictions=tuple(
             TeamGamePrediction(

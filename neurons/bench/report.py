@@ -1,4 +1,4 @@
-"""Results of benchmarks: with the machine that they are of, as a table, as JSON, and side by side."""
+"""Results of benchmarks: with their machine, as a table, as JSON, and side by side."""
 
 import json
 import os
@@ -25,7 +25,7 @@ HEAD: Final = ("scenario", "parameters", "bars", "versions", "machine", "at")
 
 
 def result(scenario: Scenario, variant: Variant, figures: Figures) -> Result:
-    """All that is to be known of one run."""
+    """The complete result of one run."""
     bars = [bar._asdict() | {"met": bar.is_met(figures)} for bar in variant.bars]
     return {
         "scenario": scenario.name,
@@ -39,7 +39,7 @@ def result(scenario: Scenario, variant: Variant, figures: Figures) -> Result:
 
 
 def table(result: Result) -> Table:
-    """The figures of one run, one in a line, and what they had to be."""
+    """The figures of one run, one a line, with their bars."""
     bars = {bar["figure"]: bar for bar in result["bars"]}
     shown = Table(title=title(result), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     shown.add_column("figure")
@@ -77,7 +77,7 @@ def flat(figures: Figures, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def text(name: str, value: Any) -> str:
-    """A figure with its unit, which its name says."""
+    """A figure with its unit, which follows from its name."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     if "bytes" in name:
@@ -96,14 +96,14 @@ _UNITS: Final = (
     ("seconds", " s"),
     ("_s", " s"),
 )
-"""By how a name ends, or what it counts ``per`` something."""
+"""Units by the end of a name, or by the counted noun before ``per``."""
 
 
 def read(file: Path) -> list[Result]:
-    """What ``--json`` printed into ``file``.
+    """The results that ``--json`` printed into ``file``.
 
     Raises:
-        ConfigurationError: it cannot be read, or is something else.
+        ConfigurationError: the file cannot be read, or has other content.
     """
     try:
         content = json.loads(file.read_text())
@@ -116,10 +116,10 @@ def read(file: Path) -> list[Result]:
 
 
 def compare(before: Sequence[Result], after: Sequence[Result], console: Console) -> None:
-    """What both have, side by side; what only one has, by name.
+    """Print the figures of both side by side, and the names of figures that only one has.
 
     Raises:
-        ConfigurationError: they have nothing in common.
+        ConfigurationError: they have no figure in common.
     """
     old, new = ({title(one): one for one in results} for results in (before, after))
     both = [name for name in old if name in new]

@@ -1,4 +1,4 @@
-"""A real validator process on one core, for as long as a benchmark runs. The load runs on another."""
+"""Runs a real validator process on one core for a benchmark. The load runs on another core."""
 
 import json
 import os
@@ -26,14 +26,14 @@ NETUID: Final = 30
 ODDS: Final = (1.9, 2.0)
 CORES: Final = sorted(os.sched_getaffinity(0))
 START_TIMEOUT: Final = 60.0
-"""Seconds: a ledger of a million rows is read through first."""
+"""Seconds for a start: a validator first reads a whole ledger, of up to a million rows."""
 STOP_TIMEOUT: Final = 30.0
 NO_LIMIT: Final = 1e6
-"""Messages and requests a second of one miner: what it is allowed must not slow a benchmark down."""
+"""Messages and requests per second of one miner: limits must not slow a benchmark down."""
 
 
 class BenchmarkFailed(BettensorError):
-    """Nothing was measured: something is not as a benchmark needs it."""
+    """A measurement failed, because a condition of the benchmark is not met."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Server:
     log: Path
     process: "subprocess.Popen[bytes]" = field(init=False)
     start_seconds: float = field(init=False)
-    """From the command to the open port."""
+    """Seconds from the command to the open port."""
 
     def start(self) -> None:
         """
@@ -59,7 +59,7 @@ class Server:
         self.start_seconds = time.perf_counter() - begin
 
     def stop(self) -> None:
-        """In good order."""
+        """Stop gracefully."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(STOP_TIMEOUT)
@@ -67,22 +67,22 @@ class Server:
             self.process.kill()
 
     def spread(self) -> None:
-        """Let the processes that it has started run on all cores but its own."""
+        """Let its child processes run on all cores but its own."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         for child in map(int, children.split()):
             os.sched_setaffinity(child, CORES[1:] or CORES)
 
     def cpu_seconds(self) -> float:
-        """User and system time that it has used, without that of the processes that it has started."""
+        """Its user and system time, without that of its child processes."""
         usage = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(usage[11]) + int(usage[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        """Bytes that it has in memory."""
+        """Bytes of memory that it uses now."""
         return self._status("VmRSS")
 
     def peak_memory(self) -> int:
-        """The most that it has had."""
+        """The most bytes of memory that it has used."""
         return self._status("VmHWM")
 
     def _status(self, name: str) -> int:
@@ -107,20 +107,20 @@ class Server:
 
 @dataclass
 class BenchValidator(Server):
-    """A validator, and the keys of the miners that are registered with it."""
+    """A validator, and the keys of its registered miners."""
 
     folder: Path
     hotkey: Hotkey
     keypairs: list[Keypair]
 
     def write_games(self, games: Sequence[Mapping[str, Any]]) -> None:
-        """Its new slate."""
+        """Replace its slate."""
         _write_whole(self.folder / "games.json", json.dumps({"games": list(games)}))
 
 
 @contextmanager
 def running(server: Server) -> Iterator[None]:
-    """Started, and stopped at the end; this process is on the second core meanwhile."""
+    """Run the server while the block runs; this process uses the second core meanwhile."""
     pin(0, 1)
     try:
         server.start()
@@ -141,14 +141,14 @@ def running_validator(
     module: str = "bettensor.neurons.validator",
     before: Callable[[BenchValidator], None] | None = None,
 ) -> Iterator[BenchValidator]:
-    """A validator with a folder of its own.
+    """A validator in a new folder.
 
     Args:
-        miners: how many are registered.
-        changes: of its configuration.
-        slate: its games; one where none are given.
-        module: what is run.
-        before: what is done with it before it starts.
+        miners: number of registered miners.
+        changes: changes of its configuration.
+        slate: its games; by default one.
+        module: the Python module to run.
+        before: called with it before it starts.
     """
     with tempfile.TemporaryDirectory(prefix="bettensor-bench-") as name:
         validator = _prepare(Path(name), miners, module, changes or {})
@@ -160,7 +160,7 @@ def running_validator(
 
 
 def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any]) -> BenchValidator:
-    """Wallet, metagraph, slate and configuration of a validator that does not run yet."""
+    """Write wallet, metagraph, slate and configuration of a validator, without starting it."""
     hotkey = new_wallet("bench", "validator", str(folder / "wallets"), "sr25519")
     keypairs = [Keypair.create_from_uri(f"//Miner{i}") for i in range(miners)]
     neurons: list[dict[str, Any]] = [{"hotkey": hotkey, "validator_permit": True}]
@@ -205,7 +205,7 @@ def make_game(number: int = 0, odds: tuple[float, float] = ODDS) -> dict[str, An
 
 
 def pin(process: int, core: int) -> None:
-    """Keep ``process`` (0: this one) on one core; on a machine with one core that is the other one too."""
+    """Keep ``process`` (0: this one) on one core; with only one core, all processes share it."""
     os.sched_setaffinity(process, {CORES[core % len(CORES)]})
 
 

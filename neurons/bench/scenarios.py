@@ -1,4 +1,4 @@
-"""What ``bettensor bench`` can measure, with which parameters, and what the figures have to be."""
+"""The scenarios of ``bettensor bench``, their parameters, and the bars for their figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -18,28 +18,28 @@ Parameters = Mapping[str, Any]
 
 
 class Bar(NamedTuple):
-    """What a figure has to be."""
+    """A limit for a figure."""
 
     figure: str
-    """Its name; of one within others with a dot."""
+    """The figure's name; a nested one has a dot."""
     side: Literal["at least", "at most"]
     bound: float
 
     def value(self, figures: Figures) -> float:
-        """The figure."""
+        """The figure's value."""
         value: Any = figures
         for name in self.figure.split("."):
             value = value[name]
         return float(value)
 
     def is_met(self, figures: Figures) -> bool:
-        """Whether it is so."""
+        """Whether the figure meets the bar."""
         value = self.value(figures)
         return value >= self.bound if self.side == "at least" else value <= self.bound
 
 
 class Variant(NamedTuple):
-    """Parameters with which a scenario is run, and the bars that are set for them."""
+    """The parameters of one run of a scenario, and its bars."""
 
     parameters: Parameters
     bars: tuple[Bar, ...] = ()
@@ -53,15 +53,15 @@ class Scenario:
     what: str
     run: Callable[..., Figures]
     variants: tuple[Variant, ...]
-    """Each is run, unless parameters are given: then the first is, with these in the place of its own."""
+    """Each is run by default; if parameters are given, only the first, with the given ones in place of its own."""
     more: tuple[str, ...] = ()
-    """Parameters that it knows besides those of its variants."""
+    """Parameters that it accepts besides those of its variants."""
 
     def chosen(self, given: Parameters) -> tuple[Variant, ...]:
-        """What is to be run.
+        """The variants to run.
 
         Raises:
-            ConfigurationError: it knows no such parameter.
+            ConfigurationError: the scenario has no such parameter.
         """
         known = (*self.variants[0].parameters, *self.more)
         for name in given:
@@ -72,7 +72,7 @@ class Scenario:
 
 
 def flag(name: str) -> str:
-    """A parameter as on the command line."""
+    """The flag of a parameter on the command line."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -234,11 +234,11 @@ SCENARIOS: Final = {
         ),
     )
 }
-"""By name, in the order in which they are run."""
+"""The scenarios by name, in the order in which they are run."""
 
 
 def find(names: list[str]) -> list[Scenario]:
-    """Those of ``names``; all where there are none.
+    """The scenarios with these names; all if there are none.
 
     Raises:
         ConfigurationError: there is no such scenario.

@@ -1,4 +1,4 @@
-"""``connect``, ``idle`` and ``storm``: sessions that begin, that only are there, and that all come back at once."""
+"""``connect``, ``idle`` and ``storm``: sessions that are opened, that are idle, and that all return at once."""
 
 import asyncio
 import random
@@ -16,15 +16,15 @@ from bettensor.neurons.bench.rig import BenchmarkFailed, BenchValidator, running
 RETURN_WINDOW: Final = 2.0
 """Seconds in which miners return after 1012 (protocol, "Closing")."""
 BASE_INTERVAL: Final = 5.0
-"""Seconds up to which they back off, doubled with each failure in a row."""
+"""Seconds of the longest first back-off, doubled with each failure in a row."""
 STORM_HEARTBEAT: Final = 5.0
 STORM_TIMEOUT: Final = 60.0
 WARMED_UP: Final = 20
-"""Sessions that are opened and closed before a validator's memory is measured: what they need it keeps."""
+"""Sessions that are opened and closed before a validator's memory is measured, because it keeps what they allocate."""
 
 
 def opening(miners: int) -> Figures:
-    """``connect``: authenticated handshakes in a second, each with its welcome and the slate."""
+    """``connect``: authenticated handshakes per second, each with its welcome and the slate."""
 
     async def load(validator: BenchValidator) -> Figures:
         opened: list[LoadMiner] = []
@@ -53,7 +53,7 @@ def opening(miners: int) -> Figures:
 
 
 def idle(miners: int, duration: float) -> Figures:
-    """Memory of a session that only is there, and CPU of all of them with their heartbeats."""
+    """Memory of an idle session, and CPU of all of them with their heartbeats."""
 
     async def load(validator: BenchValidator) -> Figures:
         async with sessions(validator, LoadMiner, keypairs=validator.keypairs[:WARMED_UP]):
@@ -80,7 +80,7 @@ def idle(miners: int, duration: float) -> Figures:
 
 @dataclass
 class Storm:
-    """Who came back when, and what was answered on the way."""
+    """The return of all miners: times, and answers on the way."""
 
     listening: asyncio.Event = field(default_factory=asyncio.Event)
     served: list[float] = field(default_factory=list)
@@ -89,14 +89,14 @@ class Storm:
     refused: list[str] = field(default_factory=list)
     longest_silence: float = 0.0
     missed: int = 0
-    """Heartbeats that did not come within one and a half intervals."""
+    """Heartbeats that did not arrive within one and a half intervals."""
 
 
 def storm(miners: int) -> Figures:
-    """All miners return after a restart; when are all of them served?
+    """The time until all miners are served again after a restart.
 
     Each tries at a random time within the protocol's window, as it would after 1012. Here the window begins when the
-    validator listens again, so that nobody comes too early, and all come when it hurts most.
+    validator listens again, so no miner comes too early, and all come when they are hardest to serve.
     """
 
     async def load(validator: BenchValidator) -> Figures:
@@ -132,7 +132,7 @@ def storm(miners: int) -> Figures:
 
 
 async def _live(validator: BenchValidator, keypair: Keypair, first: Storm, second: Storm, over: asyncio.Event) -> None:
-    """One miner: a first session until the validator restarts, and one that it gets back."""
+    """Run one miner: a first session until the validator restarts, and the session after it."""
     sitter = await _return(validator, keypair, first)
     await sitter.ended
     await second.listening.wait()

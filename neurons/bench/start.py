@@ -1,4 +1,4 @@
-"""``start``: how long a command, a validator and a miner take until they are there."""
+"""``start``: the time until a command, a validator and a miner are ready."""
 
 import statistics
 import subprocess
@@ -19,7 +19,7 @@ TIMEOUT: Final = 20.0
 
 
 def start() -> Figures:
-    """Seconds: the median of some rounds. The validator and the miner have one core each."""
+    """Seconds: the median of several rounds. The validator and the miner have one core each."""
     help_seconds = statistics.median(_timed(_help) for _ in range(ROUNDS))
     listening, connected = [], []
     for _ in range(ROUNDS):
@@ -45,7 +45,7 @@ def _help() -> None:
 
 
 def _connect_miner(validator: BenchValidator) -> None:
-    """From the command until the validator says that the miner is there."""
+    """Run a miner until its validator reports it as connected."""
     command = [sys.executable, "-m", "bettensor.neurons.miner", "--config", str(validator.folder / "miner.yaml")]
     log, deadline = validator.folder / "miner.log", time.monotonic() + TIMEOUT
     miner = spawn(command, log)

@@ -1,4 +1,4 @@
-"""What this machine allows: the cost of the signatures alone, and the server stack without this software."""
+"""The limits of this machine: the cost of the signatures alone, and the server stack without this software."""
 
 import asyncio
 import os
@@ -32,9 +32,9 @@ Client = TypeVar("Client", bound=RawSocket)
 
 
 class SignatureLimit:
-    """How many predictions a second one verification and one signature each would allow on the validator's core.
+    """Predictions per second that one verification and one signature each would allow on the validator's core.
 
-    The median of rounds before and after what it is compared with: the machine may be slower now than it was.
+    The median of rounds before and after the measurement, because the machine's speed changes.
     """
 
     def __init__(self, keypair: Keypair) -> None:
@@ -43,7 +43,7 @@ class SignatureLimit:
         self._seconds: list[float] = []
 
     def measure(self) -> None:
-        """One half of the rounds. The validator must have nothing to do meanwhile."""
+        """Measure one half of the rounds. The validator must be idle meanwhile."""
         cores = os.sched_getaffinity(0)
         pin(0, 0)
         keypair, message = self._keypair, self._message
@@ -58,12 +58,12 @@ class SignatureLimit:
 
     @property
     def per_second(self) -> float:
-        """As measured so far."""
+        """The median of the rounds so far."""
         return 1 / statistics.median(self._seconds)
 
 
 class Echoed(RawSocket):
-    """Keeps frames in flight, each of which comes back as it was."""
+    """Keeps frames in flight; the server echoes each."""
 
     def __init__(self, payload: bytes) -> None:
         super().__init__("/")
@@ -72,33 +72,33 @@ class Echoed(RawSocket):
         self.pushing = False
         self._sent_at: list[float] = []
 
-    def receive(self, frame: bytes) -> None:  # noqa: ARG002 - it is the one that was sent
-        """The next one goes out."""
+    def receive(self, frame: bytes) -> None:  # noqa: ARG002 - it is the frame that was sent
+        """Send the next frame."""
         now = time.perf_counter()
         self.latencies.append(now - self._sent_at[len(self.latencies)])
         if self.pushing:
             self.push()
 
     def push(self) -> None:
-        """One frame, masked anew: what a real miner did beforehand costs the server nothing."""
+        """Send one frame, masked anew: a real miner's other work costs the server nothing."""
         self._sent_at.append(time.perf_counter())
         self.write(self.payload)
 
 
 class Audience(RawSocket):
-    """Notes when each broadcast came, in seconds after it was made."""
+    """Notes the arrival of each broadcast, in seconds after it was made."""
 
     def __init__(self) -> None:
         super().__init__("/")
         self.latencies: list[float] = []
 
     def receive(self, frame: bytes) -> None:
-        """One broadcast."""
+        """A broadcast has arrived."""
         self.latencies.append(time.time() - float(frame[:20].split(b" ")[0]))
 
 
 async def echo(connections: int, window: int, frame: bytes) -> Figures:
-    """Frames a second that the bare stack echoes, and how soon."""
+    """Frames per second that the bare stack echoes, and their latency."""
     payload = text_frame(frame)
     async with _bare_server(connections, Echoed, payload) as clients:
         begin = time.perf_counter()
@@ -115,7 +115,7 @@ async def echo(connections: int, window: int, frame: bytes) -> Figures:
 
 
 async def broadcast(connections: int, times: int, pause: float) -> Figures:
-    """How soon the last of all connections has a broadcast of 4 KiB that the bare stack makes."""
+    """Time until the last connection has a broadcast of 4 KiB from the bare stack."""
     async with _bare_server(connections, Audience) as clients:
         for number in range(1, times + 1):
             clients[0].write(text_frame(bare.BROADCAST.encode()))
@@ -152,6 +152,6 @@ def a_frame_payload(keypair: Keypair) -> bytes:
 
 
 def a_frame(keypair: Keypair) -> bytes:
-    """The bytes of such a frame."""
+    """The bytes of a frame with one prediction."""
     payload = a_frame_payload(keypair)
     return codec.join(codec.Frame(payload, bytes(keypair.sign(codec.SIGNED_PREFIX + payload))))

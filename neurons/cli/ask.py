@@ -18,7 +18,7 @@ from bettensor.actors.cures import UNREGISTERED
 from bettensor.bus.codes import VerdictCode
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.identifiers import Micros
-from bettensor.bus.text import hint, printable
+from bettensor.bus.text import counted, hint, printable
 from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.control_client import ask, find_state_dir
@@ -97,7 +97,9 @@ def games(arguments: argparse.Namespace) -> int:
         return 0
     screen = views.console()
     for slate in status["slates"]:
-        screen.print(f"{len(slate['games'])} games of validator {slate['validator']}, offset {slate['offset']}")
+        screen.print(
+            f"{counted(len(slate['games']), 'game')} of validator {slate['validator']}, offset {slate['offset']}"
+        )
         screen.print(views.games_table(slate, screen.width))
     if not status["slates"]:
         screen.print("no games received yet")
@@ -121,8 +123,8 @@ def predict(arguments: argparse.Namespace) -> int:
             print(f"{verdict['prediction_id']} {verdict['code']}{took} by {verdict['validator']}{why}")
     late = answer["without_verdict"]
     if late:
-        count = f"{late} prediction{'' if late == 1 else 's'}"
-        text = f"no verdict on {count} after {PATIENCE:g} s; the miner keeps trying, and `bettensor peers` says why"
+        text = f"no verdict on {counted(late, 'prediction')} after {PATIENCE:g} s; the miner keeps trying"
+        text += ", and `bettensor peers` says why"
         print(text, file=sys.stderr)
     return 0 if not late and all(verdict["success"] for verdict in answer["verdicts"]) else 1
 

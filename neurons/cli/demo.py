@@ -31,6 +31,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from bettensor.bus.errors import BettensorError
+from bettensor.bus.text import counted
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.cli.history import OUTBOX, history_codes, history_file
@@ -443,8 +444,7 @@ def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> R
     """The whole demo, as high as the terminal, with the keys in its last line; or the size that this view needs."""
     width = screen.width
     title = Text("Bettensor", "bold")
-    count = f"{len(demo.miners)} miner{'' if len(demo.miners) == 1 else 's'}"
-    title.append(f"  one validator and {count}, each in its own process", "not bold")
+    title.append(f"  one validator and {counted(len(demo.miners), 'miner')}, each in its own process", "not bold")
     title.append(f"   {elapsed:.0f} of {duration:.0f} s", "dim")
     keys = Text.assemble(
         (" v ", "reverse"), " kill validator  ",

@@ -22,6 +22,7 @@ from bettensor.actors.validator.announce import AnnounceSettings
 from bettensor.actors.validator.auth import ValidatorAuthSettings
 from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.bus.events import NeuronInfo
+from bettensor.bus.text import counted
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
@@ -181,7 +182,7 @@ async def _metagraph(
 
         with contextlib.suppress(ConfigurationError):  # the check of the configuration reports it
             neurons = list(read_metagraph(static).neurons)
-            yield Finding("metagraph", "ok", f"{static}: {len(neurons)} neurons"), neurons
+            yield Finding("metagraph", "ok", f"{static}: {counted(len(neurons), 'neuron')}"), neurons
         yield Finding("clock", "unknown", "there is no chain to compare it with", "make sure NTP is running"), None
         return
     from bettensor.neurons.edges.chain import make_client as real
@@ -203,7 +204,7 @@ async def _metagraph(
             yield Finding("metagraph", "failure", f"there is no subnet {settings.netuid} on {chosen}", cure), None
         else:
             neurons = list(neurons_of(metagraph))
-            yield Finding("metagraph", "ok", f"{len(neurons)} neurons on subnet {settings.netuid}"), neurons
+            yield Finding("metagraph", "ok", f"{counted(len(neurons), 'neuron')} on subnet {settings.netuid}"), neurons
     except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries
         cure = "check the network and subtensor.chain_endpoint; a running neuron keeps its last metagraph"
         reason = f"{type(error).__name__}: {error}".rstrip(": ")

@@ -20,7 +20,7 @@ from bettensor.bus.errors import BadEventLog, ConfigurationError
 from bettensor.bus.eventlog import Row
 from bettensor.bus.events import TOPICS, Observed
 from bettensor.bus.identifiers import SECOND, Hotkey
-from bettensor.bus.text import hint, short
+from bettensor.bus.text import counted, hint, short
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.ask import parse_time
 from bettensor.neurons.config.plugins import load
@@ -286,6 +286,5 @@ def audit(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(auditing.text(report)))
     if report.faults:
-        count = len(report.faults)
-        print(f"bettensor: found {count} fault{'' if count == 1 else 's'}", file=sys.stderr)
+        print(f"bettensor: found {counted(len(report.faults), 'fault')}", file=sys.stderr)
     return 1 if report.faults else 0

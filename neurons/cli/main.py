@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
+from bettensor.bus.text import counted
 
 if TYPE_CHECKING:
     from bettensor.neurons.config.settings import Settings
@@ -127,6 +128,11 @@ class _Help(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if action.nargs == argparse.PARSER:  # argparse measures commands without their indentation
+            self._action_max_length += self._indent_increment
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if text.startswith(_EXAMPLE) else super()._fill_text(text, width, indent)
@@ -576,7 +582,7 @@ def _import_games(arguments: argparse.Namespace) -> int:
     imported = run_import(arguments.file, arguments.output, starting)
     for skipped in imported.skipped:
         print(f"skipped {skipped}", file=sys.stderr)
-    print(f"{arguments.output}: {len(imported.games)} games")
+    print(f"{arguments.output}: {counted(len(imported.games), 'game')}")
     return 0
 
 

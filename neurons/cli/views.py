@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bettensor.actors.cures import UNREGISTERED
-from bettensor.bus.text import printable, short
+from bettensor.bus.text import counted, printable, short
 
 Status = dict[str, Any]
 
@@ -279,7 +279,7 @@ def history_table(found: Sequence[Status], width: int) -> Table:
         else:
             table.add_row(at, peer, prediction, game, outcome, wager, told, why)
     days = sorted({str(verdict["at"])[:10] for verdict in found})
-    table.caption = f"{len(found)} prediction{'' if len(found) == 1 else 's'}" + (f", {_span(days)}" if days else "")
+    table.caption = counted(len(found), "prediction") + (f", {_span(days)}" if days else "")
     table.caption_justify = "left"
     return table
 
@@ -304,8 +304,7 @@ def headline(status: Status) -> Text:
     latency = status["latency_ms"]
     text = Text(f"{status['role']} {short(status['hotkey'])} ({uid})  netuid {status['netuid']}  ")
     text.append_text(state_text(status["health"]))
-    sessions = status["sessions"]
-    text.append(f"  up {duration(status['uptime_s'])}  {sessions} session{'' if sessions == 1 else 's'}")
+    text.append(f"  up {duration(status['uptime_s'])}  {counted(status['sessions'], 'session')}")
     if latency is not None:
         text.append(f"  p50 {milliseconds(latency['p50'])}  p99 {milliseconds(latency['p99'])}")
     age = status["metagraph"]["age_s"]

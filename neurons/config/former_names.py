@@ -1,6 +1,6 @@
-"""Names of release 0.1.0 in configurations and in import statements: taken as today's, or explained.
+"""Translates names of release 0.1.0 in configurations, and explains those in import statements.
 
-The table is ``bus/moved.py``. A package ``neurons`` of somebody else, as most subnets have one, is theirs.
+The table is ``bus/moved.py``. Names in another project's package ``neurons`` are left alone: most subnets have one.
 """
 
 import re
@@ -17,24 +17,24 @@ _IMPORT: Final = re.compile(r"\s*(?:from|import)\s+([\w.]+)")
 
 
 def of_today(name: str, where: str) -> str:
-    """``module:attribute`` of 0.1.0 as it is called today; any other name as it is.
+    """Today's ``module:attribute`` for one of 0.1.0; any other name is returned unchanged.
 
-    Warns (``FutureWarning``) where the name is another.
+    Warns (``FutureWarning``) if the name has changed.
 
     Args:
-        name: as the configuration has it.
+        name: the name in the configuration.
         where: file and key, for the warning.
     """
     today = current_name(name)
     if today == name or _is_somebody_elses(name.partition(":")[0].partition(".")[0]) or not _gives(today):
         return name
     told = f"{where}: {name} is called {today} since 0.2.0; 0.3.0 will not know it"
-    warnings.warn_explicit(told, FutureWarning, "bettensor", 0)  # a line of our code would help no operator
+    warnings.warn_explicit(told, FutureWarning, "bettensor", 0)  # a line of our code would not help an operator
     return today
 
 
 def explain(error: Exception) -> str:
-    """Why an import failed; where a module of 0.1.0 was asked for, what it is called today."""
+    """The reason of a failed import; for a module of 0.1.0, also its new name."""
     asked = _asked_for(error)
     today = None if asked is None else current_module(asked)
     if today is None or not _exists(today):
@@ -43,7 +43,7 @@ def explain(error: Exception) -> str:
 
 
 def _is_somebody_elses(root: str) -> bool:
-    """Whether ``import root`` would find a package that is not one of our folders."""
+    """Whether ``import root`` would find a package other than one of our folders."""
     spec = find_spec(root)
     if spec is None:
         return False
@@ -52,7 +52,7 @@ def _is_somebody_elses(root: str) -> bool:
 
 
 def _asked_for(error: Exception) -> str | None:
-    """The module that an import statement named, of which the error may name only the first part."""
+    """The module that an import statement named; the error may name only its first part."""
     if not isinstance(error, ModuleNotFoundError):
         return None
     steps = traceback.extract_tb(error.__traceback__)
@@ -61,7 +61,7 @@ def _asked_for(error: Exception) -> str | None:
 
 
 def _gives(path: str) -> bool:
-    """Whether ``path``, which is one of ours, names something."""
+    """Whether ``path``, a path of ours, names something."""
     module, _, name = path.partition(":")
     return _exists(module) and hasattr(import_module(module), name)
 
@@ -69,5 +69,5 @@ def _gives(path: str) -> bool:
 def _exists(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # nor the package that it would be in
+    except ModuleNotFoundError:  # or its package is missing
         return False

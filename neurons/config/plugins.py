@@ -1,8 +1,8 @@
-"""Code of the operator's own, and of other packages, by name.
+"""Loads an operator's code and other packages' code by name.
 
-A name is ``module:attribute``, as ``my_subnet.scoring:on_prediction``, or that of an entry point which an installed
-package brings (docs/plugins.md). An installed package changes what kinds of message are known, and nothing else: its
-actors, edges, models and handlers are at work where the configuration names them.
+A name is ``module:attribute``, such as ``my_subnet.scoring:on_prediction``, or an entry point of an installed package
+(docs/plugins.md). An installed package adds its kinds of message at once; its actors, edges, models and handlers work
+only if the configuration names them.
 """
 
 import sys
@@ -19,7 +19,7 @@ from bettensor.bus.text import hint
 from bettensor.neurons.config.former_names import explain, of_today
 
 Group = Literal["actors", "edges", "handlers", "messages", "models"]
-"""What a package may bring, by the entry points of the group ``bettensor.actors`` and so on."""
+"""The kinds of plugin; each has a group of entry points, ``bettensor.actors`` and so on."""
 GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 
 
@@ -29,13 +29,13 @@ class Plugin(NamedTuple):
     group: Group
     name: str
     value: str
-    """``module:attribute``; of messages also the module alone."""
+    """``module:attribute``; for messages, the module alone is allowed too."""
     package: str
     """Name and version."""
 
 
 def plugins(group: Group) -> list[Plugin]:
-    """What the installed packages bring, by name."""
+    """The plugins of the installed packages, sorted by name."""
     return sorted(_plugin(group, point) for point in entry_points(group=f"bettensor.{group}"))
 
 
@@ -45,14 +45,14 @@ def _plugin(group: Group, point: EntryPoint) -> Plugin:
 
 
 def describe() -> Iterator[str]:
-    """A line for each plugin that is installed."""
+    """One line for each installed plugin."""
     for group in GROUPS:
         for plugin in plugins(group):
             yield f"plugin {plugin.name!r} of bettensor.{group}: {plugin.value}, from the package {plugin.package}"
 
 
 def import_from_here(module: str) -> ModuleType:
-    """A module that is installed, or lies in the working directory."""
+    """Import a module that is installed or lies in the working directory."""
     _look_here()
     return import_module(module)
 
@@ -64,15 +64,15 @@ def _look_here() -> None:
 
 
 def load(name: str, where: str, group: Group | None = None) -> Any:
-    """What ``name`` names; modules in the working directory are found too.
+    """The object that ``name`` names; modules in the working directory are found too.
 
     Args:
         name: ``module:attribute``, or the name of an entry point.
         where: file and key, for the message.
-        group: where to look for entry points; None: ``name`` cannot be one.
+        group: the group in which to look for entry points; None: ``name`` must be ``module:attribute``.
 
     Raises:
-        ConfigurationError: there is no such module, attribute or entry point, two packages bring it, or the module
+        ConfigurationError: the module, attribute or entry point does not exist, two packages bring it, or the module
             fails to import.
     """
     _look_here()
@@ -83,17 +83,17 @@ def load(name: str, where: str, group: Group | None = None) -> Any:
 
 
 def import_messages() -> None:
-    """Make the kinds of message that packages bring known to this process.
+    """Register the kinds of message that packages bring.
 
     Raises:
-        ConfigurationError: one cannot be imported, is not registered, or its name or ``message_type`` is taken.
+        ConfigurationError: a kind cannot be imported, is not registered, or its name or ``message_type`` is taken.
     """
     for plugin in plugins("messages"):
         where = f"the package {plugin.package}: the entry point {plugin.name!r} of bettensor.messages"
         _find(plugin.name, "messages", where)
         if ":" not in plugin.value:
             _module(plugin.value, where)
-        elif _attribute(plugin.value, where) not in KINDS.values():  # a replay imports its module, and no more
+        elif _attribute(plugin.value, where) not in KINDS.values():  # a replay imports only its module
             raise ConfigurationError(f"{where}: {plugin.value} is not registered: mark it with @register")
 
 

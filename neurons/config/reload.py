@@ -1,4 +1,4 @@
-"""What of a configuration can change while a neuron runs, and what cannot."""
+"""Decides which changes of a configuration a running neuron takes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -15,13 +15,13 @@ RELOADABLE: Final = (
     "auth.schemes",
     "actors.*.*",
 )
-"""Keys that a running neuron takes. Everything else waits for a restart."""
+"""Keys that a running neuron takes. All others wait for a restart."""
 FIXED: Final = ("actors.*.class", "actors.predictor.*")
-"""Exceptions to them."""
+"""Exceptions to ``RELOADABLE``: keys that wait for a restart."""
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Every key by its dotted path."""
+    """Every value by its dotted key."""
     flat: dict[str, Any] = {}
     values = {f.name: getattr(settings, f.name) for f in fields(settings)} if is_dataclass(settings) else settings
     for name, value in values.items():
@@ -42,11 +42,11 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
 
 
 def new_actor_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """All settings of those actors whose settings differ, by name.
+    """All settings of each actor whose settings differ, by actor name.
 
     Args:
         old: settings of each running actor, by name.
-        new: the same, of the new configuration; an actor of another class waits for a restart.
+        new: the same in the new configuration; an actor with a new class waits for a restart.
     """
     changed = {name: settings for name, settings in new.items() if name in old and old[name] != settings}
     return {name: asdict(settings) for name, settings in changed.items() if isinstance(settings, type(old[name]))}

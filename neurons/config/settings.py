@@ -1,7 +1,7 @@
 """A neuron's configuration: one YAML file, overridden by flags, checked before anything starts.
 
-Keys, defaults and units are defined here alone. A wrong key or value is refused; the message has file, key, value and
-what was expected.
+Keys, defaults and units are defined only here. A wrong key or value is refused; the message has file, key, value and
+the expected value.
 """
 
 import os
@@ -66,7 +66,7 @@ _EXPECTED: Final = {
     "list_type": "expected a list",
     "tuple_type": "expected a list",
 }
-"""By pydantic's name of a fault, where its own text is for programmers."""
+"""The messages for pydantic's faults whose own text is for programmers, by pydantic's name."""
 
 
 class _FlagText(str):
@@ -120,14 +120,14 @@ class SubtensorSettings:
 
 @settings_class
 class CheckedAuthSettings(AuthSettings):
-    """Which signatures are believed."""
+    """The accepted signature schemes."""
 
     schemes: dict[Address, Scheme] = field(default_factory=dict)
 
 
 @settings_class
 class VerifierSettings(CheckedAuthSettings):
-    """Which signatures are believed, and how a validator verifies them."""
+    """The accepted signature schemes, and the processes that verify signatures."""
 
     verify_workers: Annotated[Whole, Field(ge=0, le=64)] = 0
     """Processes that verify frames, one per spare core; 0: the neuron's own process verifies them."""
@@ -202,11 +202,11 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Settings by actor name; `class: "module:Class"` replaces that actor by your own, or adds a new one."""
+    """Settings by actor name; `class`, "module:Class" or a plugin's name, replaces that actor by yours, or adds one."""
     edges: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Edges of your own, by their name: `class: "module:Class"`, and the edge's own keys; one of ours is replaced."""
+    """Settings by edge name; `class`, "module:Class" or a plugin's name, replaces that edge by yours, or adds one."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
-    """Your own functions, "module:function", by the topic that they hear; "*" hears all topics."""
+    """Your own functions, "module:function" or a plugin's name, by the topic that they hear; "*": all topics."""
 
     def __post_init__(self) -> None:
         chain = self.subtensor.network or self.subtensor.chain_endpoint
@@ -348,17 +348,17 @@ def parse(
     Args:
         kind: a dataclass.
         document: plain data.
-        where: what error messages begin with: a file, or a file and a key.
-        folder: what relative paths in it are relative to; by default the working directory.
+        where: the beginning of error messages: a file, or a file and a key.
+        folder: the folder to which relative paths belong; by default the working directory.
         sources: by dotted key, the flag or environment variable that set it; all other keys come from ``where``.
 
     Raises:
-        ConfigurationError: each wrong key with what was expected, a line each.
+        ConfigurationError: each wrong key with the expected value, a line each.
     """
     if is_dataclass(kind) and isinstance(document, dict):
         known = _names(kind)
         for key in document:
-            if key not in known:  # plain dataclasses, as actors and models have them, would pass over it
+            if key not in known:  # plain dataclasses of actors and models would ignore it
                 fault = f"{key}: there is no such key{hint(str(key), known)}"
                 raise ConfigurationError(f"{_source(key, where, sources)}: {fault}")
     try:
@@ -379,19 +379,19 @@ def section_names(kind: type[Settings]) -> dict[type[Any], str]:
 
 
 def sections_of(settings: Settings) -> dict[type[Any], Any]:
-    """Each section by its type: what an actor, an edge or a model takes by a field of that type."""
+    """Each section by its type; an actor, an edge or a model takes it by a field of that type."""
     return {kind: _as(kind, getattr(settings, name)) for kind, name in section_names(type(settings)).items()}
 
 
 def _as(kind: type[Any], section: Any) -> Any:
-    """``section`` as the type that it extends, for a part that knows no more of it."""
+    """``section`` as the type that it extends, for a part that knows only that type."""
     if type(section) is kind:
         return section
     return kind(**{f.name: getattr(section, f.name) for f in fields(kind)})
 
 
 def section_fields(kind: type[Any], sections: Container[type[Any]]) -> dict[str, type[Any]]:
-    """The fields of ``kind`` whose type is one of ``sections``, with that type. Their names do not matter."""
+    """The fields of ``kind`` whose type is one of ``sections``, with their types. Field names do not matter."""
     types = get_type_hints(kind) if is_dataclass(kind) else {}
     return {name: section for name, section in types.items() if section in sections}
 
@@ -403,10 +403,10 @@ def parse_part(kind: type[Parsed], document: Mapping[str, Any], settings: Settin
         kind: a dataclass; its fields of a section's type are filled from ``settings``.
         document: plain data: the part's own keys.
         settings: the neuron's.
-        where: what error messages begin with: a file and a key.
+        where: the beginning of error messages: a file and a key.
 
     Raises:
-        ConfigurationError: each wrong key with what was expected, or a key that belongs to a section.
+        ConfigurationError: each wrong key with the expected value, or a key that belongs to a section.
     """
     sections, names = sections_of(settings), section_names(type(settings))
     taken = section_fields(kind, sections)
@@ -418,7 +418,7 @@ def parse_part(kind: type[Parsed], document: Mapping[str, Any], settings: Settin
 
 
 def _setter(key: str, kind: type[Any], taken: Mapping[str, str]) -> str | None:
-    """The key that sets ``key`` for the whole neuron, if ``kind`` takes it with a section."""
+    """The key that sets ``key`` for the whole neuron, if ``kind`` includes the section of that key."""
     types = get_type_hints(kind) if is_dataclass(kind) else {}
     if key in types:
         return taken.get(key)
@@ -439,7 +439,7 @@ def _source(key: str, where: str, sources: Mapping[str, str] | None) -> str:
 
 
 def _location(details: ErrorDetails) -> tuple[int | str, ...]:
-    """Where it is: of a wrong key of a mapping, that key."""
+    """The path of a fault; for a wrong key of a mapping, that key's path."""
     return tuple(part for part in details["loc"] if part != "[key]")
 
 
@@ -457,7 +457,7 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
     place = f"{key}: " if key else ""
     if details["type"] == "value_error" and isinstance(
         details["input"], dict
-    ):  # a rule between its keys, which the message names
+    ):  # a rule on several keys; the message names them
         return f"{place}{message}"
     return f"{place}{message}, and it is {_shown(key, details['input'])}"
 
@@ -470,7 +470,7 @@ def _shown(key: str, value: Any) -> str:
 
 def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:
     for key in location:
-        is_list = isinstance(key, int)  # whose entries are all of one kind
+        is_list = isinstance(key, int)  # all entries of a list have the same rule
         kind = get_args(kind)[0] if is_list else next(f.type for f in fields(kind) if f.name == key)
     return _names(kind) if is_dataclass(kind) else []
 

@@ -1,8 +1,8 @@
-"""The chain: reads the metagraph, and keeps the last good one on disk.
+"""Reads the metagraph from the chain, announces the neuron's endpoint, and keeps the last good metagraph on disk.
 
-bittensor's own client does the reading. What it lacks for a neuron that runs for months is here: a deadline for each
-answer, and a watch on new blocks, because a socket that nobody closed and nothing comes through looks alive for ever.
-Chain trouble is told, and never stops the traffic between neurons.
+bittensor's own client does the reading. This module adds what a neuron needs to run for months: a deadline for each
+answer, and a watch on new blocks, because a half-open socket never reports its own end. Trouble with the chain is
+published, and never stops the traffic between neurons.
 """
 
 import asyncio
@@ -37,18 +37,18 @@ from bettensor.neurons.edges.edge import Edge, Identity, StateDir, on
 from bettensor.neurons.edges.keys import Keypair
 
 CONNECT_TIMEOUT: Final = 60.0
-"""Seconds for the first answers, which may bring the chain's metadata with them, some megabytes."""
+"""Seconds for the first answers, which may include the chain's metadata, some megabytes."""
 ANSWER_TIMEOUT: Final = 20.0
-"""Seconds for one answer of the chain; a metagraph of 256 neurons is about 200 KB."""
+"""Seconds for one answer of the chain; a metagraph of 256 neurons has about 200 KB."""
 BLOCK_INTERVAL: Final = 12.0
-"""Seconds between two looks at the newest block: the chain makes one about that often."""
+"""Seconds between two readings of the newest block: the chain makes a block about that often."""
 BLOCK_PATIENCE: Final = 60.0
 """Seconds without a new block, after which the socket is replaced."""
 FIRST_DELAY: Final = 2.0
-"""Seconds until the chain is tried again; doubled each time, up to the sync interval."""
+"""Seconds until the next attempt after a failure; doubled each time, up to the sync interval."""
 CLOSE_TIMEOUT: Final = 5.0
 INCLUSION_TIMEOUT: Final = 120.0
-"""Seconds until an announcement is in a block."""
+"""Seconds until a block must include an announcement."""
 
 RAO: Final = 1_000_000_000
 """The smallest unit of a stake."""
@@ -61,7 +61,7 @@ def make_client(chosen: str) -> Any:
     """bittensor's client, not connected yet.
 
     Args:
-        chosen: the name of a network, or the ``ws://`` of one node, which is then the only one that is asked.
+        chosen: the name of a network, or the ``ws://`` URL of the only node to use.
     """
     from bittensor import Client
 
@@ -69,14 +69,14 @@ def make_client(chosen: str) -> Any:
 
 
 class _Kept(msgspec.Struct):
-    """What is on disk."""
+    """The content of the file on disk."""
 
     subnet: str
     metagraph: MetagraphFetched
 
 
 class ChainTrouble(Exception):
-    """The chain gives no answer, or not the one that it should."""
+    """The chain gives no answer, or a wrong one."""
 
 
 class Chain(Edge):
@@ -95,12 +95,12 @@ class Chain(Edge):
     ) -> None:
         """
         Args:
-            settings: which chain, and how often it is read.
-            identity: which subnet; what was kept of another one, or of another chain, is not used.
-            keypair: the neuron's hotkey, which signs what is announced.
-            state_dir: where the last good metagraph is kept, in ``metagraph.json``.
+            settings: the chain, and the interval of readings.
+            identity: the neuron's subnet; a stored metagraph of another subnet or chain is not used.
+            keypair: the neuron's hotkey, which signs announcements.
+            state_dir: the folder of ``metagraph.json``, the last good metagraph.
             clock: the neuron's.
-            connect: makes a client, a new one for each connection; by default bittensor's.
+            connect: makes a new client for each connection; by default bittensor's.
         """
         network = settings.chain_endpoint or settings.network or ""
         self._connect = connect or (lambda: make_client(network))
@@ -115,7 +115,7 @@ class Chain(Edge):
         self._keeping = asyncio.Lock()
 
     async def open(self) -> None:
-        """Publish what is on disk, and follow the chain from now on."""
+        """Publish the stored metagraph, and follow the chain from now on."""
         logging.getLogger("asyncio").addFilter(_is_news)
         remembered = self._read_kept()
         if remembered is not None:
@@ -123,14 +123,14 @@ class Chain(Edge):
         self._tasks.start(self._run(), "chain")
 
     async def pause(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         await self._tasks.cancel()
 
     async def close(self) -> None:
-        """The same, for a neuron that never was at work."""
+        """Stop reading, if the neuron was closed before it was paused."""
         await self._tasks.cancel()
 
-    # --- what was decided
+    # --- requests of actors
 
     @on(SyncRequested, SettingsReloaded)
     def hurry(self, _: SyncRequested | SettingsReloaded, __: Envelope) -> None:
@@ -146,7 +146,7 @@ class Chain(Edge):
     def announce(self, event: AnnounceRequested, _: Envelope) -> None:
         self._tasks.start(self._serve_axon(event.endpoint), "announcement")
 
-    # --- what is written to the chain
+    # --- writing to the chain
 
     async def _serve_axon(self, endpoint: str) -> None:
         """Answered by ``Announced`` or ``AnnounceFailed``."""
@@ -157,17 +157,17 @@ class Chain(Edge):
         self._bus.publish(Announced(endpoint) if refusal is None else AnnounceFailed(endpoint, refusal))
 
     async def _write_axon(self, endpoint: str) -> str | None:
-        """By a connection of its own: an answer that waits for a block must not hold up readings.
+        """Announce over a separate connection: an answer that waits for a block must not hold up readings.
 
         Returns:
-            Why the chain does not take it, if so.
+            The chain's reason for a rejection; None if it accepts the announcement.
         """
         client = self._connect()
         try:
             await self._open(client)
             intent = _serve_axon(self._netuid, endpoint)
             plan = await _answer(client.plan(intent, self._keypair), "the cost of announcing")
-            fee = [] if plan.fee is None else [f"fee {plan.fee}"]  # where it is not known, a warning says why
+            fee = [] if plan.fee is None else [f"fee {plan.fee}"]  # if the fee is unknown, a warning gives the reason
             said = dict.fromkeys([plan.summary, *fee, *plan.effects, *plan.warnings])
             self._bus.publish(AnnouncePlanned(endpoint, "; ".join(said)))
             async with asyncio.timeout(INCLUSION_TIMEOUT):
@@ -176,23 +176,23 @@ class Chain(Edge):
         finally:
             await _leave(client)
 
-    # --- what is read
+    # --- reading
 
     async def _run(self) -> None:
         while True:
             try:
                 await self._follow()
-            except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries; none is the neuron's end
+            except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries; none ends the neuron
                 delay = backoff(FIRST_DELAY, self._sync_interval, self._failures)
                 self._failures += 1
                 self._bus.publish(ChainFailed(_reason(error), Micros(round(delay * SECOND))))
                 await asyncio.sleep(delay)
 
     async def _follow(self) -> None:
-        """One connection, until it fails.
+        """Follow the chain over one connection until it fails.
 
         Raises:
-            ChainTrouble: no answer in time, no new block, or no such subnet. Others: whatever bittensor raises.
+            ChainTrouble: no answer in time, no new block, or no such subnet. bittensor may raise others.
         """
         client = self._connect()
         try:
@@ -216,7 +216,7 @@ class Chain(Edge):
             await _leave(client)
 
     async def _open(self, client: Any) -> None:
-        """Connect. What takes too long is given up, but not cancelled: bittensor would leave its socket open."""
+        """Connect. A slow attempt is given up, but not cancelled: bittensor would leave its socket open."""
         connecting = asyncio.ensure_future(client.connect())
         try:
             done, _ = await asyncio.wait([connecting], timeout=CONNECT_TIMEOUT)
@@ -250,19 +250,19 @@ class Chain(Edge):
 
     async def _write_kept(self, data: bytes) -> None:
         try:
-            async with self._keeping:  # one after the other: they share the file that becomes the new one
+            async with self._keeping:  # one at a time: all writers share the temporary file
                 await asyncio.to_thread(_replace, self._kept, data)
         except OSError as error:
             self._bus.publish(ChainFailed(f"the metagraph cannot be kept on disk: {error}", Micros(0)))
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """bittensor forgets the task of a session that ended badly; why it did has been raised, and is in the log."""
+    """Filter out the warning about a session task that bittensor forgets: its error was raised, and is in the log."""
     return "name='rpc-session'" not in record.getMessage()
 
 
 def neurons_of(metagraph: Any) -> Iterator[NeuronInfo]:
-    """The rows of bittensor's ``Metagraph``, as far as they matter here."""
+    """The rows of bittensor's ``Metagraph``, with the fields that Bettensor uses."""
     for row in metagraph.neurons:
         stake = row.total_stake.rao / RAO
         yield NeuronInfo(Uid(row.uid), Hotkey(row.hotkey), row.coldkey, row.validator_permit, stake, row.axon)
@@ -285,7 +285,7 @@ def _serve_axon(netuid: Netuid, endpoint: str) -> Any:
 
 
 async def _give_up(client: Any, connecting: "asyncio.Future[Any]") -> None:
-    """bittensor ends, after some minutes, what gets no answer; what gets one after all is left."""
+    """Close the client if it connects after all. Otherwise bittensor ends the attempt itself after some minutes."""
     with contextlib.suppress(Exception):
         await connecting
     await _leave(client)
@@ -306,5 +306,5 @@ async def _answer(question: Any, what: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    text = without_keys(" ".join(str(error).split()))  # the endpoint's address may hold the operator's key
+    text = without_keys(" ".join(str(error).split()))  # the endpoint's URL may contain the operator's key
     return text[:300] if isinstance(error, ChainTrouble) else f"{type(error).__name__}: {text[:300]}"

@@ -1,6 +1,6 @@
-"""What a running neuron answers its operator: a Unix socket in ``state_dir``, for its owner alone.
+"""Answers an operator's commands over a Unix socket in ``state_dir``, which only its owner can open.
 
-One JSON object a line asks, one answers: ``{"ask": "status"}``, ``{"ask": "stop"}``, and of a miner
+A question and its answer are one JSON object a line each: ``{"ask": "status"}``, ``{"ask": "stop"}``, and for a miner
 ``{"ask": "predict", "game": ..., "outcome": ..., "wager": ...}``. A fault is ``{"error": text}``. A status holds every
 game of every slate; with ``"slates": false`` it holds none, which is for clients that ask each second.
 """
@@ -55,17 +55,17 @@ _TOLD: Final = (
     "source",
     "text",
 )
-"""Fields of events that tell most in a line."""
+"""The most informative fields of events, for a line."""
 
 Answer = dict[str, Any]
 
 
 class ControlFailed(BettensorError):
-    """What was asked cannot be done."""
+    """The request cannot be carried out."""
 
 
 class Control(Edge):
-    """Answers until it is closed. What is asked wrongly is answered with what was expected."""
+    """Answers until it is closed. The answer to a wrong question says what was expected."""
 
     name = "control"
 
@@ -94,15 +94,15 @@ class Control(Edge):
             raise ConfigurationError(f"{self._state_dir / NAME}: cannot create the control socket: {error}") from None
 
     async def pause(self) -> None:
-        """Take no more questions; who waits for a verdict may still get it."""
+        """Take no more questions; a client that waits for a verdict may still get it."""
         if self._server is not None:
             self._server.close()
             self._server = None
-            with suppress(OSError):  # of a disk that has become read-only: the next start replaces it
+            with suppress(OSError):  # the disk may have become read-only; the next start replaces the socket
                 (self._state_dir / NAME).unlink()
 
     async def close(self) -> None:
-        """End the connections that are left; who still waits for an answer gets none."""
+        """End the remaining connections; a client that still waits gets no answer."""
         await self.pause()
         for client in self._clients:
             client.cancel()
@@ -114,7 +114,7 @@ class Control(Edge):
         client.add_done_callback(self._clients.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer), suppress(OSError, ValueError):  # whoever asked has gone, or sent a line without end
+        with closing(writer), suppress(OSError, ValueError):  # the client has gone, or sent a line without end
             while (line := await reader.readline()) and self._server is not None:
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
                 await writer.drain()
@@ -132,12 +132,12 @@ class Control(Edge):
                     return await self._predict(game, outcome, float(wager), question.get("validator"))
         except ControlFailed as failed:
             return {"error": str(failed)}
-        except (ValueError, RecursionError, OverflowError):  # no JSON, nested without end, a wager beyond all numbers
+        except (ValueError, RecursionError, OverflowError):  # not JSON, nested too deeply, or a number too large
             pass
         return {"error": 'expected {"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager"}'}
 
     def status(self, *, slates: bool = True) -> Answer:
-        """How it goes, and what the bus has seen."""
+        """The monitor's report, and the counts of the bus and the handlers."""
         self._requests += 1
         self._bus.publish(StatusRequested(self._requests, slates))
         recent = [_brief(envelope) for envelope in self._bus.recent if not isinstance(envelope.event, _NOISE)]
@@ -159,7 +159,7 @@ class Control(Edge):
     def take_status(self, event: StatusReported, _: Envelope) -> None:
         self._status[event.request] = event.status
 
-    # --- predictions by hand
+    # --- predictions by an operator
 
     async def _predict(self, game_id: str, outcome: str, wager: float, only: object) -> Answer:
         status = self.status()
@@ -178,7 +178,7 @@ class Control(Edge):
             raise ControlFailed(f"no game {game_id!r} on the slate of {only or 'any validator'}{there}")
         uid = status["uid"]
         predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offers.items()]
-        waiting = [self._place(*prediction) for prediction in predictions]  # with all of them, or with none
+        waiting = [self._place(*prediction) for prediction in predictions]  # all predictions or none are placed
         done, late = await asyncio.wait(waiting, timeout=PATIENCE)
         for future in late:
             future.cancel()
@@ -226,11 +226,11 @@ class Control(Edge):
 
 
 _NOISE: Final = (StatusRequested, StatusReported, LineLogged, TimerRequested, TimerCancelled, TimerFired)
-"""Events that tell an operator nothing."""
+"""Events that are of no interest to an operator."""
 
 
 def _brief(envelope: Envelope) -> Answer:
-    """One event in a line."""
+    """One event as a short line."""
     event: Event = envelope.event
     told = [f"{name}={_short(getattr(event, name))}" for name in _TOLD if getattr(event, name, None) is not None]
     prediction = getattr(event, "prediction", None)
@@ -248,7 +248,7 @@ def _short(value: object) -> str:
 
 
 def _bind(state_dir: Path) -> socket.socket:
-    (state_dir / NAME).unlink(missing_ok=True)  # the lock is ours: what is there was left behind
+    (state_dir / NAME).unlink(missing_ok=True)  # we hold the lock: an existing socket is left over
     listening = socket.socket(socket.AF_UNIX)
     mask = os.umask(0o177)
     try:
@@ -261,10 +261,10 @@ def _bind(state_dir: Path) -> socket.socket:
 
 @contextmanager
 def socket_address(state_dir: Path) -> Iterator[str]:
-    """The socket's address while the block runs; a path of more than 107 bytes is none, so it goes by the folder.
+    """The socket's address while the block runs; a path longer than 107 bytes is reached through its open folder.
 
     Raises:
-        OSError: there is no such folder.
+        OSError: the folder does not exist.
     """
     direct = str(state_dir / NAME)
     if len(os.fsencode(direct)) < 108 or not Path("/proc/self/fd").exists():

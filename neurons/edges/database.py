@@ -1,8 +1,8 @@
-"""One SQLite file, on which all work is done in a thread of its own, one piece after the other.
+"""One SQLite file, and the thread that does all work on it, one piece after the other.
 
-WAL mode with ``synchronous=FULL``: when a transaction returns, it is on the disk. Each statement that SQLite runs lets
-go of Python's lock and has to win it back from a busy event loop, which can take milliseconds; so whoever writes many
-rows does it in one statement.
+WAL mode with ``synchronous=FULL``: when a transaction returns, it is on the disk. For each statement SQLite releases
+Python's lock, and then has to win it back from a busy event loop, which can take milliseconds; so many rows are
+written in one statement.
 """
 
 import asyncio
@@ -37,20 +37,20 @@ _encoder: Final = msgspec.json.Encoder()
 class Database(Edge, Store):
     """One database file and the thread that owns its connection.
 
-    What raises ``SQLAlchemyError`` in ``run`` has changed nothing, and may be tried again.
+    If ``run`` raises ``SQLAlchemyError``, nothing has changed, and the work may be tried again.
     """
 
     name = "database"
     connection: Connection
-    """For use in ``run`` alone."""
+    """Only for work inside ``run``."""
 
     def __init__(self, path: Path, kind: str, migrations: Migrations, repair: str) -> None:
         """
         Args:
             path: the file.
-            kind: what it is, for messages.
-            migrations: from nothing to the newest schema.
-            repair: what to do where it cannot be opened.
+            kind: a name for the database, for messages.
+            migrations: from an empty file to the newest schema.
+            repair: the cure if the file cannot be opened.
         """
         self._path = path
         self._kind = kind
@@ -63,7 +63,7 @@ class Database(Edge, Store):
         """Open or create the file, and bring its schema up to date.
 
         Raises:
-            ConfigurationError: the file is no such database, or of a newer version, or cannot be written.
+            ConfigurationError: the file is not such a database, has a newer schema, or cannot be written.
         """
         schema, newest = await self.load(self._open), len(self._migrations)
         if 0 < schema < newest:
@@ -71,7 +71,7 @@ class Database(Edge, Store):
         await self.load(lambda: self._migrate(schema))
 
     async def load(self, work: Callable[[], Result]) -> Result:
-        """Like ``run``, for what a neuron cannot start without.
+        """Like ``run``, for work without which a neuron cannot start.
 
         Raises:
             ConfigurationError: the database cannot be read; the message says what to do.
@@ -84,7 +84,7 @@ class Database(Edge, Store):
             ) from None
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Do ``work`` in the database's thread. What has begun is finished, whether somebody waits for it or not.
+        """Do ``work`` in the database's thread. Cancelling the caller does not stop work that has begun.
 
         Raises:
             SQLAlchemyError: the database cannot be read or written now.
@@ -92,22 +92,22 @@ class Database(Edge, Store):
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def start(self, work: Coroutine[None, None, None], name: str) -> None:
-        """Begin something that uses ``run``, and that ``settle`` waits for."""
+        """Begin a task that uses ``run``; ``settle`` waits for it."""
         self._tasks.start(work, name)
 
     async def settle(self) -> None:
-        """Wait until nothing is under way, what follows from it included. Safe to cancel."""
+        """Wait until no task is running, including tasks that follow from others. Safe to cancel."""
         await self._tasks.settle()
 
     async def close(self) -> None:
-        """Finish what is under way, and close the file."""
+        """Finish the running work, and close the file."""
         await self.settle()
         await self.run(self._close)
         self._thread.shutdown()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """All of what is done in the block, or nothing."""
+        """Commit everything done in the block, or nothing."""
         self.connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
             yield self.connection
@@ -118,7 +118,7 @@ class Database(Edge, Store):
             raise
 
     def _open(self) -> int:
-        """Returns the schema's version; 0 is none yet."""
+        """Open the connection; returns the schema's version, 0 for an empty file."""
         engine = _engine(self._path)
         self.connection = engine.connect()
         self._engine = engine
@@ -168,10 +168,10 @@ def _engine(path: Path) -> Engine:
 
 
 def to_json(value: object) -> str:
-    """A parameter of a statement over one JSON document."""
+    """The JSON parameter of a statement that reads its rows from one document."""
     return _encoder.encode(value).decode()
 
 
 def cause(error: SQLAlchemyError) -> str:
-    """What SQLite said, without SQLAlchemy's explanations."""
+    """SQLite's own message, without SQLAlchemy's explanations."""
     return str(error.orig) if isinstance(error, DBAPIError) else str(error)

@@ -1,6 +1,6 @@
-"""The miner's way out: WebSockets to validators, by the websockets library.
+"""The miner's WebSockets to validators, by the websockets library.
 
-Knows how to open, read and write one. When to dial, and whom to believe, is decided elsewhere.
+Opens, reads and writes a WebSocket. Actors decide when to dial, and whose identity to believe.
 """
 
 import asyncio
@@ -37,16 +37,16 @@ from bettensor.neurons.edges.writer import TransportGone
 OPEN_TIMEOUT: Final = 10.0
 """Seconds for a handshake."""
 CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that a validator has to answer our close."""
+"""Seconds in which a validator must answer our close."""
 MAX_QUEUED: Final = 64 * 1024 * 1024
-"""Bytes that may wait for one validator: it may be slow to read a full outbox, and not deaf while it asks for more."""
+"""Bytes that may wait for one validator: enough for a full outbox and a slow reader."""
 MAX_PONGS_WAITING: Final = 1024 * 1024
-"""Bytes that a validator may leave unread. Frames of ours wait for each other and are no more than two at a time, so
-what is above that are pongs, to pings that come without end."""
+"""Bytes that a validator may leave unread in the socket's buffer. At most two of our own frames are in it, so anything
+above this is pongs, the answers to endless pings."""
 
 
 class _Socket(FrameLimits, ClientConnection):
-    """The library's WebSocket, with limits to what costs the other side next to nothing."""
+    """The library's WebSocket, with limits on frames that cost the peer next to nothing."""
 
     _fragments = 0
 
@@ -101,22 +101,22 @@ class Dialled:
         self._queued += len(data)
 
     def queued(self) -> int:
-        """Bytes that were taken and not sent yet."""
+        """Bytes that were accepted and not sent yet."""
         return self._queued + self._socket.transport.get_write_buffer_size()
 
     @property
     def ending(self) -> bool:
-        """Whether we have asked for its end."""
+        """Whether we have requested the close."""
         return self._close is not None
 
     def end(self, code: int, reason: str) -> None:
-        """Close, after what is queued; a peer that does not take that, or does not answer, is left."""
+        """Close, after the queued frames. The socket of a peer that reads nothing or does not answer is abandoned."""
         self._close = code, reason
         self._frames.put_nowait(b"")
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._socket.transport.abort)
 
     def ended(self) -> tuple[int, str]:
-        """Code and reason: the peer's, or ours where it gave none."""
+        """Code and reason: the peer's, or ours if it gave none."""
         protocol = self._socket.protocol
         close = protocol.close_rcvd or protocol.close_sent
         if close is not None:
@@ -134,20 +134,20 @@ class Dialled:
                 await self._socket.send(data, text=True)
                 self._queued -= len(data)
         except SocketClosed:
-            return  # the reader says so to everybody
+            return  # the reading task reports the end
         if self._close is not None:
             await self._socket.close(*self._close)
 
 
 class _Handshake(connect):
-    """Follows no redirect: a validator is where the metagraph says, and an answer of another kind is a refusal."""
+    """Follows no redirect: the metagraph names the validator's address, and any other answer is a refusal."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class Dialer(Edge):
-    """Opens the WebSockets that are asked for, and reads them until they end."""
+    """Opens the requested WebSockets, and reads each until it ends."""
 
     name = "dialer"
 
@@ -158,7 +158,7 @@ class Dialer(Edge):
         self._open: dict[ConnectionId, Dialled] = {}
 
     def attach(self, bus: EventBus) -> None:
-        """Subscribe; dials and sessions are tasks apart, because they end differently."""
+        """Subscribe. Dials and sessions are separate tasks, because they end differently."""
         super().attach(bus)
         self._dials = self._tasks
         self._sessions = Tasks(bus, self.name)
@@ -176,7 +176,7 @@ class Dialer(Edge):
             dialled.end(event.code, event.reason)
 
     async def close(self) -> None:
-        """Give sessions that are being closed their time, and end what is left."""
+        """Give closing sessions their time, and end the others."""
         await self._dials.cancel()
         await self._sessions.settle(CLOSE_TIMEOUT)
         await self._sessions.cancel()
@@ -201,7 +201,7 @@ class Dialer(Edge):
             )
         except InvalidStatus as refusal:
             self._bus.publish(_refused(event, refusal))
-        except (OSError, TimeoutError, WebSocketException, ValueError) as error:  # ValueError: no address at all
+        except (OSError, TimeoutError, WebSocketException, ValueError) as error:  # ValueError: not an address
             reason = str(error) or type(error).__name__
             self._bus.publish(DialFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
         else:
@@ -217,13 +217,13 @@ class Dialer(Edge):
                 self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge))
                 async for data in socket:
                     if dialled.ending:
-                        continue  # until our close is answered; what comes before has no meaning, and no place in a log
+                        continue  # until our close is answered: earlier frames mean nothing, and stay out of the log
                     if isinstance(data, str):
                         self._bus.publish(FrameReceived(connection, data.encode()))
                     else:
                         self._bus.publish(BinaryReceived(connection, len(data)))
         except SocketClosed:
-            pass  # how it closed is read off the socket
+            pass  # the socket knows its close code
         finally:
             self._transports.remove(connection)
             del self._open[connection]
@@ -232,7 +232,7 @@ class Dialer(Edge):
 
 
 def _refused(event: DialRequested, refusal: InvalidStatus) -> DialFailed:
-    """What the validator said, as far as it can be read: it is unsigned, and only a hint."""
+    """The validator's reason, as far as it can be read. It is unsigned, and only a hint."""
     response = refusal.response
     code, said = read_refusal(response.body or b"") or ("", response.reason_phrase)
     return DialFailed(

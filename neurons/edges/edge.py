@@ -1,9 +1,9 @@
-"""What an edge is: where one part of the outside world meets the bus.
+"""The base class of edges, and the protocols that they ask each other for.
 
-An edge has the shape of an actor: a name, and methods that are marked with the events that they hear. The difference is
-that it may wait. Its constructor starts nothing and takes what the edge needs, each by its type: sections of the
-configuration, and the small protocols below. Real and simulated edges are therefore interchangeable, and an operator's
-own edge is written like ours (docs/edges.md).
+An edge connects one part of the outside world to the bus. It has the shape of an actor: a name, and methods marked with
+the events that they hear; but unlike an actor it may wait. Its constructor starts nothing. The constructor's arguments
+are found by type: sections of the configuration, and the small protocols below. Real and simulated edges are therefore
+interchangeable, and an operator's own edge is written like ours (docs/edges.md).
 """
 
 from collections.abc import Callable
@@ -36,14 +36,14 @@ __all__ = [
 ]
 
 StateDir = NewType("StateDir", Path)
-"""The folder for what must outlive a restart."""
+"""The folder for state that must survive a restart."""
 
 
 class Edge(Subscriber):
-    """One part of the outside world: a socket, a disk, the chain, the passing of time.
+    """Connects one part of the outside world: a socket, a disk, the chain, the passing of time.
 
     A neuron attaches all its edges to the bus, opens them in the order of ``EDGES`` (``neurons/composition.py``), and
-    closes them in reverse. Each step may be called though the one before it failed.
+    closes them in reverse. Each step may be called even if the one before it failed.
     """
 
     Settings: ClassVar[type[Any]] = NoSettings
@@ -57,27 +57,27 @@ class Edge(Subscriber):
         self._tasks = Tasks(bus, self.name)
 
     async def open(self) -> None:
-        """Begin, and publish what is known from the start.
+        """Begin, and publish the state that is known from the start.
 
         Raises:
-            ConfigurationError: it cannot begin as it is configured; the message says what to do.
+            ConfigurationError: it cannot begin with this configuration; the message says what to do.
         """
 
     async def pause(self) -> None:
-        """Take in nothing new: the neuron is about to stop. What was taken in goes on."""
+        """Take in nothing new, because the neuron is about to stop. Work that was taken in continues."""
 
     async def settle(self) -> None:
-        """Wait until what was taken in is answered. Safe to cancel."""
+        """Wait until all work that was taken in is answered. Safe to cancel."""
 
     async def close(self) -> None:
         """End, and leave nothing open. Nothing is published afterwards."""
 
 
-# --- what edges need of each other, and of their neuron
+# --- the protocols that edges ask each other and their neuron for
 
 
 class Identity(NamedTuple):
-    """Whom a neuron speaks for."""
+    """The neuron's identity: role, subnet and hotkey."""
 
     role: Role
     netuid: Netuid
@@ -86,7 +86,7 @@ class Identity(NamedTuple):
 
 
 class Signer(Protocol):
-    """Signs what the neuron says."""
+    """Signs the neuron's frames."""
 
     hotkey: Hotkey
 
@@ -104,15 +104,15 @@ class RequestSigner(Signer, Protocol):
 
 
 class Store(Protocol):
-    """Work on a database that is under way."""
+    """A database, with work in progress."""
 
     async def settle(self) -> None:
-        """Wait until nothing is under way, what follows from it included. Safe to cancel."""
+        """Wait until no work is in progress, including work that follows from other work. Safe to cancel."""
         ...
 
 
 class SendQueues(Protocol):
-    """What waits to be sent."""
+    """The frames that wait to be sent."""
 
     def queued(self) -> int:
         """Bytes over all connections; read from any thread."""
@@ -120,14 +120,14 @@ class SendQueues(Protocol):
 
 
 class Transports(Protocol):
-    """Where the frames of each connection go; ``FrameWriter`` writes them."""
+    """The transports of all connections; ``FrameWriter`` writes frames to them."""
 
     def add(self, connection: ConnectionId, transport: Any) -> None:
-        """From now on ``connection`` can be written to, by a ``Transport``."""
+        """Make ``connection`` writable, by a ``Transport``."""
         ...
 
     def remove(self, connection: ConnectionId) -> None:
-        """Nothing more can be written to ``connection``."""
+        """Make ``connection`` unwritable."""
         ...
 
 
@@ -143,23 +143,23 @@ class Isolates(Protocol):
     """Keeps users' handlers out of the drain."""
 
     def isolate(self, handler: Callable[..., Any]) -> Handler:
-        """What the bus calls in ``handler``'s place, which returns at once."""
+        """The function that the bus calls instead of ``handler``; it returns at once."""
         ...
 
     def report(self) -> dict[str, dict[str, float]]:
-        """The score of each handler, by its name."""
+        """The figures of each handler, by its name."""
         ...
 
 
 class LogSource(Protocol):
-    """What a recorded log says of its neuron."""
+    """The neuron's part of a recorded log: headers and checkpoints."""
 
     def log_header(self, previous: str) -> Header:
         """The first line of a file; ``previous`` is the last hash of the file before."""
         ...
 
     def checkpoint(self) -> Checkpoint:
-        """All actors as they are, between two drains."""
+        """The state of all actors, between two drains."""
         ...
 
 
@@ -167,5 +167,5 @@ class Stoppable(Protocol):
     """A neuron that can be asked to stop."""
 
     def request_stop(self, reason: str) -> None:
-        """Stop soon, in good order."""
+        """Stop soon, gracefully."""
         ...

@@ -1,4 +1,4 @@
-"""A miner's farewell: a neuron that stops waits for the verdicts that are on their way."""
+"""Lets a miner that stops wait for the verdicts that are on their way."""
 
 import asyncio
 from collections import Counter
@@ -10,7 +10,7 @@ from bettensor.neurons.edges.edge import Edge, on
 
 
 class Farewell(Edge):
-    """Knows which predictions of this run have no verdict."""
+    """Counts the predictions of this run that have no verdict."""
 
     name = "farewell"
 
@@ -20,19 +20,19 @@ class Farewell(Edge):
 
     @on(PredictionMade)
     def count(self, event: PredictionMade, _: Envelope) -> None:
-        """One more."""
+        """Count one more."""
         self._unanswered[event.prediction.prediction_id] += 1
 
     @on(VerdictReceived, PredictionDiscarded, PredictionExpired)
     def uncount(self, event: VerdictReceived | PredictionExpired | PredictionDiscarded, _: Envelope) -> None:
-        """One fewer; those of earlier runs were not counted."""
+        """Count one fewer; predictions of earlier runs were not counted."""
         settled = event.prediction_id if isinstance(event, PredictionDiscarded) else event.prediction.prediction_id
         self._unanswered -= Counter((settled,))
         if not self._unanswered:
             self._all_answered.set()
 
     async def settle(self) -> None:
-        """Wait until each has its verdict. Safe to cancel."""
+        """Wait until every prediction has its verdict. Safe to cancel."""
         self._all_answered.clear()
         if self._unanswered:
             await self._all_answered.wait()

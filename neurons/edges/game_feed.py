@@ -1,4 +1,4 @@
-"""Where a validator's slate comes from while it runs: a file that is watched, or odds that move at random."""
+"""The source of a validator's slate: a watched file, or odds that move at random."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from bettensor.neurons.system.files import Sight, changes_of, look_at
 SHIPPED: Final = Path(__file__).parent.parent / "data" / "games.json"
 """The fixtures that come with this package."""
 MOVE: Final = 0.02
-"""How far odds move at a time: a standard deviation, of the odds' distance from 1."""
+"""Size of one move of the odds: a standard deviation, as a share of the odds' distance from 1."""
 
 
 class GameFeed(Edge):
-    """Publishes the slate, and again whenever it changes. A slate that cannot be read leaves the last one in force."""
+    """Publishes the slate, and again whenever it changes. If a change cannot be read, the last slate stays in force."""
 
     name = "game_feed"
 
@@ -38,7 +38,7 @@ class GameFeed(Edge):
         self._started_at = clock.wall()
 
     async def open(self) -> None:
-        """Publish the slate, wait until it is stored, and so in force, and follow it from then on.
+        """Publish the slate, wait until it is stored and so in force, and follow its changes from then on.
 
         Raises:
             ConfigurationError: the first slate cannot be read.
@@ -51,11 +51,11 @@ class GameFeed(Edge):
         await self._store.settle()
 
     async def pause(self) -> None:
-        """Follow it no more."""
+        """Stop following the slate."""
         await self._tasks.cancel()
 
     async def close(self) -> None:
-        """The same, for a neuron that never was at work."""
+        """Stop following the slate, if the neuron was closed before it was paused."""
         await self._tasks.cancel()
 
     async def _watch(self, seen: Sight) -> None:
@@ -68,7 +68,7 @@ class GameFeed(Edge):
                 self._publish(slate)
 
     async def _move(self, slate: FetchedSlate) -> None:
-        for moved in moving_odds(slate.games, Random(self._settings.seed)):  # noqa: S311 - odds for a demo are no secret
+        for moved in moving_odds(slate.games, Random(self._settings.seed)):  # noqa: S311 - a demo's odds are no secret
             await asyncio.sleep(self._settings.interval)
             now = self._clock.wall()
             self._publish(FetchedSlate(tuple(game for game in moved if parse_rfc3339(game.event_start_date) > now), ()))

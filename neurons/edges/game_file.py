@@ -4,7 +4,7 @@
 ``event_start_date`` may also be an ISO 8601 duration (``"PT36H"``), counted from the start of the run, and
 ``create_date`` and ``last_update_date`` may be absent.
 
-A file that is structurally wrong is refused as a whole, with game and field. A game that is well formed and cannot be
+A file with a wrong structure is refused as a whole; the message names game and field. A well-formed game that cannot be
 offered is withheld alone, with its reason.
 """
 
@@ -31,7 +31,7 @@ _DURATION: Final = TypeAdapter(timedelta)
 
 
 class FetchedSlate(NamedTuple):
-    """What a file offers, and what of it cannot be offered."""
+    """The games that a file offers, and the withheld ones with their reasons."""
 
     games: tuple[TeamGame, ...]
     withheld: tuple[WithheldGame, ...]
@@ -41,12 +41,12 @@ def read_games(path: Path, started_at: Micros, now: Micros) -> FetchedSlate:
     """The slate in the file at ``path``.
 
     Args:
-        path: of a JSON file.
+        path: the JSON file.
         started_at: wall clock at the start of the run, from which relative start times count.
-        now: wall clock; what has started by then is withheld.
+        now: wall clock; games that have started by then are withheld.
 
     Raises:
-        ConfigurationError: file, game and field, and what was expected.
+        ConfigurationError: the file is wrong; the message names file, game, field and what was expected.
     """
     games: dict[str, TeamGame] = {}
     withheld: list[WithheldGame] = []

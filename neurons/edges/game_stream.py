@@ -1,6 +1,6 @@
-"""The validator's game stream on disk: each update is signed and stored before anybody hears of it.
+"""The validator's game stream on disk: each update is signed and stored before it is sent.
 
-So a restarted validator goes on where it was, and gives who was away the same signed bytes.
+So a restarted validator continues its stream, and a miner that was away gets the same signed bytes.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ _CHANGE_SLATE = (
         "WHERE json_extract(value, '$.active')"
     ),
 )
-# SQLAlchemy compiles a statement once, if it is the same object
+# constants: SQLAlchemy compiles a statement once, if it is the same object
 _FORGET_SLATE = text("DELETE FROM slate")
 _FORGET_ALL_UPDATES = text("DELETE FROM updates")
 _KEEP_UPDATE = text("INSERT INTO updates VALUES (:position, :part, :frame)")
@@ -48,7 +48,7 @@ class _Stored(NamedTuple):
 
 
 class GameStream(Edge):
-    """Keeps the slate, the position, and the last ``HISTORY`` updates."""
+    """Stores the slate, the position, and the last ``HISTORY`` updates."""
 
     name = "game_stream"
 
@@ -58,7 +58,7 @@ class GameStream(Edge):
         self._validator = {"validator": identity.hotkey, "netuid": identity.netuid}
 
     async def open(self) -> None:
-        """Publish ``StreamOpened`` if a history of ours is there and whole, and store updates from then on.
+        """Publish ``StreamOpened`` if the file has a complete history of this neuron, and store updates from then on.
 
         Raises:
             ConfigurationError: the database cannot be read.
@@ -104,7 +104,7 @@ class GameStream(Edge):
         for message, _ in frames:
             updates[message.offset] = (*updates.get(message.offset, ()), message)
         if list(updates) != list(range(max(2, stream.position - HISTORY + 1), stream.position + 1)):
-            return None  # offset 1 is the snapshot, and is not kept
+            return None  # offset 1 is the snapshot, which is not kept
         return _Stored(
             StreamOpened(Epoch(stream.epoch), Offset(stream.position), slate, tuple(updates.values())), frames
         )

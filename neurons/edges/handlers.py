@@ -1,8 +1,8 @@
-"""Users' own handlers, kept out of the drain: each has its bounded queue, and its task or thread.
+"""Runs users' handlers outside the drain: each has a bounded queue, and a task or a thread.
 
-A handler that is slow drops events for itself alone; one that raises is reported. Neither can block or stop the neuron.
-Async handlers run on the neuron's event loop. Sync ones run in a thread of their own, one event after the other: they
-may block, and must not touch what belongs to the loop.
+A slow handler drops only its own events; a handler that raises is reported. Neither can block or stop the neuron.
+Async handlers run on the neuron's event loop. Sync handlers run in a thread each, one event after the other: they may
+block, and must not touch objects of the event loop.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from bettensor.bus.events import Event, HandlerFailed, HandlerOverflowed
 from bettensor.neurons.edges.edge import Edge, Isolates
 
 QUEUE_LENGTH = 10_000
-"""Events that wait for one handler; what comes on top is dropped, for it alone."""
+"""Events that may wait for one handler; further events are dropped, for that handler alone."""
 _TROUBLES = (HandlerFailed.topic, HandlerOverflowed.topic)
 
 
@@ -36,7 +36,7 @@ class UserHandlers(Edge, Isolates):
         self._is_open = False
 
     def isolate(self, handler: Callable[..., Any]) -> Handler:
-        """What the bus calls in ``handler``'s place: it queues the event, and returns.
+        """The function that the bus calls instead of ``handler``: it queues the event, and returns.
 
         Raises:
             TypeError: ``handler`` takes neither an event, nor an event and its envelope.
@@ -49,14 +49,14 @@ class UserHandlers(Edge, Isolates):
         return isolated.put
 
     async def open(self) -> None:
-        """Begin to work off the queues, and those of handlers that subscribe later too."""
+        """Begin to process the queues, also those of handlers that subscribe later."""
         self._is_open = True
         for isolated in self._isolated:
             isolated.start(self._bus)
 
     def report(self) -> dict[str, dict[str, float]]:
-        """Of each handler, for all that it hears: events that wait for it, its failures, events that it missed, and
-        for how many seconds it has been at its present event."""
+        """The figures of each handler, over all its topics: events that wait for it, its failures, the events that it
+        missed, and the seconds that it has spent on its present event."""
         report: dict[str, dict[str, float]] = {}
         for handler in self._isolated:
             waiting, failures, dropped, busy = handler.score()
@@ -68,9 +68,9 @@ class UserHandlers(Edge, Isolates):
         return report
 
     async def close(self, patience: float = 5.0) -> None:
-        """Let handlers finish what they have, for ``patience`` seconds, and end them.
+        """Let handlers finish their queued events, for ``patience`` seconds, and end them.
 
-        A sync handler that still hangs is left behind with its daemon thread. Safe to cancel.
+        A sync handler that still hangs is abandoned with its daemon thread. Safe to cancel.
         """
         await asyncio.gather(*(isolated.close(patience) for isolated in self._isolated))
 
@@ -85,7 +85,7 @@ class _Isolated(ABC):
         self._dropped = 0
         self._failures = 0
         self._began: float | None = None
-        """When it was handed its present event."""
+        """Time at which the present event was handed over."""
         self._bus: EventBus | None = None
         self._open(queue_length)
 
@@ -93,7 +93,7 @@ class _Isolated(ABC):
         if isinstance(event, HandlerFailed | HandlerOverflowed) and (
             event.handler == self.name or event.handling in _TROUBLES
         ):
-            return  # neither its own trouble nor another's with such an event: two could keep each other busy for ever
+            return  # no handler hears of failures with such events: two handlers could keep each other busy for ever
         if self._try_put(event, envelope) or self._bus is None:
             return
         self._dropped += 1
@@ -152,15 +152,15 @@ class _InTask(_Isolated):
 
     async def _run(self, bus: EventBus) -> None:
         this = cast("asyncio.Task[None]", asyncio.current_task())
-        while not this.cancelling():  # by us; a handler may have caught it
+        while not this.cancelling():  # until we cancel it; a handler may have caught the cancellation
             event, envelope = await self._queue.get()
             try:
                 await self._call(event, envelope)
             except asyncio.CancelledError:
                 if this.cancelling():
                     raise
-                bus.publish(self._failure(event))  # what it waited for was cancelled
-            except (Exception, SystemExit):  # noqa: BLE001 - a user's code may raise anything: no affair of the neuron's
+                bus.publish(self._failure(event))  # the handler awaited something that was cancelled
+            except (Exception, SystemExit):  # noqa: BLE001 - a user's code may raise anything: it must not harm the neuron
                 bus.publish(self._failure(event))
             finally:
                 self._began = None
@@ -181,7 +181,7 @@ class _InTask(_Isolated):
 
 class _InThread(_Isolated):
     def _open(self, queue_length: int) -> None:
-        self._queue: queue.Queue[tuple[Event, Envelope] | None] = queue.Queue(queue_length + 1)  # one for the farewell
+        self._queue: queue.Queue[tuple[Event, Envelope] | None] = queue.Queue(queue_length + 1)  # one for the None
         self._length = queue_length
         self._thread: threading.Thread | None = None
 
@@ -205,7 +205,7 @@ class _InThread(_Isolated):
             try:
                 self._call(event, envelope)
             except (Exception, SystemExit):  # noqa: BLE001 - as above
-                with contextlib.suppress(RuntimeError):  # the loop is closed: the neuron did not wait for us
+                with contextlib.suppress(RuntimeError):  # the loop is closed: the neuron did not wait for this thread
                     loop.call_soon_threadsafe(bus.publish, self._failure(event))
             finally:
                 self._began = None

@@ -1,4 +1,4 @@
-"""The miner's HTTP: signed requests to validators, by httpx. The frames of an answer are received like any others."""
+"""The miner's HTTP: signed requests to validators, by httpx. Frames of an answer are received like any others."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -35,14 +35,14 @@ MAX_ANSWER: Final = 16 * 1024 * 1024
 """Bytes of an answer; a slate of 5,000 games is about 4 MiB."""
 
 _BEGUN: Final = "http11.send_request_headers.started"
-"""httpcore's name for the moment before the first byte of a request: from here on it may have arrived."""
+"""httpcore's name for the moment before the first byte of a request: from here on the request may have arrived."""
 
 Request = PostRequested | GamesRequested
 _Trace = Callable[[str, dict[str, Any]], Awaitable[None]]
 
 
 class HttpClient(Edge):
-    """Makes the exchanges that are asked for, each attempt signed anew."""
+    """Makes the requested exchanges; each attempt is signed anew."""
 
     name = "http_client"
 
@@ -50,8 +50,8 @@ class HttpClient(Edge):
         self._netuid = identity.netuid
         self._signer = signer
         self._clock = clock
-        # no bound on connections: a validator that hangs must not keep another's exchange waiting
-        self._client = httpx.AsyncClient(timeout=None, trust_env=False, limits=httpx.Limits(), cookies=_no_cookies())  # noqa: S113 - TIMEOUT is for the whole
+        # no limit on connections: a hanging validator must not delay another's exchange
+        self._client = httpx.AsyncClient(timeout=None, trust_env=False, limits=httpx.Limits(), cookies=_no_cookies())  # noqa: S113 - TIMEOUT covers the whole exchange
 
     @on(PostRequested, GamesRequested)
     def request(self, event: Request, _: Envelope) -> None:
@@ -59,7 +59,7 @@ class HttpClient(Edge):
         self._tasks.start(self._exchange(event), f"HTTP with {event.hotkey}")
 
     async def close(self) -> None:
-        """End what is under way: it has no verdict, and will be asked again."""
+        """End the running exchanges; their predictions have no verdict, and are sent again after the restart."""
         await self._tasks.cancel()
         await self._client.aclose()
 
@@ -77,7 +77,7 @@ class HttpClient(Edge):
         except TimeoutError:
             self._fail(event, f"no answer within {TIMEOUT:g} s")
             return
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: no address at all
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: not an address
             self._fail(event, str(error) or type(error).__name__)
             return
         lines = content.splitlines()
@@ -90,7 +90,7 @@ class HttpClient(Edge):
         self._bus.publish(PostFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
 
     def _compose(self, event: Request) -> tuple[str, str, bytes, _Trace]:
-        """Method, target, body, and what is to hear how the request goes."""
+        """Method, target, body, and the trace that follows the request's progress."""
 
         async def trace(step: str, _: dict[str, Any]) -> None:
             if step == _BEGUN and written is not None:
@@ -122,7 +122,7 @@ class HttpClient(Edge):
 
 
 def _no_cookies() -> CookieJar:
-    """A jar that takes none: they would grow for as long as a validator likes, and say nothing to anybody."""
+    """A jar that takes no cookies: they could grow without limit, and have no use here."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
@@ -130,7 +130,7 @@ async def _read(response: httpx.Response) -> bytes:
     """The raw body; we never ask for compression, so a compressed answer is unreadable and fails.
 
     Raises:
-        httpx.DecodingError: the answer is longer than any honest one.
+        httpx.DecodingError: the answer is longer than an honest one can be.
     """
     content = bytearray()
     async for chunk in response.aiter_raw():

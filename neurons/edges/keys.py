@@ -1,6 +1,6 @@
-"""The one place that signs and verifies, and the one adapter around bittensor's ``http_auth``.
+"""Signs and verifies everything, and is the only adapter to bittensor's ``http_auth``.
 
-Holds the hotkey, resolved once: signing with a wallet would read the key file each time. The coldkey is never loaded.
+Loads the hotkey once: signing through a wallet would read the key file each time. The coldkey is never loaded.
 """
 
 import inspect
@@ -34,12 +34,12 @@ _SCHEMES: Final[dict[int, Scheme]] = {number: scheme for scheme, number in CRYPT
 
 
 class Keys(Edge, RequestSigner):
-    """A neuron's hotkey at work, and the signatures of requests under check."""
+    """Signs with the neuron's hotkey, and verifies the signatures of requests."""
 
     name = "keys"
 
     def __init__(self, keypair: Keypair) -> None:
-        # http_auth takes most of a second to import: not before there is a neuron to run
+        # importing http_auth takes most of a second: not before a neuron runs
         from bittensor import http_auth
 
         self._http_auth = http_auth
@@ -57,13 +57,13 @@ class Keys(Edge, RequestSigner):
 
     @on(RequestVerificationRequested)
     def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
-        """Answer with ``SignatureChecked``. AuthActor has judged shape, receiver and age; here it is the signature."""
+        """Answer with ``SignatureChecked``. AuthActor has judged shape, receiver and age; this checks the signature."""
         valid = verify_request(event.request, self.hotkey, event.received_at, event.scheme)
         self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
 
 
 class FrameVerifier(Edge):
-    """The signatures of frames under check, in the neuron's own process; ``verifiers.py`` has processes for it."""
+    """Verifies the signatures of frames in the neuron's own process; ``verifiers.py`` uses further processes."""
 
     name = "frame_verifier"
 
@@ -75,7 +75,7 @@ class FrameVerifier(Edge):
 
 
 def verify(signer: Hotkey, scheme: Scheme, payload: bytes, signature: bytes) -> bool:
-    """Whether ``signature`` is ``signer``'s over a frame's JSON bytes, under this scheme and no other."""
+    """Whether ``signature`` is ``signer``'s signature over a frame's JSON bytes, under this scheme and no other."""
     try:
         return bool(bittensor_core.verify(SIGNED_PREFIX + payload, signature, signer, CRYPTO_TYPES[scheme]))
     except ValueError:  # the signer is not an ss58 address
@@ -83,7 +83,7 @@ def verify(signer: Hotkey, scheme: Scheme, payload: bytes, signature: bytes) -> 
 
 
 def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: Micros, scheme: Scheme) -> bool:
-    """Whether a request's btauth/1 headers are signed by whom they name, for ``receiver``, under this scheme alone."""
+    """Whether the hotkey that a request's btauth/1 headers name signed them, for ``receiver``, under this scheme."""
     from bittensor import http_auth
 
     expected = CRYPTO_TYPES[scheme]
@@ -108,12 +108,12 @@ def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: 
 
 @cache
 def _takes_a_pin(verify: Callable[..., Any]) -> bool:
-    """Whether bittensor's ``verify`` is told the sender's scheme: from 11.3.2 on it must be, before that it cannot."""
+    """Whether bittensor's ``verify`` takes the sender's scheme: it requires it from 11.3.2 on, and lacks it before."""
     return "expected_crypto_type" in inspect.signature(verify).parameters
 
 
 class _AnyNonce:
-    """Replays are AuthActor's to find: its memory is part of what a replay of the log repeats."""
+    """Accepts every nonce: AuthActor detects replays, because a replay of the log must repeat that decision."""
 
     def check_and_store(self, hotkey_ss58: str, nonce_ns: int) -> bool:  # noqa: ARG002 - the protocol's signature
         return True
@@ -171,7 +171,7 @@ def new_wallet(name: str, hotkey: str, path: str, scheme: Scheme) -> Hotkey:
     """Make a wallet with unencrypted keys, for tests only; an existing coldkey is kept.
 
     Raises:
-        ConfigurationError: there is such a hotkey already, or it cannot be written.
+        ConfigurationError: such a hotkey exists already, or the files cannot be written.
     """
     from bittensor.wallet import Wallet
 

@@ -1,6 +1,6 @@
-"""Verdicts on disk: the one place where a prediction becomes final.
+"""Verdicts on disk: here a prediction becomes final.
 
-Inserts what is new, and answers for every key with the verdict that is stored.
+A commit inserts the new verdicts, and answers every proposal with the verdict that is stored.
 """
 
 import asyncio
@@ -30,15 +30,15 @@ from bettensor.neurons.edges.database import Database, Migrations, cause, to_jso
 from bettensor.neurons.edges.edge import Edge, StateDir, on
 
 SWEEP_STEP: Final = 500
-"""Rows that one step of a sweep deletes: a few milliseconds in which commits wait."""
+"""Rows that one step of a sweep deletes: commits wait a few milliseconds for a step."""
 SWEEP_INTERVAL: Final = 3600.0
 """Seconds between two sweeps."""
 
 
 def _key(hotkey: str, prediction_id: str) -> bytes:
-    """What a verdict is stored under: as an index of these is a quarter as large, a commit writes less than half.
+    """The key of a verdict: 128 bits of SHA-256. An index of these is a quarter as large, and halves a commit's writes.
 
-    128 bits of SHA-256. Who spent 2^64 tries on two ids that share one would be answered ``conflict`` for the second.
+    Finding two ids with the same key takes 2^64 tries; the second id would be answered with ``conflict``.
     """
     return sha256(f"{hotkey}\n{prediction_id}".encode()).digest()[:16]
 
@@ -68,12 +68,12 @@ _INDEXES: Final = (
     "CREATE INDEX predictions_by_receipt ON predictions (received_at)",
     "CREATE INDEX predictions_by_expiry ON predictions (expires_at)",
 )
-"""For the day's totals at start, and for the sweep: no more, because each index costs every commit."""
+"""For the day's totals at start, and for the sweep. There are no others, because each index costs every commit."""
 _MIGRATIONS: Final[Migrations] = (
     (
         "CREATE TABLE ledger (ledger_id TEXT NOT NULL)",
         "INSERT INTO ledger VALUES (lower(hex(randomblob(16))))",
-        # AUTOINCREMENT: ids only grow, even after a sweep, so that what a commit added is what has a larger id
+        # AUTOINCREMENT: ids only grow, even after a sweep, so the rows of a commit are those with larger ids
         """
         CREATE TABLE predictions (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -116,7 +116,7 @@ _MIGRATIONS: Final[Migrations] = (
         )
         """,
         _copy_with_keys,
-        # where ids go on, which a sweep may have moved beyond the largest that is left
+        # the next id, which may be beyond the largest remaining one after a sweep
         "DELETE FROM sqlite_sequence WHERE name = 'predictions'",
         "UPDATE sqlite_sequence SET name = 'predictions' WHERE name = 'predictions_without_keys'",
         "DROP TABLE predictions_without_keys",
@@ -144,7 +144,7 @@ _REPAIR: Final = (
 
 
 class _Row(NamedTuple):
-    """What is stored for one key."""
+    """The stored verdict of one key."""
 
     id: int
     digest: str
@@ -184,11 +184,11 @@ class Ledger(Edge):
         self._database.start(self._commit(event.proposals, envelope.seq), "ledger commit")
 
     async def close(self) -> None:
-        """Sweep no more. The database is an edge of its own, and is closed later."""
+        """Stop sweeping. The database is a separate edge, and is closed later."""
         await self._tasks.cancel()
 
     async def sweep(self) -> int:
-        """Delete verdicts past their time, in small steps between commits; returns how many.
+        """Delete expired verdicts, in small steps between commits; returns their number.
 
         Raises:
             SQLAlchemyError: the database cannot be written now.
@@ -210,7 +210,7 @@ class Ledger(Edge):
 
     async def _sweep_forever(self) -> None:
         while True:
-            with contextlib.suppress(SQLAlchemyError):  # the next commit will say what is wrong; the next sweep, retry
+            with contextlib.suppress(SQLAlchemyError):  # the next commit reports the fault; the next sweep tries again
                 await self.sweep()
             await asyncio.sleep(SWEEP_INTERVAL)
 
@@ -240,7 +240,7 @@ class Ledger(Edge):
         return self._known(proposals, before)
 
     def _known(self, proposals: Sequence[ProposedVerdict], before: int) -> tuple[StoredVerdict, ...]:
-        """What is stored for each key, where some were there before this commit, or twice in it."""
+        """The stored verdict of each key, if some keys were stored before this commit or occur twice in it."""
         keys = [_key(proposal.hotkey, proposal.prediction.prediction_id) for proposal in proposals]
         rows = {
             row.key: _Row(row.id, row.digest, VerdictCode(row.code), row.message)

@@ -1,7 +1,7 @@
 """The validator's public port: HTTP and WebSocket on one socket, by uvicorn.
 
-Knows HTTP and RFC 6455, and nothing of who is asking or what is said: every request becomes an event and waits for the
-decision. Frames of an open session go straight from the socket to the bus.
+Knows HTTP and RFC 6455, but neither identities nor messages: every request becomes an event and waits for the decision.
+Frames of an open session go straight from the socket to the bus.
 """
 
 import asyncio
@@ -44,16 +44,16 @@ from bettensor.neurons.edges.edge import Edge, Transports, on
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
 
 BACKLOG: Final = 2048
-"""Connections that the system takes for us until we do."""
+"""Connections that the system accepts before we do."""
 _SECRETS: Final = (b"authorization", b"cookie", b"proxy-authorization")
-"""Headers that are for somebody else, a proxy say: like all that have the name of a secret they never become an event,
-and so are in no log."""
+"""Headers for other programs, such as a proxy. Like all headers with the name of a secret they never become part of an
+event, and so are in no log."""
 
 Scope = dict[str, Any]
 
 
 class Exchange:
-    """One HTTP request that waits for its answer, a handshake included. Frames written to it are the answer's body."""
+    """One HTTP request that waits for its answer, or a handshake. Frames written to it become the answer's body."""
 
     road: Road = "http"
 
@@ -62,7 +62,7 @@ class Exchange:
         self.answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
 
     def queued(self) -> int:
-        """Nothing waits: the answer goes out as a whole."""
+        """Always 0: the answer is sent as a whole."""
         return 0
 
     def write(self, data: bytes) -> None:
@@ -70,20 +70,20 @@ class Exchange:
         self.frames.append(data)
 
     def decide(self, event: Event) -> None:
-        """The first decision counts."""
+        """Take the decision; only the first one counts."""
         if not self.answer.done():
             self.answer.set_result(event)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """uvicorn calls every refused handshake an error of ours."""
+    """Filter out uvicorn's error for each refused handshake."""
     return "without completing handshake" not in record.getMessage()
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        yield  # signals are the neuron's own affair
+        yield  # the neuron handles signals itself
 
 
 class Listener(Edge):
@@ -91,7 +91,7 @@ class Listener(Edge):
 
     name = "listener"
     port: int
-    """Where it listens, once it is open."""
+    """The port on which it listens, once it is open."""
 
     def __init__(self, axon: AxonSettings, websocket: WebSocketSettings, transports: Transports, clock: Clock) -> None:
         self._axon = axon
@@ -139,7 +139,7 @@ class Listener(Edge):
         self._bus.publish(ListeningBegun(f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"))
 
     async def pause(self) -> None:
-        """Read no more of any session; requests are refused by the actors, which know that the neuron stops."""
+        """Stop reading from all sessions. Actors refuse new requests, because they know that the neuron is stopping."""
         self._draining = True
         for session in self._sessions.values():
             session.read(on=False)
@@ -157,9 +157,9 @@ class Listener(Edge):
             session.read(on=True)
 
     async def close(self) -> None:
-        """Wait until the sessions that are being closed have ended, and stop serving.
+        """Wait until the closing sessions have ended, and stop serving.
 
-        What is still open then is closed with 1012. When cancelled it waits for nobody.
+        Sessions that are open then are closed with 1012. If cancelled, it stops waiting.
         """
         if self._serving is None:
             return
@@ -173,7 +173,7 @@ class Listener(Edge):
             raise
 
     async def _sessions_to_end(self) -> None:
-        """Each is aborted ``CLOSE_TIMEOUT`` after our close."""
+        """Wait for them; each is aborted ``CLOSE_TIMEOUT`` after our close."""
         self._all_ended = asyncio.Event()
         if self._sessions:
             with contextlib.suppress(TimeoutError):
@@ -219,7 +219,7 @@ class Listener(Edge):
         del self._exchanges[connection]
         protocol: SessionProtocol = scope["extensions"]["bettensor"]
         protocol.attach(self._bus, self._inbox, connection, self._limits)
-        if protocol.transport.is_closing():  # gone while it was decided
+        if protocol.transport.is_closing():  # the client left before the decision
             self._bus.publish(ConnectionClosed(connection, CloseCode.ABNORMAL, ""))
             return
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
@@ -281,7 +281,7 @@ class Listener(Edge):
             headers = [(b"content-type", b"text/plain; charset=utf-8")]
         return status, [*headers, (b"content-length", str(len(content)).encode())], content
 
-    # --- what was decided
+    # --- decisions of actors
 
     @on(PeerAuthenticated)
     def admit(self, event: PeerAuthenticated, _: Envelope) -> None:
@@ -313,7 +313,7 @@ class Listener(Edge):
 
 
 async def _read_body(receive: Any) -> bytes | None:
-    """The whole body, or a byte more than the limit; None where the client left."""
+    """The whole body, or one byte more than the limit; None if the client left."""
     body = bytearray()
     while len(body) <= MAX_FRAME_BYTES:
         message = await receive()
@@ -334,7 +334,7 @@ def _bind(host: str, port: int) -> socket.socket:
             listening = unless_it_listens.enter_context(socket.socket(family, kind, protocol))
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
-            listening.listen(BACKLOG)  # not left to uvicorn, which would keep to itself that another was first
+            listening.listen(BACKLOG)  # uvicorn would not report that another process listened first
             unless_it_listens.pop_all()
     except OSError as error:
         raise ConfigurationError(

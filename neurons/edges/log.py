@@ -1,7 +1,7 @@
-"""Writes the log lines that the logbook decided, by loguru, which is imported here and nowhere else.
+"""Writes the logbook's lines by loguru, which is imported here and nowhere else.
 
-The command ``bettensor`` sets their level and writes them to standard error. A program of your own sets up loguru
-itself: ``logger.add(...)``, or ``logger.disable("bettensor")`` to see none of them.
+The command ``bettensor`` sets their level and writes them to standard error. Your own program sets up loguru itself:
+``logger.add(...)``, or ``logger.disable("bettensor")`` to hide them.
 """
 
 import os
@@ -22,17 +22,17 @@ _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</l
 
 
 def set_log_level(level: str) -> None:
-    """Write lines of at least ``level`` to standard error, and nowhere else."""
+    """Write lines of at least ``level`` to standard error only."""
     logger.remove()
     colorize = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     logger.add(sys.stderr, level=level, format=_FORMAT, colorize=colorize)
 
 
 class LogLines(Edge):
-    """The lines of one neuron.
+    """Writes the log lines of one neuron.
 
-    loguru's default format shows the code that logged, which is the same for all lines; name and function say instead
-    which neuron it was. Role, full hotkey and the event's ``seq`` are in ``extra``.
+    loguru's default format shows the code that logged, which is the same for all lines. Name and function therefore
+    identify the neuron instead. Role, full hotkey and the event's ``seq`` are in ``extra``.
     """
 
     name = "log"
@@ -42,7 +42,7 @@ class LogLines(Edge):
 
     @on(LineLogged)
     def write(self, event: LineLogged, envelope: Envelope) -> None:
-        """One line; the text is data, never a format."""
+        """Write one line; its text is data, never a format."""
 
         def sign(record: "loguru.Record") -> None:
             record.update({"name": f"bettensor.{identity.role}", "function": short(identity.hotkey)})

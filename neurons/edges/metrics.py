@@ -1,7 +1,7 @@
-"""Metrics for Prometheus, on a local port of their own: never on the one that is public.
+"""Metrics for Prometheus, on a separate local port, never on the public one.
 
-Names and units follow its conventions (https://prometheus.io/docs/practices/naming/). The page is served by
-prometheus_client in a thread of its own; what it reads is safe to read from there.
+Names and units follow its conventions (https://prometheus.io/docs/practices/naming/). A thread of prometheus_client
+serves the page; everything that it reads is safe to read from a thread.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class Metrics(Edge):
         self._commits: dict[int, Micros] = {}
         Info("bettensor_build", "This neuron.", registry=registry).info({"version": version("bettensor"), "role": role})
         ProcessCollector(registry=registry)
-        # the road of every frame and prediction: plain numbers, of which a collector makes metrics when somebody looks
+        # every frame and prediction passes here: plain numbers, which a collector makes into metrics at a scrape
         self._verdicts: Count[str] = Count()
         self._frames: Count[_Direction] = Count()
         self._bytes: Count[_Direction] = Count()
@@ -108,7 +108,7 @@ class Metrics(Edge):
             self._waiting = Gauge("bettensor_predictions_waiting", "Without a verdict.", registry=registry)
 
     def attach(self, bus: EventBus) -> None:
-        """Count from now on; a miner has figures that a validator has not."""
+        """Count from now on; some figures exist only on a miner, or only on a validator."""
         super().attach(bus)
         counted = _Collector(bus, self._stages, self._verdicts, self._frames, self._bytes, self._latency)
         self.registry.register(counted)
@@ -116,7 +116,7 @@ class Metrics(Edge):
             bus.subscribe(event, handler, self.name)
 
     async def open(self) -> None:
-        """Serve ``/metrics``; if the port is taken, that is published, and the neuron does without."""
+        """Serve ``/metrics``. If the port is in use, an event reports it, and the neuron runs without metrics."""
         host, port = self._settings.ip, self._settings.port
         wanted = DEFAULT_PORTS[self._role] if port is None else port
         try:
@@ -126,11 +126,11 @@ class Metrics(Edge):
 
     @property
     def port(self) -> int | None:
-        """Where they are served, if they are."""
+        """The port of the metrics; None if they are not served."""
         return None if self._server is None else int(self._server.server_port)
 
     async def close(self) -> None:
-        """Serve no more. The server looks every half second whether it is to end, and the loop goes on meanwhile."""
+        """Stop serving. The server checks twice a second whether it must end; the event loop continues meanwhile."""
         if self._server is not None:
             await asyncio.to_thread(self._server.shutdown)
             self._server.server_close()
@@ -225,12 +225,12 @@ class _Latencies:
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """One more."""
+        """Count one more."""
         self._counts[bisect_left(_LATENCIES, seconds)] += 1
         self._sum += seconds
 
     def collect(self) -> HistogramMetricFamily:
-        """As Prometheus knows it: each bucket holds those of the smaller ones too."""
+        """The histogram in Prometheus's form: each bucket includes the smaller ones."""
         bounds = [*map(str, _LATENCIES), "+Inf"]
         return HistogramMetricFamily(
             "bettensor_verdict_latency_seconds",
@@ -241,7 +241,7 @@ class _Latencies:
 
 
 class _Collector(Collector):
-    """Metrics of what is counted in plain numbers."""
+    """Makes metrics of the plain numbers."""
 
     def __init__(
         self,

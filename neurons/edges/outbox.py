@@ -1,7 +1,7 @@
-"""What a miner must remember across restarts: predictions until their verdict (and then the verdict), and the slates.
+"""A miner's memory across restarts: predictions with their verdicts, and slates.
 
-Verdicts and slates are written along with the next save, or soon: losing the last of them costs a question to the
-validator, and nothing else.
+Verdicts and slates are written with the next save, or soon: if a crash loses the newest ones, the miner asks the
+validator again.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ from bettensor.neurons.edges.database import Database, Migrations, cause, to_jso
 from bettensor.neurons.edges.edge import Edge, StateDir, on
 
 RETENTION: Final = 30 * DAY
-"""Predictions that have their verdict are forgotten after this."""
+"""Age at which predictions with a verdict are deleted."""
 RECALLED: Final = 64 * 64
-"""Verdicts that a restart remembers: as many as a validator keeps for a miner that is away."""
+"""Verdicts that a restarted miner remembers: as many as a validator keeps for an absent miner."""
 RETRY: Final = 1.0
-"""Seconds until what could not be written is tried again."""
+"""Seconds until a failed write is tried again."""
 EXPIRED: Final = "expired"
-"""Stands where a verdict's code would."""
+"""Stored in place of a verdict's code."""
 
 _MIGRATIONS: Final[Migrations] = (
     (
@@ -117,7 +117,7 @@ class OutboxDatabase(Database):
 
 @dataclass(slots=True)
 class _Change:
-    """What the slate of one validator has become, as far as it is not written."""
+    """The unwritten changes of one validator's slate."""
 
     epoch: Epoch
     offset: Offset
@@ -127,12 +127,12 @@ class _Change:
 
 @dataclass(slots=True)
 class _Work:
-    """What is to be written in one transaction."""
+    """The content of one transaction."""
 
     saves: dict[int, tuple[OutboxEntry, ...]] = field(default_factory=dict)
     """By the ``seq`` of the request."""
     verdicts: dict[tuple[Hotkey, PredictionId], tuple[str, str]] = field(default_factory=dict)
-    """Code and message; the first one counts."""
+    """Code and message; the first verdict counts."""
     slates: dict[Hotkey, _Change] = field(default_factory=dict)
     ledgers: dict[Hotkey, LedgerId] = field(default_factory=dict)
 
@@ -140,11 +140,11 @@ class _Work:
         return bool(self.saves or self.verdicts or self.slates or self.ledgers)
 
     def without_saves(self) -> "_Work":
-        """What may be written at any time: nobody waits for it."""
+        """The part that may be written at any time, because no save waits for it."""
         return _Work(verdicts=self.verdicts, slates=self.slates, ledgers=self.ledgers)
 
     def followed_by(self, later: "_Work") -> "_Work":
-        """Both, ``later`` after this."""
+        """Both, with ``later`` after this."""
         both = _Work(
             self.saves | later.saves, later.verdicts | self.verdicts, self.slates, self.ledgers | later.ledgers
         )
@@ -153,7 +153,7 @@ class _Work:
         return both
 
     def change(self, validator: Hotkey, later: _Change) -> None:
-        """``later`` comes on top of what is there."""
+        """Apply ``later`` on top of the earlier change."""
         earlier = self.slates.get(validator)
         if earlier is not None and not later.snapshot:
             later = _Change(later.epoch, later.offset, earlier.snapshot, earlier.games | later.games)
@@ -161,7 +161,7 @@ class _Work:
 
 
 class Outbox(Edge):
-    """Writes what it is asked to, and what it sees on the bus; all that waits goes into one transaction."""
+    """Stores requested saves, and the verdicts and slates that it hears; one transaction takes all that waits."""
 
     name = "outbox_store"
 
@@ -187,7 +187,7 @@ class Outbox(Edge):
         self._write_soon()
 
     async def close(self) -> None:
-        """What waits is written once more; what cannot be is not tried again. The database is closed later."""
+        """Write the waiting changes once more, without another attempt if that fails. The database is closed later."""
         self._closing.set()
 
     @on(VerdictReceived, PredictionExpired)
@@ -271,7 +271,7 @@ class Outbox(Edge):
         return KnownSlate(Hotkey(stream.validator), Epoch(stream.epoch), Offset(stream.position), slate)
 
     def _transact(self, work: _Work) -> tuple[tuple[Hotkey, PredictionId], ...]:
-        """Write all of it; returns which of the saved predictions have their verdict from before."""
+        """Write all of it; returns the saved predictions that already had a verdict."""
         now = self._clock.wall()
         settled: tuple[tuple[Hotkey, PredictionId], ...] = ()
         with self._database.transaction() as connection:

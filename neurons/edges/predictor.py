@@ -1,4 +1,4 @@
-"""Runs the miner's model in a thread of its own: it may think for long, and its faults are not the neuron's."""
+"""Runs the miner's model in a separate thread: it may be slow, and its faults cannot harm the neuron."""
 
 import asyncio
 import contextlib
@@ -22,11 +22,11 @@ from bettensor.neurons.edges.tasks import Tasks
 from bettensor.neurons.models.model import Forecast, ModelHost, Predictor, make_prediction
 
 MAX_MADE: Final = 10_000
-"""Bets with a key that are remembered for each validator; of an older one that is repeated, the outbox knows."""
+"""Keyed bets that are remembered for each validator; the outbox recognises a repetition of an older one."""
 
 
 class PredictorEdge(Edge):
-    """Asks the model, one question after the other; of the questions that wait, each validator's latest counts."""
+    """Asks the model one question after the other. Of the waiting questions, only each validator's latest counts."""
 
     name = "predictor"
 
@@ -37,22 +37,22 @@ class PredictorEdge(Edge):
         self._uid: Uid | None = None
         self._waiting: dict[Hotkey, PredictionsRequested] = {}
         self._questions: SimpleQueue[tuple[Sequence[TeamGame], Future[list[Forecast]]] | None] = SimpleQueue()
-        """For the thread; None ends it."""
+        """Questions for the thread; None ends it."""
         self._slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
         self._made: dict[Hotkey, dict[PredictionId, None]] = {}
-        """The last bets that had a key: a model may repeat them, and they are made once."""
+        """The last bets with a key: if the model repeats one, it is not made again."""
         self._closed = False
         self._model = f"the model {type(predictor).__name__}"
 
     def attach(self, bus: EventBus) -> None:
-        """Subscribe; the questions and a model's own ``run`` are tasks apart, because one of them may never end."""
+        """Subscribe. Questions and the model's own ``run`` are separate tasks, because either may never end."""
         super().attach(bus)
         self._running = Tasks(bus, self.name)
 
     async def open(self) -> None:
-        """Have the model work from now on."""
+        """Start the model."""
         self._loop = asyncio.get_running_loop()
-        # a daemon: at its end the process would wait for an executor's thread, and so for a model that hangs
+        # a daemon: at exit the process would wait for an executor's thread, and so for a model that hangs
         threading.Thread(target=self._think, name="predictor", daemon=True).start()
         run = getattr(self._predictor, "run", None)
         if run is not None:
@@ -68,10 +68,10 @@ class PredictorEdge(Edge):
         if not self._tasks:
             self._tasks.start(self._work(), "predictor")
 
-    # --- what a model may ask of its host
+    # --- the host's methods for the model
 
     def games(self) -> dict[GameId, TeamGame]:
-        """All slates as the model was last asked about them."""
+        """All slates, as the model was last asked about them."""
         return {game_id: game for slate in list(self._slates.values()) for game_id, game in slate.items()}
 
     def ask_again(self) -> None:
@@ -79,7 +79,7 @@ class PredictorEdge(Edge):
         self._loop.call_soon_threadsafe(self._bus.publish, ModelChanged())
 
     def forecast(self, forecast: Forecast) -> None:
-        """A ``PredictionMade`` for each validator that offers the game, at its own odds."""
+        """Publish a ``PredictionMade`` for each validator that offers the game, at that validator's odds."""
         self._loop.call_soon_threadsafe(self._bet, forecast)
 
     def _bet(self, forecast: Forecast) -> None:
@@ -90,16 +90,16 @@ class PredictorEdge(Edge):
                     self._make(validator, replace(forecast, game=game))
 
     def fault(self, text: str) -> None:
-        """A line in the log."""
+        """Publish a line for the log."""
         failed = HandlerFailed(self._model, PredictionsRequested.topic, text)
         self._loop.call_soon_threadsafe(self._bus.publish, failed)
 
     async def close(self) -> None:
-        """The same, for a neuron that never was at work."""
+        """Stop asking, if the neuron was closed before it was paused."""
         await self.pause()
 
     async def pause(self) -> None:
-        """Ask no more; a model that still thinks is not waited for."""
+        """Stop asking, without waiting for a model that still thinks."""
         self._closed = True
         self._waiting.clear()
         await self._tasks.cancel()
@@ -108,7 +108,7 @@ class PredictorEdge(Edge):
 
     async def _work(self) -> None:
         while self._waiting:
-            question = self._waiting.pop(next(iter(self._waiting)))  # in turn: no validator waits for ever
+            question = self._waiting.pop(next(iter(self._waiting)))  # in turn, so that no validator waits for ever
             answer: Future[list[Forecast]] = Future()
             self._questions.put((question.games, answer))
             forecasts = await asyncio.wrap_future(answer)
@@ -122,14 +122,14 @@ class PredictorEdge(Edge):
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
-        """What a model does and says may be anything: it is a line in the log, and all else goes on."""
+        """Turn any error of the model into a log line, and continue."""
         try:
             yield
         except (Exception, SystemExit):  # noqa: BLE001 - a model is the operator's code, and may raise anything
             self.fault(last_error())
 
     def _think(self) -> None:
-        """In the thread: one question after the other, until the edge is closed."""
+        """The thread's loop: answer one question after the other, until the edge is closed."""
         while (question := self._questions.get()) is not None:
             games, answer = question
             if not answer.set_running_or_notify_cancel():
@@ -137,13 +137,13 @@ class PredictorEdge(Edge):
             forecasts: list[Forecast] = []
             try:
                 forecasts = list(self._predictor.predict(games))
-            except BaseException:  # noqa: BLE001 - as above; a thread that ended would leave its question without an answer
-                with contextlib.suppress(RuntimeError):  # the loop is closed: the neuron did not wait for us
+            except BaseException:  # noqa: BLE001 - as above; if the thread ended, its question would get no answer
+                with contextlib.suppress(RuntimeError):  # the loop is closed: the neuron did not wait for this thread
                     self.fault(last_error())
             answer.set_result(forecasts)
 
     def _make(self, validator: Hotkey, forecast: Forecast) -> None:
-        """Publish ``forecast``; one that cannot be sent is a line in the log, and the others go on."""
+        """Publish ``forecast``; if it cannot be sent, write a log line and continue with the others."""
         prediction_id, made = self._id_of(validator, forecast), self._made.setdefault(validator, {})
         if prediction_id in made:
             return
@@ -169,5 +169,5 @@ class PredictorEdge(Edge):
         uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
         self._uid = uids.get(self._hotkey)
         for left in [validator for validator in self._slates if validator not in uids]:
-            del self._slates[left]  # nobody bets with it any more
+            del self._slates[left]  # no connection uses this slate any more
             self._made.pop(left, None)

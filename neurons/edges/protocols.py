@@ -1,4 +1,4 @@
-"""HTTP and WebSocket as uvicorn speaks them, with the limits that a public port needs.
+"""uvicorn's HTTP and WebSocket, with the limits that a public port needs.
 
 A request has deadlines, and frames of an open session go from the socket to the bus without ASGI.
 """
@@ -27,30 +27,30 @@ from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS
 from bettensor.neurons.edges.writer import TransportGone
 
 REQUEST_TIMEOUT: Final = 10.0
-"""Seconds within which a request must be there, from the socket's first byte, or its opening, to the body's last."""
+"""Seconds within which a request must arrive, from the socket's first byte or its opening to the body's last byte."""
 ANSWER_TIMEOUT: Final = 20.0
-"""Seconds within which the answer to a request must have been taken: a miner waits 15 for the whole exchange."""
+"""Seconds within which the client must have read the answer: a miner waits 15 for the whole exchange."""
 CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that a peer has to answer our close; then its socket is aborted, read or not."""
+"""Seconds in which a peer must answer our close; then its socket is aborted."""
 MAX_LATE_FRAMES: Final = 10_000
-"""Frames that are read between our close and its answer: what may honestly be under way when we close."""
+"""Frames read between our close and the peer's answer: as many as an honest peer may have under way."""
 MAX_TOGETHER: Final = 64
-"""Frames that the bus takes at a time: 3 ms, in which nothing else is done."""
+"""Frames that the bus takes at a time: 3 ms, during which the loop does nothing else."""
 _MAX_REASON: Final = 123
 """Bytes of a close reason (RFC 6455, section 5.5)."""
 
 
 class SendLimits(NamedTuple):
-    """What a slow reader may cost."""
+    """The limits of a slow reader."""
 
     queue_bytes: int
-    """Bytes that may wait for it; then its session ends with 4101."""
+    """Bytes that may wait for it; beyond, its session ends with 4101."""
     timeout: float
-    """Seconds for which its socket may take nothing; then the same."""
+    """Seconds for which its socket may take nothing; then its session ends with 4101."""
 
 
 class Inbox:
-    """What sessions hear in one turn of the event loop, which the bus then takes together."""
+    """Collects the frames of one turn of the event loop, and hands them to the bus together."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
@@ -58,7 +58,7 @@ class Inbox:
         self._events: list[Event] = []
 
     def put(self, event: Event) -> None:
-        """Soon on the bus, after all that was put before."""
+        """Publish it soon, after all events that were put before."""
         self._events.append(event)
         if len(self._events) == 1:
             self._loop.call_soon(self.flush)
@@ -66,7 +66,7 @@ class Inbox:
             self.flush()
 
     def flush(self) -> None:
-        """On the bus now."""
+        """Publish everything now."""
         events, self._events = self._events, []
         with self._bus.together():
             for event in events:
@@ -74,13 +74,13 @@ class Inbox:
 
 
 class OutOfTurn(Exception):
-    """A request that comes before the answer to the one before; the parser takes it for one that cannot be read."""
+    """A request arrived before the earlier one was answered; the parser treats it as unreadable."""
 
 
 class RequestProtocol(HttpToolsProtocol):
     """uvicorn's HTTP with deadlines for sending the request and for reading the answer.
 
-    One request at a time: uvicorn makes room for many pipelined requests with each one that it answers.
+    One request at a time: uvicorn would buffer many pipelined requests.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -125,13 +125,13 @@ class RequestProtocol(HttpToolsProtocol):
 
 
 class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which from its activation on talks to the bus and not to a coroutine."""
+    """uvicorn's WebSocket, which after activation talks directly to the bus."""
 
     road: Road = "websocket"
     _late_frames = 0
 
     def attach(self, bus: EventBus, inbox: Inbox, connection: ConnectionId, limits: SendLimits) -> None:
-        """From now on frames become events of ``connection``."""
+        """Turn frames into events of ``connection`` from now on."""
         self._bus = bus
         self._inbox = inbox
         self._connection: ConnectionId | None = connection
@@ -139,7 +139,7 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
         self._patience: asyncio.TimerHandle | None = None
 
     def forget_handshake(self) -> None:
-        """It is over, and its headers, as text, as bytes and in the answer, would be a third of what is held."""
+        """Free the handshake's headers: as text, as bytes and in the answer, they are a third of a session's memory."""
         self.scope["headers"] = []
         self.request.headers.clear()
         self.response.headers.clear()
@@ -156,7 +156,7 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
             return
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self.frames = []
-        if self.close_sent:  # until it is answered: what comes before has no verdict, and no place in a log
+        if self.close_sent:  # until the close is answered: earlier frames get no verdict, and stay out of the log
             self._late()
             return
         if self.curr_msg_data_type == "text":
@@ -172,18 +172,18 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
             super().handle_cont(event)
 
     def handle_pong(self, _: Frame) -> None:
-        """We ask for none."""
+        """Ignore it: we send no pings."""
         self._is_flooded()
 
     def handle_ping(self) -> None:
-        """RFC 6455, 5.5.2: who sends many pings may get a pong for the last one only. Who does not read gets none."""
+        """RFC 6455, 5.5.2: of many pings only the last may get a pong. A peer that does not read gets none."""
         if not self._is_flooded() and self.writable.is_set():
             super().handle_ping()
         else:
             self.conn.data_to_send()
 
     def _is_flooded(self) -> bool:
-        """Count a frame that is no message; True where the session is at its end, perhaps by this one."""
+        """Count a control or continuation frame; True if the session has ended, perhaps by this one."""
         if self.close_sent:
             self._late()
             return True
@@ -197,12 +197,12 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def queued(self) -> int:
-        """Bytes that were taken and not sent yet."""
+        """Bytes that were accepted and not sent yet."""
         size: int = self.transport.get_write_buffer_size()
         return size
 
     def write(self, data: bytes) -> None:
-        """One text frame.
+        """Queue one text frame.
 
         Raises:
             TransportGone: the session has ended, or its reader is too slow.
@@ -219,7 +219,7 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()))
 
     def pause_writing(self) -> None:
-        """The socket takes no more: a peer that does not read gets some time, and then is given up."""
+        """The socket's buffer is full: a peer that does not read for ``timeout`` seconds is disconnected."""
         super().pause_writing()
         connection: ConnectionId | None = getattr(self, "_connection", None)
         if connection is not None:
@@ -228,7 +228,7 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
             self._bus.publish(SendQueueFilled(connection))
 
     def resume_writing(self) -> None:
-        """It reads on."""
+        """The peer reads again."""
         super().resume_writing()
         connection: ConnectionId | None = getattr(self, "_connection", None)
         if connection is not None:
@@ -241,7 +241,7 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
             self._patience = None
 
     def read(self, *, on: bool) -> None:
-        """Take frames from the socket, or leave them there."""
+        """Start or stop reading frames from the socket."""
         if self.transport.is_closing():
             return
         if on:
@@ -250,7 +250,7 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
             self.transport.pause_reading()
 
     def end(self, code: int, reason: str) -> None:
-        """Close, and abort the socket if the peer does not follow."""
+        """Close, and abort the socket if the peer does not answer."""
         if self.close_sent or self.transport.is_closing():
             return
         self.read(on=True)  # the peer's answer is still to come

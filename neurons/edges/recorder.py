@@ -1,7 +1,7 @@
-"""Writes what happens into a log file (``bus/eventlog.py``), so that it can be replayed, traced and audited.
+"""Writes the recorded event log (``bus/eventlog.py``), which can be replayed, traced and audited.
 
-The file that is written is ``events.jsonl``; closed ones are ``events.000001.jsonl.gz`` and so on, the oldest deleted
-when all together are too large. A recording never harms its neuron: where it cannot be written, it ends, and goes on in
+The current file is ``events.jsonl``; closed files are ``events.000001.jsonl.gz`` and so on. If all files together are
+too large, the oldest is deleted. A recording never harms its neuron: if it cannot be written, it ends, and continues in
 another file when the disk works again.
 """
 
@@ -29,21 +29,21 @@ from bettensor.neurons.edges.edge import Edge, LogSource, Records, Signer, State
 from bettensor.neurons.system.files import unfinished
 
 FLUSH_INTERVAL: Final = 0.1
-"""Seconds until what happened is in the file: what a crash may cost the recording."""
+"""Seconds until an event is in the file, and so the most that a crash costs the recording."""
 MAX_WAITING: Final = 64 * 1024 * 1024
-"""Bytes that a slow disk may leave in memory; then the recording ends."""
+"""Bytes that may wait for a slow disk; beyond, the recording ends."""
 RETRY: Final = 60.0
-"""Seconds after which a disk that has ended the recording is tried again."""
+"""Seconds until a failed disk is tried again."""
 ROOM: Final = 1024 * 1024
-"""Bytes that it has to take for the recording to go on."""
+"""Bytes that the disk must accept for the recording to continue."""
 TOGETHER: Final = 64
-"""Events whose lines are made one after the other: between others' work a line costs twice as much."""
+"""Events whose lines are made one after the other: a line costs twice as much when it is made between other work."""
 _HASH: Final = 64
-"""Characters of one."""
+"""Characters of a hash."""
 
 
 class Recorder(Edge, Records):
-    """Records one run. What happens before it is open is kept, and written first."""
+    """Records one run. Events from before it is opened are kept, and written first."""
 
     name = "recorder"
 
@@ -52,10 +52,10 @@ class Recorder(Edge, Records):
     ) -> None:
         """
         Args:
-            settings: the file to write (closed ones lie beside it), what is recorded, when another file begins, and
-                which are deleted. A file has at most half the bytes of all.
-            state_dir: where the file is, unless ``settings`` say.
-            source: what a file begins with.
+            settings: the file to write (closed ones lie beside it), the events to record, when a new file begins, and
+                the size beyond which old files are deleted. A file has at most half the bytes of all.
+            state_dir: the folder of the file, unless ``settings`` name one.
+            source: the headers and checkpoints at the start of files.
             signer: seals each file.
             clock: the neuron's.
         """
@@ -68,12 +68,12 @@ class Recorder(Edge, Records):
         self._sign = signer.sign
         self._clock = clock
         self._taken: list[Envelope] = []
-        """Not yet lines; an event never changes."""
+        """Events that are not lines yet; an event never changes."""
         self._pending: list[bytes] = []
-        """Lines that are not yet in the file."""
+        """Lines that are not in the file yet."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._archivist = ThreadPoolExecutor(1, thread_name_prefix="archivist")
-        """Compresses: nobody waits for it."""
+        """Compresses closed files, in the background."""
         self._closed = 0
         """The number of the last file that was closed."""
         self._timer: asyncio.TimerHandle | None = None
@@ -81,13 +81,13 @@ class Recorder(Edge, Records):
         self._file: FileIO | None = None
         self._size = 0
         self._head = 0
-        """Of these bytes, those of the header and the checkpoint."""
+        """The part of these bytes that is header and checkpoint."""
         self._began = 0
         self._given = 0
         self._taken_by_disk = 0
-        """Of the bytes that were given to the thread, those that it has written; only the thread counts them."""
+        """The bytes that the thread has written, of those that it was given; only the thread counts them."""
         self._retry_at: Micros | None = None
-        """When a disk that has ended the recording is tried again."""
+        """Time at which a failed disk is tried again."""
         self._closing = False
 
     def record(self, envelope: Envelope) -> None:
@@ -98,10 +98,10 @@ class Recorder(Edge, Records):
                 self._make_lines()
 
     async def open(self) -> None:
-        """Begin a file; one that an earlier run left is closed and compressed.
+        """Begin a file; one left by an earlier run is closed and compressed.
 
         Raises:
-            ConfigurationError: it cannot be written.
+            ConfigurationError: the file cannot be written.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class Recorder(Edge, Records):
         self._schedule()
 
     async def close(self) -> None:
-        """Write what is left, seal it, and close the file."""
+        """Write the remaining lines, seal the file, and close it."""
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
@@ -132,7 +132,7 @@ class Recorder(Edge, Records):
     def _tick(self) -> None:
         self._flush()
         too_old = self._clock.mono() - self._began >= self._file_age * SECOND
-        too_large = self._size >= max(self._file_bytes, 2 * self._head)  # else a large checkpoint fills the disk
+        too_large = self._size >= max(self._file_bytes, 2 * self._head)  # otherwise a large checkpoint fills the disk
         if self._writer is not None and (too_large or too_old):
             self._rotate(self._writer)
         elif self._retry_at is not None and self._clock.mono() >= self._retry_at:
@@ -157,7 +157,7 @@ class Recorder(Edge, Records):
             self._write(lines)
 
     def _rotate(self, writer: LogWriter) -> None:
-        """Between two drains: the new file begins with all actors as they are."""
+        """Begin a new file between two drains, with the present state of all actors."""
         self._end(writer, "rotation")
         aside = self._next_name()
         self._submit(lambda: self._begin_file(aside))
@@ -202,12 +202,12 @@ class Recorder(Edge, Records):
         self._thread.submit(guarded)
 
     def _give_up(self, reason: str, *, is_final: bool = False) -> None:
-        """A line is missing, so nothing that follows could be believed."""
+        """End the recording: a line is missing, so later lines could not be verified."""
         if self._writer is not None:
             self._fail(reason, is_final=is_final)
 
     def _fail(self, reason: str, *, is_final: bool) -> None:
-        """Record no more. Said after the event that is under way."""
+        """Stop recording, and publish that after the current event."""
         self._writer = None
         self._retry_at = None if is_final else self._next_try()
         asyncio.get_running_loop().call_soon(self._bus.publish, RecordingFailed(reason))
@@ -216,7 +216,7 @@ class Recorder(Edge, Records):
         return Micros(self._clock.mono() + round(RETRY * SECOND))
 
     def _retry(self) -> None:
-        """Only the thread knows how the disk is; it may hang with it."""
+        """Test the disk in the thread, which may hang with it."""
         loop = asyncio.get_running_loop()
 
         def attempt() -> None:
@@ -235,7 +235,7 @@ class Recorder(Edge, Records):
         self._retry_at = self._next_try()
 
     def _resume(self, previous: str) -> None:
-        """Between two drains, as a rotation: all actors as they are, and what follows."""
+        """Continue between two drains, as a rotation does: the present state of all actors, and the events after it."""
         if self._closing:
             return
         self._taken.clear()
@@ -254,7 +254,7 @@ class Recorder(Edge, Records):
             attempt.unlink(missing_ok=True)
 
     def _begin_first_file(self) -> str:
-        """Of a run, or after the disk has failed: put aside what is left; returns the hash from which to go on."""
+        """Begin a run's first file, or the first after a failure, beside the old ones; returns the hash before it."""
         closed = closed_files(self._path)
         self._closed = max(map(_number, closed), default=0)
         left = last_hash(self._path)
@@ -262,13 +262,13 @@ class Recorder(Edge, Records):
         for file in closed:
             if file.suffix == ".jsonl":
                 self._archivist.submit(self._archive, file)
-        if left:  # else not one line was written
+        if left:  # otherwise not one line was written
             self._put_aside(self._next_name())
         self._file = self._open_file()
         return previous
 
     def _open_file(self) -> FileIO:
-        """Without a buffer: what could not be written must not be written later."""
+        """Open without a buffer: lines that failed must not be written later."""
         return FileIO(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
     def _write_file(self, data: bytes) -> None:
@@ -278,7 +278,7 @@ class Recorder(Edge, Records):
         self._taken_by_disk += len(data)
 
     def _begin_file(self, aside: Path) -> None:
-        if self._file is None:  # the seal, or a line before it, could not be written: nothing can go on from it
+        if self._file is None:  # the seal or a line before it could not be written: nothing can continue from it
             return
         self._close_file()
         self._put_aside(aside)
@@ -294,7 +294,7 @@ class Recorder(Edge, Records):
         self._archivist.submit(self._archive, aside)
 
     def _archive(self, aside: Path) -> None:
-        with contextlib.suppress(OSError):  # a disk that is full keeps it as it is
+        with contextlib.suppress(OSError):  # a full disk keeps the file uncompressed
             self._compress(aside)
         with contextlib.suppress(OSError):
             self._make_room()
@@ -302,7 +302,7 @@ class Recorder(Edge, Records):
     def _compress(self, aside: Path) -> None:
         packed = aside.with_name(f"{aside.name}.gz")
         with unfinished(aside.with_name(f".{packed.name}")) as part:
-            part.touch(mode=0o600)  # from its first moment on
+            part.touch(mode=0o600)  # private from the start
             with aside.open("rb") as source, gzip.open(part, "wb", compresslevel=6) as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
             part.rename(packed)
@@ -317,7 +317,7 @@ class Recorder(Edge, Records):
 
 
 def closed_files(path: Path) -> list[Path]:
-    """The closed files beside ``path``, the oldest first; nothing else that somebody has put there."""
+    """The closed files beside ``path``, the oldest first; other files are ignored."""
     named = re.compile(rf"{re.escape(path.stem)}\.\d{{6,}}\.jsonl(\.gz)?")
     files = (file for file in path.parent.glob(f"{path.stem}.*") if named.fullmatch(file.name))
     return sorted(files, key=lambda file: (_number(file), file.name))
@@ -328,11 +328,11 @@ def _number(closed: Path) -> int:
 
 
 def last_hash(file: Path) -> str:
-    """The hash of a file's last whole line; empty where there is none."""
+    """The hash of a file's last whole line; empty if there is none."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            for begin in (max(0, size - (1 << 20)), 0):  # what was cut off may have been longer
+            for begin in (max(0, size - (1 << 20)), 0):  # the cut-off line may have been longer
                 stream.seek(begin)
                 text = stream.read()
                 end = text.rfind(b'"}\n')

@@ -1,4 +1,4 @@
-"""What a validator says when it refuses a request: unsigned, and only a hint. It may be anything."""
+"""Reads a validator's refusal of a request. It is unsigned, may be anything, and is only a hint."""
 
 import msgspec
 
@@ -9,16 +9,16 @@ class _Refusal(msgspec.Struct):
 
 
 def read_refusal(body: bytes | bytearray) -> tuple[str, str] | None:
-    """Its code, and code and message for people; None where it is nothing of the kind."""
+    """Its code, and code and message for people; None if the body is not a refusal."""
     try:
         refusal = msgspec.json.decode(body, type=_Refusal)
-    except (ValueError, RecursionError):  # a ValueError: no JSON, no UTF-8, or not these keys
+    except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8, or other keys
         return None
     code = refusal.error[:64]
     return code, f"{code}: {refusal.message}"
 
 
 def read_retry_after(values: list[str]) -> int | None:
-    """Seconds to wait, of the header's values; None where they say nothing that can be used."""
+    """Seconds to wait, from the header's values; None if they are unusable."""
     value = values[0] if len(values) == 1 else ""
     return int(value) if value.isdecimal() and len(value) < 6 else None

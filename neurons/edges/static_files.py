@@ -1,6 +1,6 @@
 """Metagraph and blacklist from files: a subnet without a chain.
 
-The metagraph file lists ``neurons``, each with ``hotkey`` and, where they matter, ``uid``, ``coldkey``,
+The metagraph file lists ``neurons``, each with ``hotkey`` and, optionally, ``uid``, ``coldkey``,
 ``validator_permit``, ``stake``, ``axon`` (``ip:port``) and ``crypto`` (the scheme of its signatures). The blacklist
 file lists ``hotkeys``, ``coldkeys`` and ``networks`` (CIDR).
 """
@@ -54,7 +54,7 @@ class _NeuronEntry:
     stake: NotNegative = 0.0
     axon: Endpoint | None = None
     crypto: Scheme | None = None
-    """By default sr25519, unless ``auth.schemes`` says otherwise, which wins in any case."""
+    """By default sr25519; ``auth.schemes`` overrides it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -70,7 +70,7 @@ class _BlacklistFile:
 
 
 class StaticFiles(Edge):
-    """Publishes the metagraph and the blacklist, as the operator's files have them."""
+    """Publishes the metagraph and the blacklist from the operator's files."""
 
     name = "static_files"
 
@@ -87,7 +87,7 @@ class StaticFiles(Edge):
         self.take(self.read(self._settings))
 
     def read(self, settings: Settings) -> tuple[Observed, ...]:
-        """What the files that ``settings`` name say now.
+        """The present contents of the files that ``settings`` name.
 
         Raises:
             ConfigurationError: one cannot be read.
@@ -97,7 +97,7 @@ class StaticFiles(Edge):
         return metagraph if blacklist is None else (*metagraph, read_blacklist(blacklist))
 
     def take(self, files: tuple[Observed, ...]) -> None:
-        """Publish what is new in them."""
+        """Publish the changes in them."""
         known, self._known = self._known, files
         for event in files:
             if event not in known:

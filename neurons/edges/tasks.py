@@ -1,4 +1,4 @@
-"""What edges do beside the drain: no task of theirs ends unnoticed."""
+"""Runs the work of edges outside the drain: no failed task goes unnoticed."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from bettensor.bus.events import EdgeFailed
 
 
 class Tasks:
-    """The tasks of one edge. One that raises what its author did not foresee becomes ``EdgeFailed``."""
+    """The tasks of one edge. An unexpected exception in one becomes ``EdgeFailed``."""
 
     def __init__(self, bus: EventBus, edge: str) -> None:
         self._bus = bus
@@ -21,13 +21,13 @@ class Tasks:
         return bool(self._tasks)
 
     def start(self, work: Coroutine[None, None, None], name: str) -> None:
-        """Begin ``work`` in a task of its own."""
+        """Run ``work`` in a new task."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def settle(self, patience: float | None = None) -> None:
-        """Wait until none is under way, those that follow from them included, or ``patience`` seconds are over.
+        """Wait until no task is running, including tasks that follow from others, or ``patience`` seconds are over.
 
         Safe to cancel.
         """
@@ -37,7 +37,7 @@ class Tasks:
                     await asyncio.wait(self._tasks)
 
     async def cancel(self) -> None:
-        """End all that are under way."""
+        """End all running tasks."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

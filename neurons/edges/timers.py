@@ -1,4 +1,4 @@
-"""Wakes actors: the one place where a neuron waits for time to pass."""
+"""Wakes actors: the only place where a neuron waits for time to pass."""
 
 import asyncio
 from heapq import heappop, heappush
@@ -13,7 +13,7 @@ from bettensor.neurons.edges.edge import Edge, on
 
 
 class Timer(NamedTuple):
-    """What tells timers apart."""
+    """The identity of a timer."""
 
     owner: str
     name: str
@@ -29,7 +29,7 @@ class TimerQueue:
         self._requests = count()
 
     def add(self, timer: Timer, deadline: Micros) -> None:
-        """Set ``timer``; if it is set already, it is set anew."""
+        """Set ``timer``; a timer that is set already gets the new deadline."""
         request = next(self._requests)
         self._live[timer] = request
         heappush(self._heap, (deadline, request, timer))
@@ -39,7 +39,7 @@ class TimerQueue:
         self._live.pop(timer, None)
 
     def next_deadline(self) -> Micros | None:
-        """When to look again."""
+        """The earliest deadline."""
         while self._heap:
             deadline, request, timer = self._heap[0]
             if self._live.get(timer) == request:
@@ -48,7 +48,7 @@ class TimerQueue:
         return None
 
     def take_due(self, now: Micros) -> Timer | None:
-        """The first timer that is due at ``now``, which is then forgotten."""
+        """Remove and return the first timer that is due at ``now``."""
         deadline = self.next_deadline()
         if deadline is None or deadline > now:
             return None
@@ -70,18 +70,18 @@ class Timers(Edge):
 
     @on(TimerRequested)
     def request(self, event: TimerRequested, _: Envelope) -> None:
-        """Answered by ``TimerFired``, unless it is cancelled or replaced."""
+        """Answered by ``TimerFired``, unless the timer is cancelled or replaced."""
         self._queue.add(Timer(event.owner, event.timer, event.key), event.deadline)
         if self._due is None or event.deadline < self._due:
             self._arm(event.deadline)
 
     @on(TimerCancelled)
     def cancel(self, event: TimerCancelled, _: Envelope) -> None:
-        """A wake-up for nothing is harmless, so the loop's own timer is left alone."""
+        """Cancel the timer only: an early wake-up is harmless, so the loop's own timer stays."""
         self._queue.cancel(Timer(event.owner, event.timer, event.key))
 
     async def close(self) -> None:
-        """No timer fires any more."""
+        """Let no timer fire any more."""
         if self._handle is not None:
             self._handle.cancel()
 

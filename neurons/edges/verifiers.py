@@ -1,12 +1,11 @@
-"""Verification in processes of their own, for a validator with cores to spare (``auth.verify_workers``).
+"""Verifies signatures in further processes, for a validator with spare cores (``auth.verify_workers``).
 
-Verifying holds the interpreter's lock, so that threads gain nothing. What sessions said in one turn of the event loop
-is cut into chunks for the processes, and the answers come back as events in the order of the questions: actors see
-nothing of it but that ``SignatureChecked`` comes a little later, and of several frames together. Of a session that ends
-meanwhile nothing more is taken: as for frames that were not read at its end, there is no verdict, and the miner asks
-again.
+Verifying holds the interpreter's lock, so threads gain nothing. The frames of one turn of the event loop are cut into
+chunks for the processes, and the answers become events in the order of the questions. Actors see one difference:
+``SignatureChecked`` comes a little later, and for several frames together. If a session ends meanwhile, its remaining
+frames are dropped like unread ones: they get no verdict, and the miner asks again.
 
-A process that dies costs nobody a verdict: what it had is verified here, and another one is started.
+If a process dies, no verdict is lost: its frames are verified here, and a new process is started.
 """
 
 import asyncio
@@ -24,17 +23,17 @@ from bettensor.neurons.edges.keys import verify
 from bettensor.neurons.edges.verify_worker import message
 
 CHUNK: Final = 32
-"""Frames that one process gets at a time: 1.5 ms."""
+"""Frames that one process gets at a time: 1.5 ms of work."""
 FEW: Final = 2
-"""As many are verified here, where nothing else waits: sooner than by asking."""
+"""At most this many frames are verified here if nothing else waits: that is faster than asking."""
 MAX_CHUNKS: Final = 4
-"""That one process has at a time; what is more is verified here meanwhile."""
+"""Chunks that one process may have at a time; further ones are verified here meanwhile."""
 PATIENCE: Final = 10.0
-"""Seconds for one chunk; a process that needs longer hangs, and is ended."""
+"""Seconds for one chunk; a process that takes longer hangs, and is killed."""
 FAREWELL: Final = 2.0
-"""Seconds in which it has to end when there is nothing more to do."""
+"""Seconds in which a process must end after its input is closed."""
 RESTART_DELAY: Final = 1.0
-"""Seconds after which a process that died is replaced."""
+"""Seconds until a dead process is replaced."""
 
 
 @dataclass(slots=True)
@@ -43,16 +42,16 @@ class Chunk:
 
     questions: list[tuple[int, VerificationRequested]]
     answers: bytes | None = None
-    """A byte for each question."""
+    """One byte for each question."""
 
     def verify(self) -> None:
-        """Here and now."""
+        """Answer them in this process, at once."""
         asked = (question for _, question in self.questions)
         self.answers = bytes(verify(q.signer, q.scheme, q.payload, q.signature) for q in asked)
 
 
 class Worker(asyncio.SubprocessProtocol):
-    """One process, and the chunks that it has, the oldest first."""
+    """One process and its chunks, the oldest first."""
 
     def __init__(self, answered: Callable[[], None], lost: Callable[["Worker", int | None], None]) -> None:
         self._answered = answered
@@ -61,19 +60,19 @@ class Worker(asyncio.SubprocessProtocol):
         self.chunks: deque[Chunk] = deque()
         self._deadline: asyncio.TimerHandle | None = None
         self.is_gone = False
-        """Nothing can be asked any more."""
+        """It cannot be asked any more."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
 
     def give(self, chunk: Chunk) -> None:
-        """Ask it."""
+        """Send it a chunk."""
         self.chunks.append(chunk)
         self._pipe().write(message([question for _, question in chunk.questions]))
         self._watch()
 
     def end(self) -> None:
-        """It ends when its input does; if it does not, it is ended."""
+        """Close its input, at which it ends; kill it if it does not."""
         self._pipe().close()
         self._forget_deadline()
         self._deadline = asyncio.get_running_loop().call_later(FAREWELL, self._transport.kill)
@@ -99,7 +98,7 @@ class Worker(asyncio.SubprocessProtocol):
         return self._transport.get_pipe_transport(0)
 
     def _watch(self) -> None:
-        """It has some time for the oldest chunk, and is ended if it needs more."""
+        """Kill the process if it takes too long for its oldest chunk."""
         self._forget_deadline()
         if self.chunks:
             self._deadline = asyncio.get_running_loop().call_later(PATIENCE, self._transport.kill)
@@ -125,10 +124,10 @@ class Verifiers(Edge):
         self._all_answered = asyncio.Event()
 
     async def open(self) -> None:
-        """Start the processes; each is at work half a second later, and until then questions wait for it.
+        """Start the processes. Each is ready half a second later; until then questions wait for it.
 
         Raises:
-            OSError: one cannot be started.
+            OSError: a process cannot be started.
         """
         self._loop = asyncio.get_running_loop()
         for _ in range(self._count):
@@ -141,7 +140,7 @@ class Verifiers(Edge):
             await self._all_answered.wait()
 
     async def close(self) -> None:
-        """End the processes; what they have not answered has no answer."""
+        """End the processes; their open questions get no answer."""
         self._closing = True
         await self._tasks.cancel()
         self._all_ended.clear()
@@ -180,12 +179,12 @@ class Verifiers(Edge):
         self._publish_answers()
 
     def _free_worker(self) -> Worker | None:
-        """The one that has least to do, if it can take more."""
+        """The least busy worker that can take more; None if all are busy."""
         able = [worker for worker in self._workers if not worker.is_gone and len(worker.chunks) < MAX_CHUNKS]
         return min(able, key=lambda worker: len(worker.chunks), default=None)
 
     def _publish_answers(self) -> None:
-        """Those whose predecessors are answered too."""
+        """Publish each answer once all earlier ones are published."""
         with self._bus.together():
             while self._pending and (answers := self._pending[0].answers) is not None:
                 for (seq, question), valid in zip(self._pending.popleft().questions, answers, strict=True):
@@ -210,6 +209,6 @@ class Verifiers(Edge):
             await asyncio.sleep(RESTART_DELAY)
             try:
                 await self._add_worker()
-            except OSError:  # no memory, or no process to be had; what there is to do is done here
+            except OSError:  # no memory or process left; its work is done here
                 continue
             return

@@ -1,8 +1,8 @@
-"""``python -m bettensor.neurons.edges.verify_worker``: a process that does nothing but verify signatures of frames.
+"""``python -m bettensor.neurons.edges.verify_worker``: a process that only verifies signatures of frames.
 
-On its standard input come messages: four bytes with the length, big-endian, and the questions as MessagePack. On its
-standard output goes a byte for each question, 1 or 0, in the same order. It ends when its input does, and so with the
-neuron however that ends: signals to all of a terminal's or a service's processes are the neuron's to obey.
+It reads messages from its standard input: four bytes with the length, big-endian, and the questions as MessagePack. It
+writes one byte for each question to its standard output, 1 or 0, in the same order. It ends when its input ends, and so
+with the neuron, however that ends. It ignores signals, which a terminal or a service sends to all processes.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 
 
 def message(questions: Sequence[VerificationRequested]) -> bytes:
-    """``questions`` as the process reads them."""
+    """``questions`` in the format that the process reads."""
     body = _encode([(asked.signer, asked.scheme, asked.payload, asked.signature) for asked in questions])
     return len(body).to_bytes(_LENGTH, "big") + body
 
 
 def serve(questions: BinaryIO, answers: RawIOBase) -> None:
-    """Answer until ``questions`` end, in the middle of one perhaps, or nobody is there any more who asked."""
+    """Answer until ``questions`` end, possibly within a message, or until the output is closed."""
     with contextlib.suppress(BrokenPipeError):
         while len(head := questions.read(_LENGTH)) == _LENGTH:
             size = int.from_bytes(head, "big")

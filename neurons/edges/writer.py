@@ -1,4 +1,4 @@
-"""Stamps, signs and writes what was decided to be said, on whatever transport its connection has."""
+"""Stamps, signs and writes messages, on the transport of each connection."""
 
 import contextlib
 from secrets import token_hex
@@ -25,29 +25,29 @@ Message = TypeVar("Message", bound=WebSocketMessage)
 
 
 class TransportGone(Exception):
-    """The bytes were not taken: the connection has ended, or takes nothing more."""
+    """The bytes were not taken: the connection has ended, or its queue is full."""
 
 
 class Transport(Protocol):
-    """Where the frames of one connection go."""
+    """Takes the frames of one connection."""
 
     road: Road
 
     def queued(self) -> int:
-        """Bytes that were taken and not sent yet; read from any thread."""
+        """Bytes that were accepted and not sent yet; read from any thread."""
         ...
 
     def write(self, data: bytes) -> None:
         """Take one frame, at once and in order.
 
         Raises:
-            TransportGone: it was not taken.
+            TransportGone: the frame was not taken.
         """
         ...
 
 
 class FrameWriter(Edge, Transports, SendQueues):
-    """The only place where a message becomes bytes with a signature."""
+    """Turns messages into signed bytes; nothing else does."""
 
     name = "writer"
 
@@ -58,11 +58,11 @@ class FrameWriter(Edge, Transports, SendQueues):
         self._broadcasts: dict[_Place, tuple[Any, bytes]] = {}
 
     def add(self, connection: ConnectionId, transport: Transport) -> None:
-        """From now on ``connection`` can be written to."""
+        """Make ``connection`` writable."""
         self._transports[connection] = transport
 
     def remove(self, connection: ConnectionId) -> None:
-        """Nothing more can be written to ``connection``."""
+        """Make ``connection`` unwritable."""
         self._transports.pop(connection, None)
 
     def queued(self) -> int:
@@ -86,7 +86,7 @@ class FrameWriter(Edge, Transports, SendQueues):
 
     @on(BroadcastWriteRequested)
     def broadcast(self, event: BroadcastWriteRequested, _: Envelope) -> None:
-        """Answer with ``BroadcastWritten``. Who cannot take it now has lost its connection, and will ask."""
+        """Answer with ``BroadcastWritten``. A peer that cannot take the frame has lost its connection, and will ask."""
         message, data = self._frame(event.message)
         count = 0
         for connection in event.connections:
@@ -98,7 +98,7 @@ class FrameWriter(Edge, Transports, SendQueues):
         self._bus.publish(BroadcastWritten(message, len(data), count))
 
     def remember(self, message: Broadcast, frame: bytes) -> None:
-        """Use ``frame`` whenever ``message`` is to be written, for as long as it can be asked for."""
+        """Use ``frame`` whenever ``message`` is to be written, as long as peers may ask for it."""
         newest = _place(message)
         for place in [place for place in self._broadcasts if place.is_past(newest)]:
             del self._broadcasts[place]
@@ -114,7 +114,7 @@ class FrameWriter(Edge, Transports, SendQueues):
         return signed
 
     def sign(self, message: Message) -> tuple[Message, bytes]:
-        """``message`` as stamped, and its frame."""
+        """``message`` with its stamps, and its frame."""
         stamped = codec.stamp(
             message,
             message_id=MessageId(token_hex(16)),
@@ -126,7 +126,7 @@ class FrameWriter(Edge, Transports, SendQueues):
 
 
 class _Place(NamedTuple):
-    """Where a broadcast has its place, and which of its frames it is."""
+    """The place of a broadcast in its stream, and the number of its frame."""
 
     kind: type[Broadcast]
     epoch: Epoch
@@ -135,7 +135,7 @@ class _Place(NamedTuple):
     part: int
 
     def is_past(self, newest: "_Place") -> bool:
-        """Whether nobody can ask for this any more, once ``newest`` is there."""
+        """Whether peers can no longer ask for this frame once ``newest`` exists."""
         if self.kind is not newest.kind:
             return False
         oldest = newest.offset if self.previous is None else newest.offset - HISTORY + 1

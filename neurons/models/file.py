@@ -1,8 +1,8 @@
-"""A model that is a file: whoever writes it, by hand or by program, makes the miner bet.
+"""A model that reads its bets from a file, which people or programs write.
 
-CSV with the header ``game_id,outcome,wager`` and, if wanted, ``confidence`` and ``model_name``; or JSON, a list of
-objects with these keys. The file is watched: a change is a bet at once. A row is bet once with each validator that
-offers its game, whatever is restarted, and again when it changes.
+CSV with the header ``game_id,outcome,wager`` and, optionally, ``confidence`` and ``model_name``; or JSON, a list of
+objects with these keys. The file is watched, and a change takes effect at once. Each row is bet once with each
+validator that offers its game, also across restarts, and again when the row changes.
 """
 
 import csv
@@ -19,10 +19,10 @@ from bettensor.neurons.models.model import Forecast, ModelHost, outcomes
 from bettensor.neurons.system.files import changes_of
 
 MAX_TOLD: Final = 1000
-"""Faults that are remembered, so that each is told once."""
+"""Faults that are remembered, so that each is reported once."""
 COLUMNS: Final = ("game_id", "outcome", "wager", "confidence", "model_name")
 ENCODING: Final = "utf-8-sig"
-"""UTF-8, with or without the byte order mark that spreadsheets write."""
+"""UTF-8, with or without the byte order mark of spreadsheets."""
 
 
 @settings_class
@@ -40,11 +40,11 @@ class FileSettings:
 
 
 class Unusable(Exception):
-    """A row, or the file, and what is wrong with it."""
+    """A row or the file is wrong; the message says how."""
 
 
 class FilePredictor:
-    """Bets what its file says."""
+    """Bets as its file says."""
 
     Settings = FileSettings
 
@@ -54,13 +54,13 @@ class FilePredictor:
         self._host: ModelHost | None = None
 
     async def run(self, host: ModelHost) -> None:
-        """Ask to be asked whenever the file changes."""
+        """Ask for a new prediction whenever the file changes."""
         self._host = host
         async for _ in changes_of(lambda: [self._path]):
             host.ask_again()
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
-        """A bet for each row whose game is on the slate; its key says whether it is a new one."""
+        """A bet for each row whose game is on the slate; its key tells new rows from known ones."""
         slate = {game.game_id: game for game in games}
         for place, row in self._rows():
             game = slate.get(row.get("game_id", ""))
@@ -74,7 +74,7 @@ class FilePredictor:
             yield replace(forecast, key=json.dumps(row, sort_keys=True))
 
     def _rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each row with where it stands; what is no row is told, and passed over."""
+        """Each row with its location; an invalid row is reported and skipped."""
         try:
             rows = _read(self._path)
         except FileNotFoundError:
@@ -85,13 +85,13 @@ class FilePredictor:
         for place, row in rows:
             if not isinstance(row, dict) or not isinstance(row.get("game_id"), str):
                 self._fault(f"{self._path.name}: {place}: expected {', '.join(COLUMNS[:3])}")
-            elif None in row:  # where DictReader puts what it has no column for
+            elif None in row:  # DictReader's key for superfluous columns
                 self._fault(f"{self._path.name}: {place}: it has more values than the header has columns")
             else:
                 yield place, row
 
     def _fault(self, text: str) -> None:
-        """Say it once."""
+        """Report a fault, once."""
         if text not in self._told and self._host is not None:
             self._told = {*list(self._told)[-MAX_TOLD:], text}
             self._host.fault(text)
@@ -112,10 +112,10 @@ def _read(path: Path) -> list[tuple[str, Any]]:
 
 
 def forecast_of(row: dict[str, Any], game: TeamGame, model_name: str) -> Forecast:
-    """What a row says of ``game``.
+    """The forecast in a row about ``game``.
 
     Raises:
-        Unusable: which field is wrong, and what was expected.
+        Unusable: a field is wrong; the message says which, and what was expected.
     """
     outcome = row.get("outcome")
     if not isinstance(outcome, str) or outcome not in outcomes(game):

@@ -1,4 +1,4 @@
-"""The model that a miner has unless another is configured: the Kelly criterion on the bookmaker's odds."""
+"""The miner's default model: the Kelly criterion on the bookmaker's odds."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.model import Forecast, outcomes
 
 CENT = 0.01
-"""Wagers are rounded down to this, and none is smaller."""
+"""The unit to which wagers are rounded down, and the smallest wager."""
 
 
 @settings_class
@@ -31,8 +31,8 @@ class KellySettings:
 class KellyPredictor:
     """Bets by the Kelly criterion (J. L. Kelly, 1956) on an opinion of its own.
 
-    The bookmaker's odds, with the margin removed, are the consensus; the opinion is the consensus with a small seeded
-    disturbance. Where the opinion makes an outcome worth more than it costs, Kelly's stake is a fraction of
+    The bookmaker's odds without the margin are the consensus; the opinion is the consensus with a small seeded
+    disturbance. If by that opinion an outcome is worth more than it costs, Kelly's stake is a fraction of
     ``(p * odds - 1) / (odds - 1)`` of the bankroll.
     """
 
@@ -74,12 +74,12 @@ class KellyPredictor:
 
 
 def fair_probabilities(odds: dict[str, float]) -> dict[str, float]:
-    """What decimal odds say of each outcome, with the bookmaker's margin taken out in proportion."""
+    """The probability of each outcome by decimal odds, with the bookmaker's margin removed in proportion."""
     implied = {outcome: 1 / price for outcome, price in odds.items()}
     total = sum(implied.values())
     return {outcome: probability / total for outcome, probability in implied.items()}
 
 
 def kelly_stake(probability: float, odds: float) -> float:
-    """The fraction of a bankroll that grows it fastest; 0 where the bet is not worth its price."""
+    """The fraction of a bankroll that grows it fastest; 0 if the bet is not worth its price."""
     return max(0.0, (probability * odds - 1) / (odds - 1))

@@ -1,8 +1,8 @@
-"""The miner's model is a plug-in: games in, forecasts out.
+"""The interface of a miner's model, which is a plug-in: games in, forecasts out.
 
-A model of one's own is a class with ``Settings`` (a dataclass; its fields are the keys under ``actors.predictor``) and
-``predict``. It runs in a thread of its own, may take its time, and its faults stop nothing. It knows nothing of
-connections, ids and verdicts.
+A model is a class with ``Settings`` (a dataclass; its fields are the keys under ``actors.predictor``) and ``predict``.
+It runs in a separate thread, may be slow, and its faults stop nothing. It needs no knowledge of connections, ids and
+verdicts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,28 +18,28 @@ from bettensor.bus.timestamps import rfc3339
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a model wants to bet on."""
+    """A model's bet."""
 
     game: TeamGame
     outcome: str
     """A team's name, or ``"Tie"``."""
     wager: float
     confidence: float | None = None
-    """0 to 1."""
+    """From 0 to 1."""
     model_name: str
     key: str | None = None
-    """Names this bet for ever: the same key on the same game is the same prediction, also after a restart."""
+    """Identifies this bet: the same key on the same game is the same prediction, also after a restart."""
 
 
 class ModelHost(Protocol):
-    """What the miner offers to a model that has something to say by itself. May be used from any thread."""
+    """Offers a model what it needs to act without being asked. Safe to use from any thread."""
 
     def games(self) -> dict[GameId, TeamGame]:
-        """What can be bet on, with any validator; each game once, at the odds of one that offers it."""
+        """All games on offer, of any validator; each once, at the odds of one validator that offers it."""
         ...
 
     def ask_again(self) -> None:
-        """Have ``predict`` called soon, though the slate has not changed."""
+        """Have ``predict`` called soon, even if the slate has not changed."""
         ...
 
     def forecast(self, forecast: Forecast) -> None:
@@ -47,20 +47,20 @@ class ModelHost(Protocol):
         ...
 
     def fault(self, text: str) -> None:
-        """Tell the operator what is wrong. The miner goes on."""
+        """Report a fault to the operator. The miner continues."""
         ...
 
 
 class Predictor(Protocol):
-    """A model. One that also has ``async def run(self, host: ModelHost)`` has it run as long as the miner."""
+    """A model. If it also has ``async def run(self, host: ModelHost)``, that runs as long as the miner."""
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
-        """What to bet on these games now; called again whenever the slate changes, and from time to time."""
+        """The bets on these games now; called whenever the slate changes, and from time to time."""
         ...
 
 
 def outcomes(game: TeamGame) -> dict[str, float]:
-    """The odds of each outcome that ``game`` can have."""
+    """The odds of each possible outcome of ``game``."""
     odds = {game.team_a: game.team_a_odds, game.team_b: game.team_b_odds}
     if game.can_tie and game.tie_odds is not None:
         odds[TIE] = game.tie_odds
@@ -70,11 +70,11 @@ def outcomes(game: TeamGame) -> dict[str, float]:
 def make_prediction(
     forecast: Forecast, prediction_id: PredictionId, made_at: Micros, miner_uid: Uid | None
 ) -> TeamGamePrediction:
-    """``forecast`` as the miner submits it, quoting the odds of its game.
+    """The prediction that the miner submits for ``forecast``, at the odds of its game.
 
     Raises:
-        ValueError: the game has no such outcome, or what the model says is no JSON of a prediction, so that neither a
-            validator nor an event log could read it: a wager that is not finite, a name that is too long.
+        ValueError: the game has no such outcome, or the forecast does not fit into the JSON of a prediction, so no
+            validator or event log could read it: a number that is not finite, a name that is too long.
     """
     game = forecast.game
     odds = outcomes(game)
@@ -103,7 +103,7 @@ def make_prediction(
 
 
 def _plain(number: Any) -> Any:
-    """As JSON knows it: numpy, say, has kinds of its own."""
+    """A number as JSON has it; numpy, for example, has other types."""
     if type(number) in (int, bool):
         return number
     return float(number) if isinstance(number, Real) else number

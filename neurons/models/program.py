@@ -1,11 +1,11 @@
-"""A model that is a program of its own, in any language.
+"""A model that is a separate program, in any language.
 
-Each time the model is asked, the program gets on its standard input what can be bet on, with any validator: one game a
-line, as JSON, and an empty line. It may write predictions on its standard output at any time, one a line, as JSON:
-``game_id``, ``outcome``, ``wager`` and, if wanted, ``confidence``, ``model_name`` and ``key``, which names a bet for
-ever: written twice it is one prediction. What it writes on its standard error goes to the miner's.
+Each time the model is asked, the program's standard input gets all games on offer, of any validator: one game a line,
+as JSON, and an empty line. The program may write predictions to its standard output at any time, one a line, as JSON:
+``game_id``, ``outcome``, ``wager`` and, optionally, ``confidence``, ``model_name`` and ``key``. A key identifies a bet:
+written twice, it is one prediction. The program's standard error goes to the miner's.
 
-When it ends it is started again, with back-off, and gets the latest slate. Its faults are never the miner's.
+If it ends, it is restarted with back-off, and gets the latest slate. Its faults cannot harm the miner.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ FAREWELL: Final = 2.0
 
 @settings_class
 class ProgramSettings:
-    """Which program, and how eagerly it is started again."""
+    """The program, and its restarts."""
 
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     """The program and its arguments, as a list."""
@@ -48,7 +48,7 @@ class ProgramSettings:
 
 
 class ProgramPredictor:
-    """Passes the slate on, and its predictions back."""
+    """Passes slates to the program, and its predictions to the miner."""
 
     Settings = ProgramSettings
 
@@ -59,7 +59,7 @@ class ProgramPredictor:
         self._told: set[str] = set()
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:  # noqa: ARG002 - all slates are handed over
-        """Hand the slates over; the program answers when it likes."""
+        """Pass all slates on; the program answers at any time."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._asked.set)
         return ()
@@ -78,7 +78,7 @@ class ProgramPredictor:
             delay = backoff(delay, self.settings.restart_max)
 
     async def _live_once(self, host: ModelHost) -> str:
-        """One life of the program; returns how it ended."""
+        """Run the program once; returns how it ended."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.settings.command,
@@ -100,11 +100,11 @@ class ProgramPredictor:
         return f"{self.settings.command[0]} ended with exit code {code}"
 
     async def _feed(self, process: asyncio.subprocess.Process, host: ModelHost) -> None:
-        """Write the latest slates whenever they are asked for; a program that does not read misses the others."""
+        """Write the latest slates whenever the model is asked; a program that reads slowly misses some."""
         assert process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
         if host.games():
             self._asked.set()
-        with contextlib.suppress(OSError):  # it has ended, or closed its input: the reader says so
+        with contextlib.suppress(OSError):  # the program has ended or closed its input: the reader reports it
             while True:
                 await self._asked.wait()
                 self._asked.clear()
@@ -117,7 +117,7 @@ class ProgramPredictor:
         while True:
             try:
                 line = await process.stdout.readline()
-            except ValueError:  # longer than the limit; the reader has dropped it
+            except ValueError:  # the line exceeds the limit; the reader has dropped it
                 self._fault(host, f"a line of more than {MAX_LINE} bytes")
                 continue
             if not line:
@@ -141,7 +141,7 @@ class ProgramPredictor:
             host.forecast(forecast)
 
     def _fault(self, host: ModelHost, text: str) -> None:
-        """Say each kind once."""
+        """Report each kind of fault once."""
         kind = text.partition(":")[0]
         if kind not in self._told:
             self._told.add(kind)

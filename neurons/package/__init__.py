@@ -1,14 +1,15 @@
 """Real-time, authenticated communication between the miners and validators of a Bittensor subnet.
 
-What most users need; names are loaded when they are used::
+The names that most users need; each is loaded when it is used::
 
     from bettensor import Miner, load_settings
 
     async with Miner(load_settings(Path("miner.yaml"))) as miner:
         miner.bus.on("verdict_received", my_handler)
 
-Signals and logging stay the program's own. The other doors are ``bettensor.bus`` (events, and the bus that carries
-them), ``bettensor.actors``, ``bettensor.models``, ``bettensor.recordings`` and ``bettensor.simulation``.
+The program keeps control of signals and logging. The other doors are ``bettensor.bus`` (events, and the bus that
+carries them), ``bettensor.actors``, ``bettensor.edges``, ``bettensor.models``, ``bettensor.recordings`` and
+``bettensor.simulation``.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""Doors: packages that give names of other modules, and load a module only when a name of it is used (PEP 562).
+"""Doors: packages that offer names of other modules, and load a module only when one of its names is used (PEP 562).
 
-A door says its names three times, because type checkers read no tables: under ``TYPE_CHECKING``, in ``__all__`` and in
-the table of homes. ``tests/test_doors.py`` holds the three equal.
+A door lists its names three times, because type checkers cannot read tables: under ``TYPE_CHECKING``, in ``__all__``
+and in the table of homes. ``tests/test_doors.py`` compares the three.
 """
 
 import sys
@@ -24,7 +24,7 @@ def open_door(door: str, homes: Mapping[str, tuple[str, ...]]) -> tuple[Callable
         if home is None:
             raise AttributeError(f"module {door!r} has no attribute {name!r}")
         value = import_module(f"{home}.{name}") if home == door else getattr(import_module(home), name)
-        setattr(sys.modules[door], name, value)  # the next use needs no search
+        setattr(sys.modules[door], name, value)  # the next use needs no lookup
         return value
 
     def names() -> list[str]:

@@ -1,4 +1,4 @@
-"""Models of a miner: what one is, and those that come with this package."""
+"""The door of a miner's models: the protocol of a model, and the models that come with this package."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Recorded event logs: read, replay, trace and audit them; for tests and tools.
+"""The door of recorded event logs: read, replay, trace and audit them, in tests and tools.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What can be read off a recorded log: the way of one prediction, and figures."""
+"""Traces one prediction through a recorded log, filters the log's events, and computes figures."""
 
 import re
 from collections import Counter, deque
@@ -20,31 +20,31 @@ from bettensor.neurons.recordings.recording import Recording
 from bettensor.neurons.recordings.text import said_in
 
 REMEMBERED: Final = 200_000
-"""Events that are kept while a prediction is followed, to find what led to what concerns it."""
+"""Events that are kept while a prediction is traced, to find the causes of its events."""
 
 
-# --- the way of one prediction
+# --- the trace of one prediction
 
 
 @dataclass(slots=True)
 class Step:
-    """One event on the way."""
+    """One event of the trace."""
 
     envelope: Envelope
     actor: str
-    """Who decided it; empty for what was observed."""
+    """The actor that decided it; empty for an observed event."""
     event: dict[str, Any]
-    """Its fields, lists in it cut down to what concerns the prediction."""
+    """Its fields; lists are cut down to the entries of this prediction."""
     following: "list[Step]" = field(default_factory=list)
-    """What it led to."""
+    """The events that it led to."""
 
 
 def trace(recording: Recording, prediction_id: str) -> Iterator[Step]:
-    """All that concerns a prediction, as trees of causes; several roots where it came more than once.
+    """All events about a prediction, as trees of causes; several roots if the prediction arrived several times.
 
     Raises:
-        BadEventLog: the recording cannot be replayed here, or is damaged further on; the latter is raised only after
-            what was found before the damage has been yielded.
+        BadEventLog: the recording cannot be replayed here, or is damaged further on. In the latter case it is raised
+            after all events before the damage.
     """
     named = re.compile(rb"(?<![\w-])%b(?![\w-])" % re.escape(prediction_id).encode())
     recent: dict[int, tuple[Envelope, str]] = {}
@@ -73,7 +73,7 @@ def trace(recording: Recording, prediction_id: str) -> Iterator[Step]:
 
 
 def _remember(seq: int, recent: dict[int, tuple[Envelope, str]], found: dict[int, tuple[Envelope, str]]) -> None:
-    """Keep an event, and, where nothing of its causes is kept yet, the first chain of causes up to the world."""
+    """Keep an event, and, if none of its causes is kept yet, the first chain of causes up to an observed event."""
     while seq in recent and seq not in found:
         found[seq] = recent[seq]
         causes = recent[seq][0].causes
@@ -103,11 +103,11 @@ def _narrowed(value: Any, named: re.Pattern[bytes]) -> Any:
     return value
 
 
-# --- which events
+# --- filters
 
 
 class EventFilter(NamedTuple):
-    """Which events of a log are wanted; a field that is None or empty excludes nothing."""
+    """The wanted events of a log; a field that is None or empty excludes nothing."""
 
     topics: tuple[str, ...] = ()
     """Patterns as in a shell, such as ``frame_*``; an event must match one of them."""
@@ -116,7 +116,7 @@ class EventFilter(NamedTuple):
     until: Micros | None = None
 
     def of(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Those of ``rows`` that are wanted, in order."""
+        """The wanted ones of ``rows``, in order."""
         connections: set[int] = set()
         for row in rows:
             if self.hotkey is not None and not self._concerned(row, connections):
@@ -127,13 +127,13 @@ class EventFilter(NamedTuple):
                 yield row
 
     def _concerned(self, row: Row, connections: set[int]) -> bool:
-        """Whether it names the hotkey, or happens on one of its ``connections``, which are kept up to date."""
+        """Whether it names the hotkey, or belongs to one of its ``connections``, which this keeps up to date."""
         names = str(self.hotkey).encode() in row.raw
         connection = row.fields.get("connection")
         if connection is None:
             return names
         if row.topic in ("http_request_received", "connection_opened"):
-            # a neuron that starts again gives the same numbers again, to others
+            # a restarted neuron gives the same numbers to other connections
             (connections.add if names else connections.discard)(connection)
         return names or connection in connections
 
@@ -143,19 +143,19 @@ class EventFilter(NamedTuple):
 
 @dataclass(slots=True)
 class Summary:
-    """What happened, in figures."""
+    """A log in figures."""
 
     events: Counter[str] = field(default_factory=Counter)
-    """By topic."""
+    """Number of events by topic."""
     codes: Counter[str] = field(default_factory=Counter)
-    """Of results, by code."""
+    """Number of results by code."""
     latencies: list[float] = field(default_factory=list)
     """Seconds from a message with predictions to each message that answers it."""
     first: Micros | None = None
-    """The wall clock at the first event, and at the last."""
+    """The wall clock at the first event; ``last`` is that of the last one."""
     last: Micros | None = None
     seconds: float = 0.0
-    """From the first event to the last of each run, by the monotonic clock."""
+    """Seconds from the first event to the last of each run, by the monotonic clock."""
     _asked: dict[str, Micros] = field(default_factory=dict)
     _began: Micros | None = None
     _mono: Micros = Micros(0)
@@ -165,7 +165,7 @@ class Summary:
         self.events[row.topic] += 1
         self.first = row.at if self.first is None else self.first
         self.last = row.at
-        if self._began is None or row.mono < self._mono:  # another run, with a clock of its own
+        if self._began is None or row.mono < self._mono:  # another run, with another monotonic clock
             self._began = row.mono
             self._asked.clear()
         else:
@@ -185,7 +185,7 @@ class Summary:
                 self.latencies.append((now - asked) / SECOND)
 
     def as_json(self) -> dict[str, Any]:
-        """The figures as plain data; latencies in milliseconds, rates a second."""
+        """The figures as plain data; latencies in milliseconds, rates per second."""
         ordered = sorted(self.latencies)
         rate = 1 / self.seconds if self.seconds else 0.0
         return {
@@ -205,7 +205,7 @@ class Summary:
 
 
 def _message(row: Row) -> dict[str, Any]:
-    """What was said in this event; empty where nothing was."""
+    """The message of this event; empty if it has none."""
     if row.topic == "frame_written":
         message: dict[str, Any] = row.fields["message"]
     elif row.topic in ("frame_received", "http_request_received"):
@@ -217,7 +217,7 @@ def _message(row: Row) -> dict[str, Any]:
 
 
 def _is_whole(message: dict[str, Any]) -> bool:
-    """Whether what is counted is there: a stranger's message may be anything."""
+    """Whether the counted fields exist: a stranger's message may be anything."""
     if message.get("message_type") == "prediction":
         return isinstance(message.get("message_id"), str)
     if message.get("message_type") == "confirmation":

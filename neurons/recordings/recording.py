@@ -1,4 +1,4 @@
-"""Recordings of neurons: what a log must say of its neuron, and how that neuron's actors are built again from it."""
+"""Recordings of neurons: makes a log's header from its neuron, and rebuilds the neuron's actors from the log."""
 
 import gzip
 import re
@@ -36,7 +36,7 @@ from bettensor.neurons.edges.recorder import closed_files
 from bettensor.neurons.system.files import unfinished
 
 READ_BYTES: Final = 1 << 20
-"""Bytes of a file that are read at once."""
+"""Bytes of a file that are read at a time."""
 _OTHER_SETTINGS: Final = (
     "recorded under settings that this release, or this folder, does not take (`bettensor log` and `audit` need none)"
 )
@@ -51,10 +51,10 @@ def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, seed: int, pr
     """The first line of a neuron's log.
 
     Args:
-        settings: resolved; what may be a secret is left out.
+        settings: resolved; possible secrets are left out.
         hotkey: the neuron's.
-        scheme: of its signatures.
-        seed: of its jitter.
+        scheme: the hotkey's signature scheme.
+        seed: the seed of the neuron's jitter.
         previous: the last hash of the file before.
     """
     defined = [event.__module__ for event in TOPICS.values()] + [kind.__module__ for kind in KINDS.values()]
@@ -75,14 +75,14 @@ def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, seed: int, pr
 
 @cache
 def _versions() -> dict[str, str]:
-    """Of this project, and of all that it asks for."""
+    """The versions of this project and of its dependencies."""
     asked = [asks for asks in metadata.requires("bettensor") or () if "extra ==" not in asks]
     names = ["bettensor", *(re.split(r"[^\w.-]", asks, maxsplit=1)[0] for asks in asked)]
     return {name: metadata.version(name) for name in names} | {"python": sys.version.split()[0]}
 
 
 def take_checkpoint(bus: EventBus, actors: Iterable[Actor]) -> Checkpoint:
-    """All actors as they are. Between two drains."""
+    """The state of all actors, between two drains."""
     states = {actor.name: ActorCheckpoint(_plain(actor.settings), actor.snapshot()) for actor in actors}
     return Checkpoint(*bus.position, states)
 
@@ -100,10 +100,10 @@ def settings_of(header: Header, instead: Mapping[str, str] | None = None) -> Set
 
     Args:
         header: the log's.
-        instead: ``module:Class`` by the name of the actor in whose place it is to be.
+        instead: ``module:Class`` of replacements, by the name of the replaced actor.
 
     Raises:
-        BadEventLog: this release does not know them.
+        BadEventLog: this release does not know the settings.
     """
     document = dict(header.settings)
     actors = {name: dict(section) for name, section in document.get("actors", {}).items()}
@@ -117,10 +117,10 @@ def settings_of(header: Header, instead: Mapping[str, str] | None = None) -> Set
 
 
 def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[str, str] | None = None) -> list[Actor]:
-    """The actors that a log was recorded with, as they were at its beginning.
+    """The actors of a log's neuron, in their state at the beginning of the log.
 
     Raises:
-        BadEventLog, ConfigurationError: they cannot be built here.
+        BadEventLog, ConfigurationError: the actors cannot be built here.
     """
     from bettensor.neurons.composition import ACTORS, build_actors
 
@@ -148,7 +148,7 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
 
 
 def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
-    """Give actors that remember nothing yet, and so have nothing to say about new settings, what they had and knew."""
+    """Restore new actors: first their settings, at which new actors publish nothing, then their state."""
     reloaded = SettingsReloaded({name: known.settings for name, known in checkpoint.actors.items()}, (), ())
     at = Envelope(checkpoint.seq, checkpoint.at, checkpoint.mono, (), reloaded)
     for actor in actors:
@@ -163,44 +163,44 @@ def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """How a replay went."""
+    """The result of a replay."""
 
     difference: Difference | None
-    """The first one; None where the replay equals its recording."""
+    """The first one; None if the replay equals its recording."""
     trail: tuple[Envelope, ...]
-    """What led to the difference, the first cause first."""
+    """The causes of the difference, the first cause first."""
     surplus: int
-    """How many more decisions the replay made than the log holds, negative for fewer; 0 where the log has no end."""
+    """Decisions that the replay made beyond those in the log, negative if fewer; 0 if the log has no end."""
     events: int
     seconds: float
 
     @property
     def equal(self) -> bool:
-        """Whether everything was decided again as it was."""
+        """Whether every decision is the same."""
         return self.difference is None and not self.surplus
 
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """What other actors would have decided."""
+    """The decisions of other actors, compared with the recorded ones."""
 
     unchanged: int
-    """Decisions that are as they were."""
+    """Number of decisions that are the same."""
     changes: tuple[Difference, ...]
-    """Those that are others, new, or missing; in order."""
+    """Decisions that differ, are new, or are missing; in order."""
 
 
 class Recording:
     """One file of a log: ``events.jsonl``, or a closed and compressed one. It is read once, from its start to its end.
 
-    It is closed when it has been read, or cannot be; ``with`` closes it before.
+    It is closed after its last line or a failure; ``with`` closes it earlier.
 
     Args:
-        file: where it is.
-        chained: whether a line that does not follow from the one before is refused.
+        file: the file.
+        chained: refuse a line whose hash does not follow from the line before.
 
     Raises:
-        BadEventLog: it is no log, or cannot be read here.
+        BadEventLog: it is not a log, or cannot be read here.
     """
 
     def __init__(self, file: Path, *, chained: bool = True) -> None:
@@ -224,19 +224,19 @@ class Recording:
         self.close()
 
     def close(self) -> None:
-        """Read no more of it."""
+        """Stop reading, and close the file."""
         self._stack.close()
 
     @property
     def header(self) -> Header:
-        """What was recorded, and how."""
+        """The first line: neuron, settings and versions."""
         return self.reader.header
 
     def rows(self) -> Iterator[Row]:
         """Every event, in order; once.
 
         Raises:
-            BadEventLog: a line is not as it was written.
+            BadEventLog: a line is damaged.
         """
         with self:
             yield from self.reader.rows()
@@ -253,13 +253,13 @@ class Recording:
         return self._populated(ReplayBus(self.rows(), decided=self.header.record == "all", record=record), None)
 
     def replay(self, record: Callable[[Envelope], None] | None = None) -> Replayed:
-        """Decide everything again, and compare with what is recorded.
+        """Make every decision again, and compare with the recording.
 
         Args:
             record: called with each envelope of the replay.
 
         Raises:
-            BadEventLog: a line is not as it was written, or the actors cannot be built here.
+            BadEventLog: a line is damaged, or the actors cannot be built here.
         """
         begun = time.perf_counter()
         bus = self.bus(record)
@@ -273,15 +273,15 @@ class Recording:
         return Replayed(difference, trail, surplus, last - first, time.perf_counter() - begun)
 
     def what_if(self, instead: Mapping[str, str], record: Callable[[Envelope], None] | None = None) -> WhatIf:
-        """What other actors would have decided, had the world been the same.
+        """The decisions of other actors on the same observations.
 
         Args:
-            instead: ``module:Class`` by the name of the actor in whose place it is to be.
+            instead: ``module:Class`` of replacements, by the name of the replaced actor.
             record: called with each envelope of the replay.
 
         Raises:
-            BadEventLog: a line is not as it was written, or the actors cannot be built here.
-            ConfigurationError: there is no such class.
+            BadEventLog: a line is damaged, or the actors cannot be built here.
+            ConfigurationError: a class does not exist.
         """
         if self.header.record != "all":
             with TemporaryDirectory(prefix="bettensor-") as folder:
@@ -314,7 +314,7 @@ class Recording:
 
 
 def causes_of(difference: Difference | None, trail: Iterable[Envelope]) -> tuple[Envelope, ...]:
-    """What led to a difference, as far as it is remembered."""
+    """The causes of a difference, as far as they are remembered."""
     place = None if difference is None else difference.replayed or difference.recorded
     if place is None:
         return ()
@@ -330,9 +330,9 @@ def causes_of(difference: Difference | None, trail: Iterable[Envelope]) -> tuple
 
 @contextmanager
 def saving(file: Path, header: Header, checkpoint: Checkpoint | None = None) -> Iterator[Callable[[Envelope], None]]:
-    """Write a recording with all its decisions: what is given takes one envelope after the other.
+    """Write a recording with all its decisions: the block gets a function that takes the envelopes in order.
 
-    Its seal has no signature. Nothing is at ``file`` before the whole is.
+    Its seal has no signature. ``file`` appears only when it is complete.
     """
     writer = LogWriter(replace(header, record="all"))
     with unfinished(file.with_name(f".{file.name}.part")) as part:
@@ -353,11 +353,11 @@ def saving(file: Path, header: Header, checkpoint: Checkpoint | None = None) -> 
 
 
 def log_files(place: Path) -> list[Path]:
-    """The files of a log, the oldest first: of a folder all, of a file itself."""
+    """The files of a log, the oldest first: all files of a folder, or the file itself."""
     if not place.is_dir():
         return [place]
     newest = place / "events.jsonl"
-    found = {file.name.removesuffix(".gz"): file for file in closed_files(newest)}  # a copy may wait to be deleted
+    found = {file.name.removesuffix(".gz"): file for file in closed_files(newest)}  # both may exist for a moment
     files = [*found.values(), *([newest] if newest.exists() else [])]
     if not files:
         raise BadEventLog(f"{place}: no event log is in this folder; if recorder.path is set, name its files")

@@ -1,4 +1,4 @@
-"""Events and differences as text that fits on a screen."""
+"""Formats events and differences as text that fits on a screen."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -15,7 +15,7 @@ from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.recordings.recording import Replayed
 
 LONG: Final = 80
-"""Characters of a value, from which on its middle is left out."""
+"""Characters of a value above which its middle is left out."""
 FEW: Final = 3
 """Parts of a list that are shown."""
 MANY: Final = 12
@@ -31,12 +31,12 @@ def plain(recorded: Recorded) -> dict[str, Any]:
 
 
 def topic(recorded: Recorded) -> str:
-    """What kind of event it is."""
+    """The event's topic."""
     return recorded.topic if isinstance(recorded, Row) else recorded.event.topic
 
 
 def brief(fields: dict[str, Any]) -> str:
-    """``connection=6 valid=true``, fit for a terminal whatever a peer has said."""
+    """``connection=6 valid=true``, with a peer's control characters escaped."""
     return " ".join(
         f"{name}={f'{len(value)} bytes' if name == 'signature' else _shortened(printable(_gist(value)))}"
         for name, value in fields.items()
@@ -48,7 +48,7 @@ def _shortened(text: str) -> str:
 
 
 def _gist(value: Any) -> str:
-    """What people look for in a value."""
+    """The part of a value that people look for."""
     if isinstance(value, list):
         return f"[{', '.join(_gist(part) for part in value[:FEW])}{', ...' if len(value) > FEW else ''}]"
     if isinstance(value, dict):
@@ -68,7 +68,7 @@ def _gist_of_text(text: str) -> str:
 
 
 def said_in(text: str) -> dict[str, Any]:
-    """The JSON object that a frame or a body begins with; empty where a stranger said something else."""
+    """The JSON object at the beginning of a frame or body; empty if there is none."""
     try:
         said = msgspec.json.decode(text.partition("\n")[0].encode("latin-1"))
     except (ValueError, RecursionError):
@@ -94,7 +94,7 @@ def _gist_of_object(value: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """All of it, where it is compared."""
+    """The whole value, for a comparison."""
     plain = isinstance(value, str) and value and " " not in value
     return _shortened(printable(value if plain else msgspec.json.encode(value).decode()))
 
@@ -105,20 +105,20 @@ def clock(at: Micros) -> str:
 
 
 def line(recorded: Recorded, since: Micros | None = None) -> str:
-    """One event; its time, or how long after ``since`` it was."""
+    """One event, after its time of day, or its delay after ``since``."""
     when = clock(recorded.at) if since is None else f"{(recorded.mono - since) / SECOND:+.6f} s"
     return f"{recorded.seq:>8}  {when}  {topic(recorded)}  {brief(plain(recorded))}"
 
 
 def explain_replay(replayed: Replayed) -> str:
-    """What a replay that is not equal decided otherwise."""
+    """Describe the first difference of a replay that is not equal."""
     if replayed.difference is not None:
         return explain(replayed.difference, replayed.trail)
     return f"somewhere: {abs(replayed.surplus)} decisions {'more' if replayed.surplus > 0 else 'fewer'} than recorded"
 
 
 def explain(difference: Difference, trail: Iterable[Envelope] = ()) -> str:
-    """What differs, value by value, and what led to it."""
+    """Describe a difference, value by value, with its causes."""
     return "\n".join(_explained(difference, trail))
 
 

@@ -1,6 +1,6 @@
-"""Neurons without a world: for tests, ours and yours.
+"""Neurons without an outside world, for your tests and ours.
 
-Each edge keeps the contract of the real one (``tests/contracts``).
+Each simulated edge keeps the contract of the real one (``tests/contracts``).
 
 ::
 

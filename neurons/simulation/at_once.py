@@ -1,14 +1,14 @@
-"""Edges without an event loop: what never waits can be done at once."""
+"""Runs the coroutines of simulated edges without an event loop, because they never wait."""
 
 from collections.abc import Coroutine
 from typing import Any
 
 
 def at_once(work: Coroutine[Any, Any, None]) -> None:
-    """Do ``work``, which never waits: ``at_once(ledger.open())``.
+    """Run ``work``, which must not wait: ``at_once(ledger.open())``.
 
     Raises:
-        RuntimeError: it waits for something.
+        RuntimeError: ``work`` waits.
     """
     try:
         work.send(None)

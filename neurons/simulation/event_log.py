@@ -1,4 +1,4 @@
-"""A memory of what happened on a bus."""
+"""Remembers the events on a bus."""
 
 from typing import TypeVar
 
@@ -13,10 +13,10 @@ class EventLog:
 
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []
-        """All that happened, in order."""
+        """All envelopes, in order."""
 
     def append(self, envelope: Envelope) -> None:
-        """Remember one more."""
+        """Remember one more envelope."""
         self.envelopes.append(envelope)
 
     def all(self, kind: type[Wanted]) -> list[Wanted]:

@@ -1,4 +1,4 @@
-"""Games, predictions and hotkeys for tests: right as they are, each field yours to change."""
+"""Games, predictions and hotkeys for tests: valid as they are, and each field can be changed."""
 
 import itertools
 from dataclasses import replace
@@ -12,18 +12,18 @@ from bettensor.neurons.edges.edge import Identity
 
 NETUID: Final = Netuid(30)
 NOW: Final = Micros(1_780_000_000 * SECOND)
-"""Where simulated time begins: 2026-05-28T20:26:40Z."""
+"""The start of simulated time: 2026-05-28T20:26:40Z."""
 
 _numbers = itertools.count(1)
 
 
 def make_hotkey(name: str = "miner") -> Hotkey:
-    """A hotkey that can be read, for tests that check no real signature."""
+    """A readable hotkey, for tests that verify no real signature."""
     return Hotkey(f"5{name}".ljust(48, "x"))
 
 
 def make_identity(hotkey: Hotkey | None = None, role: Role = "validator") -> Identity:
-    """Whom an edge speaks for."""
+    """The identity of a neuron."""
     return Identity(role, NETUID, hotkey or make_hotkey(role), "sr25519")
 
 
@@ -47,14 +47,14 @@ def make_game(game_id: str = "yankees-mets", starts_at: Micros = Micros(NOW + DA
 
 
 def make_soccer_game(game_id: str = "arsenal-chelsea", **changes: Any) -> TeamGame:
-    """A game that can tie."""
+    """A soccer game, which may end in a tie."""
     soccer = {"team_a": "Arsenal", "team_b": "Chelsea", "sport": "soccer", "league": "EPL"}
     odds = {"team_a_odds": 2.2, "team_b_odds": 3.4, "tie_odds": 3.3, "can_tie": True}
     return make_game(game_id, **(soccer | odds | changes))
 
 
 def make_prediction(game: TeamGame | None = None, **changes: Any) -> TeamGamePrediction:
-    """A prediction that ``game`` (by default ``make_game()``) goes to team_a, which every rule accepts."""
+    """A bet on team_a in ``game`` (by default ``make_game()``), which every rule accepts."""
     game = game or make_game()
     prediction = TeamGamePrediction(
         prediction_id=PredictionId(f"prediction-{next(_numbers)}"),

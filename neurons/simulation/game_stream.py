@@ -17,7 +17,7 @@ from bettensor.neurons.simulation.disk import SimulatedDisk
 
 
 class SimulatedGameStream(SimulatedDisk[UpdateStoreRequested]):
-    """Keeps what the real one keeps, for as long as the test runs."""
+    """Stores what the real edge stores, for the duration of the test."""
 
     name = "game_stream"
 
@@ -36,7 +36,7 @@ class SimulatedGameStream(SimulatedDisk[UpdateStoreRequested]):
             self._bus.publish(StreamOpened(self.last.epoch, self.last.offset, games, tuple(self.updates)))
 
     def forget(self) -> None:
-        """Begin anew with the next update, as after a restored copy."""
+        """Begin a new epoch with the next update, as after restoring a copy."""
         self.games.clear()
         self.updates.clear()
         self.last = None

@@ -1,4 +1,4 @@
-"""Signatures that cost nothing and protect nothing: for tests of what comes before and after them."""
+"""Signatures without cost or protection, for tests of everything before and after them."""
 
 from hashlib import sha512
 
@@ -10,7 +10,7 @@ from bettensor.neurons.edges.edge import Edge, Identity, Signer, on
 
 
 class SimulatedKeys(Edge, Signer):
-    """A hotkey whose signature is a hash that anybody can compute from its name. Every HTTP request is found good."""
+    """A hotkey whose signature is a hash that any code can compute from its name. Every HTTP request is valid."""
 
     name = "keys"
 
@@ -40,5 +40,5 @@ class SimulatedVerifier(Edge):
 
 
 def simulated_signature(hotkey: Hotkey, payload: bytes) -> bytes:
-    """What ``hotkey`` would sign."""
+    """The signature of ``hotkey`` over ``payload``."""
     return sha512(hotkey.encode() + SIGNED_PREFIX + payload).digest()

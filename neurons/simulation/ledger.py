@@ -19,7 +19,7 @@ from bettensor.neurons.simulation.disk import SimulatedDisk
 
 
 class SimulatedLedger(SimulatedDisk[CommitRequested]):
-    """Keeps what the real one keeps, for as long as the test runs."""
+    """Stores what the real edge stores, for the duration of the test."""
 
     name = "ledger"
 
@@ -39,7 +39,7 @@ class SimulatedLedger(SimulatedDisk[CommitRequested]):
         self._take(event, envelope)
 
     async def sweep(self) -> int:
-        """Forget verdicts past their time; returns how many."""
+        """Delete expired verdicts; returns their number."""
         past = [key for key, row in self.rows.items() if row.expires_at < self._clock.wall()]
         for key in past:
             del self.rows[key]

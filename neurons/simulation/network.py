@@ -1,7 +1,7 @@
-"""Simulated validators and miners that reach each other: sessions and HTTP, with delays, and faults on demand.
+"""Connects simulated validators and miners: sessions and HTTP, with delays, and faults on demand.
 
-Time is one ``ManualClock``; a day of it takes seconds. What is random is drawn from a seed. Each neuron's bus sees the
-events that real edges would publish, in an order that real edges could have.
+One ``ManualClock`` serves all neurons; a simulated day takes seconds. Randomness comes from a seed. The events on each
+neuron's bus are those that real edges would publish, in an order that real edges could have.
 """
 
 import itertools
@@ -46,13 +46,13 @@ from bettensor.neurons.simulation.factories import NETUID, NOW
 from bettensor.neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
 
 LATENCY: Final = Micros(1_000)
-"""One way."""
+"""Delay of a message, one way."""
 GIVING_UP: Final = Micros(15 * SECOND)
-"""How long a miner waits for an answer that does not come."""
+"""Time that a miner waits for a missing answer."""
 
 
 class _Line:
-    """One end of a session: what is written here arrives there, unless the network is in the way."""
+    """One end of a session: frames written here arrive at the other end, unless a fault prevents it."""
 
     road: Road = "websocket"
 
@@ -90,7 +90,7 @@ class _Answer:
 
 
 class _Session:
-    """A WebSocket between a miner and a validator."""
+    """A WebSocket session between a miner and a validator."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class _Session:
         self.challenge = challenge
         self.ended = False
         self.silent = False
-        """Half-open: nothing arrives, and nobody knows."""
+        """Half-open: nothing arrives, and neither side is told."""
 
     def connection(self, end: SimulatedNeuron) -> ConnectionId:
         return self.ids[end.hotkey]
@@ -122,13 +122,13 @@ class _Exchange(NamedTuple):
 
 
 class SimulatedNetwork:
-    """The wires, and the faults in them.
+    """Carries messages between simulated neurons, and causes faults.
 
     Args:
-        clock: everybody's time; by default it begins at ``NOW``.
-        latency: of each message, one way, in microseconds.
-        jitter: the most that is added to it at random, in microseconds; no message overtakes another.
-        seed: of that randomness.
+        clock: the clock of all neurons; by default it begins at ``NOW``.
+        latency: delay of each message, one way, in microseconds.
+        jitter: the largest random addition to it, in microseconds; no message overtakes another.
+        seed: the seed of this randomness.
     """
 
     def __init__(
@@ -136,13 +136,13 @@ class SimulatedNetwork:
     ) -> None:
         self.clock = clock or ManualClock(NOW)
         self.neurons: list[SimulatedNeuron] = []
-        """Those that run."""
+        """The running neurons."""
         self.metagraph: tuple[NeuronInfo, ...] = ()
-        """Everybody who was ever here, in the order of their hotkeys."""
+        """All neurons that were ever added, in the order of their hotkeys."""
         self.blocked: set[Hotkey] = set()
         """Miners whose WebSocket handshakes fail; HTTP works."""
         self.unreachable: set[Hotkey] = set()
-        """Neurons that nobody reaches, and that reach nobody."""
+        """Neurons that cannot reach others and cannot be reached."""
         self._gone: list[SimulatedNeuron] = []
         self._latency = latency
         self._jitter = jitter
@@ -156,9 +156,9 @@ class SimulatedNetwork:
         self._exchanges: dict[tuple[Hotkey, ConnectionId], _Exchange] = {}
 
     def add(self, *neurons: SimulatedNeuron) -> None:
-        """Connect neurons of this network's clock, and start them; all know each other from the metagraph.
+        """Connect neurons with this network's clock, and start them; the metagraph lists all of them.
 
-        A hotkey that was here before comes back; another one is news for those that run.
+        A known hotkey is a restarted neuron; a new one changes the metagraph of the running neurons.
         """
         running, known = list(self.neurons), self.metagraph
         for neuron in neurons:
@@ -173,10 +173,10 @@ class SimulatedNetwork:
                 neuron.bus.publish(MetagraphFetched(self.metagraph))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass for everybody: timers fire and messages arrive, each at its own time.
+        """Let time pass for all neurons: timers fire and messages arrive, each at its own time.
 
         Raises:
-            ValueError: the monotonic clock of a neuron is another one than this network's, and stands still.
+            ValueError: a neuron has another monotonic clock than this network, which would stand still.
         """
         end = Micros(self.clock.mono() + round(seconds * SECOND))
         while True:
@@ -197,17 +197,17 @@ class SimulatedNetwork:
     # --- faults
 
     def cut(self, *ends: SimulatedNeuron) -> None:
-        """Every session of these breaks, without a close."""
+        """Break every session of ``ends``, without a close."""
         for session in self._of(ends):
             self._end(session, CloseCode.ABNORMAL, "")
 
     def freeze(self, *ends: SimulatedNeuron) -> None:
-        """Every session of these falls silent: what is on its way or written later is lost, and nobody is told."""
+        """Silence every session of ``ends``: present and future messages are lost, and neither side is told."""
         for session in self._of(ends):
             session.silent = True
 
     def remove(self, *neurons: SimulatedNeuron) -> None:
-        """These die at once. Their disks stay: start the next ones with ``restarted``."""
+        """Kill ``neurons``. Their disks stay: start their next runs with ``restarted``."""
         for neuron in neurons:
             for session in self._of((neuron,)):
                 session.ended = True
@@ -219,7 +219,7 @@ class SimulatedNetwork:
     # --- messages on their way
 
     def deliver(self, act: Callable[..., object], *arguments: object) -> None:
-        """Do this when a message that leaves now has arrived."""
+        """Call ``act`` when a message that leaves now arrives."""
         delay = self._latency + (self._random.randint(0, self._jitter) if self._jitter else 0)
         self._last = max(self._last, Micros(self.clock.mono() + delay))
         self._at(self._last, lambda: act(*arguments))
@@ -285,11 +285,11 @@ class SimulatedNetwork:
             "x-bittensor-nonce": str(miner.clock.wall() * 1000 + number % 1000),
             "x-bittensor-signature": "0x" + "00" * 64,
         }
-        if miner.identity.scheme != "sr25519":  # as bittensor signs
+        if miner.identity.scheme != "sr25519":  # bittensor signs so
             headers["x-bittensor-crypto"] = miner.identity.scheme
         if upgrade:
             headers["sec-websocket-protocol"] = SUBPROTOCOL
-        connection, salt = ConnectionId(number), f"{number:032x}"  # a restarted validator has no number twice
+        connection, salt = ConnectionId(number), f"{number:032x}"  # a restarted validator uses no number twice
         return HttpRequestReceived(connection, method, target, tuple(headers.items()), body, "127.0.0.1", upgrade, salt)
 
     def _give_up_dial(self, key: tuple[Hotkey, ConnectionId]) -> None:
@@ -428,7 +428,7 @@ def _metagraph(everybody: Iterable[SimulatedNeuron]) -> tuple[NeuronInfo, ...]:
 
 
 def _listed(scheme: Scheme) -> Scheme | None:
-    """What a metagraph says of ``scheme``: nothing of the usual one."""
+    """The ``scheme`` in the metagraph; None for sr25519."""
     return None if scheme == "sr25519" else scheme
 
 

@@ -1,9 +1,10 @@
-"""A whole neuron without a world: all its actors as a real one has them, and edges that are simulated."""
+"""A whole neuron without an outside world: the actors of a real neuron, and simulated edges."""
 
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock, ManualClock
@@ -39,15 +40,15 @@ from bettensor.neurons.simulation.timers import SimulatedTimers
 
 
 class SimulatedNeuron(EventLog):
-    """One neuron, and a memory of all that happened on its bus.
+    """Runs one neuron, and remembers all events on its bus.
 
     Args:
-        name: of its hotkey, see ``make_hotkey``.
-        clock: shared with the other neurons of its network; by default one of its own, which begins at ``NOW``.
+        name: the name of its hotkey, see ``make_hotkey``.
+        clock: shared with the other neurons of its network; by default a new one, which begins at ``NOW``.
         settings: keys of the role's YAML file, for example ``{"actors": {"prediction": {"daily_wager_limit": 10}}}``.
-        seed: of its jitter.
-        scheme: of its hotkey; the network lists it in the metagraph.
-        disks: simulated edges of an earlier run, by name, with what they hold.
+        seed: the seed of its jitter.
+        scheme: its hotkey's signature scheme; the network lists it in the metagraph.
+        disks: simulated edges of an earlier run, by name, with their contents.
     """
 
     role: Role
@@ -89,36 +90,36 @@ class SimulatedNeuron(EventLog):
         self.bus.publish(MetagraphFetched(neurons))
 
     def stop(self, reason: str = "a test ends") -> None:
-        """In good order."""
+        """Stop gracefully."""
         self.bus.publish(NeuronDraining())
         self.bus.publish(NeuronStopping(reason))
 
     def reload(self, actor: str, **settings: Any) -> None:
-        """New settings for one actor, all of them."""
+        """Replace all settings of one actor."""
         self.bus.publish(SettingsReloaded({actor: settings}, tuple(f"actors.{actor}.{key}" for key in settings), ()))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; a neuron of a network is advanced with its network."""
+        """Let time pass; for a neuron in a network, call the network's ``advance`` instead."""
         self.timers.advance(Micros(round(seconds * SECOND)))
 
     @property
     def header(self) -> Header:
-        """What a recording of this neuron begins with."""
+        """The first line of a recording of this neuron."""
         return log_header(self.settings, self.hotkey, self.identity.scheme, self._seed)
 
     def checkpoint(self) -> Checkpoint:
-        """All actors as they are now: where another recording can begin."""
+        """The state of all actors now, from which another recording can begin."""
         return take_checkpoint(self.bus, self.actors)
 
     def save(self, file: Path) -> None:
-        """Write all that happened as a recording, for tests to replay."""
+        """Write all events as a recording, which tests can replay."""
         with saving(file, self.header) as record:
             for envelope in self.envelopes:
                 record(envelope)
 
 
 class SimulatedValidator(SimulatedNeuron):
-    """A validator; ``ledger`` and ``stream`` are its disk, which it shares with whom it is ``restarted`` from."""
+    """A validator; ``ledger`` and ``stream`` are its disk, which it shares with the run it is ``restarted`` from."""
 
     role = "validator"
 
@@ -138,17 +139,24 @@ class SimulatedValidator(SimulatedNeuron):
         self.stream: SimulatedGameStream = self.edges[SimulatedGameStream]
 
     def offer(self, *games: TeamGame) -> None:
-        """The feed gives this slate, and no other game."""
-        epoch = Epoch(f"{self.clock.mono():016x}{len(self.envelopes):016x}")  # no other run has the same
-        self.bus.publish(GamesFetched("simulated", games, (), epoch))
+        """Set the feed's slate to ``games``."""
+        self.bus.publish(GamesFetched("simulated", games, (), self._epoch()))
+
+    def _epoch(self) -> Epoch:
+        """One that no other run and no other validator has: from the time, the hotkey and the number of events.
+
+        The hotkey counts by its difference from the default one, whose epochs stand in recordings.
+        """
+        difference = crc32(self.hotkey.encode()) ^ crc32(make_hotkey("validator").encode())
+        return Epoch(f"{self.clock.mono():016x}{difference:08x}{len(self.envelopes):08x}")
 
     def blacklist(self, *hotkeys: Hotkey) -> None:
-        """These may not speak to it, and no others."""
+        """Set the blacklist to ``hotkeys``."""
         self.bus.publish(BlacklistLoaded(hotkeys))
 
 
 class SimulatedMiner(SimulatedNeuron):
-    """A miner; ``outbox`` is its disk, which it shares with whom it is ``restarted`` from."""
+    """A miner; ``outbox`` is its disk, which it shares with the run it is ``restarted`` from."""
 
     role = "miner"
 
@@ -169,7 +177,7 @@ class SimulatedMiner(SimulatedNeuron):
     def predict(
         self, prediction_id: str, validator: Hotkey, game: TeamGame | None = None, **changes: Any
     ) -> TeamGamePrediction:
-        """The model bets on ``game``, now."""
+        """Let the model bet on ``game`` now."""
         made = {"prediction_id": PredictionId(prediction_id), "prediction_date": rfc3339(self.clock.wall())}
         prediction = make_prediction(game or make_game(), **(made | changes))
         self.bus.publish(PredictionMade(validator, prediction))

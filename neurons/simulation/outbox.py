@@ -22,7 +22,7 @@ from bettensor.neurons.simulation.disk import SimulatedDisk
 
 
 class SimulatedOutbox(SimulatedDisk[SaveRequested]):
-    """Keeps what the real one keeps, for as long as the test runs."""
+    """Stores what the real edge stores, for the duration of the test."""
 
     name = "outbox_store"
 
@@ -30,7 +30,7 @@ class SimulatedOutbox(SimulatedDisk[SaveRequested]):
         super().__init__()
         self.entries: dict[tuple[Hotkey, PredictionId], OutboxEntry] = {}
         self.settled: dict[tuple[Hotkey, PredictionId], str | None] = {}
-        """The code of each verdict; None where it expired."""
+        """The code of each verdict; None if the prediction expired."""
         self.slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
         self.positions: dict[Hotkey, Position] = {}
         self.ledgers: dict[Hotkey, LedgerId] = {}

@@ -9,7 +9,7 @@ from bettensor.bus.events import NeuronInfo
 
 
 class SimulatedSubstrate:
-    """One subnet of a chain, which can be down, silent, stuck or wrong. See ``bittensor``'s protocol ``Substrate``."""
+    """Simulates one subnet of a chain, which can be down, silent, stuck or wrong. See bittensor's ``Substrate``."""
 
     def __init__(self, netuid: int = 30) -> None:
         self.netuid = netuid
@@ -18,27 +18,27 @@ class SimulatedSubstrate:
         self.now: int | None = None
         """The time of the newest block, in milliseconds since 1970."""
         self.down: str | None = None
-        """Why nobody can connect, while it is set."""
+        """While set, connections fail for this reason."""
         self.silent = False
-        """Half-open: nothing is answered any more."""
+        """Half-open: no request is answered any more."""
         self.connections = 0
-        """How many there have been."""
+        """Number of connections so far."""
         self.readings = 0
-        """How often the metagraph was read."""
+        """Number of readings of the metagraph."""
         self.submitted: list[Any] = []
-        """Calls, in order."""
+        """The submitted calls, in order."""
         self.refusal: str | None = None
-        """Why no call succeeds, while it is set."""
+        """While set, calls fail for this reason."""
         self.token_symbols: dict[int, str] = {}
 
     def balance(self, rao: int, netuid: int = 0) -> Any:
-        """As ``Substrate`` has it."""
+        """An amount in bittensor's type, as ``Substrate`` returns it."""
         from bittensor.balance import Balance
 
         return Balance.from_rao(rao, netuid, self.token_symbols.get(netuid))
 
     async def connect(self) -> None:
-        """Fails where the chain is down."""
+        """Fails if the chain is down."""
         await self._answer()
         self.connections += 1
 
@@ -52,22 +52,22 @@ class SimulatedSubstrate:
             raise ConnectionError(self.down)
 
     async def block_number(self) -> int:
-        """The newest."""
+        """The number of the newest block."""
         await self._answer()
         return self.block
 
     async def block_hash(self, block: int | None = None) -> str:
-        """Of any block."""
+        """The hash of any block."""
         await self._answer()
         return f"0x{self.block if block is None else block:064x}"
 
     async def query_map(self, *_: Any, **__: Any) -> list[Any]:
-        """Nothing is stored."""
+        """Empty: nothing is stored."""
         await self._answer()
         return []
 
     async def block_time(self) -> float:
-        """Seconds."""
+        """Seconds between two blocks."""
         return 12.0
 
     async def query(self, pallet: str, item: str, *_: Any, **__: Any) -> Any:
@@ -76,17 +76,17 @@ class SimulatedSubstrate:
         return self.now if (pallet, item) == ("Timestamp", "Now") else None
 
     async def compose(self, call: Any) -> Any:
-        """The call as it is."""
+        """The call, unchanged."""
         await self._answer()
         return call
 
     async def estimate_fee(self, *_: Any) -> Any:
-        """The same for each call."""
+        """The same fee for each call."""
         await self._answer()
         return self.balance(1_000_000)
 
     async def submit(self, call: Any, keypair: Any, **_: Any) -> Any:
-        """``serve_axon`` of a neuron that is registered; refused while ``refusal`` is set."""
+        """Execute ``serve_axon`` of a registered neuron; refused while ``refusal`` is set."""
         from bittensor.result import ExtrinsicResult
 
         await self._answer()

@@ -1,4 +1,4 @@
-"""Timers by a clock that moves only when it is told to."""
+"""Timers on a clock that moves only on request."""
 
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.envelope import Envelope
@@ -9,7 +9,7 @@ from bettensor.neurons.edges.timers import Timer, TimerQueue
 
 
 class SimulatedTimers(Edge):
-    """Advances a ``ManualClock`` and wakes whom it passes, in order."""
+    """Advances a ``ManualClock``, and fires the timers that become due, in order."""
 
     name = "timers"
 
@@ -19,12 +19,12 @@ class SimulatedTimers(Edge):
 
     @on(TimerRequested)
     def request(self, event: TimerRequested, _: Envelope) -> None:
-        """Answered by ``TimerFired`` once the clock has been advanced so far."""
+        """Answered by ``TimerFired`` once the clock reaches the deadline."""
         self._queue.add(Timer(event.owner, event.timer, event.key), event.deadline)
 
     @on(TimerCancelled)
     def cancel(self, event: TimerCancelled, _: Envelope) -> None:
-        """Forget it, if it is there."""
+        """Cancel the timer, if it is set."""
         self._queue.cancel(Timer(event.owner, event.timer, event.key))
 
     def advance(self, by: Micros) -> None:
@@ -36,11 +36,11 @@ class SimulatedTimers(Edge):
         self._clock.advance(Micros(end - self._clock.mono()))
 
     def next_deadline(self) -> Micros | None:
-        """When the next timer is due, for whoever advances the clock of several neurons."""
+        """The earliest deadline, for a network that advances the clock of several neurons."""
         return self._queue.next_deadline()
 
     def fire(self) -> None:
-        """Wake whoever is due first, if anybody is."""
+        """Fire the first timer that is due, if there is one."""
         due = self._queue.take_due(self._clock.mono())
         if due is not None:
             self._bus.publish(TimerFired(*due))

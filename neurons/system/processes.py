@@ -14,7 +14,7 @@ from typing import Final
 _DIE_WITH_PARENT: Final = 1
 """``PR_SET_PDEATHSIG`` of prctl(2)."""
 _prctl: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-"""Looked up before any fork: after one, locks may be held by threads that are not there any more."""
+"""Looked up before any fork: after one, a thread that no longer exists may hold a lock."""
 
 
 def most_open_files() -> int:
@@ -34,16 +34,16 @@ def allow_open_files() -> None:
 
 
 def die_with_parent() -> None:
-    """For ``preexec_fn``: however the thread that starts a process ends, the process ends with it.
+    """For ``preexec_fn``: the process ends when the thread that started it ends, in any way.
 
-    Where the system cannot do that, nothing happens.
+    On other systems than Linux it does nothing.
     """
     if _prctl is not None:
         _prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def spawn(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start ``command``, which reads nothing, appends what it says to ``log``, and ends with whoever calls this."""
+    """Start ``command``, without input and with its output appended to ``log``; it ends with the calling thread."""
     with log.open("ab") as sink:
         return subprocess.Popen(  # noqa: S603 - our own neurons
             command,
@@ -55,7 +55,7 @@ def spawn(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
 
 
 def free_port() -> int:
-    """A port of loopback on which nobody listens."""
+    """A port of loopback that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

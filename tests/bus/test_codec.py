@@ -139,7 +139,7 @@ def test_what_has_no_readable_head_ends_the_session(payload: bytes, fault: str, 
         ({"message_type": "prediction"}, ErrorCode.MALFORMED, "predictions"),
         ({"message_type": "prediction", "predictions": []}, ErrorCode.MALFORMED, "length"),
         ({"message_type": "prediction", "predictions": [{}] * 65}, ErrorCode.MALFORMED, "length"),
-        ({"message_type": "letter"}, ErrorCode.UNKNOWN_TYPE, "no kind of message is called 'letter'"),
+        ({"message_type": "letter"}, ErrorCode.UNKNOWN_TYPE, "message_type 'letter' is unknown"),
     ],
 )
 def test_what_has_a_head_and_no_readable_body_can_be_answered(
@@ -198,6 +198,8 @@ def test_what_no_validator_could_read_is_told_before_it_is_sent() -> None:
     assert codec.fault_of(make_prediction()) is None
     assert "prediction_id" in str(codec.fault_of(make_prediction(prediction_id=PredictionId("a b"))))
     assert "wager" in str(codec.fault_of(make_prediction(wager=float("nan"))))
+    for number in (float("nan"), float("inf")):  # null is valid here, and is what JSON would have instead
+        assert "confidence_score" in str(codec.fault_of(make_prediction(confidence_score=number)))
     assert "surrogates" in str(codec.fault_of(make_prediction(model_name="\ud800")))
 
 

@@ -1,10 +1,10 @@
-"""Text for people: peers' words made harmless, a hint to a mistyped word, and short hotkeys."""
+"""Text for people: peers' words made harmless, short hotkeys, things counted, and a hint to a mistyped word."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bettensor.bus.text import FEW, hint, printable, short
+from bettensor.bus.text import FEW, counted, hint, printable, short
 
 COLOURS = ["red", "green", "blue"]
 
@@ -24,6 +24,11 @@ def test_a_similar_word_is_suggested_or_else_few_words_are_listed(word: str, kno
 
 def test_a_valid_word_is_shown_with_its_prefix() -> None:
     assert hint("gren", COLOURS, "paint.") == "; the nearest is 'paint.green'"
+
+
+@pytest.mark.parametrize(("number", "told"), [(0, "0 games"), (1, "1 game"), (2, "2 games")])
+def test_one_thing_is_singular(number: int, told: str) -> None:
+    assert counted(number, "game") == told
 
 
 def test_hotkeys_are_shortened_one_way() -> None:

@@ -85,13 +85,13 @@ CAUSES: Final = {
         "the validator's operator must name this hotkey's scheme in auth.schemes",
         "if its key has that scheme, name it in auth.schemes",
     ),
-    "the WebSocket is switched off": (
+    "the WebSocket is disabled": (
         without_websocket,
         "404 websocket_disabled",
         "this miner uses HTTP meanwhile",
         "set websocket.enabled: true to admit it",
     ),
-    "the WebSocket is switched off at the miner": (
+    "the WebSocket is disabled at the miner": (
         without_websocket_at_the_miner,
         "the WebSocket is disabled here",
         "set websocket.enabled: true on this miner to use the WebSocket again",
@@ -116,7 +116,7 @@ async def test_why_a_miner_is_not_connected_is_told_on_both_sides(
     async with running_validator(tmp_path, **changes) as rig:
         if cause == "a wrong port":
             rig.elsewhere = 1
-        changes = {"websocket": {"enabled": False}} if cause == "the WebSocket is switched off at the miner" else {}
+        changes = {"websocket": {"enabled": False}} if cause == "the WebSocket is disabled at the miner" else {}
         async with running_miner(rig, actors=SILENT, **changes) as (miner, theirs):
             await until(lambda: events(theirs, FallbackChosen if changes else DialFailed))
             await until(lambda: not changes or events(theirs, PostAnswered))

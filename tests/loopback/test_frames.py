@@ -457,7 +457,7 @@ async def test_64_predictions_by_http_are_answered_at_once(rig: Rig) -> None:
         (b"\xff", "not UTF-8"),
         (body_of(message(), message_type="heartbeat"), "must be a prediction message"),
         (body_of(message()), "length"),
-        (body_of(message(), message_type="x"), "no kind of message"),
+        (body_of(message(), message_type="x"), "message_type 'x' is unknown"),
         (body_of(message(make_prediction(), sender=EVE.ss58_address)), "sender_hotkey"),
     ],
 )

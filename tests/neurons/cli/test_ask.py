@@ -89,10 +89,10 @@ def test_games_are_shown_by_validator_and_where_there_is_none_that_is_said(tmp_p
     slate = {"validator": MINER, "offset": 7, "games": [make_game("derby").to_dict()]}
     with answering(tmp_path, lambda _: status(slates=[slate])):
         _, out, _ = run("games")
-    assert f"1 games of {MINER}, update 7" in out
+    assert f"1 game of validator {MINER}, offset 7\n" in out
     assert "derby" in out
     with answering_again(tmp_path, status(slates=[])):
-        assert run("games")[:2] == (0, "no slate has come yet\n")
+        assert run("games")[:2] == (0, "no games received yet\n")
 
 
 def test_a_neuron_that_does_not_run_is_exit_1(run: Run) -> None:
@@ -105,7 +105,7 @@ def test_a_neuron_that_does_not_run_is_exit_1(run: Run) -> None:
     ):
         code, out, err = run(*words)
         assert (code, out) == (1, "")
-        assert "no neuron runs in" in err
+        assert "no neuron is running in" in err
 
 
 # --- predict
@@ -138,7 +138,7 @@ def test_one_without_a_verdict_is_exit_1(tmp_path: Path, run: Run) -> None:
     with answering(tmp_path, lambda _: {"verdicts": [verdict()], "without_verdict": 2}):
         code, out, err = run(*ORDER, "--json")
     assert (code, json.loads(out)["without_verdict"]) == (1, 2)
-    assert "2 without a verdict after 60 s" in err
+    assert "no verdict on 2 predictions after 60 s" in err
 
 
 def test_what_the_neuron_refuses_is_exit_1(tmp_path: Path, run: Run) -> None:
@@ -191,7 +191,7 @@ def test_what_is_not_there_and_could_be_is_exit_0(run: Run) -> None:
     assert run("predictions", "--code", "conflict", "--json") == (0, "[]\n", "")
     assert run("predictions", "--since", rfc3339(NOW), "--limit", "1", "--json")[0] == 0
     code, _, err = run("predictions", "--hotkey", MINER[:-1], "--json")
-    assert (code, f"has nothing of '{MINER[:-1]}'; the nearest is '{MINER}'" in err) == (0, True)
+    assert (code, f"has no prediction of '{MINER[:-1]}'; the nearest is '{MINER}'" in err) == (0, True)
 
 
 @pytest.mark.usefixtures("ledger")
@@ -212,12 +212,12 @@ def test_a_ledger_is_checked_copied_and_put_back(tmp_path: Path, ledger: Path, r
     copy = tmp_path / "copy.sqlite3"
     report = check_ledger(ledger)
     assert run("ledger", "check")[1] == (
-        f"nothing wrong: ledger {report.ledger_id}, schema {report.schema}, 2 predictions, 1 accepted\n"
+        f"no damage found: ledger {report.ledger_id}, schema {report.schema}, 2 predictions, 1 accepted\n"
     )
     assert json.loads(run("ledger", "backup", str(copy), "--json")[1])["predictions"] == 2
     code, _, err = run("ledger", "restore", str(copy))
     (kept,) = tmp_path.glob("ledger.sqlite3.before-*")
-    assert (code, err) == (0, f"the ledger that was there is kept as {kept}\n")
+    assert (code, err) == (0, f"the replaced ledger is kept as {kept}\n")
     assert check_ledger(kept) == report
 
 

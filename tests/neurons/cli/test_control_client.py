@@ -48,10 +48,12 @@ def left_behind(state_dir: Path) -> None:
 
 def test_where_no_neuron_runs_it_is_said_how_to_start_one(tmp_path: Path) -> None:
     for state_dir in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(NotRunning, match=rf"no neuron runs in {state_dir}; start it with `bettensor validator"):
+        with pytest.raises(
+            NotRunning, match=rf"no neuron is running in {state_dir}; start it with `bettensor validator"
+        ):
             ask(state_dir, STATUS)
     left_behind(tmp_path)
-    with pytest.raises(NotRunning, match="no neuron runs in"):
+    with pytest.raises(NotRunning, match="no neuron is running in"):
         ask(tmp_path, STATUS)
 
 
@@ -91,13 +93,16 @@ def test_if_nothing_is_named_the_one_neuron_that_runs_is_meant(home: Path) -> No
 def test_of_two_neurons_the_one_of_the_role_is_meant(home: Path) -> None:
     with answering(home / "a", neuron_of("miner")), answering(home / "b", neuron_of("validator")):
         assert find_state_dir(None, None, "validator") == home / "b"
-        with pytest.raises(NotRunning, match=rf"2 neurons run: {home}/a, {home}/b; name one with --state-dir"):
+        with pytest.raises(NotRunning, match=rf"2 neurons are running: {home}/a, {home}/b; name one with --state-dir"):
             find_state_dir(None, None)
 
 
 def test_if_none_runs_its_role_is_named(home: Path) -> None:
     for role, kind in ((None, "neuron"), ("miner", "miner")):
-        with pytest.raises(NotRunning, match=f"no {kind} runs with its state below ~/.bettensor"):
+        with pytest.raises(NotRunning, match=f"no {kind} with its state below ~/.bettensor is running"):
             find_state_dir(None, None, role)
-    with answering(home / "b", neuron_of("validator")), pytest.raises(NotRunning, match="no miner runs"):
+    with (
+        answering(home / "b", neuron_of("validator")),
+        pytest.raises(NotRunning, match="no miner with its state below"),
+    ):
         find_state_dir(None, None, "miner")

@@ -133,7 +133,7 @@ def test_peers_are_named_once_each(ledger: Path, outbox: Path) -> None:
 
 
 def test_a_folder_of_a_validator_has_a_ledger_and_of_a_miner_an_outbox(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=rf"{tmp_path} holds neither {LEDGER} nor {OUTBOX}"):
+    with pytest.raises(ConfigurationError, match=rf"{tmp_path} has neither {LEDGER} nor {OUTBOX}"):
         history_file(tmp_path)
     (tmp_path / OUTBOX).touch()
     assert history_file(tmp_path) == tmp_path / OUTBOX

@@ -78,7 +78,7 @@ def test_what_is_no_whole_ledger_is_neither_copied_nor_put_back(
         lambda: restore_ledger(ledger, target, tmp_path / "kept"),
     )
     for use in uses:
-        with pytest.raises(ConfigurationError, match=r"ledger\.sqlite3 is (damaged|no ledger, or damaged): "):
+        with pytest.raises(ConfigurationError, match=r"ledger\.sqlite3 is (damaged|not a ledger, or it is damaged): "):
             use()
     assert ledger.read_bytes() == spoilt
     assert check_ledger(target) == before
@@ -104,7 +104,7 @@ def test_a_copy_is_one_file_with_all_that_the_ledger_has(ledger: Path, tmp_path:
 def test_a_copy_overwrites_nothing(ledger: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.sqlite3"
     copy.write_text("mine")
-    with pytest.raises(ConfigurationError, match="is there already: name a new file"):
+    with pytest.raises(ConfigurationError, match="exists already; name a new file"):
         backup_ledger(ledger, copy)
     assert copy.read_text() == "mine"
 
@@ -153,7 +153,7 @@ def test_a_ledger_that_another_process_reads_is_not_replaced(
         write_ledger(tmp_path, make_proposal())  # so that the reader's page is in the log
         impatient = partial(sqlite3.connect, timeout=0.05)
         monkeypatch.setattr(sqlite3, "connect", lambda *where, **how: impatient(*where, **(how | impatient.keywords)))
-        with pytest.raises(ConfigurationError, match="cannot be restored: another process reads it"):
+        with pytest.raises(ConfigurationError, match="cannot be restored: another process has it open"):
             restore_ledger(copy, ledger, keep)
     assert check_ledger(ledger).predictions == 3
     assert not keep.exists()

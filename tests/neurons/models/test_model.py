@@ -65,6 +65,8 @@ def test_numbers_of_any_kind_become_those_of_json(wager: Any) -> None:
         ({"wager": True}, "wager"),
         ({"wager": Decimal("2.5")}, "wager"),
         ({"confidence": "high"}, "confidence_score"),
+        ({"confidence": float("nan")}, "confidence_score"),
+        ({"confidence": float("-inf")}, "confidence_score"),
         ({"model_name": "x" * 257}, "model_name"),
         ({"model_name": "\ud800"}, "surrogates"),
         ({"model_name": 7}, "model_name"),

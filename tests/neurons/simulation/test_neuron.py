@@ -84,6 +84,16 @@ def test_two_slates_never_have_one_epoch() -> None:
     assert validator.last(GamesUpdated).epoch != again.last(GamesUpdated).epoch
 
 
+def test_two_validators_have_their_own_epochs_at_one_instant() -> None:
+    first = SimulatedValidator()
+    second = SimulatedValidator("another", clock=first.clock)
+    for validator in (first, second):
+        validator.start()
+        validator.offer(make_game())
+    assert len(first.envelopes) == len(second.envelopes)
+    assert first.last(GamesUpdated).epoch != second.last(GamesUpdated).epoch
+
+
 def test_a_prediction_is_made_now() -> None:
     miner = SimulatedMiner()
     miner.start()
