@@ -212,8 +212,8 @@ def ledger(arguments: argparse.Namespace) -> int:
         print(json.dumps(asdict(report), indent=2))
     else:
         print(
-            f"no damage found: ledger {report.ledger_id}, schema {report.schema}, {report.predictions} predictions, "
-            f"{report.accepted} accepted"
+            f"no damage found: ledger {report.ledger_id}, schema {report.schema}, "
+            f"{counted(report.predictions, 'prediction')}, {report.accepted} accepted"
         )
     return 0
 

@@ -125,7 +125,7 @@ def _what_if(recording: Recording, instead: dict[str, str]) -> tuple[dict[str, A
 
 
 def _what_if_lines(recording: Recording, what_if: WhatIf) -> Iterator[str]:
-    yield f"{recording.file}: {what_if.unchanged} decisions unchanged, {len(what_if.changes)} changed"
+    yield f"{recording.file}: {counted(what_if.unchanged, 'decision')} unchanged, {len(what_if.changes)} changed"
     topics = Counter(topic(change.recorded or change.replayed) for change in what_if.changes)  # type: ignore[arg-type]
     yield from (f"  {count} x {name}" for name, count in topics.most_common())
     for change in what_if.changes[:SHOWN]:

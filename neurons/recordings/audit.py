@@ -1,7 +1,7 @@
 """Verifies a log: its chain of hashes, the seals of its files, and every signature of a peer in it.
 
-Trusts no conclusion of the neuron: each signature is verified again, over the bytes as they were received, and by the
-scheme that the neuron's operator had pinned for its hotkey; in a log of 0.1.0, by the scheme that the peer named.
+Trusts no conclusion of the neuron: each signature is verified again, over the bytes as they were received, by the
+scheme that the neuron's operator had pinned for the hotkey; in a log of 0.1.0, by the scheme that the peer named.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import Hotkey
 from bettensor.bus.messages import WelcomeMessage
-from bettensor.bus.text import printable
+from bettensor.bus.text import counted, printable
 from bettensor.neurons.edges.keys import verify, verify_request
 from bettensor.neurons.recordings.recording import Recording
 
@@ -138,7 +138,7 @@ class _Pins:
                 self._listed = {hotkey: _SCHEMES.get(neuron.get("crypto")) for hotkey, neuron in neurons}
 
     def hear(self, event: Any) -> None:
-        """Follow the metagraph and the configuration."""
+        """Take what the neuron learned about schemes."""
         match event:
             case NeuronStarted():
                 self._in_force = event.pins_schemes
@@ -148,14 +148,14 @@ class _Pins:
                 self._configured = self._configured_in(event.actors[self._actor])
 
     def scheme(self, hotkey: Hotkey, named: str) -> Scheme:
-        """The scheme of ``hotkey``, which itself names ``named``."""
+        """The scheme of ``hotkey``, whose own message names ``named``."""
         if self._in_force:
             return pinned_scheme(hotkey, self._configured, self._listed.get(hotkey))
         return _SCHEMES.get(named, DEFAULT)
 
     def _configured_in(self, settings: dict[str, Any]) -> dict[Hotkey, Scheme]:
         """``auth.schemes`` of a neuron, or of one of its actors; 0.1.0 had none."""
-        with _expected(f"{self._file}: its settings have no valid auth.schemes"):
+        with _expected(f"{self._file}: its header or a checkpoint has wrong settings of auth.schemes"):
             schemes = settings.get("auth", {}).get("schemes", {}).items()
             return {Hotkey(hotkey): _SCHEMES[scheme] for hotkey, scheme in schemes}
 
@@ -286,7 +286,7 @@ def _schemes_at(file: Path, checkpoint: Checkpoint) -> dict[int, Scheme]:
 
 @contextmanager
 def _expected(otherwise: str) -> Iterator[None]:
-    """Raises ``BadEventLog`` if the block finds plain data in another shape than neurons write."""
+    """Raise ``BadEventLog`` if plain data does not have the shape that neurons give it."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -319,7 +319,7 @@ def text(report: Report) -> Iterator[str]:
         yield f"{file['file']}: {file['lines']} lines, unchanged; {end}{signed}{cut}"
         yield f"  last hash: {file['hash']}"
     for hotkey, words in sorted(report.signers.items()):
-        yield f"{hotkey} signed {words.frames} frames and {words.requests} requests"
+        yield f"{hotkey} signed {counted(words.frames, 'frame')} and {counted(words.requests, 'request')}"
     if report.unproven:
         yield f"{report.unproven} frames and requests have no valid signature; the neuron did not accept them"
     yield from (f"FAULT {fault}" for fault in report.faults)

@@ -10,7 +10,7 @@ from bettensor.bus.event_json import encode_event
 from bettensor.bus.eventlog import Row
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.bus.replay import Difference, Recorded
-from bettensor.bus.text import printable
+from bettensor.bus.text import counted, printable
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.recordings.recording import Replayed
 
@@ -114,7 +114,8 @@ def explain_replay(replayed: Replayed) -> str:
     """Describe the first difference of a replay that is not equal."""
     if replayed.difference is not None:
         return explain(replayed.difference, replayed.trail)
-    return f"somewhere: {abs(replayed.surplus)} decisions {'more' if replayed.surplus > 0 else 'fewer'} than recorded"
+    surplus = counted(abs(replayed.surplus), "decision")
+    return f"somewhere: {surplus} {'more' if replayed.surplus > 0 else 'fewer'} than recorded"
 
 
 def explain(difference: Difference, trail: Iterable[Envelope] = ()) -> str:

@@ -178,7 +178,7 @@ def test_the_scheme_that_was_pinned_is_known_in_the_next_file(tmp_path: Path) ->
 def test_settings_and_checkpoints_that_no_neuron_wrote_are_faults(tmp_path: Path) -> None:
     for settings in ({"auth": {"schemes": {BOB.hotkey: "rot13"}}}, {"auth": {"schemes": [BOB.hotkey]}}):
         (fault,) = audited(tmp_path, header=replace(HEADER, settings=settings)).faults
-        assert "its settings have no valid auth.schemes" in fault
+        assert "its header or a checkpoint has wrong settings of auth.schemes" in fault
     metagraph = ActorCheckpoint({}, {"neurons": [BOB.hotkey]})
     (fault,) = audited(tmp_path, checkpoint=Checkpoint(2000, NOW, Micros(5), {"metagraph": metagraph})).faults
     assert "line 2: the checkpoint is not one of the actor 'metagraph'" in fault

@@ -325,7 +325,7 @@ def test_a_decision_too_many_after_the_last_observation_is_found(tmp_path: Path)
     thin(file, {"iterates_over_a_set": {"class": "tests.neurons.planted:IteratesOverASet"}})
     replayed = Recording(file).replay()
     assert (replayed.equal, replayed.difference) == (False, None)
-    assert explain_replay(replayed) == "somewhere: 1 decisions more than recorded"
+    assert explain_replay(replayed) == "somewhere: 1 decision more than recorded"
 
 
 # --- recordings of an earlier format
