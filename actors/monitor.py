@@ -337,7 +337,7 @@ class MonitorActor(HealthWatcher):
 
     @on(StatusRequested)
     def report(self, event: StatusRequested, envelope: Envelope) -> None:
-        self.publish(StatusReported(event.request, self._status(envelope)))
+        self.publish(StatusReported(event.request, self._status(envelope, slates=event.slates)))
 
     def _score(self, hotkey: Hotkey, code: str, latency: Micros) -> None:
         self.state.verdicts[code] += 1
@@ -360,7 +360,7 @@ class MonitorActor(HealthWatcher):
     def _trouble(self, peer: PeerStatus, trouble: str, cure: str, envelope: Envelope) -> None:
         peer.trouble, peer.cure, peer.trouble_at = trouble, cure, envelope.mono
 
-    def _status(self, envelope: Envelope) -> dict[str, Any]:
+    def _status(self, envelope: Envelope, *, slates: bool) -> dict[str, Any]:
         state, now = self.state, envelope.mono
         own = state.neurons.get(state.hotkey)
         return {
@@ -388,7 +388,7 @@ class MonitorActor(HealthWatcher):
             },
             "latency_ms": _percentiles(state.latencies),
             "peers": [self._described(peer, now) for peer in state.peers.values()],
-            "slates": [self._slate(validator) for validator in state.games],
+            **({"slates": [self._slate(validator) for validator in state.games]} if slates else {}),
             "fallbacks": dict(state.fallbacks),
             "troubles": dict(state.troubles),
             "handlers": {

@@ -212,6 +212,8 @@ class StatusRequested(Observed):
     """An operator asks how the neuron is doing. Answered by ``StatusReported``."""
 
     request: int
+    slates: bool = True
+    """Whether all games belong in the answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,14 +43,14 @@ def _neuron(arguments: argparse.Namespace, role: str | None = None) -> Path:
     return find_state_dir(arguments.state_dir, arguments.config, role)
 
 
-def _status(arguments: argparse.Namespace) -> dict[str, Any]:
-    return ask(_neuron(arguments), {"ask": "status"})
+def _status(state_dir: Path, *, slates: bool = False) -> dict[str, Any]:
+    return ask(state_dir, {"ask": "status", "slates": slates})
 
 
 def top(arguments: argparse.Namespace) -> int:
     """The live view of a running neuron; drawn once if standard output is not a terminal."""
     state_dir = _neuron(arguments)
-    status = ask(state_dir, {"ask": "status"})
+    status = _status(state_dir, slates=arguments.json)
     if arguments.json:
         print(json.dumps(status, indent=2))
         return 0
@@ -62,7 +62,7 @@ def top(arguments: argparse.Namespace) -> int:
 
     def draw(screen: Console) -> RenderableType:
         if time.monotonic() - history[-1][0] >= 1:
-            history.append((time.monotonic(), ask(state_dir, {"ask": "status"})))
+            history.append((time.monotonic(), _status(state_dir)))
             del history[:-2]
         (before, earlier), (now, latest) = history[0], history[-1]
         return views.top_view(screen, latest, earlier if now > before else None, max(now - before, 0.1))
@@ -73,7 +73,7 @@ def top(arguments: argparse.Namespace) -> int:
 
 def peers(arguments: argparse.Namespace) -> int:
     """The peers of a running neuron, and why one is not connected."""
-    status = _status(arguments)
+    status = _status(_neuron(arguments))
     if arguments.json:
         print(json.dumps(status["peers"], indent=2))
     else:
@@ -91,7 +91,7 @@ def peers(arguments: argparse.Namespace) -> int:
 
 def games(arguments: argparse.Namespace) -> int:
     """The slate of a running neuron."""
-    status = _status(arguments)
+    status = _status(_neuron(arguments), slates=True)
     if arguments.json:
         print(json.dumps(status["slates"], indent=2))
         return 0

@@ -88,6 +88,6 @@ def find_state_dir(state_dir: Path | None, config: Path | None, role: str | None
 
 def _answers(state_dir: Path, role: str | None) -> bool:
     try:
-        return role in (None, ask(state_dir, {"ask": "status"})["role"])
+        return role in (None, ask(state_dir, {"ask": "status", "slates": False})["role"])
     except BettensorError:
         return False

@@ -160,9 +160,10 @@ class Player:
             self.process.kill()
 
     def look(self) -> None:
-        """Read its status and its predictions."""
+        """Read its status and its predictions; of the validator the games too."""
+        question = {"ask": "status", "slates": self.name == VALIDATOR}
         try:
-            self.status = self.last_status = ask(self.state_dir, {"ask": "status"}, 0.5)
+            self.status = self.last_status = ask(self.state_dir, question, 0.5)
         except BettensorError:
             self.status = None
         with contextlib.suppress(BettensorError):  # it has no file yet

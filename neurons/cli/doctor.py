@@ -271,7 +271,7 @@ def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
     """The port cannot be bound; this validator itself may be the one that uses it."""
     where = f"{settings.axon.ip}:{settings.axon.port}"
     with contextlib.suppress(BettensorError):
-        status = ask(settings.state_dir, {"ask": "status"})  # the neuron may run an earlier release
+        status = ask(settings.state_dir, {"ask": "status", "slates": False})  # the neuron may run an earlier release
         if (status.get("listening") or "").endswith(f":{settings.axon.port}"):
             return Finding("port", "ok", f"this validator (process {status['process']}) listens on {where}")
     cure = "stop the process that uses it (ss -ltnp shows it), or set another axon.port"

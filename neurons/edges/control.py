@@ -1,7 +1,8 @@
 """Answers an operator's commands over a Unix socket in ``state_dir``, which only its owner can open.
 
 A question and its answer are one JSON object a line each: ``{"ask": "status"}``, ``{"ask": "stop"}``, and for a miner
-``{"ask": "predict", "game": ..., "outcome": ..., "wager": ...}``. A fault is ``{"error": text}``.
+``{"ask": "predict", "game": ..., "outcome": ..., "wager": ...}``. A fault is ``{"error": text}``. A status holds every
+game of every slate; with ``"slates": false`` it holds none, which is for clients that ask each second.
 """
 
 import asyncio
@@ -123,7 +124,7 @@ class Control(Edge):
             question = json.loads(line)
             match question:
                 case {"ask": "status"}:
-                    return self.status()
+                    return self.status(slates=question.get("slates") is not False)
                 case {"ask": "stop"}:
                     self._neuron.request_stop("its operator asked for it")
                     return {"stopping": True, "process": os.getpid()}
@@ -135,10 +136,10 @@ class Control(Edge):
             pass
         return {"error": 'expected {"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager"}'}
 
-    def status(self) -> Answer:
+    def status(self, *, slates: bool = True) -> Answer:
         """The monitor's report, and the counts of the bus and the handlers."""
         self._requests += 1
-        self._bus.publish(StatusRequested(self._requests))
+        self._bus.publish(StatusRequested(self._requests, slates))
         recent = [_brief(envelope) for envelope in self._bus.recent if not isinstance(envelope.event, _NOISE)]
         status = self._status.pop(self._requests)
         return status | {

@@ -12,25 +12,25 @@ Request = TypeVar("Request", bound=Event)
 
 
 class SimulatedDisk(Edge, Generic[Request]):
-    """Takes requests to write, does them in their order, and answers each by one event.
+    """Answers requests to write, in their order, by one event each.
 
-    With ``held`` set, requests wait until ``release``: that is a disk that takes its time.
+    With ``held`` set, requests wait until ``release``, as on a slow disk.
     """
 
     def __init__(self) -> None:
         self.held = False
         self.failing: str | None = None
-        """Why each request fails, while it is set."""
+        """While set, each request fails for this reason."""
         self._waiting: deque[tuple[Request, int]] = deque()
         """Each with the number of its envelope."""
 
     def attach(self, bus: EventBus) -> None:
-        """Subscribe; the next run of a neuron attaches the same disk to its own bus."""
+        """Subscribe; a neuron's next run attaches the same disk to its own bus."""
         super().attach(bus)
-        self._waiting.clear()  # what an earlier run asked for was lost with it
+        self._waiting.clear()  # requests of an earlier run were lost with it
 
     def release(self, requests: int | None = None) -> None:
-        """Do the requests that wait, what follows from them included; or so many of them."""
+        """Answer the waiting requests, including requests that follow from them; at most ``requests`` if given."""
         while self._waiting and requests != 0:
             requests = None if requests is None else requests - 1
             event, request = self._waiting.popleft()

@@ -10,6 +10,7 @@ from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
     ConnectionClosed,
     DialFailed,
+    GamesUpdated,
     MetagraphSynced,
     NeuronDraining,
     NeuronInfo,
@@ -22,8 +23,8 @@ from bettensor.bus.events import (
     UpdateStoreFailed,
     VerdictReceived,
 )
-from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, SessionId, Uid
-from tests.support import HOUR, NETUID, Harness, make_hotkey, make_prediction
+from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, Uid
+from tests.support import HOUR, NETUID, Harness, make_game, make_hotkey, make_prediction
 
 ME, PEER = make_hotkey("me"), make_hotkey("peer")
 
@@ -120,3 +121,13 @@ def test_of_few_verdicts_the_slowest_is_the_99th_percentile(micros: list[int], p
         bench.observe(VerdictReceived(PEER, make_prediction(), True, "accepted", "", Micros(latency)))
     bench.observe(StatusRequested(1))
     assert bench.last(StatusReported).status["latency_ms"] == percentiles
+
+
+@pytest.mark.parametrize("slates", [True, False])
+def test_the_games_are_in_a_status_only_if_they_are_asked_for(slates: bool) -> None:
+    bench = Bench("miner", neuron())
+    bench.observe(GamesUpdated(PEER, Epoch("e" * 32), Offset(1), (make_game("g"),), snapshot=True))
+    bench.observe(StatusRequested(1, slates))
+    status = bench.last(StatusReported).status
+    shown = [game["game_id"] for slate in status.get("slates", []) for game in slate["games"]]
+    assert (shown, "slates" in status) == (["g"] * slates, slates)

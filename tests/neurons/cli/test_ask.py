@@ -82,7 +82,7 @@ def test_as_json_the_answer_is_printed_as_it_came(tmp_path: Path, run: Run) -> N
 def test_without_a_terminal_top_shows_one_view_and_ends(tmp_path: Path, run: Run) -> None:
     with answering(tmp_path, lambda _: status()) as questions:
         assert run("top")[0] == 0
-        assert questions == [{"ask": "status"}]
+        assert questions == [{"ask": "status", "slates": False}]
 
 
 def test_games_are_shown_by_validator_and_where_there_is_none_that_is_said(tmp_path: Path, run: Run) -> None:

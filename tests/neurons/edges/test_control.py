@@ -76,6 +76,22 @@ async def test_an_outcome_that_one_validator_does_not_know_is_a_bet_with_none(tm
         assert bench.made == []
 
 
+@pytest.mark.parametrize(
+    ("line", "slates"),
+    [
+        (b'{"ask": "status"}', True),
+        (b'{"ask": "status", "slates": true}', True),
+        (b'{"ask": "status", "slates": false}', False),
+    ],
+)
+async def test_a_status_has_the_games_unless_they_are_not_wanted(tmp_path: Path, line: bytes, slates: bool) -> None:
+    async with controlled(tmp_path) as bench:
+        asked: list[bool] = []
+        bench.bus.subscribe(StatusRequested, lambda event, _: asked.append(event.slates), "test")
+        await bench.ask(line)
+        assert asked == [slates]
+
+
 async def test_who_is_still_connected_in_the_end_is_answered_nothing_more_and_leaves_no_task(tmp_path: Path) -> None:
     async with controlled(tmp_path, one=make_game("g")) as bench:
         others = asyncio.all_tasks()
