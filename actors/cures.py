@@ -21,10 +21,10 @@ ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "it is a miner of another subnet",
     RefusalCode.WRONG_RECEIVER: "it expects another validator at this address",
     RefusalCode.STALE: "its clock or this machine's is wrong: compare both with NTP",
-    RefusalCode.NOT_REGISTERED: "it is not in this validator's metagraph: it must register on the subnet",
-    RefusalCode.BLACKLISTED: "remove it from the blacklist to admit it",
+    RefusalCode.NOT_REGISTERED: "this hotkey is not in the metagraph: its owner must register it on the subnet",
+    RefusalCode.BLACKLISTED: "to admit this hotkey, remove it from the blacklist",
     RefusalCode.WRONG_SCHEME: "if its key has that scheme, name it in auth.schemes, or as crypto in a metagraph file",
-    RefusalCode.WEBSOCKET_DISABLED: "set websocket.enabled: true to admit it; it can use HTTP meanwhile",
+    RefusalCode.WEBSOCKET_DISABLED: "to admit WebSockets, set websocket.enabled: true; the miner uses HTTP meanwhile",
     RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections if the machine has room",
 }
 AS_REFUSAL: Final[dict[int, str]] = {
@@ -36,7 +36,7 @@ AS_REFUSAL: Final[dict[int, str]] = {
 """Close codes with the same cause as a refusal code."""
 DISABLED: Final = "set websocket.enabled: true on this miner to use the WebSocket again"
 HTTP_ALONE: Final = "its websocket.enabled is false, or a proxy in between passes HTTP but not WebSocket; see its log"
-UNREGISTERED: Final = "register it on the subnet; if the metagraph is a file, add it there"
+UNREGISTERED: Final = "register this hotkey on the subnet; if the metagraph is a file, add the hotkey to the file"
 WRONG_ENDPOINT: Final = "correct axon.port, axon.external_ip, axon.external_port, or the metagraph file if you use one"
 NO_ENDPOINT: Final = "the metagraph has no endpoint for it"
 ANNOUNCE: Final = "its operator must set axon.external_ip"

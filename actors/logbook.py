@@ -182,7 +182,7 @@ class LogbookActor(HealthWatcher):
             text = f"Configuration changes that need a restart: {', '.join(event.waiting)}"
             self._line(envelope, "changes that wait", text, "WARNING")
         if not event.taken and not event.waiting:
-            self._line(envelope, "reloads", "Configuration reread: nothing changed")
+            self._line(envelope, "reloads", "Configuration reloaded: no key changed")
 
     @on(MetricsUnavailable)
     def no_metrics(self, event: MetricsUnavailable, envelope: Envelope) -> None:
@@ -191,7 +191,8 @@ class LogbookActor(HealthWatcher):
 
     @on(ReloadFailed)
     def not_reloaded(self, event: ReloadFailed, envelope: Envelope) -> None:
-        text = f"Configuration not reloaded, the old one stays in force: {'; '.join(event.reason.splitlines())}"
+        reason = "; ".join(event.reason.splitlines())
+        text = f"The new configuration cannot be used, so the old one stays in force: {reason}"
         self._line(envelope, "failed reloads", text, "ERROR", limit=1)
 
     # --- the subnet
@@ -213,7 +214,9 @@ class LogbookActor(HealthWatcher):
             self.state.chain_is_missed = False
         was_registered, self.state.registered = self.state.registered, self.state.hotkey in self.state.uids
         if was_registered and not self.state.registered:
-            text = f"The hotkey of this neuron, {self.state.hotkey}, is not in the metagraph, so no peer admits it"
+            text = (
+                f"The hotkey of this neuron, {self.state.hotkey}, is not in the metagraph, so no peer admits the neuron"
+            )
             self._line(envelope, "registration", f"{text}{_hint(UNREGISTERED)}", "WARNING")
 
     @on(EndpointDoubted)
@@ -279,7 +282,7 @@ class LogbookActor(HealthWatcher):
     @on(PeerRefused)
     def refused(self, event: PeerRefused, envelope: Envelope) -> None:
         who = event.remote or "a peer" if event.hotkey is None else f"{event.remote} ({self._peer(event.hotkey)})"
-        text = f"Refused {who}: {event.code.status} {event.code}: {event.message}"
+        text = f"Refused a request from {who}: {event.code.status} {event.code}: {event.message}"
         text += _hint(ON_VALIDATOR.get(event.code, ""))
         self._line(envelope, f"refusals: {event.code}", text, "WARNING", limit=1)
 
@@ -317,13 +320,13 @@ class LogbookActor(HealthWatcher):
 
     @on(FallbackChosen)
     def falling_back(self, event: FallbackChosen, envelope: Envelope) -> None:
-        text = f"Using HTTP with validator {self._peer(event.hotkey)}: {event.reason}"
+        text = f"Using HTTP with validator {self._peer(event.hotkey)} in place of the WebSocket: {event.reason}"
         text += _hint(DISABLED if event.cause == "disabled" else "")
         self._line(envelope, "fallbacks", text, "WARNING")
 
     @on(PostFailed)
     def post_failed(self, event: PostFailed, envelope: Envelope) -> None:
-        text = f"HTTP with validator {self._peer(event.hotkey)} failed: {event.reason}"
+        text = f"An HTTP request to validator {self._peer(event.hotkey)} failed: {event.reason}"
         self._line(envelope, "failed HTTP exchanges", text, "WARNING", limit=1)
 
     @on(MessageRefused)
@@ -459,7 +462,9 @@ class LogbookActor(HealthWatcher):
     def _close(self, kind: str) -> None:
         window = self.state.windows.pop(kind, None)
         if window is not None and window.held_back:
-            self.publish(LineLogged(window.level, f"... and {window.held_back} more {kind} within a second"))
+            self.publish(
+                LineLogged(window.level, f"... and {counted(window.held_back, 'more line')} within a second ({kind})")
+            )
 
 
 def _hint(cure: str) -> str:

@@ -306,7 +306,7 @@ def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigurationError(f"{file}: expected keys with values, and it is {_shown('', document)}")
+        raise ConfigurationError(f"{file}: expected keys with values, but it is {_shown('', document)}")
     return document
 
 
@@ -453,13 +453,14 @@ def _explain(kind: type[Any], details: ErrorDetails) -> str:
     if details["type"] in ("missing", "missing_argument"):
         return f"{key}: this key is required"
     message = _EXPECTED.get(details["type"], details["msg"].removeprefix("Value error, "))
+    message = message.partition(", unable to parse")[0].replace("Input should be", "must be")
     message = f"{message[0].lower()}{message[1:]}"
     place = f"{key}: " if key else ""
     if details["type"] == "value_error" and isinstance(
         details["input"], dict
     ):  # a rule on several keys; the message names them
         return f"{place}{message}"
-    return f"{place}{message}, and it is {_shown(key, details['input'])}"
+    return f"{place}{message}, but it is {_shown(key, details['input'])}"
 
 
 def _shown(key: str, value: Any) -> str:

@@ -126,7 +126,7 @@ class Control(Edge):
                 case {"ask": "status"}:
                     return self.status(slates=question.get("slates") is not False)
                 case {"ask": "stop"}:
-                    self._neuron.request_stop("its operator asked for it")
+                    self._neuron.request_stop("requested by `bettensor stop`")
                     return {"stopping": True, "process": os.getpid()}
                 case {"ask": "predict", "game": str(game), "outcome": str(outcome), "wager": float() | int() as wager}:
                     return await self._predict(game, outcome, float(wager), question.get("validator"))

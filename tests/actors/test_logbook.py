@@ -125,9 +125,12 @@ LINES: list[tuple[Event, str]] = [
     (CloseRequested(CONNECTION, 4104, "newer"), "Closing the connection with a peer: 4104 newer"),
     (
         PeerRefused(CONNECTION, RefusalCode.STALE, "too old", "10.0.0.9", PEER),
-        f"Refused 10.0.0.9 ({KNOWN}): 401 stale: too old",
+        f"Refused a request from 10.0.0.9 ({KNOWN}): 401 stale: too old",
     ),
-    (PeerRefused(CONNECTION, RefusalCode.MALFORMED, "bad", "10.0.0.9"), "Refused 10.0.0.9: 400 malformed: bad"),
+    (
+        PeerRefused(CONNECTION, RefusalCode.MALFORMED, "bad", "10.0.0.9"),
+        "Refused a request from 10.0.0.9: 400 malformed: bad",
+    ),
     (
         DialFailed(CONNECTION, STRANGER, "refused"),
         f"No WebSocket connection with validator {STRANGER}: refused",
@@ -148,7 +151,7 @@ LINES: list[tuple[Event, str]] = [
         EndpointDoubted("miners look elsewhere"),
         "Miners look elsewhere (correct axon.port, axon.external_ip, axon.external_port, or the metagraph",
     ),
-    (SettingsReloaded({}, (), ()), "Configuration reread: nothing changed"),
+    (SettingsReloaded({}, (), ()), "Configuration reloaded: no key changed"),
     (ReloadFailed("a.yaml: b: no\na.yaml: c: no"), "the old one stays in force: a.yaml: b: no; a.yaml: c: no"),
     (EndpointDoubted(""), "The metagraph has the right endpoint for this validator again"),
     (SendFailed(PEER, HeartbeatMessage(), "there is no session"), f"Not sent to {KNOWN}: there is no session"),
@@ -299,7 +302,7 @@ def test_above_20_a_second_of_a_kind_the_rest_is_summed_up() -> None:
     other_kind = bench.lines(ACTIVATED)
     assert len(other_kind) == 1
     late = bench.during(lambda: bench.advance(1.0), LineLogged)
-    assert [line.text for line in late] == ["... and 80 more confirmations sent within a second"]
+    assert [line.text for line in late] == ["... and 80 more lines within a second (confirmations sent)"]
     assert len(bench.lines(write)) == LINES_PER_SECOND
 
 
@@ -319,7 +322,7 @@ def test_refusals_of_a_kind_are_one_line_a_second_whoever_makes_them() -> None:
     floods = [PeerRefused(ConnectionId(i), RefusalCode.STALE, "old", f"10.0.0.{i}") for i in range(100)]
     assert len(bench.lines(*floods)) == 1
     late = bench.during(lambda: bench.advance(1.0), LineLogged)
-    assert [line.text for line in late] == ["... and 99 more refusals: stale within a second"]
+    assert [line.text for line in late] == ["... and 99 more lines within a second (refusals: stale)"]
 
 
 def test_a_peers_words_neither_end_the_line_nor_speak_to_the_terminal() -> None:

@@ -65,7 +65,7 @@ CAUSES: Final = {
         unregistered,
         "403 not_registered",
         "register this hotkey on the subnet",
-        "it is not in this validator's metagraph: it must register on the subnet",
+        "this hotkey is not in the metagraph: its owner must register it on the subnet",
     ),
     "a clock that is a minute late": (
         a_minute_late,
@@ -77,7 +77,7 @@ CAUSES: Final = {
         unwanted,
         "403 blacklisted",
         "the validator's operator has blacklisted this hotkey",
-        "remove it from the blacklist to admit it",
+        "to admit this hotkey, remove it from the blacklist",
     ),
     "another signature scheme": (
         of_another_scheme,
@@ -89,7 +89,7 @@ CAUSES: Final = {
         without_websocket,
         "404 websocket_disabled",
         "this miner uses HTTP meanwhile",
-        "set websocket.enabled: true to admit it",
+        "to admit WebSockets, set websocket.enabled: true",
     ),
     "the WebSocket is disabled at the miner": (
         without_websocket_at_the_miner,

@@ -363,6 +363,6 @@ def test_the_command(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     found = json.loads(capsys.readouterr().out)
     assert [finding["what"] for finding in found if finding["health"] == "failure"] == ["wallet"]
     assert main(["doctor", "--config", "validator.yaml", f"--auth.schemes.{row['hotkey']}=mldsa"]) == 2
-    assert "input should be 'sr25519' or 'ed25519', and it is 'mldsa'" in capsys.readouterr().err
+    assert "must be 'sr25519' or 'ed25519', but it is 'mldsa'" in capsys.readouterr().err
     assert main(["doctor"]) == 2
     assert "with --role or --config" in capsys.readouterr().err

@@ -87,7 +87,7 @@ def test_what_is_no_number_in_range_is_refused_with_file_key_and_value(
         assert code == 2, f"{path}: {written} was taken"
         assert str(file) in told
         assert f"{key}: " in told
-        assert told.endswith(f", and it is {shown}\n"), told
+        assert told.endswith(f", but it is {shown}\n"), told
 
 
 @pytest.mark.parametrize("role", ACTORS)
@@ -101,4 +101,4 @@ def test_no_number_is_too_large_for_what_is_made_of_it(
         minimal = {"role": role, "netuid": 30, "state_dir": "state", "metagraph": {"static": "metagraph.yaml"}}
         file.write_text(yaml.safe_dump(minimal | nested(path, 10**30, {})))
         assert main(["config", "check", str(file)]) == 2
-        assert f"{path}: input should be less than" in capsys.readouterr().err
+        assert f"{path}: must be less than" in capsys.readouterr().err

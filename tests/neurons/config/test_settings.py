@@ -109,7 +109,7 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
     ("changes", "fault"),
     [
         ({"netuid": ...}, "neuron.yaml: netuid: this key is required"),
-        ({"netuid": "thirty"}, "neuron.yaml: netuid: input should be a valid integer"),
+        ({"netuid": "thirty"}, "neuron.yaml: netuid: must be a valid integer"),
         ({"netuid": 70000}, "less than or equal to 65535"),
         ({"state_dir": 7}, "neuron.yaml: state_dir"),
         ({"websoket": {}}, "websoket: there is no such key; the nearest is 'websocket'"),
@@ -117,18 +117,18 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
             {"websocket": {"hartbeat": 1}},
             "websocket.hartbeat: there is no such key; the nearest is 'websocket.heartbeat_interval'",
         ),
-        ({"websocket": {"heartbeat_interval": 0}}, "websocket.heartbeat_interval: input should be greater than 0"),
+        ({"websocket": {"heartbeat_interval": 0}}, "websocket.heartbeat_interval: must be greater than 0"),
         ({"websocket": {"heartbeat_interval": float("nan")}}, "websocket.heartbeat_interval"),
-        ({"websocket": 5}, "neuron.yaml: websocket: expected keys with values, and it is 5"),
-        ({"actors": {"metagraph": 5}}, "neuron.yaml: actors.metagraph: expected keys with values, and it is 5"),
-        ({"role": "miner", "validators": 5}, "neuron.yaml: validators: expected a list, and it is 5"),
+        ({"websocket": 5}, "neuron.yaml: websocket: expected keys with values, but it is 5"),
+        ({"actors": {"metagraph": 5}}, "neuron.yaml: actors.metagraph: expected keys with values, but it is 5"),
+        ({"role": "miner", "validators": 5}, "neuron.yaml: validators: expected a list, but it is 5"),
         (
             {"websocket": {"reconnect_base_interval": 900}},
             "neuron.yaml: websocket: reconnect_base_interval must be at most max_reconnect_interval",
         ),
         ({"axon": {"port": 70000}}, "axon.port"),
-        ({"logging": {"level": "LOUD"}}, "logging.level: input should be 'DEBUG', 'INFO'"),
-        ({"games": {"source": "oracle"}}, "games.source: input should be 'file'"),
+        ({"logging": {"level": "LOUD"}}, "logging.level: must be 'DEBUG', 'INFO'"),
+        ({"games": {"source": "oracle"}}, "games.source: must be 'file'"),
         (
             {"metagraph": {}},
             "set either metagraph.static or subtensor.network, the source of the metagraph; neither is",
@@ -141,7 +141,7 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
         ),
         (
             {"auth": {"schemes": {ALICE: "mldsa"}}},
-            f"neuron.yaml: auth.schemes.{ALICE}: input should be 'sr25519' or 'ed25519', and it is 'mldsa'",
+            f"neuron.yaml: auth.schemes.{ALICE}: must be 'sr25519' or 'ed25519', but it is 'mldsa'",
         ),
         ({"auth": {"schemes": "ed25519"}}, "neuron.yaml: auth.schemes: expected keys with values"),
         ({"role": "judge"}, "role: expected 'validator' or 'miner', not 'judge'"),
@@ -164,8 +164,8 @@ def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
     [
         ("[", "neuron.yaml: not YAML: line 1: "),
         ("a: {b: 1\nc: 2", "neuron.yaml: not YAML: line 2: expected ',' or '}', but got ':'"),
-        ("- a", "neuron.yaml: expected keys with values, and it is a list"),
-        ("5", "neuron.yaml: expected keys with values, and it is 5"),
+        ("- a", "neuron.yaml: expected keys with values, but it is a list"),
+        ("5", "neuron.yaml: expected keys with values, but it is 5"),
         ("a: 1\na: 2", "neuron.yaml: not YAML: line 2: the key 'a' occurs twice"),
         (
             "a: &a {x: 1}\nb: {<<: *a}",
@@ -225,7 +225,7 @@ def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault:
         ({"actors": {"prediction": {"limit": 5}}}, "actors.prediction: limit: there is no such key"),
         (
             {"actors": {"prediction": {"odds_grace": -1}}},
-            "odds_grace: input should be greater than or equal to 0, and it is -1",
+            "odds_grace: must be greater than or equal to 0, but it is -1",
         ),
         ({"actors": {"connection": {"heartbeat_interval": 5}}}, "set websocket.heartbeat_interval instead"),
         (
@@ -321,7 +321,7 @@ def test_what_may_be_a_secret_is_not_printed() -> None:
 
     with pytest.raises(ConfigurationError) as refused:
         parse(Own, {"api_key": "hunter2", "inner": {"password": "hunter2"}}, "miner.yaml")
-    assert "api_key: input should be a valid integer" in str(refused.value)
+    assert "api_key: must be a valid integer" in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 
@@ -331,7 +331,7 @@ def test_the_model_is_the_class_that_the_file_names(tmp_path: Path) -> None:
     assert predictor.settings.edge == 0.5
     for wrong, fault in (
         ({"class": "bettensor.bus.events:Event"}, "no method predict"),
-        ({"edge": -1}, "edge: input should be greater than or equal to 0"),
+        ({"edge": -1}, "edge: must be greater than or equal to 0"),
     ):
         with pytest.raises(ConfigurationError, match=fault):
             build_predictor(load(tmp_path, actors={"predictor": wrong}))
@@ -380,7 +380,7 @@ def test_a_static_metagraph(tmp_path: Path) -> None:
         ([{"hotkey": ALICE}, {"hotkey": ALICE}], "neurons.1.hotkey"),
         (
             [{"hotkey": ALICE, "crypto": "hashed"}],
-            "neurons.0.crypto: input should be 'sr25519' or 'ed25519', and it is 'hashed'",
+            "neurons.0.crypto: must be 'sr25519' or 'ed25519', but it is 'hashed'",
         ),
         ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is already that of neurons.0"),
         (
