@@ -114,11 +114,11 @@ class ConnectionSettings:
 
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     messages_per_second: Positive = 1000.0
-    """Sustained messages per second from one session; each costs a signature check of about 50 us."""
+    """Messages per second that one session may send in the long run. Each signature check takes about 50 us."""
     burst: Positive = 2000.0
-    """Messages from one session in a burst, after a silence."""
+    """Messages that one session may send at once after a silence."""
     greeting_timeout: Seconds = 5.0
-    """Seconds within which a session must become active."""
+    """If a new session brings no valid frame for this many seconds, this neuron closes it (close code 4000)."""
 
 
 class ConnectionActor(Actor):

@@ -23,10 +23,11 @@ from bettensor.bus.identifiers import Hotkey, Micros, micros
 
 @settings_class
 class MetagraphSettings:
-    """How soon the chain is read again."""
+    """When the metagraph is synced earlier than subtensor.sync_interval says."""
 
     early_sync_interval: Seconds = 30.0
-    """Least seconds between two readings because of unknown hotkeys, and until an implausible reading is repeated."""
+    """If a hotkey is unknown, the metagraph is synced early, but at most once in this many seconds. If a sync is
+    implausible (over half of the neurons are gone, or the block is older), it is repeated after the same time."""
 
 
 @dataclass(slots=True)

@@ -83,7 +83,8 @@ class AuthSettings:
     """The signature schemes of other neurons."""
 
     schemes: dict[Hotkey, Scheme] = field(default_factory=dict)
-    """HOTKEY: ed25519, for each other neuron whose key is not sr25519; wins over crypto in the metagraph file."""
+    """One entry HOTKEY: ed25519 for each other neuron whose key is not sr25519; an entry overrides crypto in the
+    metagraph file."""
 
 
 @settings_class
@@ -95,11 +96,11 @@ class AxonSettings:
     port: Port = 8091
     """The port for HTTP and WebSocket; 0: any free port."""
     external_ip: Annotated[str, AfterValidator(_ip)] | None = None
-    """The address at which miners reach this validator; changes are announced on the chain. null: no announcement."""
+    """The address at which miners reach this validator; it is announced on the chain. null: nothing is announced."""
     external_port: Port | None = None
-    """The port at that address; null: the same as port."""
+    """The port at external_ip; null: the same as port."""
     serve: bool = True
-    """false: no announcement, even if external_ip is set."""
+    """false: the validator listens, but announces nothing on the chain, even if external_ip is set."""
 
 
 @settings_class
@@ -107,19 +108,23 @@ class WebSocketSettings:
     """The persistent connections between miners and validators."""
 
     enabled: bool = True
-    """False: HTTP alone."""
+    """false: only HTTP is used."""
     heartbeat_interval: Seconds = 60.0
-    """Seconds between two heartbeats."""
+    """Seconds between two heartbeats of a session."""
     connection_timeout: Seconds = 300.0
-    """Seconds of silence after which a connection is stale."""
+    """If the other side of a session sends nothing for this many seconds, this neuron closes the session
+    (close code 4100)."""
     reconnect_base_interval: Seconds = 5.0
-    """Seconds; a miner's first back-off is random up to this, and the limit doubles with each attempt."""
+    """Miner only: upper limit of the random wait before the first attempt to reconnect, in seconds; the limit doubles
+    with each failed attempt."""
     max_reconnect_interval: Seconds = 300.0
-    """Seconds of a miner's longest back-off."""
+    """Miner only: the highest value of that limit, in seconds; also the wait after a refusal that no retry can end."""
     send_queue_bytes: Annotated[Whole, Field(ge=65536)] = 1024 * 1024
-    """Bytes that may wait for a slow miner; beyond, its session is closed with 4101."""
+    """Validator only: if more bytes than this wait to be sent to a slow miner, the validator closes its session
+    (close code 4101)."""
     send_timeout: Seconds = 10.0
-    """Seconds without a read while bytes wait for a miner; after that, its session is closed with 4101."""
+    """Validator only: if bytes wait for a miner that reads none of them for this many seconds, the validator closes its
+    session (close code 4101)."""
 
     def __post_init__(self) -> None:
         if self.reconnect_base_interval > self.max_reconnect_interval:

@@ -31,7 +31,7 @@ from bettensor.bus.messages import (
 
 @settings_class
 class MinerConnectionSettings(ConnectionSettings):
-    """By which signatures a miner knows its validators."""
+    """The limits of one session with a validator."""
 
     auth: AuthSettings = field(default_factory=AuthSettings)
 

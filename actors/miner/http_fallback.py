@@ -50,12 +50,13 @@ BODY_REFUSED: Final = (400, 413)
 
 @settings_class
 class HttpFallbackSettings:
-    """How eagerly HTTP is used."""
+    """How often HTTP is used in place of the WebSocket."""
 
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     validators: ChosenValidators = ChosenValidators()
     poll_interval: Seconds = 15.0
-    """Seconds between two requests for the games of a validator whose WebSocket is missing or brings no verdicts."""
+    """Seconds between two requests for a validator's games, if the miner has no WebSocket session with that validator
+    or gets no verdicts on it."""
 
 
 @dataclass(slots=True)

@@ -22,10 +22,11 @@ from bettensor.bus.messages import WelcomeMessage
 
 @settings_class
 class ModelSettings:
-    """How often the model is asked."""
+    """When the miner asks its model. The key predictor says which model it asks."""
 
     interval: Seconds = 60.0
-    """Seconds after which the model is asked again about an unchanged slate."""
+    """If a validator's slate (its games and their odds) stays the same, the model is asked about it again after this
+    many seconds. If the slate changes, the model is asked at once."""
 
 
 @dataclass(slots=True)

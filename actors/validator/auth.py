@@ -104,22 +104,23 @@ class Credentials(NamedTuple):
 
 @settings_class
 class ValidatorAuthSettings:
-    """The limits of requests, from strangers and from members."""
+    """The limits of requests, from strangers and from neurons of the subnet."""
 
     auth: AuthSettings = field(default_factory=AuthSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     max_connections: Count = 4096
-    """Concurrent WebSocket sessions; further handshakes get 503."""
+    """Largest number of WebSocket sessions at the same time; further handshakes are answered with 503."""
     requests_per_second: Positive = 100.0
-    """Sustained requests per second of one hotkey."""
+    """Requests per second that one hotkey may send in the long run; further requests are answered with 429."""
     request_burst: Positive = 200.0
-    """Requests of one hotkey in a burst, after a silence."""
+    """Requests that one hotkey may send at once after a silence."""
     failures_per_second: Positive = 10.0
-    """Sustained failed requests per second of one IP address; beyond, its requests get 429 unverified."""
+    """Failed requests per second that one IP address may send in the long run. If it sends more, its requests are
+    answered with 429, and their signatures are not verified."""
     failure_burst: Positive = 100.0
-    """Failed requests of one IP address in a burst, after a silence."""
+    """Failed requests that one IP address may send at once after a silence."""
     min_stake: NotNegative = 0.0
-    """Least stake of an admitted neuron, in the subnet's own token."""
+    """Least stake with which a neuron is admitted, in the subnet's own token."""
 
 
 @dataclass(slots=True)

@@ -64,11 +64,12 @@ class PredictionSettings:
     """The subnet's rules that an operator may set."""
 
     daily_wager_limit: Annotated[Positive, Field(le=1e9)] = 1000.0
-    """Most that one miner may wager per UTC day, in the subnet's units."""
+    """The largest sum of one miner's wagers per UTC day, in the subnet's units."""
     odds_grace: Annotated[NotNegative, Field(le=3600)] = 0.0
-    """Seconds for which old odds are accepted after a change."""
+    """Seconds for which a prediction with the old odds is accepted after the odds changed."""
     max_unanswered: Count = 2048
-    """Unanswered predictions at which a session is paused until half of them are answered."""
+    """If this many predictions of one session are unanswered, the validator stops reading from the session until half
+    of them are answered."""
 
 
 @dataclass(slots=True)

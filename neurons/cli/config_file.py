@@ -34,14 +34,16 @@ def commented_defaults(role: Role) -> str:
     The text is a valid configuration file.
     """
     kind = ROLES[role]
-    lines = [f"# {line}" for line in wrap(f"The configuration of a {role}: every key with its default.", 110)]
-    lines += _section(kind, role, "")
-    lines += ["actors:"]
+    head = f"The configuration of a {role}: every key with its default."
+    head += " The values of netuid, state_dir and metagraph.static are examples."
+    lines = [*_comment(head, ""), *_section(kind, role, "")]
+    lines += [*_comment(field_docs(kind)["actors"], ""), "actors:"]
     for actor in ACTORS[role]:
         sections = section_fields(actor.Settings, section_names(kind))
         own = [f for f in fields(actor.Settings) if f.name not in sections]
         if own:
-            lines += [f"  {actor.name}:", *_keys(actor.Settings, own, role, "    ")]
+            lines += [*_comment(actor.Settings.__doc__ or "", "  "), f"  {actor.name}:"]
+            lines += _keys(actor.Settings, own, role, "    ")
     if role == "miner":
         for model, name in MODELS.items():
             lines += _model(model, name)
@@ -51,17 +53,20 @@ def commented_defaults(role: Role) -> str:
 def _model(model: type[Any], name: str) -> list[str]:
     """The default model's keys, and the others' as comments."""
     is_default = model is KellyPredictor
-    head = (
-        ["  # The default model and its keys. The other models follow as comments; set `class` to use one."]
-        if is_default
-        else []
-    )
+    text = "Which model the miner asks: the default model and its keys. The other models follow as comments."
+    head = _comment(f"{text} Their values of path and command are examples.", "  ") if is_default else []
     required = [f for f in fields(model.Settings) if f.default is MISSING and f.default_factory is MISSING]
     keys = _keys(model.Settings, [f for f in fields(model.Settings) if f not in required], "miner", "    ")
     named = [f"    {f.name}: {_EXAMPLES[f.name]}" for f in required]
     docs = field_docs(model.Settings)
     needed = [line for f, text in zip(required, named, strict=True) for line in (f"    # {docs[f.name]}", text)]
-    lines = ["  predictor:", "    # Module and class of the model.", f"    class: {name}", *needed, *keys]
+    lines = [
+        "  predictor:",
+        "    # Module and class of the model, or a plugin's name.",
+        f"    class: {name}",
+        *needed,
+        *keys,
+    ]
     return head + lines if is_default else [f"# {line}" for line in lines]
 
 
@@ -87,6 +92,10 @@ def _docs_of(cls: type[Any]) -> Iterator[tuple[str, str]]:
             yield statement.target.id, " ".join(str(following.value.value).split())
 
 
+def _comment(text: str, indent: str) -> list[str]:
+    return [f"{indent}# {line}" for line in wrap(text, 112 - len(indent))]
+
+
 def _section(kind: type[Any], role: Role, indent: str) -> list[str]:
     return _keys(kind, [f for f in fields(kind) if f.name != "actors"], role, indent)
 
@@ -97,7 +106,7 @@ def _keys(kind: type[Any], keys: list[Field[Any]], role: Role, indent: str) -> l
     for f in keys:
         section: Any = f.type
         text = docs.get(f.name) or (section.__doc__ if is_dataclass(section) else "")
-        lines += [f"{indent}# {line}" for line in wrap(text or "", 112 - len(indent))]
+        lines += _comment(text or "", indent)
         if is_dataclass(section) and isinstance(section, type):
             lines += [f"{indent}{f.name}:", *_section(section, role, indent + "  ")]
         else:

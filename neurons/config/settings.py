@@ -91,9 +91,9 @@ class WalletSettings:
     """The neuron's hotkey. The coldkey is never read."""
 
     name: FileName = "default"
-    """Name of the wallet."""
+    """Name of the wallet, a folder in path."""
     hotkey: FileName = "default"
-    """Name of the hotkey."""
+    """Name of the hotkey, a file in the wallet's folder hotkeys."""
     path: LocalPath = Path("~/.bittensor/wallets")
     """Folder of all wallets."""
 
@@ -111,11 +111,12 @@ class SubtensorSettings:
     """The chain from which the metagraph is read, unless metagraph.static is set."""
 
     network: Literal["finney", "test", "local"] | None = None
-    """finney: the main network. test: the test network. local: a node on this machine."""
+    """finney: the main network. test: the test network. local: a node on this machine. null: none of them; then set
+    chain_endpoint or metagraph.static."""
     chain_endpoint: Annotated[str, Field(pattern=r"^wss?://\S+$")] | None = None
-    """The only node to use, as ws://127.0.0.1:9944; null: the public nodes of the network."""
+    """The only node to use, for example ws://127.0.0.1:9944; overrides network. null: the nodes of the network."""
     sync_interval: Seconds = 120.0
-    """Seconds between two readings of the metagraph."""
+    """Seconds between two metagraph syncs; a sync reads the metagraph from the chain."""
 
 
 @settings_class
@@ -130,15 +131,17 @@ class VerifierSettings(CheckedAuthSettings):
     """The signature schemes of other neurons, and the processes that verify signatures."""
 
     verify_workers: Annotated[Whole, Field(ge=0, le=64)] = 0
-    """Processes that verify frames, one per spare core; 0: the neuron's own process verifies them."""
+    """Number of processes that verify signatures of frames; set at most one per spare core. 0: the neuron's own process
+    verifies them."""
 
 
 @settings_class
 class GamesSettings:
-    """Where a validator's slate comes from."""
+    """Where a validator's slate comes from: its games and their odds."""
 
     source: Literal["file", "random"] = "file"
-    """file: the games file, reread when it changes. random: the file once, then moving odds, for demos and tests."""
+    """file: the games file is read, and read again when it changes. random: it is read once, and then its odds move at
+    random, for demos and tests."""
     path: LocalPath | None = None
     """The games file (JSON); null: the sample games in this package."""
     interval: Seconds = 5.0
@@ -152,7 +155,7 @@ class LoggingSettings:
     """The operator's log on standard error."""
 
     level: Literal["DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """Lowest level that is written."""
+    """Lowest level that is written: DEBUG, INFO, SUCCESS, WARNING, ERROR or CRITICAL."""
 
 
 @settings_class
@@ -160,15 +163,17 @@ class RecorderSettings:
     """The recorded event log, which `bettensor replay`, `trace`, `log` and `audit` read."""
 
     record: Literal["observed", "all", "off"] = "observed"
-    """observed: observed events, which suffice for a replay. all: decisions too, to compare with. off: nothing."""
+    """observed: only what the neuron observed, which suffices for a replay. all: its decisions too, with which a replay
+    can be compared. off: nothing."""
     path: LocalPath | None = None
     """The file; null: events.jsonl in state_dir. Closed files are kept beside it, numbered and compressed."""
     file_bytes: Annotated[Whole, Field(ge=4096)] = 64 * 1024 * 1024
-    """Bytes after which a new file begins; at most half of total_bytes, at least two checkpoints."""
+    """If the file has this many bytes, a new file begins. The limit is at most half of total_bytes, and at least twice
+    the checkpoint at the beginning of the file."""
     file_age: Seconds = 86_400.0
-    """Seconds after which a new file begins."""
+    """If the file is this many seconds old, a new file begins."""
     total_bytes: Annotated[Whole, Field(ge=4096)] = 1024 * 1024 * 1024
-    """Bytes of all files together; beyond, the oldest files are deleted."""
+    """If all files together have more bytes than this, the oldest files are deleted."""
 
 
 @settings_class
@@ -192,7 +197,8 @@ class Settings:
     netuid: Annotated[Netuid, Field(ge=0, le=65535), IsNumber]
     """The subnet's number."""
     state_dir: LocalPath
-    """The folder for ledger or outbox, event log, control socket and lock. Created with mode 0700."""
+    """The folder for a validator's ledger or a miner's outbox, event log, control socket and lock. If it is missing, it
+    is created with mode 0700."""
     wallet: WalletSettings = field(default_factory=WalletSettings)
     metagraph: MetagraphFileSettings = field(default_factory=MetagraphFileSettings)
     subtensor: SubtensorSettings = field(default_factory=SubtensorSettings)
@@ -202,11 +208,14 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Settings by actor name; `class`, "module:Class" or a plugin's name, replaces that actor by yours, or adds one."""
+    """Settings by actor name. An actor makes one kind of the neuron's decisions; its key `class`, "module:Class" or a
+    plugin's name, replaces that actor by yours, or adds one."""
     edges: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Settings by edge name; `class`, "module:Class" or a plugin's name, replaces that edge by yours, or adds one."""
+    """Settings by edge name. An edge connects the neuron to one part of the outside world (a socket, a disk, the
+    chain); its key `class`, "module:Class" or a plugin's name, replaces that edge by yours, or adds one."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
-    """Your own functions, "module:function" or a plugin's name, by the topic that they hear; "*": all topics."""
+    """Lists of your own functions ("module:function" or a plugin's name), by the topic of the events that they are
+    called with; "*": all topics."""
 
     def __post_init__(self) -> None:
         chain = self.subtensor.network or self.subtensor.chain_endpoint
@@ -222,7 +231,7 @@ class ValidatorSettings(Settings):
     role: Literal["validator"] = "validator"
     """The neuron's role."""
     blacklist: LocalPath | None = None
-    """A YAML file with the hotkeys, coldkeys and networks (CIDR) to refuse."""
+    """A YAML file with the hotkeys, coldkeys and networks (CIDR) to refuse. null: nobody is blacklisted."""
     axon: AxonSettings = field(default_factory=AxonSettings)
     auth: VerifierSettings = field(default_factory=VerifierSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
@@ -235,7 +244,7 @@ class MinerSettings(Settings):
     role: Literal["miner"] = "miner"
     """The neuron's role."""
     validators: ChosenValidators = ChosenValidators()
-    """Hotkeys of the validators to connect to; empty: all with a permit and an endpoint."""
+    """Hotkeys of the validators to connect to. []: all validators with a permit and an endpoint in the metagraph."""
 
 
 ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {

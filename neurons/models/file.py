@@ -30,7 +30,7 @@ class FileSettings:
     """Where the bets are."""
 
     path: str
-    """A .csv or .json file, relative to the working directory; it need not exist yet."""
+    """The .csv or .json file with the bets, relative to the working directory; it need not exist yet."""
 
     def __post_init__(self) -> None:
         if Path(self.path).suffix not in (".csv", ".json"):

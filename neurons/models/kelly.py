@@ -14,14 +14,16 @@ CENT = 0.01
 
 @settings_class
 class KellySettings:
-    """The model's opinion and stakes."""
+    """The model's opinion and wagers."""
 
     edge: NotNegative = 0.02
-    """Standard deviation of the model's opinion from the bookmaker's, in log-odds; 0.02 is half a percent."""
+    """How far the model's odds differ from the bookmaker's, as a standard deviation in log-odds: 0.02 moves a
+    probability of 50 % by half a percentage point. This key has nothing to do with the section edges."""
     bankroll: Positive = 100.0
-    """The capital of which each stake is a fraction, in the subnet's units."""
+    """The capital from which the Kelly criterion computes each wager, in the subnet's units."""
     fraction: Fraction = 0.5
-    """Share of Kelly's stake to bet, above 0 and at most 1; 0.5 grows 3/4 as fast and varies half as much."""
+    """Share of the Kelly criterion's wager that the model bets, above 0 and at most 1. With 0.5, the capital grows 3/4
+    as fast as with 1, and varies half as much."""
     max_wager: Positive = 50.0
     """The largest single wager, in the subnet's units."""
     seed: Whole | None = None

@@ -38,9 +38,10 @@ class ProgramSettings:
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     """The program and its arguments, as a list."""
     restart_base: Seconds = 1.0
-    """Seconds until the program is restarted after it ended; doubled each time, until it has run for restart_max."""
+    """If the program ends, it is restarted after this many seconds. This wait doubles with each restart, until the
+    program has run for longer than restart_max."""
     restart_max: Seconds = 60.0
-    """Longest time until a restart, in seconds."""
+    """The longest wait before a restart, in seconds."""
 
     def __post_init__(self) -> None:
         if self.restart_base > self.restart_max:
