@@ -160,6 +160,11 @@ def pending_signatures_are_events(topic: str, event: dict[str, Any]) -> tuple[st
     return topic, event
 
 
+def statuses_had_slates(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """In format 1 every status had the slates."""
+    return topic, event | {"slates": True} if topic == "status_requested" else event
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
     1: (
         timers_have_names,
@@ -170,6 +175,7 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         schemes_were_named_by_peers,
         requests_had_their_scheme_in_a_header,
         metagraphs_said_nothing_of_schemes,
+        statuses_had_slates,
     ),
 }
 """By the format that is read."""

@@ -121,13 +121,13 @@ class Neuron(LogSource, Stoppable):
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         async with self._opened:
-            await self._watching.cancel()
             await self._stop()
 
     async def _stop(self) -> None:
         """Take in nothing new; answer the rest, from the public port to the disk; then end the sessions."""
         try:
             async with asyncio.timeout(self.patience):
+                await self._watching.cancel()
                 for edge in reversed(self.edges):
                     await edge.pause()
                 for edge in reversed(self.edges):

@@ -170,8 +170,7 @@ class _InTask(_Isolated):
         if self._task is None:
             return
         try:
-            async with asyncio.timeout(patience):
-                await self._queue.join()
+            await asyncio.wait_for(self._queue.join(), patience)
         except TimeoutError:
             pass
         finally:

@@ -177,8 +177,7 @@ class Listener(Edge):
         self._all_ended = asyncio.Event()
         if self._sessions:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self._all_ended.wait()
+                await asyncio.wait_for(self._all_ended.wait(), CLOSE_TIMEOUT)
 
     # --- ASGI
 

@@ -1,7 +1,7 @@
 """Runs the work of edges outside the drain: no failed task goes unnoticed."""
 
 import asyncio
-import contextlib
+import math
 import traceback
 from collections.abc import Coroutine
 
@@ -31,10 +31,11 @@ class Tasks:
 
         Safe to cancel.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
+        # not asyncio.timeout: in Python 3.11.2 it raises CancelledError if the task was cancelled before
+        now = asyncio.get_running_loop().time
+        deadline = math.inf if patience is None else now() + patience
+        while self._tasks and (left := deadline - now()) > 0:
+            await asyncio.wait(self._tasks, timeout=None if patience is None else left)
 
     async def cancel(self) -> None:
         """End all running tasks."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bettensor.actors.miner.reconnect import RETURN_WINDOW
-from bettensor.bus.events import PredictionMade, SessionActivated
+from bettensor.bus.events import NeuronStopping, PredictionMade, SessionActivated
 from bettensor.neurons.neuron import lock_state_dir
 from tests.loopback.chaos import RestlessMiner, answering, start, stored
 from tests.loopback.processes import free_port, running_subnet
@@ -118,6 +118,7 @@ async def test_a_miner_whose_stop_is_cancelled_leaves_nothing_open(tmp_path: Pat
         async with cancelled_while_it_stops(running_miner(rig), turns) as (miner, theirs):
             await until(lambda: events(theirs, SessionActivated))
             miner.bus.publish(PredictionMade(make_hotkey("nobody"), make_prediction()))  # a verdict to wait for
+        assert len(events(theirs, NeuronStopping)) == 1  # so its sessions end by a farewell, and need no deadline
         assert_nothing_is_open(miner.settings.state_dir)
 
 

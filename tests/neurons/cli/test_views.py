@@ -95,7 +95,7 @@ def test_a_handler_that_hangs_is_a_trouble() -> None:
 def test_who_is_not_registered_or_is_looked_for_elsewhere_is_told_in_top() -> None:
     doubted = status_of(1, registered=False, endpoint_doubt="miners look elsewhere: correct it")
     lines = drawn(lambda _: views.troubles(doubted), 400, 24)
-    assert "is not in the metagraph: register it" in lines[0]
+    assert "is not in the metagraph: register this hotkey" in lines[0]
     assert lines[1] == "miners look elsewhere: correct it"
 
 

@@ -56,6 +56,25 @@ async def test_a_task_that_ends_by_itself_is_not(bench: Bench) -> None:
     assert (bench.done, bool(bench.tasks), bench.all(EdgeFailed)) == (["a"], False, [])
 
 
+async def test_to_settle_ends_after_its_patience_also_in_a_task_that_was_cancelled(bench: Bench) -> None:
+    bench.tasks.start(bench.hang(), "hanging")
+
+    async def end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await bench.tasks.settle(0.01)
+            bench.done.append("settled")
+            await bench.tasks.cancel()
+
+    ending = asyncio.create_task(end())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert bench.done == ["settled", "ended"]
+
+
 async def test_to_settle_is_to_wait_for_what_follows_too(bench: Bench) -> None:
     bench.tasks.start(bench.do("a", "b", "c"), "a")
     await bench.tasks.settle()
