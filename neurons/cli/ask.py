@@ -72,7 +72,7 @@ def top(arguments: argparse.Namespace) -> int:
 
 
 def peers(arguments: argparse.Namespace) -> int:
-    """The peers of a running neuron, and why one is not connected."""
+    """The peers of a running neuron; if a peer is not connected, the reason."""
     status = _status(_neuron(arguments))
     if arguments.json:
         print(json.dumps(status["peers"], indent=2))
@@ -80,7 +80,7 @@ def peers(arguments: argparse.Namespace) -> int:
         screen = views.console()
         screen.print(views.headline(status), end="\n\n")
         screen.print(views.peers_table(status, screen.width))
-        screen.print(views.OFFSET, style="dim")
+        screen.print(views.peers_legend(status), style="dim")
         if not status["registered"]:
             text = f"this hotkey ({status['hotkey']}) is not in the metagraph, so no peer admits it; {UNREGISTERED}"
             print(text, file=sys.stderr)
@@ -137,10 +137,10 @@ def stop(arguments: argparse.Namespace) -> int:
     with views.progress("waiting for the neuron to stop"):
         while not _ended(state_dir):
             if time.monotonic() > deadline:
-                print(f"process {process} has not ended within {STOP_PATIENCE:g} s", file=sys.stderr)
+                print(f"the neuron (process {process}) has not ended within {STOP_PATIENCE:g} s", file=sys.stderr)
                 return 1
             time.sleep(0.05)
-    print(f"stopped process {process}")
+    print(f"stopped the neuron (process {process})")
     return 0
 
 
@@ -155,7 +155,7 @@ def _ended(state_dir: Path) -> bool:
 
 
 def predictions(arguments: argparse.Namespace) -> int:
-    """The predictions in a ledger or an outbox; the neuron need not run."""
+    """The predictions in a validator's ledger or a miner's outbox; the neuron need not run."""
     wanted = VerdictFilter(
         peer=arguments.hotkey,
         code=arguments.code,

@@ -59,8 +59,8 @@ def find_state_dir(state_dir: Path | None, config: Path | None, role: str | None
     Args:
         state_dir: the folder itself.
         config: the neuron's YAML file, which names the folder.
-        role: if neither is given, the only running neuron of this role (None: of any role) with its state below
-            ``~/.bettensor`` is taken.
+        role: if neither is given, the only running neuron of this role (None: of any role) with its state_dir
+            inside ``~/.bettensor`` is taken.
 
     Raises:
         ConfigurationError: ``config`` cannot be read.
@@ -80,7 +80,7 @@ def find_state_dir(state_dir: Path | None, config: Path | None, role: str | None
     kind = role or "neuron"
     if not running:
         raise NotRunning(
-            f"no {kind} with its state below {DEFAULT_HOME} is running; start one, or name it with --config or "
+            f"no {kind} whose state_dir is inside {DEFAULT_HOME} is running; start one, or name it with --config or "
             "--state-dir"
         )
     raise NotRunning(f"{len(running)} neurons are running: {', '.join(map(str, running))}; name one with --state-dir")

@@ -421,7 +421,7 @@ def _news_of(miner: Player, say: Any) -> None:
 
 def _latencies(demo: Demo) -> str:
     latency = latency_of(demo)
-    return "" if latency is None else f", p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms"
+    return "" if latency is None else f"; push to verdict: p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms"
 
 
 # --- the live view
@@ -562,8 +562,11 @@ def print_outcome(demo: Demo, outcome: dict[str, Any]) -> None:
         )
     screen = views.console()
     screen.print("\nOutcome", table)
+    screen.print("p50, p99: time from push to verdict; restarts: restarts of the miner", style="dim")
     by_code = ", ".join(f"{count} {code}" for code, count in sorted(outcome["verdicts"].items()))
     screen.print(f"verdicts: {by_code or 'none'}")
+    if "daily_limit_exceeded" in outcome["verdicts"] and len(demo.miners) >= 3:
+        screen.print("daily_limit_exceeded is intended: every third miner bets above the daily limit")
     if outcome["ok"]:
         screen.print(f"all {outcome['pushed']} predictions have a verdict")
     else:

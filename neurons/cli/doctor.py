@@ -56,6 +56,7 @@ INDENT: Final = 24
 """Columns before the text of a finding."""
 CLOCK_ERROR: Final = 2.0
 """Seconds between two clocks above which requests are refused."""
+_NO_CHAIN: Final = "the clock cannot be compared: the metagraph is a file, and no chain is used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ async def _metagraph(
         with contextlib.suppress(ConfigurationError):  # the check of the configuration reports it
             neurons = list(read_metagraph(static).neurons)
             yield Finding("metagraph", "ok", f"{static}: {counted(len(neurons), 'neuron')}"), neurons
-        yield Finding("clock", "unknown", "there is no chain to compare it with", "make sure NTP is running"), None
+        yield Finding("clock", "unknown", _NO_CHAIN, "make sure NTP is running"), None
         return
     from bettensor.neurons.edges.chain import make_client as real
     from bettensor.neurons.edges.chain import neurons_of
@@ -308,7 +309,7 @@ async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:
     if endpoint != told:
         text = f"the metagraph has {told or 'no endpoint'}, and this validator will announce {endpoint}"
         return Finding("endpoint", "warning", text, "start it: it announces itself; miners follow at their next sync")
-    return Finding("endpoint", "ok", f"{endpoint} can be reached")
+    return Finding("endpoint", "ok", f"{endpoint} can be reached from this machine")
 
 
 def _announced(settings: ValidatorSettings) -> str | None:
@@ -333,10 +334,10 @@ async def _validators(
     silent = len(wanted) - len(endpoints)
     count = f"of {len(wanted)}" + (f" ({silent} have no endpoint in the metagraph)" if silent else "")
     if reached:
-        yield Finding("validators", "ok", f"{len(reached)} {count} can be reached")
+        yield Finding("validators", "ok", f"{len(reached)} {count} can be reached from this machine")
     elif wanted:
         cure = "check this machine's network, and correct the key `validators` if it is set"
-        yield Finding("validators", "failure", f"none {count} can be reached", cure)
+        yield Finding("validators", "failure", f"none {count} can be reached from this machine", cure)
     else:
         cure = "correct the key `validators`" if chosen else "wait until one has a permit, or list one in `validators`"
         yield Finding("validators", "failure", "there is no validator to connect to in the metagraph", cure)

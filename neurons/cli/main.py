@@ -78,7 +78,7 @@ def _flags(rest: Sequence[str]) -> dict[str, str]:
         if not equals:
             following = next(words, None)
             if following is None or following.startswith("--"):
-                raise ConfigurationError(f"--{key}: expected a value, as in --{key}=VALUE")
+                raise ConfigurationError(f"--{key}: expected a value, for example --{key}=VALUE")
             value = following
         flags[key] = value
     return flags
@@ -119,7 +119,8 @@ _KEYS = "--KEY=VALUE ..."
 def _add_keys(parser: argparse.ArgumentParser, all_keys: str) -> None:
     """The flags that argparse does not know: ``main`` reads them."""
     parser.add_argument_group(
-        "configuration keys", f"--KEY=VALUE sets one key over the file, as in --logging.level=DEBUG; {all_keys}"
+        "configuration keys",
+        "--KEY=VALUE replaces the value of one key in the file, for example --logging.level=DEBUG; " + all_keys,
     )
 
 
@@ -160,7 +161,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo = _add(
         commands,
         "demo",
-        "run a validator and some miners here for a short time",
+        "run a validator and some miners on this machine for a short time",
         "bettensor demo --miners 3 --duration 20",
     )
     demo.add_argument("--miners", type=_count, default=3, metavar="N", help="number of miners (default 3)")
@@ -174,37 +175,48 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     def asking(name: str, what: str, example: str, *, data: bool = True) -> argparse.ArgumentParser:
         parser = _add(commands, name, what, f"bettensor {name}{example}")
-        _add_neuron(parser)
+        _add_neuron(parser, _DEFAULT_MINER if name == "predict" else _DEFAULT_NEURON)
         if data:
             parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=_operate, operation=name)
         return parser
 
     asking("top", "watch a running neuron live", " --config validator.yaml")
-    asking("peers", "list a neuron's peers, and why one is not connected", "")
+    asking("peers", "list a neuron's peers; if a peer is not connected, say why", "")
     predict = asking(
         "predict", "send a prediction through the running miner", " --game G --outcome 'Arsenal' --wager 2.5"
     )
     predict.add_argument("--game", required=True, metavar="G", help="the game's id, as `bettensor games` shows it")
     predict.add_argument("--outcome", required=True, metavar="O", help="the winning team's name, or Tie")
-    predict.add_argument("--wager", required=True, type=float, metavar="W", help="the amount to wager")
     predict.add_argument(
-        "--validator", metavar="HOTKEY", help="send it to this validator only (default: to all that offer the game)"
+        "--wager", required=True, type=float, metavar="W", help="the amount to wager, in the subnet's units"
+    )
+    predict.add_argument(
+        "--validator",
+        metavar="HOTKEY",
+        help="send the prediction to this validator only (default: to all that offer the game)",
     )
     example = " --code game_started --since 1h"
-    history = asking("predictions", "list the predictions in a ledger or an outbox", example, data=False)
+    history = asking(
+        "predictions", "list the predictions in a validator's ledger or a miner's outbox", example, data=False
+    )
     form = history.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV")
     history.add_argument(
-        "--hotkey", metavar="HOTKEY", help="only those of this miner (ledger), or to this validator (outbox)"
+        "--hotkey",
+        metavar="HOTKEY",
+        help="only predictions of this miner (in a ledger) or to this validator (in an outbox)",
     )
     history.add_argument(
-        "--code", metavar="CODE", help="only those with this verdict, for example accepted; `none`: without a verdict"
+        "--code",
+        metavar="CODE",
+        help="only predictions with this verdict, a code of docs/protocol.md such as accepted or game_started; "
+        "`none` lists the predictions without a verdict",
     )
-    history.add_argument("--game", metavar="G", help="only those on the game with this id")
-    history.add_argument("--since", metavar="TIME", help=f"only those from this time on: {_TIME}")
-    history.add_argument("--limit", type=_count, metavar="N", help="only the newest N")
+    history.add_argument("--game", metavar="G", help="only predictions on the game with this id")
+    history.add_argument("--since", metavar="TIME", help=f"only predictions since this time: {_TIME}")
+    history.add_argument("--limit", type=_count, metavar="N", help="only the newest N predictions")
     asking("stop", "stop a running neuron gracefully", " --config miner.yaml", data=False)
 
 
@@ -221,7 +233,7 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         parser = _add(actions, action, what, f"bettensor ledger {action} {name}--config validator.yaml")
         if file:
             parser.add_argument("file", type=Path, metavar="FILE", help=file)
-        _add_neuron(parser)
+        _add_neuron(parser, _NO_DEFAULT if action == "restore" else _DEFAULT_NEURON)
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=_operate, operation="ledger", action=action)
 
@@ -229,7 +241,12 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     def reading(name: str, what: str, example: str) -> argparse.ArgumentParser:
         parser = _add(commands, name, what, f"bettensor {name} {example}")
-        parser.add_argument("log", type=Path, metavar="LOG", help="an event log: a file, or a folder with its files")
+        parser.add_argument(
+            "log",
+            type=Path,
+            metavar="LOG",
+            help="an event log file (a neuron's recording), or the state_dir that contains the event log",
+        )
         parser.set_defaults(command=_read_log, operation=name, unchained=False)
         return parser
 
@@ -238,17 +255,21 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     example = "validator-state --with my_subnet.actors:StrictPredictionActor"
-    replay = reading("replay", "replay an event log, and compare all decisions", example)
+    replay = reading("replay", "replay an event log, and compare the decisions with the recorded ones", example)
     replay.add_argument(
         "--with",
         dest="instead",
         action="append",
         metavar="MODULE:CLASS",
-        help="show what this actor would have decided in place of the recorded actor with the same name; "
+        help="use this actor in place of the recorded actor with the same name, and show the decisions that change; "
         "may be repeated",
     )
     unchained(replay)
-    trace = reading("trace", "trace one prediction through the actors", "validator-state PREDICTION_ID")
+    trace = reading(
+        "trace",
+        "show every event about one prediction, and the actor that published it",
+        "validator-state PREDICTION_ID",
+    )
     trace.add_argument(
         "prediction_id",
         type=_prediction_id,
@@ -256,13 +277,19 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="the prediction's id, as `bettensor predictions` shows it",
     )
     unchained(trace)
-    log = reading("log", "print or summarise an event log", "validator-state --event 'frame_*' --since 1h")
+    log = reading(
+        "log", "print or summarise the events in an event log", "validator-state --event 'frame_*' --since 1h"
+    )
     log.add_argument(
-        "--event", action="append", metavar="TOPIC", help="only events of this topic or pattern; may be repeated"
+        "--event",
+        action="append",
+        metavar="TOPIC",
+        help="only events with this topic, such as frame_received, or with a topic that fits this pattern, such as "
+        "'frame_*'; may be repeated",
     )
     log.add_argument("--hotkey", metavar="HOTKEY", help="only events that concern this neuron")
-    log.add_argument("--since", metavar="TIME", help=f"only events from this time on: {_TIME}")
-    log.add_argument("--until", metavar="TIME", help="only events up to this time, in the same forms")
+    log.add_argument("--since", metavar="TIME", help=f"only events since this time: {_TIME}")
+    log.add_argument("--until", metavar="TIME", help="only events until this time, in the forms of --since")
     log.add_argument("--limit", type=_count, metavar="N", help="only the last N events")
     log.add_argument("--summary", action="store_true", help="print rates, latencies and verdicts instead of events")
     unchained(log)
@@ -270,14 +297,18 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     audit.add_argument("--json", action="store_true", help="print JSON")
 
 
-_TIME = "30s, 15m, 2h or 1d ago, or a time in RFC 3339"
+_TIME = "an age (30s, 15m, 2h or 1d) or a time such as 2026-12-01T18:00:00Z"
+
+
+_LOADS = "confirm, batch, bus"
+"""The scenarios of ``bench`` whose load has a rate."""
 
 
 def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     bench = _add(
         commands,
         "bench",
-        "measure performance beside the limits of this machine",
+        "measure performance, and compare it with the limits of this machine",
         "bettensor bench confirm --miners 50 --window 8 --duration 10 --json",
     )
     bench.add_argument(
@@ -287,21 +318,62 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="confirm, batch, broadcast, connect, idle, storm, fallback, bus, ledger, recording, replay, growth or "
         "start (default: all of them)",
     )
-    bench.add_argument("--miners", type=_count, metavar="N", help="number of miners")
-    bench.add_argument("--clients", type=_count, metavar="N", help="number of HTTP clients")
-    bench.add_argument("--window", type=_count, metavar="N", help="frames in flight per miner")
-    bench.add_argument("--batch", type=_count, metavar="N", help="predictions per frame")
-    bench.add_argument("--rate", type=_amount, metavar="N", help="predictions per second in an open loop")
-    bench.add_argument("--duration", type=_amount, metavar="S", help="seconds per measurement")
-    bench.add_argument("--record", choices=["off", "observed", "all"], help="the validator's recorder.record")
-    bench.add_argument("--verify-workers", type=_count, metavar="N", help="the validator's auth.verify_workers")
     bench.add_argument(
-        "--bystanders", type=_count, metavar="N", help="further miners with 1,280 predictions per second each"
+        "--miners",
+        type=_count,
+        metavar="N",
+        help=f"number of miners ({_LOADS}, recording, broadcast, connect, idle, storm)",
     )
-    bench.add_argument("--stalled", action="store_true", default=None, help="make the bystanders read nothing")
-    bench.add_argument("--rows", type=_count, metavar="N", help="verdicts in the long ledger")
-    bench.add_argument("--predictions", type=_count, metavar="N", help="predictions while memory is measured")
-    bench.add_argument("--events", type=_count, metavar="N", help="events in the log")
+    bench.add_argument("--clients", type=_count, metavar="N", help="number of HTTP clients (fallback)")
+    bench.add_argument(
+        "--window", type=_count, metavar="N", help=f"frames of each miner that wait for an answer ({_LOADS}, recording)"
+    )
+    bench.add_argument(
+        "--batch",
+        type=_count,
+        metavar="N",
+        help=f"predictions in each frame or request ({_LOADS}, recording, fallback)",
+    )
+    bench.add_argument(
+        "--rate",
+        type=_amount,
+        metavar="N",
+        help=f"predictions per second of all miners together, sent without waiting for answers ({_LOADS})",
+    )
+    bench.add_argument(
+        "--duration",
+        type=_amount,
+        metavar="S",
+        help=f"seconds of each measurement ({_LOADS}, recording, idle, fallback, growth)",
+    )
+    bench.add_argument(
+        "--record", choices=["off", "observed", "all"], help="the validator's recorder.record (confirm, batch)"
+    )
+    bench.add_argument(
+        "--verify-workers", type=_count, metavar="N", help="the validator's auth.verify_workers (confirm, batch)"
+    )
+    bench.add_argument(
+        "--bystanders",
+        type=_count,
+        metavar="N",
+        help="number of further miners, with 1,280 predictions per second each, that are not measured (confirm, batch)",
+    )
+    bench.add_argument(
+        "--stalled",
+        action="store_true",
+        default=None,
+        help="let the bystanders never read the validator's messages (confirm, batch)",
+    )
+    bench.add_argument(
+        "--rows",
+        type=_count,
+        metavar="N",
+        help="verdicts in a long ledger, which is compared with an empty ledger (ledger, growth)",
+    )
+    bench.add_argument(
+        "--predictions", type=_count, metavar="N", help="predictions while the memory is measured (growth)"
+    )
+    bench.add_argument("--events", type=_count, metavar="N", help="least number of events in the event log (replay)")
     bench.add_argument("--json", action="store_true", help="print JSON: one object, or a list for several scenarios")
     bench.add_argument("--compare", nargs=2, metavar=("A", "B"), help="compare two files written with --json")
     bench.set_defaults(command=_run_bench)
@@ -329,14 +401,19 @@ def _prediction_id(text: str) -> str:
     return text
 
 
-def _add_neuron(parser: argparse.ArgumentParser) -> None:
-    """How to name a neuron; the default is the only running one with its state below ``~/.bettensor``."""
+_DEFAULT_NEURON = "default: the running neuron whose state_dir is inside ~/.bettensor, if there is exactly one"
+_DEFAULT_MINER = "default: the running miner whose state_dir is inside ~/.bettensor, if there is exactly one"
+_NO_DEFAULT = "needed, unless --state-dir is given: only running neurons are found without it"
+
+
+def _add_neuron(parser: argparse.ArgumentParser, default: str = _DEFAULT_NEURON) -> None:
+    """How to name a neuron; the default is the only running one with its state_dir inside ``~/.bettensor``."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="the neuron's configuration (default: the only neuron that runs below ~/.bettensor)",
+        help=f"the neuron's configuration ({default})",
     )
     which.add_argument("--state-dir", type=Path, metavar="DIR", help="the neuron's state_dir, instead of --config")
 
@@ -345,7 +422,7 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     doctor = _add(
         commands,
         "doctor",
-        "check whether a neuron can run, and how to fix it if not",
+        "check whether a neuron can run; if not, say how to repair it",
         "bettensor doctor --role validator",
     )
     doctor.usage = f"bettensor doctor [-h] [--role ROLE] [--config FILE] [--json]\n                        [{_KEYS}]"
@@ -380,8 +457,16 @@ def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "make a throwaway wallet with unencrypted keys, for tests only",
         "bettensor wallet new --wallet.name test --wallet.hotkey miner1",
     )
-    new.add_argument("--wallet.name", dest="name", default="default", metavar="NAME", help="name of the wallet")
-    new.add_argument("--wallet.hotkey", dest="hotkey", default="default", metavar="NAME", help="name of the hotkey")
+    new.add_argument(
+        "--wallet.name", dest="name", default="default", metavar="NAME", help="name of the wallet (default: default)"
+    )
+    new.add_argument(
+        "--wallet.hotkey",
+        dest="hotkey",
+        default="default",
+        metavar="NAME",
+        help="name of the hotkey (default: default)",
+    )
     new.add_argument(
         "--wallet.path",
         dest="path",
@@ -390,17 +475,24 @@ def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="folder of all wallets (default ~/.bittensor/wallets)",
     )
     new.add_argument("--json", action="store_true", help="print JSON")
-    new.add_argument("--crypto", choices=["sr25519", "ed25519"], default="sr25519", help="the signature scheme")
+    new.add_argument(
+        "--crypto", choices=["sr25519", "ed25519"], default="sr25519", help="the signature scheme (default sr25519)"
+    )
     new.set_defaults(command=_new_wallet)
 
 
 def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     games = _add(commands, "games", "list a running neuron's games, or make a games file", "bettensor games --json")
-    games.usage = "bettensor games [-h] [--config FILE | --state-dir DIR] [--json]\n                       [ACTION ...]"
+    games.usage = (
+        "bettensor games [-h] [--config FILE | --state-dir DIR] [--json]\n"
+        "       bettensor games import FILE --output FILE [--starting TIME]"
+    )
     _add_neuron(games)
     games.add_argument("--json", action="store_true", help="print JSON")
     games.set_defaults(command=_operate, operation="games")
-    actions = games.add_subparsers(metavar="ACTION", prog="bettensor games")
+    actions = games.add_subparsers(
+        metavar="ACTION", prog="bettensor games", description="Without an action, this command lists the games."
+    )
     importer = _add(
         actions,
         "import",
@@ -412,7 +504,7 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     importer.add_argument(
         "--starting",
         metavar="TIME",
-        help="shift all games so that the first starts at this time, as 2026-12-01T18:00:00Z",
+        help="shift all games so that the first starts at this time, for example 2026-12-01T18:00:00Z",
     )
     importer.set_defaults(command=_import_games)
 

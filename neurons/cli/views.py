@@ -112,7 +112,7 @@ def section(title: str, body: RenderableType, width: int, style: str = "dim") ->
 
 
 def peers_table(status: Status, width: int, room: int | None = None) -> RenderableType:
-    """The peers, and below them why one is not connected and what to do about it.
+    """The peers; below them, if a peer is not connected, the reason and the cure.
 
     Args:
         status: the neuron's.
@@ -120,7 +120,8 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
         room: lines available, about; None for no limit.
     """
     counts = ("accepted", "rejected") if width >= FULL else ("acc.", "rej.")
-    numbers = ("UID", "since", "heard", "latency", "offset", *counts)
+    heard = "last message" if width >= FULL else "last msg"
+    numbers = ("UID", "for", heard, "latency", "offset", *counts)
     table = plain_table("UID", "hotkey", "state", *numbers[1:], right=numbers)
     peers = sorted(status["peers"], key=_rank)
     troubled = [peer for peer in peers if peer["trouble"]]
@@ -171,7 +172,8 @@ def games_table(slate: Status, width: int) -> Table:
     """The games of one slate, the soonest first; ids in full, because `bettensor predict` wants them."""
     brief = width < GAMES
     teams = ("game",) if brief else ("game", "home", "away")
-    table = plain_table(*teams, "1", "2", "tie", "starts (UTC)", right=("1", "2", "tie"), whole=("game",))
+    odds = ("home\nodds", "away\nodds", "tie") if brief else ("home odds", "away odds", "tie odds")
+    table = plain_table(*teams, *odds, "starts (UTC)", right=odds, whole=("game",))
     for game in sorted(slate["games"], key=lambda game: str(game["event_start_date"])):
         tie, starts = game["tie_odds"], str(game["event_start_date"])[:16].replace("T", " ")
         name, home, away = said(game["game_id"]), said(game["team_a"]), said(game["team_b"])
@@ -187,7 +189,7 @@ def games_table(slate: Status, width: int) -> Table:
 
 def moving_slate(status: Status | None, moved: dict[str, float], limit: int, width: int) -> Table:
     """The first games of a validator's slate, and how their odds last moved."""
-    table = plain_table("game", "1", "2", "tie", right=("1", "2", "tie"))
+    table = plain_table("game, odds of:", "home", "away", "tie", right=("home", "away", "tie"))
     table.columns[0].width = min(44, width - 26)  # fixed, so that moving odds do not move the columns
     for column in table.columns[1:]:
         column.min_width = 5
@@ -284,8 +286,8 @@ def history_table(found: Sequence[Status], width: int) -> Table:
     return table
 
 
-_HISTORY: Final = ("time (UTC)", "peer", "prediction", "game", "outcome", "wager", "verdict", "why")
-_HISTORY_BRIEF: Final = ("time (UTC)\npeer", "prediction\ngame", "wager", "outcome\nverdict")
+_HISTORY: Final = ("time (UTC)", "peer", "prediction", "game", "outcome", "wager", "verdict", "reason")
+_HISTORY_BRIEF: Final = ("time (UTC)\npeer", "prediction\ngame\nreason", "wager", "outcome\nverdict")
 _FIXED: Final = ("time (UTC)", "time (UTC)\npeer", "peer", "wager")
 """Columns whose text always fits."""
 
@@ -344,16 +346,27 @@ def top_view(screen: Console, status: Status, before: Status | None = None, seco
     above = Group(*parts)
     room = ROOM if height is None else max(2, height - lines_of(screen, above) - 1)
     events = section("last events", recent_lines(status["recent"], room), width)
-    return Group(above, events) if height is None else Group(above, events, _top_footer(width))
+    return Group(above, events) if height is None else Group(above, events, _top_footer(status, width))
 
 
-def _top_footer(width: int) -> RenderableType:
-    footer = Text.assemble((" q ", "reverse"), " quit   ", (OFFSET, "dim"), no_wrap=True, overflow="ellipsis")
+def _top_footer(status: Status, width: int) -> RenderableType:
+    footer = Text.assemble(
+        (" q ", "reverse"), " quit   ", (_OFFSET[status["role"]], "dim"), no_wrap=True, overflow="ellipsis"
+    )
     return Constrain(footer, width)
 
 
-OFFSET: Final = "offset: number of the newest game update that the miner has"
-"""Explains a column of the peers."""
+_OFFSET: Final = {
+    "miner": "offset: number of the last game update received from the validator",
+    "validator": "offset: number of the last game update that the miner reported",
+}
+"""Explains a column of the peers, by the neuron's role."""
+
+
+def peers_legend(status: Status) -> str:
+    """Explains the columns of the peers."""
+    heard = "for: duration of the connection; last message: time since the peer sent it"
+    return f"{heard}\n{_OFFSET[status['role']]}"
 
 
 def lines_of(screen: Console, drawn: RenderableType) -> int:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
@@ -272,8 +273,8 @@ def load_settings(
     Raises:
         ConfigurationError: the configuration is wrong; the message has file, key, value and what was expected.
     """
-    what = role or "validator"
-    advice = f"; `bettensor config show --role {what} > {what}.yaml` writes one with every key"
+    show = f"bettensor config show --role {role or 'ROLE'} > {quote(str(file))}"
+    advice = f"; `{show}` writes one with every key"
     document = read_yaml(file, advice)
     sources: dict[str, str] = {}
     for name, value in (os.environ if environment is None else environment).items():

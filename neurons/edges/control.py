@@ -173,9 +173,10 @@ class Control(Edge):
         }
         if not offers:
             known = [game["game_id"] for slate in status["slates"] for game in slate["games"]]
-            all_games = "`bettensor games` lists all"
+            all_games = "`bettensor games` lists all games"
             there = f"{hint(game_id, known)}; {all_games}" if known else "; no games received yet"
-            raise ControlFailed(f"no game {game_id!r} on the slate of {only or 'any validator'}{there}")
+            offered = "no validator offers a" if only is None else f"validator {only} offers no"
+            raise ControlFailed(f"{offered} game with the id {game_id!r}{there}")
         uid = status["uid"]
         predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offers.items()]
         waiting = [self._place(*prediction) for prediction in predictions]  # all predictions or none are placed

@@ -158,7 +158,7 @@ def test_stop_waits_until_nobody_holds_the_folder(tmp_path: Path, run: Run) -> N
         return {"stopping": True, "process": 77}
 
     with answering(tmp_path, end) as questions:
-        assert run("stop") == (0, "stopped process 77\n", "")
+        assert run("stop") == (0, "stopped the neuron (process 77)\n", "")
         assert questions == [{"ask": "stop"}]
 
 
@@ -166,7 +166,7 @@ def test_a_neuron_that_does_not_end_is_exit_1(tmp_path: Path, run: Run, monkeypa
     monkeypatch.setattr(commands, "STOP_PATIENCE", 0.05)
     with (tmp_path / "lock").open("w") as lock, answering(tmp_path, lambda _: {"process": 77}):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert run("stop") == (1, "", "process 77 has not ended within 0.05 s\n")
+        assert run("stop") == (1, "", "the neuron (process 77) has not ended within 0.05 s\n")
 
 
 # --- verdicts on disk

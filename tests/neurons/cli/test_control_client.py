@@ -99,10 +99,10 @@ def test_of_two_neurons_the_one_of_the_role_is_meant(home: Path) -> None:
 
 def test_if_none_runs_its_role_is_named(home: Path) -> None:
     for role, kind in ((None, "neuron"), ("miner", "miner")):
-        with pytest.raises(NotRunning, match=f"no {kind} with its state below ~/.bettensor is running"):
+        with pytest.raises(NotRunning, match=f"no {kind} whose state_dir is inside ~/.bettensor is running"):
             find_state_dir(None, None, role)
     with (
         answering(home / "b", neuron_of("validator")),
-        pytest.raises(NotRunning, match="no miner with its state below"),
+        pytest.raises(NotRunning, match="no miner whose state_dir is inside"),
     ):
         find_state_dir(None, None, "miner")

@@ -275,7 +275,7 @@ def test_a_miner_without_a_validator_that_it_can_reach(place: Place) -> None:
     assert [finding.health for finding in findings] == ["warning", "warning", "failure"]
     assert "5nobody is not in the metagraph" in findings[0].text
     assert "Connect" in findings[1].text or "refused" in findings[1].text
-    assert "none of 1 can be reached" in findings[2].text
+    assert "none of 1 can be reached from this machine" in findings[2].text
     place.rows[0] = NeuronInfo(Uid(0), Hotkey("5x"), validator_permit=True, axon="10.255.255.1:no")
     assert not can_run(place.examine("miner"))
 

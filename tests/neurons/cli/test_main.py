@@ -93,7 +93,7 @@ def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             ["validator", "--config", "absent.yaml"],
-            "absent.yaml: there is no such file; `bettensor config show --role validator > validator.yaml`",
+            "absent.yaml: there is no such file; `bettensor config show --role validator > absent.yaml`",
         ),
         (["validator", "--config", "absent.yaml", "--x"], "--x: expected a value"),
         (["validator", "--config", "absent.yaml", "--x", "--y=1"], "--x: expected a value"),

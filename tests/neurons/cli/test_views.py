@@ -62,11 +62,29 @@ def test_top_fills_the_terminal_and_no_more(size: tuple[int, int], miners: int) 
     assert "event_99" in lines[-2]
     assert lines[-1].startswith(" q  quit")
     assert any(
-        re.fullmatch(r"UID +hotkey +state +since +heard +latency +offset +acc\S+ +rej\S+ *", line) for line in lines
+        re.fullmatch(r"UID +hotkey +state +for +last m(essage|sg) +latency +offset +acc\S+ +rej\S+ *", line)
+        for line in lines
     )
     assert any(re.match(r" +1 +5miner\S+ +connected +0\.0 s +0\.0 s", line) for line in lines)
     assert any("→ its clock or this machine's is wrong" in line for line in lines)
     assert miners == 2 or any("more: `bettensor peers` shows all" in line for line in lines)
+
+
+def test_the_legend_of_the_peers_names_the_side_that_has_the_updates() -> None:
+    status = status_of(2)
+    assert views.peers_legend(status).endswith("the last game update that the miner reported")
+    legend = views.peers_legend(status | {"role": "miner"})
+    assert legend.endswith("the last game update received from the validator")
+    assert max(map(len, legend.splitlines())) <= 80
+
+
+def test_peers_with_long_figures_fit_120_columns() -> None:
+    status = status_of(3)
+    for peer in status["peers"]:
+        peer |= {"offset": 12345678, "latency_ms": 123.4, "since_s": 59.9, "heard_s": 59.9, "accepted": 12345678}
+    lines = drawn(lambda screen: views.peers_table(status, screen.width), 120, 24)
+    assert sum("12345678  12345678" in line.replace("   ", "  ") for line in lines) == 3
+    assert "last message" in lines[0]
 
 
 def test_what_keeps_a_peer_away_goes_on_below_itself() -> None:
@@ -155,6 +173,12 @@ def test_the_slate_shows_all_that_a_prediction_must_name(width: int) -> None:
     shown = "".join(lines).replace(" ", "")
     assert all(text.replace(" ", "") in shown for text in (*TEAMS.values(), "1.60", "12.50", "12-01 18:00"))
     assert GAME in re.sub(r"[^\w-]", "", "".join(line[:60] for line in lines if not line.startswith("Tampa")))
+    heads = " ".join(lines[:2] if width < views.GAMES else lines[:1]).split()
+    assert [head for head in heads if head in ("home", "away", "tie", "odds")] == (
+        ["home", "away", "odds", "odds", "tie"]
+        if width < views.GAMES
+        else ["home", "away", "home", "odds", "away", "odds", "tie", "odds"]
+    )
     assert "…" not in shown
 
 

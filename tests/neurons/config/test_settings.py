@@ -171,7 +171,7 @@ def test_another_role_than_the_commands_is_refused(tmp_path: Path) -> None:
             "a: &a {x: 1}\nb: {<<: *a}",
             "neuron.yaml: not YAML: line 2: the merge key << is not supported; write the keys out",
         ),
-        ("", "neuron.yaml: the file is empty; `bettensor config show --role validator > validator.yaml`"),
+        ("", "neuron.yaml: the file is empty; `bettensor config show --role ROLE > "),
         ("# netuid: 30", "neuron.yaml: the file is empty; "),
     ],
 )
@@ -187,8 +187,11 @@ def test_a_file_that_cannot_be_read_is_told_with_its_name_once(tmp_path: Path) -
     absent = tmp_path / "absent.yaml"
     with pytest.raises(ConfigurationError) as refused:
         load_settings(absent, role="miner")
-    advice = "`bettensor config show --role miner > miner.yaml` writes one with every key"
+    advice = f"`bettensor config show --role miner > {absent}` writes one with every key"
     assert str(refused.value) == f"{absent}: there is no such file; {advice}"
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(absent)
+    assert str(refused.value) == f"{absent}: there is no such file; {advice.replace('miner', 'ROLE')}"
     with pytest.raises(ConfigurationError) as refused:
         load_settings(tmp_path)
     assert str(refused.value) == f"{tmp_path}: cannot be read: Is a directory"
