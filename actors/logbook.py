@@ -320,7 +320,8 @@ class LogbookActor(HealthWatcher):
 
     @on(FallbackChosen)
     def falling_back(self, event: FallbackChosen, envelope: Envelope) -> None:
-        text = f"Using HTTP with validator {self._peer(event.hotkey)} in place of the WebSocket: {event.reason}"
+        validator = self._peer(event.hotkey)
+        text = f"Using HTTP with validator {validator} because its WebSocket does not work: {event.reason}"
         text += _hint(DISABLED if event.cause == "disabled" else "")
         self._line(envelope, "fallbacks", text, "WARNING")
 

@@ -27,7 +27,7 @@ class MetagraphSettings:
 
     early_sync_interval: Seconds = 30.0
     """If a hotkey is unknown, the metagraph is synced early, but at most once in this many seconds. If a sync is
-    implausible (over half of the neurons are gone, or the block is older), it is repeated after the same time."""
+    implausible (over half of the neurons are gone, or its block is older), it is repeated after as many seconds."""
 
 
 @dataclass(slots=True)

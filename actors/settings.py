@@ -83,8 +83,8 @@ class AuthSettings:
     """The signature schemes of other neurons."""
 
     schemes: dict[Hotkey, Scheme] = field(default_factory=dict)
-    """One entry HOTKEY: ed25519 for each other neuron whose key is not sr25519; an entry overrides crypto in the
-    metagraph file."""
+    """One entry HOTKEY: ed25519 for each other neuron whose key is not sr25519; an entry overrides the key crypto in
+    the metagraph file."""
 
 
 @settings_class
@@ -118,7 +118,8 @@ class WebSocketSettings:
     """Miner only: upper limit of the random wait before the first attempt to reconnect, in seconds; the limit doubles
     with each failed attempt."""
     max_reconnect_interval: Seconds = 300.0
-    """Miner only: the highest value of that limit, in seconds; also the wait after a refusal that no retry can end."""
+    """Miner only: the highest value of that limit, in seconds; also the wait after a refusal that an early retry cannot
+    change."""
     send_queue_bytes: Annotated[Whole, Field(ge=65536)] = 1024 * 1024
     """Validator only: if more bytes than this wait to be sent to a slow miner, the validator closes its session
     (close code 4101)."""

@@ -50,7 +50,7 @@ BODY_REFUSED: Final = (400, 413)
 
 @settings_class
 class HttpFallbackSettings:
-    """How often HTTP is used in place of the WebSocket."""
+    """HTTP requests while the WebSocket does not work."""
 
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     validators: ChosenValidators = ChosenValidators()

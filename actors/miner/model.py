@@ -22,7 +22,7 @@ from bettensor.bus.messages import WelcomeMessage
 
 @settings_class
 class ModelSettings:
-    """When the miner asks its model. The key predictor says which model it asks."""
+    """When the miner asks its model. The section predictor says which model the miner asks."""
 
     interval: Seconds = 60.0
     """If a validator's slate (its games and their odds) stays the same, the model is asked about it again after this

@@ -51,7 +51,7 @@ class ValidatorConnectionSettings(ConnectionSettings):
     """The limits of one session, or one request, at a validator."""
 
     verdict_timeout: Seconds = 10.0
-    """If verdicts of a ``POST /predictions`` are still missing after this many seconds, it is answered with 503."""
+    """If verdicts for a POST /predictions are still missing after this many seconds, the answer is 503."""
 
 
 @dataclass(slots=True)

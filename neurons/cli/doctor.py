@@ -56,7 +56,7 @@ INDENT: Final = 24
 """Columns before the text of a finding."""
 CLOCK_ERROR: Final = 2.0
 """Seconds between two clocks above which requests are refused."""
-_NO_CHAIN: Final = "the clock cannot be compared: the metagraph is a file, and no chain is used"
+_NO_CHAIN: Final = "the clock cannot be compared with the chain's: the metagraph is a file"
 
 
 @dataclass(frozen=True, slots=True)

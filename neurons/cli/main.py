@@ -211,7 +211,7 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     history.add_argument(
         "--code",
         metavar="CODE",
-        help="only predictions with this verdict, a code of docs/protocol.md such as accepted or game_started; "
+        help="only predictions with this verdict, a code from docs/protocol.md such as accepted or game_started; "
         "`none` lists the predictions without a verdict",
     )
     history.add_argument("--game", metavar="G", help="only predictions on the game with this id")
@@ -227,7 +227,7 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     for action, what, file in (
         ("check", "read every page of a ledger, and report damage", None),
         ("backup", "copy a ledger; its validator may be running", "the copy to write"),
-        ("restore", "replace a ledger by a copy; stop its validator first", "the copy to restore"),
+        ("restore", "replace a ledger with a copy; stop its validator first", "the copy to restore"),
     ):
         name = "copy.sqlite3 " if file else ""
         parser = _add(actions, action, what, f"bettensor ledger {action} {name}--config validator.yaml")
@@ -267,7 +267,7 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     unchained(replay)
     trace = reading(
         "trace",
-        "show every event about one prediction, and the actor that published it",
+        "show every event about one prediction, each with the actor that published it",
         "validator-state PREDICTION_ID",
     )
     trace.add_argument(
@@ -289,7 +289,7 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     log.add_argument("--hotkey", metavar="HOTKEY", help="only events that concern this neuron")
     log.add_argument("--since", metavar="TIME", help=f"only events since this time: {_TIME}")
-    log.add_argument("--until", metavar="TIME", help="only events until this time, in the forms of --since")
+    log.add_argument("--until", metavar="TIME", help="only events until this time, written as for --since")
     log.add_argument("--limit", type=_count, metavar="N", help="only the last N events")
     log.add_argument("--summary", action="store_true", help="print rates, latencies and verdicts instead of events")
     unchained(log)
@@ -356,13 +356,13 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--bystanders",
         type=_count,
         metavar="N",
-        help="number of further miners, with 1,280 predictions per second each, that are not measured (confirm, batch)",
+        help="further miners that are not measured, each with 1,280 predictions per second (confirm, batch)",
     )
     bench.add_argument(
         "--stalled",
         action="store_true",
         default=None,
-        help="let the bystanders never read the validator's messages (confirm, batch)",
+        help="the bystanders never read the validator's messages (confirm, batch)",
     )
     bench.add_argument(
         "--rows",
@@ -371,9 +371,9 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="verdicts in a long ledger, which is compared with an empty ledger (ledger, growth)",
     )
     bench.add_argument(
-        "--predictions", type=_count, metavar="N", help="predictions while the memory is measured (growth)"
+        "--predictions", type=_count, metavar="N", help="predictions sent while the memory is measured (growth)"
     )
-    bench.add_argument("--events", type=_count, metavar="N", help="least number of events in the event log (replay)")
+    bench.add_argument("--events", type=_count, metavar="N", help="minimum number of events in the event log (replay)")
     bench.add_argument("--json", action="store_true", help="print JSON: one object, or a list for several scenarios")
     bench.add_argument("--compare", nargs=2, metavar=("A", "B"), help="compare two files written with --json")
     bench.set_defaults(command=_run_bench)
@@ -403,7 +403,7 @@ def _prediction_id(text: str) -> str:
 
 _DEFAULT_NEURON = "default: the running neuron whose state_dir is inside ~/.bettensor, if there is exactly one"
 _DEFAULT_MINER = "default: the running miner whose state_dir is inside ~/.bettensor, if there is exactly one"
-_NO_DEFAULT = "needed, unless --state-dir is given: only running neurons are found without it"
+_NO_DEFAULT = "needed, unless --state-dir is given: without both, only running neurons are found"
 
 
 def _add_neuron(parser: argparse.ArgumentParser, default: str = _DEFAULT_NEURON) -> None:

@@ -198,8 +198,8 @@ class Settings:
     netuid: Annotated[Netuid, Field(ge=0, le=65535), IsNumber]
     """The subnet's number."""
     state_dir: LocalPath
-    """The folder for a validator's ledger or a miner's outbox, event log, control socket and lock. If it is missing, it
-    is created with mode 0700."""
+    """The folder for the ledger (validator) or the outbox (miner), and for the event log, control socket and lock. If
+    it is missing, it is created with mode 0700."""
     wallet: WalletSettings = field(default_factory=WalletSettings)
     metagraph: MetagraphFileSettings = field(default_factory=MetagraphFileSettings)
     subtensor: SubtensorSettings = field(default_factory=SubtensorSettings)
@@ -210,10 +210,10 @@ class Settings:
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     actors: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings by actor name. An actor makes one kind of the neuron's decisions; its key `class`, "module:Class" or a
-    plugin's name, replaces that actor by yours, or adds one."""
+    plugin's name, replaces that actor with yours, or adds one."""
     edges: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings by edge name. An edge connects the neuron to one part of the outside world (a socket, a disk, the
-    chain); its key `class`, "module:Class" or a plugin's name, replaces that edge by yours, or adds one."""
+    chain); its key `class`, "module:Class" or a plugin's name, replaces that edge with yours, or adds one."""
     handlers: dict[str, list[str]] = field(default_factory=dict)
     """Lists of your own functions ("module:function" or a plugin's name), by the topic of the events that they are
     called with; "*": all topics."""

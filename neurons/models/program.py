@@ -38,8 +38,8 @@ class ProgramSettings:
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     """The program and its arguments, as a list."""
     restart_base: Seconds = 1.0
-    """If the program ends, it is restarted after this many seconds. This wait doubles with each restart, until the
-    program has run for longer than restart_max."""
+    """If the program ends, it is restarted after this many seconds. This wait doubles with each restart;
+    once the program has run for longer than restart_max, it is this value again."""
     restart_max: Seconds = 60.0
     """The longest wait before a restart, in seconds."""
 
