@@ -5,11 +5,13 @@ each side goes by what its operator says, and what a peer names is a claim that 
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, get_args
 
 from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Hotkey
 
+SCHEMES: Final[Mapping[str, Scheme]] = {scheme: scheme for scheme in get_args(Scheme)}
+"""The schemes that are supported, by the name that a header, a log or a file gives them."""
 DEFAULT: Final[Scheme] = "sr25519"
 """The scheme of each hotkey for which no other is named."""
 

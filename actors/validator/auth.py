@@ -15,7 +15,7 @@ from bettensor.actors.actor import on
 from bettensor.actors.auth import AuthActor, AuthState, Unverified
 from bettensor.actors.budget import Budget
 from bettensor.actors.health import HEALTH_PATH, asks_for_health
-from bettensor.actors.schemes import DEFAULT, pinned_scheme
+from bettensor.actors.schemes import DEFAULT, SCHEMES, pinned_scheme
 from bettensor.actors.settings import AuthSettings, Count, NotNegative, Positive, WebSocketSettings, settings_class
 from bettensor.bus import codec
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
@@ -75,7 +75,6 @@ _PATHS: Final[dict[str, tuple[str, Purpose]]] = {
     "/predictions": ("POST", "predictions"),
     "/games": ("GET", "games"),
 }
-_SCHEMES: Final[dict[str, Scheme]] = {"sr25519": "sr25519", "ed25519": "ed25519"}
 _NONCE: Final = re.compile(r"[0-9]{1,20}")
 _SIGNATURE: Final = re.compile(r"0x[0-9a-fA-F]{128}")
 _OFFSET: Final = re.compile(r"[0-9]{1,15}")
@@ -514,9 +513,9 @@ def _single_headers(request: HttpRequestReceived) -> dict[str, str]:
 
 
 def _scheme(name: str) -> Scheme:
-    if name not in _SCHEMES:
+    if name not in SCHEMES:
         raise Refused(RefusalCode.MALFORMED, "x-bittensor-crypto is neither sr25519 nor ed25519")
-    return _SCHEMES[name]
+    return SCHEMES[name]
 
 
 def _check_freshness(nonce: str, at: Micros) -> None:

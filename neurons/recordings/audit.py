@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bettensor.actors.schemes import DEFAULT, pinned_scheme
+from bettensor.actors.schemes import DEFAULT, SCHEMES, pinned_scheme
 from bettensor.bus import codec
 from bettensor.bus.errors import BadEventLog, Unreadable
 from bettensor.bus.eventlog import Checkpoint, Row, SignedSeal
@@ -32,7 +32,6 @@ from bettensor.bus.text import counted, printable
 from bettensor.neurons.edges.keys import verify, verify_request
 from bettensor.neurons.recordings.recording import Recording
 
-_SCHEMES: Final[dict[str, Scheme]] = {"sr25519": "sr25519", "ed25519": "ed25519"}
 _PINNING: Final[dict[Role, str]] = {"validator": "auth", "miner": "connection"}
 """The actor that pins the schemes of peers."""
 
@@ -135,7 +134,7 @@ class _Pins:
         if metagraph is not None:
             with _expected(f"{self._file}: line 2: the checkpoint is not one of the actor 'metagraph'"):
                 neurons = metagraph.state.get("neurons", {}).items()
-                self._listed = {hotkey: _SCHEMES.get(neuron.get("crypto")) for hotkey, neuron in neurons}
+                self._listed = {hotkey: SCHEMES.get(neuron.get("crypto")) for hotkey, neuron in neurons}
 
     def hear(self, event: Any) -> None:
         """Take what the neuron learned about schemes."""
@@ -151,13 +150,13 @@ class _Pins:
         """The scheme of ``hotkey``, whose own message names ``named``."""
         if self._in_force:
             return pinned_scheme(hotkey, self._configured, self._listed.get(hotkey))
-        return _SCHEMES.get(named, DEFAULT)
+        return SCHEMES.get(named, DEFAULT)
 
     def _configured_in(self, settings: dict[str, Any]) -> dict[Hotkey, Scheme]:
         """``auth.schemes`` of a neuron, or of one of its actors; 0.1.0 had none."""
         with _expected(f"{self._file}: its header or a checkpoint has wrong settings of auth.schemes"):
             schemes = settings.get("auth", {}).get("schemes", {}).items()
-            return {Hotkey(hotkey): _SCHEMES[scheme] for hotkey, scheme in schemes}
+            return {Hotkey(hotkey): SCHEMES[scheme] for hotkey, scheme in schemes}
 
 
 class _Witness:
@@ -281,7 +280,7 @@ def _schemes_at(file: Path, checkpoint: Checkpoint) -> dict[int, Scheme]:
     known = checkpoint.actors.get("connection")
     sessions = {} if known is None else known.state.get("sessions", {})
     with _expected(f"{file}: line 2: the checkpoint is not one of the actor 'connection'"):
-        return {int(connection): _SCHEMES[session["scheme"]] for connection, session in sessions.items()}
+        return {int(connection): SCHEMES[session["scheme"]] for connection, session in sessions.items()}
 
 
 @contextmanager
