@@ -1,6 +1,6 @@
 """The composition root: the only place that names the actors and the edges of a neuron."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import Parameter, signature
@@ -33,8 +33,10 @@ from bettensor.bus.events import (
     Role,
 )
 from bettensor.bus.text import hint
+from bettensor.neurons.config.faults import Faults
 from bettensor.neurons.config.plugins import load
 from bettensor.neurons.config.settings import Settings, ValidatorSettings, parse_part, sections_of
+from bettensor.neurons.config.sources import Where, blame
 from bettensor.neurons.edges.edge import Edge
 from bettensor.neurons.models.kelly import KellyPredictor
 from bettensor.neurons.models.model import Predictor
@@ -127,37 +129,55 @@ EDGES: Final[dict[Role, tuple[Place, ...]]] = {
 }
 """In the order in which edges are made and opened: an edge may ask for earlier ones. An operator's own edges come
 before the last one, which lets work in."""
+PREDICTOR: Final = "predictor"
+"""The key under ``actors`` that is no actor, but the miner's model."""
 _ANY_NUMBER: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 Part = TypeVar("Part")
 
 
-def build_actors(settings: Settings, where: str = "settings") -> list[Actor]:
+def build_actors(settings: Settings, where: Where = "settings") -> list[Actor]:
     """The actors that ``settings`` describe, the supervisor last.
 
     Args:
         settings: of either role.
-        where: the file, for messages.
+        where: where they come from, for messages.
 
     Raises:
-        ConfigurationError: a class cannot be loaded or is not an actor, or a key among its settings is wrong.
+        ConfigurationError: classes cannot be loaded or are no actors, or keys among their settings are wrong.
     """
-    classes = {cls.name: cls for cls in ACTORS[role_of(settings)]}
-    sections = {name: dict(section) for name, section in settings.actors.items() if name != "predictor"}
+    actors = [cls(own) for cls, own in actor_parts(settings, where)]
+    return [*actors, SupervisorActor(actors)]
+
+
+def actor_parts(settings: Settings, where: Where = "settings") -> list[tuple[type[Actor], Any]]:
+    """The class and the settings of each actor that ``settings`` describe, except the supervisor.
+
+    Raises:
+        ConfigurationError: as ``build_actors`` does.
+    """
+    faults = Faults()
+    classes: dict[str, type[Actor] | None] = {cls.name: cls for cls in ACTORS[role_of(settings)]}
+    sections = {name: dict(section) for name, section in settings.actors.items() if name != PREDICTOR}
     for name, section in sections.items():
         custom = section.pop("class", None)
         if custom is not None:
-            classes[name] = _actor_class(str(custom), name, f"{where}: actors.{name}.class")
+            classes[name] = None  # in its place, if it replaces one of ours
+            with faults.collect():
+                classes[name] = _actor_class(str(custom), name, blame(where, f"actors.{name}.class"))
         elif name not in classes:
-            known = hint(name, [*classes, "predictor"])
-            raise ConfigurationError(
-                f"{where}: actors.{name}: there is no such actor{known}; an actor of your own needs the key `class`"
+            faults.add(
+                f"{blame(where, f'actors.{name}')}: there is no such actor{hint(name, [*classes, PREDICTOR])}; "
+                "an actor of your own needs the key `class`"
             )
-    actors = [
-        cls(parse_part(cls.Settings, sections.get(name, {}), settings, f"{where}: actors.{name}"))
-        for name, cls in classes.items()
-    ]
-    return [*actors, SupervisorActor(actors)]
+    parts = []
+    for name, cls in classes.items():
+        if cls is not None:
+            with faults.collect():
+                own = parse_part(cls.Settings, sections.get(name, {}), settings, where, f"actors.{name}")
+                parts.append((cls, own))
+    faults.tell()
+    return parts
 
 
 def role_of(settings: Settings) -> Role:
@@ -209,7 +229,7 @@ class Edges:
 def build_edges(
     settings: Settings,
     given: Mapping[Any, object],
-    where: str = "settings",
+    where: Where = "settings",
     *,
     simulated: bool = False,
     instead: Mapping[str, Edge] | None = None,
@@ -220,7 +240,7 @@ def build_edges(
         settings: of either role.
         given: further objects that edges may ask for, by type, such as the neuron's clock. Sections of ``settings`` are
             included automatically.
-        where: the file, for messages.
+        where: where they come from, for messages.
         simulated: use the simulated edges.
         instead: existing edges, by name.
 
@@ -230,56 +250,66 @@ def build_edges(
     """
     known = sections_of(settings) | dict(given) | dict.fromkeys((type(settings), Settings), settings)
     edges: dict[str, Edge] = {}
-    for name, cls, own in _edge_classes(settings, where, simulated=simulated):
+    for name, cls, own in edge_parts(settings, where, simulated=simulated):
         edge = (instead or {}).get(name)
         if edge is None:
-            known[cls.Settings] = parse_part(cls.Settings, own, settings, f"{where}: edges.{name}")
-            edge = cls(**_arguments(cls, known, f"{where}: edges.{name}"))
+            known[cls.Settings] = own
+            edge = cls(**_arguments(cls, known, blame(where, f"edges.{name}")))
         edges[name] = edge
         _know(edge, known)
     return Edges(edges, known)
 
 
-def check_edges(settings: Settings, where: str = "settings") -> None:
-    """Check that the classes of all edges can be loaded, and that their keys are right.
+def edge_parts(
+    settings: Settings, where: Where = "settings", *, simulated: bool = False
+) -> list[tuple[str, type[Edge], Any]]:
+    """Name, class and settings of each edge that ``settings`` describe, in the order in which edges are opened.
 
     Raises:
-        ConfigurationError: a class or a key is wrong.
+        ConfigurationError: classes cannot be loaded or are no edges, or keys among their settings are wrong.
     """
-    for name, cls, own in _edge_classes(settings, where, simulated=False):
-        parse_part(cls.Settings, own, settings, f"{where}: edges.{name}")
-
-
-def _edge_classes(
-    settings: Settings, where: str, *, simulated: bool
-) -> Iterator[tuple[str, type[Edge], dict[str, Any]]]:
-    """Name, class and settings of each edge, in the order in which edges are opened."""
-    places = [
-        place
-        for place in EDGES[role_of(settings)]
-        if place.needed(settings) or (simulated and place.simulated is not None)
-    ]
+    faults = Faults()
     sections = {name: dict(section) for name, section in settings.edges.items()}
     own = {name: str(section.pop("class")) for name, section in sections.items() if "class" in section}
     names = [place.name for place in EDGES[role_of(settings)]]
     for name in sections:
         if name not in names and name not in own:
-            raise ConfigurationError(
-                f"{where}: edges.{name}: there is no such edge{hint(name, names)}; "
+            faults.add(
+                f"{blame(where, f'edges.{name}')}: there is no such edge{hint(name, names)}; "
                 "an edge of your own needs the key `class`"
             )
-    added = [name for name in own if name not in names]
-    for place in places:
-        if place is places[-1]:
-            for name in added:
-                yield name, _edge_class(own[name], name, settings, f"{where}: edges.{name}.class"), sections[name]
-        if place.name in own:
-            custom = _edge_class(own[place.name], place.name, settings, f"{where}: edges.{place.name}.class")
-            yield place.name, custom, sections[place.name]
-        elif (ours := place.simulated if simulated else place.real) is not None:
-            module, _, cls = ours.partition(":")
-            loaded = getattr(import_module(f"bettensor.neurons.{module}"), cls)
-            yield place.name, loaded, sections.get(place.name, {})
+    parts = []
+    for name, ours in _in_order(settings, own, simulated=simulated):
+        with faults.collect():
+            if name in own:
+                cls = _edge_class(own[name], name, settings, blame(where, f"edges.{name}.class"))
+            else:
+                cls = _our_edge(ours)
+            parsed = parse_part(cls.Settings, sections.get(name, {}), settings, where, f"edges.{name}")
+            parts.append((name, cls, parsed))
+    faults.tell()
+    return parts
+
+
+def _in_order(settings: Settings, own: Iterable[str], *, simulated: bool) -> Iterator[tuple[str, str]]:
+    """Each edge by its name and our class for it; the operator's own edges, which ours do not replace, have none."""
+    *places, last = [
+        place
+        for place in EDGES[role_of(settings)]
+        if place.needed(settings) or (simulated and place.simulated is not None)
+    ]
+    names = [place.name for place in EDGES[role_of(settings)]]
+    added = [Place(name, "") for name in own if name not in names]
+    for place in (*places, *added, last):
+        ours = place.simulated if simulated else place.real
+        if ours is not None or place.name in own:
+            yield place.name, ours or ""
+
+
+def _our_edge(path: str) -> type[Edge]:
+    module, _, name = path.partition(":")
+    cls: type[Edge] = getattr(import_module(f"bettensor.neurons.{module}"), name)
+    return cls
 
 
 def _edge_class(custom: str, name: str, settings: Settings, where: str) -> type[Edge]:
@@ -324,38 +354,74 @@ def _know(edge: Edge, known: dict[Any, object]) -> None:
             known[kind] = edge
 
 
-def build_predictor(settings: Settings, where: str = "settings") -> Predictor:
+def build_predictor(settings: Settings, where: Where = "settings") -> Predictor:
     """The miner's model.
 
     Raises:
         ConfigurationError: the class cannot be loaded or is not a model, or a key among its settings is wrong.
     """
-    section = dict(settings.actors.get("predictor", {}))
-    name = section.pop("class", None)
-    cls: Any = KellyPredictor if name is None else load(str(name), f"{where}: actors.predictor.class", "models")
-    if not callable(getattr(cls, "predict", None)) or not hasattr(cls, "Settings"):
-        raise ConfigurationError(f"{where}: actors.predictor.class: {name} has no method predict, or no class Settings")
-    predictor: Predictor = cls(parse_part(cls.Settings, section, settings, f"{where}: actors.predictor"))
+    cls, own = predictor_part(settings, where)
+    predictor: Predictor = cls(own)
     return predictor
 
 
-def load_handlers(settings: Settings, where: str = "settings") -> list[tuple[str, Callable[..., Any]]]:
+def predictor_part(settings: Settings, where: Where = "settings") -> tuple[Any, Any]:
+    """The class and the settings of the miner's model.
+
+    Raises:
+        ConfigurationError: as ``build_predictor`` does.
+    """
+    key = f"actors.{PREDICTOR}"
+    section = dict(settings.actors.get(PREDICTOR, {}))
+    name = section.pop("class", None)
+    cls: Any = KellyPredictor if name is None else load(str(name), blame(where, f"{key}.class"), "models")
+    if not callable(getattr(cls, "predict", None)) or not hasattr(cls, "Settings"):
+        raise ConfigurationError(f"{blame(where, f'{key}.class')}: {name} has no method predict, or no class Settings")
+    return cls, parse_part(cls.Settings, section, settings, where, key)
+
+
+def load_handlers(settings: Settings, where: Where = "settings") -> list[tuple[str, Callable[..., Any]]]:
     """Topic and function of each of the operator's handlers.
 
     Raises:
-        ConfigurationError: there is no such topic or function, or its parameters are not those of a handler.
+        ConfigurationError: there are no such topics or functions, or their parameters are not those of a handler.
     """
     handlers = []
+    faults = Faults()
     for topic, names in settings.handlers.items():
+        place = blame(where, f"handlers.{topic}")
         if topic not in TOPICS and topic != EVERYTHING:
-            raise ConfigurationError(f"{where}: handlers.{topic}: there is no such event{hint(topic, TOPICS)}")
+            faults.add(f"{place}: there is no such event{hint(topic, TOPICS)}")
+            continue
         for name in names:
-            function = load(name, f"{where}: handlers.{topic}", "handlers")
-            if not callable(function):
-                raise ConfigurationError(f"{where}: handlers.{topic}: {name} cannot be called")
-            try:
-                arity(function)
-            except (TypeError, ValueError) as error:  # ValueError: a builtin without a signature
-                raise ConfigurationError(f"{where}: handlers.{topic}: {error}") from None
-            handlers.append((topic, function))
+            with faults.collect():
+                handlers.append((topic, _handler(name, place)))
+    faults.tell()
     return handlers
+
+
+def _handler(name: str, place: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = load(name, place, "handlers")
+    if not callable(function):
+        raise ConfigurationError(f"{place}: {name} cannot be called")
+    try:
+        arity(function)
+    except (TypeError, ValueError) as error:  # ValueError: a builtin without a signature
+        raise ConfigurationError(f"{place}: {error}") from None
+    return function
+
+
+def check_parts(settings: Settings, where: Where = "settings") -> None:
+    """Check that all parts of a neuron can be loaded, and that their keys are right. Makes none of them.
+
+    Raises:
+        ConfigurationError: a line for each fault.
+    """
+    faults = Faults()
+    checks: list[Callable[[Settings, Where], object]] = [actor_parts, edge_parts, load_handlers]
+    if not isinstance(settings, ValidatorSettings):
+        checks.append(predictor_part)
+    for check in checks:
+        with faults.collect():
+            check(settings, where)
+    faults.tell()

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import Final
 
 from bettensor.bus.clock import SystemClock
-from bettensor.neurons.composition import build_actors, build_predictor, check_edges, load_handlers
+from bettensor.neurons.composition import build_actors, build_predictor, check_parts, edge_parts, load_handlers
+from bettensor.neurons.config.faults import Faults
+from bettensor.neurons.config.loading import Configuration
 from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.settings import Settings, ValidatorSettings
+from bettensor.neurons.config.sources import Where
 from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.system.processes import allow_open_files
@@ -21,7 +24,20 @@ COLLECTOR_THRESHOLD: Final = 20_000
 """Objects between two garbage collections: events have no cycles, and are freed soon."""
 
 
-def check(settings: Settings, where: str) -> None:
+def refuse_faults(loaded: Configuration) -> None:
+    """Check all keys: those of the sections, and those of actors, edges, the model and handlers.
+
+    Raises:
+        ConfigurationError: keys are wrong; the message has a line for each.
+    """
+    import_messages()
+    faults = Faults(loaded.faults)
+    with faults.collect():
+        check_parts(loaded.settings, loaded.sources)
+    faults.tell()
+
+
+def check(settings: Settings, where: Where) -> None:
     """Check everything that needs no start: actors, edges, model, handlers and files.
 
     Raises:
@@ -32,7 +48,7 @@ def check(settings: Settings, where: str) -> None:
 
     import_messages()
     build_actors(settings, where)
-    check_edges(settings, where)
+    edge_parts(settings, where)
     load_handlers(settings, where)
     if settings.metagraph.static is not None:
         read_metagraph(settings.metagraph.static)
@@ -46,19 +62,19 @@ def check(settings: Settings, where: str) -> None:
 
 
 def build(
-    settings: Settings, where: str = "settings", again: Callable[[], Settings] | None = None
+    settings: Settings, where: Where = "settings", again: Callable[[], Settings] | None = None
 ) -> Validator | Miner:
     """The neuron that ``settings`` describe."""
     kind = Validator if isinstance(settings, ValidatorSettings) else Miner
     return kind(settings, where, again=again)
 
 
-def run(settings: Settings, where: str, again: Callable[[], Settings] | None = None) -> int:
+def run(settings: Settings, where: Where, again: Callable[[], Settings] | None = None) -> int:
     """Run a neuron in this process until it stops; returns the exit code.
 
     Args:
         settings: of either role.
-        where: the file that the settings come from, for messages.
+        where: where the settings come from, for messages; if that is a file, it is watched.
         again: reads the settings again, at SIGHUP and when the file changes.
 
     Raises:
@@ -79,5 +95,5 @@ def tune_interpreter() -> None:
     gc.set_threshold(COLLECTOR_THRESHOLD)
 
 
-async def _run(settings: Settings, where: str, again: Callable[[], Settings] | None) -> int:
+async def _run(settings: Settings, where: Where, again: Callable[[], Settings] | None) -> int:
     return await build(settings, where, again).run()

@@ -20,9 +20,12 @@ from bettensor.bus.eventlog import Checkpoint, Header
 from bettensor.bus.events import NeuronFailed, NeuronStarted, NeuronStopping, ReloadFailed, SettingsReloaded
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.composition import build_actors, build_edges, load_handlers, role_of
+from bettensor.neurons.config.faults import Faults
 from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.reload import changes, new_actor_settings
+from bettensor.neurons.config.rules import conflicts
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
+from bettensor.neurons.config.sources import Sources, Where
 from bettensor.neurons.edges.edge import Identity, Isolates, LogSource, Records, StateDir, Stoppable
 from bettensor.neurons.edges.keys import Keypair, load_hotkey, scheme_of
 from bettensor.neurons.edges.log import set_log_level
@@ -49,7 +52,7 @@ class Neuron(LogSource, Stoppable):
     def __init__(
         self,
         settings: Settings,
-        where: str = "settings",
+        where: Where = "settings",
         *,
         record: Callable[[Envelope], None] | None = None,
         again: Callable[[], Settings] | None = None,
@@ -57,13 +60,14 @@ class Neuron(LogSource, Stoppable):
         """
         Args:
             settings: of either role.
-            where: the file that the settings come from, for messages.
+            where: where the settings come from, for messages; if that is a file, it is watched.
             record: called with each envelope before it is delivered.
             again: reads the settings again, from the same sources, for ``reload``; None if they cannot change.
 
         Raises:
             ConfigurationError: a part cannot be built, read or loaded.
         """
+        Faults(fault.told(where) for fault in conflicts(settings, where)).tell()
         self.settings = settings
         self._settings_at_start = settings
         self._where = where
@@ -214,8 +218,9 @@ class Neuron(LogSource, Stoppable):
 
     def _files(self) -> list[Path]:
         """The watched files."""
-        own = Path(self._where)
-        return [file for file in (*files_of(self.settings), own if own.exists() else None) if file is not None]
+        own = self._where.file if isinstance(self._where, Sources) else Path(self._where)
+        files = (*files_of(self.settings), own if own is not None and own.exists() else None)
+        return [file for file in files if file is not None]
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._stopped.is_set():

@@ -19,7 +19,7 @@ from bettensor.neurons.bench import report
 from bettensor.neurons.cli.config_file import commented_defaults, field_docs
 from bettensor.neurons.composition import EDGES, Place
 from bettensor.neurons.config.reload import FIXED, RELOADABLE
-from bettensor.neurons.config.settings import ALIASES
+from bettensor.neurons.config.sources import ALIASES
 from bettensor.neurons.edges.edge import Edge, Isolates, Records
 from bettensor.neurons.edges.listener import Listener
 from bettensor.neurons.edges.static_files import StaticFiles

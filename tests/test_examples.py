@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bettensor.neurons.cli.main import _parser
-from bettensor.neurons.config.settings import load_settings
+from bettensor.neurons.config.loading import load_settings
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

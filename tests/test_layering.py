@@ -48,7 +48,7 @@ WHERE = {
         "neurons/bench/report.py",
     },
     "yaml": {
-        "neurons/config/settings.py",
+        "neurons/config/yaml_text.py",
         "neurons/cli/config_file.py",
         "neurons/cli/demo.py",
         "neurons/bench/rig.py",

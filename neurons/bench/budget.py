@@ -24,7 +24,7 @@ from bettensor.neurons.bench.confirm import Load, push_once
 from bettensor.neurons.bench.figures import Figures
 from bettensor.neurons.bench.rig import BenchmarkFailed, running_validator
 from bettensor.neurons.composition import ACTORS
-from bettensor.neurons.config.settings import load_settings
+from bettensor.neurons.config.loading import load_settings
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.edges.protocols import SessionProtocol
 from bettensor.neurons.launch import tune_interpreter

@@ -3,13 +3,11 @@
 import json
 import socket
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from bettensor.bus.errors import BettensorError
+from bettensor.neurons.config.sources import DEFAULT_HOME
 from bettensor.neurons.edges.control import NAME, socket_address
-
-DEFAULT_HOME: Final = Path("~/.bettensor")
-"""The folder in which a neuron is looked for if neither --config nor --state-dir is given."""
 
 
 class NotRunning(BettensorError):
@@ -69,7 +67,7 @@ def find_state_dir(state_dir: Path | None, config: Path | None, role: str | None
     if state_dir is not None:
         return state_dir.expanduser()
     if config is not None:
-        from bettensor.neurons.config.settings import load_settings
+        from bettensor.neurons.config.loading import load_settings
 
         return load_settings(config).state_dir
     running = [

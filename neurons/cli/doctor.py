@@ -189,7 +189,7 @@ async def _metagraph(
     from bettensor.neurons.edges.chain import make_client as real
     from bettensor.neurons.edges.chain import neurons_of
 
-    chosen = settings.subtensor.chain_endpoint or settings.subtensor.network or ""
+    chosen = settings.subtensor.chosen
     client = (make_client or real)(chosen)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):

@@ -559,7 +559,7 @@ def _require_bittensor() -> None:
 def _run_neuron(arguments: argparse.Namespace) -> int:
     _require_bittensor()
     _prepare_standard_streams()
-    from bettensor.neurons.config.settings import load_settings
+    from bettensor.neurons.config.loading import load_settings
     from bettensor.neurons.launch import run
 
     def read() -> "Settings":
@@ -579,7 +579,7 @@ def _run_doctor(arguments: argparse.Namespace) -> int:
     import json
 
     from bettensor.neurons.cli import doctor, views
-    from bettensor.neurons.config.settings import load_settings
+    from bettensor.neurons.config.loading import load_settings
 
     if arguments.config is None and arguments.role is None:
         raise ConfigurationError("doctor: name the neuron with --role or --config")
@@ -630,8 +630,8 @@ def _show_config(arguments: argparse.Namespace) -> int:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     _require_bittensor()
+    from bettensor.neurons.config.loading import load_settings
     from bettensor.neurons.config.plugins import describe
-    from bettensor.neurons.config.settings import load_settings
     from bettensor.neurons.launch import check
 
     settings = load_settings(arguments.file, arguments.flags)
@@ -645,10 +645,12 @@ def _check_config(arguments: argparse.Namespace) -> int:
 def _new_wallet(arguments: argparse.Namespace) -> int:
     _require_bittensor()
     from bettensor.neurons.config.settings import WalletSettings, parse
+    from bettensor.neurons.config.sources import Sources
     from bettensor.neurons.edges.keys import new_wallet
 
     wallet = {"name": arguments.name, "hotkey": arguments.hotkey, "path": arguments.path}
-    parse(WalletSettings, wallet, "wallet", sources={key: f"--wallet.{key}" for key in wallet})
+    keys = [f"wallet.{key}" for key in wallet]
+    parse(WalletSettings, wallet, Sources("wallet", keys={key: f"--{key}" for key in keys}), prefix="wallet.")
     hotkey = new_wallet(**wallet, scheme=arguments.crypto)
     if arguments.json:
         import json

@@ -1,20 +1,12 @@
-"""A neuron's configuration: one YAML file, overridden by flags, checked before anything starts.
+"""The keys of a neuron's configuration: sections, values, defaults and units, which are defined only here."""
 
-Keys, defaults and units are defined only here. A wrong key or value is refused; the message has file, key, value and
-the expected value.
-"""
-
-import os
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
-from shlex import quote
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
 
-import yaml
 from bittensor_core import ss58_decode
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
-from pydantic_core import ErrorDetails
 
 from bettensor.actors.settings import (
     AuthSettings,
@@ -30,18 +22,9 @@ from bettensor.actors.settings import (
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Hotkey, Netuid
-from bettensor.bus.redaction import names_a_secret, without_secrets
 from bettensor.bus.text import hint
-
-ENVIRONMENT: Final = "BETTENSOR_"
-"""Prefix of environment variables that set keys; two underscores stand for a dot."""
-ALIASES: Final = {
-    "websocket_enabled": "websocket.enabled",
-    "websocket_heartbeat_interval": "websocket.heartbeat_interval",
-    "websocket_reconnect_base_interval": "websocket.reconnect_base_interval",
-    "websocket_max_reconnect_interval": "websocket.max_reconnect_interval",
-}
-"""Short spellings of flags and variables; both spellings work for both roles."""
+from bettensor.neurons.config.faults import Fault, Faults, faults_of
+from bettensor.neurons.config.sources import DEFAULT_HOME, FlagText, Where, blame
 
 
 def _file_name(value: str) -> str:
@@ -61,19 +44,6 @@ def _address(value: str) -> str:
 Address = Annotated[Hotkey, AfterValidator(_address)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 Parsed = TypeVar("Parsed")
-_EXPECTED: Final = {
-    "dataclass_type": "expected keys with values",
-    "dict_type": "expected keys with values",
-    "list_type": "expected a list",
-    "tuple_type": "expected a list",
-}
-"""The messages for pydantic's faults whose own text is for programmers, by pydantic's name."""
-
-
-class _FlagText(str):
-    """A value from the command line: a path in it is relative to the working directory."""
-
-    __slots__ = ()
 
 
 def _locate(value: Any, info: ValidationInfo) -> Any:
@@ -81,10 +51,32 @@ def _locate(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str):
         return value
     path = Path(value).expanduser()
-    return path if folder is None or isinstance(value, _FlagText) else folder / path
+    return path if folder is None or isinstance(value, FlagText) else folder / path
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _network(value: Any) -> Any:
+    if isinstance(value, str) and "://" in value:
+        raise ValueError("expected finney, test or local; the address of a node belongs in subtensor.chain_endpoint")
+    return value
+
+
+def _state_dir(value: Any, info: ValidationInfo) -> Any:
+    if value is not None:
+        return _locate(value, info)
+    wallet, chain = info.data.get("wallet", WalletSettings()), info.data.get("subtensor", SubtensorSettings())
+    network = "" if chain.network in (None, MAIN_NETWORK) else f"{chain.network}-"
+    names = ".".join(name.replace("%", "%25").replace(".", "%2E") for name in (wallet.name, wallet.hotkey))
+    return DEFAULT_HOME.expanduser() / f"{info.data.get('role')}-{network}{info.data.get('netuid')}-{names}"
 
 
 LocalPath = Annotated[Path, BeforeValidator(_locate)]
+StatePath = Annotated[Path, BeforeValidator(_state_dir), Field(validate_default=True)]
+MAIN_NETWORK: Final = "finney"
+"""The network whose neurons need not name it."""
 
 
 @settings_class
@@ -111,13 +103,18 @@ class MetagraphFileSettings:
 class SubtensorSettings:
     """The chain from which the metagraph is read, unless metagraph.static is set."""
 
-    network: Literal["finney", "test", "local"] | None = None
-    """finney: the main network. test: the test network. local: a node on this machine. null: none of them; then set
-    chain_endpoint or metagraph.static."""
+    network: Annotated[Literal["finney", "test", "local"], BeforeValidator(_network)] | None = None
+    """finney: the main network. test: the test network. local: a node on this machine. null: finney, unless
+    chain_endpoint or metagraph.static is set."""
     chain_endpoint: Annotated[str, Field(pattern=r"^wss?://\S+$")] | None = None
     """The only node to use, for example ws://127.0.0.1:9944; overrides network. null: the nodes of the network."""
     sync_interval: Seconds = 120.0
     """Seconds between two metagraph syncs; a sync reads the metagraph from the chain."""
+
+    @property
+    def chosen(self) -> str:
+        """The node or the network from which the chain is read."""
+        return self.chain_endpoint or self.network or MAIN_NETWORK
 
 
 @settings_class
@@ -155,8 +152,10 @@ class GamesSettings:
 class LoggingSettings:
     """The operator's log on standard error."""
 
-    level: Literal["DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """Lowest level that is written: DEBUG, INFO, SUCCESS, WARNING, ERROR or CRITICAL."""
+    level: Annotated[
+        Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+    ] = "INFO"
+    """Lowest level that is written: TRACE, DEBUG, INFO, SUCCESS, WARNING, ERROR or CRITICAL; lower case works too."""
 
 
 @settings_class
@@ -195,14 +194,15 @@ class Settings:
 
     role: str
     """The neuron's role."""
-    netuid: Annotated[Netuid, Field(ge=0, le=65535), IsNumber]
+    netuid: Annotated[Netuid, Field(ge=0, le=65535), IsNumber] = Netuid(30)
     """The subnet's number."""
-    state_dir: LocalPath
-    """The folder for the ledger (validator) or the outbox (miner), and for the event log, control socket and lock. If
-    it is missing, it is created with mode 0700."""
     wallet: WalletSettings = field(default_factory=WalletSettings)
     metagraph: MetagraphFileSettings = field(default_factory=MetagraphFileSettings)
     subtensor: SubtensorSettings = field(default_factory=SubtensorSettings)
+    state_dir: StatePath = None  # type: ignore[assignment]  # the validator replaces it
+    """The folder for the ledger (validator) or the outbox (miner), and for the event log, control socket and lock. If
+    it is missing, it is created with mode 0700. null: ~/.bettensor/ROLE-NETUID-WALLET.HOTKEY, on the test network
+    ~/.bettensor/ROLE-test-NETUID-WALLET.HOTKEY, so that each neuron of this machine has its own."""
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     auth: CheckedAuthSettings = field(default_factory=CheckedAuthSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
@@ -217,12 +217,6 @@ class Settings:
     handlers: dict[str, list[str]] = field(default_factory=dict)
     """Lists of your own functions ("module:function" or a plugin's name), by the topic of the events that they are
     called with; "*": all topics."""
-
-    def __post_init__(self) -> None:
-        chain = self.subtensor.network or self.subtensor.chain_endpoint
-        if (self.metagraph.static is None) == (chain is None):
-            found = "both are set" if chain else "neither is set"
-            raise ValueError(f"set either metagraph.static or subtensor.network, the source of the metagraph; {found}")
 
 
 @settings_class
@@ -254,131 +248,47 @@ ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {
 }
 
 
-def load_settings(
-    file: Path,
-    flags: Mapping[str, str] | None = None,
-    role: str | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> ValidatorSettings | MinerSettings:
-    """Read and check a neuron's configuration.
-
-    Args:
-        file: the YAML file; paths in it are relative to its folder.
-        flags: dotted keys with their values as text; they override the file, and their paths are relative to the
-            working directory.
-        role: the role that the command line asks for; None if it asks for none.
-        environment: variables, which override the file and are overridden by flags; by default those of the process.
-            ``BETTENSOR_WEBSOCKET__ENABLED`` is ``websocket.enabled``.
-
-    Raises:
-        ConfigurationError: the configuration is wrong; the message has file, key, value and what was expected.
-    """
-    show = f"bettensor config show --role {role or 'ROLE'} > {quote(str(file))}"
-    advice = f"; `{show}` writes one with every key"
-    document = read_yaml(file, advice)
-    sources: dict[str, str] = {}
-    for name, value in (os.environ if environment is None else environment).items():
-        if name.startswith(ENVIRONMENT):
-            key = name.removeprefix(ENVIRONMENT).lower().replace("__", ".")
-            _override(document, ALIASES.get(key, key), value, sources, name)
-    for flag, value in (flags or {}).items():
-        _override(document, ALIASES.get(flag, flag), value, sources, f"--{flag}")
-    if not document:
-        raise ConfigurationError(f"{file}: the file is empty{advice}")
-    given = document.setdefault("role", role)
-    if given not in ROLES or (role is not None and given != role):
-        expected = f"{role!r}, as in the command" if role else "'validator' or 'miner'"
-        found = "but it is missing" if given is None else f"not {given!r}"
-        raise ConfigurationError(f"{file}: role: expected {expected}, {found}")
-    return parse(ROLES[given], document, str(file), folder=file.parent, sources=sources)
-
-
-def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
-    """A YAML file that holds a mapping; an empty file is an empty one.
-
-    Args:
-        file: the file.
-        advice: the cure if it is missing, for the message.
-
-    Raises:
-        ConfigurationError: it cannot be read or is not such YAML; the message has the line.
-    """
-    try:
-        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError:
-        raise ConfigurationError(f"{file}: there is no such file{advice}") from None
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file}: cannot be read: its byte {error.start} is no UTF-8 text") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{file}: {_yaml_fault(error)}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{file}: expected keys with values, but it is {_shown('', document)}")
-    return document
-
-
-def _yaml_fault(error: yaml.YAMLError) -> str:
-    """The fault, and its line."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or " ".join(str(error).split())
-    return f"not YAML: {problem}" if mark is None else f"not YAML: line {mark.line + 1}: {problem}"
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses what YAML readers commonly accept: duplicate keys, and the merge key ``<<``.
-
-    PyYAML merges wrong values if the merged mapping has a merge key itself.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: list[Any] = []
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                problem = "the merge key << is not supported; write the keys out"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            key = self.construct_object(key_node, deep=deep)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} occurs twice", problem_mark=key_node.start_mark)
-            seen.append(key)
-        return super().construct_mapping(node, deep)
-
-
-def parse(
-    kind: type[Parsed],
-    document: Any,
-    where: str,
-    folder: Path | None = None,
-    sources: Mapping[str, str] | None = None,
-) -> Parsed:
+def parse(kind: type[Parsed], document: Any, where: Where, folder: Path | None = None, *, prefix: str = "") -> Parsed:
     """``document`` as a settings class.
 
     Args:
         kind: a dataclass.
         document: plain data.
-        where: the beginning of error messages: a file, or a file and a key.
+        where: where the data comes from: the beginning of error messages.
         folder: the folder to which relative paths belong; by default the working directory.
-        sources: by dotted key, the flag or environment variable that set it; all other keys come from ``where``.
+        prefix: of the keys in ``document``, with its dot; for error messages.
 
     Raises:
         ConfigurationError: each wrong key with the expected value, a line each.
     """
-    if is_dataclass(kind) and isinstance(document, dict):
-        known = _names(kind)
-        for key in document:
-            if key not in known:  # plain dataclasses of actors and models would ignore it
-                fault = f"{key}: there is no such key{hint(str(key), known)}"
-                raise ConfigurationError(f"{_source(key, where, sources)}: {fault}")
+    known = document
+    found: list[Fault] = []
+    if is_dataclass(kind) and isinstance(document, dict):  # plain dataclasses of actors and models ignore unknown keys
+        known = {key: value for key, value in document.items() if key in _names(kind)}
+        unknown = [str(key) for key in document if key not in known]
+        found += [Fault(((key,),), f"there is no such key{hint(key, _names(kind))}") for key in unknown]
     try:
-        return TypeAdapter(kind).validate_python(document, context={"folder": folder})
+        parsed = TypeAdapter(kind).validate_python(known, context={"folder": folder})
     except ValidationError as error:
-        lines = [
-            f"{_source('.'.join(map(str, _location(details))), where, sources)}: {_explain(kind, details)}"
-            for details in error.errors()
-        ]
-        raise ConfigurationError("\n".join(lines)) from None
+        found += faults_of(kind, error)
+    if found:
+        raise ConfigurationError("\n".join(fault.told(where, prefix) for fault in found))
+    return parsed
+
+
+def keys_of(kind: type[Any], prefix: str = "") -> Iterator[str]:
+    """The dotted key of each value of a settings class."""
+    for name, section in get_type_hints(kind).items():
+        if is_dataclass(section):
+            yield from keys_of(section, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            yield f"{prefix}{name}"
+
+
+def has_key(kind: type[Any], key: str) -> bool:
+    """Whether a settings class has a section or a value at ``key``, or a mapping that may have one."""
+    known = [*keys_of(kind)]
+    return any(f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}.") for other in known)
 
 
 def section_names(kind: type[Settings]) -> dict[type[Any], str]:
@@ -406,25 +316,29 @@ def section_fields(kind: type[Any], sections: Container[type[Any]]) -> dict[str,
     return {name: section for name, section in types.items() if section in sections}
 
 
-def parse_part(kind: type[Parsed], document: Mapping[str, Any], settings: Settings, where: str) -> Parsed:
+def parse_part(kind: type[Parsed], document: Mapping[str, Any], settings: Settings, where: Where, key: str) -> Parsed:
     """``document`` as the settings class of an actor, an edge or a model, with the neuron's sections in their fields.
 
     Args:
         kind: a dataclass; its fields of a section's type are filled from ``settings``.
         document: plain data: the part's own keys.
         settings: the neuron's.
-        where: the beginning of error messages: a file and a key.
+        where: where the data comes from: the beginning of error messages.
+        key: the dotted key of the part, such as ``actors.prediction``.
 
     Raises:
         ConfigurationError: each wrong key with the expected value, or a key that belongs to a section.
     """
     sections, names = sections_of(settings), section_names(type(settings))
     taken = section_fields(kind, sections)
-    for key in document:
-        setter = _setter(key, kind, {name: names[section] for name, section in taken.items()})
-        if setter is not None:
-            raise ConfigurationError(f"{where}: {key}: set {setter} instead")
-    return parse(kind, {**document, **{name: sections[section] for name, section in taken.items()}}, where)
+    setters = {own: _setter(own, kind, {name: names[section] for name, section in taken.items()}) for own in document}
+    faults = Faults(f"{blame(where, f'{key}.{own}')}: set {by} instead" for own, by in setters.items() if by)
+    own = {name: value for name, value in document.items() if setters[name] is None}
+    given = {name: sections[section] for name, section in taken.items()}
+    with faults.collect():
+        parsed = parse(kind, own | given, where, prefix=f"{key}.")
+    faults.tell()
+    return parsed
 
 
 def _setter(key: str, kind: type[Any], taken: Mapping[str, str]) -> str | None:
@@ -442,60 +356,3 @@ def _is_section(kind: Any) -> bool:
 
 def _names(kind: Any) -> list[str]:
     return [f.name for f in fields(kind)]
-
-
-def _source(key: str, where: str, sources: Mapping[str, str] | None) -> str:
-    return (sources or {}).get(key, where)
-
-
-def _location(details: ErrorDetails) -> tuple[int | str, ...]:
-    """The path of a fault; for a wrong key of a mapping, that key's path."""
-    return tuple(part for part in details["loc"] if part != "[key]")
-
-
-def _explain(kind: type[Any], details: ErrorDetails) -> str:
-    location = _location(details)
-    key = ".".join(map(str, location))
-    if details["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        *sections, last = map(str, location)
-        prefix = "".join(f"{section}." for section in sections)
-        return f"{key}: there is no such key{hint(last, _keys_at(kind, location[:-1]), prefix)}"
-    if details["type"] in ("missing", "missing_argument"):
-        return f"{key}: this key is required"
-    message = _EXPECTED.get(details["type"], details["msg"].removeprefix("Value error, "))
-    message = message.partition(", unable to parse")[0].replace("Input should be", "must be")
-    message = f"{message[0].lower()}{message[1:]}"
-    place = f"{key}: " if key else ""
-    if details["type"] == "value_error" and isinstance(
-        details["input"], dict
-    ):  # a rule on several keys; the message names them
-        return f"{place}{message}"
-    return f"{place}{message}, but it is {_shown(key, details['input'])}"
-
-
-def _shown(key: str, value: Any) -> str:
-    if names_a_secret(key):
-        return "a secret"
-    return "a list" if isinstance(value, list) else repr(without_secrets(value))
-
-
-def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:
-    for key in location:
-        is_list = isinstance(key, int)  # all entries of a list have the same rule
-        kind = get_args(kind)[0] if is_list else next(f.type for f in fields(kind) if f.name == key)
-    return _names(kind) if is_dataclass(kind) else []
-
-
-def _override(document: dict[str, Any], key: str, value: str, sources: dict[str, str], source: str) -> None:
-    sources[key] = source
-    *folders, last = key.split(".")
-    section = document
-    for name in folders:
-        section = section.setdefault(name, {})
-        if not isinstance(section, dict):
-            raise ConfigurationError(f"{source}: {name} is not a section")
-    is_yaml = value == "null" or value[:1] in ("[", "{")
-    try:
-        section[last] = yaml.load(value, Loader=_Loader) if is_yaml else _FlagText(value)  # noqa: S506
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{source}: {_yaml_fault(error)}") from None

@@ -102,7 +102,7 @@ class Chain(Edge):
             clock: the neuron's.
             connect: makes a new client for each connection; by default bittensor's.
         """
-        network = settings.chain_endpoint or settings.network or ""
+        network = settings.chosen
         self._connect = connect or (lambda: make_client(network))
         self._netuid = identity.netuid
         self._subnet = f"{identity.netuid} on {network}"

@@ -18,7 +18,8 @@ from bettensor.actors.settings import NotNegative, Whole
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo, Observed, Scheme
 from bettensor.bus.identifiers import Hotkey, Uid
-from bettensor.neurons.config.settings import Address, Settings, ValidatorSettings, parse, read_yaml
+from bettensor.neurons.config.settings import Address, Settings, ValidatorSettings, parse
+from bettensor.neurons.config.yaml_text import read_yaml
 from bettensor.neurons.edges.edge import Edge
 
 _STRICT = ConfigDict(extra="forbid")

@@ -21,7 +21,8 @@ from bettensor._doors import open_door
 
 if TYPE_CHECKING:
     from bettensor._version import __version__
-    from bettensor.neurons.config.settings import MinerSettings, ValidatorSettings, load_settings
+    from bettensor.neurons.config.loading import load_settings
+    from bettensor.neurons.config.settings import MinerSettings, ValidatorSettings
     from bettensor.neurons.miner import Miner
     from bettensor.neurons.neuron import Neuron
     from bettensor.neurons.validator import Validator
@@ -30,7 +31,8 @@ else:
         __name__,
         {
             "bettensor._version": ("__version__",),
-            "bettensor.neurons.config.settings": ("MinerSettings", "ValidatorSettings", "load_settings"),
+            "bettensor.neurons.config.loading": ("load_settings",),
+            "bettensor.neurons.config.settings": ("MinerSettings", "ValidatorSettings"),
             "bettensor.neurons.miner": ("Miner",),
             "bettensor.neurons.neuron": ("Neuron",),
             "bettensor.neurons.validator": ("Validator",),

@@ -25,7 +25,8 @@ from bettensor.bus.events import Event
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import Hotkey, MessageId, SessionId
 from bettensor.bus.messages import HeartbeatMessage, PointToPoint, PredictionMessage, WebSocketMessage
-from bettensor.neurons.config.settings import MinerSettings, ValidatorSettings, load_settings
+from bettensor.neurons.config.loading import load_settings
+from bettensor.neurons.config.settings import MinerSettings, ValidatorSettings
 from bettensor.neurons.edges.keys import new_wallet
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.validator import Validator

@@ -12,7 +12,7 @@ from bettensor.bus.clock import Clock, ManualClock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import CommitRequested, NeuronStarted, PredictionAccepted
-from bettensor.neurons.composition import ACTORS, EDGES, Edges, build_edges, check_edges
+from bettensor.neurons.composition import ACTORS, EDGES, Edges, build_edges, edge_parts
 from bettensor.neurons.config.settings import ROLES, Settings, parse
 from bettensor.neurons.edges.edge import Edge, Identity, Records, Signer, Store, on
 from bettensor.neurons.simulation import (
@@ -193,12 +193,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no class": ({"ledger": {"class": f"{HERE}:JournalSettings"}}, "is not a subclass of bettensor.edges.Edge"),
     "another name": ({"diary": {"class": f"{HERE}:Journal"}}, "must have name = 'diary' like its key"),
     "an actor's name": ({"prediction": {"class": f"{HERE}:AnActorsName"}}, "'prediction' is the name of an actor"),
-    "a missing key": ({"journal": {"class": f"{HERE}:Journal"}}, "v.yaml: edges.journal: title: this key is required"),
+    "a missing key": ({"journal": {"class": f"{HERE}:Journal"}}, "v.yaml: edges.journal.title: this key is required"),
     "a wrong key": (
         {"journal": {"class": f"{HERE}:Journal", "titel": "x"}},
-        "edges.journal: titel: there is no such key; the nearest is 'title'",
+        "edges.journal.titel: there is no such key; the nearest is 'title'",
     ),
-    "a key of one of ours": ({"ledger": {"path": "x"}}, "edges.ledger: path: there is no such key"),
+    "a key of one of ours": ({"ledger": {"path": "x"}}, "edges.ledger.path: there is no such key"),
 }
 
 
@@ -206,7 +206,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_is_wrong_with_an_edge_is_told_before_anything_starts(fault: str) -> None:
     edges, message = WRONG[fault]
     with pytest.raises(ConfigurationError) as refused:
-        check_edges(settings(edges=edges), "v.yaml")
+        edge_parts(settings(edges=edges), "v.yaml")
     assert message in str(refused.value)
     with pytest.raises(ConfigurationError):
         simulated(edges=edges)

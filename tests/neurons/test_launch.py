@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.neurons.config.settings import load_settings
+from bettensor.neurons.config.loading import load_settings
 from bettensor.neurons.launch import COLLECTOR_THRESHOLD, SWITCH_INTERVAL, build, tune_interpreter
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.validator import Validator

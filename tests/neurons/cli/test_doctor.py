@@ -21,7 +21,7 @@ from bettensor.bus.identifiers import Hotkey, Uid
 from bettensor.neurons.cli import doctor, versions
 from bettensor.neurons.cli.doctor import Finding, can_run, examine
 from bettensor.neurons.cli.main import main
-from bettensor.neurons.config.settings import load_settings
+from bettensor.neurons.config.loading import load_settings
 from bettensor.neurons.edges.keys import new_wallet
 from bettensor.neurons.simulation import SimulatedSubstrate, make_game
 from bettensor.neurons.system.processes import most_open_files

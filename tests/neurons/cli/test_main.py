@@ -196,7 +196,7 @@ def test_who_has_read_enough_hears_nothing_more() -> None:
 
 def test_wallet_new_takes_no_paths_for_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["wallet", "new", "--wallet.hotkey", "../x", "--wallet.path", str(tmp_path)]) == 2
-    assert "--wallet.hotkey: hotkey: expected the name of a file" in capsys.readouterr().err
+    assert "--wallet.hotkey: expected the name of a file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,8 +17,8 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.messages import KINDS
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.composition import build_actors, build_predictor, load_handlers
+from bettensor.neurons.config.loading import load_settings
 from bettensor.neurons.config.plugins import Group, import_from_here, import_messages, load
-from bettensor.neurons.config.settings import load_settings
 from bettensor.recordings import Recording
 from bettensor.simulation import SimulatedMiner, SimulatedNetwork, SimulatedValidator, make_game
 from tests.loopback.rig import running_validator, write_configuration
