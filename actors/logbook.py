@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
-from bettensor.actors.cures import DISABLED, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
+from bettensor.actors.cures import DISABLED, FEW_WATCHES, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
 from bettensor.actors.health import SLOW_COMMIT, Health, HealthWatcher
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
@@ -63,6 +63,7 @@ from bettensor.bus.events import (
     UpgradeBegun,
     VerdictReceived,
     VerifierLost,
+    WatchRefused,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
@@ -96,6 +97,8 @@ class LogbookState:
     health: Health = field(default_factory=Health)
     chain_is_missed: bool = False
     """Whether the last reading of the chain failed; the next success is then logged at INFO."""
+    watch_is_refused: bool = False
+    """Whether the log says that files are not watched; each watch is refused, but one line is enough."""
 
 
 class LogbookActor(HealthWatcher):
@@ -188,6 +191,13 @@ class LogbookActor(HealthWatcher):
     def no_metrics(self, event: MetricsUnavailable, envelope: Envelope) -> None:
         text = f"Metrics are not served: {event.reason}; set metrics.port, or metrics.enabled: false"
         self._line(envelope, "metrics", text, "WARNING")
+
+    @on(WatchRefused)
+    def unwatched(self, event: WatchRefused, envelope: Envelope) -> None:
+        if not self.state.watch_is_refused:
+            self.state.watch_is_refused = True
+            text = f"Changed files are noticed by checking every second, because they cannot be watched: {event.reason}"
+            self._line(envelope, "watches", f"{text}{_hint(FEW_WATCHES)}", "WARNING")
 
     @on(ReloadFailed)
     def not_reloaded(self, event: ReloadFailed, envelope: Envelope) -> None:

@@ -245,6 +245,13 @@ class MetricsUnavailable(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class WatchRefused(Observed):
+    """The system sends no notifications of changed files; the neuron checks its files every second instead."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingFailed(Observed):
     """The recording cannot be written; it has ended, and the neuron goes on without it."""
 

@@ -28,8 +28,9 @@ from bettensor.neurons.edges.keys import Keypair, load_hotkey, scheme_of
 from bettensor.neurons.edges.log import set_log_level
 from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.watches import watched_changes
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
-from bettensor.neurons.system.files import Sight, changes_of, look_at
+from bettensor.neurons.system.files import Sight, look_at
 
 if TYPE_CHECKING:
     from bettensor.neurons.edges.metrics import Metrics
@@ -200,7 +201,7 @@ class Neuron(LogSource, Stoppable):
         self.settings = new
 
     async def _watch(self, seen: Sight) -> None:
-        async for _ in changes_of(self._files, seen):
+        async for _ in watched_changes(self.bus, self._files, seen):
             self.reload()
 
     def _reloadable(self, new: Settings) -> Settings:

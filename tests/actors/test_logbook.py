@@ -59,6 +59,7 @@ from bettensor.bus.events import (
     UpdateStoreFailed,
     UpgradeBegun,
     VerdictReceived,
+    WatchRefused,
     WithheldGame,
 )
 from bettensor.bus.identifiers import (
@@ -193,6 +194,11 @@ LINES: list[tuple[Event, str]] = [
     ),
     (PeerMisbehaved(PEER, "two verdicts"), f"{KNOWN} sent something no honest neuron sends: two verdicts"),
     (LedgerRecognised(PEER, LedgerId("2" * 32), LedgerId("1" * 32)), f"{KNOWN} has a different ledger than before"),
+    (
+        WatchRefused("Too many open files"),
+        "Changed files are noticed by checking every second, because they cannot be watched: Too many open files "
+        "(sysctl -w fs.inotify.max_user_instances=1024",
+    ),
     (UpdateStoreFailed("disk full"), "cannot be stored, so the last slate stays in force: disk full"),
 ]
 
@@ -263,6 +269,13 @@ def test_that_the_chain_can_be_read_again_is_news_once() -> None:
     events = (synced, ChainFailed("down", Micros(0)), synced, synced, MetagraphSynced((), (), "disk", 7), synced)
     levels = bench.during(lambda: bench.observe(*events), LineLogged)
     assert [line.level for line in levels] == ["DEBUG", "WARNING", "INFO", "DEBUG", "WARNING", "INFO"]
+
+
+def test_that_files_are_not_watched_is_one_line_however_many_there_are() -> None:
+    bench = Bench()
+    assert len(bench.lines(WatchRefused("no"), WatchRefused("no"))) == 1
+    bench.advance(60)
+    assert bench.lines(WatchRefused("no")) == []
 
 
 def test_an_empty_outbox_is_no_news() -> None:
