@@ -63,6 +63,8 @@ from bettensor.bus.events import (
     UpgradeBegun,
     VerdictReceived,
     VerifierLost,
+    VerifiersFailed,
+    VerifiersResumed,
     WatchRefused,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
@@ -151,6 +153,16 @@ class LogbookActor(HealthWatcher):
     def verifier_lost(self, event: VerifierLost, envelope: Envelope) -> None:
         text = f"A signature verifier process ended with exit code {event.exit_code}; nothing is lost, another starts"
         self._line(envelope, "lost verifiers", text, "WARNING", limit=1)
+
+    @on(VerifiersFailed)
+    def verifiers_failed(self, event: VerifiersFailed, envelope: Envelope) -> None:
+        text = f"A signature verifier process cannot start: {event.reason}; the neuron verifies signatures by itself, "
+        text += "and tries again"
+        self._line(envelope, "verifiers", text, "WARNING")
+
+    @on(VerifiersResumed)
+    def verifiers_resumed(self, _: VerifiersResumed, envelope: Envelope) -> None:
+        self._line(envelope, "verifiers", "The signature verifier processes have started again")
 
     def _committed(self, took: Micros, envelope: Envelope) -> None:
         if took >= SLOW_COMMIT:

@@ -540,6 +540,18 @@ class VerifierLost(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiersFailed(Observed):
+    """A process that verifies signatures cannot start. The neuron verifies them itself meanwhile, and tries again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiersResumed(Observed):
+    """After a failure, all processes that verify signatures have started."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerAuthenticated(Decided, FromPeer):
     """The sender of a request or handshake is proven and admitted."""
 

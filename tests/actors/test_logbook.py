@@ -59,6 +59,8 @@ from bettensor.bus.events import (
     UpdateStoreFailed,
     UpgradeBegun,
     VerdictReceived,
+    VerifiersFailed,
+    VerifiersResumed,
     WatchRefused,
     WithheldGame,
 )
@@ -194,6 +196,11 @@ LINES: list[tuple[Event, str]] = [
     ),
     (PeerMisbehaved(PEER, "two verdicts"), f"{KNOWN} sent something no honest neuron sends: two verdicts"),
     (LedgerRecognised(PEER, LedgerId("2" * 32), LedgerId("1" * 32)), f"{KNOWN} has a different ledger than before"),
+    (
+        VerifiersFailed("exit code 1: ModuleNotFoundError"),
+        "A signature verifier process cannot start: exit code 1: ModuleNotFoundError; the neuron verifies signatures",
+    ),
+    (VerifiersResumed(), "The signature verifier processes have started again"),
     (
         WatchRefused("Too many open files"),
         "Changed files are noticed by checking every second, because they cannot be watched: Too many open files "
