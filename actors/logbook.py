@@ -41,6 +41,7 @@ from bettensor.bus.events import (
     MetricsUnavailable,
     NeuronFailed,
     NeuronStarted,
+    NeuronStopped,
     NeuronStopping,
     OutboxOpened,
     PeerAuthenticated,
@@ -69,7 +70,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
-from bettensor.bus.text import counted, printable
+from bettensor.bus.text import counted, duration, printable
 
 LINES_PER_SECOND: Final = 20
 """Lines of one kind per second, unless that kind has its own limit."""
@@ -124,6 +125,11 @@ class LogbookActor(HealthWatcher):
     @on(NeuronStopping)
     def stopping(self, event: NeuronStopping, envelope: Envelope) -> None:
         self._line(envelope, "stopping", f"Stopping: {event.reason}")
+
+    @on(NeuronStopped)
+    def stopped(self, event: NeuronStopped, envelope: Envelope) -> None:
+        text = f"Stopped after {duration(envelope.mono / SECOND)}: {event.reason}"
+        self._line(envelope, "stopped", text)
 
     @on(NeuronFailed)
     def failed(self, event: NeuronFailed, envelope: Envelope) -> None:

@@ -130,6 +130,15 @@ class NeuronStopping(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class NeuronStopped(Observed):
+    """The last event of a run: all edges are closed, and ``state_dir`` is free. It becomes a log line, but is in no
+    recording, and no user's handler hears it.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimerRequested(Decided):
     """``timer`` shall fire when the monotonic clock reads ``deadline``; replaces the owner's timer of the same name
     and key.

@@ -59,7 +59,7 @@ def run(settings: Settings, where: str, again: Callable[[], Settings] | None = N
     Args:
         settings: of either role.
         where: the file that the settings come from, for messages.
-        again: reads the settings again, at SIGHUP and when the file changes.
+        again: reads the settings again, when the file changes and, without a terminal, at SIGHUP.
 
     Raises:
         ConfigurationError: the neuron cannot start.

@@ -65,7 +65,7 @@ class Chunk:
 
 
 @dataclass(slots=True)
-class Place:
+class Slot:
     """The place of one process in the pool; its processes follow one another."""
 
     losses: int = 0
@@ -77,9 +77,9 @@ class Place:
 class Worker(asyncio.SubprocessProtocol):
     """One process and its chunks, the oldest first."""
 
-    def __init__(self, pool: "Verifiers", place: Place) -> None:
+    def __init__(self, pool: "Verifiers", slot: Slot) -> None:
         self._pool = pool
-        self.place = place
+        self.slot = slot
         self._buffer = b""
         self._words = b""
         self.chunks: deque[Chunk] = deque()
@@ -129,7 +129,7 @@ class Worker(asyncio.SubprocessProtocol):
         while self.chunks and len(self._buffer) >= (count := len(self.chunks[0].questions)):
             self.chunks.popleft().answers = self._buffer[:count]
             self._buffer = self._buffer[count:]
-            self.place.losses = 0
+            self.slot.losses = 0
         self._watch()
         self._pool.publish_answers()
 
@@ -166,7 +166,7 @@ class Verifiers(Edge):
     name = "verifiers"
 
     def __init__(self, settings: VerifierSettings) -> None:
-        self._places = [Place() for _ in range(settings.verify_workers)]
+        self._slots = [Slot() for _ in range(settings.verify_workers)]
         self._gathered: list[tuple[int, VerificationRequested]] = []
         self._pending: deque[Chunk] = deque()
         self._workers: list[Worker] = []
@@ -177,8 +177,8 @@ class Verifiers(Edge):
     async def open(self) -> None:
         """Start the processes. Each is ready half a second later; until then questions are answered here."""
         self._loop = asyncio.get_running_loop()
-        for place in self._places:
-            await self._start_worker(place)
+        for slot in self._slots:
+            await self._start_worker(slot)
 
     async def settle(self) -> None:
         """Wait until every question is answered. Safe to cancel."""
@@ -196,17 +196,17 @@ class Verifiers(Edge):
         if self._workers:
             await self._all_ended.wait()
 
-    async def _start_worker(self, place: Place) -> None:
+    async def _start_worker(self, slot: Slot) -> None:
         try:
             await self._loop.subprocess_exec(
-                lambda: Worker(self, place),
+                lambda: Worker(self, slot),
                 sys.executable,
                 "-P",  # the working directory, which is first on the path otherwise, may have modules of any name
                 "-m",
                 verify_worker.__name__,
             )
         except OSError as error:  # no memory or process left, or no interpreter
-            self._fail(place, str(error))
+            self._fail(slot, str(error))
 
     @on(VerificationRequested)
     def gather(self, event: VerificationRequested, envelope: Envelope) -> None:
@@ -216,7 +216,7 @@ class Verifiers(Edge):
 
     def _ask(self) -> None:
         gathered, self._gathered = self._gathered, []
-        size = min(CHUNK, -(-len(gathered) // len(self._places)))
+        size = min(CHUNK, -(-len(gathered) // len(self._slots)))
         for start in range(0, len(gathered), size):
             chunk = Chunk(gathered[start : start + size])
             worker = None if not self._pending and len(gathered) <= FEW else self._free_worker()
@@ -253,7 +253,7 @@ class Verifiers(Edge):
 
     def welcome(self, worker: Worker) -> None:
         """The process is ready; say so if it was the last one that could not start."""
-        was_failing, worker.place.failing = worker.place.failing, False
+        was_failing, worker.slot.failing = worker.slot.failing, False
         if was_failing and not self._is_failing() and not self._closing:
             self._bus.publish(VerifiersResumed())
 
@@ -268,26 +268,26 @@ class Verifiers(Edge):
             chunk.verify()
         if worker.is_ready:
             self._bus.publish(VerifierLost(worker.exit_code))
-            self._replace(worker.place)
+            self._replace(worker.slot)
         else:
-            self._fail(worker.place, worker.last_words())
+            self._fail(worker.slot, worker.last_words())
         self.publish_answers()
 
-    def _fail(self, place: Place, reason: str) -> None:
+    def _fail(self, slot: Slot, reason: str) -> None:
         """A process cannot start: say so once, and try again."""
         if not self._is_failing():
             self._bus.publish(VerifiersFailed(reason))
-        place.failing = True
-        self._replace(place)
+        slot.failing = True
+        self._replace(slot)
 
     def _is_failing(self) -> bool:
-        return any(place.failing for place in self._places)
+        return any(slot.failing for slot in self._slots)
 
-    def _replace(self, place: Place) -> None:
-        delay = backoff(RESTART_DELAY, MAX_RESTART_DELAY, place.losses)
-        place.losses += 1
-        self._tasks.start(self._start_later(place, delay), "replacement")
+    def _replace(self, slot: Slot) -> None:
+        delay = backoff(RESTART_DELAY, MAX_RESTART_DELAY, slot.losses)
+        slot.losses += 1
+        self._tasks.start(self._start_later(slot, delay), "replacement")
 
-    async def _start_later(self, place: Place, delay: float) -> None:
+    async def _start_later(self, slot: Slot, delay: float) -> None:
         await asyncio.sleep(delay)
-        await self._start_worker(place)
+        await self._start_worker(slot)

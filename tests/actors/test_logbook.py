@@ -36,6 +36,7 @@ from bettensor.bus.events import (
     NeuronFailed,
     NeuronInfo,
     NeuronStarted,
+    NeuronStopped,
     NeuronStopping,
     OutboxEntry,
     OutboxOpened,
@@ -115,6 +116,7 @@ PREDICTION = make_prediction(prediction_id="p1")
 LINES: list[tuple[Event, str]] = [
     (ListeningBegun("127.0.0.1:8091"), "Listening on 127.0.0.1:8091"),
     (NeuronStopping("SIGTERM"), "Stopping: SIGTERM"),
+    (NeuronStopped("SIGTERM"), "Stopped after 0.0 s: SIGTERM"),
     (NeuronFailed("no way on"), "no way on"),
     (
         ActorFailed("games", 7, "games_fetched", None, "Traceback"),
@@ -263,6 +265,12 @@ def test_a_miner_tells_of_validators_and_slates() -> None:
     assert (
         "an update of 1 game from" in bench.lines(GamesUpdated(PEER, Epoch("e" * 32), Offset(2), games[:1], False))[0]
     )
+
+
+def test_the_last_line_says_how_long_a_neuron_has_run_and_why_it_has_stopped() -> None:
+    bench = Bench()
+    bench.advance(10_800)
+    assert bench.lines(NeuronStopped("SIGTERM")) == ["Stopped after 3 h: SIGTERM"]
 
 
 def test_a_miner_that_is_replaced_tells_that_two_processes_share_its_hotkey() -> None:
