@@ -40,6 +40,8 @@ UNREGISTERED: Final = "register this hotkey on the subnet; if the metagraph is a
 WRONG_ENDPOINT: Final = "correct axon.port, axon.external_ip, axon.external_port, or the metagraph file if you use one"
 NO_ENDPOINT: Final = "the metagraph has no endpoint for it"
 ANNOUNCE: Final = "its operator must set axon.external_ip"
+FEW_WATCHES: Final = "sysctl -w fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288"
+"""For a system that sends no notifications of changed files; the limits are of all processes of one user."""
 NO_ANSWER: Final = "check that the validator is running, its address and port, and any firewall in between"
 
 

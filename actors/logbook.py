@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
-from bettensor.actors.cures import DISABLED, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
+from bettensor.actors.cures import DISABLED, FEW_WATCHES, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
 from bettensor.actors.health import SLOW_COMMIT, Health, HealthWatcher
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
@@ -41,6 +41,7 @@ from bettensor.bus.events import (
     MetricsUnavailable,
     NeuronFailed,
     NeuronStarted,
+    NeuronStopped,
     NeuronStopping,
     OutboxOpened,
     PeerAuthenticated,
@@ -63,10 +64,13 @@ from bettensor.bus.events import (
     UpgradeBegun,
     VerdictReceived,
     VerifierLost,
+    VerifiersFailed,
+    VerifiersResumed,
+    WatchRefused,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
-from bettensor.bus.text import counted, printable
+from bettensor.bus.text import counted, duration, printable
 
 LINES_PER_SECOND: Final = 20
 """Lines of one kind per second, unless that kind has its own limit."""
@@ -96,6 +100,8 @@ class LogbookState:
     health: Health = field(default_factory=Health)
     chain_is_missed: bool = False
     """Whether the last reading of the chain failed; the next success is then logged at INFO."""
+    watch_is_refused: bool = False
+    """Whether the log says that files are not watched; each watch is refused, but one line is enough."""
 
 
 class LogbookActor(HealthWatcher):
@@ -119,6 +125,11 @@ class LogbookActor(HealthWatcher):
     @on(NeuronStopping)
     def stopping(self, event: NeuronStopping, envelope: Envelope) -> None:
         self._line(envelope, "stopping", f"Stopping: {event.reason}")
+
+    @on(NeuronStopped)
+    def stopped(self, event: NeuronStopped, envelope: Envelope) -> None:
+        text = f"Stopped after {duration(envelope.mono / SECOND)}: {event.reason}"
+        self._line(envelope, "stopped", text)
 
     @on(NeuronFailed)
     def failed(self, event: NeuronFailed, envelope: Envelope) -> None:
@@ -148,6 +159,16 @@ class LogbookActor(HealthWatcher):
     def verifier_lost(self, event: VerifierLost, envelope: Envelope) -> None:
         text = f"A signature verifier process ended with exit code {event.exit_code}; nothing is lost, another starts"
         self._line(envelope, "lost verifiers", text, "WARNING", limit=1)
+
+    @on(VerifiersFailed)
+    def verifiers_failed(self, event: VerifiersFailed, envelope: Envelope) -> None:
+        text = f"A signature verifier process cannot start: {event.reason}; the neuron verifies signatures by itself, "
+        text += "and tries again"
+        self._line(envelope, "verifiers", text, "WARNING")
+
+    @on(VerifiersResumed)
+    def verifiers_resumed(self, _: VerifiersResumed, envelope: Envelope) -> None:
+        self._line(envelope, "verifiers", "The signature verifier processes have started again")
 
     def _committed(self, took: Micros, envelope: Envelope) -> None:
         if took >= SLOW_COMMIT:
@@ -188,6 +209,13 @@ class LogbookActor(HealthWatcher):
     def no_metrics(self, event: MetricsUnavailable, envelope: Envelope) -> None:
         text = f"Metrics are not served: {event.reason}; set metrics.port, or metrics.enabled: false"
         self._line(envelope, "metrics", text, "WARNING")
+
+    @on(WatchRefused)
+    def unwatched(self, event: WatchRefused, envelope: Envelope) -> None:
+        if not self.state.watch_is_refused:
+            self.state.watch_is_refused = True
+            text = f"Changed files are noticed by checking every second, because they cannot be watched: {event.reason}"
+            self._line(envelope, "watches", f"{text}{_hint(FEW_WATCHES)}", "WARNING")
 
     @on(ReloadFailed)
     def not_reloaded(self, event: ReloadFailed, envelope: Envelope) -> None:

@@ -130,6 +130,15 @@ class NeuronStopping(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class NeuronStopped(Observed):
+    """The last event of a run: all edges are closed, and ``state_dir`` is free. It becomes a log line, but is in no
+    recording, and no user's handler hears it.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimerRequested(Decided):
     """``timer`` shall fire when the monotonic clock reads ``deadline``; replaces the owner's timer of the same name
     and key.
@@ -240,6 +249,13 @@ class SettingsReloaded(Observed):
 @dataclass(frozen=True, slots=True)
 class MetricsUnavailable(Observed):
     """The metrics cannot be served; the neuron does without."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRefused(Observed):
+    """The system sends no notifications of changed files; the neuron checks its files every second instead."""
 
     reason: str
 
@@ -530,6 +546,18 @@ class VerifierLost(Observed):
 
     exit_code: int | None
     """The exit code of the process; below 0: the signal that ended it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiersFailed(Observed):
+    """A process that verifies signatures cannot start. The neuron verifies them itself meanwhile, and tries again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiersResumed(Observed):
+    """After a failure, all processes that verify signatures have started."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def run(settings: Settings, where: Where, again: Callable[[], Settings] | None =
     Args:
         settings: of either role.
         where: where the settings come from, for messages; if that is a file, it is watched.
-        again: reads the settings again, at SIGHUP and when the file changes.
+        again: reads the settings again, when the file changes and, without a terminal, at SIGHUP.
 
     Raises:
         ConfigurationError: the neuron cannot start.

@@ -17,7 +17,14 @@ from bettensor.bus.clock import Clock, SystemClock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.eventlog import Checkpoint, Header
-from bettensor.bus.events import NeuronFailed, NeuronStarted, NeuronStopping, ReloadFailed, SettingsReloaded
+from bettensor.bus.events import (
+    NeuronFailed,
+    NeuronStarted,
+    NeuronStopped,
+    NeuronStopping,
+    ReloadFailed,
+    SettingsReloaded,
+)
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.composition import build_actors, build_edges, load_handlers, role_of
 from bettensor.neurons.config.faults import Faults
@@ -31,8 +38,10 @@ from bettensor.neurons.edges.keys import Keypair, load_hotkey, scheme_of
 from bettensor.neurons.edges.log import set_log_level
 from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.watches import watched_changes
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
-from bettensor.neurons.system.files import Sight, changes_of, look_at
+from bettensor.neurons.system.files import Sight, look_at
+from bettensor.neurons.system.terminals import has_terminal
 
 if TYPE_CHECKING:
     from bettensor.neurons.edges.metrics import Metrics
@@ -126,6 +135,7 @@ class Neuron(LogSource, Stoppable):
     ) -> None:
         async with self._opened:
             await self._stop()
+        self.bus.publish(NeuronStopped(self._reason))
 
     async def _stop(self) -> None:
         """Take in nothing new; answer the rest, from the public port to the disk; then end the sessions."""
@@ -169,14 +179,16 @@ class Neuron(LogSource, Stoppable):
     async def run(self) -> int:
         """Start, work until SIGTERM, SIGINT, ``request_stop`` or a failure, and stop; returns the exit code.
 
-        A second signal ends the process at once. SIGHUP is ``reload``.
+        A second signal ends the process at once. SIGHUP is ``reload`` of a service. On a terminal it says that the
+        terminal is closed, and so it stops the neuron; nohup has the process ignore it.
         """
         self._owns_process = True
         set_log_level(self.settings.logging.level)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, self._lose_terminal if has_terminal() else self.reload)
         async with self:
             await self._stopped.wait()
         return 0 if self._failure is None else 1
@@ -204,7 +216,7 @@ class Neuron(LogSource, Stoppable):
         self.settings = new
 
     async def _watch(self, seen: Sight) -> None:
-        async for _ in changes_of(self._files, seen):
+        async for _ in watched_changes(self.bus, self._files, seen):
             self.reload()
 
     def _reloadable(self, new: Settings) -> Settings:
@@ -227,9 +239,14 @@ class Neuron(LogSource, Stoppable):
             os._exit(1)
         self.request_stop(number.name)
 
+    def _lose_terminal(self) -> None:
+        """Stop, once: shell and kernel may both send the signal."""
+        if not self._stopped.is_set():
+            self.request_stop("the terminal was closed")
+
     def _fail(self, event: NeuronFailed, _: Envelope) -> None:
         self._failure = event.reason
-        self.request_stop("after a failure that cannot be repaired")
+        self.request_stop("a failure that cannot be repaired")
 
 
 Record = Callable[[Envelope], None]

@@ -55,7 +55,7 @@ These spellings work too, on both roles, and as variables:
 |---|---|
 {aliases}
 
-**While it runs**: a neuron reads its file, its blacklist and its metagraph again when one of them changes, and at SIGHUP. It takes {taken} (but
+**While it runs**: a neuron reads its file, its blacklist and its metagraph again when one of them changes, and at SIGHUP (on a terminal, SIGHUP stops it). It takes {taken} (but
 not {fixed}), and logs the changes that need a restart. A file that cannot be read changes nothing. A games file is watched in the same way.
 
 No key holds a secret: of a wallet, a neuron reads only the hotkey's file, and never prints it.

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, Literal
 
+from bettensor.actors.cures import FEW_WATCHES
 from bettensor.actors.miner.targets import is_wanted
 from bettensor.actors.validator.announce import AnnounceSettings
 from bettensor.actors.validator.auth import ValidatorAuthSettings
@@ -26,6 +27,7 @@ from bettensor.bus.text import counted
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
+from bettensor.neurons.system.files import why_unwatched
 from bettensor.neurons.system.processes import most_open_files
 
 Health = Literal["ok", "warning", "failure", "unknown"]
@@ -84,7 +86,7 @@ async def _examine(settings: Settings, where: str, make_client: Callable[[str], 
     found = [_versions()]
     if found[0].health == "failure":
         return [*found, *_disk(settings.state_dir), _open_files(settings)]  # the other checks would fail for this alone
-    found += [_parts(settings, where), *_disk(settings.state_dir), _open_files(settings)]
+    found += [_parts(settings, where), *_disk(settings.state_dir), _open_files(settings), _file_changes(Path(where))]
     hotkey, wallet = _wallet(settings)
     found.append(wallet)
     metagraph: list[NeuronInfo] | None = None
@@ -149,6 +151,14 @@ def _open_files(settings: Settings) -> Finding:
         cure = f"set ulimit -H -n {needed} or LimitNOFILE={needed} in systemd, or lower actors.auth.max_connections"
         return Finding("open files", "warning", text, cure)
     return Finding("open files", "ok", text)
+
+
+def _file_changes(file: Path) -> Finding:
+    reason = why_unwatched(file.absolute().parent)
+    if reason:
+        text = f"files cannot be watched ({reason}), so a neuron checks them every second: it notices changes later"
+        return Finding("file changes", "warning", text, FEW_WATCHES)
+    return Finding("file changes", "ok", "the system tells a neuron of changed files at once")
 
 
 def _max_connections(settings: ValidatorSettings) -> int:

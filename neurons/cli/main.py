@@ -1,9 +1,8 @@
 """The command ``bettensor``: its arguments. Each command imports what it needs only when it runs."""
 
 import argparse
+import contextlib
 import errno
-import io
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.bus.text import counted
+from bettensor.neurons.cli import streams
 
 if TYPE_CHECKING:
     from bettensor.neurons.config.settings import Settings
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 success, 1 failure, 2 wrong usage or configuration, 130 Ctrl-C.
     """
+    streams.prepare()
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     try:
@@ -39,28 +40,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except ConfigurationError as error:
-        print(f"bettensor: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return _fail(str(error), EXIT_USAGE)
     except BettensorError as error:
-        print(f"bettensor: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return _fail(str(error), EXIT_FAILED)
     except BrokenPipeError:  # the reader of our output, as `head`, has ended
-        _write_no_more()
+        streams.discard(sys.stdout)
         return EXIT_FAILED
     except OSError as error:
         if error.errno not in _NOT_WRITTEN:
             raise
-        _write_no_more()
-        print(f"bettensor: cannot write: {error.strerror}", file=sys.stderr)
-        return EXIT_FAILED
+        streams.discard(sys.stdout)
+        return _fail(f"cannot write: {error.strerror}", EXIT_FAILED)
     except KeyboardInterrupt:
         return 128 + 2  # as shells report SIGINT
+    finally:
+        streams.let_go(sys.stderr)
     return code
 
 
-def _write_no_more() -> None:
-    """Discard the rest of the buffer: flushing it at exit would fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _fail(text: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # nobody can read it
+        print(f"bettensor: {text}", file=sys.stderr)
+    return code
 
 
 def _flags(rest: Sequence[str]) -> dict[str, str]:
@@ -533,22 +534,6 @@ class _Version(argparse.Action):
 # --- the commands
 
 
-def _prepare_standard_streams() -> None:
-    """Reopen standard streams that the parent closed: a socket would otherwise get fd 0-2, on which libuv aborts.
-
-    A line that a handler prints is written at once, also into a file or a pipe.
-    """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            os.dup2(null := os.open(os.devnull, os.O_RDWR), number)
-            if null != number:
-                os.close(null)
-            setattr(sys, name, os.fdopen(number, mode, closefd=False))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
-
-
 def _require_bittensor() -> None:
     """Check its version before it is imported: an error of that import would not tell an operator what to do."""
     from bettensor.neurons.cli.versions import require_bittensor
@@ -558,14 +543,17 @@ def _require_bittensor() -> None:
 
 def _run_neuron(arguments: argparse.Namespace) -> int:
     _require_bittensor()
-    _prepare_standard_streams()
+    streams.prepare_for_neuron()
     from bettensor.neurons.config.loading import load_settings
     from bettensor.neurons.launch import run
 
     def read() -> "Settings":
         return load_settings(arguments.config, arguments.flags, arguments.role)
 
-    return run(read(), str(arguments.config), read)
+    try:
+        return run(read(), str(arguments.config), read)
+    finally:
+        streams.let_go(sys.stdout)  # a neuron whose terminal was closed, or whose log nobody reads, has not failed
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:

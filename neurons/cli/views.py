@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bettensor.actors.cures import UNREGISTERED
-from bettensor.bus.text import counted, printable, short
+from bettensor.bus.text import counted, duration, printable, short
 
 Status = dict[str, Any]
 
@@ -59,18 +59,6 @@ REFRESH: Final = 4
 def console() -> Console:
     """The console of standard output; colours only on a terminal, and never with ``NO_COLOR``."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
-
-
-def duration(seconds: float | None) -> str:
-    """``4.2 s``, ``3 min``, ``5 h``, ``2 d``; an empty text for None."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    for size, name in ((86400, "d"), (3600, "h")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds / 60:.0f} min"
 
 
 def milliseconds(latency: float | None) -> str:

@@ -17,7 +17,8 @@ from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.config.settings import GamesSettings
 from bettensor.neurons.edges.edge import Edge, Store
 from bettensor.neurons.edges.game_file import FetchedSlate, read_games
-from bettensor.neurons.system.files import Sight, changes_of, look_at
+from bettensor.neurons.edges.watches import watched_changes
+from bettensor.neurons.system.files import Sight, look_at
 
 SHIPPED: Final = Path(__file__).parent.parent / "data" / "games.json"
 """The fixtures that come with this package."""
@@ -59,7 +60,7 @@ class GameFeed(Edge):
         await self._tasks.cancel()
 
     async def _watch(self, seen: Sight) -> None:
-        async for _ in changes_of(lambda: [self._path], seen):
+        async for _ in watched_changes(self._bus, lambda: [self._path], seen):
             try:
                 slate = await asyncio.to_thread(self._read)
             except ConfigurationError as error:

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from queue import SimpleQueue
 from secrets import token_hex
 from typing import Any, Final
@@ -19,6 +20,7 @@ from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import GameId, Hotkey, PredictionId, Uid
 from bettensor.neurons.edges.edge import Edge, Identity, on
 from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.watches import watched_changes
 from bettensor.neurons.models.model import Forecast, ModelHost, Predictor, make_prediction
 
 MAX_MADE: Final = 10_000
@@ -88,6 +90,10 @@ class PredictorEdge(Edge):
                 game = slate.get(forecast.game.game_id)
                 if game is not None:
                     self._make(validator, replace(forecast, game=game))
+
+    def changes(self, file: Path) -> AsyncIterator[None]:
+        """Watch ``file``."""
+        return watched_changes(self._bus, lambda: [file])
 
     def fault(self, text: str) -> None:
         """Publish a line for the log."""

@@ -5,22 +5,30 @@ chunks for the processes, and the answers become events in the order of the ques
 ``SignatureChecked`` comes a little later, and for several frames together. If a session ends meanwhile, its remaining
 frames are dropped like unread ones: they get no verdict, and the miner asks again.
 
-If a process dies, no verdict is lost: its frames are verified here, and a new process is started.
+If a process dies, no verdict is lost: its frames are verified here, and a new process is started. While a process
+cannot start, the frames are verified here too, and it is tried again, at ever longer intervals.
 """
 
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bettensor.bus.backoff import backoff
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import SignatureChecked, VerificationRequested, VerifierLost
+from bettensor.bus.events import (
+    SignatureChecked,
+    VerificationRequested,
+    VerifierLost,
+    VerifiersFailed,
+    VerifiersResumed,
+)
 from bettensor.neurons.config.settings import VerifierSettings
+from bettensor.neurons.edges import verify_worker
 from bettensor.neurons.edges.edge import Edge, on
 from bettensor.neurons.edges.keys import verify
-from bettensor.neurons.edges.verify_worker import message
+from bettensor.neurons.edges.verify_worker import READY, message
 
 CHUNK: Final = 32
 """Frames that one process gets at a time: 1.5 ms of work."""
@@ -32,8 +40,14 @@ PATIENCE: Final = 10.0
 """Seconds for one chunk; a process that takes longer hangs, and is killed."""
 FAREWELL: Final = 2.0
 """Seconds in which a process must end after its input is closed."""
+START_PATIENCE: Final = 60.0
+"""Seconds until a new process must be ready; a process that takes longer hangs, and is killed."""
 RESTART_DELAY: Final = 1.0
-"""Seconds until a dead process is replaced."""
+"""Seconds until a dead process is replaced; doubled with each that dies without having answered."""
+MAX_RESTART_DELAY: Final = 300.0
+MAX_WORDS: Final = 2_000
+"""Bytes kept of what a process writes to its standard error."""
+_STDOUT: Final = 1
 
 
 @dataclass(slots=True)
@@ -50,20 +64,35 @@ class Chunk:
         self.answers = bytes(verify(q.signer, q.scheme, q.payload, q.signature) for q in asked)
 
 
+@dataclass(slots=True)
+class Slot:
+    """The place of one process in the pool; its processes follow one another."""
+
+    losses: int = 0
+    """Processes that ended one after the other without having answered anything."""
+    failing: bool = False
+    """The last process could not start."""
+
+
 class Worker(asyncio.SubprocessProtocol):
     """One process and its chunks, the oldest first."""
 
-    def __init__(self, answered: Callable[[], None], lost: Callable[["Worker", int | None], None]) -> None:
-        self._answered = answered
-        self._lost = lost
+    def __init__(self, pool: "Verifiers", slot: Slot) -> None:
+        self._pool = pool
+        self.slot = slot
         self._buffer = b""
+        self._words = b""
         self.chunks: deque[Chunk] = deque()
         self._deadline: asyncio.TimerHandle | None = None
+        self.is_ready = False
+        """It has started: its modules are imported."""
         self.is_gone = False
         """It cannot be asked any more."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
+        self._pool.enter(self)
+        self._deadline = asyncio.get_running_loop().call_later(START_PATIENCE, self._give_up)
 
     def give(self, chunk: Chunk) -> None:
         """Send it a chunk."""
@@ -77,22 +106,40 @@ class Worker(asyncio.SubprocessProtocol):
         self._forget_deadline()
         self._deadline = asyncio.get_running_loop().call_later(FAREWELL, self._transport.kill)
 
-    def pipe_data_received(self, _fd: int, data: bytes | str) -> None:
-        self._buffer += data  # type: ignore[operator]  # bytes: the pipe is binary
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code; below 0: the signal that ended it."""
+        code: int | None = self._transport.get_returncode()
+        return code
+
+    def last_words(self) -> str:
+        """Its exit code and the last line of its standard error, which tells of the exception."""
+        lines = self._words.decode(errors="replace").strip().splitlines()
+        return f"exit code {self.exit_code}" + (f": {lines[-1].strip()}" if lines else "")
+
+    def pipe_data_received(self, fd: int, data: bytes | str) -> None:
+        assert isinstance(data, bytes)  # noqa: S101 - for the type checker: the pipes are binary
+        if fd != _STDOUT:
+            self._words = (self._words + data)[-MAX_WORDS:]
+            return
+        if not self.is_ready:
+            self.is_ready, data = True, data.removeprefix(READY)
+            self._pool.welcome(self)
+        self._buffer += data
         while self.chunks and len(self._buffer) >= (count := len(self.chunks[0].questions)):
             self.chunks.popleft().answers = self._buffer[:count]
             self._buffer = self._buffer[count:]
+            self.slot.losses = 0
         self._watch()
-        self._answered()
+        self._pool.publish_answers()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         self.is_gone = True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         self._forget_deadline()
-        code = self._transport.get_returncode()
+        self._pool.lose(self)
         self._transport.close()
-        self._lost(self, code)
 
     def _pipe(self) -> Any:
         return self._transport.get_pipe_transport(0)
@@ -102,6 +149,10 @@ class Worker(asyncio.SubprocessProtocol):
         self._forget_deadline()
         if self.chunks:
             self._deadline = asyncio.get_running_loop().call_later(PATIENCE, self._transport.kill)
+
+    def _give_up(self) -> None:
+        self._words += f"\nit was not ready after {START_PATIENCE:g} s".encode()
+        self._transport.kill()
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:
@@ -115,7 +166,7 @@ class Verifiers(Edge):
     name = "verifiers"
 
     def __init__(self, settings: VerifierSettings) -> None:
-        self._count = settings.verify_workers
+        self._slots = [Slot() for _ in range(settings.verify_workers)]
         self._gathered: list[tuple[int, VerificationRequested]] = []
         self._pending: deque[Chunk] = deque()
         self._workers: list[Worker] = []
@@ -124,14 +175,10 @@ class Verifiers(Edge):
         self._all_answered = asyncio.Event()
 
     async def open(self) -> None:
-        """Start the processes. Each is ready half a second later; until then questions wait for it.
-
-        Raises:
-            OSError: a process cannot be started.
-        """
+        """Start the processes. Each is ready half a second later; until then questions are answered here."""
         self._loop = asyncio.get_running_loop()
-        for _ in range(self._count):
-            await self._add_worker()
+        for slot in self._slots:
+            await self._start_worker(slot)
 
     async def settle(self) -> None:
         """Wait until every question is answered. Safe to cancel."""
@@ -149,15 +196,17 @@ class Verifiers(Edge):
         if self._workers:
             await self._all_ended.wait()
 
-    async def _add_worker(self) -> None:
-        _, worker = await self._loop.subprocess_exec(
-            lambda: Worker(self._publish_answers, self._lose),
-            sys.executable,
-            "-m",
-            "bettensor.neurons.edges.verify_worker",
-            stderr=None,
-        )
-        self._workers.append(worker)
+    async def _start_worker(self, slot: Slot) -> None:
+        try:
+            await self._loop.subprocess_exec(
+                lambda: Worker(self, slot),
+                sys.executable,
+                "-P",  # the working directory, which is first on the path otherwise, may have modules of any name
+                "-m",
+                verify_worker.__name__,
+            )
+        except OSError as error:  # no memory or process left, or no interpreter
+            self._fail(slot, str(error))
 
     @on(VerificationRequested)
     def gather(self, event: VerificationRequested, envelope: Envelope) -> None:
@@ -167,7 +216,7 @@ class Verifiers(Edge):
 
     def _ask(self) -> None:
         gathered, self._gathered = self._gathered, []
-        size = min(CHUNK, -(-len(gathered) // self._count))
+        size = min(CHUNK, -(-len(gathered) // len(self._slots)))
         for start in range(0, len(gathered), size):
             chunk = Chunk(gathered[start : start + size])
             worker = None if not self._pending and len(gathered) <= FEW else self._free_worker()
@@ -176,14 +225,20 @@ class Verifiers(Edge):
                 chunk.verify()
             else:
                 worker.give(chunk)
-        self._publish_answers()
+        self.publish_answers()
 
     def _free_worker(self) -> Worker | None:
         """The least busy worker that can take more; None if all are busy."""
-        able = [worker for worker in self._workers if not worker.is_gone and len(worker.chunks) < MAX_CHUNKS]
+        able = [
+            worker
+            for worker in self._workers
+            if worker.is_ready and not worker.is_gone and len(worker.chunks) < MAX_CHUNKS
+        ]
         return min(able, key=lambda worker: len(worker.chunks), default=None)
 
-    def _publish_answers(self) -> None:
+    # --- called by the workers
+
+    def publish_answers(self) -> None:
         """Publish each answer once all earlier ones are published."""
         with self._bus.together():
             while self._pending and (answers := self._pending[0].answers) is not None:
@@ -192,7 +247,18 @@ class Verifiers(Edge):
         if not self._pending:
             self._all_answered.set()
 
-    def _lose(self, worker: Worker, code: int | None) -> None:
+    def enter(self, worker: Worker) -> None:
+        """The process has begun; it can be asked when it is ready."""
+        self._workers.append(worker)
+
+    def welcome(self, worker: Worker) -> None:
+        """The process is ready; say so if it was the last one that could not start."""
+        was_failing, worker.slot.failing = worker.slot.failing, False
+        if was_failing and not self._is_failing() and not self._closing:
+            self._bus.publish(VerifiersResumed())
+
+    def lose(self, worker: Worker) -> None:
+        """The process has ended: answer its questions here, and replace it."""
         self._workers.remove(worker)
         if self._closing:
             if not self._workers:
@@ -200,15 +266,28 @@ class Verifiers(Edge):
             return
         for chunk in worker.chunks:
             chunk.verify()
-        self._bus.publish(VerifierLost(code))
-        self._publish_answers()
-        self._tasks.start(self._replace(), "replacement")
+        if worker.is_ready:
+            self._bus.publish(VerifierLost(worker.exit_code))
+            self._replace(worker.slot)
+        else:
+            self._fail(worker.slot, worker.last_words())
+        self.publish_answers()
 
-    async def _replace(self) -> None:
-        while True:
-            await asyncio.sleep(RESTART_DELAY)
-            try:
-                await self._add_worker()
-            except OSError:  # no memory or process left; its work is done here
-                continue
-            return
+    def _fail(self, slot: Slot, reason: str) -> None:
+        """A process cannot start: say so once, and try again."""
+        if not self._is_failing():
+            self._bus.publish(VerifiersFailed(reason))
+        slot.failing = True
+        self._replace(slot)
+
+    def _is_failing(self) -> bool:
+        return any(slot.failing for slot in self._slots)
+
+    def _replace(self, slot: Slot) -> None:
+        delay = backoff(RESTART_DELAY, MAX_RESTART_DELAY, slot.losses)
+        slot.losses += 1
+        self._tasks.start(self._start_later(slot, delay), "replacement")
+
+    async def _start_later(self, slot: Slot, delay: float) -> None:
+        await asyncio.sleep(delay)
+        await self._start_worker(slot)

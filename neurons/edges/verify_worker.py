@@ -1,8 +1,9 @@
 """``python -m bettensor.neurons.edges.verify_worker``: a process that only verifies signatures of frames.
 
-It reads messages from its standard input: four bytes with the length, big-endian, and the questions as MessagePack. It
-writes one byte for each question to its standard output, 1 or 0, in the same order. It ends when its input ends, and so
-with the neuron, however that ends. It ignores signals, which a terminal or a service sends to all processes.
+It writes ``READY`` to its standard output when it has started. It reads messages from its standard input: four bytes
+with the length, big-endian, and the questions as MessagePack. It writes one byte for each question, 1 or 0, in the same
+order. It ends when its input ends, and so with the neuron, however that ends. It ignores signals, which a terminal or a
+service sends to all processes.
 """
 
 import contextlib
@@ -18,6 +19,8 @@ from bettensor.bus.events import Scheme, VerificationRequested
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.edges.keys import verify
 
+READY: Final = b"\n"
+"""Not an answer."""
 _LENGTH: Final = 4
 _decode: Final = msgspec.msgpack.Decoder(list[tuple[Hotkey, Scheme, bytes, bytes]]).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -42,4 +45,6 @@ def serve(questions: BinaryIO, answers: RawIOBase) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    serve(sys.stdin.buffer, FileIO(sys.stdout.fileno(), "wb", closefd=False))
+    output = FileIO(sys.stdout.fileno(), "wb", closefd=False)
+    output.write(READY)
+    serve(sys.stdin.buffer, output)

@@ -16,7 +16,6 @@ from typing import Any, Final
 from bettensor.actors.settings import settings_class
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.model import Forecast, ModelHost, outcomes
-from bettensor.neurons.system.files import changes_of
 
 MAX_TOLD: Final = 1000
 """Faults that are remembered, so that each is reported once."""
@@ -56,7 +55,7 @@ class FilePredictor:
     async def run(self, host: ModelHost) -> None:
         """Ask for a new prediction whenever the file changes."""
         self._host = host
-        async for _ in changes_of(lambda: [self._path]):
+        async for _ in host.changes(self._path):
             host.ask_again()
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:

@@ -5,9 +5,10 @@ It runs in a separate thread, may be slow, and its faults stop nothing. It needs
 verdicts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import Any, Protocol
 
 from bettensor.bus import codec
@@ -32,7 +33,7 @@ class Forecast:
 
 
 class ModelHost(Protocol):
-    """Offers a model what it needs to act without being asked. Safe to use from any thread."""
+    """Offers a model what it needs to act without being asked. Safe to use from any thread, except ``changes``."""
 
     def games(self) -> dict[GameId, TeamGame]:
         """All games on offer, of any validator; each once, at the odds of one validator that offers it."""
@@ -44,6 +45,10 @@ class ModelHost(Protocol):
 
     def forecast(self, forecast: Forecast) -> None:
         """Bet, with every validator that offers this game."""
+        ...
+
+    def changes(self, file: Path) -> AsyncIterator[None]:
+        """Yields whenever ``file`` changes, appears or disappears; never ends. Only for ``run``."""
         ...
 
     def fault(self, text: str) -> None:

@@ -1,18 +1,22 @@
 """Watches files of this machine for changes, and replaces files in one step."""
 
+import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Final
 
-from watchfiles import awatch
+from watchfiles import awatch, watch
 
 DEBOUNCE: Final = 50
 """Milliseconds for which a file must stay unchanged before it is read."""
 LOOK: Final = 5_000
 """Milliseconds between two checks without a notification: not every file system sends them, and a change before the
 watch began sends none."""
+POLL: Final = 1_000
+"""Milliseconds between two checks if there are no notifications at all."""
 
 Sight = Mapping[Path, tuple[int, int, int] | None]
 """By file: inode, size and time of change; None if the file does not exist."""
@@ -24,31 +28,74 @@ def look_at(files: Iterable[Path]) -> Sight:
     return {file: _stat(file) for file in {Path(os.path.realpath(file)) for file in files}}
 
 
-async def changes_of(files: Callable[[], Iterable[Path]], seen: Sight | None = None) -> AsyncGenerator[None, None]:
+async def changes_of(
+    files: Callable[[], Iterable[Path]],
+    seen: Sight | None = None,
+    *,
+    unwatched: Callable[[str], object] = lambda _: None,
+) -> AsyncGenerator[None, None]:
     """Yields whenever the state of ``files`` differs from the last one; never ends.
 
     Args:
         files: returns the files; called at each check, because a configuration that names them may change too.
         seen: their state when they were read; by default the present one.
+        unwatched: called with the reason whenever the system refuses to send notifications. Changes are then noticed
+            ``POLL`` later.
     """
     seen = look_at(files()) if seen is None else seen
     while True:
         watched = seen.keys()
         # watch the folders instead of the files: editors and deployments replace a file by a new one
-        folders = sorted({file.parent for file in watched})
-        watching = awatch(
-            *folders, recursive=False, debounce=DEBOUNCE, step=DEBOUNCE, rust_timeout=LOOK, yield_on_timeout=True
-        )
-        async for _ in watching:
-            now = look_at(files())  # by name: a link may now lead elsewhere
-            if now == seen:
-                continue
-            seen = now
-            yield
-            now = look_at(files())
-            if now.keys() != watched:
+        async with aclosing(_occasions({file.parent for file in watched}, unwatched)) as occasions:
+            async for _ in occasions:
+                now = look_at(files())  # by name: a link may now lead elsewhere
+                if now == seen:
+                    continue
                 seen = now
-                break
+                yield
+                now = look_at(files())
+                if now.keys() != watched:
+                    seen = now
+                    break
+
+
+async def _occasions(folders: Collection[Path], unwatched: Callable[[str], object]) -> AsyncGenerator[None, None]:
+    """Yields whenever a file in ``folders`` may have changed; never ends."""
+    there = sorted(folder for folder in folders if folder.is_dir())
+    try:
+        if there:
+            watching = awatch(
+                *there, recursive=False, debounce=DEBOUNCE, step=DEBOUNCE, rust_timeout=LOOK, yield_on_timeout=True
+            )
+            async with aclosing(watching) as notified:
+                async for _ in notified:
+                    yield
+    except _NO_WATCH as error:
+        unwatched(_reason(error))
+    while True:
+        await asyncio.sleep(POLL / 1000)
+        yield
+
+
+_NO_WATCH: Final = (OSError, RuntimeError)
+"""The errors of watchfiles: of a limit of the system, of a folder that cannot be read, of its own inside."""
+
+
+def why_unwatched(folder: Path) -> str:
+    """The reason why the system sends no notifications of changes in ``folder``; an empty text if it does."""
+    at_once = Event()
+    at_once.set()
+    try:
+        for _ in watch(folder, recursive=False, step=DEBOUNCE, stop_event=at_once):
+            pass
+    except _NO_WATCH as error:
+        return _reason(error)
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    """Without the list of folders that watchfiles appends."""
+    return str(error).partition(" about [")[0].removesuffix(".")
 
 
 def _stat(file: Path) -> tuple[int, int, int] | None:

@@ -36,6 +36,7 @@ from bettensor.bus.events import (
     NeuronFailed,
     NeuronInfo,
     NeuronStarted,
+    NeuronStopped,
     NeuronStopping,
     OutboxEntry,
     OutboxOpened,
@@ -59,6 +60,9 @@ from bettensor.bus.events import (
     UpdateStoreFailed,
     UpgradeBegun,
     VerdictReceived,
+    VerifiersFailed,
+    VerifiersResumed,
+    WatchRefused,
     WithheldGame,
 )
 from bettensor.bus.identifiers import (
@@ -112,6 +116,7 @@ PREDICTION = make_prediction(prediction_id="p1")
 LINES: list[tuple[Event, str]] = [
     (ListeningBegun("127.0.0.1:8091"), "Listening on 127.0.0.1:8091"),
     (NeuronStopping("SIGTERM"), "Stopping: SIGTERM"),
+    (NeuronStopped("SIGTERM"), "Stopped after 0.0 s: SIGTERM"),
     (NeuronFailed("no way on"), "no way on"),
     (
         ActorFailed("games", 7, "games_fetched", None, "Traceback"),
@@ -193,6 +198,16 @@ LINES: list[tuple[Event, str]] = [
     ),
     (PeerMisbehaved(PEER, "two verdicts"), f"{KNOWN} sent something no honest neuron sends: two verdicts"),
     (LedgerRecognised(PEER, LedgerId("2" * 32), LedgerId("1" * 32)), f"{KNOWN} has a different ledger than before"),
+    (
+        VerifiersFailed("exit code 1: ModuleNotFoundError"),
+        "A signature verifier process cannot start: exit code 1: ModuleNotFoundError; the neuron verifies signatures",
+    ),
+    (VerifiersResumed(), "The signature verifier processes have started again"),
+    (
+        WatchRefused("Too many open files"),
+        "Changed files are noticed by checking every second, because they cannot be watched: Too many open files "
+        "(sysctl -w fs.inotify.max_user_instances=1024",
+    ),
     (UpdateStoreFailed("disk full"), "cannot be stored, so the last slate stays in force: disk full"),
 ]
 
@@ -252,6 +267,12 @@ def test_a_miner_tells_of_validators_and_slates() -> None:
     )
 
 
+def test_the_last_line_says_how_long_a_neuron_has_run_and_why_it_has_stopped() -> None:
+    bench = Bench()
+    bench.advance(10_800)
+    assert bench.lines(NeuronStopped("SIGTERM")) == ["Stopped after 3 h: SIGTERM"]
+
+
 def test_a_miner_that_is_replaced_tells_that_two_processes_share_its_hotkey() -> None:
     assert "Another process uses this hotkey" in Bench("miner").lines(ConnectionClosed(CONNECTION, 4104, ""))[0]
     assert Bench("validator").lines(ConnectionClosed(CONNECTION, 4104, "")) == []
@@ -263,6 +284,13 @@ def test_that_the_chain_can_be_read_again_is_news_once() -> None:
     events = (synced, ChainFailed("down", Micros(0)), synced, synced, MetagraphSynced((), (), "disk", 7), synced)
     levels = bench.during(lambda: bench.observe(*events), LineLogged)
     assert [line.level for line in levels] == ["DEBUG", "WARNING", "INFO", "DEBUG", "WARNING", "INFO"]
+
+
+def test_that_files_are_not_watched_is_one_line_however_many_there_are() -> None:
+    bench = Bench()
+    assert len(bench.lines(WatchRefused("no"), WatchRefused("no"))) == 1
+    bench.advance(60)
+    assert bench.lines(WatchRefused("no")) == []
 
 
 def test_an_empty_outbox_is_no_news() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bettensor.bus.text import FEW, counted, hint, printable, short
+from bettensor.bus.text import FEW, counted, duration, hint, printable, short
 
 COLOURS = ["red", "green", "blue"]
 
@@ -59,3 +59,19 @@ def test_what_is_shown_can_always_be_printed_and_is_left_alone_the_second_time(t
     shown = printable(text)
     assert shown.isprintable()
     assert printable(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (None, ""),
+        (4.2, "4.2 s"),
+        (90, "2 min"),
+        (7_100, "118 min"),
+        (10_800, "3 h"),
+        (172_799, "48 h"),
+        (172_800, "2 d"),
+    ],
+)
+def test_a_duration_is_told_in_its_largest_unit_that_it_has_twice(seconds: float | None, told: str) -> None:
+    assert duration(seconds) == told

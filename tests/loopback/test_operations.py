@@ -396,7 +396,7 @@ async def test_a_process_reads_again_at_sighup_and_stops_when_it_is_asked(tmp_pa
 
 def start(role: str, config: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "bettensor.neurons", role, "--config", str(config)]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)  # no terminal of the tests'
 
 
 def asked(state_dir: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Whole neurons work in ``tests/loopback``, and as processes in ``tests/neurons/cli/test_main.py``.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import GamesFetched, LineLogged, WatchRefused
 from bettensor.neurons.neuron import lock_state_dir
-from tests.loopback.rig import running_validator
+from bettensor.neurons.system import files
+from tests.loopback.rig import running_validator, starting_soon
+from tests.neurons.unwatched import REASONS, refuse_watches
 
 
 def test_a_folder_is_made_for_its_owner_alone_and_says_whose_it_is(tmp_path: Path) -> None:
@@ -48,3 +52,19 @@ async def test_a_neuron_gives_its_folder_back_also_if_it_cannot_start(tmp_path: 
         async with running_validator(tmp_path, games={"path": "absent.json"}):
             raise AssertionError
     os.close(lock_state_dir(tmp_path / "state"))
+
+
+@pytest.mark.parametrize("why", REASONS)
+async def test_a_neuron_that_cannot_watch_its_files_says_so_once_and_follows_them(
+    tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_watches(monkeypatch, why)
+    monkeypatch.setattr(files, "POLL", 20)
+    async with running_validator(tmp_path) as rig:
+        await rig.until(WatchRefused, 2)  # of its games, and of its configuration
+        (tmp_path / "games.json").write_text(json.dumps([starting_soon(game_id="new")]))
+        fetched = (await rig.until(GamesFetched, 2))[-1]
+        assert [game.game_id for game in fetched.games] == ["new"]
+        (line,) = [line for line in rig.all(LineLogged) if "cannot be watched" in line.text]
+        assert line.level == "WARNING"
+        assert REASONS[why] in line.text

@@ -26,6 +26,7 @@ from bettensor.neurons.edges.keys import new_wallet
 from bettensor.neurons.simulation import SimulatedSubstrate, make_game
 from bettensor.neurons.system.processes import most_open_files
 from tests.loopback.rig import running_validator, write_configuration
+from tests.neurons.unwatched import REASONS, refuse_watches
 from tests.support import NETUID
 
 
@@ -112,7 +113,17 @@ def health(findings: list[Finding]) -> dict[str, str]:
 def test_a_sound_validator_has_nothing_wrong(place: Place) -> None:
     findings = place.examine()
     assert {finding.health for finding in findings} <= {"ok", "warning"}, findings
-    things = ["versions", "configuration", "disk", "open files", "wallet", "chain", "clock", "metagraph"]
+    things = [
+        "versions",
+        "configuration",
+        "disk",
+        "open files",
+        "file changes",
+        "wallet",
+        "chain",
+        "clock",
+        "metagraph",
+    ]
     assert list(health(findings)) == [*things, "registration", "port", "endpoint"]
     assert can_run(findings)
 
@@ -121,6 +132,16 @@ def test_a_sound_miner_has_nothing_wrong(place: Place, listening: None) -> None:
     assert listening is None
     findings = place.examine("miner")
     assert health(findings)["validators"] == "ok"
+    assert can_run(findings)
+
+
+def test_files_that_cannot_be_watched_are_a_warning(place: Place) -> None:
+    refuse_watches(place.patch)
+    findings = place.examine()
+    (finding,) = [finding for finding in findings if finding.what == "file changes"]
+    assert finding.health == "warning"
+    assert REASONS["no instance is left"] in finding.text
+    assert "fs.inotify.max_user_instances" in finding.cure
     assert can_run(findings)
 
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from io import FileIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,20 @@ from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.codec import SIGNED_PREFIX
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import BinaryReceived, Scheme, SignatureChecked, VerificationRequested, VerifierLost
+from bettensor.bus.events import (
+    BinaryReceived,
+    Scheme,
+    SignatureChecked,
+    VerificationRequested,
+    VerifierLost,
+    VerifiersFailed,
+    VerifiersResumed,
+)
 from bettensor.bus.identifiers import ConnectionId, Hotkey
 from bettensor.bus.messages import HeartbeatMessage
 from bettensor.neurons.config.settings import VerifierSettings
 from bettensor.neurons.edges import verifiers
-from bettensor.neurons.edges.verifiers import CHUNK, FEW, MAX_CHUNKS, Verifiers
+from bettensor.neurons.edges.verifiers import CHUNK, FEW, MAX_CHUNKS, Verifiers, Worker
 from bettensor.neurons.edges.verify_worker import message, serve
 
 KEYPAIRS: dict[Scheme, Keypair] = {
@@ -44,11 +53,14 @@ class Bench:
         self.bus = EventBus(SystemClock())
         self.answers: list[tuple[SignatureChecked, Envelope]] = []
         self.lost: list[VerifierLost] = []
+        self.trouble: list[VerifiersFailed | VerifiersResumed] = []
         self.questions: list[VerificationRequested] = []
         self.asked: list[int] = []
         self.bus.subscribe(BinaryReceived, self._ask, "test")  # questions are decided, in a drain
         self.bus.subscribe(SignatureChecked, lambda event, envelope: self.answers.append((event, envelope)), "test")
         self.bus.subscribe(VerifierLost, lambda event, _: self.lost.append(event), "test")
+        self.bus.subscribe(VerifiersFailed, lambda event, _: self.trouble.append(event), "test")
+        self.bus.subscribe(VerifiersResumed, lambda event, _: self.trouble.append(event), "test")
         self.pool = Verifiers(VerifierSettings(verify_workers=count))
         self.pool.attach(self.bus)
 
@@ -62,6 +74,11 @@ class Bench:
     @property
     def processes(self) -> list[int]:
         return [worker._transport.get_pid() for worker in self.pool._workers]  # noqa: SLF001 - to do them harm
+
+    @property
+    def ready(self) -> int:
+        """How many processes can be asked."""
+        return sum(worker.is_ready for worker in self.pool._workers)  # noqa: SLF001 - there is no event for it
 
     async def settle(self) -> None:
         async with asyncio.timeout(20):
@@ -79,6 +96,7 @@ class Bench:
 async def running(count: int = 1) -> AsyncIterator[Bench]:
     bench = Bench(count)
     await bench.pool.open()
+    await bench.until(lambda: bench.ready == count)
     processes = bench.processes
     yield bench
     await bench.pool.close()
@@ -126,24 +144,105 @@ async def test_a_process_that_dies_loses_nothing_and_is_replaced(monkeypatch: py
         await bench.settle()
         assert [event.connection for event, _ in bench.answers if not event.valid] == [3]
         assert bench.lost == [VerifierLost(-signal.SIGKILL)]
-        await bench.until(lambda: bench.processes)
+        await bench.until(lambda: bench.ready)
         assert bench.processes != [process]
         bench.ask(*(question(i) for i in range(MANY)))
         await bench.settle()
         assert len(bench.lost) == 1
 
 
-async def test_while_no_process_can_be_had_the_neuron_verifies_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def break_starts(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """From now on a process that is started finds a broken module on its path."""
+    (folder / "msgspec.py").write_text("raise ImportError('this msgspec\\nis broken')")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+async def test_while_no_process_can_start_the_neuron_verifies_by_itself_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(verifiers, "RESTART_DELAY", 0.0)
-    async with running() as bench:
-        monkeypatch.setattr("sys.executable", "/there/is/no/python")
-        os.kill(bench.processes[0], signal.SIGKILL)
-        await bench.until(lambda: bench.lost)
+    async with running(2) as bench:
+        begun: list[Worker] = []
+        enter = bench.pool.enter
+
+        def count(worker: Worker) -> None:
+            begun.append(worker)
+            enter(worker)
+
+        monkeypatch.setattr(bench.pool, "enter", count)
+        break_starts(monkeypatch, tmp_path)
+        for process in bench.processes:
+            os.kill(process, signal.SIGKILL)
+        await bench.until(lambda: len(begun) >= 6)  # each is tried again and again
+        bench.ask(*(question(i, valid=i != 3) for i in range(MANY)))
+        await bench.settle()
+        assert [event.connection for event, _ in bench.answers if not event.valid] == [3]
+        assert len(bench.lost) == 2
+        assert bench.trouble == [VerifiersFailed("exit code 1: is broken")]
+        monkeypatch.delenv("PYTHONPATH")
+        await bench.until(lambda: bench.ready == 2)
+        assert bench.trouble[1:] == [VerifiersResumed()]
         bench.ask(*(question(i) for i in range(MANY)))
         await bench.settle()
-        await asyncio.sleep(0.1)  # it is tried again and again
-        monkeypatch.undo()
-        await bench.until(lambda: bench.processes)
+
+
+async def test_a_neuron_starts_without_any_process_if_none_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/there/is/no/python")
+    bench = Bench(2)
+    await bench.pool.open()
+    bench.ask(*(question(i) for i in range(MANY)))
+    await bench.settle()
+    ((failed,)) = bench.trouble
+    assert isinstance(failed, VerifiersFailed)
+    assert "/there/is/no/python" in failed.reason
+    await bench.pool.close()
+
+
+async def test_a_process_that_cannot_start_is_tried_again_at_ever_longer_intervals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.executable", "/there/is/no/python")
+    delays: list[float] = []
+    sleep = asyncio.sleep
+
+    async def sleep_not(delay: float) -> None:
+        delays.append(delay)
+        await sleep(0)
+
+    monkeypatch.setattr("asyncio.sleep", sleep_not)
+    bench = Bench(1)
+    await bench.pool.open()
+    await bench.until(lambda: len([delay for delay in delays if delay >= 1]) >= 12)
+    await bench.pool.close()
+    assert [delay for delay in delays if delay >= 1][:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert len(bench.trouble) == 1
+
+
+async def test_a_process_that_is_never_ready_is_ended_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(verifiers, "START_PATIENCE", 0.2)
+    (tmp_path / "msgspec.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    bench = Bench(1)
+    await bench.pool.open()
+    bench.ask(*(question(i) for i in range(MANY)))
+    await bench.settle()
+    await bench.until(lambda: bench.trouble)
+    assert bench.trouble == [VerifiersFailed("exit code -9: it was not ready after 0.2 s")]
+    await bench.pool.close()
+
+
+async def test_modules_in_the_working_directory_harm_no_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    break_starts(monkeypatch, tmp_path)
+    monkeypatch.delenv("PYTHONPATH")
+    (tmp_path / "neurons").mkdir()
+    (tmp_path / "neurons" / "__init__.py").write_text("raise ImportError")
+    monkeypatch.chdir(tmp_path)
+    async with running() as bench:
+        bench.ask(*(question(i) for i in range(MANY)))
+        await bench.settle()
+        assert not bench.trouble
 
 
 async def test_a_process_that_hangs_is_ended_and_what_it_had_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:

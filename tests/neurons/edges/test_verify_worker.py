@@ -12,7 +12,7 @@ from bettensor.bus.codec import SIGNED_PREFIX
 from bettensor.bus.events import Scheme, VerificationRequested
 from bettensor.bus.identifiers import ConnectionId, Hotkey
 from bettensor.bus.messages import HeartbeatMessage
-from bettensor.neurons.edges.verify_worker import message, serve
+from bettensor.neurons.edges.verify_worker import READY, message, serve
 
 ALICE = Keypair.create_from_uri("//Alice", CRYPTO_SR25519)
 BOB = Keypair.create_from_uri("//Bob", CRYPTO_ED25519)
@@ -76,4 +76,4 @@ def test_where_nobody_reads_the_answers_it_ends() -> None:
 def test_the_process_answers_and_ends_with_its_input() -> None:
     command = [sys.executable, "-m", "bettensor.neurons.edges.verify_worker"]
     done = subprocess.run(command, input=message(QUESTIONS), capture_output=True, timeout=60, check=True)
-    assert (done.stdout, done.stderr) == (ANSWERS, b"")
+    assert (done.stdout, done.stderr) == (READY + ANSWERS, b"")

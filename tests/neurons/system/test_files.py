@@ -1,6 +1,9 @@
 """A change is noticed whenever it comes: while a file is read, before the watch begins, or long after."""
 
 import asyncio
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -9,7 +12,8 @@ from typing import Final
 import pytest
 
 from bettensor.neurons.system import files
-from bettensor.neurons.system.files import changes_of, look_at
+from bettensor.neurons.system.files import changes_of, look_at, why_unwatched
+from tests.neurons.unwatched import REASONS, refuse_watches
 
 PATIENCE = 10.0
 
@@ -40,8 +44,9 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It looks every 50 ms, and not every 5 s."""
+    """It looks every 50 ms, and not every second or every 5 s."""
     monkeypatch.setattr(files, "LOOK", 50)
+    monkeypatch.setattr(files, "POLL", 50)
 
 
 @pytest.mark.usefixtures("often")
@@ -104,6 +109,83 @@ async def test_a_link_that_leads_elsewhere_is_a_change_and_what_it_leads_to_is_w
         await asyncio.sleep(0.1)
         change(tmp_path / "two" / "games.json")
         await noticed
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("why", REASONS)
+@pytest.mark.parametrize("how", DONE_TO_IT)
+async def test_a_system_that_refuses_to_watch_is_told_of_and_changes_are_noticed(
+    file: Path, how: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_watches(monkeypatch, why)
+    told: list[str] = []
+    async with aclosing(changes_of(lambda: [file], unwatched=told.append)) as changes:
+        noticed = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.1)
+        DONE_TO_IT[how](file)
+        await noticed
+        noticed = asyncio.ensure_future(next_change(changes))
+        change(file)
+        await noticed
+    assert told == [REASONS[why]]
+    assert why_unwatched(file.parent) == REASONS[why]
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_watch_that_begins_anew_may_be_refused_and_a_later_one_granted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for release in ("one", "two", "three"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "games.json").write_text(release)
+    current, new, told = tmp_path / "current", tmp_path / "new", list[str]()
+    current.symlink_to("one")
+    async with aclosing(changes_of(lambda: [current / "games.json"], unwatched=told.append)) as changes:
+        for release in ("two", "three"):
+            noticed = asyncio.ensure_future(next_change(changes))
+            await asyncio.sleep(0.1)
+            with monkeypatch.context() as meanwhile:
+                refuse_watches(meanwhile)
+                new.symlink_to(release)
+                new.replace(current)
+                await noticed
+                if release == "two":
+                    noticed = asyncio.ensure_future(next_change(changes))
+                    await asyncio.sleep(0.1)
+                    change(tmp_path / "two" / "games.json")
+                    await noticed
+    assert told == [REASONS["no instance is left"]]
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_folder_that_does_not_exist_yet_is_no_reason_to_end(tmp_path: Path) -> None:
+    told: list[str] = []
+    file = tmp_path / "later" / "games.json"
+    async with aclosing(changes_of(lambda: [file], unwatched=told.append)) as changes:
+        noticed = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.1)
+        file.parent.mkdir()
+        file.touch()
+        await noticed
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [("max_inotify_instances", REASONS["no instance is left"]), ("max_inotify_watches", REASONS["no watch is left"])],
+)
+def test_a_real_system_without_watches_is_one_that_refuses(tmp_path: Path, limit: str, reason: str) -> None:
+    """In a user namespace of its own, whose limits are its own."""
+    code = f"from pathlib import Path; from {why_unwatched.__module__} import why_unwatched as why; print(why(Path()))"
+    begin = f'echo 0 > /proc/sys/user/{limit} || exit 77; exec "$@"'
+    command = ["unshare", "-Ur", "sh", "-c", begin, "sh", sys.executable, "-c", code]
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        pytest.skip("needs user namespaces")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode and "Traceback" not in done.stderr:
+        pytest.skip(f"no user namespace is permitted here: {done.stderr}")
+    assert done.stdout == f"{reason}\n", done.stderr
+    assert why_unwatched(tmp_path) == ""
 
 
 def test_links_in_a_circle_are_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -1,0 +1,15 @@
+"""Changes of the operator's files, for edges; the bus hears if the system refuses to tell of them."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from pathlib import Path
+
+from bettensor.bus.bus import EventBus
+from bettensor.bus.events import WatchRefused
+from bettensor.neurons.system.files import Sight, changes_of
+
+
+def watched_changes(
+    bus: EventBus, files: Callable[[], Iterable[Path]], seen: Sight | None = None
+) -> AsyncGenerator[None, None]:
+    """``changes_of``, which publishes ``WatchRefused`` whenever the files cannot be watched."""
+    return changes_of(files, seen, unwatched=lambda reason: bus.publish(WatchRefused(reason)))

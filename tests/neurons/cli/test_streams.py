@@ -1,0 +1,75 @@
+"""Commands in places where not every character can be written, and where nobody reads what is written."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bettensor.neurons.cli.streams import let_go
+from tests.loopback.rig import running_validator, starting_soon
+
+PLACES: dict[str, dict[str, str]] = {
+    "utf-8": {"PYTHONIOENCODING": "utf-8"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "the C locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "a locale of Latin-1": {"LC_ALL": "en_US.ISO-8859-1", "PYTHONUTF8": "0"},
+}
+
+
+def written(place: str, *arguments: str, code: int = 0) -> str:
+    """What a command writes in such a place."""
+    unset = ("LC_ALL", "LC_CTYPE", "LANG", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE")
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | PLACES[place]
+    command = [sys.executable, "-m", "bettensor", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr, done.stderr
+    return (done.stdout + done.stderr).decode("utf-8" if place == "utf-8" else "latin-1")
+
+
+GAME = starting_soon(game_id="atlético", team_a="Atlético", team_b="Šibenik")
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_no_character_of_a_game_or_of_a_table_ends_a_command(tmp_path: Path, place: str) -> None:
+
+    (tmp_path / "own.json").write_text(json.dumps([GAME]))
+    async with running_validator(tmp_path, games={"path": "own.json"}) as rig:
+        state_dir = str(rig.validator.settings.state_dir)
+
+        async def shown(*arguments: str) -> str:
+            return await asyncio.to_thread(written, place, *arguments, "--state-dir", state_dir)
+
+        games = await shown("games")
+        peers = await shown("peers")
+        top = await shown("top")
+        await shown("predictions")
+    assert ("Šibenik" if place == "utf-8" else "\\u0160ibenik") in games
+    assert ("Atlético" if place in ("utf-8", "latin-1") else "Atl\\xe9tico") in games or "Latin-1" in place
+    short = ("…" if place == "utf-8" else "~").join((rig.hotkey[:6], rig.hotkey[-4:]))
+    assert short in peers
+    assert short in top
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_character_of_a_file_or_an_argument_ends_a_command(tmp_path: Path, place: str) -> None:
+    file = tmp_path / "šaljivo.yaml"
+    assert "there is no such file" in written(place, "config", "check", str(file), code=2)
+    assert "there is no such file" in written(place, "doctor", "--config", str(file), code=2)
+    written(place, "--help")
+    written(place, "config", "show", "--role", "miner")
+
+
+def test_a_stream_that_nobody_reads_is_let_go() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w")
+    stream.write("for nobody")
+    let_go(stream, None)
+    stream.write("nor this")
+    stream.close()
