@@ -24,10 +24,11 @@ from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.reload import changes, new_actor_settings
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.edges.edge import Identity, Isolates, LogSource, Records, StateDir, Stoppable
-from bettensor.neurons.edges.keys import Keypair, load_hotkey, scheme_of
+from bettensor.neurons.edges.keys import Keypair, scheme_of
 from bettensor.neurons.edges.log import set_log_level
 from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.wallets import load_hotkey
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
 from bettensor.neurons.system.files import Sight, changes_of, look_at
 

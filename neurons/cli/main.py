@@ -645,7 +645,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
 def _new_wallet(arguments: argparse.Namespace) -> int:
     _require_bittensor()
     from bettensor.neurons.config.settings import WalletSettings, parse
-    from bettensor.neurons.edges.keys import new_wallet
+    from bettensor.neurons.edges.wallets import new_wallet
 
     wallet = {"name": arguments.name, "hotkey": arguments.hotkey, "path": arguments.path}
     parse(WalletSettings, wallet, "wallet", sources={key: f"--wallet.{key}" for key in wallet})

@@ -39,7 +39,7 @@ from bettensor.bus.text import short
 from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import Settings, load_settings
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.validator import Validator
 from tests.loopback.rig import (
