@@ -39,6 +39,12 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min"
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The valid word that is most similar to a mistyped one; None if none is similar."""
+    similar = get_close_matches(word, list(known), n=1, cutoff=SIMILAR)
+    return similar[0] if similar else None
+
+
 def hint(word: str, known: Iterable[str], prefix: str = "") -> str:
     """The end of an error message about an unknown word: the nearest valid one, or all of them if they are few.
 
@@ -51,9 +57,9 @@ def hint(word: str, known: Iterable[str], prefix: str = "") -> str:
         ``"; the nearest is 'accepted'"``, ``"; expected one of 'red', 'blue'"``, or an empty text.
     """
     words = [str(valid) for valid in known]
-    similar = get_close_matches(word, words, n=1, cutoff=SIMILAR)
-    if similar:
-        return f"; the nearest is {prefix + similar[0]!r}"
+    similar = nearest(word, words)
+    if similar is not None:
+        return f"; the nearest is {prefix + similar!r}"
     if not words or len(words) > FEW:
         return ""
     return f"; expected one of {', '.join(repr(prefix + valid) for valid in words)}"

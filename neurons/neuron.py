@@ -34,10 +34,11 @@ from bettensor.neurons.config.rules import conflicts
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.config.sources import Sources, Where
 from bettensor.neurons.edges.edge import Identity, Isolates, LogSource, Records, StateDir, Stoppable
-from bettensor.neurons.edges.keys import Keypair, load_hotkey, scheme_of
+from bettensor.neurons.edges.keys import Keypair, scheme_of
 from bettensor.neurons.edges.log import set_log_level
 from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.wallets import load_hotkey
 from bettensor.neurons.edges.watches import watched_changes
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
 from bettensor.neurons.system.files import Sight, look_at

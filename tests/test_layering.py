@@ -13,12 +13,14 @@ WHERE = {
     "bittensor": {
         "neurons/edges/chain.py",
         "neurons/edges/keys.py",
+        "neurons/edges/wallets.py",
         "neurons/simulation/substrate.py",
         "neurons/bench/load.py",
     },
     "bittensor_core": {
         "neurons/config/settings.py",
         "neurons/edges/keys.py",
+        "neurons/edges/wallets.py",
         "neurons/bench/load.py",
         "neurons/bench/rig.py",
         "neurons/bench/sessions.py",

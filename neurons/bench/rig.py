@@ -19,7 +19,7 @@ from bittensor_core import Keypair
 
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.identifiers import Hotkey
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.system.processes import free_port, spawn
 
 NETUID: Final = 30

@@ -11,7 +11,7 @@ import yaml
 
 from bettensor.neurons.bench.figures import Figures
 from bettensor.neurons.bench.rig import NETUID, BenchmarkFailed, BenchValidator, running_validator
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.system.processes import spawn
 
 ROUNDS: Final = 3

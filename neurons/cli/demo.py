@@ -35,7 +35,7 @@ from bettensor.bus.text import counted
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.cli.history import OUTBOX, history_codes, history_file
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.system.processes import free_port, spawn
 
 NETUID: Final = 30

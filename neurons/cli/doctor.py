@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import sys
 import textwrap
 import time
@@ -14,6 +13,7 @@ from email.parser import Parser
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from statistics import median
 from typing import Any, Final, Literal
 
@@ -28,7 +28,7 @@ from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.system.files import why_unwatched
-from bettensor.neurons.system.processes import most_open_files
+from bettensor.neurons.system.processes import bound_socket, most_open_files
 
 Health = Literal["ok", "warning", "failure", "unknown"]
 
@@ -170,15 +170,21 @@ def _max_connections(settings: ValidatorSettings) -> int:
 
 
 def _wallet(settings: Settings) -> tuple[str | None, Finding]:
-    from bettensor.neurons.edges.keys import load_hotkey
+    from bettensor.neurons.edges.keys import UnusableHotkey
+    from bettensor.neurons.edges.wallets import hotkey_file, is_readable_for_all, load_hotkey
 
     wallet = settings.wallet
+    place = (wallet.name, wallet.hotkey, str(wallet.path))
     try:
-        hotkey: str = load_hotkey(wallet.name, wallet.hotkey, str(wallet.path)).ss58_address
-    except ConfigurationError as error:
-        cure = "set wallet.name, wallet.hotkey and wallet.path to an unencrypted hotkey; docs/operating.md shows how"
-        return None, Finding("wallet", "failure", str(error), cure)
-    return hotkey, Finding("wallet", "ok", f"{wallet.name}/{wallet.hotkey} is {hotkey}")
+        hotkey: str = load_hotkey(*place).ss58_address
+    except UnusableHotkey as error:
+        return None, Finding("wallet", "failure", error.what, error.cure)
+    text = f"{wallet.name}/{wallet.hotkey} is {hotkey}"
+    if is_readable_for_all(*place):
+        file = hotkey_file(*place)
+        text = f"{text}, and every user of this machine may read {file}"
+        return hotkey, Finding("wallet", "warning", text, f"chmod 600 {quote(str(file))}")
+    return hotkey, Finding("wallet", "ok", text)
 
 
 # --- the subnet
@@ -270,7 +276,7 @@ async def _port(settings: ValidatorSettings, me: NeuronInfo | None) -> AsyncIter
     axon = settings.axon
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_bound(axon.ip, axon.port)).listen()
+            stack.enter_context(bound_socket(axon.ip, axon.port)).listen()
             yield Finding("port", "ok", f"{axon.ip}:{axon.port} is free")
         except OSError as error:
             yield _taken(settings, error)
@@ -287,18 +293,6 @@ def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
             return Finding("port", "ok", f"this validator (process {status['process']}) listens on {where}")
     cure = "stop the process that uses it (ss -ltnp shows it), or set another axon.port"
     return Finding("port", "failure", f"{where} cannot be bound: {error.strerror or error}", cure)
-
-
-def _bound(ip: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(ip or None, port, type=socket.SOCK_STREAM)[0]
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:

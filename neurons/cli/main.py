@@ -634,7 +634,7 @@ def _new_wallet(arguments: argparse.Namespace) -> int:
     _require_bittensor()
     from bettensor.neurons.config.settings import WalletSettings, parse
     from bettensor.neurons.config.sources import Sources
-    from bettensor.neurons.edges.keys import new_wallet
+    from bettensor.neurons.edges.wallets import new_wallet
 
     wallet = {"name": arguments.name, "hotkey": arguments.hotkey, "path": arguments.path}
     keys = [f"wallet.{key}" for key in wallet]

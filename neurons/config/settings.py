@@ -29,7 +29,7 @@ from bettensor.neurons.config.sources import DEFAULT_HOME, FlagText, Where, blam
 
 def _file_name(value: str) -> str:
     if value in ("", ".", "..") or "/" in value or "\0" in value:  # ../coldkey would be another key
-        raise ValueError("expected the name of a file, without its folder")
+        raise ValueError("expected a name, and not a path")
     return value
 
 

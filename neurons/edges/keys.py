@@ -1,13 +1,11 @@
 """Signs and verifies everything, and is the only adapter to bittensor's ``http_auth``.
 
-Loads the hotkey once: signing through a wallet would read the key file each time. The coldkey is never loaded.
+Holds the hotkey in memory: signing through a wallet would read the key file each time.
 """
 
 import inspect
-import os
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import bittensor_core
@@ -119,70 +117,32 @@ class _AnyNonce:
         return True
 
 
-def scheme_of(keypair: Keypair, what: str = "the hotkey") -> Scheme:
-    """The signature scheme of a hotkey; ``what`` names it for the message.
+class UnusableHotkey(ConfigurationError):
+    """A neuron cannot sign with the hotkey that its configuration names."""
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(f"{what}; {cure}")
+        self.what = what
+        self.cure = cure
+
+
+def scheme_of(keypair: Keypair) -> Scheme:
+    """The signature scheme of a hotkey.
 
     Raises:
-        ConfigurationError: Bettensor does not support the scheme.
+        UnusableHotkey: Bettensor does not support the scheme.
     """
     scheme = _SCHEMES.get(keypair.crypto_type)
     if scheme is None:
-        from bittensor.wallets import format_crypto_type
-
-        raise ConfigurationError(
-            f"{what} has the scheme {format_crypto_type(keypair.crypto_type)}; a neuron needs one of "
-            f"{' or '.join(CRYPTO_TYPES)}: set wallet.hotkey to another hotkey"
-        )
+        raise unsupported_scheme(keypair, "the hotkey")
     return scheme
 
 
-def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:
-    """Read the hotkey of a wallet from disk; its coldkey is not touched.
+def unsupported_scheme(keypair: Keypair, what: str) -> UnusableHotkey:
+    """The fault of a hotkey with another scheme; ``what`` names the hotkey for the message."""
+    from bittensor.wallets import format_crypto_type
 
-    Raises:
-        ConfigurationError: the key is missing, encrypted or unreadable, or its scheme is not supported; the message
-            says how to repair it.
-    """
-    from bittensor.wallet import Wallet
-
-    file = Path(path).expanduser() / name / "hotkeys" / hotkey
-    wallet = Wallet(name=name, hotkey=hotkey, path=path)
-    key = f"--wallet {name} --wallet-hotkey {hotkey} --wallet-path {path}"
-    again = f"copy it here again, or write it from its mnemonic: btcli wallet regen-hotkey {key} --overwrite"
-    try:
-        if not file.exists():
-            repair = f"copy it here, or make one with: btcli wallet new-hotkey {key}"
-            raise ConfigurationError(f"wallet {name!r} has no hotkey {hotkey!r}: there is no {file}; {repair}")
-        if wallet.hotkey_file.is_encrypted():
-            why = "a neuron needs an unencrypted hotkey (only the coldkey is encrypted)"
-            raise ConfigurationError(f"the hotkey {file} is encrypted; {why}; {again}")
-        keypair = wallet.hotkey
-    except (OSError, ValueError, bittensor_core.KeyfileError) as error:
-        if os.access(file, os.R_OK):
-            raise ConfigurationError(f"the hotkey {file} cannot be read: {error}; {again}") from None
-        raise ConfigurationError(
-            f"this user may not read the hotkey {file} ({error}); give the file to the neuron's user with chown"
-        ) from None
-    scheme_of(keypair, f"the hotkey {file}")
-    return keypair
-
-
-def new_wallet(name: str, hotkey: str, path: str, scheme: Scheme) -> Hotkey:
-    """Make a wallet with unencrypted keys, for tests only; an existing coldkey is kept.
-
-    Raises:
-        ConfigurationError: such a hotkey exists already, or the files cannot be written.
-    """
-    from bittensor.wallet import Wallet
-
-    wallet = Wallet(name=name, hotkey=hotkey, path=path)
-    crypto_type = CRYPTO_TYPES[scheme]
-    if wallet.hotkey_file.exists_on_device():
-        raise ConfigurationError(f"the hotkey {wallet.hotkey_file.path} exists already; choose another name")
-    try:
-        if not wallet.coldkey_file.exists_on_device():
-            wallet.create_new_coldkey(use_password=False, suppress=True)
-        wallet.create_new_hotkey(use_password=False, suppress=True, crypto_type=crypto_type)
-    except OSError as error:
-        raise ConfigurationError(f"the wallet cannot be written: {error}") from None
-    return Hotkey(wallet.hotkey.ss58_address)
+    scheme, needed = format_crypto_type(keypair.crypto_type), " or ".join(CRYPTO_TYPES)
+    return UnusableHotkey(
+        f"{what} has the scheme {scheme}; a neuron needs one of {needed}", "set wallet.hotkey to another hotkey"
+    )

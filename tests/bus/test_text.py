@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bettensor.bus.text import FEW, counted, duration, hint, printable, short
+from bettensor.bus.text import FEW, counted, duration, hint, nearest, printable, short
 
 COLOURS = ["red", "green", "blue"]
 
@@ -20,6 +20,11 @@ COLOURS = ["red", "green", "blue"]
 )
 def test_a_similar_word_is_suggested_or_else_few_words_are_listed(word: str, known: list[str], told: str) -> None:
     assert hint(word, known) == told
+
+
+@pytest.mark.parametrize(("word", "similar"), [("gren", "green"), ("red", "red"), ("nosuch", None)])
+def test_the_nearest_word_is_a_similar_one(word: str, similar: str | None) -> None:
+    assert nearest(word, iter(COLOURS)) == similar
 
 
 def test_a_valid_word_is_shown_with_its_prefix() -> None:

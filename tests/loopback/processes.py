@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from bettensor.neurons.cli.main import main
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from tests.loopback.rig import starting_soon, write
 from tests.support import NETUID
 

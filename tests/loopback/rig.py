@@ -27,7 +27,7 @@ from bettensor.bus.identifiers import Hotkey, MessageId, SessionId
 from bettensor.bus.messages import HeartbeatMessage, PointToPoint, PredictionMessage, WebSocketMessage
 from bettensor.neurons.config.loading import load_settings
 from bettensor.neurons.config.settings import MinerSettings, ValidatorSettings
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.validator import Validator
 from tests.support import NETUID, make_game, make_hex32, make_prediction

@@ -35,7 +35,7 @@ from bettensor.bus.messages import (
     WelcomeMessage,
     session_id,
 )
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from tests.loopback.rig import ALICE, BOB, Client, Place, running_miner, running_validator
 from tests.loopback.test_frames import message
 from tests.loopback.test_miner import BETS, events, until

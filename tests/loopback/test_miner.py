@@ -48,7 +48,7 @@ from bettensor.bus.messages import ErrorMessage, HeartbeatMessage
 from bettensor.bus.replay import replay
 from bettensor.neurons.composition import build_actors
 from bettensor.neurons.config.settings import Settings
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from tests.loopback.rig import (
     ALICE,
     BOB,

@@ -40,7 +40,7 @@ from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.loading import load_settings
 from bettensor.neurons.config.settings import Settings
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.validator import Validator
 from tests.loopback.rig import (

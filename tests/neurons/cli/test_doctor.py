@@ -22,7 +22,7 @@ from bettensor.neurons.cli import doctor, versions
 from bettensor.neurons.cli.doctor import Finding, can_run, examine
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.loading import load_settings
-from bettensor.neurons.edges.keys import new_wallet
+from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.simulation import SimulatedSubstrate, make_game
 from bettensor.neurons.system.processes import most_open_files
 from tests.loopback.rig import running_validator, write_configuration
@@ -145,9 +145,32 @@ def test_files_that_cannot_be_watched_are_a_warning(place: Place) -> None:
     assert can_run(findings)
 
 
+def make_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 Break = Callable[[Place], object]
 VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
-    "no wallet": (lambda p: shutil.rmtree(p.wallets), "wallet", "has no hotkey", ""),
+    "no wallet": (lambda p: shutil.rmtree(p.wallets), "wallet", "no folder of wallets", "bettensor init"),
+    "no hotkey": (
+        lambda p: (p.wallets / "w/hotkeys/validator").unlink(),
+        "wallet",
+        "has no hotkey 'validator'",
+        "set wallet.hotkey to another hotkey (miner (",
+    ),
+    "public half": (
+        lambda p: shutil.copy(p.wallets / "w/hotkeys/validatorpub.txt", p.wallets / "w/hotkeys/validator"),
+        "wallet",
+        "holds only the public half",
+        "copy the hotkey's own file here",
+    ),
+    "a pipe": (
+        lambda p: make_pipe(p.wallets / "w/hotkeys/validator"),
+        "wallet",
+        "cannot be read: it is a special file",
+        "copy it here again",
+    ),
     "an encrypted hotkey": (
         lambda p: (p.wallets / "w/hotkeys/validator").write_bytes(b"$NACL" + b"0" * 200),
         "wallet",
@@ -245,6 +268,19 @@ def test_what_is_broken_is_named_with_its_cure(place: Place, broken: str) -> Non
     assert cure in found[0].cure
     assert not can_run(findings)
     assert f"FAILURE  {what}" in "\n".join(doctor.text(findings, 120))
+
+
+def test_a_hotkey_that_everybody_may_read_is_a_warning(place: Place) -> None:
+    file = place.wallets / "w" / "hotkeys" / "validator"
+    file.chmod(0o644)
+    findings = place.examine()
+    (found,) = [finding for finding in findings if finding.what == "wallet"]
+    assert found.health == "warning"
+    assert found.text.endswith(f"is {place.hotkeys['validator']}, and every user of this machine may read {file}")
+    assert found.cure == f"chmod 600 {file}"
+    assert can_run(findings)
+    file.chmod(0o640)  # the neuron's group
+    assert health(place.examine())["wallet"] == "ok"
 
 
 def test_too_few_open_files_are_a_warning_and_only_the_hard_limit_counts(place: Place) -> None:

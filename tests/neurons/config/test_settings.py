@@ -196,7 +196,7 @@ def test_a_flag_or_a_variable_can_unset_a_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../coldkey", "a/b", "..", ""])
 @pytest.mark.parametrize("key", ["name", "hotkey"])
 def test_a_wallet_is_named_by_names_and_not_by_paths(tmp_path: Path, key: str, name: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"wallet\.{key}: expected the name of a file"):
+    with pytest.raises(ConfigurationError, match=rf"wallet\.{key}: expected a name, and not a path"):
         load(tmp_path, wallet={key: name})
 
 

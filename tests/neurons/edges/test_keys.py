@@ -2,19 +2,17 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bittensor import http_auth, wallets
-from bittensor.wallet import Wallet
 from bittensor_core import CRYPTO_ED25519, CRYPTO_SR25519, Keypair
 
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import HttpRequestReceived, Scheme
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros
-from bettensor.neurons.edges.keys import CRYPTO_TYPES, Keys, load_hotkey, new_wallet, verify_request
+from bettensor.neurons.edges.keys import CRYPTO_TYPES, Keys, verify_request
 from tests.support import make_hex32
 
 VALIDATOR = Hotkey(Keypair.create_from_uri("//Validator", CRYPTO_SR25519).ss58_address)
@@ -95,13 +93,3 @@ def test_a_hotkey_of_a_scheme_that_is_not_supported_is_refused_by_name() -> None
         ConfigurationError, match="the hotkey has the scheme mldsa; a neuron needs one of ed25519 or sr25519"
     ):
         Keys(OF_11_3_2)
-
-
-@pytest.mark.usefixtures("_names_of_11_3_2")
-def test_a_wallet_with_such_a_hotkey_is_refused_with_its_repair(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    new_wallet("w", "h", str(tmp_path), "sr25519")
-    monkeypatch.setattr(Wallet, "hotkey", OF_11_3_2)
-    with pytest.raises(ConfigurationError, match=r"/hotkeys/h has the scheme mldsa.*set wallet\.hotkey to another"):
-        load_hotkey("w", "h", str(tmp_path))
