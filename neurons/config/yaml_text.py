@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from bettensor.bus.errors import ConfigurationError
+from bettensor.neurons.config.documents import read_text
 
 
 def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
@@ -19,13 +20,7 @@ def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
         ConfigurationError: it cannot be read or is not such YAML; the message has the line.
     """
     try:
-        document = parse_yaml(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(f"{file}: there is no such file{advice}") from None
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file}: cannot be read: its byte {error.start} is no UTF-8 text") from None
+        document = parse_yaml(read_text(file, advice))
     except ValueError as error:
         raise ConfigurationError(f"{file}: {error}") from None
     if document is None:

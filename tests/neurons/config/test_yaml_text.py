@@ -54,3 +54,18 @@ def test_a_text_is_read_alike() -> None:
     assert parse_yaml("[a, 1]") == ["a", 1]
     with pytest.raises(ValueError, match="not YAML: line 1: "):
         parse_yaml("{")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_file_may_come_from_any_editor(tmp_path: Path, encoding: str, end: str) -> None:
+    file = tmp_path / "neuron.yaml"
+    file.write_bytes(f"netuid: 30{end}wallet: {{name: demo}}{end}".encode(encoding))
+    assert read_yaml(file) == {"netuid": 30, "wallet": {"name": "demo"}}
+
+
+def test_utf_16_is_refused_with_the_cure(tmp_path: Path) -> None:
+    file = tmp_path / "neuron.yaml"
+    file.write_bytes("netuid: 30".encode("utf-16"))
+    with pytest.raises(ConfigurationError, match=r"neuron\.yaml: cannot be read: it is UTF-16 text; save it as UTF-8"):
+        read_yaml(file)
