@@ -1,7 +1,16 @@
-"""A miner; ``python -m bettensor.neurons.miner --config FILE`` runs one."""
+"""A miner: ``python neurons/miner.py`` in a clone, ``python -m bettensor.neurons.miner`` everywhere."""
 
 import sys
+from pathlib import Path
 from typing import Any, Final
+
+if __name__ == "__main__":
+    try:
+        from bettensor.neurons.cli.script import run_script
+    except ModuleNotFoundError as error:
+        here = Path(__file__).parents[1]
+        sys.exit(f"{error}; run `pip install {here}`, or start this file with {here}/.venv/bin/python")
+    sys.exit(run_script("miner"))
 
 from bettensor.bus.clock import Clock
 from bettensor.neurons.composition import build_predictor
@@ -22,9 +31,3 @@ class Miner(Neuron):
 
     def _gives(self, clock: Clock, keypair: Keypair) -> dict[Any, object]:
         return super()._gives(clock, keypair) | {Predictor: build_predictor(self.settings, self._where)}
-
-
-if __name__ == "__main__":
-    from bettensor.neurons.cli.main import main
-
-    sys.exit(main(["miner", *sys.argv[1:]]))

@@ -1,7 +1,16 @@
-"""A validator; ``python -m bettensor.neurons.validator --config FILE`` runs one."""
+"""A validator: ``python neurons/validator.py`` in a clone, ``python -m bettensor.neurons.validator`` everywhere."""
 
 import sys
+from pathlib import Path
 from typing import Final
+
+if __name__ == "__main__":
+    try:
+        from bettensor.neurons.cli.script import run_script
+    except ModuleNotFoundError as error:
+        here = Path(__file__).parents[1]
+        sys.exit(f"{error}; run `pip install {here}`, or start this file with {here}/.venv/bin/python")
+    sys.exit(run_script("validator"))
 
 from bettensor.bus.events import NeuronDraining
 from bettensor.neurons.config.settings import ValidatorSettings
@@ -27,9 +36,3 @@ class Validator(Neuron):
     async def _stop(self) -> None:
         self.bus.publish(NeuronDraining())
         await super()._stop()
-
-
-if __name__ == "__main__":
-    from bettensor.neurons.cli.main import main
-
-    sys.exit(main(["validator", *sys.argv[1:]]))

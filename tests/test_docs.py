@@ -16,8 +16,9 @@ from bettensor.bus import events
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode, VerdictCode
 from bettensor.bus.events import TOPICS, Event, Observed, Role
 from bettensor.neurons.bench import report
-from bettensor.neurons.cli.config_file import commented_defaults, field_docs
+from bettensor.neurons.cli.config_file import commented_defaults
 from bettensor.neurons.composition import EDGES, Place
+from bettensor.neurons.config.keys import field_docs
 from bettensor.neurons.config.reload import FIXED, RELOADABLE
 from bettensor.neurons.config.sources import ALIASES
 from bettensor.neurons.edges.edge import Edge, Isolates, Records

@@ -1,125 +1,121 @@
-"""The whole configuration of a role as a commented YAML file, generated from the settings classes."""
+"""Configurations as commented YAML: all keys of a role with their defaults, and what is in force in a neuron."""
 
-import ast
-import inspect
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
-from pathlib import Path
-from textwrap import dedent, wrap
+from dataclasses import fields
+from textwrap import wrap
 from typing import Any, Final
 
-import yaml
-
 from bettensor.bus.events import Role
-from bettensor.neurons.composition import ACTORS
-from bettensor.neurons.config.settings import ROLES, section_fields, section_names
-from bettensor.neurons.models.file import FilePredictor
-from bettensor.neurons.models.kelly import KellyPredictor
-from bettensor.neurons.models.program import ProgramPredictor
+from bettensor.bus.redaction import HIDDEN
+from bettensor.neurons.composition import PREDICTOR, actor_parts, edge_parts, predictor_part
+from bettensor.neurons.config.keys import MODELS, Group, Key, field_docs, groups_of
+from bettensor.neurons.config.loading import Configuration
+from bettensor.neurons.config.settings import (
+    ROLES,
+    MinerSettings,
+    Settings,
+    plain_settings,
+    section_fields,
+    section_names,
+)
+from bettensor.neurons.config.sources import Sources
+from bettensor.neurons.config.yaml_text import one_line
 
-_REQUIRED: Final = {"netuid": "30", "state_dir": "~/.bettensor/{role}", "static": "metagraph.yaml"}
-"""Examples for the keys without a default, and for the simpler source of the metagraph."""
-MODELS: Final = {
-    KellyPredictor: "bettensor.models:KellyPredictor",
-    FilePredictor: "bettensor.models:FilePredictor",
-    ProgramPredictor: "bettensor.models:ProgramPredictor",
-}
-"""The models that come with this package, the default one first."""
 _EXAMPLES: Final = {"path": "bets.csv", "command": "[python, my_model.py]"}
+"""Values for the keys that a model requires."""
+_NOT_SHOWN: Final = "(not shown)"
+"""Stands for a value that may be a secret."""
+
+
+# --- the defaults
 
 
 def commented_defaults(role: Role) -> str:
-    """Every key of ``role`` with its meaning and its default, or an example if the key is required.
-
-    The text is a valid configuration file.
-    """
-    kind = ROLES[role]
-    head = f"The configuration of a {role}: every key with its default."
-    head += " The values of netuid, state_dir and metagraph.static are examples."
-    lines = [*_comment(head, ""), *_section(kind, role, "")]
-    lines += [*_comment(field_docs(kind)["actors"], ""), "actors:"]
-    for actor in ACTORS[role]:
-        sections = section_fields(actor.Settings, section_names(kind))
-        own = [f for f in fields(actor.Settings) if f.name not in sections]
-        if own:
-            lines += [*_comment(actor.Settings.__doc__ or "", "  "), f"  {actor.name}:"]
-            lines += _keys(actor.Settings, own, role, "    ")
-    if role == "miner":
-        for model, name in MODELS.items():
-            lines += _model(model, name)
+    """Every key of ``role`` with its meaning and its default. The text is a valid configuration file."""
+    head = f"The configuration of a {role}: every key with its default. No key is required."
+    lines = _comment(head, "")
+    folder = ""
+    for group in groups_of(role):
+        first, dot, name = group.path.rpartition(".")
+        if first != folder:
+            folder = first
+            lines += [*_comment(field_docs(ROLES[role])[first], ""), f"{first}:"]
+        shown = [*_section(group, name, "  " if dot else "")]
+        is_other_model = group.model not in ("", *list(MODELS.values())[:1])
+        lines += [f"# {line}" for line in shown] if is_other_model else shown
     return "\n".join(lines) + "\n"
 
 
-def _model(model: type[Any], name: str) -> list[str]:
-    """The default model's keys, and the others' as comments."""
-    is_default = model is KellyPredictor
-    text = "Which model the miner asks: the default model and its keys. The other models follow as comments."
-    head = _comment(f"{text} Their values of path and command are examples.", "  ") if is_default else []
-    required = [f for f in fields(model.Settings) if f.default is MISSING and f.default_factory is MISSING]
-    keys = _keys(model.Settings, [f for f in fields(model.Settings) if f not in required], "miner", "    ")
-    named = [f"    {f.name}: {_EXAMPLES[f.name]}" for f in required]
-    docs = field_docs(model.Settings)
-    needed = [line for f, text in zip(required, named, strict=True) for line in (f"    # {docs[f.name]}", text)]
-    lines = [
-        "  predictor:",
-        "    # Module and class of the model, or a plugin's name.",
-        f"    class: {name}",
-        *needed,
-        *keys,
-    ]
-    return head + lines if is_default else [f"# {line}" for line in lines]
+def _section(group: Group, name: str, indent: str) -> Iterator[str]:
+    if group.model:
+        text = f"Which model the miner asks: {group.model}."
+        yield from _comment(f"{text} Values of required keys are examples." if _required(group) else text, indent)
+    elif name:
+        yield from _comment(group.meaning, indent)
+    if name:
+        yield f"{indent}{name}:"
+        indent += "  "
+    for key in group.keys:
+        yield from _comment(key.meaning, indent)
+        yield f"{indent}{key.name}: {_EXAMPLES[key.name] if key.default is None else key.default}"
 
 
-def field_docs(kind: type[Any]) -> dict[str, str]:
-    """The docstring below each field of a dataclass and its bases."""
-    docs: dict[str, str] = {}
-    for cls in reversed(kind.__mro__):
-        if is_dataclass(cls):
-            docs |= dict(_docs_of(cls))
-    return docs
-
-
-def _docs_of(cls: type[Any]) -> Iterator[tuple[str, str]]:
-    body = ast.parse(dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)  # noqa: S101 - for the type checker
-    for statement, following in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and isinstance(following, ast.Expr)
-            and isinstance(following.value, ast.Constant)
-        ):
-            yield statement.target.id, " ".join(str(following.value.value).split())
+def _required(group: Group) -> list[Key]:
+    return [key for key in group.keys if key.default is None]
 
 
 def _comment(text: str, indent: str) -> list[str]:
     return [f"{indent}# {line}" for line in wrap(text, 112 - len(indent))]
 
 
-def _section(kind: type[Any], role: Role, indent: str) -> list[str]:
-    return _keys(kind, [f for f in fields(kind) if f.name != "actors"], role, indent)
+# --- what is in force
 
 
-def _keys(kind: type[Any], keys: list[Field[Any]], role: Role, indent: str) -> list[str]:
-    docs = field_docs(kind)
-    lines: list[str] = []
-    for f in keys:
-        section: Any = f.type
-        text = docs.get(f.name) or (section.__doc__ if is_dataclass(section) else "")
-        lines += _comment(text or "", indent)
-        if is_dataclass(section) and isinstance(section, type):
-            lines += [f"{indent}{f.name}:", *_section(section, role, indent + "  ")]
+def in_force(loaded: Configuration) -> str:
+    """The settings of a neuron as YAML, each value with its source; without values that may be secrets.
+
+    Raises:
+        ConfigurationError: a part of the neuron cannot be loaded.
+    """
+    settings, sources = loaded.settings, loaded.sources
+    document = plain_settings(settings)
+    if settings.metagraph.static is None and settings.subtensor.chain_endpoint is None:
+        document["subtensor"]["network"] = settings.subtensor.chosen
+    document["actors"] = _parts(settings, document["actors"], dict(_actors(settings, sources)))
+    edges = {name: (cls.Settings, own) for name, cls, own in edge_parts(settings, sources)}
+    document["edges"] = _parts(settings, document["edges"], edges)
+    head = f"The configuration that is in force for this {settings.role}; behind each value stands its source."
+    return "\n".join([*_comment(head, ""), *_values(document, sources)]) + "\n"
+
+
+def _actors(settings: Settings, sources: Sources) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Name, settings class and settings of each actor, and of the model."""
+    for actor, own in actor_parts(settings, sources):
+        yield actor.name, (actor.Settings, own)
+    if isinstance(settings, MinerSettings):
+        model, own = predictor_part(settings, sources)
+        yield PREDICTOR, (model.Settings, own)
+
+
+def _parts(settings: Settings, given: dict[str, Any], parts: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """The keys of each part that has keys of its own, with the class if the configuration names it."""
+    shown = {}
+    for name, (kind, own) in parts.items():
+        taken = section_fields(kind, section_names(type(settings)))
+        names = [f.name for f in fields(kind) if f.name not in taken]
+        values = plain_settings(own)
+        chosen = {"class": given[name]["class"]} if "class" in given.get(name, {}) else {}
+        if chosen or names:
+            shown[name] = chosen | {key: values[key] for key in names}
+    return shown
+
+
+def _values(document: dict[str, Any], sources: Sources, path: str = "", indent: str = "") -> Iterator[str]:
+    for name, value in document.items():
+        key = f"{path}{name}"
+        if isinstance(value, dict) and value:
+            yield f"{indent}{one_line(name)}:"
+            yield from _values(value, sources, f"{key}.", f"{indent}  ")
         else:
-            lines.append(f"{indent}{f.name}: {_default(f, role)}")
-    return lines
-
-
-def _default(f: Field[Any], role: Role) -> str:
-    if f.name in _REQUIRED:
-        return _REQUIRED[f.name].format(role=role)
-    value = f.default if f.default_factory is MISSING else f.default_factory()
-    if isinstance(value, Path):
-        value = str(value)
-    elif isinstance(value, tuple):
-        value = list(value)
-    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+            shown = one_line(value).replace(HIDDEN, _NOT_SHOWN)
+            yield f"{indent}{one_line(name)}: {shown}  # {sources.of(key) or 'default'}"

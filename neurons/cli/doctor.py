@@ -27,6 +27,7 @@ from bettensor.bus.text import counted
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
+from bettensor.neurons.config.sources import Where, blame
 from bettensor.neurons.system.files import why_unwatched
 from bettensor.neurons.system.processes import bound_socket, most_open_files
 
@@ -71,22 +72,22 @@ class Finding:
     cure: str = ""
 
 
-def examine(settings: Settings, where: str, make_client: Callable[[str], Any] | None = None) -> list[Finding]:
+def examine(settings: Settings, where: Where, make_client: Callable[[str], Any] | None = None) -> list[Finding]:
     """Check everything that a neuron with these settings needs.
 
     Args:
         settings: of either role.
-        where: the file that the settings come from, for messages.
+        where: where the settings come from, for messages.
         make_client: makes a bittensor client; for tests.
     """
     return asyncio.run(_examine(settings, where, make_client))
 
 
-async def _examine(settings: Settings, where: str, make_client: Callable[[str], Any] | None) -> list[Finding]:
+async def _examine(settings: Settings, where: Where, make_client: Callable[[str], Any] | None) -> list[Finding]:
     found = [_versions()]
     if found[0].health == "failure":
         return [*found, *_disk(settings.state_dir), _open_files(settings)]  # the other checks would fail for this alone
-    found += [_parts(settings, where), *_disk(settings.state_dir), _open_files(settings), _file_changes(Path(where))]
+    found += [_parts(settings, where), *_disk(settings.state_dir), _open_files(settings), _file_changes()]
     hotkey, wallet = _wallet(settings)
     found.append(wallet)
     metagraph: list[NeuronInfo] | None = None
@@ -114,15 +115,17 @@ def _versions() -> Finding:
     return Finding("versions", "ok", text)
 
 
-def _parts(settings: Settings, where: str) -> Finding:
+def _parts(settings: Settings, where: Where) -> Finding:
     from bettensor.neurons.launch import check
+
+    name = blame(where, "")
 
     try:
         check(settings, where)
     except ConfigurationError as error:
-        cure = f"correct it, then run: bettensor config check {where}"
+        cure = f"correct it, then run: bettensor config check {name}"
         return Finding("configuration", "failure", str(error), cure)
-    return Finding("configuration", "ok", f"{where}: valid; its actors, handlers and files can be loaded")
+    return Finding("configuration", "ok", f"{name}: valid; its actors, handlers and files can be loaded")
 
 
 def _disk(state_dir: Path) -> Iterator[Finding]:
@@ -153,8 +156,8 @@ def _open_files(settings: Settings) -> Finding:
     return Finding("open files", "ok", text)
 
 
-def _file_changes(file: Path) -> Finding:
-    reason = why_unwatched(file.absolute().parent)
+def _file_changes() -> Finding:
+    reason = why_unwatched(Path.cwd())  # the limits are the user's, whatever the folder
     if reason:
         text = f"files cannot be watched ({reason}), so a neuron checks them every second: it notices changes later"
         return Finding("file changes", "warning", text, FEW_WATCHES)

@@ -5,15 +5,16 @@ import contextlib
 import errno
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
-from bettensor.bus.text import counted
+from bettensor.bus.text import counted, hint
 from bettensor.neurons.cli import streams
 
 if TYPE_CHECKING:
+    from bettensor.neurons.config.loading import Configuration
     from bettensor.neurons.config.settings import Settings
 
 _NOT_WRITTEN = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
@@ -34,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     try:
         if rest and not arguments.takes_flags:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        arguments.flags = _flags(rest)
+            _refuse(arguments.parser, rest)
+        arguments.words = rest
         code: int = arguments.command(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -64,29 +65,15 @@ def _fail(text: str, code: int) -> int:
     return code
 
 
-def _flags(rest: Sequence[str]) -> dict[str, str]:
-    """``--a.b=c`` or ``--a.b c``, as dotted keys with their values.
-
-    Raises:
-        ConfigurationError: a word is not such a flag, or a flag has no value.
-    """
-    flags: dict[str, str] = {}
-    words = iter(rest)
-    for word in words:
-        if not word.startswith("--") or word == "--":
-            raise ConfigurationError(f"unrecognized argument: {word}")
-        key, equals, value = word[2:].partition("=")
-        if not equals:
-            following = next(words, None)
-            if following is None or following.startswith("--"):
-                raise ConfigurationError(f"--{key}: expected a value, for example --{key}=VALUE")
-            value = following
-        flags[key] = value
-    return flags
+def _refuse(parser: argparse.ArgumentParser, words: Sequence[str]) -> NoReturn:
+    """End with a message about arguments that the command does not know, and a suggestion for the first option."""
+    options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 - no other way
+    unknown = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
+    parser.error(f"unrecognized arguments: {' '.join(words)}{hint(unknown, options) if unknown else ''}")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="bettensor",
         description="Real-time, authenticated communication between the miners and validators of the Bettensor subnet.",
         epilog="exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 Ctrl-C",
@@ -94,12 +81,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=_Help,
     )
     parser.add_argument("--version", action=_Version)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.set_defaults(command=_print_help, parser=parser, takes_flags=False)
+    commands = parser.add_subparsers(metavar="COMMAND")
     for role in ("validator", "miner"):
-        neuron = _add(commands, role, f"run a {role}", f"bettensor {role} --config {role}.yaml --logging.level=DEBUG")
-        neuron.usage = f"bettensor {role} [-h] --config FILE [{_KEYS}]"
-        neuron.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration (YAML)")
-        _add_keys(neuron, f"`bettensor config show --role {role}` lists all keys")
+        example = f"bettensor {role} --wallet.name W --subtensor.network test --logging.debug"
+        neuron = _add(commands, role, f"run a {role}", example, add_help=False)
+        neuron.usage = f"bettensor {role} [-h] [--config FILE] [{_KEYS}]"
+        neuron.add_argument("-h", "--help", action=_HelpWithKeys, help="show this help, with all keys, and exit")
+        _add_file(neuron, f"{role}.yaml")
+        _add_keys(neuron, "All keys follow, in a group for each section of the file")
         neuron.set_defaults(command=_run_neuron, role=role, takes_flags=True)
     _add_demo(commands)
     _add_operations(commands)
@@ -114,15 +104,50 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_KEYS = "--KEY=VALUE ..."
+_KEYS = "--KEY[=VALUE] ..."
 
 
 def _add_keys(parser: argparse.ArgumentParser, all_keys: str) -> None:
     """The flags that argparse does not know: ``main`` reads them."""
     parser.add_argument_group(
         "configuration keys",
-        "--KEY=VALUE replaces the value of one key in the file, for example --logging.level=DEBUG; " + all_keys,
+        "--KEY=VALUE or --KEY VALUE sets one key, instead of the file, for example --logging.level=DEBUG. If a key is "
+        "true or false, --KEY and --no-KEY suffice; --no-KEY also unsets a key that may be null. If a key is set "
+        "twice, the last flag wins. A variable such as BETTENSOR_LOGGING__LEVEL sets a key too; flags override it. "
+        f"{all_keys}.",
     )
+
+
+def _add_file(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"the configuration (YAML); default: {default} in this directory if it is there, otherwise no file",
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Suggests a word for a mistyped one."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            fault = f"invalid choice: {value!r}{hint(str(value), map(str, action.choices))}"
+            raise argparse.ArgumentError(action, f"{fault}; `{self.prog} --help` lists all")
+
+
+class _HelpWithKeys(argparse.Action):
+    """Adds the keys only when help is asked for, because reading them is slow."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 - argparse names it
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from bettensor.neurons.cli.key_help import add_keys
+
+        add_keys(parser, [parser.get_default("role")])
+        parser.print_help()
+        parser.exit()
 
 
 class _Help(argparse.HelpFormatter):
@@ -136,6 +161,12 @@ class _Help(argparse.HelpFormatter):
         if action.nargs == argparse.PARSER:  # argparse measures commands without their indentation
             self._action_max_length += self._indent_increment
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"  # the value once, as Python 3.13 shows it
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if text.startswith(_EXAMPLE) else super()._fill_text(text, width, indent)
 
@@ -144,17 +175,23 @@ _EXAMPLE = "example:\n  "
 
 
 def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, what: str, example: str
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    what: str,
+    example: str,
+    *,
+    add_help: bool = True,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
         help=what,
         description=f"{what[0].upper()}{what[1:]}.",
         epilog=f"{_EXAMPLE}{example}",
+        add_help=add_help,
         allow_abbrev=False,
         formatter_class=_Help,
     )
-    parser.set_defaults(takes_flags=False)
+    parser.set_defaults(command=_print_help, parser=parser, takes_flags=False)
     return parser
 
 
@@ -224,7 +261,7 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     example = "bettensor ledger backup copy.sqlite3 --config validator.yaml"
     ledger = _add(commands, "ledger", "check, back up or restore a validator's ledger", example)
-    actions = ledger.add_subparsers(metavar="ACTION", required=True)
+    actions = ledger.add_subparsers(metavar="ACTION")
     for action, what, file in (
         ("check", "read every page of a ledger, and report damage", None),
         ("backup", "copy a ledger; its validator may be running", "the copy to write"),
@@ -429,31 +466,39 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "bettensor doctor --role validator",
     )
     doctor.usage = f"bettensor doctor [-h] [--role ROLE] [--config FILE] [--json]\n                        [{_KEYS}]"
-    doctor.add_argument("--role", choices=["validator", "miner"], help="examine ROLE.yaml, unless --config is given")
-    doctor.add_argument("--config", type=Path, metavar="FILE", help="the neuron's configuration (YAML)")
+    doctor.add_argument("--role", choices=["validator", "miner"], help="the neuron's role, unless the file names it")
+    _add_file(doctor, "ROLE.yaml")
     doctor.add_argument("--json", action="store_true", help="print JSON")
-    _add_keys(doctor, "`bettensor config show --role ROLE` lists all keys")
+    _add_keys(doctor, "`bettensor ROLE --help` lists all keys")
     doctor.set_defaults(command=_run_doctor, takes_flags=True)
 
 
 def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     config = _add(commands, "config", "show or check a configuration", "bettensor config check validator.yaml")
-    actions = config.add_subparsers(metavar="ACTION", required=True)
-    show = _add(actions, "show", "print every key with its default", "bettensor config show --role validator")
-    show.add_argument("--role", choices=["validator", "miner"], required=True, help="the role whose keys are printed")
-    show.set_defaults(command=_show_config)
+    actions = config.add_subparsers(metavar="ACTION")
+    show = _add(
+        actions,
+        "show",
+        "print every key with its default; with --config or keys, what is in force and where each value comes from",
+        "bettensor config show --config validator.yaml --logging.debug",
+    )
+    show.usage = f"bettensor config show [-h] [--role ROLE] [--config FILE] [{_KEYS}]"
+    show.add_argument("--role", choices=["validator", "miner"], help="the role, unless the file names it")
+    show.add_argument("--config", type=Path, metavar="FILE", help="show what is in force with this file (YAML)")
+    _add_keys(show, "`bettensor ROLE --help` lists all keys")
+    show.set_defaults(command=_show_config, takes_flags=True)
     check = _add(actions, "check", "check a file without starting anything", "bettensor config check validator.yaml")
     check.usage = f"bettensor config check [-h] FILE [{_KEYS}]"
     check.add_argument("file", type=Path, metavar="FILE", help="the configuration (YAML)")
-    _add_keys(check, "`bettensor config show --role ROLE` lists all keys")
-    check.set_defaults(command=_check_config, takes_flags=True)
+    _add_keys(check, "`bettensor ROLE --help` lists all keys")
+    check.set_defaults(command=_check_config, role=None, takes_flags=True)
 
 
 def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     wallet = _add(
         commands, "wallet", "make throwaway wallets", "bettensor wallet new --wallet.name test --wallet.hotkey miner1"
     )
-    actions = wallet.add_subparsers(metavar="ACTION", required=True)
+    actions = wallet.add_subparsers(metavar="ACTION")
     new = _add(
         actions,
         "new",
@@ -546,16 +591,33 @@ def _require_bittensor() -> None:
 def _run_neuron(arguments: argparse.Namespace) -> int:
     _require_bittensor()
     streams.prepare_for_neuron()
-    from bettensor.neurons.config.loading import load_settings
-    from bettensor.neurons.launch import run
+    from bettensor.neurons.config.loading import find_file
+    from bettensor.neurons.launch import refuse_faults, run
 
-    def read() -> "Settings":
-        return load_settings(arguments.config, arguments.flags, arguments.role)
+    file: Path | None = arguments.config or find_file(arguments.role)
+    loaded = _load(arguments, file)
+    refuse_faults(loaded)
+    if arguments.config is None:
+        found = "no file, only flags, variables and defaults" if file is None else f"{file.absolute()}, found here"
+        print(f"bettensor: configuration: {found}; state_dir: {loaded.settings.state_dir}", file=sys.stderr)
+
+    def again() -> "Settings":
+        return _load(arguments, file).checked
 
     try:
-        return run(read(), str(arguments.config), read)
+        return run(loaded.settings, loaded.sources, again)
     finally:
         streams.let_go(sys.stdout)  # a neuron whose terminal was closed, or whose log nobody reads, has not failed
+
+
+def _load(arguments: argparse.Namespace, file: Path | None) -> "Configuration":
+    """The configuration that a file, the environment and the command's flags make."""
+    from bettensor.neurons.config.flags import read_flags
+    from bettensor.neurons.config.loading import load_configuration
+
+    flags = read_flags(arguments.words)
+    loaded = load_configuration(file, flags.values, arguments.role)
+    return loaded._replace(faults=(*flags.faults, *loaded.faults))
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:
@@ -569,13 +631,16 @@ def _run_doctor(arguments: argparse.Namespace) -> int:
     import json
 
     from bettensor.neurons.cli import doctor, views
-    from bettensor.neurons.config.loading import load_settings
+    from bettensor.neurons.config.loading import find_file
+    from bettensor.neurons.launch import refuse_faults
 
     if arguments.config is None and arguments.role is None:
         raise ConfigurationError("doctor: name the neuron with --role or --config")
-    file: Path = arguments.config or Path(f"{arguments.role}.yaml")
+    loaded = _load(arguments, arguments.config or find_file(arguments.role))
+    if loaded.faults:
+        refuse_faults(loaded)
     with views.progress("checking keys, network and disk"):
-        findings = doctor.examine(load_settings(file, arguments.flags, arguments.role), str(file))
+        findings = doctor.examine(loaded.settings, loaded.sources)
     if arguments.json:
         print(json.dumps(doctor.as_json(findings), indent=2))
     else:
@@ -593,8 +658,29 @@ def _run_bench(arguments: argparse.Namespace) -> int:
 def _print_completion(arguments: argparse.Namespace) -> int:
     import shtab
 
-    print(shtab.complete(_parser(), arguments.shell))
+    from bettensor.neurons.cli.key_help import add_keys
+
+    parser = _parser()
+    for command in _commands(parser):
+        if command.get_default("takes_flags"):
+            role = command.get_default("role")
+            add_keys(command, [role] if role else ["validator", "miner"], negated=True)
+    print(shtab.complete(parser, arguments.shell))
     return 0
+
+
+def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """All commands and their actions."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for command in action.choices.values():
+                yield command
+                yield from _commands(command)
+
+
+def _print_help(arguments: argparse.Namespace) -> int:
+    arguments.parser.print_help()
+    return EXIT_USAGE
 
 
 def _operate(arguments: argparse.Namespace) -> int:
@@ -612,20 +698,30 @@ def _read_log(arguments: argparse.Namespace) -> int:
 
 
 def _show_config(arguments: argparse.Namespace) -> int:
-    from bettensor.neurons.cli.config_file import commented_defaults
+    from bettensor.neurons.cli.config_file import commented_defaults, in_force
+    from bettensor.neurons.config.loading import find_file
+    from bettensor.neurons.launch import refuse_faults
 
-    print(commented_defaults(arguments.role), end="")
+    if arguments.config is None and arguments.role is None:
+        raise ConfigurationError("config show: name the neuron with --role or --config")
+    if arguments.config is None and not arguments.words:
+        print(commented_defaults(arguments.role), end="")
+        return 0
+    loaded = _load(arguments, arguments.config or find_file(arguments.role))
+    refuse_faults(loaded)
+    print(in_force(loaded), end="")
     return 0
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
     _require_bittensor()
-    from bettensor.neurons.config.loading import load_settings
     from bettensor.neurons.config.plugins import describe
-    from bettensor.neurons.launch import check
+    from bettensor.neurons.launch import check, refuse_faults
 
-    settings = load_settings(arguments.file, arguments.flags)
-    check(settings, str(arguments.file))
+    loaded = _load(arguments, arguments.file)
+    refuse_faults(loaded)
+    settings = loaded.settings
+    check(settings, loaded.sources)
     print(f"{arguments.file}: valid configuration of a {settings.role} for netuid {settings.netuid}")
     for line in describe():
         print(line)

@@ -28,6 +28,16 @@ class Configuration(NamedTuple):
     sources: Sources
     faults: tuple[str, ...] = ()
 
+    @property
+    def checked(self) -> ValidatorSettings | MinerSettings:
+        """The settings, which have no faults.
+
+        Raises:
+            ConfigurationError: they have; the message has a line for each.
+        """
+        Faults(self.faults).tell()
+        return self.settings
+
 
 def find_file(role: str) -> Path | None:
     """The file of a neuron that is started without ``--config``: ROLE.yaml in the working directory, if it is there."""
@@ -55,9 +65,7 @@ def load_settings(
         ConfigurationError: the configuration is wrong; the message has a line for each fault, with the file, variable
             or flag, the key, the value and what was expected.
     """
-    loaded = load_configuration(file, flags, role, environment)
-    Faults(loaded.faults).tell()
-    return loaded.settings
+    return load_configuration(file, flags, role, environment).checked
 
 
 def load_configuration(
@@ -86,7 +94,9 @@ def load_configuration(
 
 
 def _kind(gathered: Gathered, role: str | None) -> type[ValidatorSettings] | type[MinerSettings]:
-    given = gathered.document.setdefault("role", role)
+    if role is not None and "role" not in gathered.document:
+        gathered.document["role"], gathered.keys["role"] = role, "the command"
+    given = gathered.document.get("role")
     if given in ROLES and role in (None, given):
         return ROLES[given]
     expected = f"{role!r}, as in the command" if role else "'validator' or 'miner'"
@@ -120,7 +130,7 @@ def _suggestion(key: str, kind: type[Any], role: str) -> str:
         if beside
         else "".join(f"; the nearest is {other!r}" for other in get_close_matches(key, known, n=1, cutoff=SIMILAR))
     )
-    return near or f"; `bettensor config show --role {role}` lists all keys"
+    return near or f"; `bettensor {role} --help` lists all keys"
 
 
 def _parse(

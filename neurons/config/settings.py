@@ -22,6 +22,7 @@ from bettensor.actors.settings import (
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Hotkey, Netuid
+from bettensor.bus.redaction import without_secrets
 from bettensor.bus.text import hint
 from bettensor.neurons.config.faults import Fault, Faults, faults_of
 from bettensor.neurons.config.sources import DEFAULT_HOME, FlagText, Where, blame
@@ -274,6 +275,12 @@ def parse(kind: type[Parsed], document: Any, where: Where, folder: Path | None =
     if found:
         raise ConfigurationError("\n".join(fault.told(where, prefix) for fault in found))
     return parsed
+
+
+def plain_settings(settings: Any) -> dict[str, Any]:
+    """A settings object as plain data, without values that may be secrets."""
+    plain: dict[str, Any] = without_secrets(TypeAdapter(type(settings)).dump_python(settings, mode="json"))
+    return plain
 
 
 def keys_of(kind: type[Any], prefix: str = "") -> Iterator[str]:

@@ -62,3 +62,9 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} occurs twice", problem_mark=key_node.start_mark)
             seen.append(key)
         return super().construct_mapping(node, deep)
+
+
+def one_line(value: Any) -> str:
+    """Plain data as YAML on one line, its keys in their order."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
+    return text.removesuffix("\n...\n").strip()

@@ -16,8 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final, NamedTuple, Self, cast
 
-from pydantic import TypeAdapter
-
 from bettensor.actors.actor import Actor
 from bettensor.bus.bus import EventBus
 from bettensor.bus.envelope import Envelope
@@ -26,13 +24,13 @@ from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReade
 from bettensor.bus.events import TOPICS, Scheme, SettingsReloaded
 from bettensor.bus.identifiers import Hotkey, Micros
 from bettensor.bus.messages import KINDS
-from bettensor.bus.redaction import actors_without_secrets, without_secrets
+from bettensor.bus.redaction import actors_without_secrets
 from bettensor.bus.replay import Difference, ReplayBus, WhatIfBus, is_observed
 from bettensor.bus.text import hint
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.config.former_names import explain
 from bettensor.neurons.config.plugins import import_from_here
-from bettensor.neurons.config.settings import ROLES, Settings, parse
+from bettensor.neurons.config.settings import ROLES, Settings, parse, plain_settings
 from bettensor.neurons.edges.recorder import closed_files
 from bettensor.neurons.system.files import unfinished
 
@@ -66,7 +64,7 @@ def log_header(settings: Settings, hotkey: Hotkey, scheme: Scheme, seed: int, pr
         scheme=scheme,
         record=settings.recorder.record,
         seed=seed,
-        settings=_plain(settings) | {"actors": actors_without_secrets(settings.actors)},
+        settings=plain_settings(settings) | {"actors": actors_without_secrets(settings.actors)},
         previous=previous,
         started=rfc3339(Micros(time.time_ns() // 1000)),
         modules=tuple(dict.fromkeys(module for module in defined if not module.startswith(_OWN))),
@@ -84,13 +82,8 @@ def _versions() -> dict[str, str]:
 
 def take_checkpoint(bus: EventBus, actors: Iterable[Actor]) -> Checkpoint:
     """The state of all actors, between two drains."""
-    states = {actor.name: ActorCheckpoint(_plain(actor.settings), actor.snapshot()) for actor in actors}
+    states = {actor.name: ActorCheckpoint(plain_settings(actor.settings), actor.snapshot()) for actor in actors}
     return Checkpoint(*bus.position, states)
-
-
-def _plain(settings: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = without_secrets(TypeAdapter(type(settings)).dump_python(settings, mode="json"))
-    return plain
 
 
 # --- from a log to its neuron

@@ -1,40 +1,23 @@
 """The configuration as a commented file: every key is there, with what the source says of it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
 
+from bettensor.actors.settings import WebSocketSettings
 from bettensor.bus.events import Role
-from bettensor.neurons.cli.config_file import MODELS, commented_defaults, field_docs
+from bettensor.neurons.cli.config_file import commented_defaults, in_force
 from bettensor.neurons.composition import ACTORS
+from bettensor.neurons.config.keys import MODELS
+from bettensor.neurons.config.loading import load_configuration
 from bettensor.neurons.config.plugins import load
 from bettensor.neurons.config.settings import ROLES
 
 ROLE = pytest.mark.parametrize("role", get_args(Role))
-
-
-@dataclass
-class Base:
-    first: int = 1
-    """The first,
-    on two lines."""
-    second: int = 2
-
-
-@dataclass
-class Longer(Base):
-    second: int = 3
-    """Told again."""
-    third: int = 4
-    "not" + " a docstring"  # noqa: B018 - which is what is tested
-
-
-def test_what_stands_below_a_field_is_its_documentation_also_in_a_base() -> None:
-    assert field_docs(Base) == {"first": "The first, on two lines."}
-    assert field_docs(Longer) == {"first": "The first, on two lines.", "second": "Told again."}
 
 
 @ROLE
@@ -74,3 +57,75 @@ def test_only_the_default_model_is_no_comment() -> None:
 
 def test_a_validator_has_no_model() -> None:
     assert "predictor" not in commented_defaults("validator")
+
+
+# --- what is in force
+
+
+class Counter:
+    """A model of a user."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings:
+        api_token: str = ""
+        websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+
+    def __init__(self, _: Settings) -> None:
+        raise AssertionError  # nothing is made to be shown
+
+    def predict(self) -> None: ...
+
+
+def show(role: str, **flags: str) -> str:
+    return in_force(load_configuration(None, {key.replace("__", "."): text for key, text in flags.items()}, role, {}))
+
+
+@ROLE
+def test_every_value_is_shown_with_its_source(role: Role) -> None:
+    shown = show(role, axon__port="1") if role == "validator" else show(role, websocket_enabled="false")
+    lines = shown.splitlines()[1:]
+    assert all("  # " in line or line.endswith(":") for line in lines)
+    assert {"role", "netuid", "state_dir", "wallet", "actors"} <= yaml.safe_load(shown).keys()
+    assert f"role: {role}  # the command" in lines
+    assert "netuid: 30  # default" in lines
+    assert {"validator": "  port: 1  # --axon.port", "miner": "  enabled: false  # --websocket_enabled"}[role] in lines
+
+
+def test_the_settings_of_actors_and_of_the_model_are_shown() -> None:
+    shown = yaml.safe_load(show("miner", actors__predictor__edge="0.5"))
+    assert shown["actors"]["predictor"] == {
+        "edge": 0.5,
+        "bankroll": 100.0,
+        "fraction": 0.5,
+        "max_wager": 50.0,
+        "seed": None,
+    }
+    assert "reconnect" not in shown["actors"]  # it has only sections
+    assert shown["actors"]["http_fallback"] == {"poll_interval": 15.0}
+
+
+def test_what_may_be_a_secret_is_not_shown() -> None:
+    name = f"{__name__}:Counter"
+    shown = show("miner", actors__predictor__class=name, actors__predictor__api_token="hunter2")  # noqa: S106
+    assert "hunter2" not in shown
+    assert "    api_token: (not shown)  # --actors.predictor.api_token\n" in shown
+    assert f"    class: {name}  # --actors.predictor.class\n" in shown
+    shown = show("miner", subtensor__chain_endpoint="wss://me:hunter2@example.org/hunter2")
+    assert "hunter2" not in shown
+
+
+def test_handlers_and_schemes_are_shown_by_topic_and_hotkey() -> None:
+    shown = show("validator", handlers='{"*": ["shutil:which"]}')
+    assert yaml.safe_load(shown)["handlers"] == {"*": ["shutil:which"]}
+
+
+@ROLE
+def test_what_is_shown_is_a_configuration_with_the_same_settings(role: Role, tmp_path: Path) -> None:
+    file = tmp_path / "shown.yaml"
+    file.write_text(show(role, netuid="7", subtensor__network="test"))
+    again = load_configuration(file, environment={})
+    assert again.faults == ()
+    assert again.settings.subtensor.chosen == "test"
+    assert (
+        again.settings.state_dir == load_configuration(None, {"netuid": "7", "network": "test"}, role, {})[0].state_dir
+    )

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.cli import main as cli
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.main import main
+from bettensor.neurons.config.settings import ROLES, keys_of
 from bettensor.neurons.edges.wallets import load_hotkey
 from bettensor.neurons.neuron import lock_state_dir
 from tests.loopback.rig import write_configuration
@@ -45,12 +47,23 @@ def test_help_and_version(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("role", ["validator", "miner"])
-def test_the_help_of_a_neuron_says_that_its_keys_are_flags(role: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_the_help_of_a_neuron_lists_every_flag_and_fits_a_terminal(
+    role: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
         main([role, "--help"])
-    told = " ".join(capsys.readouterr().out.split())
-    assert f"bettensor {role} [-h] --config FILE [--KEY=VALUE ...]" in told
-    assert f"`bettensor config show --role {role}` lists all keys" in told
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if len(line) > 80] == []
+    told = " ".join(out.split())
+    assert f"usage: bettensor {role} [-h] [--config FILE] [--KEY[=VALUE] ...] Run a {role}." in told
+    assert "--websocket.heartbeat_interval, --websocket_heartbeat_interval SEC Seconds between two heartbeats" in told
+    assert "-n, --subtensor.network, --network {finney,test,local}" in told
+    assert "--logging.debug the same as --logging.level=DEBUG" in told
+    assert all(f" --{key}" in told for key in keys_of(ROLES[role]) if key not in ("role", "actors"))
+    own = {"validator": "--actors.prediction.daily_wager_limit X", "miner": "--actors.predictor.restart_max SEC"}
+    assert [role for role, key in own.items() if key in told] == [role]
 
 
 def test_help_waits_for_nothing_that_is_heavy() -> None:
@@ -95,9 +108,12 @@ def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
             ["validator", "--config", "absent.yaml"],
             "absent.yaml: there is no such file; `bettensor config show --role validator > absent.yaml`",
         ),
-        (["validator", "--config", "absent.yaml", "--x"], "--x: expected a value"),
-        (["validator", "--config", "absent.yaml", "--x", "--y=1"], "--x: expected a value"),
-        (["validator", "--config", "absent.yaml", "x"], "unrecognized argument: x"),
+        (["validator", "--netuid"], "--netuid: expected a value, for example --netuid=VALUE"),
+        (["miner", "--netuid", "--y=1", "x"], "--netuid: expected a value, for example --netuid=VALUE"),
+        (["miner", "--netuid", "--y=1", "x"], "--y: there is no such key"),
+        (["miner", "--netuid", "--y=1", "x"], "unrecognized argument: x"),
+        (["doctor"], "doctor: name the neuron with --role or --config"),
+        (["config", "show", "--netuid=1"], "config show: name the neuron with --role or --config"),
         (["games", "import", "absent.json", "--output", "x", "--starting", "soon"], "--starting: expected a time"),
     ],
 )
@@ -111,12 +127,13 @@ def test_wrong_usage_or_configuration_is_exit_2(
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ([], "required: COMMAND"),
-        (["nonsense"], "invalid choice: 'nonsense'"),
-        (["demo", "--miner", "3"], "unrecognized arguments: --miner 3"),
-        (["peers", "--jsno"], "unrecognized arguments: --jsno"),
+        (["valdator"], "invalid choice: 'valdator'; the nearest is 'validator'; `bettensor --help` lists all"),
+        (["config", "chekc"], "invalid choice: 'chekc'; the nearest is 'check'; `bettensor config --help` lists all"),
+        (["doctor", "--role", "judge"], "invalid choice: 'judge'; expected one of 'validator', 'miner'"),
+        (["demo", "--miner", "3"], "unrecognized arguments: --miner 3; the nearest is '--miners'"),
+        (["peers", "--jsno"], "unrecognized arguments: --jsno; the nearest is '--json'"),
+        (["peers", "x"], "unrecognized arguments: x\n"),
         (["predictions", "--json", "--csv"], "--csv: not allowed with argument --json"),
-        (["config"], "required: ACTION"),
         (["demo", "--miners", "0"], "expected a number above 0"),
         (["demo", "--duration", "0"], "expected a number above 0, not '0'"),
         (["demo", "--duration", "nan"], "expected a number above 0, not 'nan'"),
@@ -130,6 +147,14 @@ def test_wrong_words_are_exit_2(arguments: list[str], fault: str, capsys: pytest
     assert fault in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [[], ["config"], ["wallet"], ["ledger"]])
+def test_a_command_without_its_words_prints_its_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"usage: {' '.join(['bettensor', *command])} ")
+    assert captured.err == ""
+
+
 def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_configuration(tmp_path)
     assert main(["config", "check", str(file)]) == 0
@@ -140,9 +165,45 @@ def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["config", "check", str(file), "--netuid=x"]) == 2
 
 
+def test_config_check_tells_all_wrong_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = {"actors": {"prediction": {"limit": 5}, "auth": {"max_connections": 0}}, "handlers": {"x": ["a:b"]}}
+    file = write_configuration(tmp_path, **changes)
+    flags = ["--netuid=x", "--metrics.port", "--edges.listner.x=1", "--actors.prediction.odds_grace=-1"]
+    assert main(["config", "check", str(file), *flags]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "bettensor: --metrics.port: expected a value, for example --metrics.port=VALUE",
+        "--netuid: must be a valid integer, but it is 'x'",
+        f"{file}: actors.auth.max_connections: must be greater than or equal to 1, but it is 0",
+        f"{file}: actors.prediction.limit: there is no such key; "
+        "expected one of 'daily_wager_limit', 'odds_grace', 'max_unanswered'",
+        "--actors.prediction.odds_grace: must be greater than or equal to 0, but it is '-1'",
+        "--edges.listner.x: edges.listner: there is no such edge; the nearest is 'listener'; "
+        "an edge of your own needs the key `class`",
+        f"{file}: handlers.x: there is no such event",
+    ]
+
+
 def test_config_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--role", "miner"]) == 0
     assert "reconnect_base_interval: 5.0" in capsys.readouterr().out
+
+
+def test_config_show_of_a_neuron(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_configuration(tmp_path)
+    monkeypatch.setenv("BETTENSOR_NETUID", "31")
+    assert main(["config", "show", "--config", str(file), "--logging.debug"]) == 0
+    shown = capsys.readouterr().out
+    assert yaml.safe_load(shown)["netuid"] == 31
+    assert "\nnetuid: 31  # BETTENSOR_NETUID\n" in shown
+    assert "\n  level: DEBUG  # --logging.debug\n" in shown
+    assert main(["config", "show", "--config", str(file), "--netuid=x"]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert main(["config", "show", "--role", "validator", "--logging.debug"]) == 0
+    shown = capsys.readouterr().out
+    assert "\n  hotkey: validator  # validator.yaml\n" in shown
+    assert "\n    odds_grace: 0.0  # default\n" in shown
 
 
 @pytest.mark.parametrize("command", ["validator --config x.yaml", "miner --config x.yaml", "demo", "wallet new"])

@@ -24,7 +24,7 @@ def test_all_faults_of_all_sources_are_told_at_once(tmp_path: Path) -> None:
     assert told(tmp_path, text, flags, {"BETTENSOR_LOGGING__LEVEL": "loud", "BETTENSOR_NETUIT": "1"}) == [
         "--handlers: not YAML: line 1: expected the node content, but found '<stream end>'",
         "BETTENSOR_NETUIT: netuit: there is no such key; the nearest is 'netuid'",
-        "--neuron.epoch: there is no such key; `bettensor config show --role validator` lists all keys",
+        "--neuron.epoch: there is no such key; `bettensor validator --help` lists all keys",
         "v.yaml: netuid: must be a valid integer, but it is 'many'",
         "--wallet.name: expected the name of a file, without its folder, but it is 'a/b'",
         "BETTENSOR_LOGGING__LEVEL: logging.level: must be 'TRACE', 'DEBUG', 'INFO', 'SUCCESS', 'WARNING', 'ERROR' or "
@@ -68,7 +68,7 @@ def test_the_flag_that_breaks_a_rule_of_the_files_section_is_blamed(tmp_path: Pa
             "axon.max_workers",
             "expected one of 'axon.ip', 'axon.port', 'axon.external_ip', 'axon.external_port', 'axon.serve'",
         ),
-        ("neuron.epoch_length", "`bettensor config show --role validator` lists all keys"),
+        ("neuron.epoch_length", "`bettensor validator --help` lists all keys"),
     ],
 )
 def test_an_unknown_flag_gets_a_suggestion(tmp_path: Path, flag: str, near: str) -> None:

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from bettensor.bus.events import Role
-from bettensor.neurons.cli.config_file import MODELS
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.composition import ACTORS
+from bettensor.neurons.config.keys import MODELS
 from bettensor.neurons.config.settings import ROLES, section_fields, section_names
 
 MAY_BE_NEGATIVE: Final = {"seed"}
@@ -41,9 +41,9 @@ def places(role: Role) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"actors.{actor.name}.{key}", {}
     if role == "miner":
         for model, name in MODELS.items():
-            hints = get_type_hints(model.Settings)  # type: ignore[attr-defined]
+            hints = get_type_hints(model.Settings)
             beside = {"class": name} | {key: REQUIRED[key] for key in hints if key in REQUIRED}
-            for key in numbers(model.Settings):  # type: ignore[attr-defined]
+            for key in numbers(model.Settings):
                 yield f"actors.predictor.{key}", beside
 
 
