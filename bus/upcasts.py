@@ -165,6 +165,13 @@ def statuses_had_slates(topic: str, event: dict[str, Any]) -> tuple[str, dict[st
     return topic, event | {"slates": True} if topic == "status_requested" else event
 
 
+def statuses_told_no_lasting_failures(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """In format 1 no status had a list of the failures that last."""
+    if topic != "status_reported":
+        return topic, event
+    return topic, event | {"status": event["status"] | {"lasting": []}}
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
     1: (
         timers_have_names,
@@ -176,6 +183,7 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         requests_had_their_scheme_in_a_header,
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
+        statuses_told_no_lasting_failures,
     ),
 }
 """By the format that is read."""

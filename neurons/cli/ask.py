@@ -86,8 +86,9 @@ def peers(arguments: argparse.Namespace) -> int:
         if not status["registered"]:
             text = f"this hotkey ({status['hotkey']}) is not in the metagraph, so no peer admits it; {UNREGISTERED}"
             print(text, file=sys.stderr)
-        if status["endpoint_doubt"]:
-            print(status["endpoint_doubt"], file=sys.stderr)
+        for trouble in (status["endpoint_doubt"], *status.get("lasting", [])):
+            if trouble:
+                print(printable(trouble), file=sys.stderr)
     return 0
 
 
