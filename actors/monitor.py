@@ -55,14 +55,19 @@ from bettensor.bus.events import (
     PredictionExpired,
     PredictionMade,
     PredictionRejected,
+    PredictionsSaved,
+    PredictionsStored,
     ReconnectScheduled,
     Road,
     Role,
+    SaveFailed,
     SessionActivated,
     StatusReported,
     StatusRequested,
     VerdictReceived,
     VerdictRepeated,
+    VerifiersFailed,
+    VerifiersResumed,
 )
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
@@ -73,6 +78,20 @@ LATENCIES: Final = 1000
 """How many of the last latencies are kept, to take percentiles from."""
 MAX_STRANGERS: Final = 256
 """Neurons outside the metagraph that are remembered; the oldest are forgotten."""
+
+
+_FAILING: Final[dict[type[Event], str]] = {
+    SaveFailed: "the outbox cannot be written, so predictions wait",
+    CommitFailed: "the ledger cannot be written, so predictions get no verdict",
+    VerifiersFailed: "a signature verifier process cannot start, so the neuron verifies signatures by itself",
+}
+"""Failures that last until something succeeds."""
+_ENDS: Final[dict[type[Event], type[Event]]] = {
+    PredictionsSaved: SaveFailed,
+    PredictionsStored: CommitFailed,
+    VerifiersResumed: VerifiersFailed,
+}
+"""By the event that shows success, the failure that it ends."""
 
 
 @dataclass(slots=True)
@@ -140,6 +159,8 @@ class MonitorState:
     fallbacks: "Counter[str]" = field(default_factory=Counter)
     troubles: "Counter[str]" = field(default_factory=Counter)
     """Actor failures, failed commits, clock steps."""
+    lasting: dict[str, str] = field(default_factory=dict)
+    """What fails now, with its reason, by the topic of the event that began it."""
     handlers: dict[str, HandlerScore] = field(default_factory=dict)
 
 
@@ -163,6 +184,15 @@ class MonitorActor(HealthWatcher):
     @on(ActorFailed, CommitFailed, ClockStepped, ChainFailed, MetagraphDoubted)
     def count_trouble(self, event: Event, _: Envelope) -> None:
         self.state.troubles[event.topic] += 1
+
+    @on(SaveFailed, CommitFailed, VerifiersFailed)
+    def begin_failure(self, event: SaveFailed | CommitFailed | VerifiersFailed, _: Envelope) -> None:
+        self.state.lasting[event.topic] = f"{_FAILING[type(event)]}: {event.reason}"
+
+    @on(PredictionsSaved, PredictionsStored, VerifiersResumed)
+    def end_failure(self, event: Event, _: Envelope) -> None:
+        if self.state.lasting:
+            self.state.lasting.pop(_ENDS[type(event)].topic, None)
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, _: Envelope) -> None:
@@ -391,6 +421,7 @@ class MonitorActor(HealthWatcher):
             **({"slates": [self._slate(validator) for validator in state.games]} if slates else {}),
             "fallbacks": dict(state.fallbacks),
             "troubles": dict(state.troubles),
+            "lasting": list(state.lasting.values()),
             "handlers": {
                 name: {"waiting": 0, "failures": score.failures, "dropped": score.dropped}
                 for name, score in state.handlers.items()

@@ -174,6 +174,13 @@ def validators_logged_no_verdicts(topic: str, event: dict[str, Any]) -> tuple[st
     return topic, event
 
 
+def statuses_told_no_lasting_failures(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """In format 1 no status had a list of the failures that last."""
+    if topic != "status_reported":
+        return topic, event
+    return topic, event | {"status": event["status"] | {"lasting": []}}
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
     1: (
         timers_have_names,
@@ -186,6 +193,7 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
         validators_logged_no_verdicts,
+        statuses_told_no_lasting_failures,
     ),
 }
 """By the format that is read."""

@@ -33,6 +33,7 @@ from bettensor.neurons.cli.history import (
 )
 from bettensor.neurons.cli.ledger_file import LedgerReport, backup_ledger, check_ledger, restore_ledger
 from bettensor.neurons.edges.control import PATIENCE
+from bettensor.neurons.system.terminals import noted_signals
 
 STOP_PATIENCE = 20.0
 """Seconds that ``stop`` waits for the neuron's process to end."""
@@ -67,8 +68,9 @@ def top(arguments: argparse.Namespace) -> int:
         (before, earlier), (now, latest) = history[0], history[-1]
         return views.top_view(screen, latest, earlier if now > before else None, max(now - before, 0.1))
 
-    views.live(draw, lambda key: key not in ("q", "Q"))
-    return 0
+    with noted_signals() as came:
+        views.live(draw, lambda key: key not in ("q", "Q"), lambda: bool(came))
+    return 128 + came[0] if came else 0
 
 
 def peers(arguments: argparse.Namespace) -> int:
@@ -84,8 +86,9 @@ def peers(arguments: argparse.Namespace) -> int:
         if not status["registered"]:
             text = f"this hotkey ({status['hotkey']}) is not in the metagraph, so no peer admits it; {UNREGISTERED}"
             print(text, file=sys.stderr)
-        if status["endpoint_doubt"]:
-            print(status["endpoint_doubt"], file=sys.stderr)
+        for trouble in (status["endpoint_doubt"], *status.get("lasting", [])):
+            if trouble:
+                print(printable(trouble), file=sys.stderr)
     return 0
 
 

@@ -129,6 +129,8 @@ def _parts(settings: Settings, where: Where) -> Finding:
 
 
 def _disk(state_dir: Path) -> Iterator[Finding]:
+    from bettensor.neurons.edges.database import check_folder
+
     there = next(folder for folder in (state_dir, *state_dir.parents) if os.path.lexists(folder))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         cure = f"make it a folder that this user may write to, or set another state_dir (now {state_dir})"
@@ -138,6 +140,11 @@ def _disk(state_dir: Path) -> Iterator[Finding]:
     if free < NO_SPACE:
         cure = "free some space, or set another state_dir: the ledger and the logs grow"
         yield Finding("disk", "failure", f"the disk of {state_dir} is full: {free >> 20} MiB free", cure)
+        return
+    try:
+        check_folder(there)
+    except ConfigurationError as error:
+        yield Finding("disk", "failure", str(error), f"set another state_dir (now {state_dir})")
         return
     text = f"{state_dir} is writable, {free / 2**30:.1f} GiB free"
     if free < LEAST_SPACE:

@@ -317,6 +317,7 @@ def troubles(status: Status) -> Text | None:
     """What has gone wrong in this neuron; None if nothing has."""
     lines = [] if status["registered"] else [f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}"]
     lines += [status["endpoint_doubt"]] if status["endpoint_doubt"] else []
+    lines += status.get("lasting", [])  # a neuron of an earlier release does not tell
     lines += [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
     for name, score in status["handlers"].items():
         text = (

@@ -6,14 +6,16 @@ written in one statement.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bettensor.bus.errors import ConfigurationError
@@ -24,6 +26,22 @@ BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process (a backup, an operator's query) that locks the database."""
 CHECKPOINT_PAGES: Final = 8_000
 """WAL pages (4 KiB) between checkpoints: a larger batch rewrites each hot page once."""
+
+_LOCAL_DISK: Final = (
+    "Set state_dir to a folder on a local disk: this file system has no shared memory, which SQLite's WAL needs"
+)
+_FREE_SPACE: Final = "Free some space on the disk of state_dir"
+_CURES: Final = {
+    sqlite3.SQLITE_IOERR_SHMMAP: _LOCAL_DISK,
+    sqlite3.SQLITE_IOERR_SHMOPEN: _LOCAL_DISK,
+    sqlite3.SQLITE_IOERR_SHMLOCK: _LOCAL_DISK,
+    sqlite3.SQLITE_IOERR_SHMSIZE: _FREE_SPACE,
+    sqlite3.SQLITE_FULL: _FREE_SPACE,
+    sqlite3.SQLITE_CANTOPEN: "Make the file and its folder readable and writable for this user",
+    sqlite3.SQLITE_READONLY: "Make the file and its folder writable for this user",
+    sqlite3.SQLITE_BUSY: "End the other process that uses it",
+}
+"""By SQLite's error code, extended or primary; any other error may be of a damaged file."""
 
 Migration = str | Callable[[Connection], object]
 """A statement, or a function if a statement cannot do it."""
@@ -50,7 +68,7 @@ class Database(Edge, Store):
             path: the file.
             kind: a name for the database, for messages.
             migrations: from an empty file to the newest schema.
-            repair: the cure if the file cannot be opened.
+            repair: the cure if the file may be damaged.
         """
         self._path = path
         self._kind = kind
@@ -80,7 +98,7 @@ class Database(Edge, Store):
             return await self.run(work)
         except DBAPIError as error:
             raise ConfigurationError(
-                f"{self._path} cannot be opened as {self._kind}: {cause(error)}. {self._repair}"
+                f"{self._path} cannot be opened as {self._kind}: {cause(error)}. {_cure(error) or self._repair}"
             ) from None
 
     async def run(self, work: Callable[[], Result]) -> Result:
@@ -153,14 +171,16 @@ class Database(Edge, Store):
 def _engine(path: Path) -> Engine:
     # autocommit: each statement is a transaction by itself, unless Database.transaction says otherwise
     engine = create_engine(
-        f"sqlite:///{path}",
+        URL.create("sqlite", database=str(path)),
         isolation_level="AUTOCOMMIT",
         connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+        ((mode,),) = connection.execute("PRAGMA journal_mode=WAL")
+        if mode != "wal":
+            raise ConfigurationError(f"{path} cannot have a write-ahead log. {_LOCAL_DISK}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
@@ -175,3 +195,28 @@ def to_json(value: object) -> str:
 def cause(error: SQLAlchemyError) -> str:
     """SQLite's own message, without SQLAlchemy's explanations."""
     return str(error.orig) if isinstance(error, DBAPIError) else str(error)
+
+
+def _cure(error: DBAPIError) -> str:
+    code: int = getattr(error.orig, "sqlite_errorcode", 0)
+    return _CURES.get(code) or _CURES.get(code & 0xFF, "")
+
+
+def check_folder(folder: Path) -> None:
+    """Open a database in ``folder`` as a neuron does; nothing of it is left there.
+
+    Raises:
+        ConfigurationError: a database cannot work there; the message says why, and what to do.
+    """
+    try:
+        with TemporaryDirectory(prefix=".bettensor-", dir=folder, ignore_cleanup_errors=True) as probe:
+            engine = _engine(Path(probe) / "probe.sqlite3")
+            try:
+                with engine.connect() as connection:
+                    connection.execute(text("CREATE TABLE probe (value)"))
+            finally:
+                engine.dispose()
+    except DBAPIError as error:
+        raise ConfigurationError(f"a database cannot work in {folder}: {cause(error)}. {_cure(error)}") from None
+    except OSError as error:
+        raise ConfigurationError(f"nothing can be written to {folder}: {error.strerror}") from None

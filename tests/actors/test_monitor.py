@@ -8,20 +8,27 @@ from bettensor.actors.cures import ANNOUNCE, NO_ENDPOINT, ON_MINER, ON_VALIDATOR
 from bettensor.actors.monitor import MonitorActor
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
+    CommitFailed,
     ConnectionClosed,
     DialFailed,
+    Event,
     GamesUpdated,
     MetagraphSynced,
     NeuronDraining,
     NeuronInfo,
     NeuronStarted,
+    PredictionsSaved,
+    PredictionsStored,
     Role,
+    SaveFailed,
     SessionActivated,
     StatusReported,
     StatusRequested,
     UpdateStored,
     UpdateStoreFailed,
     VerdictReceived,
+    VerifiersFailed,
+    VerifiersResumed,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, Uid
 from tests.support import HOUR, NETUID, Harness, make_game, make_hotkey, make_prediction
@@ -55,6 +62,24 @@ def test_an_operator_sees_the_health_that_is_told_to_everybody() -> None:
     assert bench.status()["health"] == "online"
     bench.observe(NeuronDraining())
     assert bench.status()["health"] == "offline"
+
+
+@pytest.mark.parametrize(
+    ("role", "failure", "success", "told"),
+    [
+        ("miner", SaveFailed(1, "disk full"), PredictionsSaved(1), "the outbox cannot be written, so predictions wait"),
+        ("validator", CommitFailed(1, "disk full"), PredictionsStored(1, ()), "the ledger cannot be written"),
+        ("validator", VerifiersFailed("disk full"), VerifiersResumed(), "a signature verifier process cannot start"),
+    ],
+)
+def test_a_failure_is_told_while_it_lasts(role: Role, failure: Event, success: Event, told: str) -> None:
+    bench = Bench(role)
+    bench.observe(failure, failure)
+    (trouble,) = bench.status()["lasting"]
+    assert told in trouble
+    assert trouble.endswith(": disk full")
+    bench.observe(success)
+    assert bench.status()["lasting"] == []
 
 
 def test_a_step_of_the_wall_clock_does_not_change_for_how_long_a_neuron_runs() -> None:

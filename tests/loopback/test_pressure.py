@@ -24,21 +24,35 @@ from bettensor.bus.events import (
     GamesUpdated,
     LineLogged,
     PredictionAccepted,
+    PredictionMade,
+    PredictionsSaved,
     PredictionsStored,
     PredictionSubmitted,
     ReadingPaused,
     ReadingResumed,
+    SaveFailed,
     SendQueueDrained,
     SendQueueFilled,
     SessionActivated,
 )
 from bettensor.bus.messages import MAX_FRAME_BYTES, HeartbeatMessage, PredictionMessage
 from bettensor.neurons.cli import ledger_file
+from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.cli.ledger_file import backup_ledger, check_ledger, restore_ledger
 from bettensor.neurons.edges.ledger import Ledger, LedgerDatabase
+from bettensor.neurons.edges.outbox import OutboxDatabase
 from bettensor.neurons.edges.writer import FrameWriter
-from tests.loopback.rig import ALICE, BOB, Client, Rig, running_validator, starting_soon, write_configuration
-from tests.loopback.test_miner import until
+from tests.loopback.rig import (
+    ALICE,
+    BOB,
+    Client,
+    Rig,
+    running_miner,
+    running_validator,
+    starting_soon,
+    write_configuration,
+)
+from tests.loopback.test_miner import events, register_miner, until
 from tests.loopback.test_operations import bettensor
 from tests.support import make_prediction
 
@@ -142,6 +156,28 @@ async def test_a_disk_that_fails_confirms_nothing_degrades_health_and_work_resum
         assert "full" in reasons
         assert "readonly" in reasons
         assert any("A commit failed" in line.text for line in rig.all(LineLogged))
+
+
+async def test_a_miner_whose_disk_is_full_says_so_until_it_has_room(tmp_path: Path) -> None:
+    async with running_validator(tmp_path, **register_miner(tmp_path)) as rig, running_miner(rig) as (miner, theirs):
+        database = miner.edges[OutboxDatabase]
+
+        async def lasting() -> list[str]:
+            question = {"ask": "status", "slates": False}
+            status = await asyncio.to_thread(ask, miner.settings.state_dir, question)
+            return list(status["lasting"])
+
+        assert await lasting() == []
+        await database.run(lambda: break_disk("full")(database.connection))
+        while not events(theirs, SaveFailed):
+            miner.bus.publish(PredictionMade(rig.hotkey, make_prediction()))
+            await asyncio.sleep(0.01)
+        told = "the outbox cannot be written, so predictions wait: database or disk is full"
+        assert await lasting() == [told]
+        await database.run(lambda: repair_disk(database.connection))
+        saved = len(events(theirs, PredictionsSaved))
+        await until(lambda: len(events(theirs, PredictionsSaved)) > saved)
+        assert await lasting() == []
 
 
 def break_disk(fault: str) -> Callable[[Any], None]:

@@ -1,7 +1,9 @@
 """A neuron on a terminal that is closed ends in good order; one that has no terminal, or was told to stay, stays."""
 
+import asyncio
 import os
 import pty
+import select
 import shlex
 import shutil
 import signal
@@ -18,7 +20,7 @@ from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.neuron import lock_state_dir
 from tests.loopback.processes import free_port
-from tests.loopback.rig import write_configuration
+from tests.loopback.rig import running_validator, write_configuration
 
 PATIENCE = 30.0
 SETSID = shutil.which("setsid")
@@ -39,15 +41,24 @@ class Terminal:
         self.process = subprocess.Popen(
             [str(SETSID), "--ctty", *command], stdin=slave, stdout=slave, stderr=slave, cwd=folder
         )
-        os.close(slave)
+        self._slave = slave  # open, so that the last words of the process can be read
         self._open = True
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
+    def until(self, text: str) -> str:
+        """Read until the process has written ``text``."""
+        told, deadline = "", time.monotonic() + PATIENCE
+        while text not in told:
+            assert select.select([self._master], [], [], max(0, deadline - time.monotonic()))[0], told
+            told += os.read(self._master, 65536).decode(errors="replace")
+        return told
+
     def close(self) -> None:
         if self._open:
             self._open = False
+            os.close(self._slave)
             os.close(self._master)
 
 
@@ -120,3 +131,25 @@ def test_under_nohup_a_neuron_survives_it(tmp_path: Path) -> None:
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.process.wait(PATIENCE) == 0
     assert "Configuration reloaded" not in (tmp_path / "nohup.out").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_top_gives_it_back_as_it_was(tmp_path: Path, number: signal.Signals) -> None:
+    async with running_validator(tmp_path):
+        top = [sys.executable, "-m", "bettensor", "top", "--state-dir", str(tmp_path / "state")]
+        with on_terminal(top, tmp_path) as terminal:
+            await asyncio.to_thread(terminal.until, "last events")
+            terminal.process.send_signal(number)
+            told = await asyncio.to_thread(terminal.until, "\x1b[?1049l")  # the screen from before
+            assert await asyncio.to_thread(terminal.process.wait, PATIENCE) == 128 + number
+    assert "\x1b[?25h" in told  # the cursor
+    assert "Traceback" not in told
+
+
+async def test_top_ends_with_it(tmp_path: Path) -> None:
+    async with running_validator(tmp_path):
+        top = [sys.executable, "-m", "bettensor", "top", "--state-dir", str(tmp_path / "state")]
+        with on_terminal(top, tmp_path) as terminal:
+            await asyncio.to_thread(terminal.until, "last events")
+            terminal.close()
+            await asyncio.to_thread(terminal.process.wait, PATIENCE)

@@ -60,6 +60,8 @@ def test_peers_says_whether_this_hotkey_is_registered_and_what_is_doubted(tmp_pa
     assert code == 0
     assert f"({ME}) is not in the metagraph" in err
     assert "it listens elsewhere\n" in err
+    with answering_again(tmp_path, status(registered=True, lasting=["the outbox cannot be written: disk full"])):
+        assert run("peers")[2] == "the outbox cannot be written: disk full\n"
     with answering_again(tmp_path, status(registered=True, endpoint_doubt="")):
         assert run("peers")[2] == ""
 

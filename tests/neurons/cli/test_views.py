@@ -117,6 +117,14 @@ def test_who_is_not_registered_or_is_looked_for_elsewhere_is_told_in_top() -> No
     assert lines[1] == "miners look elsewhere: correct it"
 
 
+def test_a_failure_that_lasts_is_told_in_top() -> None:
+    failing = status_of(1, lasting=["the outbox cannot be written, so predictions wait: disk full"])
+    assert drawn(lambda _: views.troubles(failing), 400, 24) == failing["lasting"]
+    earlier = status_of(1)
+    del earlier["lasting"]  # of a neuron that still runs the release before
+    assert views.troubles(earlier) is None
+
+
 @pytest.mark.parametrize("size", [(77, 17), (80, 24), (120, 40)])
 def test_the_demo_fills_the_terminal_and_its_keys_are_the_last_line(tmp_path: Path, size: tuple[int, int]) -> None:
     demo = Demo(tmp_path, 3)

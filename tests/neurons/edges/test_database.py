@@ -1,9 +1,13 @@
 """One SQLite file and its thread: durable, brought up to date in whole steps, and never opened if it is not ours."""
 
 import asyncio
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -17,8 +21,9 @@ from bettensor.bus.clock import ManualClock
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import UpgradeBegun
 from bettensor.neurons.edges import database as module
-from bettensor.neurons.edges.database import Database, Migrations, cause, to_json
+from bettensor.neurons.edges.database import Database, Migrations, cause, check_folder, to_json
 from bettensor.neurons.simulation import EventLog
+from tests.loopback.rig import write_configuration
 
 FIRST = ("CREATE TABLE rows (value TEXT NOT NULL)",)
 
@@ -119,6 +124,101 @@ async def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="unable to open database file"):
         async with opened(tmp_path / "absent" / "x.sqlite3"):
             raise AssertionError
+
+
+async def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a?b=c#d%20"
+    folder.mkdir()
+    async with opened(folder / "x.sqlite3"):
+        assert (folder / "x.sqlite3").exists()
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def lock(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    connection.execute("BEGIN EXCLUSIVE")
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words", "cure"),
+    [
+        (make_folder, "unable to open database file", "Make the file and its folder readable and writable"),
+        (lock, "database is locked", "End the other process"),
+    ],
+)
+async def test_what_is_not_damaged_is_not_called_so(
+    tmp_path: Path, break_it: Callable[[Path], Any], words: str, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUSY_TIMEOUT", 0.05)
+    path = tmp_path / "x.sqlite3"
+    broken = break_it(path)
+    with pytest.raises(ConfigurationError, match=rf"cannot be opened as a notebook: {words}\. {cure}") as refused:
+        async with opened(path):
+            raise AssertionError
+    assert "Buy another one" not in str(refused.value)
+    if broken is not None:
+        broken.close()
+
+
+async def test_a_file_that_cannot_have_a_write_ahead_log_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"write-ahead log\. Set state_dir to a folder on a local disk"):
+        async with opened(Path(":memory:")):
+            raise AssertionError
+
+
+def test_a_folder_for_a_database_is_checked_and_left_as_it_was(tmp_path: Path) -> None:
+    check_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigurationError, match=r"nothing can be written to .*: No such file or directory"):
+        check_folder(tmp_path / "absent")
+
+
+NO_MAPS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#define REFUSE(name) \\
+    void *name(void *at, size_t size, int mode, int flags, int fd, off_t offset) { \\
+        char link[64], path[4096]; \\
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd); \\
+        ssize_t end = flags & MAP_SHARED ? readlink(link, path, sizeof path) : 0; \\
+        if (end > 4 && !memcmp(path + end - 4, "-shm", 4)) { errno = ENODEV; return MAP_FAILED; } \\
+        return ((void *(*)(void *, size_t, int, int, int, off_t))dlsym(RTLD_NEXT, #name))( \\
+            at, size, mode, flags, fd, offset); \\
+    }
+REFUSE(mmap)
+REFUSE(mmap64)
+"""
+"""mmap(2) of a file system without shared memory, for the files that need it."""
+
+
+def test_a_file_system_without_shared_memory_is_called_so(tmp_path: Path) -> None:
+    compiler = shutil.which("cc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("needs a C compiler, to take shared memory away from SQLite")
+    (tmp_path / "no_maps.c").write_text(NO_MAPS)
+    library = tmp_path / "no_maps.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, tmp_path / "no_maps.c", "-ldl"], check=True)
+    command = [sys.executable, "-m", "bettensor", "validator", "--config", str(write_configuration(tmp_path))]
+    environment = os.environ | {"LD_PRELOAD": str(library)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "disk I/O error. Set state_dir to a folder on a local disk: this file system has no shared" in done.stderr
+    assert "damaged" not in done.stderr
+    command[2:4] = ["bettensor", "doctor"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "this file system has no shared memory" in " ".join(done.stdout.split())
 
 
 # --- work
