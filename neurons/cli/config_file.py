@@ -122,4 +122,10 @@ def _default(f: Field[Any], role: Role) -> str:
         value = str(value)
     elif isinstance(value, tuple):
         value = list(value)
-    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+    return one_line(value)
+
+
+def one_line(value: Any) -> str:
+    """Plain data as YAML on one line, its keys in their order."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
+    return text.removesuffix("\n...\n").strip()
