@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_file(neuron, f"{role}.yaml")
         _add_keys(neuron, "All keys follow, in a group for each section of the file")
         neuron.set_defaults(command=_run_neuron, role=role, takes_flags=True)
+    _add_init(commands)
     _add_demo(commands)
     _add_operations(commands)
     _add_doctor(commands)
@@ -434,6 +435,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    port = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+    if not 0 < port < 65536:
+        raise argparse.ArgumentTypeError(f"expected a port, 1 to 65535, not {text!r}")
+    return port
+
+
 def _prediction_id(text: str) -> str:
     text = text.removesuffix("…")  # as a terminal shows it
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
@@ -494,19 +502,35 @@ def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     check.set_defaults(command=_check_config, role=None, takes_flags=True)
 
 
+def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    init = _add(
+        commands,
+        "init",
+        "make what a first validator and miner on this machine need: wallets, metagraph file and configurations",
+        "bettensor init",
+    )
+    init.add_argument("--wallet.name", dest="name", metavar="NAME", help="name of the wallet (default: demo)")
+    _add_wallet_path(init)
+    init.add_argument(
+        "--directory", type=Path, default=Path(), metavar="DIR", help="folder of the files (default: this folder)"
+    )
+    init.add_argument(
+        "--port",
+        type=_port,
+        metavar="N",
+        help="the validator's port, or the first to try if it is in use (default 8091)",
+    )
+    init.add_argument("--json", action="store_true", help="print JSON")
+    init.set_defaults(command=_init)
+
+
 def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    wallet = _add(
-        commands, "wallet", "make throwaway wallets", "bettensor wallet new --wallet.name test --wallet.hotkey miner1"
-    )
+    example = "bettensor wallet new --wallet.name test --wallet.hotkey miner1"
+    wallet = _add(commands, "wallet", "list wallets, or make throwaway wallets", example)
     actions = wallet.add_subparsers(metavar="ACTION")
-    new = _add(
-        actions,
-        "new",
-        "make a throwaway wallet with unencrypted keys, for tests only",
-        "bettensor wallet new --wallet.name test --wallet.hotkey miner1",
-    )
+    new = _add(actions, "new", "make a throwaway wallet with unencrypted keys, for tests only", example)
     new.add_argument(
-        "--wallet.name", dest="name", default="default", metavar="NAME", help="name of the wallet (default: default)"
+        "--wallet.name", dest="name", metavar="NAME", help="name of the wallet (default: default, with --yes)"
     )
     new.add_argument(
         "--wallet.hotkey",
@@ -515,18 +539,28 @@ def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="NAME",
         help="name of the hotkey (default: default)",
     )
+    _add_wallet_path(new)
     new.add_argument(
+        "--crypto", choices=["sr25519", "ed25519"], default="sr25519", help="the signature scheme (default sr25519)"
+    )
+    new.add_argument("--yes", action="store_true", help="make it in the wallet `default`, if no wallet is named")
+    listing = _add(
+        actions, "list", "list wallets and their hotkeys, and say which hotkeys can sign", "bettensor wallet list"
+    )
+    _add_wallet_path(listing)
+    for parser, operation in ((new, "new"), (listing, "show")):
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.set_defaults(command=_wallet, operation=operation)
+
+
+def _add_wallet_path(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--wallet.path",
         dest="path",
         default="~/.bittensor/wallets",
         metavar="DIR",
         help="folder of all wallets (default ~/.bittensor/wallets)",
     )
-    new.add_argument("--json", action="store_true", help="print JSON")
-    new.add_argument(
-        "--crypto", choices=["sr25519", "ed25519"], default="sr25519", help="the signature scheme (default sr25519)"
-    )
-    new.set_defaults(command=_new_wallet)
 
 
 def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -728,24 +762,19 @@ def _check_config(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _new_wallet(arguments: argparse.Namespace) -> int:
+def _init(arguments: argparse.Namespace) -> int:
     _require_bittensor()
-    from bettensor.neurons.config.settings import WalletSettings, parse
-    from bettensor.neurons.config.sources import Sources
-    from bettensor.neurons.edges.wallets import new_wallet
+    from bettensor.neurons.cli.init import init
 
-    wallet = {"name": arguments.name, "hotkey": arguments.hotkey, "path": arguments.path}
-    keys = [f"wallet.{key}" for key in wallet]
-    parse(WalletSettings, wallet, Sources("wallet", keys={key: f"--{key}" for key in keys}), prefix="wallet.")
-    hotkey = new_wallet(**wallet, scheme=arguments.crypto)
-    if arguments.json:
-        import json
+    return init(arguments)
 
-        print(json.dumps(wallet | {"address": hotkey}, indent=2))
-        return 0
-    print(f"made wallet {arguments.name}/{arguments.hotkey} in {arguments.path}; its keys are not encrypted")
-    print(f"hotkey: {hotkey}")
-    return 0
+
+def _wallet(arguments: argparse.Namespace) -> int:
+    _require_bittensor()
+    from bettensor.neurons.cli import wallet
+
+    code: int = getattr(wallet, arguments.operation)(arguments)
+    return code
 
 
 def _import_games(arguments: argparse.Namespace) -> int:

@@ -140,9 +140,18 @@ def scheme_of(keypair: Keypair) -> Scheme:
 
 def unsupported_scheme(keypair: Keypair, what: str) -> UnusableHotkey:
     """The fault of a hotkey with another scheme; ``what`` names the hotkey for the message."""
-    from bittensor.wallets import format_crypto_type
-
-    scheme, needed = format_crypto_type(keypair.crypto_type), " or ".join(CRYPTO_TYPES)
+    needed = " or ".join(CRYPTO_TYPES)
     return UnusableHotkey(
-        f"{what} has the scheme {scheme}; a neuron needs one of {needed}", "set wallet.hotkey to another hotkey"
+        f"{what} has the scheme {scheme_name(keypair)}; a neuron needs one of {needed}",
+        "set wallet.hotkey to another hotkey",
     )
+
+
+def scheme_name(keypair: Keypair) -> str:
+    """The name of a key's signature scheme, also of one that Bettensor does not support."""
+    scheme = _SCHEMES.get(keypair.crypto_type)
+    if scheme is None:
+        from bittensor.wallets import format_crypto_type
+
+        return format_crypto_type(keypair.crypto_type)
+    return scheme

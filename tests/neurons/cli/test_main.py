@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import json
 import os
 import shlex
 import signal
@@ -22,7 +21,6 @@ from bettensor.neurons.cli import main as cli
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import ROLES, keys_of
-from bettensor.neurons.edges.wallets import load_hotkey
 from bettensor.neurons.neuron import lock_state_dir
 from tests.loopback.rig import write_configuration
 
@@ -206,7 +204,9 @@ def test_config_show_of_a_neuron(
     assert "\n    odds_grace: 0.0  # default\n" in shown
 
 
-@pytest.mark.parametrize("command", ["validator --config x.yaml", "miner --config x.yaml", "demo", "wallet new"])
+@pytest.mark.parametrize(
+    "command", ["validator --config x.yaml", "miner --config x.yaml", "demo", "init", "wallet new", "wallet list"]
+)
 def test_another_bittensor_is_told_in_a_line(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,32 +253,6 @@ def test_who_has_read_enough_hears_nothing_more() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
-
-
-def test_wallet_new_takes_no_paths_for_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["wallet", "new", "--wallet.hotkey", "../x", "--wallet.path", str(tmp_path)]) == 2
-    assert "--wallet.hotkey: expected a name, and not a path" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_wallet_new_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["wallet", "new", "--wallet.path", str(tmp_path), "--json"]) == 0
-    made = json.loads(capsys.readouterr().out)
-    assert made["address"].startswith("5")
-    assert (tmp_path / "default" / "hotkeys" / "default").exists()
-
-
-@pytest.mark.parametrize("crypto", ["sr25519", "ed25519"])
-def test_wallet_new(tmp_path: Path, crypto: str, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["wallet", "new", "--wallet.name", "w", "--wallet.path", str(tmp_path), "--wallet.hotkey"]
-    assert main([*arguments, "one", "--crypto", crypto]) == 0
-    out = capsys.readouterr().out
-    assert load_hotkey("w", "one", str(tmp_path)).ss58_address in out
-    coldkey = (tmp_path / "w" / "coldkey").read_text()
-    assert main([*arguments, "two"]) == 0
-    assert (tmp_path / "w" / "coldkey").read_text() == coldkey
-    assert main([*arguments, "one"]) == 2
-    assert "exists already" in capsys.readouterr().err
 
 
 def test_games_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
