@@ -32,6 +32,7 @@ from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Hotkey, Netuid
 from bettensor.bus.redaction import names_a_secret, without_secrets
 from bettensor.bus.text import hint
+from bettensor.neurons.config.documents import read_text
 
 ENVIRONMENT: Final = "BETTENSOR_"
 """Prefix of environment variables that set keys; two underscores stand for a dot."""
@@ -304,13 +305,7 @@ def read_yaml(file: Path, advice: str = "") -> dict[str, Any]:
         ConfigurationError: it cannot be read or is not such YAML; the message has the line.
     """
     try:
-        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError:
-        raise ConfigurationError(f"{file}: there is no such file{advice}") from None
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file}: cannot be read: its byte {error.start} is no UTF-8 text") from None
+        document = yaml.load(read_text(file, advice), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{file}: {_yaml_fault(error)}") from None
     if document is None:

@@ -202,6 +202,21 @@ def test_a_file_that_cannot_be_read_is_told_with_its_name_once(tmp_path: Path) -
         read_blacklist(tmp_path / "blacklist.yaml")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_configuration_may_come_from_any_editor(tmp_path: Path, encoding: str, end: str) -> None:
+    file = tmp_path / "neuron.yaml"
+    file.write_bytes(yaml.safe_dump(MINIMAL).replace("\n", end).encode(encoding))
+    assert load_settings(file).netuid == 30
+
+
+def test_a_configuration_in_utf_16_is_refused_with_the_cure(tmp_path: Path) -> None:
+    file = tmp_path / "neuron.yaml"
+    file.write_bytes(yaml.safe_dump(MINIMAL).encode("utf-16"))
+    with pytest.raises(ConfigurationError, match=r"neuron\.yaml: cannot be read: it is UTF-16 text; save it as UTF-8"):
+        load_settings(file)
+
+
 def test_a_flag_or_a_variable_can_unset_a_key(tmp_path: Path) -> None:
     settings = load(tmp_path, {"axon.external_ip": "null"}, axon={"external_ip": "203.0.113.7"})
     assert isinstance(settings, ValidatorSettings)

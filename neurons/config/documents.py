@@ -1,0 +1,112 @@
+"""Files that operators and their programs write: their text, their JSON, and the numbers in them.
+
+Spreadsheets and exports write the same thing in several ways. This module reads all of them alike, and refuses the
+others with a message that says how to repair the file.
+"""
+
+import codecs
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from bettensor.bus.errors import ConfigurationError
+
+MAX_SHOWN: Final = 60
+"""Characters of a wrong value that a message shows."""
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_MOST_DIGITS: Final = 400
+"""An integer of more digits is beyond every float."""
+
+
+def read_text(file: Path, advice: str = "") -> str:
+    """The text of ``file``, in UTF-8 with or without a byte order mark. Line ends stay as they are.
+
+    Args:
+        file: the file.
+        advice: the cure if it is missing, for the message.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or is not UTF-8 text.
+    """
+    try:
+        return decoded(file.read_bytes())
+    except FileNotFoundError:
+        raise ConfigurationError(f"{file}: there is no such file{advice}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error}") from None
+
+
+def decoded(data: bytes) -> str:
+    """``data`` as text: UTF-8, with or without a byte order mark.
+
+    Raises:
+        ValueError: it is not UTF-8 text; the message says how to repair it.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
+        raise ValueError("it is UTF-16 text; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"its byte {error.start} is no UTF-8 text; save it as UTF-8") from None
+
+
+def read_json(file: Path) -> Any:
+    """The JSON value in ``file``.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or is not JSON; the message has the line.
+    """
+    text = read_text(file)
+    try:
+        return json.loads(text, parse_int=_integer)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file}: not JSON: {error}") from None
+
+
+def number_of(value: Any) -> float:
+    """The number that ``value`` is: a JSON number, or the same as text, like ``"1.90"`` or ``" 1.9 "``.
+
+    Raises:
+        ValueError: it is not a finite number; the message has what was expected and what was found.
+    """
+    found = value
+    if isinstance(value, str):
+        found = float(value) if _NUMBER.fullmatch(value.strip()) else None
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        found = None
+    number = math.nan if found is None else _float(found)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a number, not {shown(value)}{_advice(value)}")
+    return number
+
+
+def shown(value: Any) -> str:
+    """``value`` for a message: as JSON has it, and not too long."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def _advice(value: Any) -> str:
+    if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
+        return f"; write a decimal point: {value.strip().replace(',', '.')}"
+    return ""
+
+
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an integer beyond every float
+        return math.inf
+
+
+def _integer(digits: str) -> float:
+    """Python refuses very long integers, and with them the whole document."""
+    return int(digits) if len(digits) < _MOST_DIGITS else math.inf
