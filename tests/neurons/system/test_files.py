@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from bettensor.neurons.system import files
-from bettensor.neurons.system.files import changes_of, look_at
+from bettensor.neurons.system.files import changes_of, look_at, replace_text
 
 PATIENCE = 10.0
 
@@ -109,3 +109,16 @@ async def test_a_link_that_leads_elsewhere_is_a_change_and_what_it_leads_to_is_w
 def test_links_in_a_circle_are_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to("circle")
     assert list(look_at([tmp_path / "circle"]).values()) == [None]
+
+
+def test_a_file_is_replaced_in_one_step_also_where_a_link_leads_to_it(tmp_path: Path) -> None:
+    file, link = tmp_path / "data" / "games.json", tmp_path / "games.json"
+    file.parent.mkdir()
+    file.write_text("what was there")
+    link.symlink_to(file)
+    with file.open() as before:
+        replace_text(link, "é")
+        assert before.read() == "what was there"
+    assert link.is_symlink()
+    assert file.read_text(encoding="utf-8") == "é"
+    assert list(file.parent.iterdir()) == [file]
