@@ -232,7 +232,7 @@ class OddsApiFeed(Edge):
         now = self._clock.wall()
         slate = read_games(self._path, now, now)
         skipped = [omission for progress in self._sports.values() for omission in progress.skipped]
-        withheld = (WithheldGame(omission.game_id, str(omission)) for omission in skipped)
+        withheld = (WithheldGame(omission.game_id, str(omission._replace(game_id=""))) for omission in skipped)
         return FetchedSlate(slate.games, (*slate.withheld, *withheld))
 
     def _publish(self, slate: FetchedSlate | None, fault: str) -> None:

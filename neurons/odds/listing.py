@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from bettensor.bus.text import printable
 from bettensor.neurons.odds.prices import Quote, rounded
 
+MAX_SHOWN: Final = 64
+"""Characters of an id that a message shows."""
 Row = TypeVar("Row")
 
 
@@ -62,7 +65,7 @@ class Omission(NamedTuple):
 
     def __str__(self) -> str:
         game = f" (game {self.game_id!r})" if self.game_id else ""
-        return f"row {self.row}{game}: {self.reason}"
+        return printable(f"row {self.row}{game}: {self.reason}")
 
 
 class Reading(NamedTuple):
@@ -113,7 +116,7 @@ def in_order(listings: Iterable[Listing]) -> list[Listing]:
 def id_of(row: Any, field: str) -> str:
     """The id in a row that may be anything, for a message."""
     found = row.get(field) if isinstance(row, dict) else None
-    return str(found)[:64] if isinstance(found, str | int) else ""
+    return printable(str(found)[:MAX_SHOWN]) if isinstance(found, str | int) else ""
 
 
 def _utc(instant: datetime) -> str:

@@ -244,15 +244,6 @@ def test_a_hotkey_that_this_user_may_not_read_is_told(tmp_path: Path, monkeypatc
         load_hotkey("w", "h", str(tmp_path))
 
 
-def test_games_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, output = ROOT / "tests" / "data" / "mlb_odds_synthetic.json", tmp_path / "games.json"
-    arguments = ["games", "import", str(source), "--output", str(output), "--starting", "2027-01-01T18:00:00Z"]
-    assert main(arguments) == 0
-    captured = capsys.readouterr()
-    assert "3 games" in captured.out
-    assert "skipped game 9001" in captured.err
-
-
 # --- processes
 
 

@@ -14,7 +14,6 @@ from bettensor.neurons.edges.game_schema import schema
 from tests.neurons.edges.test_game_file import SHIPPED, entry
 from tests.support import NOW
 
-ROOT = Path(__file__).parents[3]
 GOOD: dict[str, dict[str, Any]] = {
     "as usual": entry(),
     "with dates": entry(create_date="2026-01-01T00:00:00Z", last_update_date="2026-01-01T00:00:00Z"),
@@ -103,6 +102,4 @@ def test_the_shipped_games_are_good() -> None:
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["games", "schema"]) == 0
-    printed = capsys.readouterr().out
-    assert json.loads(printed) == schema()
-    assert printed == (ROOT / "docs" / "games.schema.json").read_text()
+    assert json.loads(capsys.readouterr().out) == schema()

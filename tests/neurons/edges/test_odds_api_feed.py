@@ -319,7 +319,7 @@ async def test_a_wrong_event_is_withheld_and_one_without_odds_is_not_mentioned(
         (fetched,) = bench.events
     assert [game.game_id for game in fetched.games] == ["good"]
     assert [(game.game_id, game.reason) for game in fetched.withheld] == [
-        ("bad", "row 1 (game 'bad'): bookmakers: none of them has usable odds")
+        ("bad", "row 1: bookmakers: none of them has usable odds")
     ]
 
 

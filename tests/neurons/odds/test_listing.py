@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
-from bettensor.neurons.odds.listing import Listing, Omission, Reading, merged
+from bettensor.neurons.odds.listing import Listing, Omission, Reading, id_of, merged
 from bettensor.neurons.odds.prices import Quote
 
 START = datetime(2027, 6, 18, tzinfo=UTC)
@@ -25,3 +25,10 @@ def test_of_several_games_with_one_id_the_first_counts() -> None:
     reading = merged([one, two])
     assert [(game.game_id, game.home) for game in reading.listings] == [("early", "A"), ("g", "first")]
     assert (reading.rows, len(reading.skipped), len(reading.left_out)) == (4, 1, 1)
+
+
+def test_what_a_service_says_cannot_move_a_cursor() -> None:
+    assert str(Omission(3, id_of({"id": "\x1b[2J"}, "id"), "bookmakers.\x1b[2J: wrong")) == (
+        r"row 3 (game '\\x1b[2J'): bookmakers.\x1b[2J: wrong"
+    )
+    assert [id_of(row, "id") for row in ({"id": 7}, {"id": None}, {}, 7)] == ["7", "", "", ""]
