@@ -5,7 +5,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
@@ -15,6 +15,7 @@ import pytest
 from bettensor.bus import events
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode, VerdictCode
 from bettensor.bus.events import TOPICS, Event, Observed, Role
+from bettensor.bus.games import TeamGame
 from bettensor.neurons.bench import report
 from bettensor.neurons.cli.config_file import commented_defaults
 from bettensor.neurons.composition import EDGES, Place
@@ -22,7 +23,9 @@ from bettensor.neurons.config.keys import field_docs
 from bettensor.neurons.config.reload import FIXED, RELOADABLE
 from bettensor.neurons.config.sources import ALIASES
 from bettensor.neurons.edges.edge import Edge, Isolates, Records
+from bettensor.neurons.edges.game_schema import schema, schema_text
 from bettensor.neurons.edges.listener import Listener
+from bettensor.neurons.edges.odds_api_feed import OddsApiSettings
 from bettensor.neurons.edges.static_files import StaticFiles
 from tests.prediction_trace import Step, trace
 
@@ -279,6 +282,24 @@ def _class(path: str) -> type[Edge]:
     return cls
 
 
+# --- games.md
+
+
+def games() -> str:
+    """The page as it is, with the keys of the feed of The Odds API, and the example of a feed."""
+    docs = field_docs(OddsApiSettings)
+    rows = (f"| `{key.name}` | {_default(key)} | {docs[key.name]} |\n" for key in fields(OddsApiSettings))
+    page = _with_table("games.md", "| key | default | meaning |", rows)
+    example = (ROOT / "examples" / "csv_feed.py").read_text()
+    return re.sub(r"```python\n.*?```\n", lambda _: f"```python\n{example}```\n", page, flags=re.DOTALL)
+
+
+def _default(key: Field[Any]) -> str:
+    if key.default is not MISSING:
+        return f"`{key.default}`"
+    return "required" if key.default_factory is MISSING else f"`{key.default_factory()}`"
+
+
 # --- the tests
 
 PAGES: Final = {
@@ -286,6 +307,8 @@ PAGES: Final = {
     "edges.md": edges,
     "configuration.md": configuration,
     "events.md": event_reference,
+    "games.md": games,
+    "games.schema.json": schema_text,
     "performance.md": performance,
 }
 
@@ -313,6 +336,15 @@ def test_every_test_that_shows_a_guarantee_is_there() -> None:
     assert len(named) > 40
     for file, function in named:
         assert f"def {function}(" in (ROOT / "tests" / file).read_text(), f"{file}::{function}"
+
+
+def test_the_page_on_games_has_every_field_and_what_is_needed() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| [^|]+ \| (yes|no|if it can tie) \|", (DOCS / "games.md").read_text(), re.MULTILINE
+    )
+    game = schema()["$defs"]["game"]
+    assert [name for name, _ in rows] == [field.name for field in fields(TeamGame)]
+    assert sorted(name for name, needed in rows if needed == "yes") == sorted(game["required"])
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -15,14 +15,21 @@ import pytest
 from bettensor.neurons.composition import ACTORS
 
 ROOT: Final = Path(__file__).parent.parent
-LAZY: Final = ("bettensor", "bettensor.actors", "bettensor.bus", "bettensor.models", "bettensor.recordings")
+LAZY: Final = (
+    "bettensor",
+    "bettensor.actors",
+    "bettensor.bus",
+    "bettensor.edges",
+    "bettensor.models",
+    "bettensor.recordings",
+)
 """Doors whose names have their homes elsewhere, and are loaded when they are used."""
 PLAIN: Final = (
     *(f"bettensor.bus.{name}" for name in ("codes", "errors", "events", "games", "identifiers", "messages")),
     "bettensor.actors.settings",
 )
 """Doors that define their names themselves."""
-DOORS: Final = (*LAZY, *PLAIN, "bettensor.edges", "bettensor.simulation")
+DOORS: Final = (*LAZY, *PLAIN, "bettensor.simulation")
 PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 EXAMPLES: Final = sorted(file for file in (ROOT / "examples").rglob("*") if file.is_file())
 

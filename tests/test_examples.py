@@ -1,18 +1,22 @@
 """The files in examples/ work: configurations can be read, and what starts neurons names commands that there are."""
 
+import asyncio
 import configparser
 import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from bettensor.bus.events import FeedFailed, GamesFetched, GamesUpdated
 from bettensor.neurons.cli.main import _parser
 from bettensor.neurons.config.loading import load_settings
+from tests.loopback.rig import running_validator
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -93,3 +97,42 @@ def test_the_operators_guide_names_commands_and_files_that_there_are() -> None:
     assert len(commands) >= 4
     for name, rest in commands:
         assert is_a_command([*name.split(), *rest.split()]), (name, rest)
+
+
+HEAD = "game_id,team_a,team_b,sport,league,event_start_date,team_a_odds,team_b_odds,tie_odds"
+
+
+async def test_the_feed_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "games.csv"
+
+    def write(*rows: str) -> None:
+        fresh = file.with_suffix(".new")
+        fresh.write_text("\n".join([HEAD, *rows]), encoding="utf-8-sig")
+        fresh.replace(file)
+
+    def slates() -> list[list[str]]:
+        return [[game.game_id for game in event.games] for event in rig.all(GamesFetched)]
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - the record has no event
+                await asyncio.sleep(0.01)
+
+    one, tie = "one,A,B,s,l,2100-01-01T00:00:00Z,1.9,2.0,", "tie,A,B,s,l,2100-01-01T00:00:00Z,2.5,2.9,3.3"
+    write(one, "old,A,B,s,l,2000-01-01T00:00:00Z,1.9,2.0,", "soon,A,B,s,l,soon,1.9,2.0,", "dear,A,B,s,l,x,dear,2.0,")
+    feed = {"class": "examples.csv_feed:CsvFeed", "path": str(file), "interval": 0.01}
+    async with running_validator(tmp_path, edges={"game_feed": feed}) as rig:
+        assert slates() == [["one"]]
+        (first,) = rig.all(GamesFetched)
+        assert [(game.game_id, game.reason.partition(":")[0]) for game in first.withheld] == [
+            ("soon", "row 3"),
+            ("dear", "row 4"),
+        ]
+        write(one, tie)
+        await until(lambda: slates() == [["one"], ["one", "tie"]])
+        assert rig.all(GamesFetched)[-1].games[1].can_tie
+        file.unlink()
+        await rig.until(FeedFailed)
+        write(one, tie)
+        await until(lambda: len(slates()) == 3)
+    assert len(rig.all(GamesUpdated)) == 2, "an unchanged slate is no update"

@@ -27,7 +27,7 @@ WHERE = {
         "neurons/bench/yardsticks.py",
     },
     "dataclasses_json": {"bus/records.py"},
-    "httpx": {"neurons/edges/http_client.py"},
+    "httpx": {"neurons/edges/http_client.py", "neurons/edges/odds_api_client.py"},
     "loguru": {"neurons/edges/log.py"},
     "prometheus_client": {"neurons/edges/metrics.py"},
     "pyee": {"bus/bus.py"},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
-from bettensor.bus.text import counted, hint
+from bettensor.bus.text import hint
 from bettensor.neurons.cli import streams
 
 if TYPE_CHECKING:
@@ -567,7 +567,8 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     games = _add(commands, "games", "list a running neuron's games, or make a games file", "bettensor games --json")
     games.usage = (
         "bettensor games [-h] [--config FILE | --state-dir DIR] [--json]\n"
-        "       bettensor games import FILE --output FILE [--starting TIME]"
+        "       bettensor games import (FILE | --odds-api SPORT) --output FILE [...]\n"
+        "       bettensor games schema"
     )
     _add_neuron(games)
     games.add_argument("--json", action="store_true", help="print JSON")
@@ -578,17 +579,47 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     importer = _add(
         actions,
         "import",
-        "make a games file from an odds service's snapshots",
+        "make a games file from the odds of a service",
         "bettensor games import odds.json --output games.json",
     )
-    importer.add_argument("file", type=Path, metavar="FILE", help="the snapshots, a JSON list")
+    source = importer.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        metavar="FILE",
+        help="a JSON list, either of snapshots or of events of The Odds API (docs/games.md shows both)",
+    )
+    source.add_argument(
+        "--odds-api",
+        action="append",
+        metavar="SPORT",
+        help="ask The Odds API for this sport, such as baseball_mlb, with the key in the environment variable "
+        "ODDS_API_KEY; may be repeated",
+    )
     importer.add_argument("--output", type=Path, required=True, metavar="FILE", help="the games file to write")
+    importer.add_argument(
+        "--odds-format",
+        choices=["decimal", "american", "fractional"],
+        help="how FILE has its odds: decimal (2.2), american (+120) or fractional (6/5) (default decimal)",
+    )
+    importer.add_argument(
+        "--regions",
+        metavar="LIST",
+        help="with --odds-api: whose bookmakers are averaged, separated by commas: us, us2, uk, eu, au (default us)",
+    )
+    importer.add_argument(
+        "--url", metavar="URL", help="with --odds-api: the service (default https://api.the-odds-api.com)"
+    )
     importer.add_argument(
         "--starting",
         metavar="TIME",
         help="shift all games so that the first starts at this time, for example 2026-12-01T18:00:00Z",
     )
+    importer.add_argument("--json", action="store_true", help="print JSON")
     importer.set_defaults(command=_import_games)
+    schema = _add(actions, "schema", "print the JSON Schema of games files", "bettensor games schema")
+    schema.set_defaults(command=_print_games_schema)
 
 
 def _add_completion(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -778,20 +809,27 @@ def _wallet(arguments: argparse.Namespace) -> int:
 
 
 def _import_games(arguments: argparse.Namespace) -> int:
-    from datetime import datetime
+    import json
 
-    from bettensor.neurons.cli.odds_import import run_import
+    from bettensor.neurons.cli import odds_import
 
-    try:
-        starting = None if arguments.starting is None else datetime.fromisoformat(arguments.starting)
-    except ValueError:
-        raise ConfigurationError(
-            f"--starting: expected a time like 2026-12-01T18:00:00Z, not {arguments.starting!r}"
-        ) from None
-    imported = run_import(arguments.file, arguments.output, starting)
-    for skipped in imported.skipped:
-        print(f"skipped {skipped}", file=sys.stderr)
-    print(f"{arguments.output}: {counted(len(imported.games), 'game')}")
+    imported = odds_import.run(arguments)
+    for fault in imported.faults():
+        print(fault, file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(imported.as_json(), indent=2))
+    elif imported.reading.listings:
+        print(imported.summary())
+    if imported.reading.listings:
+        return 0
+    print(f"bettensor: {imported.summary()}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _print_games_schema(_: argparse.Namespace) -> int:
+    from bettensor.neurons.edges.game_schema import schema_text
+
+    print(schema_text(), end="")
     return 0
 
 

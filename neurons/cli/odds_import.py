@@ -1,138 +1,166 @@
-"""Makes a games file from snapshots of an odds service, in the form of this subnet's first service.
+"""Makes a games file from the odds of a service: from a saved answer, or from The Odds API by HTTP."""
 
-The input is a JSON list; each snapshot has ``captured``, ``home``, ``away``, ``game_id``, ``date`` and ``odds`` with
-``average_home_odds`` and ``average_away_odds``. Of several snapshots of one game the newest counts.
-"""
-
-import json
-import math
-from dataclasses import dataclass
+import asyncio
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
-
-from bettensor.bus.errors import ConfigurationError
-from bettensor.neurons.system.files import unfinished
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Odds:
-    average_home_odds: float
-    average_away_odds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Snapshot:
-    captured: AwareDatetime
-    home: Annotated[str, Field(min_length=1, max_length=256)]
-    away: Annotated[str, Field(min_length=1, max_length=256)]
-    game_id: int | str
-    date: AwareDatetime
-    odds: _Odds
-
-
-_SNAPSHOTS: TypeAdapter[list[_Snapshot]] = TypeAdapter(list[_Snapshot])
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.errors import BettensorError, ConfigurationError
+from bettensor.bus.identifiers import SECOND
+from bettensor.bus.text import counted
+from bettensor.bus.timestamps import parse_rfc3339
+from bettensor.neurons.config.documents import read_json
+from bettensor.neurons.config.settings import parse
+from bettensor.neurons.edges.odds_api_client import URL, Failed, OddsApiClient, Region, Service, Sport, read_key
+from bettensor.neurons.odds.forms import EVENTS, Form, form_of, read_answer, rows_of
+from bettensor.neurons.odds.listing import Reading, merged
+from bettensor.neurons.odds.prices import OddsFormat
+from bettensor.neurons.system.files import replace_text
 
 
 class Imported(NamedTuple):
-    """Games in the form of a games file, and the reason for each skipped one."""
+    """The outcome of an import. If no game is left, nothing is written."""
 
-    games: list[dict[str, Any]]
-    skipped: list[str]
+    output: Path
+    source: str
+    form: Form
+    reading: Reading
+    started: int
+    """Games that started before now: a validator withholds them."""
+
+    def faults(self) -> Iterator[str]:
+        """One line for each row, or bookmaker of a row, that could not be used."""
+        yield from (f"skipped {omission}" for omission in self.reading.skipped)
+        yield from (f"left out {omission}" for omission in self.reading.left_out)
+
+    def summary(self) -> str:
+        """The outcome in one line."""
+        reading = self.reading
+        rows = f"{counted(reading.rows, self.form.row)} of {self.form.service}"
+        skipped = f"{len(reading.skipped)} skipped"
+        if not reading.listings:
+            return f"{self.output}: not written: no game is left of {rows}, {skipped}"
+        text = f"{self.output}: {counted(len(reading.listings), 'game')} from {rows}, {skipped}"
+        if self.started:
+            text += f"; a validator withholds {self.started} that started before now, unless --starting shifts them"
+        return text
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome as plain data."""
+        reading = self.reading
+        return {
+            "output": str(self.output),
+            "source": self.source,
+            "form": f"{self.form.row}s of {self.form.service}",
+            "rows": reading.rows,
+            "games": len(reading.listings),
+            "started": self.started,
+            "skipped": [omission._asdict() for omission in reading.skipped],
+            "left_out": [omission._asdict() for omission in reading.left_out],
+        }
 
 
-def import_snapshots(
-    text: str, shift_to: datetime | None = None, *, sport: str = "baseball", league: str = "MLB"
-) -> Imported:
-    """The newest snapshot of each game, as a game between home (team_a) and away (team_b).
-
-    Args:
-        text: JSON.
-        shift_to: shift all dates by the same amount, so that the first game starts at this time.
-        sport: of all games.
-        league: of all games.
+def run(arguments: Namespace) -> Imported:
+    """Import as the command line says.
 
     Raises:
-        ConfigurationError: a row is wrong; the message has row, field and what was expected.
+        BettensorError: The Odds API does not answer with odds, or there are none.
+        ConfigurationError: the arguments are wrong, or a file cannot be read or written.
     """
-    newest: dict[str, _Snapshot] = {}
-    for snapshot in sorted(_read(text), key=lambda snapshot: snapshot.captured):
-        newest[str(snapshot.game_id)] = snapshot
-    skipped = [f"game {game_id}: {reason}" for game_id, s in newest.items() if (reason := _why_not(s)) is not None]
-    kept = [snapshot for snapshot in newest.values() if _why_not(snapshot) is None]
-    shift = shift_to - min(s.date for s in kept) if shift_to is not None and kept else None
-    games = []
-    for snapshot in sorted(kept, key=lambda snapshot: (snapshot.date, str(snapshot.game_id))):
-        captured, start = snapshot.captured, snapshot.date
-        if shift is not None:
-            captured, start = captured + shift, start + shift
-        games.append(
-            {
-                "game_id": str(snapshot.game_id),
-                "team_a": snapshot.home,
-                "team_b": snapshot.away,
-                "sport": sport,
-                "league": league,
-                "create_date": _utc(captured),
-                "last_update_date": _utc(captured),
-                "event_start_date": _utc(start),
-                "active": True,
-                "team_a_odds": snapshot.odds.average_home_odds,
-                "team_b_odds": snapshot.odds.average_away_odds,
-                "tie_odds": None,
-                "can_tie": False,
-            }
-        )
-    return Imported(games, skipped)
+    starting = None if arguments.starting is None else _instant(arguments.starting)
+    of_service = {"--regions": arguments.regions, "--url": arguments.url}
+    if arguments.odds_api is None:
+        for flag, value in of_service.items():
+            if value is not None:
+                raise ConfigurationError(f"{flag}: only with --odds-api: a file has its odds already")
+        return import_file(arguments.file, arguments.output, arguments.odds_format or "decimal", starting)
+    if arguments.odds_format is not None:
+        raise ConfigurationError("--odds-format: only with FILE: The Odds API is asked for decimal odds")
+    sports = [_checked(Sport, sport, "--odds-api") for sport in arguments.odds_api]
+    regions = [_checked(Region, region.strip(), "--regions") for region in (arguments.regions or "us").split(",")]
+    service = _checked(Service, arguments.url or URL, "--url")
+    return import_from_odds_api(sports, regions, service, arguments.output, starting)
 
 
-def run_import(source: Path, output: Path, starting: datetime | None = None) -> Imported:
+def _instant(text: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(parse_rfc3339(text) / SECOND, UTC)
+    except ValueError:
+        raise ConfigurationError(f"--starting: expected a time like 2026-12-01T18:00:00Z, not {text!r}") from None
+
+
+def _checked(kind: Any, value: str, flag: str) -> str:
+    """``value``, if a configuration would take it."""
+    checked: str = parse(kind, value, flag)
+    return checked
+
+
+def import_file(source: Path, output: Path, prices: OddsFormat, starting: datetime | None = None) -> Imported:
     """Import the file ``source`` into the games file ``output``.
 
+    Args:
+        source: a JSON list in one of ``FORMS``.
+        output: the games file.
+        prices: how the prices in ``source`` are written.
+        starting: shift all dates by the same amount, so that the first game starts at this time.
+
     Raises:
-        ConfigurationError: a file cannot be read or written; the message has file, row and field.
+        BettensorError: the list is empty.
+        ConfigurationError: a file cannot be read or written, or has no such form; the message names it.
     """
+    document = read_json(source)
     try:
-        imported = import_snapshots(source.read_text(encoding="utf-8"), starting)
-        document = {"source": source.name, "date": datetime.now(UTC).date().isoformat(), "games": imported.games}
-        _write(output, json.dumps(document, indent=2) + "\n")
-    except OSError as error:
-        raise ConfigurationError(f"{error.filename or output}: {error.strerror}") from None
-    except (UnicodeDecodeError, ConfigurationError) as error:
+        rows = rows_of(document)
+        if not rows:
+            raise BettensorError(f"{source}: the list is empty; {output} stays as it is")
+        form = form_of(rows)
+    except ConfigurationError as error:
         raise ConfigurationError(f"{source}: {error}") from None
-    return imported
+    return _write(output, source.name, form, form.read(rows, prices, datetime.now(UTC)), starting)
 
 
-def _write(output: Path, text: str) -> None:
-    """Replace a file in one step, for a validator that watches it; write to a pipe or device directly."""
-    if output.exists() and not output.is_file():
-        output.write_text(text, encoding="utf-8")
-        return
-    target = output.resolve()  # where a link leads
-    with unfinished(target.with_name(f".{target.name}.part")) as part:
-        part.write_text(text, encoding="utf-8")
-        part.replace(target)
+def import_from_odds_api(
+    sports: Sequence[str], regions: Sequence[str], service: str, output: Path, starting: datetime | None = None
+) -> Imported:
+    """Ask The Odds API once for each of ``sports``, and write the games file ``output``.
+
+    Raises:
+        BettensorError: the odds of a sport cannot be had; the message says why, and nothing is written.
+        ConfigurationError: the environment has no key, or ``output`` cannot be written.
+    """
+    readings = asyncio.run(_ask(sports, OddsApiClient(read_key(), regions, SystemClock(), service)))
+    return _write(output, EVENTS.service, EVENTS, merged(readings), starting)
 
 
-def _read(text: str) -> list[_Snapshot]:
+async def _ask(sports: Sequence[str], client: OddsApiClient) -> list[Reading]:
+    readings = []
     try:
-        return _SNAPSHOTS.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        row, *field = first["loc"] or ("",)
-        where = f"row {row}{': ' if field else ''}{'.'.join(map(str, field))}"
-        raise ConfigurationError(f"{where}: {first['msg']}") from None
+        for sport in sports:
+            answer = await client.ask(sport)
+            if isinstance(answer, Failed):
+                raise BettensorError(f"{EVENTS.service}: {answer.reason}")
+            readings.append(read_answer(answer.body or b"", datetime.now(UTC)))
+    except ConfigurationError as error:  # the service's fault, and not this command's usage
+        raise BettensorError(f"{EVENTS.service}: {sport}: {error}") from None
+    finally:
+        await client.close()
+    return readings
 
 
-def _why_not(snapshot: _Snapshot) -> str | None:
-    for name in ("average_home_odds", "average_away_odds"):
-        odds = getattr(snapshot.odds, name)
-        if not (math.isfinite(odds) and odds > 1):
-            return f"{name}: expected a finite number above 1, not {odds}"
-    return None
-
-
-def _utc(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _write(output: Path, source: str, form: Form, reading: Reading, starting: datetime | None) -> Imported:
+    now = datetime.now(UTC)
+    if starting is not None and reading.listings:
+        by = starting - reading.listings[0].start
+        reading = reading._replace(listings=[listing.shifted(by) for listing in reading.listings])
+    if reading.listings:
+        games = [listing.entry() for listing in reading.listings]
+        document = {"source": source, "date": now.date().isoformat(), "games": games}
+        try:
+            replace_text(output, dumps(document, indent=2) + "\n")
+        except OSError as error:
+            raise ConfigurationError(f"{output}: cannot be written: {error.strerror}") from None
+    return Imported(output, source, form, reading, sum(listing.start <= now for listing in reading.listings))

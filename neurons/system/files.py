@@ -114,3 +114,18 @@ def unfinished(file: Path) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a file in one step, for those who watch it; a pipe or device is written to directly.
+
+    Raises:
+        OSError: it cannot be written; the file stays as it was.
+    """
+    if file.exists() and not file.is_file():
+        file.write_text(text, encoding="utf-8")
+        return
+    target = file.resolve()  # where a link leads
+    with unfinished(target.with_name(f".{target.name}.part")) as part:
+        part.write_text(text, encoding="utf-8")
+        part.replace(target)

@@ -1,5 +1,6 @@
 """README and tutorial, followed word for word by a newcomer with an empty home."""
 
+import json
 import os
 import re
 import shlex
@@ -22,7 +23,7 @@ ROOT: Final = Path(__file__).parents[2]
 ELSEWHERE: Final = ("make ", "pip install", "bettensor bench")
 """Commands that are run by other tests, or by whoever runs these."""
 PATIENCE: Final = 30.0
-_FILE: Final = re.compile(r"`([\w.-]+\.(?:yaml|py|csv|sh))`")
+_FILE: Final = re.compile(r"`([\w.-]+\.(?:yaml|py|csv|sh|json))`")
 
 
 class Block(NamedTuple):
@@ -33,9 +34,9 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks(page: Path) -> Iterator[Block]:
-    """Every fenced block that names its language, in order."""
-    parts = page.read_text().split("```")
+def blocks(page: Path, before: str = "\0") -> Iterator[Block]:
+    """Every fenced block that names its language, in order, up to the text ``before``."""
+    parts = page.read_text().partition(before)[0].split("```")
     for before, block in zip(parts[::2], parts[1::2], strict=False):
         language, _, text = block.partition("\n")
         if language:
@@ -58,8 +59,8 @@ class Newcomer:
         self.environment = os.environ | {"HOME": str(folder), "PATH": path, "COLUMNS": "200"}
         self.environment.pop("PYTHONUNBUFFERED", None)  # a handler's lines must appear without it
 
-    def follow(self, page: Path) -> None:
-        for block in blocks(page):
+    def follow(self, page: Path, before: str = "\0") -> None:
+        for block in blocks(page, before):
             if block.language == "sh":
                 for line in block.text.splitlines():
                     self.run(line.partition("  #")[0].strip())
@@ -179,6 +180,19 @@ def test_an_incident_becomes_a_regression_test(tmp_path: Path) -> None:
     assert "equal (every decision)" in said
     assert "proposals[0].code: accepted -> invalid_wager" in said
     assert re.findall(r"(\d+) passed", said) == ["1", "3", "4"]
+
+
+def test_the_page_on_games_shows_files_that_are_read(tmp_path: Path) -> None:
+    with newcomer(tmp_path) as person:
+        person.follow(ROOT / "docs" / "games.md", before="## The Odds API as a feed")
+        games = json.loads((person.folder / "games.json").read_text())["games"]
+        schema = (person.folder / "games.schema.json").read_text()
+    said = "\n".join(person.said)
+    assert "valid configuration of a validator" in said
+    assert "games.json: 1 game from 1 snapshot of an odds service, 0 skipped" in said
+    assert "games.json: 1 game from 1 event of The Odds API, 0 skipped" in said
+    assert [game["event_start_date"] for game in games] == ["2027-01-01T18:00:00Z"]
+    assert schema == (ROOT / "docs" / "games.schema.json").read_text()
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/recordings.md"])

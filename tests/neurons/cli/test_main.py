@@ -255,15 +255,6 @@ def test_who_has_read_enough_hears_nothing_more() -> None:
     assert process.returncode == 1
 
 
-def test_games_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, output = ROOT / "tests" / "data" / "mlb_odds_synthetic.json", tmp_path / "games.json"
-    arguments = ["games", "import", str(source), "--output", str(output), "--starting", "2027-01-01T18:00:00Z"]
-    assert main(arguments) == 0
-    captured = capsys.readouterr()
-    assert "3 games" in captured.out
-    assert "skipped game 9001" in captured.err
-
-
 # --- processes
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from bettensor.neurons.system import files
-from bettensor.neurons.system.files import changes_of, look_at, why_unwatched
+from bettensor.neurons.system.files import changes_of, look_at, replace_text, why_unwatched
 from tests.neurons.unwatched import REASONS, refuse_watches
 
 PATIENCE = 10.0
@@ -191,3 +191,16 @@ def test_a_real_system_without_watches_is_one_that_refuses(tmp_path: Path, limit
 def test_links_in_a_circle_are_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to("circle")
     assert list(look_at([tmp_path / "circle"]).values()) == [None]
+
+
+def test_a_file_is_replaced_in_one_step_also_where_a_link_leads_to_it(tmp_path: Path) -> None:
+    file, link = tmp_path / "data" / "games.json", tmp_path / "games.json"
+    file.parent.mkdir()
+    file.write_text("what was there")
+    link.symlink_to(file)
+    with file.open() as before:
+        replace_text(link, "é")
+        assert before.read() == "what was there"
+    assert link.is_symlink()
+    assert file.read_text(encoding="utf-8") == "é"
+    assert list(file.parent.iterdir()) == [file]

@@ -1,0 +1,123 @@
+"""What every form of odds is read into: games with their odds, and the rows that give none, with their reasons."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from bettensor.bus.text import printable
+from bettensor.neurons.odds.prices import Quote, rounded
+
+MAX_SHOWN: Final = 64
+"""Characters of an id that a message shows."""
+Row = TypeVar("Row")
+
+
+class Listing(NamedTuple):
+    """One game with its odds."""
+
+    game_id: str
+    home: str
+    away: str
+    sport: str
+    league: str
+    updated: datetime
+    """When the odds were last known to be these."""
+    start: datetime
+    quote: Quote
+
+    def shifted(self, by: timedelta) -> "Listing":
+        """The same game at another time."""
+        return self._replace(updated=self.updated + by, start=self.start + by)
+
+    def entry(self) -> dict[str, Any]:
+        """The game in the form of a games file (docs/games.md)."""
+        odds = self.quote
+        return {
+            "game_id": self.game_id,
+            "team_a": self.home,
+            "team_b": self.away,
+            "sport": self.sport,
+            "league": self.league,
+            "create_date": _utc(self.updated),
+            "last_update_date": _utc(self.updated),
+            "event_start_date": _utc(self.start),
+            "active": True,
+            "team_a_odds": rounded(odds.home),
+            "team_b_odds": rounded(odds.away),
+            "tie_odds": None if odds.draw is None else rounded(odds.draw),
+            "can_tie": odds.draw is not None,
+        }
+
+
+class Omission(NamedTuple):
+    """A row, or a part of one, that could not be used."""
+
+    row: int
+    """Its place in the list, from 0."""
+    game_id: str
+    """Empty if it cannot be read."""
+    reason: str
+    """The field, and what was expected there."""
+    unpriced: bool = False
+    """No bookmaker has odds for this game yet: nothing is wrong with the row."""
+
+    def __str__(self) -> str:
+        game = f" (game {self.game_id!r})" if self.game_id else ""
+        return printable(f"row {self.row}{game}: {self.reason}")
+
+
+class Reading(NamedTuple):
+    """The content of a list of odds."""
+
+    rows: int
+    listings: list[Listing]
+    """The games, each once, by start and id."""
+    skipped: list[Omission]
+    """Rows that give no game."""
+    left_out: list[Omission]
+    """Bookmakers whose odds do not count; their game may have other odds."""
+
+
+def convert(row: Any, kind: type[Row]) -> Row:
+    """``row`` as ``kind``, a class of msgspec.
+
+    Raises:
+        ValueError: a field is wrong; the message names it and says what was expected.
+    """
+    try:
+        return msgspec.convert(row, kind)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at ")
+        field = path.strip("`").removeprefix("$").removeprefix(".")
+        raise ValueError(f"{field}: {what}" if field else what) from None
+
+
+def merged(readings: Sequence[Reading]) -> Reading:
+    """All of ``readings`` in one; of several games with one id the first counts."""
+    games: dict[str, Listing] = {}
+    for reading in readings:
+        for listing in reading.listings:
+            games.setdefault(listing.game_id, listing)
+    return Reading(
+        sum(reading.rows for reading in readings),
+        in_order(games.values()),
+        [omission for reading in readings for omission in reading.skipped],
+        [omission for reading in readings for omission in reading.left_out],
+    )
+
+
+def in_order(listings: Iterable[Listing]) -> list[Listing]:
+    """Sorted by start and id."""
+    return sorted(listings, key=lambda listing: (listing.start, listing.game_id))
+
+
+def id_of(row: Any, field: str) -> str:
+    """The id in a row that may be anything, for a message."""
+    found = row.get(field) if isinstance(row, dict) else None
+    return printable(str(found)[:MAX_SHOWN]) if isinstance(found, str | int) else ""
+
+
+def _utc(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
