@@ -47,9 +47,11 @@ from bettensor.bus.events import (
     PeerMisbehaved,
     PeerRefused,
     PostFailed,
+    PredictionAccepted,
     PredictionConflicted,
     PredictionDiscarded,
     PredictionExpired,
+    PredictionRejected,
     ReconnectScheduled,
     RecordingFailed,
     RecordingResumed,
@@ -64,12 +66,15 @@ from bettensor.bus.events import (
     VerdictReceived,
     VerifierLost,
 )
+from bettensor.bus.games import TeamGamePrediction
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
 from bettensor.bus.text import counted, printable
 
 LINES_PER_SECOND: Final = 20
 """Lines of one kind per second, unless that kind has its own limit."""
+_ACCEPTED: Final = "accepted predictions"
+_REJECTED: Final = "rejected predictions"
 _ROADS: Final[dict[Road, str]] = {"websocket": "WebSocket", "http": "HTTP"}
 
 
@@ -94,6 +99,8 @@ class LogbookState:
     peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
     health: Health = field(default_factory=Health)
+    tells_verdicts: bool = True
+    """False in logs of release 0.1.0, in which a validator did not."""
     chain_is_missed: bool = False
     """Whether the last reading of the chain failed; the next success is then logged at INFO."""
 
@@ -110,6 +117,7 @@ class LogbookActor(HealthWatcher):
     @on(NeuronStarted)
     def started(self, event: NeuronStarted, envelope: Envelope) -> None:
         self.state.role, self.state.hotkey = event.role, event.hotkey
+        self.state.tells_verdicts = event.tells_verdicts
         self._line(envelope, "started", f"{event.role} started: netuid {event.netuid}, hotkey {event.hotkey}")
 
     @on(ListeningBegun)
@@ -383,12 +391,27 @@ class LogbookActor(HealthWatcher):
         message = event.message
         if isinstance(message, ConfirmationMessage):
             for result in message.results:
-                text = f"Sent confirmation for prediction {result.prediction_id} via {_ROADS[event.road]}"
-                self._line(envelope, "confirmations sent", text)
+                if self._has_room(envelope, "confirmations sent"):
+                    self._write(f"Sent confirmation for prediction {result.prediction_id} via {_ROADS[event.road]}")
         elif isinstance(message, PredictionMessage):
             for prediction in message.predictions:
-                text = f"Pushed prediction {prediction.prediction_id} via {_ROADS[event.road]}"
-                self._line(envelope, "predictions pushed", text)
+                if self._has_room(envelope, "predictions pushed"):
+                    self._write(f"Pushed prediction {prediction.prediction_id} via {_ROADS[event.road]}")
+
+    @on(PredictionAccepted)
+    def accepted(self, event: PredictionAccepted, envelope: Envelope) -> None:
+        if self.state.tells_verdicts and self._has_room(envelope, _ACCEPTED):
+            self._write(f"Accepted {self._prediction(event)}")
+
+    @on(PredictionRejected)
+    def rejected(self, event: PredictionRejected, envelope: Envelope) -> None:
+        if self.state.tells_verdicts and self._has_room(envelope, _REJECTED):
+            self._write(f"Rejected {self._prediction(event)}: {event.code}: {event.message}")
+
+    def _prediction(self, event: PredictionAccepted | PredictionRejected) -> str:
+        prediction = event.prediction
+        game = f" on game {prediction.game_id}" if isinstance(prediction, TeamGamePrediction) else ""
+        return f"prediction {prediction.prediction_id} of miner {self._peer(event.hotkey)}{game}"
 
     @on(SendFailed)
     def send_failed(self, event: SendFailed, envelope: Envelope) -> None:
@@ -400,10 +423,10 @@ class LogbookActor(HealthWatcher):
         prediction = event.prediction
         if event.success:
             text = f"Prediction {prediction.prediction_id} accepted in {event.latency / 1000:.1f} ms"
-            self._line(envelope, "accepted predictions", text, "SUCCESS")
+            self._line(envelope, _ACCEPTED, text, "SUCCESS")
         else:
             text = f"Prediction {prediction.prediction_id} rejected: {event.code}: {event.message}"
-            self._line(envelope, "rejected predictions", text, "WARNING")
+            self._line(envelope, _REJECTED, text, "WARNING")
 
     @on(PredictionDiscarded)
     def discarded(self, event: PredictionDiscarded, envelope: Envelope) -> None:
@@ -446,6 +469,11 @@ class LogbookActor(HealthWatcher):
         *,
         traceback: bool = False,
     ) -> None:
+        if self._has_room(envelope, kind, level, limit):
+            self._write(text, level, traceback=traceback)
+
+    def _has_room(self, envelope: Envelope, kind: str, level: str = "INFO", limit: int = LINES_PER_SECOND) -> bool:
+        """Whether this second has room for a further line of this kind; otherwise the line is counted."""
         window = self.state.windows.get(kind)
         if window is not None and envelope.mono - window.began_at >= SECOND:
             self._close(kind)
@@ -454,11 +482,14 @@ class LogbookActor(HealthWatcher):
             window = self.state.windows[kind] = Window(envelope.mono, level=level)
         if window.written < limit:
             window.written += 1
-            self.publish(LineLogged(level, text if traceback else printable(text)))
-            return
+            return True
         window.held_back += 1
         if window.held_back == 1:
             self.set_timer("summary", Micros(window.began_at + SECOND), kind)
+        return False
+
+    def _write(self, text: str, level: str = "INFO", *, traceback: bool = False) -> None:
+        self.publish(LineLogged(level, text if traceback else printable(text)))
 
     def _close(self, kind: str) -> None:
         window = self.state.windows.pop(kind, None)

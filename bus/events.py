@@ -107,6 +107,8 @@ class NeuronStarted(Observed):
     """The seed of the jitter of delays, and of nothing else; new for each run."""
     pins_schemes: bool = True
     """False in logs of release 0.1.0: a peer's own header or welcome named its scheme."""
+    tells_verdicts: bool = True
+    """False in logs of release 0.1.0: a validator's log lines did not tell its verdicts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Text for people: peers' words made harmless, hotkeys shortened, things counted, and a hint to a mistyped word."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
@@ -20,6 +21,26 @@ def printable(text: str) -> str:
 def short(hotkey: str) -> str:
     """An ss58 address by its beginning and its end, as ``5DFzyX…8mTv``; a text of less than 16 characters is whole."""
     return hotkey if len(hotkey) < 16 else f"{hotkey[:6]}…{hotkey[-4:]}"
+
+
+def shortened(text: str, whole: str = "") -> str:
+    """``text`` with every ss58 address in its short form, but for the address ``whole``."""
+    return _ADDRESS.sub(lambda found: found[0] if found[0] == whole else short(found[0]), text)
+
+
+_ADDRESS: Final = re.compile(r"\b5[1-9A-HJ-NP-Za-km-z]{47}\b")
+
+
+def chosen(abbreviated: str, known: Iterable[str]) -> list[str]:
+    """The words that a person may mean: the word itself; or else those that begin so, or have this short form."""
+    begin, _, end = abbreviated.partition("…")
+    found = []
+    for word in known:
+        if word == abbreviated:
+            return [word]
+        if word.startswith(begin) and word.endswith(end):
+            found.append(word)
+    return found
 
 
 def counted(number: int, noun: str) -> str:

@@ -165,6 +165,15 @@ def statuses_had_slates(topic: str, event: dict[str, Any]) -> tuple[str, dict[st
     return topic, event | {"slates": True} if topic == "status_requested" else event
 
 
+def validators_logged_no_verdicts(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """In format 1 a validator's log lines did not tell its verdicts."""
+    if topic == "neuron_started":
+        return topic, event | {"tells_verdicts": False}
+    if topic == "checkpoint" and "logbook" in event["actors"]:
+        event["actors"]["logbook"]["state"]["tells_verdicts"] = False
+    return topic, event
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
     1: (
         timers_have_names,
@@ -176,6 +185,7 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         requests_had_their_scheme_in_a_header,
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
+        validators_logged_no_verdicts,
     ),
 }
 """By the format that is read."""

@@ -1,52 +1,70 @@
 """Writes the logbook's lines by loguru, which is imported here and nowhere else.
 
-The command ``bettensor`` sets their level and writes them to standard error. Your own program sets up loguru itself:
-``logger.add(...)``, or ``logger.disable("bettensor")`` to hide them.
+The command ``bettensor`` writes them to standard error. As in any library, they are off in a program of your own until
+it calls ``logger.enable("bettensor")``: they then go wherever the program's loguru writes.
 """
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import LineLogged
-from bettensor.bus.text import short
+from bettensor.bus.text import short, shortened
 from bettensor.neurons.edges.edge import Edge, Identity, on
 
 if TYPE_CHECKING:
     import loguru
 
-_FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</level> | {message}"
+_LIBRARY: Final = "bettensor"
+_FORMAT: Final = (
+    "<green>{time:YYYY-MM-DD HH:mm:ss.SSSZ}</green> | <level>{level: <8}</level> | {extra[shown]}\n{exception}"
+)
+
+logger.disable(_LIBRARY)
 
 
 def set_log_level(level: str) -> None:
-    """Write lines of at least ``level`` to standard error only."""
+    """Write lines of at least ``level`` to standard error only; on a terminal with short addresses of other neurons."""
+    on_terminal = sys.stderr.isatty()
+
+    def layout(record: "loguru.Record") -> str:
+        extra = record["extra"]
+        if "text" not in extra:  # a line that a handler writes by itself
+            extra["shown"] = record["message"]
+        else:
+            extra["shown"] = _brief(extra["text"], own=extra["hotkey"]) if on_terminal else extra["text"]
+        return _FORMAT
+
     logger.remove()
-    colorize = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    logger.add(sys.stderr, level=level, format=_FORMAT, colorize=colorize)
+    logger.enable(_LIBRARY)
+    logger.add(sys.stderr, level=level, format=layout, colorize=on_terminal and not os.environ.get("NO_COLOR"))
+
+
+def _brief(text: str, *, own: str) -> str:
+    """The line with short addresses; the neuron's own one, which its operator may need, and a traceback are whole."""
+    line, end, traceback = text.partition("\n")
+    return shortened(line, whole=own) + end + traceback
 
 
 class LogLines(Edge):
     """Writes the log lines of one neuron.
 
-    loguru's default format shows the code that logged, which is the same for all lines. Name and function therefore
-    identify the neuron instead. Role, full hotkey and the event's ``seq`` are in ``extra``.
+    A program may run several: the message begins with the role and the short hotkey. The text alone, role, full hotkey
+    and the event's ``seq`` are in ``extra``.
     """
 
     name = "log"
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
+        self._who = f"{identity.role} {short(identity.hotkey)}"
 
     @on(LineLogged)
     def write(self, event: LineLogged, envelope: Envelope) -> None:
         """Write one line; its text is data, never a format."""
-
-        def sign(record: "loguru.Record") -> None:
-            record.update({"name": f"bettensor.{identity.role}", "function": short(identity.hotkey)})
-
-        identity = self._identity
-        neuron = logger.bind(role=identity.role, hotkey=identity.hotkey, seq=envelope.seq)
-        neuron.patch(sign).log(event.level, "{}", event.text)
+        role, hotkey = self._identity.role, self._identity.hotkey
+        neuron = logger.bind(role=role, hotkey=hotkey, seq=envelope.seq, text=event.text)
+        neuron.log(event.level, "{}: {}", self._who, event.text)

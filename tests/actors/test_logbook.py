@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bettensor.actors.logbook import LINES_PER_SECOND, LogbookActor
-from bettensor.bus.codes import RefusalCode
+from bettensor.bus.codes import RefusalCode, VerdictCode
 from bettensor.bus.events import (
     ActorFailed,
     Announced,
@@ -42,9 +42,11 @@ from bettensor.bus.events import (
     PeerAuthenticated,
     PeerMisbehaved,
     PeerRefused,
+    PredictionAccepted,
     PredictionConflicted,
     PredictionDiscarded,
     PredictionExpired,
+    PredictionRejected,
     PredictionsStored,
     ReconnectScheduled,
     RecordingFailed,
@@ -61,6 +63,7 @@ from bettensor.bus.events import (
     VerdictReceived,
     WithheldGame,
 )
+from bettensor.bus.games import UnreadablePrediction
 from bettensor.bus.identifiers import (
     SECOND,
     ConnectionId,
@@ -108,6 +111,8 @@ def confirmation(*ids: str) -> ConfirmationMessage:
 
 ACTIVATED = SessionActivated(CONNECTION, PEER, Uid(12), SessionId("5" * 32))
 PREDICTION = make_prediction(prediction_id="p1")
+UNREADABLE = UnreadablePrediction(prediction_id=PredictionId("p1"), fault="wager: no number", content={"wager": "ten"})
+ACCEPTED = PredictionAccepted(PEER, Uid(12), PREDICTION, NOW)
 
 LINES: list[tuple[Event, str]] = [
     (ListeningBegun("127.0.0.1:8091"), "Listening on 127.0.0.1:8091"),
@@ -155,6 +160,15 @@ LINES: list[tuple[Event, str]] = [
     (ReloadFailed("a.yaml: b: no\na.yaml: c: no"), "the old one stays in force: a.yaml: b: no; a.yaml: c: no"),
     (EndpointDoubted(""), "The metagraph has the right endpoint for this validator again"),
     (SendFailed(PEER, HeartbeatMessage(), "there is no session"), f"Not sent to {KNOWN}: there is no session"),
+    (ACCEPTED, f"Accepted prediction p1 of miner {KNOWN} on game {PREDICTION.game_id}"),
+    (
+        PredictionRejected(PEER, Uid(12), PREDICTION, VerdictCode.GAME_STARTED, "it started\n", NOW),
+        f"Rejected prediction p1 of miner {KNOWN} on game {PREDICTION.game_id}: game_started: it started\\n",
+    ),
+    (
+        PredictionRejected(STRANGER, Uid(7), UNREADABLE, VerdictCode.MISSING_DATA, "wager: no number", NOW),
+        f"Rejected prediction p1 of miner {STRANGER}: missing_data: wager: no number",
+    ),
     (VerdictReceived(PEER, PREDICTION, True, "accepted", "", Micros(1500)), "Prediction p1 accepted in 1.5 ms"),
     (VerdictReceived(PEER, PREDICTION, False, "game_started", "late", Micros(1)), "p1 rejected: game_started: late"),
     (MetagraphSynced((), (PEER,), "chain", 7), "Metagraph: 0 neurons at block 7, 1 changed"),
@@ -304,6 +318,24 @@ def test_above_20_a_second_of_a_kind_the_rest_is_summed_up() -> None:
     late = bench.during(lambda: bench.advance(1.0), LineLogged)
     assert [line.text for line in late] == ["... and 80 more lines within a second (confirmations sent)"]
     assert len(bench.lines(write)) == LINES_PER_SECOND
+
+
+def test_verdicts_above_20_a_second_are_summed_up_by_verdict() -> None:
+    bench = Bench()
+    rejected = PredictionRejected(PEER, Uid(12), PREDICTION, VerdictCode.GAME_STARTED, "late", NOW)
+    lines = bench.lines(*[ACCEPTED] * 30, *[rejected] * 25)
+    assert [line.split()[0] for line in lines] == ["Accepted"] * LINES_PER_SECOND + ["Rejected"] * LINES_PER_SECOND
+    late = bench.during(lambda: bench.advance(1.0), LineLogged)
+    assert [line.text for line in late] == [
+        "... and 10 more lines within a second (accepted predictions)",
+        "... and 5 more lines within a second (rejected predictions)",
+    ]
+
+
+def test_a_validator_of_0_1_0_told_no_verdict() -> None:
+    bench = Harness(LogbookActor())
+    bench.observe(NeuronStarted("validator", NETUID, ME, "sr25519", 0, tells_verdicts=False), ACCEPTED)
+    assert [line.text for line in bench.all(LineLogged)] == [f"validator started: netuid {NETUID}, hotkey {ME}"]
 
 
 def test_a_timer_that_is_late_does_not_cut_the_next_second_short() -> None:

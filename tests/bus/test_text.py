@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bettensor.bus.text import FEW, counted, hint, printable, short
+from bettensor.bus.text import FEW, chosen, counted, hint, printable, short, shortened
 
 COLOURS = ["red", "green", "blue"]
 
@@ -34,6 +34,26 @@ def test_one_thing_is_singular(number: int, told: str) -> None:
 def test_hotkeys_are_shortened_one_way() -> None:
     assert short("5DFzyX" + "x" * 38 + "8mTv") == "5DFzyX…8mTv"
     assert short("5validator") == "5validator"
+
+
+def test_every_address_of_a_text_is_shortened_but_the_one_that_is_wanted_whole() -> None:
+    one, other = "5DFzyX" + "x" * 38 + "8mTv", "5GQnHz" + "y" * 38 + "Xvir"
+    assert shortened(f"({one}) {other}, x{one}", whole=other) == f"(5DFzyX…8mTv) {other}, x{one}"
+    assert shortened(f"{one}={other}") == "5DFzyX…8mTv=5GQnHz…Xvir"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("p1", ["p1"]),
+        ("p", ["p1", "p12", "p2"]),
+        ("p12", ["p12"]),
+        ("p…2", ["p12", "p2"]),
+        ("x", []),
+    ],
+)
+def test_a_word_may_be_abbreviated_and_the_word_itself_comes_first(word: str, meant: list[str]) -> None:
+    assert chosen(word, ["p1", "p12", "p2"]) == meant
 
 
 @pytest.mark.parametrize(

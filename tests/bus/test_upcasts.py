@@ -14,6 +14,7 @@ from bettensor.bus.upcasts import (
     requests_had_their_scheme_in_a_header,
     schemes_were_named_by_peers,
     timers_have_names,
+    validators_logged_no_verdicts,
 )
 
 FLAT: dict[str, dict[str, Any]] = {
@@ -110,6 +111,24 @@ def of_format_1(topic: str, event: dict[str, Any]) -> Row:
 )
 def test_schemes_were_what_peers_named(topic: str, before: dict[str, Any], after: dict[str, Any]) -> None:
     assert of_format_1(topic, before) == (topic, after)
+
+
+@pytest.mark.parametrize(
+    ("topic", "before", "after"),
+    [
+        ("neuron_started", {"seed": 1}, {"seed": 1, "tells_verdicts": False}),
+        ("checkpoint", {"actors": {"auth": {"state": {}}}}, {"actors": {"auth": {"state": {}}}}),
+        (
+            "checkpoint",
+            {"actors": {"logbook": {"state": {"role": "miner"}}}},
+            {"actors": {"logbook": {"state": {"role": "miner", "tells_verdicts": False}}}},
+        ),
+        ("prediction_accepted", {"uid": 1}, {"uid": 1}),
+    ],
+)
+def test_validators_of_0_1_0_logged_no_verdicts(topic: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert validators_logged_no_verdicts in UPCASTS[1]
+    assert validators_logged_no_verdicts(topic, before) == (topic, after)
 
 
 @pytest.mark.parametrize(

@@ -414,6 +414,7 @@ async def test_signals_and_log_sinks_stay_the_programs_own(tmp_path: Path) -> No
         raise AssertionError
 
     lines: list[str] = []
+    logger.enable("bettensor")
     sink = logger.add(lambda message: lines.append(str(message)), level="INFO")
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.signal(number, handler) for number in numbers]
@@ -423,9 +424,10 @@ async def test_signals_and_log_sinks_stay_the_programs_own(tmp_path: Path) -> No
             assert [signal.getsignal(number) for number in numbers] == [handler] * 3
             hotkey = rig.hotkey
         (line,) = [line for line in lines if "WebSocket connection established with miner" in line]
-        assert f" bettensor.validator:{short(hotkey)}:" in line  # a program with several neurons sees whose line it is
+        assert f" - validator {short(hotkey)}: " in line  # a program with several neurons sees whose line it is
         logger.remove(sink)  # it is still there
     finally:
+        logger.disable("bettensor")
         for number, old in zip(numbers, before, strict=True):
             signal.signal(number, old)
 
