@@ -168,6 +168,12 @@ class Row(NamedTuple):
         return known == now
 
 
+def row_of(envelope: Envelope) -> Row:
+    """An event that stands in no file, as a row."""
+    seq, at, mono, causes, event = envelope
+    return Row(0, seq, at, mono, causes, event.topic, encode_event(event))
+
+
 def _told(details: ErrorDetails) -> str:
     return ": ".join(filter(None, (".".join(map(str, details["loc"])), details["msg"])))
 

@@ -7,7 +7,7 @@ are read as they are needed: one of a million events takes no more memory than o
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Final, NamedTuple
 
@@ -78,6 +78,15 @@ class ReplayBus(EventBus):
         Raises:
             BadEventLog: the recording cannot be read to its end.
         """
+        for _ in self.drains():
+            pass
+
+    def drains(self) -> Iterator[None]:
+        """The same as ``run``, but yields after every drain.
+
+        Raises:
+            BadEventLog: the recording cannot be read to its end.
+        """
         self._advance()
         while self._next is not None:
             if self._next.seq > self._seq + 1:  # fewer decisions than recorded; go on without them
@@ -85,6 +94,7 @@ class ReplayBus(EventBus):
                 self._seq = self._next.seq - 1
             self._feed_due()
             self._drain()
+            yield
         if self._fault is not None:
             raise self._fault
         if self._expected:
@@ -104,18 +114,18 @@ class ReplayBus(EventBus):
 
     def _append(self, envelope: Envelope) -> None:
         self._take(envelope)
-        try:
-            while self._next is not None and self._next.causes and self._is_due(self._next):
-                self._feed(self._next)
-        except BadEventLog as fault:  # raised in the middle of a handler, whose failure it is not
-            self._fault, self._next = fault, None
+        self._feed_due(caused=True)
 
     def _take(self, envelope: Envelope) -> None:
         super()._append(envelope)
 
-    def _feed_due(self) -> None:
-        while self._next is not None and self._is_due(self._next):
-            self._feed(self._next)
+    def _feed_due(self, *, caused: bool = False) -> None:
+        """Feed the observed events that are due: in the middle of a drain, only those with a cause."""
+        try:
+            while self._next is not None and (self._next.causes or not caused) and self._is_due(self._next):
+                self._feed(self._next)
+        except BadEventLog as fault:  # raised after the drain: in its middle a handler would seem to have failed
+            self._fault, self._next = fault, None
 
     def _is_due(self, recorded: Recorded) -> bool:
         """Whether all that stands before it in the recording has been published again."""
@@ -199,11 +209,12 @@ class WhatIfBus(ReplayBus):
         self._changed = changed
         self._extra = itertools.count(FIRST_EXTRA)
 
-    def run(self) -> None:
+    def drains(self) -> Iterator[None]:
         self._advance()
         while self._next is not None:
             self._feed_due()
             self._drain()
+            yield
             while self._expected:  # no actor decides this any more
                 self._changed(Difference(self._expected.popleft(), None))
         if self._fault is not None:

@@ -3,15 +3,15 @@
 import argparse
 import gc
 import json
-import re
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
+from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
@@ -20,20 +20,28 @@ from bettensor.bus.errors import BadEventLog, ConfigurationError
 from bettensor.bus.eventlog import Row
 from bettensor.bus.events import TOPICS, Observed
 from bettensor.bus.identifiers import SECOND, Hotkey
-from bettensor.bus.text import counted, hint, short
+from bettensor.bus.text import counted, hint, shortened
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.ask import parse_time
 from bettensor.neurons.config.plugins import load
 from bettensor.neurons.recordings import audit as auditing
-from bettensor.neurons.recordings.inspection import EventFilter, Step, Summary
-from bettensor.neurons.recordings.inspection import trace as follow
-from bettensor.neurons.recordings.recording import Recording, WhatIf, log_files
+from bettensor.neurons.recordings.inspection import EventFilter, Step, Summary, prediction_ids, trace_in
+from bettensor.neurons.recordings.recording import (
+    Decided,
+    NotReplayable,
+    Recording,
+    WhatIf,
+    import_events,
+    log_files,
+)
 from bettensor.neurons.recordings.text import brief, clock, explain, explain_replay, line, plain, topic
 
 COLLECTOR_THRESHOLD = 200_000
 """Objects between two garbage collections; events have no cycles, so collections only cost time."""
 SHOWN = 20
 """Changes that are printed in full."""
+CANDIDATES = 10
+"""Ids that are listed if a beginning fits several."""
 Read = TypeVar("Read")
 
 
@@ -66,23 +74,55 @@ def _decided_again(file: Path, instead: dict[str, str], arguments: argparse.Name
 class _Logs:
     """The files of a log; a file that cannot be read is reported, and the next one follows."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, *, quiet: bool = False) -> None:
         self._arguments = arguments
+        self._quiet = quiet
+        self._told_of_decisions = False
         self.whole = True
-        """Whether every file could be read to its end."""
-        self.decided = True
-        """Whether every file that was read has decisions."""
+        """Whether all that was asked for could be read or decided again."""
 
     def read(self, what: Callable[[Recording], Iterable[Read]]) -> Generator[Read, None, None]:
         """What ``what`` yields for each file."""
         for file in log_files(self._arguments.log):
             try:
                 with Recording(file, chained=not self._arguments.unchained) as recording:
-                    self.decided &= recording.header.record == "all"
                     yield from what(recording)
             except BadEventLog as fault:
-                print(f"bettensor: {fault}", file=sys.stderr)
-                self.whole = False
+                self._tell(str(fault))
+
+    def decided(self, recording: Recording) -> Generator[Decided, None, None]:
+        """Every event of a file, all decisions made again; if they cannot be made, every recorded event."""
+        try:
+            replayed = yield from recording.decided()
+        except NotReplayable as fault:
+            self._tell(f"{fault}; only the recorded events are shown")
+            with Recording(recording.file, chained=not self._arguments.unchained) as again:
+                yield from (Decided(row, "") for row in again.rows())
+            return
+        if not replayed.equal:
+            place = replayed.difference and (replayed.difference.recorded or replayed.difference.replayed)
+            since = f" from seq {place.seq} on" if place else ""
+            self._tell(
+                f"{recording.file}: the neuron decided otherwise{since}, so the decisions shown are not all its own; "
+                "`bettensor replay` shows the difference"
+            )
+
+    def rows(self, recording: Recording) -> Iterable[Row]:
+        """Every event of a file; decisions that were not recorded are made again."""
+        if recording.header.record == "all":
+            return recording.rows()
+        if not self._told_of_decisions:
+            self._told_of_decisions = True
+            print(
+                "bettensor: this log was recorded with recorder.record: observed; its decisions are made again",
+                file=sys.stderr,
+            )
+        return (decided.row for decided in self.decided(recording))
+
+    def _tell(self, fault: str) -> None:
+        self.whole = False
+        if not self._quiet:
+            print(f"bettensor: {fault}", file=sys.stderr)
 
 
 def _replay(recording: Recording) -> tuple[dict[str, Any], str]:
@@ -148,10 +188,11 @@ def trace(arguments: argparse.Namespace) -> int:
     gc.set_threshold(COLLECTOR_THRESHOLD)
     logs = _Logs(arguments)
     with views.progress("reading the log"):
-        roots = list(logs.read(lambda recording: follow(recording, arguments.prediction_id)))
+        prediction_id = _meant(arguments)
+        roots = list(logs.read(lambda recording: trace_in(logs.decided(recording), prediction_id)))
     if not roots:
         where = "this log" if logs.whole else "the readable part of this log"
-        raise BadEventLog(f"{arguments.log}: no event in {where} concerns a prediction {arguments.prediction_id!r}")
+        raise BadEventLog(f"{arguments.log}: no event in {where} concerns a prediction {prediction_id!r}")
     if arguments.json:
         print(json.dumps([_tree_as_json(root) for root in roots], indent=2))
     else:
@@ -159,42 +200,55 @@ def trace(arguments: argparse.Namespace) -> int:
     return 0 if logs.whole else 1
 
 
+def _meant(arguments: argparse.Namespace) -> str:
+    """The id of the prediction, of which the beginning is enough.
+
+    Raises:
+        ConfigurationError: several ids in the log begin so.
+    """
+    beginning: str = arguments.prediction_id
+    found: dict[str, None] = {}
+    logs = _Logs(arguments, quiet=True)  # the trace itself tells the faults
+    with closing(logs.read(lambda recording: prediction_ids(recording.rows(), beginning))) as ids:
+        for prediction_id in ids:
+            if prediction_id == beginning:
+                return beginning
+            if len(found) <= CANDIDATES:
+                found[prediction_id] = None
+    if len(found) <= 1:
+        return next(iter(found), beginning)
+    shown = [*found][:CANDIDATES]
+    more = "" if len(shown) == len(found) else " and more"
+    raise ConfigurationError(
+        f"{arguments.log}: several predictions begin with {beginning!r}: {', '.join(shown)}{more}; "
+        "give more characters of the one that you mean"
+    )
+
+
 def _draw(roots: Iterable[Step]) -> None:
     screen = views.console()
     for root in roots:
         began = root.envelope.mono
-        tree = Tree(_fitting(f"{clock(root.envelope.at)}  {_step(root, began)}"))
-        _grow(tree, root, began)
+        tree = Tree(_step(screen, root, began, f"{clock(root.envelope.at)}  "))
+        _grow(screen, tree, root, began)
         screen.print(tree)
 
 
-def _grow(tree: Tree, step: Step, began: int) -> None:
+def _grow(screen: Console, tree: Tree, step: Step, began: int) -> None:
     for following in step.following:
-        _grow(tree.add(_fitting(_step(following, began))), following, began)
+        _grow(screen, tree.add(_step(screen, following, began)), following, began)
 
 
-def _fitting(text: str) -> Text:
-    """One line of the screen: hotkeys shortened, the end cut off if there is no room."""
-    return Text(_HOTKEY.sub(lambda found: short(found[0]), text), no_wrap=True, overflow="ellipsis")
-
-
-_HOTKEY: Final = re.compile(r"\b5[1-9A-HJ-NP-Za-km-z]{47}\b")
-
-
-def _step(step: Step, began: int) -> str:
+def _step(screen: Console, step: Step, began: int, before: str = "") -> Text:
     who = f" ({step.actor})" if step.actor else ""
     after = (step.envelope.mono - began) * 1000 / SECOND
-    return f"{after:+.3f} ms  {step.envelope.event.topic}{who}  {brief(step.event)}"
+    told = brief(step.event, whole=not screen.is_terminal)
+    text = f"{before}{after:+.3f} ms  {topic(step.envelope)}{who}  {told}"
+    return Text(shortened(text) if screen.is_terminal else text, no_wrap=True, overflow="ellipsis")
 
 
 def _tree_as_json(step: Step) -> dict[str, Any]:
-    seq, at, mono, causes, event = step.envelope
-    return {
-        "seq": seq,
-        "at": at,
-        "mono": mono,
-        "causes": causes,
-        "topic": event.topic,
+    return _placed(step.envelope) | {
         "actor": step.actor or None,
         "event": step.event,
         "following": [_tree_as_json(following) for following in step.following],
@@ -210,17 +264,42 @@ def log(arguments: argparse.Namespace) -> int:
         None if arguments.until is None else parse_time(arguments.until, "--until"),
     )
     logs = _Logs(arguments)
-    with closing(logs.read(Recording.rows)) as rows:
+    topics = _Topics(wanted.topics)
+    with closing(logs.read(lambda file: logs.rows(file) if topics.are_decided(file) else file.rows())) as rows:
         every = wanted.of(rows)
         chosen = every if arguments.limit is None else deque(every, maxlen=arguments.limit)
         found = _sum_up(chosen, as_json=arguments.json) if arguments.summary else _print(chosen, as_json=arguments.json)
-    known = found or _explain_nothing(wanted.topics, decided=logs.decided)
+    known = found or topics.are_known()
     return 0 if known and logs.whole else 1
+
+
+class _Topics:
+    """The topics that ``--event`` asks for."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self._patterns = patterns
+
+    def are_decided(self, recording: Recording) -> bool:
+        """Whether one of them is a decision, perhaps of a module that the recording names."""
+        if self._patterns:
+            with suppress(BadEventLog):
+                import_events(recording.header)
+        return any(not issubclass(TOPICS[name], Observed) for name in TOPICS if self._wanted(name))
+
+    def _wanted(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self._patterns)
+
+    def are_known(self) -> bool:
+        """Whether every pattern matches a topic; says on standard error which does not."""
+        unknown = [pattern for pattern in self._patterns if not any(fnmatchcase(name, pattern) for name in TOPICS)]
+        for pattern in unknown:
+            print(f"bettensor: no event is called {pattern!r}{hint(pattern, TOPICS)}", file=sys.stderr)
+        return not unknown
 
 
 def _print(rows: Iterable[Row], *, as_json: bool) -> bool:
     """Print every event; returns whether there is one."""
-    show: Callable[[Row], str] = (lambda row: json.dumps(_as_json(row))) if as_json else line
+    show: Callable[[Row], str] = (lambda row: json.dumps(_as_json(row))) if as_json else _line
     found = False
     for row in rows:
         print(show(row))
@@ -228,25 +307,17 @@ def _print(rows: Iterable[Row], *, as_json: bool) -> bool:
     return found
 
 
-def _explain_nothing(patterns: tuple[str, ...], *, decided: bool) -> bool:
-    """Say on standard error why no event matches; returns whether every pattern matches a topic."""
-    unknown = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in TOPICS)]
-    for pattern in unknown:
-        print(f"bettensor: no event is called {pattern!r}{hint(pattern, TOPICS)}", file=sys.stderr)
-    meant = (name for name in TOPICS if any(fnmatchcase(name, pattern) for pattern in patterns))
-    decision = next((name for name in meant if not issubclass(TOPICS[name], Observed)), None)
-    if decision is not None and not decided:
-        print(
-            f"bettensor: this log was recorded with recorder.record: observed, so it has no decisions like {decision}; "
-            "`bettensor trace` shows the decisions about one prediction",
-            file=sys.stderr,
-        )
-    return not unknown
+def _line(row: Row) -> str:
+    return views.fitted(line(row, whole=not sys.stdout.isatty()))
 
 
 def _as_json(recorded: Any) -> dict[str, Any]:
+    return _placed(recorded) | {"event": plain(recorded)}
+
+
+def _placed(recorded: Any) -> dict[str, Any]:
     place = {"seq": recorded.seq, "at": recorded.at, "mono": recorded.mono, "causes": recorded.causes}
-    return place | {"topic": topic(recorded), "event": plain(recorded)}
+    return place | {"topic": topic(recorded)}
 
 
 def _sum_up(rows: Iterable[Row], *, as_json: bool) -> bool:

@@ -206,7 +206,7 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     history.add_argument(
         "--hotkey",
         metavar="HOTKEY",
-        help="only predictions of this miner (in a ledger) or to this validator (in an outbox)",
+        help=f"only predictions of this miner (in a ledger) or to this validator (in an outbox): {_HOTKEY}",
     )
     history.add_argument(
         "--code",
@@ -274,7 +274,7 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "prediction_id",
         type=_prediction_id,
         metavar="PREDICTION_ID",
-        help="the prediction's id, as `bettensor predictions` shows it",
+        help="the prediction's id, as `bettensor predictions` shows it; its beginning is enough",
     )
     unchained(trace)
     log = reading(
@@ -285,9 +285,9 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         action="append",
         metavar="TOPIC",
         help="only events with this topic, such as frame_received, or with a topic that fits this pattern, such as "
-        "'frame_*'; may be repeated",
+        "'frame_*'; may be repeated; decisions that the log does not hold are made again",
     )
-    log.add_argument("--hotkey", metavar="HOTKEY", help="only events that concern this neuron")
+    log.add_argument("--hotkey", metavar="HOTKEY", help=f"only events that concern this neuron: {_HOTKEY}")
     log.add_argument("--since", metavar="TIME", help=f"only events since this time: {_TIME}")
     log.add_argument("--until", metavar="TIME", help="only events until this time, written as for --since")
     log.add_argument("--limit", type=_count, metavar="N", help="only the last N events")
@@ -297,6 +297,7 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     audit.add_argument("--json", action="store_true", help="print JSON")
 
 
+_HOTKEY = "its address, the beginning of it, or the short form as in 5DFzyX…8mTv"
 _TIME = "an age (30s, 15m, 2h or 1d) or a time such as 2026-12-01T18:00:00Z"
 
 
@@ -396,6 +397,7 @@ def _count(text: str) -> int:
 
 
 def _prediction_id(text: str) -> str:
+    text = text.removesuffix("…")  # as a terminal shows it
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         raise argparse.ArgumentTypeError(f"expected 1 to 64 of A-Z a-z 0-9 _ -, not {text!r}")
     return text

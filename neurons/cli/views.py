@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bettensor.actors.cures import UNREGISTERED
-from bettensor.bus.text import counted, printable, short
+from bettensor.bus.text import counted, printable, short, shortened
 
 Status = dict[str, Any]
 
@@ -59,6 +59,15 @@ REFRESH: Final = 4
 def console() -> Console:
     """The console of standard output; colours only on a terminal, and never with ``NO_COLOR``."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
+
+
+def fitted(text: str) -> str:
+    """A line for standard output: on a terminal with short addresses, and cut off where the terminal ends."""
+    if not sys.stdout.isatty():
+        return text
+    line = Text(shortened(text))
+    line.truncate(console().width, overflow="ellipsis")
+    return line.plain
 
 
 def duration(seconds: float | None) -> str:

@@ -9,14 +9,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BadEventLog
-from bettensor.bus.event_json import encode_event
 from bettensor.bus.eventlog import Row
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 from bettensor.bus.percentiles import percentile
-from bettensor.bus.replay import is_observed
-from bettensor.neurons.recordings.recording import Recording
+from bettensor.bus.replay import Recorded
+from bettensor.neurons.recordings.recording import Decided, Recording
 from bettensor.neurons.recordings.text import said_in
 
 REMEMBERED: Final = 200_000
@@ -30,7 +28,7 @@ REMEMBERED: Final = 200_000
 class Step:
     """One event of the trace."""
 
-    envelope: Envelope
+    envelope: Recorded
     actor: str
     """The actor that decided it; empty for an observed event."""
     event: dict[str, Any]
@@ -46,50 +44,56 @@ def trace(recording: Recording, prediction_id: str) -> Iterator[Step]:
         BadEventLog: the recording cannot be replayed here, or is damaged further on. In the latter case it is raised
             after all events before the damage.
     """
+    return trace_in(recording.decided(), prediction_id)
+
+
+def trace_in(events: Iterable[Decided], prediction_id: str) -> Iterator[Step]:
+    """The same of ``events`` in order; what they raise is raised after all events before it."""
     named = re.compile(rb"(?<![\w-])%b(?![\w-])" % re.escape(prediction_id).encode())
-    recent: dict[int, tuple[Envelope, str]] = {}
+    recent: dict[int, Decided] = {}
     order: deque[int] = deque()
-    found: dict[int, tuple[Envelope, str]] = {}
-
-    def look(envelope: Envelope) -> None:
-        actor = "" if is_observed(envelope) else bus.speaker
-        recent[envelope.seq] = envelope, actor
-        order.append(envelope.seq)
-        if len(order) > REMEMBERED:
-            del recent[order.popleft()]
-        if named.search(encode_event(envelope.event)):
-            _remember(envelope.seq, recent, found)
-
-    bus = recording.bus(look)
+    found: dict[int, Decided] = {}
     fault = None
-    with recording:
-        try:
-            bus.run()
-        except BadEventLog as error:
-            fault = error
+    try:
+        for decided in events:
+            seq = decided.row.seq
+            recent[seq] = decided
+            order.append(seq)
+            if len(order) > REMEMBERED:
+                recent.pop(order.popleft(), None)
+            if named.search(decided.row.raw):
+                _remember(seq, recent, found)
+    except BadEventLog as error:
+        fault = error
     yield from _grown(found, named)
     if fault is not None:
         raise fault
 
 
-def _remember(seq: int, recent: dict[int, tuple[Envelope, str]], found: dict[int, tuple[Envelope, str]]) -> None:
+def prediction_ids(rows: Iterable[Row], beginning: str) -> Iterator[str]:
+    """The ids of predictions in ``rows`` that begin so, each as often as it occurs."""
+    named = re.compile(rb'prediction_id\\*"\s*:\s*\\*"(%b[\w-]*)' % re.escape(beginning).encode())
+    for row in rows:
+        yield from (found.decode() for found in named.findall(row.raw))
+
+
+def _remember(seq: int, recent: dict[int, Decided], found: dict[int, Decided]) -> None:
     """Keep an event, and, if none of its causes is kept yet, the first chain of causes up to an observed event."""
     while seq in recent and seq not in found:
         found[seq] = recent[seq]
-        causes = recent[seq][0].causes
+        causes = recent[seq].row.causes
         if any(cause in found for cause in causes):
             return
         seq = causes[0] if causes else 0
 
 
-def _grown(found: dict[int, tuple[Envelope, str]], named: re.Pattern[bytes]) -> list[Step]:
+def _grown(found: dict[int, Decided], named: re.Pattern[bytes]) -> list[Step]:
     steps: dict[int, Step] = {}
     roots: list[Step] = []
     for seq in sorted(found):
-        envelope, actor = found[seq]
-        fields = msgspec.json.decode(encode_event(envelope.event))
-        steps[seq] = step = Step(envelope, actor, _narrowed(fields, named))
-        parent = next((cause for cause in envelope.causes if cause in steps), None)
+        row, actor = found[seq]
+        steps[seq] = step = Step(row, actor, _narrowed(row.fields, named))
+        parent = next((cause for cause in row.causes if cause in steps), None)
         (roots if parent is None else steps[parent].following).append(step)
     return roots
 
@@ -112,30 +116,38 @@ class EventFilter(NamedTuple):
     topics: tuple[str, ...] = ()
     """Patterns as in a shell, such as ``frame_*``; an event must match one of them."""
     hotkey: Hotkey | None = None
+    """Whole, its beginning, or its short form as in ``5DFzyX…8mTv``."""
     since: Micros | None = None
     until: Micros | None = None
 
     def of(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The wanted ones of ``rows``, in order."""
         connections: set[int] = set()
+        named = None if self.hotkey is None else _naming(self.hotkey)
         for row in rows:
-            if self.hotkey is not None and not self._concerned(row, connections):
+            if named is not None and not _concerned(row, named, connections):
                 continue
             if (self.since is not None and row.at < self.since) or (self.until is not None and row.at > self.until):
                 continue
             if not self.topics or any(fnmatchcase(row.topic, pattern) for pattern in self.topics):
                 yield row
 
-    def _concerned(self, row: Row, connections: set[int]) -> bool:
-        """Whether it names the hotkey, or belongs to one of its ``connections``, which this keeps up to date."""
-        names = str(self.hotkey).encode() in row.raw
-        connection = row.fields.get("connection")
-        if connection is None:
-            return names
-        if row.topic in ("http_request_received", "connection_opened"):
-            # a restarted neuron gives the same numbers to other connections
-            (connections.add if names else connections.discard)(connection)
-        return names or connection in connections
+
+def _naming(hotkey: Hotkey) -> re.Pattern[bytes]:
+    begin, _, end = hotkey.partition("…")
+    return re.compile(rb"%b\w*%b" % (re.escape(begin).encode(), re.escape(end).encode()))
+
+
+def _concerned(row: Row, named: re.Pattern[bytes], connections: set[int]) -> bool:
+    """Whether it names the hotkey, or belongs to one of its ``connections``, which this keeps up to date."""
+    names = named.search(row.raw) is not None
+    connection = row.fields.get("connection")
+    if connection is None:
+        return names
+    if row.topic in ("http_request_received", "connection_opened"):
+        # a restarted neuron gives the same numbers to other connections
+        (connections.add if names else connections.discard)(connection)
+    return names or connection in connections
 
 
 # --- figures

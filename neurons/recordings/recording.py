@@ -5,7 +5,8 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,7 +14,7 @@ from importlib import metadata
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Final, Self, cast
+from typing import Any, BinaryIO, Final, NamedTuple, Self, cast
 
 from pydantic import TypeAdapter
 
@@ -21,12 +22,12 @@ from bettensor.actors.actor import Actor
 from bettensor.bus.bus import EventBus
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BadEventLog, BettensorError, ConfigurationError
-from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter, Row
+from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter, Row, row_of
 from bettensor.bus.events import TOPICS, Scheme, SettingsReloaded
 from bettensor.bus.identifiers import Hotkey, Micros
 from bettensor.bus.messages import KINDS
 from bettensor.bus.redaction import actors_without_secrets, without_secrets
-from bettensor.bus.replay import Difference, ReplayBus, WhatIfBus
+from bettensor.bus.replay import Difference, ReplayBus, WhatIfBus, is_observed
 from bettensor.bus.text import hint
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.config.former_names import explain
@@ -128,13 +129,7 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
     for name in instead or {}:
         if name not in known:
             raise ConfigurationError(f"no actor of this log is called {name!r}{hint(name, known)}")
-    for module in header.modules:
-        try:
-            import_from_here(module)
-        except ImportError as error:
-            raise BadEventLog(
-                f"the log has events of {module}, which cannot be imported here: {explain(error)}"
-            ) from None
+    import_events(header)
     settings = settings_of(header, instead)
     try:
         actors = build_actors(settings, "the log's settings")
@@ -145,6 +140,21 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
     if checkpoint is not None:
         _restore(actors, checkpoint)
     return actors
+
+
+def import_events(header: Header) -> None:
+    """Import the modules whose events and messages a log has.
+
+    Raises:
+        BadEventLog: a module cannot be imported here.
+    """
+    for module in header.modules:
+        try:
+            import_from_here(module)
+        except ImportError as error:
+            raise BadEventLog(
+                f"the log has events of {module}, which cannot be imported here: {explain(error)}"
+            ) from None
 
 
 def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
@@ -178,6 +188,18 @@ class Replayed:
     def equal(self) -> bool:
         """Whether every decision is the same."""
         return self.difference is None and not self.surplus
+
+
+class NotReplayable(BadEventLog):
+    """The log can be read, but its actors cannot be built here."""
+
+
+class Decided(NamedTuple):
+    """One event of a replay."""
+
+    row: Row
+    actor: str
+    """The actor that decided it; empty for an observed event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +288,31 @@ class Recording:
         first = bus.position[0]
         with self:
             bus.run()
+        return self._replayed(bus, first, begun)
+
+    def decided(self) -> Generator[Decided, None, Replayed]:
+        """Every event, in order; all decisions are made again. Returns the comparison with the recording.
+
+        Raises:
+            NotReplayable: the actors cannot be built here.
+            BadEventLog: a line is damaged.
+        """
+        begun = time.perf_counter()
+        made: deque[Decided] = deque()
+
+        def take(envelope: Envelope) -> None:
+            actor = "" if is_observed(envelope) else bus.speaker
+            made.append(Decided(row_of(envelope), actor))
+
+        bus = self.bus(take)
+        first = bus.position[0]
+        with self:
+            for _ in bus.drains():
+                while made:
+                    yield made.popleft()
+        return self._replayed(bus, first, begun)
+
+    def _replayed(self, bus: ReplayBus, first: int, begun: float) -> Replayed:
         sealed, last = self.reader.sealed, bus.position[0]
         difference = None if bus.beyond and sealed is None else bus.difference
         surplus = 0 if sealed is None else last - sealed.seal.seq
@@ -302,7 +349,7 @@ class Recording:
             actors = actors_of(self.header, checkpoint, instead)
         except BadEventLog as error:
             self.close()
-            raise BadEventLog(f"{self.file}: {error}") from None
+            raise NotReplayable(f"{self.file}: {error}") from None
         except BettensorError:
             self.close()
             raise

@@ -35,35 +35,39 @@ def topic(recorded: Recorded) -> str:
     return recorded.topic if isinstance(recorded, Row) else recorded.event.topic
 
 
-def brief(fields: dict[str, Any]) -> str:
-    """``connection=6 valid=true``, with a peer's control characters escaped."""
-    return " ".join(
-        f"{name}={f'{len(value)} bytes' if name == 'signature' else _shortened(printable(_gist(value)))}"
-        for name, value in fields.items()
-    )
+def brief(fields: dict[str, Any], *, whole: bool = False) -> str:
+    """``connection=6 valid=true``, with a peer's control characters escaped; long values are cut unless ``whole``."""
+
+    def shown(name: str, value: Any) -> str:
+        if name == "signature":
+            return f"{len(value)} bytes"
+        return printable(_gist(value, None)) if whole else _shortened(printable(_gist(value, FEW)))
+
+    return " ".join(f"{name}={shown(name, value)}" for name, value in fields.items())
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= LONG else f"{text[: LONG - 21]}...{text[-18:]}"
 
 
-def _gist(value: Any) -> str:
-    """The part of a value that people look for."""
+def _gist(value: Any, few: int | None) -> str:
+    """The part of a value that people look for; of a list the first ``few`` parts, or all of them."""
     if isinstance(value, list):
-        return f"[{', '.join(_gist(part) for part in value[:FEW])}{', ...' if len(value) > FEW else ''}]"
+        shown = value[:few]
+        return f"[{', '.join(_gist(part, few) for part in shown)}{', ...' if len(shown) < len(value) else ''}]"
     if isinstance(value, dict):
-        return _gist_of_object(value)
+        return _gist_of_object(value, few)
     if isinstance(value, str):
-        return _gist_of_text(value)
+        return _gist_of_text(value, few)
     return msgspec.json.encode(value).decode()
 
 
-def _gist_of_text(text: str) -> str:
+def _gist_of_text(text: str, few: int | None) -> str:
     payload = text.partition("\n")[0]
     if payload.startswith("{") and '"message_type"' in payload:  # a frame, or its JSON
         said = said_in(payload)
         if said:
-            return _gist(said)
+            return _gist(said, few)
     return text if text and " " not in text else msgspec.json.encode(text).decode()
 
 
@@ -76,11 +80,11 @@ def said_in(text: str) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _gist_of_object(value: dict[str, Any]) -> str:
+def _gist_of_object(value: dict[str, Any], few: int | None) -> str:
     match value:
         case {"message_type": str() as kind}:
             inside = value.get("results") or value.get("predictions") or list(value.get("updated_games") or ())
-            return f"{kind}{_gist(inside) if inside else ''}"
+            return f"{kind}{_gist(inside, few) if inside else ''}"
         case {"prediction": {"prediction_id": prediction_id}, "code": code} | {
             "prediction_id": prediction_id,
             "code": code,
@@ -100,14 +104,14 @@ def _value(value: Any) -> str:
 
 
 def clock(at: Micros) -> str:
-    """A time of day, to the millisecond."""
+    """A date and time in UTC, to the millisecond."""
     return f"{rfc3339(at)[:-4]}Z"
 
 
-def line(recorded: Recorded, since: Micros | None = None) -> str:
-    """One event, after its time of day, or its delay after ``since``."""
+def line(recorded: Recorded, since: Micros | None = None, *, whole: bool = False) -> str:
+    """One event, after its date and time, or its delay after ``since``; long values are cut unless ``whole``."""
     when = clock(recorded.at) if since is None else f"{(recorded.mono - since) / SECOND:+.6f} s"
-    return f"{recorded.seq:>8}  {when}  {topic(recorded)}  {brief(plain(recorded))}"
+    return f"{recorded.seq:>8}  {when}  {topic(recorded)}  {brief(plain(recorded), whole=whole)}"
 
 
 def explain_replay(replayed: Replayed) -> str:

@@ -1,18 +1,22 @@
 """The commands that read logs: a log of several files, one of which may be damaged, is read as far as it can be."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bettensor.bus.codes import VerdictCode
-from bettensor.bus.eventlog import LogWriter
+from bettensor.bus.text import short
 from bettensor.neurons.cli import logs as commands
 from bettensor.neurons.cli.main import main
-from bettensor.neurons.simulation import SimulatedValidator, make_hotkey
+from bettensor.neurons.simulation import make_hotkey
+from tests.neurons.cli.terminal import show_on_terminal
+from tests.neurons.recordings.test_recording import thin
 from tests.stories import RECORDINGS, Subnet
 
+MINER = make_hotkey("miner")
 STRICTER = "tests.neurons.planted:TakesNothing"
 
 
@@ -150,9 +154,64 @@ def test_the_way_of_a_prediction_is_a_tree_of_causes(log: Path, run: Run) -> Non
 
 
 def test_a_prediction_that_nobody_knows_is_exit_1(log: Path, run: Run) -> None:
-    code, out, err = run("trace", log, "smal")
+    code, out, err = run("trace", log, "nobodys")
     assert (code, out) == (1, "")
-    assert "no event in this log concerns a prediction 'smal'" in err
+    assert "no event in this log concerns a prediction 'nobodys'" in err
+
+
+@pytest.mark.parametrize("beginning", ["sm", "sm…", "small", "small…"])
+def test_the_beginning_of_an_id_is_enough(log: Path, run: Run, beginning: str) -> None:
+    assert run("trace", log, beginning) == run("trace", log, "small")
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Twelve predictions, of which one's id is the beginning of the others'."""
+    subnet = Subnet()
+    for number in ["", *range(11)]:
+        subnet.predict(f"bet{number}", wager=1.0)
+    subnet.validator.save(tmp_path / "events.jsonl")
+    return tmp_path / "events.jsonl"
+
+
+def test_a_beginning_of_several_ids_is_exit_2_with_some_of_them(many: Path, run: Run) -> None:
+    code, out, err = run("trace", many, "be")
+    assert (code, out) == (2, "")
+    listed = ", ".join(["bet", *(f"bet{n}" for n in range(9))])
+    assert f"several predictions begin with 'be': {listed} and more; give more characters" in err
+    assert "several predictions begin with 'bet1': bet1, bet10" not in run("trace", many, "bet1")[2]
+
+
+def test_an_id_that_is_the_beginning_of_others_is_meant_itself(many: Path, run: Run) -> None:
+    (root,) = json.loads(run("trace", many, "bet", "--json")[1])
+    assert '"bet"' in json.dumps(root["event"]).replace("\\", "")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_each_step_is_one_line_with_short_addresses(
+    log: Path, run: Run, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    whole = run("trace", log, "small")[1].splitlines()
+    show_on_terminal(monkeypatch, columns)
+    lines = run("trace", log, "small")[1].splitlines()
+    assert len(lines) == len(whole)
+    assert max(map(len, lines)) <= columns
+    assert not any(MINER in line for line in lines)
+    assert any(short(MINER) in line for line in lines)
+
+
+def test_in_a_pipe_every_step_is_one_line_with_all_of_its_values(log: Path, run: Run) -> None:
+    lines = run("trace", log, "small")[1].splitlines()
+    assert sum(f"hotkey={MINER}" in line for line in lines) >= 3
+    assert not any("…" in line or "..." in line for line in lines)
+
+
+def test_a_trace_of_a_log_that_is_decided_otherwise_says_so(log: Path, run: Run) -> None:
+    changed(log, b'"prediction":{"daily_wager_limit":10.0}', b'"prediction":{"daily_wager_limit":1.0}')
+    code, out, err = run("trace", log, "small", "--unchained")
+    assert (code, "daily_limit_exceeded" in out) == (1, True)
+    assert f"{log}: the neuron decided otherwise from seq " in err
+    assert "`bettensor replay` shows the difference" in err
 
 
 # --- log
@@ -186,17 +245,95 @@ def test_what_did_not_happen_is_exit_0_and_what_cannot_happen_is_exit_1(log: Pat
     assert (code, "no event is called 'clock_steped'; the nearest is 'clock_stepped'" in err) == (1, True)
 
 
-def test_of_a_log_without_decisions_it_is_said_that_they_are_not_there(run: Run, tmp_path: Path) -> None:
-    validator = SimulatedValidator(settings={"recorder": {"record": "observed"}})
-    validator.start()
-    writer = LogWriter(validator.header)
-    (tmp_path / "events.jsonl").write_bytes(writer.first + writer.row(validator.envelopes[0]))
-    code, _, err = run("log", tmp_path, "--event", "prediction_acc*")
-    assert (
-        code,
-        "recorded with recorder.record: observed, so it has no decisions like prediction_accepted" in err,
-    ) == (0, True)
-    assert run("log", tmp_path, "--event", "frame_received") == (0, "", "")
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_each_event_is_one_line(
+    log: Path, run: Run, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    whole = run("log", log)[1].splitlines()
+    show_on_terminal(monkeypatch, columns)
+    lines = run("log", log)[1].splitlines()
+    assert len(lines) == len(whole)
+    assert max(map(len, lines)) == columns
+    assert sum(MINER in line for line in lines) < sum(MINER in line for line in whole)
+
+
+@pytest.fixture
+def observed(log: Path) -> Path:
+    """The same log as a neuron writes it: without its decisions."""
+    thin(log)
+    return log
+
+
+DECIDED = ("--event", "prediction_*")
+MADE_AGAIN = "bettensor: this log was recorded with recorder.record: observed; its decisions are made again\n"
+
+
+def test_decisions_that_a_log_does_not_hold_are_made_again(
+    tmp_path: Path, subnet: Subnet, observed: Path, run: Run
+) -> None:
+    subnet.validator.save(tmp_path / "all.jsonl")
+    decided = [*map(json.loads, run("log", tmp_path / "all.jsonl", *DECIDED, "--json")[1].splitlines())]
+    assert {event["topic"] for event in decided} >= {
+        "prediction_submitted",
+        "prediction_accepted",
+        "prediction_rejected",
+    }
+    code, out, err = run("log", observed, *DECIDED, "--json")
+    assert (code, [*map(json.loads, out.splitlines())], err) == (0, decided, MADE_AGAIN)
+    lines = run("log", observed, *DECIDED)[1].splitlines()
+    assert run("log", observed, *DECIDED, "--limit", "2")[1].splitlines() == lines[-2:]
+    assert run("log", observed, *DECIDED, "--hotkey", MINER)[1].splitlines() == lines
+    assert run("log", observed, *DECIDED, "--hotkey", make_hotkey("stranger"))[:2] == (0, "")
+    assert run("log", observed, *DECIDED, "--since", "1d")[1] == ""  # the simulated neurons live in the past
+    figures = json.loads(run("log", observed, *DECIDED, "--summary", "--json")[1])
+    assert sum(figures["events"].values()) == len(decided)
+
+
+def test_if_only_observed_events_are_wanted_nothing_is_decided_again(observed: Path, run: Run) -> None:
+    assert run("log", observed, "--event", "frame_received")[2] == ""
+    assert run("log", observed)[2] == ""
+    code, _, err = run("log", observed, "--event", "prediction_acepted")
+    assert (code, "the nearest is 'prediction_accepted'" in err, MADE_AGAIN in err) == (1, True, False)
+
+
+def test_decisions_of_several_files_are_announced_once(observed: Path, run: Run) -> None:
+    shutil.copy(observed, observed.with_name("events.000001.jsonl"))
+    assert run("log", observed.parent, *DECIDED)[2] == MADE_AGAIN
+
+
+def test_a_log_that_is_decided_otherwise_shows_its_decisions_and_says_so(observed: Path, run: Run) -> None:
+    changed(observed, b'"prediction":{"daily_wager_limit":10.0}', b'"prediction":{"daily_wager_limit":99.0}')
+    code, out, err = run("log", observed, "--event", "commit_requested", "--unchained")
+    assert (code, "proposals=[large:accepted]" in out) == (1, True)
+    assert f"{observed}: the neuron decided otherwise from seq " in err
+
+
+def test_a_log_that_cannot_be_decided_again_shows_what_was_recorded(observed: Path, run: Run) -> None:
+    thin(observed, {"mine": {"class": "no_such_subnet.actors:Mine"}})
+    code, out, err = run("log", observed, *DECIDED, "--event", "predictions_stored")
+    assert (code, {line.split()[2] for line in out.splitlines()}) == (1, {"predictions_stored"})
+    assert "no_such_subnet" in err
+    assert err.endswith("; only the recorded events are shown\n")
+    code, out, err = run("trace", observed, "small")
+    assert (code, "frame_received" in out, "prediction_accepted" in out) == (1, True, False)
+    assert err.endswith("; only the recorded events are shown\n")
+
+
+def test_an_observed_log_that_is_damaged_shows_what_is_before_the_damage(observed: Path, run: Run) -> None:
+    content = observed.read_bytes()
+    cut = content.index(b'"topic":"predictions_stored"', content.index(b'"topic":"predictions_stored"') + 1)
+    observed.write_bytes(content[:cut] + b"damage" + content[cut:])
+    code, out, err = run("log", observed, "--event", "prediction_accepted")
+    assert (code, len(out.splitlines()), "its hash does not follow" in err) == (1, 1, True)
+
+
+@pytest.mark.parametrize("hotkey", [MINER[:8], short(MINER)])
+def test_a_hotkey_may_be_abbreviated(log: Path, run: Run, hotkey: str) -> None:
+    assert run("log", log, "--hotkey", hotkey) == run("log", log, "--hotkey", MINER)
+
+
+def test_a_time_may_be_copied_from_the_operators_log(log: Path, run: Run) -> None:
+    assert run("log", log, "--until", "2020-11-28 12:48:11.123+01:00") == (0, "", "")
 
 
 def test_events_about_a_stranger_are_none(log: Path, run: Run) -> None:

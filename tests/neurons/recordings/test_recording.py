@@ -38,7 +38,7 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 from bettensor.bus.messages import ErrorMessage
 from bettensor.bus.replay import Difference
-from bettensor.bus.upcasts import UPCASTS, schemes_were_named_by_peers
+from bettensor.bus.upcasts import UPCASTS, schemes_were_named_by_peers, validators_logged_no_verdicts
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.pytest_plugin import SUFFIX
 from bettensor.neurons.recordings.recording import Recording, log_files, saving
@@ -384,6 +384,14 @@ def rewrite(file: Path, change: Callable[[bytes], bytes]) -> None:
     file.write_bytes(b"".join(written))
 
 
+@pytest.fixture
+def as_talkative_as_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For files that are made older here: their validators told verdicts."""
+    others = tuple(upcast for upcast in UPCASTS[1] if upcast is not validators_logged_no_verdicts)
+    monkeypatch.setitem(UPCASTS, 1, others)
+
+
+@pytest.mark.usefixtures("as_talkative_as_today")
 @pytest.mark.parametrize("from_checkpoint", [False, True])
 def test_a_recording_of_an_earlier_format_is_replayed_and_kept_in_todays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, from_checkpoint: bool
@@ -434,6 +442,7 @@ def make_of_0_1_0(body: bytes) -> bytes:
     return body
 
 
+@pytest.mark.usefixtures("as_talkative_as_today")
 @pytest.mark.parametrize("from_checkpoint", [False, True])
 def test_a_recording_of_0_1_0_is_decided_by_the_schemes_that_peers_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, from_checkpoint: bool
@@ -583,7 +592,7 @@ def test_a_file_that_cannot_be_read_is_no_reason_not_to_look_into_the_next(
     assert "events.000002.jsonl: line 4: not a line" in err
 
 
-def test_who_looks_for_decisions_where_only_the_world_was_recorded_is_told(
+def test_who_looks_for_decisions_where_only_the_world_was_recorded_gets_them(
     tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "log.jsonl"
@@ -591,8 +600,9 @@ def test_who_looks_for_decisions_where_only_the_world_was_recorded_is_told(
     thin(file)
     for summary in ([], ["--summary"]):
         assert main(["log", str(file), "--event", "prediction_*", *summary]) == 0
-        told = capsys.readouterr().err
-        assert "recorder.record: observed, so it has no decisions like prediction_" in told
+        out, err = capsys.readouterr()
+        assert "prediction_submitted" in out
+        assert "recorded with recorder.record: observed; its decisions are made again" in err
         assert main(["log", str(file), "--event", "http_request_received", "--until", "1d", *summary]) == 0
         assert capsys.readouterr().err == ""
         assert main(["log", str(file), "--event", "prediction_acepted", *summary]) == 1
