@@ -202,6 +202,13 @@ WORDS: Final = {
 """By topic, the field that explains a decision to people, and decides nothing itself."""
 
 
+def as_much_as(recorded: dict[str, Any], topic: str, event: dict[str, Any]) -> dict[str, Any]:
+    """``event`` without the parts of a status that an earlier release did not report."""
+    if topic != "status_reported":
+        return event
+    return event | {"status": {name: value for name, value in event["status"].items() if name in recorded["status"]}}
+
+
 def without_words(topic: str, event: dict[str, Any]) -> dict[str, Any]:
     """The fields that a replay of an earlier format compares."""
     return {name: value for name, value in event.items() if name != WORDS.get(topic)}

@@ -8,9 +8,13 @@ from bettensor.actors.cures import ANNOUNCE, NO_ENDPOINT, ON_MINER, ON_VALIDATOR
 from bettensor.actors.monitor import MonitorActor
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
+    CommitFailed,
     ConnectionClosed,
     DialFailed,
+    FallbackChosen,
     GamesUpdated,
+    HandlerFailed,
+    HandlerOverflowed,
     MetagraphSynced,
     NeuronDraining,
     NeuronInfo,
@@ -55,6 +59,19 @@ def test_an_operator_sees_the_health_that_is_told_to_everybody() -> None:
     assert bench.status()["health"] == "online"
     bench.observe(NeuronDraining())
     assert bench.status()["health"] == "offline"
+
+
+def test_every_fault_has_the_time_since_it_last_happened() -> None:
+    bench = Bench("miner")
+    bench.observe(CommitFailed(1, "disk full"), HandlerFailed("m:f", "x", "Traceback"), HandlerFailed("m:g", "x", ""))
+    bench.advance(5)
+    bench.observe(
+        CommitFailed(2, "disk full"), FallbackChosen(PEER, "no_verdict", "x"), HandlerOverflowed("m:g", "x", 7)
+    )
+    bench.advance(60)
+    status = bench.status()
+    assert status["troubles"] == {"commit_failed": 2}
+    assert status["last_s"] == {"commit_failed": 60.0, "m:f": 65.0, "m:g": 60.0, "no_verdict": 60.0}
 
 
 def test_a_step_of_the_wall_clock_does_not_change_for_how_long_a_neuron_runs() -> None:
