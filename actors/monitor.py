@@ -162,6 +162,8 @@ class MonitorState:
     lasting: dict[str, str] = field(default_factory=dict)
     """What fails now, with its reason, by the topic of the event that began it."""
     handlers: dict[str, HandlerScore] = field(default_factory=dict)
+    last_times: dict[str, Micros] = field(default_factory=dict)
+    """When each of ``fallbacks``, ``troubles`` and ``handlers`` last had a fault; monotonic."""
 
 
 class MonitorActor(HealthWatcher):
@@ -182,8 +184,9 @@ class MonitorActor(HealthWatcher):
         self.state.stopping = True
 
     @on(ActorFailed, CommitFailed, ClockStepped, ChainFailed, MetagraphDoubted)
-    def count_trouble(self, event: Event, _: Envelope) -> None:
+    def count_trouble(self, event: Event, envelope: Envelope) -> None:
         self.state.troubles[event.topic] += 1
+        self.state.last_times[event.topic] = envelope.mono
 
     @on(SaveFailed, CommitFailed, VerifiersFailed)
     def begin_failure(self, event: SaveFailed | CommitFailed | VerifiersFailed, _: Envelope) -> None:
@@ -195,12 +198,14 @@ class MonitorActor(HealthWatcher):
             self.state.lasting.pop(_ENDS[type(event)].topic, None)
 
     @on(HandlerFailed)
-    def handler_failed(self, event: HandlerFailed, _: Envelope) -> None:
+    def handler_failed(self, event: HandlerFailed, envelope: Envelope) -> None:
         self.state.handlers.setdefault(event.handler, HandlerScore()).failures += 1
+        self.state.last_times[event.handler] = envelope.mono
 
     @on(HandlerOverflowed)
-    def handler_overflowed(self, event: HandlerOverflowed, _: Envelope) -> None:
+    def handler_overflowed(self, event: HandlerOverflowed, envelope: Envelope) -> None:
         self.state.handlers.setdefault(event.handler, HandlerScore()).dropped = event.dropped
+        self.state.last_times[event.handler] = envelope.mono
 
     # --- the subnet
 
@@ -288,6 +293,7 @@ class MonitorActor(HealthWatcher):
     def fall_back(self, event: FallbackChosen, envelope: Envelope) -> None:
         peer = self._peer(event.hotkey)
         self.state.fallbacks[event.cause] += 1
+        self.state.last_times[event.cause] = envelope.mono
         if not peer.trouble:
             self._trouble(peer, event.reason, DISABLED if event.cause == "disabled" else "", envelope)
 
@@ -422,6 +428,7 @@ class MonitorActor(HealthWatcher):
             "fallbacks": dict(state.fallbacks),
             "troubles": dict(state.troubles),
             "lasting": list(state.lasting.values()),
+            "last_s": {name: _ago(at, now) for name, at in state.last_times.items()},
             "handlers": {
                 name: {"waiting": 0, "failures": score.failures, "dropped": score.dropped}
                 for name, score in state.handlers.items()

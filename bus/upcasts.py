@@ -174,13 +174,6 @@ def validators_logged_no_verdicts(topic: str, event: dict[str, Any]) -> tuple[st
     return topic, event
 
 
-def statuses_told_no_lasting_failures(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """In format 1 no status had a list of the failures that last."""
-    if topic != "status_reported":
-        return topic, event
-    return topic, event | {"status": event["status"] | {"lasting": []}}
-
-
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
     1: (
         timers_have_names,
@@ -193,7 +186,6 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
         validators_logged_no_verdicts,
-        statuses_told_no_lasting_failures,
     ),
 }
 """By the format that is read."""
@@ -208,6 +200,13 @@ WORDS: Final = {
     "prediction_discarded": "reason",
 }
 """By topic, the field that explains a decision to people, and decides nothing itself."""
+
+
+def as_much_as(recorded: dict[str, Any], topic: str, event: dict[str, Any]) -> dict[str, Any]:
+    """``event`` without the parts of a status that an earlier release did not report."""
+    if topic != "status_reported":
+        return event
+    return event | {"status": {name: value for name, value in event["status"].items() if name in recorded["status"]}}
 
 
 def without_words(topic: str, event: dict[str, Any]) -> dict[str, Any]:

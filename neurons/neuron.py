@@ -33,6 +33,7 @@ from bettensor.neurons.config.reload import changes, new_actor_settings
 from bettensor.neurons.config.rules import conflicts
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.config.sources import Sources, Where
+from bettensor.neurons.edges.control import LOCK
 from bettensor.neurons.edges.edge import Identity, Isolates, LogSource, Records, StateDir, Stoppable
 from bettensor.neurons.edges.keys import Keypair, scheme_of
 from bettensor.neurons.edges.log import set_log_level
@@ -273,7 +274,7 @@ def lock_state_dir(state_dir: Path) -> int:
     """
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(f"state_dir {state_dir} cannot be used: {error}") from None
     try:

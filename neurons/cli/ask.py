@@ -18,10 +18,10 @@ from bettensor.actors.cures import UNREGISTERED
 from bettensor.bus.codes import VerdictCode
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.identifiers import Micros
-from bettensor.bus.text import counted, hint, printable
+from bettensor.bus.text import chosen, counted, hint, printable
 from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.cli import views
-from bettensor.neurons.cli.control_client import ask, find_state_dir
+from bettensor.neurons.cli.control_client import ask, find_state_dir, running_neurons
 from bettensor.neurons.cli.history import (
     COLUMNS,
     LEDGER,
@@ -32,7 +32,7 @@ from bettensor.neurons.cli.history import (
     verdicts,
 )
 from bettensor.neurons.cli.ledger_file import LedgerReport, backup_ledger, check_ledger, restore_ledger
-from bettensor.neurons.edges.control import PATIENCE
+from bettensor.neurons.edges.control import LOCK, PATIENCE
 from bettensor.neurons.system.terminals import noted_signals
 
 STOP_PATIENCE = 20.0
@@ -74,13 +74,20 @@ def top(arguments: argparse.Namespace) -> int:
 
 
 def peers(arguments: argparse.Namespace) -> int:
-    """The peers of a running neuron; if a peer is not connected, the reason."""
+    """The peers of a running neuron; if a peer is not connected, the reason. If several run and none is named, all."""
+    if arguments.state_dir is None and arguments.config is None and not arguments.json:
+        running = running_neurons()
+        if len(running) > 1:
+            screen = views.console()
+            screen.print(views.neurons_table(running, screen.width))
+            screen.print("\n`bettensor peers --state-dir DIR` lists the peers of one of them")
+            return 0
     status = _status(_neuron(arguments))
     if arguments.json:
         print(json.dumps(status["peers"], indent=2))
     else:
         screen = views.console()
-        screen.print(views.headline(status), end="\n\n")
+        screen.print(views.headline(status, screen.width), end="\n\n")
         screen.print(views.peers_table(status, screen.width))
         screen.print(views.peers_legend(status), style="dim")
         if not status["registered"]:
@@ -100,9 +107,8 @@ def games(arguments: argparse.Namespace) -> int:
         return 0
     screen = views.console()
     for slate in status["slates"]:
-        screen.print(
-            f"{counted(len(slate['games']), 'game')} of validator {slate['validator']}, offset {slate['offset']}"
-        )
+        games_of = f"{counted(len(slate['games']), 'game')} of validator {slate['validator']}"
+        screen.print(views.shown(f"{games_of}, game update {slate['offset']}"))
         screen.print(views.games_table(slate, screen.width))
     if not status["slates"]:
         screen.print("no games received yet")
@@ -123,7 +129,7 @@ def predict(arguments: argparse.Namespace) -> int:
         took = f" in {verdict['latency_ms']:.1f} ms" if "latency_ms" in verdict else ""
         why = f": {printable(verdict['message'])}" if verdict["message"] else ""
         if not arguments.json:
-            print(f"{verdict['prediction_id']} {verdict['code']}{took} by {verdict['validator']}{why}")
+            print(views.shown(f"{verdict['prediction_id']} {verdict['code']}{took} by {verdict['validator']}{why}"))
     late = answer["without_verdict"]
     if late:
         text = f"no verdict on {counted(late, 'prediction')} after {PATIENCE:g} s; the miner keeps trying"
@@ -149,7 +155,7 @@ def stop(arguments: argparse.Namespace) -> int:
 
 def _ended(state_dir: Path) -> bool:
     """Whether no process holds the folder's lock: the kernel releases it when its process ends, in any way."""
-    with (state_dir / "lock").open() as lock:
+    with (state_dir / LOCK).open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -159,14 +165,21 @@ def _ended(state_dir: Path) -> bool:
 
 def predictions(arguments: argparse.Namespace) -> int:
     """The predictions in a validator's ledger or a miner's outbox; the neuron need not run."""
+    file = history_file(_neuron(arguments))
+    codes = dict.fromkeys(["none", *VerdictCode])
+    if arguments.code not in (None, *codes):
+        codes |= dict.fromkeys(filter(None, history_codes(file)))  # a custom actor may give other verdicts
+        if arguments.code not in codes:
+            expected = ", ".join(codes)
+            print(f"bettensor: no verdict is called {arguments.code!r}; expected one of {expected}", file=sys.stderr)
+            return 1
     wanted = VerdictFilter(
-        peer=arguments.hotkey,
+        peer=None if arguments.hotkey is None else _peer(file, arguments.hotkey),
         code=arguments.code,
         game=arguments.game,
         since=None if arguments.since is None else parse_time(arguments.since, "--since"),
         limit=arguments.limit,
     )
-    file = history_file(_neuron(arguments))
     with views.progress("reading the verdicts"):
         found = verdicts(file, wanted)
     if arguments.json:
@@ -177,24 +190,25 @@ def predictions(arguments: argparse.Namespace) -> int:
         writer.writerows(found)
     else:
         screen = views.console()
-        screen.print(views.history_table(found, screen.width))
-    return 0 if found or _explain_nothing(file, wanted) else 1
+        screen.print(views.history_table(found, screen.width, "miner" if file.name == LEDGER else "validator"))
+    return 0
 
 
-def _explain_nothing(file: Path, wanted: VerdictFilter) -> bool:
-    """Say on standard error why no prediction matches; returns whether one could."""
-    peers = [] if wanted.peer is None else history_peers(file)
-    if peers and wanted.peer not in peers:
-        fault = f"{file} has no prediction of {wanted.peer!r}{hint(str(wanted.peer), peers)}"
-        print(f"bettensor: {fault}", file=sys.stderr)
-    if wanted.code is None:
-        return True
-    codes = dict.fromkeys(
-        ["none", *VerdictCode, *filter(None, history_codes(file))]
-    )  # a custom actor may give other verdicts
-    if wanted.code not in codes:
-        print(f"bettensor: no verdict is called {wanted.code!r}{hint(wanted.code, codes)}", file=sys.stderr)
-    return wanted.code in codes
+def _peer(file: Path, hotkey: str) -> str:
+    """The peer that an address, its beginning or its short form names; says on standard error if there is none.
+
+    Raises:
+        ConfigurationError: several peers fit.
+    """
+    peers = history_peers(file)
+    fitting = chosen(hotkey, peers)
+    if len(fitting) > 1:
+        raise ConfigurationError(
+            f"--hotkey: several hotkeys fit {hotkey!r}: {', '.join(fitting)}; give more characters of one of them"
+        )
+    if peers and not fitting:
+        print(f"bettensor: {file} has no prediction of {hotkey!r}{hint(hotkey, peers)}", file=sys.stderr)
+    return fitting[0] if fitting else hotkey
 
 
 def ledger(arguments: argparse.Namespace) -> int:

@@ -1,13 +1,23 @@
-"""Asks a running neuron over the control socket in its ``state_dir``."""
+"""Finds running neurons, and asks one over the control socket in its ``state_dir``."""
 
 import json
+import os
+import shlex
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from bettensor.bus.errors import BettensorError
+from bettensor.bus.text import short
 from bettensor.neurons.config.sources import DEFAULT_HOME
-from bettensor.neurons.edges.control import NAME, socket_address
+from bettensor.neurons.edges.control import LOCK, NAME, socket_address
+
+PROCESSES: Final = Path("/proc")
+"""The processes of this machine, if the system lists them as files."""
+CONFIGURATIONS: Final = (Path("validator.yaml"), Path("miner.yaml"))
+"""The files whose neurons are looked for if the system does not list its processes as files."""
 
 
 class NotRunning(BettensorError):
@@ -51,14 +61,20 @@ def ask(state_dir: Path, question: dict[str, Any], patience: float = 5.0) -> dic
     return answer
 
 
+class Running(NamedTuple):
+    """A neuron that answers."""
+
+    state_dir: Path
+    status: dict[str, Any]
+
+
 def find_state_dir(state_dir: Path | None, config: Path | None, role: str | None = None) -> Path:
     """The state_dir of the neuron that a command is about.
 
     Args:
         state_dir: the folder itself.
         config: the neuron's YAML file, which names the folder.
-        role: if neither is given, the only running neuron of this role (None: of any role) with its state_dir
-            inside ``~/.bettensor`` is taken.
+        role: if neither is given, the only running neuron of this role (None: of any role) of this user is taken.
 
     Raises:
         ConfigurationError: ``config`` cannot be read.
@@ -67,25 +83,59 @@ def find_state_dir(state_dir: Path | None, config: Path | None, role: str | None
     if state_dir is not None:
         return state_dir.expanduser()
     if config is not None:
-        from bettensor.neurons.config.loading import load_settings
-
-        return load_settings(config).state_dir
-    running = [
-        path.parent for path in sorted(DEFAULT_HOME.expanduser().glob(f"*/{NAME}")) if _answers(path.parent, role)
-    ]
+        return _state_dir_of(config)
+    running = running_neurons(role)
     if len(running) == 1:
-        return running[0]
+        return running[0].state_dir
     kind = role or "neuron"
     if not running:
-        raise NotRunning(
-            f"no {kind} whose state_dir is inside {DEFAULT_HOME} is running; start one, or name it with --config or "
-            "--state-dir"
-        )
-    raise NotRunning(f"{len(running)} neurons are running: {', '.join(map(str, running))}; name one with --state-dir")
+        raise NotRunning(f"this user runs no {kind}; start one, or name its folder with --config or --state-dir")
+    choice = "\n".join(map(_choice, running))
+    raise NotRunning(f"{len(running)} {kind}s are running; name one of them:\n{choice}")
 
 
-def _answers(state_dir: Path, role: str | None) -> bool:
-    try:
-        return role in (None, ask(state_dir, {"ask": "status", "slates": False})["role"])
-    except BettensorError:
-        return False
+def _choice(running: Running) -> str:
+    state_dir, status = running
+    neuron = f"{status['role']:<9} {short(status['hotkey'])}  netuid {status['netuid']}"
+    return f"  {neuron}  --state-dir {shlex.quote(str(state_dir))}"
+
+
+def running_neurons(role: str | None = None) -> list[Running]:
+    """The neurons of this user that answer, of one role or of all roles, ordered by folder."""
+    folders = {folder.resolve(): None for folder in _candidates() if (folder / NAME).exists()}
+    running = []
+    for folder in sorted(folders):
+        with suppress(BettensorError):
+            status = ask(folder, {"ask": "status", "slates": False})
+            if role in (None, status["role"]):
+                running.append(Running(folder, status))
+    return running
+
+
+def _candidates() -> Iterator[Path]:
+    """Folders that may be a neuron's state_dir."""
+    yield from DEFAULT_HOME.expanduser().glob("*/")
+    if PROCESSES.is_dir():
+        yield from _locked_folders()
+        return
+    for file in CONFIGURATIONS:
+        with suppress(BettensorError):
+            if file.exists():
+                yield _state_dir_of(file)
+
+
+def _locked_folders() -> Iterator[Path]:
+    """Folders in which a process of this user has a file ``lock`` open, as a neuron has in its state_dir."""
+    for process in PROCESSES.glob("[0-9]*"):
+        with suppress(OSError):  # it ends meanwhile, or does not let itself be looked at
+            if process.stat().st_uid == os.getuid():
+                for number in (process / "fd").iterdir():
+                    file = number.readlink()
+                    if file.name == LOCK:
+                        yield file.parent
+
+
+def _state_dir_of(config: Path) -> Path:
+    from bettensor.neurons.config.loading import load_settings
+
+    return load_settings(config).state_dir

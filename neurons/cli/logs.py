@@ -27,9 +27,9 @@ from bettensor.neurons.config.plugins import load
 from bettensor.neurons.recordings import audit as auditing
 from bettensor.neurons.recordings.inspection import EventFilter, Step, Summary, prediction_ids, trace_in
 from bettensor.neurons.recordings.recording import (
-    Decided,
     NotReplayable,
     Recording,
+    ReplayedEvent,
     WhatIf,
     import_events,
     log_files,
@@ -90,14 +90,14 @@ class _Logs:
             except BadEventLog as fault:
                 self._tell(str(fault))
 
-    def decided(self, recording: Recording) -> Generator[Decided, None, None]:
+    def decided(self, recording: Recording) -> Generator[ReplayedEvent, None, None]:
         """Every event of a file, all decisions made again; if they cannot be made, every recorded event."""
         try:
             replayed = yield from recording.decided()
         except NotReplayable as fault:
             self._tell(f"{fault}; only the recorded events are shown")
             with Recording(recording.file, chained=not self._arguments.unchained) as again:
-                yield from (Decided(row, "") for row in again.rows())
+                yield from (ReplayedEvent(row, "") for row in again.rows())
             return
         if not replayed.equal:
             place = replayed.difference and (replayed.difference.recorded or replayed.difference.replayed)
@@ -221,7 +221,7 @@ def _meant(arguments: argparse.Namespace) -> str:
     more = "" if len(shown) == len(found) else " and more"
     raise ConfigurationError(
         f"{arguments.log}: several predictions begin with {beginning!r}: {', '.join(shown)}{more}; "
-        "give more characters of the one that you mean"
+        "give more characters of one of them"
     )
 
 

@@ -221,7 +221,11 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
         return parser
 
     asking("top", "watch a running neuron live", " --config validator.yaml")
-    asking("peers", "list a neuron's peers; if a peer is not connected, say why", "")
+    asking(
+        "peers",
+        "list a neuron's peers, and why one is not connected; if several neurons run, list these",
+        "",
+    )
     predict = asking(
         "predict", "send a prediction through the running miner", " --game G --outcome 'Arsenal' --wager 2.5"
     )
@@ -233,7 +237,7 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     predict.add_argument(
         "--validator",
         metavar="HOTKEY",
-        help="send the prediction to this validator only (default: to all that offer the game)",
+        help=f"send the prediction to this validator only: {_HOTKEY} (default: to all that offer the game)",
     )
     example = " --code game_started --since 1h"
     history = asking(
@@ -449,13 +453,13 @@ def _prediction_id(text: str) -> str:
     return text
 
 
-_DEFAULT_NEURON = "default: the running neuron whose state_dir is inside ~/.bettensor, if there is exactly one"
-_DEFAULT_MINER = "default: the running miner whose state_dir is inside ~/.bettensor, if there is exactly one"
+_DEFAULT_NEURON = "default: your running neuron, if there is exactly one"
+_DEFAULT_MINER = "default: your running miner, if there is exactly one"
 _NO_DEFAULT = "needed, unless --state-dir is given: without both, only running neurons are found"
 
 
 def _add_neuron(parser: argparse.ArgumentParser, default: str = _DEFAULT_NEURON) -> None:
-    """How to name a neuron; the default is the only running one with its state_dir inside ``~/.bettensor``."""
+    """How to name a neuron; the default is the only running one of this user."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--config",

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -35,8 +36,8 @@ STYLES: Final = {
     "down": "bold red",
 }
 """Colours of states; a state that is not listed has none."""
-WIDE: Final = 400
-"""Columns if there is no terminal."""
+WIDE: Final = 10_000
+"""Columns if there is no terminal: whatever is written there is whole, and one row is one line."""
 PAGE: Final = 100
 """Columns of rules and sections if there is no terminal."""
 ROOM: Final = 20
@@ -44,12 +45,17 @@ ROOM: Final = 20
 FULL: Final = 96
 """Columns from which on headings are not abbreviated."""
 GAMES: Final = 142
-HISTORY: Final = 180
-"""Columns from which on a game, or a prediction, takes one line; below, it takes two."""
+"""Columns from which on a game takes one line; below, its id has a line of its own."""
+FIGURES: Final = 56
+"""Columns of all that stands before the folder of a running neuron."""
+GAP: Final = 2
+"""Columns between two columns of a table."""
 MANY_WAITING: Final = 100
 """Events that wait for a handler, from which on this is shown as a trouble."""
 HANGING: Final = 10.0
 """Seconds that a handler has worked on one event, from which on this is shown as a trouble."""
+OVER: Final = 3600
+"""Seconds after which a fault that did not come again is no longer shown."""
 OLD_METAGRAPH: Final = 600
 """Seconds of age after which a metagraph is shown as a warning."""
 REFRESH: Final = 4
@@ -61,11 +67,16 @@ def console() -> Console:
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
 
 
+def shown(text: str) -> str:
+    """Text for standard output: on a terminal with short addresses."""
+    return shortened(text) if sys.stdout.isatty() else text
+
+
 def fitted(text: str) -> str:
     """A line for standard output: on a terminal with short addresses, and cut off where the terminal ends."""
     if not sys.stdout.isatty():
         return text
-    line = Text(shortened(text))
+    line = Text(shown(text))
     line.truncate(console().width, overflow="ellipsis")
     return line.plain
 
@@ -108,6 +119,39 @@ def section(title: str, body: RenderableType, width: int, style: str = "dim") ->
     return Group(Constrain(Rule(Text(title, "bold"), align="left", style=style), width), body)
 
 
+def neurons_table(running: Sequence[tuple[Path, Status]], width: int) -> Table:
+    """The running neurons of this user: their folders and statuses. Long folders displace the last figures."""
+    folders = [nearest(state_dir) for state_dir, _ in running]
+    brief = max(map(len, folders)) > width - FIGURES
+    numbers = ("UID", "netuid") if brief else ("UID", "netuid", "sessions", "up")
+    table = plain_table("neuron", "UID", "hotkey", *numbers[1:], "state_dir", right=numbers, whole=("state_dir",))
+    for folder, (_, status) in zip(folders, running, strict=True):
+        figures = (str(status["netuid"]), str(status["sessions"]), duration(status["uptime_s"]))
+        uid, hotkey = uid_text(status["uid"]), shown_hotkey(status["hotkey"], width)
+        table.add_row(status["role"], uid, hotkey, *figures[: len(numbers) - 1], folder)
+    return table
+
+
+def shown_hotkey(hotkey: str, width: int) -> str:
+    """An address in a view of so many columns: short on a terminal, whole in a pipe or a file."""
+    return short(hotkey) if width < WIDE else hotkey
+
+
+def uid_text(uid: int | None) -> str:
+    """A UID in a table; ``-`` for a neuron that is not registered."""
+    return "-" if uid is None else str(uid)
+
+
+def nearest(path: Path) -> str:
+    """The shortest name of ``path`` in this shell: absolute, below the home folder, or below the working directory."""
+    names = [str(path)]
+    if path.is_relative_to(Path.home()):
+        names.append(str("~" / path.relative_to(Path.home())))
+    if path.is_relative_to(Path.cwd()):
+        names.append(str(path.relative_to(Path.cwd())))
+    return min(names, key=len)
+
+
 def peers_table(status: Status, width: int, room: int | None = None) -> RenderableType:
     """The peers; below them, if a peer is not connected, the reason and the cure.
 
@@ -126,10 +170,9 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
         troubled = troubled[: max(1, room // 4)]
         peers = peers[: max(2, room - 3 - 2 * len(troubled))]
     for peer in peers:
-        uid = "-" if peer["uid"] is None else str(peer["uid"])
         table.add_row(
-            uid,
-            peer["hotkey"] if width >= 132 else short(peer["hotkey"]),
+            uid_text(peer["uid"]),
+            shown_hotkey(peer["hotkey"], width),
             state_text(peer["state"]),
             duration(peer["since_s"]),
             duration(peer["heard_s"]),
@@ -140,8 +183,9 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
         )
     away = Table.grid(padding=(0, 1))  # a long reason wraps within its own column
     for peer in troubled:
-        uid = "-" if peer["uid"] is None else peer["uid"]
-        away.add_row(Text(f"{uid:>3} {short(peer['hotkey'])}", no_wrap=True), _trouble(peer))
+        away.add_row(
+            Text(f"{uid_text(peer['uid']):>3} {shown_hotkey(peer['hotkey'], width)}", no_wrap=True), _trouble(peer)
+        )
     if any(peer["state"] == "not seen" for peer in peers) and status["role"] == "validator":
         why = "not seen: the miner has never reached this validator; its own `bettensor peers` says why"
         away.add_row("  -", Text(why, "dim"))
@@ -168,9 +212,9 @@ def _rank(peer: Status) -> tuple[int, int]:
 def games_table(slate: Status, width: int) -> Table:
     """The games of one slate, the soonest first; ids in full, because `bettensor predict` wants them."""
     brief = width < GAMES
-    teams = ("game",) if brief else ("game", "home", "away")
+    teams = ("home - away\ngame",) if brief else ("game", "home", "away")
     odds = ("home\nodds", "away\nodds", "tie") if brief else ("home odds", "away odds", "tie odds")
-    table = plain_table(*teams, *odds, "starts (UTC)", right=odds, whole=("game",))
+    table = plain_table(*teams, *odds, "starts (UTC)", right=odds, whole=teams[:1])
     for game in sorted(slate["games"], key=lambda game: str(game["event_start_date"])):
         tie, starts = game["tie_odds"], str(game["event_start_date"])[:16].replace("T", " ")
         name, home, away = said(game["game_id"]), said(game["team_a"]), said(game["team_b"])
@@ -262,31 +306,92 @@ def recent_lines(recent: Sequence[Status], limit: int) -> Text:
     return lines
 
 
-def history_table(found: Sequence[Status], width: int) -> Table:
-    """Verdicts of a ledger or an outbox; ids in full, because `bettensor trace` wants them."""
-    brief = width < HISTORY
-    headings = _HISTORY_BRIEF if brief else _HISTORY
-    table = plain_table(*headings, right=("wager",), whole=tuple(name for name in headings if name not in _FIXED))
-    for verdict in found:
-        at, peer = str(verdict["at"])[:19].replace("T", " "), short(verdict["peer"])
-        prediction, game, why = verdict["prediction_id"], said(str(verdict["game_id"])), said(verdict["message"])
-        outcome, wager, code = said(str(verdict["outcome"])), said(str(verdict["wager"])), verdict["code"]
-        told = Text(code, "green" if code == "accepted" else "dim" if code == "none" else "yellow")
-        if brief:
-            about = Text("\n").join([Text(prediction), game, *([why] if why else [])])
-            table.add_row(f"{at[len('2026-') :]}\n{peer}", about, wager, Text("\n").join([outcome, told]))
-        else:
-            table.add_row(at, peer, prediction, game, outcome, wager, told, why)
+def history_table(found: Sequence[Status], width: int, peer: str = "peer") -> Table:
+    """Verdicts of a ledger or an outbox, one a line; what does not fit is cut off, or left out and named below.
+
+    Args:
+        found: the verdicts, with ``COLUMNS`` of ``history.py``.
+        width: columns available.
+        peer: the role of the peers.
+    """
+    columns = _history_columns(found, width, peer)
+    missing: list[str] = []
+    for name in _DISPENSABLE:
+        if name in columns and _width(columns, least=True) > width:
+            del columns[name]
+            missing.insert(0, name)
+    widths = _fitted_widths(columns, width)
+    table = plain_table(*columns, right=("wager",))
+    for column, size in zip(table.columns, widths, strict=True):
+        column.width = size
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     days = sorted({str(verdict["at"])[:10] for verdict in found})
-    table.caption = counted(len(found), "prediction") + (f", {_span(days)}" if days else "")
-    table.caption_justify = "left"
+    caption = counted(len(found), "prediction") + (f", {_span(days)}" if days else "")
+    if missing:
+        caption += f"; {' and '.join(missing)}: in a wider terminal, or with --json"
+    table.caption, table.caption_justify = Text(caption, no_wrap=True, overflow="ellipsis"), "left"
     return table
 
 
-_HISTORY: Final = ("time (UTC)", "peer", "prediction", "game", "outcome", "wager", "verdict", "reason")
-_HISTORY_BRIEF: Final = ("time (UTC)\npeer", "prediction\ngame\nreason", "wager", "outcome\nverdict")
-_FIXED: Final = ("time (UTC)", "time (UTC)\npeer", "peer", "wager")
-"""Columns whose text always fits."""
+_DISPENSABLE: Final = ("reason", "game")
+"""Columns that are left out, in this order, if the terminal is too narrow."""
+_LEAST: Final = {"game": 20, "outcome": 8, "wager": 8, "reason": 16}
+"""Columns whose text may be cut off, and the characters that remain at least."""
+
+
+def _history_columns(found: Sequence[Status], width: int, peer: str) -> dict[str, list[Text]]:
+    """Every column, in full if there is room; otherwise with short ids and, within one year, dates without it."""
+
+    def told(code: str) -> Text:
+        return Text(code, "green" if code == "accepted" else "dim" if code == "none" else "yellow")
+
+    times = [str(verdict["at"])[:19].replace("T", " ") for verdict in found]
+    columns = {
+        "time (UTC)": [Text(time) for time in times],
+        peer: [Text(shown_hotkey(verdict["peer"], width)) for verdict in found],
+        "prediction": [Text(verdict["prediction_id"]) for verdict in found],
+        "game": [said(str(verdict["game_id"])) for verdict in found],
+        "outcome": [said(str(verdict["outcome"])) for verdict in found],
+        "wager": [said(str(verdict["wager"])) for verdict in found],
+        "verdict": [told(verdict["code"]) for verdict in found],
+        "reason": [said(verdict["message"]) for verdict in found],
+    }
+    if _width(columns) > width:
+        columns["prediction"] = [Text(short_id(verdict["prediction_id"])) for verdict in found]
+    if width < FULL and len({time[:4] for time in times}) == 1:
+        columns["time (UTC)"] = [Text(time[5:]) for time in times]
+    if not any(columns["reason"]) and width < WIDE:
+        del columns["reason"]
+    return columns
+
+
+def short_id(prediction_id: str) -> str:
+    """The beginning of a long id, which `bettensor trace` takes."""
+    return prediction_id if len(prediction_id) <= 12 else f"{prediction_id[:8]}…"
+
+
+def _natural(name: str, cells: Sequence[Text]) -> int:
+    return max(len(name), *(cell.cell_len for cell in cells)) if cells else len(name)
+
+
+def _width(columns: Mapping[str, Sequence[Text]], *, least: bool = False) -> int:
+    """Of a table of these columns; ``least``: if those are cut off that may be."""
+    widths = {name: _natural(name, cells) for name, cells in columns.items()}
+    if least:
+        widths = {name: min(width, _LEAST.get(name, width)) for name, width in widths.items()}
+    return sum(widths.values()) + GAP * (len(widths) - 1)
+
+
+def _fitted_widths(columns: Mapping[str, Sequence[Text]], width: int) -> list[int]:
+    """Of each column: the flexible ones share the room that the others leave, the shortest first."""
+    widths = {name: _natural(name, cells) for name, cells in columns.items()}
+    flexible = sorted((name for name in widths if name in _LEAST), key=lambda name: widths[name])
+    room = width - GAP * (len(widths) - 1) - sum(size for name, size in widths.items() if name not in _LEAST)
+    for left, name in zip(range(len(flexible), 0, -1), flexible, strict=True):
+        widths[name] = max(len(name), min(widths[name], room // left))
+        room -= widths[name]
+    return list(widths.values())
 
 
 def _span(days: Sequence[str]) -> str:
@@ -297,61 +402,99 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def headline(status: Status) -> Text:
-    """One line on the neuron: role, hotkey, health, uptime, sessions, latency and metagraph."""
+def headline(status: Status, width: int) -> Text:
+    """The neuron: role, hotkey, health, uptime, sessions, latency and metagraph; in one line if there is room."""
     uid = "not registered" if status["uid"] is None else f"UID {status['uid']}"
+    parts = [
+        Text(f"{status['role']} {shown_hotkey(status['hotkey'], width)} ({uid})"),
+        Text(f"netuid {status['netuid']}"),
+        state_text(status["health"]),
+        Text(f"up {duration(status['uptime_s'])}"),
+        Text(counted(status["sessions"], "session")),
+    ]
     latency = status["latency_ms"]
-    text = Text(f"{status['role']} {short(status['hotkey'])} ({uid})  netuid {status['netuid']}  ")
-    text.append_text(state_text(status["health"]))
-    text.append(f"  up {duration(status['uptime_s'])}  {counted(status['sessions'], 'session')}")
     if latency is not None:
-        text.append(f"  p50 {milliseconds(latency['p50'])}  p99 {milliseconds(latency['p99'])}")
+        parts += [Text(f"p50 {milliseconds(latency['p50'])}"), Text(f"p99 {milliseconds(latency['p99'])}")]
     age = status["metagraph"]["age_s"]
     if age is not None:
         style = "yellow" if age > OLD_METAGRAPH else ""
-        text.append(f"  metagraph of block {status['metagraph']['block']}, {duration(age)} old", style)
-    return text
+        parts.append(Text(f"metagraph of block {status['metagraph']['block']}, {duration(age)} old", style))
+    return _joined(parts, width)
+
+
+def _joined(parts: Sequence[Text], width: int) -> Text:
+    """The parts beside each other; a part that does not fit begins a line."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if lines[-1].cell_len + GAP + part.cell_len <= width:
+            lines[-1] = Text("  ").join([lines[-1], part])
+        else:
+            lines.append(part)
+    return Text("\n").join(lines)
 
 
 def troubles(status: Status) -> Text | None:
-    """What has gone wrong in this neuron; None if nothing has."""
+    """What has gone wrong in this neuron; None if nothing has. A fault is forgotten after ``OVER``."""
     lines = [] if status["registered"] else [f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}"]
     lines += [status["endpoint_doubt"]] if status["endpoint_doubt"] else []
     lines += status.get("lasting", [])  # a neuron of an earlier release does not tell
-    lines += [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
+    faults = {name: (name.replace("_", " "), count, "") for name, count in status["troubles"].items()}
+    faults |= {
+        name: ("fell back to HTTP", count, f": {name.replace('_', ' ')}") for name, count in status["fallbacks"].items()
+    }
+    for name, (what, count, why) in faults.items():
+        age = _last(status, name)
+        if age is None or age < OVER:
+            lines.append(f"{what} {_times(count)}{_since(count, age)}{why}")
     for name, score in status["handlers"].items():
-        text = (
-            f"{name}: {score['failures']} failures, {score['waiting']} events wait for it, {score['dropped']} dropped"
-        )
-        if score.get("busy_s", 0) >= HANGING:
-            lines.append(f"{text}; busy with one event for {duration(score['busy_s'])}")
-        elif score["failures"] or score["dropped"] or score["waiting"] >= MANY_WAITING:
-            lines.append(text)
-    lines += [f"fell back to HTTP {_times(n)}: {cause.replace('_', ' ')}" for cause, n in status["fallbacks"].items()]
+        age = _last(status, name)
+        busy = score.get("busy_s", 0)
+        is_recent = (score["failures"] or score["dropped"]) and (age is None or age < OVER)
+        if busy < HANGING and score["waiting"] < MANY_WAITING and not is_recent:
+            continue
+        text = f"{name}: {counted(score['failures'], 'failure')}"
+        text += f", {counted(score['waiting'], 'event')} waiting for it, {score['dropped']} dropped"
+        text += _since(score["failures"] + score["dropped"], age)
+        lines.append(text + (f"; busy with one event for {duration(busy)}" if busy >= HANGING else ""))
     return Text("\n".join(lines), "yellow") if lines else None
+
+
+def _last(status: Status, name: str) -> float | None:
+    """Seconds since the last fault of this name; None if the neuron does not say."""
+    ages: Mapping[str, float] = status.get("last_s", {})  # the neuron may run an earlier release
+    return ages.get(name)
+
+
+def _since(count: int, age: float | None) -> str:
+    return "" if age is None else f", {'last ' if count > 1 else ''}{duration(age)} ago"
 
 
 def top_view(screen: Console, status: Status, before: Status | None = None, seconds: float = 1.0) -> RenderableType:
     """The live view of one neuron; on a terminal as high as that, with a footer."""
-    width, height = (screen.width, screen.height - 1) if screen.is_terminal else (PAGE, None)
+    footer = _top_footer(status, screen.width)
+    width, height = (screen.width, screen.height - len(footer)) if screen.is_terminal else (PAGE, None)
     wrong = troubles(status)
     counts = [verdicts_table(status), events_table(status, before, seconds, 8 if height is None else height // 6)]
-    parts: list[RenderableType] = [headline(status), ""]
+    parts: list[RenderableType] = [headline(status, width if screen.is_terminal else WIDE), ""]
     if wrong is not None:
         parts += [section("trouble", wrong, width, "yellow"), ""]
     room = None if height is None else height // 2 - 2 - lines_of(screen, Group(*parts))
-    parts += [section("peers", peers_table(status, width, room), width), "", Columns(counts, padding=(0, 4)), ""]
+    table = peers_table(status, width if screen.is_terminal else WIDE, room)
+    parts += [section("peers", table, width), "", Columns(counts, padding=(0, 4)), ""]
     above = Group(*parts)
     room = ROOM if height is None else max(2, height - lines_of(screen, above) - 1)
-    events = section("last events", recent_lines(status["recent"], room), width)
-    return Group(above, events) if height is None else Group(above, events, _top_footer(status, width))
+    events = section("last events (UTC)", recent_lines(status["recent"], room), width)
+    return Group(above, events) if height is None else Group(above, events, *footer)
 
 
-def _top_footer(status: Status, width: int) -> RenderableType:
-    footer = Text.assemble(
-        (" q ", "reverse"), " quit   ", (_OFFSET[status["role"]], "dim"), no_wrap=True, overflow="ellipsis"
-    )
-    return Constrain(footer, width)
+def _top_footer(status: Status, width: int) -> list[RenderableType]:
+    """The keys, and what the columns mean."""
+    columns, offset = peers_legend(status).splitlines()
+    keys = Text.assemble((" q ", "reverse"), " quit   ", (offset, "dim"))
+    lines = [Text(columns, "dim"), keys]
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return [*lines]
 
 
 _OFFSET: Final = {
@@ -363,7 +506,7 @@ _OFFSET: Final = {
 
 def peers_legend(status: Status) -> str:
     """Explains the columns of the peers."""
-    heard = "for: duration of the connection; last message: time since the peer sent it"
+    heard = "for: time connected; last message: time since; latency: of the last verdict"
     return f"{heard}\n{_OFFSET[status['role']]}"
 
 

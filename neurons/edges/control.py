@@ -35,11 +35,13 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.games import TeamGame, TeamGamePrediction
 from bettensor.bus.identifiers import Hotkey, PredictionId, Uid
-from bettensor.bus.text import hint, short
+from bettensor.bus.text import chosen, hint, short
 from bettensor.neurons.edges.edge import Edge, Isolates, StateDir, Stoppable, on
 from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
 
 NAME: Final = "control.sock"
+LOCK: Final = "lock"
+"""The file in a state_dir that its running neuron holds open and locked."""
 MAX_LINE: Final = 1024 * 1024
 PATIENCE: Final = 60.0
 """Seconds that ``predict`` waits for verdicts."""
@@ -165,11 +167,17 @@ class Control(Edge):
         status = self.status()
         if status["role"] != "miner":
             raise ControlFailed("this is a validator; only a miner can predict")
+        validators = [slate["validator"] for slate in status["slates"]]
+        meant = validators if only is None else chosen(str(only), validators)
+        if only is not None and len(meant) > 1:
+            raise ControlFailed(
+                f"several validators fit {only!r}: {', '.join(meant)}; give more characters of one of them"
+            )
         offers = {
             Hotkey(slate["validator"]): TeamGame.from_dict(game)
             for slate in status["slates"]
             for game in slate["games"]
-            if game["game_id"] == game_id and only in (None, slate["validator"])
+            if game["game_id"] == game_id and slate["validator"] in meant
         }
         if not offers:
             known = [game["game_id"] for slate in status["slates"] for game in slate["games"]]

@@ -14,7 +14,7 @@ from bettensor.bus.eventlog import Row
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 from bettensor.bus.percentiles import percentile
 from bettensor.bus.replay import Recorded
-from bettensor.neurons.recordings.recording import Decided, Recording
+from bettensor.neurons.recordings.recording import Recording, ReplayedEvent
 from bettensor.neurons.recordings.text import said_in
 
 REMEMBERED: Final = 200_000
@@ -47,12 +47,12 @@ def trace(recording: Recording, prediction_id: str) -> Iterator[Step]:
     return trace_in(recording.decided(), prediction_id)
 
 
-def trace_in(events: Iterable[Decided], prediction_id: str) -> Iterator[Step]:
+def trace_in(events: Iterable[ReplayedEvent], prediction_id: str) -> Iterator[Step]:
     """The same of ``events`` in order; what they raise is raised after all events before it."""
     named = re.compile(rb"(?<![\w-])%b(?![\w-])" % re.escape(prediction_id).encode())
-    recent: dict[int, Decided] = {}
+    recent: dict[int, ReplayedEvent] = {}
     order: deque[int] = deque()
-    found: dict[int, Decided] = {}
+    found: dict[int, ReplayedEvent] = {}
     fault = None
     try:
         for decided in events:
@@ -77,7 +77,7 @@ def prediction_ids(rows: Iterable[Row], beginning: str) -> Iterator[str]:
         yield from (found.decode() for found in named.findall(row.raw))
 
 
-def _remember(seq: int, recent: dict[int, Decided], found: dict[int, Decided]) -> None:
+def _remember(seq: int, recent: dict[int, ReplayedEvent], found: dict[int, ReplayedEvent]) -> None:
     """Keep an event, and, if none of its causes is kept yet, the first chain of causes up to an observed event."""
     while seq in recent and seq not in found:
         found[seq] = recent[seq]
@@ -87,7 +87,7 @@ def _remember(seq: int, recent: dict[int, Decided], found: dict[int, Decided]) -
         seq = causes[0] if causes else 0
 
 
-def _grown(found: dict[int, Decided], named: re.Pattern[bytes]) -> list[Step]:
+def _grown(found: dict[int, ReplayedEvent], named: re.Pattern[bytes]) -> list[Step]:
     steps: dict[int, Step] = {}
     roots: list[Step] = []
     for seq in sorted(found):

@@ -187,7 +187,7 @@ class NotReplayable(BadEventLog):
     """The log can be read, but its actors cannot be built here."""
 
 
-class Decided(NamedTuple):
+class ReplayedEvent(NamedTuple):
     """One event of a replay."""
 
     row: Row
@@ -283,7 +283,7 @@ class Recording:
             bus.run()
         return self._replayed(bus, first, begun)
 
-    def decided(self) -> Generator[Decided, None, Replayed]:
+    def decided(self) -> Generator[ReplayedEvent, None, Replayed]:
         """Every event, in order; all decisions are made again. Returns the comparison with the recording.
 
         Raises:
@@ -291,11 +291,11 @@ class Recording:
             BadEventLog: a line is damaged.
         """
         begun = time.perf_counter()
-        made: deque[Decided] = deque()
+        made: deque[ReplayedEvent] = deque()
 
         def take(envelope: Envelope) -> None:
             actor = "" if is_observed(envelope) else bus.speaker
-            made.append(Decided(row_of(envelope), actor))
+            made.append(ReplayedEvent(row_of(envelope), actor))
 
         bus = self.bus(take)
         first = bus.position[0]

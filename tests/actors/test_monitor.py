@@ -12,7 +12,10 @@ from bettensor.bus.events import (
     ConnectionClosed,
     DialFailed,
     Event,
+    FallbackChosen,
     GamesUpdated,
+    HandlerFailed,
+    HandlerOverflowed,
     MetagraphSynced,
     NeuronDraining,
     NeuronInfo,
@@ -80,6 +83,19 @@ def test_a_failure_is_told_while_it_lasts(role: Role, failure: Event, success: E
     assert trouble.endswith(": disk full")
     bench.observe(success)
     assert bench.status()["lasting"] == []
+
+
+def test_every_fault_has_the_time_since_it_last_happened() -> None:
+    bench = Bench("miner")
+    bench.observe(CommitFailed(1, "disk full"), HandlerFailed("m:f", "x", "Traceback"), HandlerFailed("m:g", "x", ""))
+    bench.advance(5)
+    bench.observe(
+        CommitFailed(2, "disk full"), FallbackChosen(PEER, "no_verdict", "x"), HandlerOverflowed("m:g", "x", 7)
+    )
+    bench.advance(60)
+    status = bench.status()
+    assert status["troubles"] == {"commit_failed": 2}
+    assert status["last_s"] == {"commit_failed": 60.0, "m:f": 65.0, "m:g": 60.0, "no_verdict": 60.0}
 
 
 def test_a_step_of_the_wall_clock_does_not_change_for_how_long_a_neuron_runs() -> None:

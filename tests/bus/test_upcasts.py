@@ -9,6 +9,7 @@ from bettensor.bus.events import TimerKey
 from bettensor.bus.upcasts import (
     UPCASTS,
     actors_take_whole_sections,
+    as_much_as,
     health_is_one_value,
     metagraphs_said_nothing_of_schemes,
     requests_had_their_scheme_in_a_header,
@@ -178,3 +179,10 @@ def test_checkpoints_of_0_1_0_get_their_health_in_one_value() -> None:
         "logbook": {"health": {"disk": disk, "degraded_until": 0}},
         "monitor": {"of": "another class"},
     }
+
+
+def test_a_status_of_0_1_0_is_compared_with_as_much_of_todays() -> None:
+    before, today = {"request": 1, "status": {"role": "miner"}}, {"request": 1, "status": {"role": "miner", "x": 1}}
+    assert as_much_as(before, "status_reported", today) == before
+    assert as_much_as(before, "status_asked", today) == today
+    assert as_much_as({"status": {"role": "miner", "y": 1}}, "status_reported", today)["status"] == {"role": "miner"}

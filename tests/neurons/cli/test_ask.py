@@ -15,13 +15,16 @@ from bettensor.actors.monitor import MonitorActor
 from bettensor.bus.codes import VerdictCode
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import NeuronStarted, StatusReported, StatusRequested
+from bettensor.bus.text import short
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.cli import ask as commands
+from bettensor.neurons.cli import control_client
 from bettensor.neurons.cli.ask import parse_time
 from bettensor.neurons.cli.history import COLUMNS
 from bettensor.neurons.cli.ledger_file import check_ledger
 from bettensor.neurons.cli.main import main
 from tests.neurons.cli.answering import answering
+from tests.neurons.cli.terminal import show_on_terminal
 from tests.neurons.disk import write_ledger
 from tests.support import NETUID, NOW, Harness, make_game, make_hotkey, make_proposal
 
@@ -49,6 +52,53 @@ def status(**changes: Any) -> dict[str, Any]:
     bench.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0), StatusRequested(1))
     reported: dict[str, Any] = bench.last(StatusReported).status
     return reported | {"events": {}, "recent": [], "version": "0", "process": 1, "listening": None} | changes
+
+
+# --- several neurons
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """A validator and a miner of this user."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(control_client, "PROCESSES", tmp_path / "none")
+    monkeypatch.chdir(tmp_path)
+    folders = [tmp_path / ".bettensor" / name for name in ("a", "b")]
+    with (
+        answering(folders[0], lambda _: status(role="validator", uid=7, sessions=3)),
+        answering(folders[1], lambda _: status(uid=None)),
+    ):
+        yield folders
+
+
+@pytest.mark.parametrize("columns", [80, 120, None])
+@pytest.mark.usefixtures("two")
+def test_peers_without_a_name_lists_the_neurons_of_this_machine(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int | None
+) -> None:
+    if columns is not None:
+        show_on_terminal(monkeypatch, columns)
+    assert main(["peers"]) == 0
+    heads, _, validator, miner, _, hint = capsys.readouterr().out.splitlines()
+    assert heads.split() == ["neuron", "UID", "hotkey", "netuid", "sessions", "up", "state_dir"]
+    hotkey = ME if columns is None else short(ME)
+    assert validator.split()[:5] == ["validator", "7", hotkey, str(NETUID), "3"]
+    assert miner.split()[:3] == ["miner", "-", hotkey]
+    assert (validator.split()[-1], miner.split()[-1]) == (".bettensor/a", ".bettensor/b")
+    assert "bettensor peers --state-dir DIR" in hint
+    assert columns is None or max(map(len, (heads, validator, miner, hint))) <= columns
+
+
+def test_other_commands_give_the_choice(two: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["peers", "--json"], ["top"], ["games"], ["predictions"], ["stop"]):
+        assert main(words) == 1
+        out, err = capsys.readouterr()
+        first, *choice = err.splitlines()
+        assert (out, first) == ("", "bettensor: 2 neurons are running; name one of them:")
+        assert choice == [
+            f"  validator {short(ME)}  netuid {NETUID}  --state-dir {two[0]}",
+            f"  miner     {short(ME)}  netuid {NETUID}  --state-dir {two[1]}",
+        ]
 
 
 # --- status
@@ -91,7 +141,7 @@ def test_games_are_shown_by_validator_and_where_there_is_none_that_is_said(tmp_p
     slate = {"validator": MINER, "offset": 7, "games": [make_game("derby").to_dict()]}
     with answering(tmp_path, lambda _: status(slates=[slate])):
         _, out, _ = run("games")
-    assert f"1 game of validator {MINER}, offset 7\n" in out
+    assert f"1 game of validator {MINER}, game update 7\n" in out
     assert "derby" in out
     with answering_again(tmp_path, status(slates=[])):
         assert run("games")[:2] == (0, "no games received yet\n")
@@ -155,13 +205,14 @@ def test_stop_waits_until_nobody_holds_the_folder(tmp_path: Path, run: Run) -> N
     lock = (tmp_path / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
 
-    def end(_: dict[str, Any]) -> dict[str, Any]:
-        lock.close()
+    def end(question: dict[str, Any]) -> dict[str, Any]:
+        if question["ask"] == "stop":
+            lock.close()
         return {"stopping": True, "process": 77}
 
     with answering(tmp_path, end) as questions:
         assert run("stop") == (0, "stopped the neuron (process 77)\n", "")
-        assert questions == [{"ask": "stop"}]
+        assert {"ask": "stop"} in questions
 
 
 def test_a_neuron_that_does_not_end_is_exit_1(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,14 +243,49 @@ def test_verdicts_as_json_and_as_csv_are_the_same(run: Run) -> None:
 def test_what_is_not_there_and_could_be_is_exit_0(run: Run) -> None:
     assert run("predictions", "--code", "conflict", "--json") == (0, "[]\n", "")
     assert run("predictions", "--since", rfc3339(NOW), "--limit", "1", "--json")[0] == 0
-    code, _, err = run("predictions", "--hotkey", MINER[:-1], "--json")
-    assert (code, f"has no prediction of '{MINER[:-1]}'; the nearest is '{MINER}'" in err) == (0, True)
+    code, _, err = run("predictions", "--hotkey", MINER[:-1] + "y", "--json")
+    assert (code, f"has no prediction of '{MINER[:-1]}y'; the nearest is '{MINER}'" in err) == (0, True)
 
 
 @pytest.mark.usefixtures("ledger")
-def test_a_code_that_is_none_is_exit_1_with_the_nearest(run: Run) -> None:
-    code, _, err = run("predictions", "--code", "acepted")
-    assert (code, "no verdict is called 'acepted'; the nearest is 'accepted'" in err) == (1, True)
+@pytest.mark.parametrize("code", ["acepted", "rejected", "nosuch"])
+def test_a_code_that_is_none_is_exit_1_with_all_that_are_one(run: Run, code: str) -> None:
+    codes = ", ".join(["none", *VerdictCode])
+    assert run("predictions", "--code", code) == (
+        1,
+        "",
+        f"bettensor: no verdict is called {code!r}; expected one of {codes}\n",
+    )
+
+
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize("hotkey", [MINER[:7], short(MINER), MINER])
+def test_a_hotkey_may_be_abbreviated(run: Run, hotkey: str) -> None:
+    assert run("predictions", "--hotkey", hotkey, "--json") == run("predictions", "--json")
+
+
+def test_an_abbreviation_of_several_hotkeys_is_exit_2_with_all_of_them(tmp_path: Path, run: Run) -> None:
+    write_ledger(tmp_path, make_proposal(MINER), make_proposal(make_hotkey("minister")))
+    code, out, err = run("predictions", "--hotkey", "5min")
+    assert (code, out) == (2, "")
+    assert f"several hotkeys fit '5min': {MINER}, {make_hotkey('minister')}; give more characters" in err
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_a_verdict_is_one_line_and_in_a_pipe_it_is_whole(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    why = "wagered today 999.5, attempted 2.5, and the limit is 1000; " * 3
+    late = make_proposal(MINER, code=VerdictCode.DAILY_LIMIT_EXCEEDED, message=why)
+    write_ledger(tmp_path, *[make_proposal(MINER)] * 2, late)
+    _, *rows, _ = run("predictions")[1].splitlines()
+    assert f"{late.prediction.prediction_id}" in rows[-1]
+    assert (MINER in rows[-1], why.strip() in rows[-1]) == (True, True)
+    show_on_terminal(monkeypatch, columns)
+    lines = run("predictions")[1].splitlines()
+    assert len(lines) == len(rows) + 2
+    assert max(map(len, lines)) <= columns
+    assert all(short(MINER) in line for line in lines[2:-1])
 
 
 def test_a_folder_without_a_database_is_exit_2(run: Run) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask, find_state_dir
-from bettensor.neurons.edges.control import NAME
+from bettensor.bus.text import short
+from bettensor.neurons.cli import control_client
+from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask, find_state_dir, running_neurons
+from bettensor.neurons.edges.control import LOCK, NAME
+from bettensor.neurons.simulation import make_hotkey
 from tests.neurons.cli.answering import answering
 
 STATUS = {"ask": "status"}
@@ -62,12 +65,15 @@ def test_where_no_neuron_runs_it_is_said_how_to_start_one(tmp_path: Path) -> Non
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder ``~/.bettensor`` of a user without processes."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "proc").mkdir()
+    monkeypatch.setattr(control_client, "PROCESSES", tmp_path / "proc")
     return tmp_path / ".bettensor"
 
 
 def neuron_of(role: str) -> Any:
-    return lambda _: {"role": role}
+    return lambda _: {"role": role, "hotkey": make_hotkey(role), "netuid": 30}
 
 
 def test_a_folder_that_is_named_is_meant_whether_or_not_a_neuron_runs_there(home: Path) -> None:
@@ -93,16 +99,65 @@ def test_if_nothing_is_named_the_one_neuron_that_runs_is_meant(home: Path) -> No
 def test_of_two_neurons_the_one_of_the_role_is_meant(home: Path) -> None:
     with answering(home / "a", neuron_of("miner")), answering(home / "b", neuron_of("validator")):
         assert find_state_dir(None, None, "validator") == home / "b"
-        with pytest.raises(NotRunning, match=rf"2 neurons are running: {home}/a, {home}/b; name one with --state-dir"):
+        with pytest.raises(NotRunning) as refused:
             find_state_dir(None, None)
+    first, *choice = str(refused.value).splitlines()
+    assert first == "2 neurons are running; name one of them:"
+    assert choice == [
+        f"  miner     {short(make_hotkey('miner'))}  netuid 30  --state-dir {home}/a",
+        f"  validator {short(make_hotkey('validator'))}  netuid 30  --state-dir {home}/b",
+    ]
 
 
 def test_if_none_runs_its_role_is_named(home: Path) -> None:
     for role, kind in ((None, "neuron"), ("miner", "miner")):
-        with pytest.raises(NotRunning, match=f"no {kind} whose state_dir is inside ~/.bettensor is running"):
+        with pytest.raises(NotRunning, match=f"this user runs no {kind}; start one, or name its folder"):
             find_state_dir(None, None, role)
     with (
         answering(home / "b", neuron_of("validator")),
-        pytest.raises(NotRunning, match="no miner whose state_dir is inside"),
+        pytest.raises(NotRunning, match="this user runs no miner"),
     ):
         find_state_dir(None, None, "miner")
+
+
+def process(home: Path, number: int, *files: Path) -> None:
+    """A process of this user that has these files open."""
+    folder = home.parent / "proc" / str(number) / "fd"
+    folder.mkdir(parents=True)
+    for descriptor, file in enumerate(files):
+        (folder / str(descriptor)).symlink_to(file)
+
+
+def test_a_neuron_is_found_wherever_its_state_dir_is(home: Path, tmp_path: Path) -> None:
+    away, gone = tmp_path / "srv" / "away", tmp_path / "srv" / "gone"
+    process(home, 1, Path("/dev/null"), away / LOCK, gone / LOCK, Path("socket:[12]"))
+    process(home, 2, tmp_path / "srv" / "lock" / "other")
+    with answering(away, neuron_of("miner")), answering(home / "b", neuron_of("validator")):
+        process(home, 3, home / "b" / LOCK)
+        assert [running.state_dir for running in running_neurons()] == [home / "b", away]
+        assert find_state_dir(None, None, "miner") == away
+
+
+def test_a_process_that_does_not_let_itself_be_looked_at_is_passed_over(home: Path) -> None:
+    (home.parent / "proc" / "4").mkdir()
+    (home.parent / "proc" / "self").mkdir()
+    assert running_neurons() == []
+
+
+def test_processes_of_other_users_are_passed_over(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process(home, 1, tmp_path / "theirs" / LOCK)
+    monkeypatch.setattr("os.getuid", lambda: -1)
+    with answering(tmp_path / "theirs", neuron_of("miner")):
+        assert running_neurons() == []
+
+
+def test_where_processes_are_not_listed_the_configurations_in_this_folder_name_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setattr(control_client, "PROCESSES", tmp_path / "absent")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "miner.yaml").write_text("{role: miner, netuid: 30, state_dir: here, metagraph: {static: m.yaml}}")
+    (tmp_path / "validator.yaml").write_text("nonsense: [")
+    with answering(tmp_path / "here", neuron_of("miner")):
+        assert find_state_dir(None, None) == tmp_path / "here"
+    assert not home.exists()

@@ -21,7 +21,7 @@ from bettensor.bus.events import (
     StatusRequested,
 )
 from bettensor.bus.identifiers import ConnectionId, SessionId, Uid
-from bettensor.bus.text import printable
+from bettensor.bus.text import printable, short
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.demo import Demo, demo_view
 from tests.support import NETUID, Harness, make_hotkey
@@ -59,8 +59,10 @@ def drawn(view: Any, width: int, height: int) -> list[str]:
 def test_top_fills_the_terminal_and_no_more(size: tuple[int, int], miners: int) -> None:
     lines = drawn(lambda screen: views.top_view(screen, status_of(miners)), *size)
     assert size[1] - 2 <= len(lines) <= size[1]
-    assert "event_99" in lines[-2]
-    assert lines[-1].startswith(" q  quit")
+    assert max(map(len, lines)) <= size[0]
+    assert "event_99" in lines[-3]
+    assert lines[-2].startswith("for: time connected; last message: ")
+    assert lines[-1].startswith(" q  quit   offset: number of the last game update ")
     assert any(
         re.fullmatch(r"UID +hotkey +state +for +last m(essage|sg) +latency +offset +acc\S+ +rej\S+ *", line)
         for line in lines
@@ -100,14 +102,84 @@ def test_without_a_terminal_lines_are_no_longer_than_what_they_say() -> None:
     file = StringIO()
     screen = Console(file=file, width=views.WIDE, highlight=False)
     screen.print(views.top_view(screen, status_of(3)))
-    assert max(len(line.rstrip()) for line in file.getvalue().splitlines()) < 130
+    assert max(len(line.rstrip()) for line in file.getvalue().splitlines()) < 150
+
+
+def test_without_a_terminal_every_address_is_whole() -> None:
+    file = StringIO()
+    screen = Console(file=file, width=views.WIDE, highlight=False)
+    status = status_of(3)
+    screen.print(views.headline(status, screen.width))
+    screen.print(views.peers_table(status, screen.width))
+    assert file.getvalue().count("…") == 0
+    assert file.getvalue().count(status["hotkey"]) == 1
+    for peer in status["peers"]:
+        assert peer["hotkey"] in file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_every_address_has_the_same_short_form(width: int) -> None:
+    shown = "\n".join(drawn(lambda screen: views.top_view(screen, status_of(3)), width, 40))
+    assert re.findall(r"5\w{5,}", shown.replace(short(ME), "").replace("…", "")) != []
+    assert set(re.findall(r"5[a-z0]\S*", shown)) == {short(ME), *(short(make_hotkey(f"miner{n}")) for n in range(3))}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_headline_breaks_between_two_of_its_parts(width: int) -> None:
+    metagraph = {"source": "chain", "block": 12345678, "age_s": 75.0}
+    status = status_of(2, latency_ms={"p50": 10.5, "p99": 123.4}, metagraph=metagraph, uptime_s=86_400.0)
+    lines = drawn(lambda _: views.headline(status, width), width, 24)
+    assert max(map(len, lines)) <= width
+    assert [line for line in lines if line.startswith(" ")] == []
+    assert "metagraph of block 12345678, 1 min old" in "\n".join(lines)
+    assert "p99 123.4 ms" in "\n".join(lines)
+
+
+def lines_of_troubles(**changes: Any) -> list[str]:
+    troubles = views.troubles(status_of(1, **changes))
+    return [] if troubles is None else troubles.plain.splitlines()
 
 
 def test_a_handler_that_hangs_is_a_trouble() -> None:
     score = {"waiting": 1, "failures": 0, "dropped": 0, "busy_s": 34.0}
-    lines = drawn(lambda _: views.troubles(status_of(1, handlers={"m:hang": score})), 120, 24)
-    assert lines == ["m:hang: 0 failures, 1 events wait for it, 0 dropped; busy with one event for 34.0 s"]
-    assert views.troubles(status_of(1, handlers={"m:hang": score | {"busy_s": 1.0}})) is None
+    assert lines_of_troubles(handlers={"m:hang": score}) == [
+        "m:hang: 0 failures, 1 event waiting for it, 0 dropped; busy with one event for 34.0 s"
+    ]
+    assert lines_of_troubles(handlers={"m:hang": score | {"busy_s": 1.0}}) == []
+
+
+FAILED = {"waiting": 0, "failures": 2, "dropped": 0, "busy_s": 0.0}
+OLD = views.OVER + 1.0
+
+
+def test_a_trouble_says_how_long_ago_it_was_and_is_forgotten() -> None:
+    counts = {"commit_failed": 2, "clock_stepped": 1, "chain_failed": 9}
+    ages = {"commit_failed": 300.0, "clock_stepped": 4.0, "chain_failed": OLD}
+    assert lines_of_troubles(troubles=counts, last_s=ages) == [
+        "commit failed 2 times, last 5 min ago",
+        "clock stepped once, 4.0 s ago",
+    ]
+    fell = {"fallbacks": {"no_connection": 2, "disabled": 1}}
+    assert lines_of_troubles(**fell, last_s={"no_connection": 120.0, "disabled": OLD}) == [
+        "fell back to HTTP 2 times, last 2 min ago: no connection"
+    ]
+    assert lines_of_troubles(handlers={"m:f": FAILED}, last_s={"m:f": 180.0}) == [
+        "m:f: 2 failures, 0 events waiting for it, 0 dropped, last 3 min ago"
+    ]
+    assert lines_of_troubles(handlers={"m:f": FAILED}, last_s={"m:f": OLD}) == []
+    waiting = FAILED | {"waiting": views.MANY_WAITING}
+    assert len(lines_of_troubles(handlers={"m:f": waiting}, last_s={"m:f": OLD})) == 1
+
+
+def test_a_neuron_of_an_earlier_release_says_no_times() -> None:
+    status = status_of(1, troubles={"commit_failed": 2}, handlers={"m:f": FAILED})
+    del status["last_s"]
+    troubles = views.troubles(status)
+    assert troubles is not None
+    assert troubles.plain.splitlines() == [
+        "commit failed 2 times",
+        "m:f: 2 failures, 0 events waiting for it, 0 dropped",
+    ]
 
 
 def test_who_is_not_registered_or_is_looked_for_elsewhere_is_told_in_top() -> None:
@@ -181,40 +253,95 @@ def test_the_slate_shows_all_that_a_prediction_must_name(width: int) -> None:
     shown = "".join(lines).replace(" ", "")
     assert all(text.replace(" ", "") in shown for text in (*TEAMS.values(), "1.60", "12.50", "12-01 18:00"))
     assert GAME in re.sub(r"[^\w-]", "", "".join(line[:60] for line in lines if not line.startswith("Tampa")))
-    heads = " ".join(lines[:2] if width < views.GAMES else lines[:1]).split()
-    assert [head for head in heads if head in ("home", "away", "tie", "odds")] == (
-        ["home", "away", "odds", "odds", "tie"]
-        if width < views.GAMES
-        else ["home", "away", "home", "odds", "away", "odds", "tie", "odds"]
-    )
+    first, second, *_ = lines
+    if width < views.GAMES:
+        assert [first.split(), second.split()] == [
+            ["home", "-", "away", "home", "away"],
+            ["game", "odds", "odds", "tie", "starts", "(UTC)"],
+        ]
+    else:
+        assert first.split("  ")[0] == "game"
+        assert first.split()[1:] == ["home", "away", "home", "odds", "away", "odds", "tie", "odds", "starts", "(UTC)"]
     assert "…" not in shown
 
 
-@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
-def test_verdicts_are_shown_with_all_of_their_ids(width: int) -> None:
-    ids = {"peer": "peer", "prediction_id": "0123456789abcdef" * 2, "game_id": GAME}
-    judged = {"outcome": "Wolverhampton Wanderers", "wager": 2.5, "code": "daily_limit_exceeded"}
-    why = "wagered today 999.5, attempted 2.5, and the limit is 1000"
-    verdict = {"at": "2026-12-01T18:00:00.000000Z", "message": why} | ids | judged
-    lines = drawn(lambda screen: views.history_table([verdict], screen.width), width, 24)
-    shown = "\n".join(lines)
-    assert all(text in shown for text in ("12-01 18:00:00", "peer", "0123456789abcdef" * 2, *map(str, judged.values())))
-    assert "…" not in shown
-    assert lines[-1].strip() == "1 prediction, 2026-12-01"
+def verdict(**changes: Any) -> dict[str, Any]:
+    ids = {"peer": make_hotkey(), "prediction_id": "0123456789abcdef" * 2, "game_id": GAME}
+    judged = {"outcome": "Wolverhampton Wanderers", "wager": 2.5, "code": "daily_limit_exceeded", "message": WHY}
+    return {"at": "2026-12-01T18:00:00.000000Z"} | ids | judged | changes
+
+
+WHY = "wagered today 999.5, attempted 2.5, and the limit is 1000"
+ACCEPTED = verdict(code="accepted", message="")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 180, 200, views.WIDE])
+@pytest.mark.parametrize("found", [[verdict()], [ACCEPTED], [ACCEPTED, verdict(), ACCEPTED]])
+def test_a_verdict_is_one_line_under_a_header_that_names_each_column(width: int, found: list[dict[str, Any]]) -> None:
+    head, _, *rows, caption = drawn(lambda screen: views.history_table(found, screen.width, "miner"), width, 24)
+    assert max(map(len, (head, *rows, caption))) <= width
+    assert len(rows) == len(found)
+    columns = [name for name in re.split(r"\s{2,}", head.strip()) if name]
+    missing = [name for name in ("game", "reason") if name not in columns and name in caption]
+    in_full = ["time (UTC)", "miner", "prediction", "outcome", "wager", "verdict"]
+    assert [name for name in columns if name not in ("game", "reason")] == in_full
+    assert ("reason" in columns or "reason" in missing) == (any(v["message"] for v in found) or width == views.WIDE)
+    assert ("game" in columns) != ("game" in missing)
+    for row, shown in zip(rows, found, strict=True):
+        assert all(text in row for text in ("12-01 18:00:00", shown["prediction_id"][:8], " 2.5  ", shown["code"]))
+
+
+def test_in_a_pipe_a_verdict_is_whole() -> None:
+    found = [verdict(message=WHY * 5), ACCEPTED]
+    _, _, *rows, _ = drawn(lambda screen: views.history_table(found, screen.width, "miner"), views.WIDE, 24)
+    for row, shown in zip(rows, found, strict=True):
+        for name, value in shown.items():
+            assert (str(value) if name != "at" else "2026-12-01 18:00:00") in row
+
+
+def test_dates_without_their_year_are_all_of_the_year_below() -> None:
+    found = [ACCEPTED, ACCEPTED | {"at": "2026-12-31T23:59:59.000000Z"}]
+    lines = drawn(lambda screen: views.history_table(found, screen.width), 80, 24)
+    assert lines[2].startswith("12-01 18:00:00 ")
+    assert lines[-1].startswith("2 predictions, 2026-12-01 to 2026-12-31")
+    found.append(ACCEPTED | {"at": "2027-01-01T00:00:00.000000Z"})
+    assert drawn(lambda screen: views.history_table(found, screen.width), 80, 24)[2].startswith("2026-12-01 18:00:00 ")
+
+
+def test_no_verdicts_are_a_header() -> None:
+    lines = drawn(lambda screen: views.history_table([], screen.width), 80, 24)
+    assert [line.strip() for line in lines[2:]] == ["0 predictions"]
+
+
+def test_what_a_peer_made_long_takes_no_second_line() -> None:
+    long = verdict(wager="9" * 500, outcome="o" * 500, game_id="g" * 500)
+    for width in (80, 120):
+        lines = drawn(lambda screen: views.history_table([long], screen.width), width, 24)
+        assert (len(lines), max(map(len, lines)) <= width) == (4, True)
+
+
+NEURONS = [(Path("/srv/v"), status_of(1)), (Path("/srv/" + "long" * 8), status_of(1))]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_running_neurons_are_one_line_each_and_long_folders_displace_figures(width: int) -> None:
+    lines = drawn(lambda screen: views.neurons_table(NEURONS, screen.width), width, 24)
+    assert (len(lines), max(map(len, lines)) <= width) == (4, True)
+    assert ("sessions" in lines[0]) == (width == 120)
+    assert lines[3].rstrip().endswith("/srv/" + "long" * 8)
 
 
 @pytest.mark.parametrize("width", [100, 200])
 @pytest.mark.parametrize("nasty", ["[/red]", "[bold]", "\x1b[2J", "\u202e", "\r"])
 def test_what_peers_say_is_shown_as_it_is_and_does_nothing(nasty: str, width: int) -> None:
-    verdict = {"at": "2026-12-01T18:00:00Z", "peer": "peer", "prediction_id": "p", "code": "missing_data"}
-    verdict |= {"game_id": nasty, "outcome": nasty, "wager": nasty, "message": nasty}
+    odd = verdict(code="missing_data", game_id=nasty, outcome=nasty, wager=nasty, message=nasty)
     odds = {"team_a_odds": 1.6, "team_b_odds": 12.5, "tie_odds": None}
     game = {"game_id": nasty, "event_start_date": "2026-12-01T18:00:00Z", "team_a": nasty, "team_b": nasty} | odds
     status = status_of(2, slates=[{"games": [game]}])
     status["peers"][0]["trouble"] = nasty
     status["recent"][-1]["text"] = nasty
     for view in (
-        lambda screen: views.history_table([verdict], screen.width),
+        lambda screen: views.history_table([odd], screen.width),
         lambda screen: views.games_table({"games": [game]}, screen.width),
         lambda screen: views.moving_slate(status, {}, 3, screen.width),
         lambda screen: views.peers_table(status, screen.width),

@@ -13,6 +13,7 @@ from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.events import PredictionMade, StatusReported, StatusRequested
 from bettensor.bus.games import TeamGame
+from bettensor.bus.text import short
 from bettensor.neurons.edges.control import Control
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.handlers import UserHandlers
@@ -73,6 +74,30 @@ async def test_an_outcome_that_one_validator_does_not_know_is_a_bet_with_none(tm
         question = {"ask": "predict", "game": "g", "outcome": "New York Mets", "wager": 1}
         answer = await bench.ask(json.dumps(question).encode())
         assert "'New York Mets' is not an outcome of this game" in answer["error"]
+        assert bench.made == []
+
+
+@pytest.mark.parametrize("validator", [make_hotkey("one"), make_hotkey("one")[:4], short(make_hotkey("one"))])
+async def test_a_validator_may_be_abbreviated(tmp_path: Path, validator: str) -> None:
+    async with controlled(tmp_path, one=make_game("g"), other=make_game("g")) as bench:
+        question = {"ask": "predict", "game": "g", "outcome": "New York Yankees", "wager": 1, "validator": validator}
+        asking, writer = await asyncio.open_unix_connection(bench.address)
+        writer.write(json.dumps(question).encode() + b"\n")
+        async with asyncio.timeout(PATIENCE):
+            while not bench.made:  # noqa: ASYNC110 - what is asked has no event before that
+                await asyncio.sleep(0.002)
+        assert [event.validator for event in bench.made] == [make_hotkey("one")]
+        await bench.control.close()
+        assert await asking.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_an_abbreviation_of_several_validators_is_a_bet_with_none(tmp_path: Path) -> None:
+    async with controlled(tmp_path, one=make_game("g"), other=make_game("g")) as bench:
+        question = {"ask": "predict", "game": "g", "outcome": "New York Yankees", "wager": 1, "validator": "5o"}
+        answer = await bench.ask(json.dumps(question).encode())
+        assert answer["error"].startswith("several validators fit '5o': 5one")
         assert bench.made == []
 
 
