@@ -4,6 +4,7 @@ Keeps the figures, and reports them when asked. Decides nothing else.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +14,10 @@ from bettensor.actors.cures import (
     DISABLED,
     HTTP_ALONE,
     NO_ENDPOINT,
+    NO_PERMIT,
     ON_VALIDATOR,
+    UNPERMITTED,
+    UNREAD,
     WRONG_ENDPOINT,
     cure_for_close,
     cure_for_miner,
@@ -61,6 +65,7 @@ from bettensor.bus.events import (
     SessionActivated,
     StatusReported,
     StatusRequested,
+    ValidatorsMissed,
     VerdictReceived,
     VerdictRepeated,
 )
@@ -119,6 +124,10 @@ class MonitorState:
     stopping: bool = False
     endpoint_doubt: str = ""
     """Why miners do not find this validator."""
+    chain_trouble: str = ""
+    """Why the chain cannot be read; empty since the last success."""
+    lack: str = ""
+    """Why this miner has no validator to connect to, with the cure."""
     health: Health = field(default_factory=Health)
     neurons: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     metagraph: str = "file"
@@ -164,6 +173,10 @@ class MonitorActor(HealthWatcher):
     def count_trouble(self, event: Event, _: Envelope) -> None:
         self.state.troubles[event.topic] += 1
 
+    @on(ChainFailed)
+    def miss_chain(self, event: ChainFailed, _: Envelope) -> None:
+        self.state.chain_trouble = event.reason
+
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, _: Envelope) -> None:
         self.state.handlers.setdefault(event.handler, HandlerScore()).failures += 1
@@ -177,6 +190,8 @@ class MonitorActor(HealthWatcher):
     @on(MetagraphSynced)
     def know_neurons(self, event: MetagraphSynced, envelope: Envelope) -> None:
         state = self.state
+        if event.source != "disk":
+            state.chain_trouble = ""
         state.neurons = {neuron.hotkey: neuron for neuron in event.neurons}
         state.metagraph, state.block, state.fetched_at = event.source, event.block, event.fetched_at
         for neuron in event.neurons:
@@ -197,6 +212,10 @@ class MonitorActor(HealthWatcher):
     @on(EndpointDoubted)
     def doubt_endpoint(self, event: EndpointDoubted, _: Envelope) -> None:
         self.state.endpoint_doubt = f"{event.reason}: {WRONG_ENDPOINT}" if event.reason else ""
+
+    @on(ValidatorsMissed)
+    def miss_validators(self, event: ValidatorsMissed, _: Envelope) -> None:
+        self.state.lack = f"{event.reason}: {event.cure}" if event.reason else ""
 
     @on(BlacklistLoaded)
     def count_unwanted(self, event: BlacklistLoaded, _: Envelope) -> None:
@@ -367,7 +386,8 @@ class MonitorActor(HealthWatcher):
             "role": state.role,
             "hotkey": state.hotkey,
             "uid": None if own is None else own.uid,
-            "registered": own is not None,
+            "registered": own is not None if state.health.knows_metagraph else None,
+            "notices": list(self._notices(own)),
             "endpoint_doubt": state.endpoint_doubt,
             "netuid": state.netuid,
             "uptime_s": _seconds(now),
@@ -396,6 +416,17 @@ class MonitorActor(HealthWatcher):
                 for name, score in state.handlers.items()
             },
         }
+
+    def _notices(self, own: NeuronInfo | None) -> Iterator[str]:
+        """What keeps this neuron apart from its peers, each with the cure."""
+        state = self.state
+        if not state.health.knows_metagraph:
+            why = f": {state.chain_trouble}" if state.chain_trouble else ""
+            yield f"this {state.role} has not read the metagraph yet{why}: {UNREAD}"
+        if state.role == "validator" and own is not None and not own.validator_permit:
+            yield f"{UNPERMITTED}: {NO_PERMIT}"
+        if state.lack:
+            yield state.lack
 
     def _described(self, peer: PeerStatus, now: Micros) -> dict[str, Any]:
         if peer.connection is not None:

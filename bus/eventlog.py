@@ -27,7 +27,7 @@ from bettensor.bus.errors import BadEventLog, Unreadable
 from bettensor.bus.event_json import decode_event, encode_event, plain_event
 from bettensor.bus.events import TOPICS, Event, Observed, Role, Scheme
 from bettensor.bus.identifiers import Hotkey, Micros, Netuid
-from bettensor.bus.upcasts import UPCASTS, without_words
+from bettensor.bus.upcasts import UPCASTS, as_much_as, without_words
 
 FORMAT: Final = 2
 """The format that is written; earlier ones are read through ``bus/upcasts.py``."""
@@ -164,6 +164,7 @@ class Row(NamedTuple):
             return True
         known, now = self.fields, _object.decode(again)
         if not self.words_count:
+            now = as_much_as(known, self.topic, now)
             known, now = without_words(self.topic, known), without_words(self.topic, now)
         return known == now
 

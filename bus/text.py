@@ -1,4 +1,4 @@
-"""Text for people: peers' words made harmless, hotkeys shortened, things counted, and a hint to a mistyped word."""
+"""Text for people: peers' words made harmless, hotkeys shortened, counts and times, and a hint to a mistyped word."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -25,6 +25,18 @@ def short(hotkey: str) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 game``, ``2 games``: for nouns with a plural in *s*."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """``4.2 s``, ``3 min``, ``5 h``, ``2 d``; an empty text for None."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    for size, name in ((86400, "d"), (3600, "h")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds / 60:.0f} min"
 
 
 def hint(word: str, known: Iterable[str], prefix: str = "") -> str:

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bettensor.actors.cures import UNREGISTERED
-from bettensor.bus.text import counted, printable, short
+from bettensor.bus.text import counted, duration, printable, short
 
 Status = dict[str, Any]
 
@@ -59,18 +59,6 @@ REFRESH: Final = 4
 def console() -> Console:
     """The console of standard output; colours only on a terminal, and never with ``NO_COLOR``."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
-
-
-def duration(seconds: float | None) -> str:
-    """``4.2 s``, ``3 min``, ``5 h``, ``2 d``; an empty text for None."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    for size, name in ((86400, "d"), (3600, "h")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds / 60:.0f} min"
 
 
 def milliseconds(latency: float | None) -> str:
@@ -302,7 +290,8 @@ def _times(count: int) -> str:
 
 def headline(status: Status) -> Text:
     """One line on the neuron: role, hotkey, health, uptime, sessions, latency and metagraph."""
-    uid = "not registered" if status["uid"] is None else f"UID {status['uid']}"
+    uid = "UID unknown" if status["registered"] is None else "not registered"
+    uid = uid if status["uid"] is None else f"UID {status['uid']}"
     latency = status["latency_ms"]
     text = Text(f"{status['role']} {short(status['hotkey'])} ({uid})  netuid {status['netuid']}  ")
     text.append_text(state_text(status["health"]))
@@ -318,7 +307,9 @@ def headline(status: Status) -> Text:
 
 def troubles(status: Status) -> Text | None:
     """What has gone wrong in this neuron; None if nothing has."""
-    lines = [] if status["registered"] else [f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}"]
+    lines = list(status.get("notices", []))  # the neuron may run an earlier release
+    if status["registered"] is False:
+        lines.append(f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}")
     lines += [status["endpoint_doubt"]] if status["endpoint_doubt"] else []
     lines += [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
     for name, score in status["handlers"].items():
@@ -330,7 +321,7 @@ def troubles(status: Status) -> Text | None:
         elif score["failures"] or score["dropped"] or score["waiting"] >= MANY_WAITING:
             lines.append(text)
     lines += [f"fell back to HTTP {_times(n)}: {cause.replace('_', ' ')}" for cause, n in status["fallbacks"].items()]
-    return Text("\n".join(lines), "yellow") if lines else None
+    return Text("\n".join(map(printable, lines)), "yellow") if lines else None
 
 
 def top_view(screen: Console, status: Status, before: Status | None = None, seconds: float = 1.0) -> RenderableType:
