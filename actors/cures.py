@@ -5,15 +5,20 @@ from typing import Final
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import Role
 
+NGINX_UPGRADE: Final = (
+    'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"'
+)
 ON_MINER: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "set netuid to the validator's subnet",
     RefusalCode.WRONG_RECEIVER: "another neuron answers at this address: correct the validator's hotkey or axon",
     RefusalCode.STALE: "this machine's clock or the validator's is wrong: compare both with NTP",
+    RefusalCode.NO_METAGRAPH: "the validator admits miners as soon as it has read the metagraph; this miner retries",
     RefusalCode.NOT_REGISTERED: "register this hotkey on the subnet; the validator sees it at its next metagraph sync",
     RefusalCode.BLACKLISTED: "the validator's operator has blacklisted this hotkey: ask them",
     RefusalCode.WRONG_SCHEME: "the validator's operator must name this hotkey's scheme in auth.schemes: ask them",
     RefusalCode.OWN_HOTKEY: "this miner uses the validator's hotkey: set wallet.hotkey to another one",
     RefusalCode.WEBSOCKET_DISABLED: "the validator has disabled its WebSocket; this miner uses HTTP meanwhile",
+    RefusalCode.NO_UPGRADE: f"ask the validator's operator to have the proxy pass them on; for nginx: {NGINX_UPGRADE}",
     RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update the older side",
     RefusalCode.OVER_CAPACITY: "the validator is full; this miner retries",
 }
@@ -21,10 +26,12 @@ ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "it is a miner of another subnet",
     RefusalCode.WRONG_RECEIVER: "it expects another validator at this address",
     RefusalCode.STALE: "its clock or this machine's is wrong: compare both with NTP",
+    RefusalCode.NO_METAGRAPH: "this validator admits it as soon as it has read the metagraph",
     RefusalCode.NOT_REGISTERED: "this hotkey is not in the metagraph: its owner must register it on the subnet",
     RefusalCode.BLACKLISTED: "to admit this hotkey, remove it from the blacklist",
     RefusalCode.WRONG_SCHEME: "if its key has that scheme, name it in auth.schemes, or as crypto in a metagraph file",
     RefusalCode.WEBSOCKET_DISABLED: "to admit WebSockets, set websocket.enabled: true; the miner uses HTTP meanwhile",
+    RefusalCode.NO_UPGRADE: f"have the proxy pass them on; for nginx: {NGINX_UPGRADE}",
     RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections if the machine has room",
 }
 AS_REFUSAL: Final[dict[int, str]] = {
@@ -43,11 +50,17 @@ ANNOUNCE: Final = "its operator must set axon.external_ip"
 FEW_WATCHES: Final = "sysctl -w fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288"
 """For a system that sends no notifications of changed files; the limits are of all processes of one user."""
 NO_ANSWER: Final = "check that the validator is running, its address and port, and any firewall in between"
+ANOTHER_SERVER: Final = "this is no validator's answer: check the address, and any proxy in front of the validator"
+UNPERMITTED: Final = "this validator has no validator permit, so miners do not connect to it"
+NO_PERMIT: Final = "stake more, or ask miners to list this hotkey in `validators`"
+UNREAD: Final = "check the network and subtensor.chain_endpoint"
 
 
 def cure_for_miner(status: int | None, code: str) -> str:
     """The cure for a dial that failed with this HTTP status and refusal code; an empty text if there is none."""
-    return NO_ANSWER if status is None else ON_MINER.get(code, "")
+    if status is None:
+        return NO_ANSWER
+    return ON_MINER.get(code, "") if code else ANOTHER_SERVER
 
 
 def cure_for_close(role: Role, code: int) -> str:

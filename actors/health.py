@@ -1,4 +1,4 @@
-"""Whether a validator works: by its disk, by its clock, and for those who ask (protocol, "HTTP exchanges").
+"""Whether a validator works: its disk, its clock and its metagraph; for all who ask (protocol, "HTTP exchanges").
 
 Verdicts and the game stream are in one file, so the answers to either can show that the disk fails.
 """
@@ -14,6 +14,7 @@ from bettensor.bus.events import (
     CommitFailed,
     CommitRequested,
     HttpRequestReceived,
+    MetagraphSynced,
     PredictionsStored,
     UpdateStored,
     UpdateStoreFailed,
@@ -67,17 +68,21 @@ class Disk:
 
 @dataclass(slots=True)
 class Health:
-    """The parts of the validator's health: its disk and its clock."""
+    """The parts of the neuron's health: its disk, its clock, and whether it knows its subnet."""
 
     disk: Disk = field(default_factory=Disk)
     degraded_until: Micros = Micros(0)
     """A step of the wall clock counts until then: meanwhile nothing is judged. Monotonic."""
+    knows_metagraph: bool = False
+    """The metagraph has been read, now or in an earlier run: until then a validator admits no miner, and a miner has no
+    validator."""
 
     def status(self, now: Micros, *, stopping: bool) -> Status:
         """Offline if the validator is ``stopping``; degraded if a miner must expect no verdict, or a late one."""
         if stopping:
             return "offline"
-        return "degraded" if self.disk.in_trouble(now) or now < self.degraded_until else "online"
+        in_trouble = self.disk.in_trouble(now) or now < self.degraded_until or not self.knows_metagraph
+        return "degraded" if in_trouble else "online"
 
 
 class HealthWatcher(Actor):
@@ -100,6 +105,10 @@ class HealthWatcher(Actor):
     @on(ClockStepped)
     def mistrust_clock(self, _: ClockStepped, envelope: Envelope) -> None:
         self.state.health.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
+
+    @on(MetagraphSynced)
+    def know_subnet(self, _: MetagraphSynced, __: Envelope) -> None:
+        self.state.health.knows_metagraph = True
 
     def _committed(self, took: Micros, envelope: Envelope) -> None:
         """A commit took so long, and succeeded. For a subclass that says so."""

@@ -2,14 +2,29 @@
 
 The lines are an interface; docs/operating.md lists those with stable words. ``LINES_PER_SECOND`` lines of each kind are
 written; one line at the end of the second counts the others, so that neither load nor an attacker can flood the log.
+A trouble that lasts is told when it begins, when its cause changes and when it is over; a summary repeats it.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
-from bettensor.actors.cures import DISABLED, FEW_WATCHES, ON_VALIDATOR, UNREGISTERED, WRONG_ENDPOINT, cure_for_miner
+from bettensor.actors.cures import (
+    AS_REFUSAL,
+    DISABLED,
+    FEW_WATCHES,
+    NO_PERMIT,
+    ON_VALIDATOR,
+    UNPERMITTED,
+    UNREGISTERED,
+    WRONG_ENDPOINT,
+    cure_for_close,
+    cure_for_miner,
+)
 from bettensor.actors.health import SLOW_COMMIT, Health, HealthWatcher
+from bettensor.actors.outages import Outage, Trouble
+from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -47,6 +62,7 @@ from bettensor.bus.events import (
     PeerAuthenticated,
     PeerMisbehaved,
     PeerRefused,
+    PostAnswered,
     PostFailed,
     PredictionAccepted,
     PredictionConflicted,
@@ -64,6 +80,7 @@ from bettensor.bus.events import (
     SettingsReloaded,
     UpdateStoreFailed,
     UpgradeBegun,
+    ValidatorsMissed,
     VerdictReceived,
     VerifierLost,
     VerifiersFailed,
@@ -71,15 +88,30 @@ from bettensor.bus.events import (
     WatchRefused,
 )
 from bettensor.bus.games import TeamGamePrediction
-from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
+from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid, micros
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
-from bettensor.bus.text import counted, duration, printable
+from bettensor.bus.text import counted, duration, printable, short
 
 LINES_PER_SECOND: Final = 20
 """Lines of one kind per second, unless that kind has its own limit."""
+NAMED: Final = 10
+"""Validators that one summary names."""
 _ACCEPTED: Final = "accepted predictions"
 _REJECTED: Final = "rejected predictions"
+_WITHOUT_METAGRAPH: Final[dict[str, str]] = {
+    "validator": "every miner gets 503",
+    "miner": "this miner has no validator to connect to",
+}
 _ROADS: Final[dict[Road, str]] = {"websocket": "WebSocket", "http": "HTTP"}
+
+
+@settings_class
+class LogbookSettings:
+    """How often the log repeats itself."""
+
+    summary_interval: Seconds | None = 3600.0
+    """Seconds between two lines about a trouble that lasts: validators that do not answer, a chain that cannot be read.
+    null: no summary, and each failed try has a line of its own."""
 
 
 @dataclass(slots=True)
@@ -99,6 +131,8 @@ class LogbookState:
     role: str = ""
     hotkey: Hotkey = Hotkey("")
     registered: bool = True
+    permitted: bool = True
+    """Of a validator: it has a validator permit."""
     windows: dict[str, Window] = field(default_factory=dict)
     peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
@@ -109,13 +143,19 @@ class LogbookState:
     """Whether the last reading of the chain failed; the next success is then logged at INFO."""
     watch_is_refused: bool = False
     """Whether the log says that files are not watched; each watch is refused, but one line is enough."""
+    chain: Trouble | None = None
+    """The readings that have failed since the last success."""
+    outages: dict[Hotkey, Outage] = field(default_factory=dict)
+    """Of a miner: the validators that it does not reach, or only by HTTP."""
 
 
 class LogbookActor(HealthWatcher):
     """Writes all log lines, and is the only one that does."""
 
     name = "logbook"
+    Settings = LogbookSettings
     State = LogbookState
+    settings: LogbookSettings
     state: LogbookState
 
     # --- the neuron
@@ -247,18 +287,36 @@ class LogbookActor(HealthWatcher):
         else:
             text += f" at block {event.block}, {len(event.changed)} changed"
             self._line(envelope, "metagraph", text, "INFO" if event.changed or self.state.chain_is_missed else "DEBUG")
-            self.state.chain_is_missed = False
+            self.state.chain_is_missed, self.state.chain = False, None
         was_registered, self.state.registered = self.state.registered, self.state.hotkey in self.state.uids
         if was_registered and not self.state.registered:
             text = (
                 f"The hotkey of this neuron, {self.state.hotkey}, is not in the metagraph, so no peer admits the neuron"
             )
             self._line(envelope, "registration", f"{text}{_hint(UNREGISTERED)}", "WARNING")
+        self._tell_of_permit(event, envelope)
+
+    def _tell_of_permit(self, event: MetagraphSynced, envelope: Envelope) -> None:
+        own = next((neuron for neuron in event.neurons if neuron.hotkey == self.state.hotkey), None)
+        if self.state.role != "validator" or own is None or own.validator_permit == self.state.permitted:
+            return
+        self.state.permitted = own.validator_permit
+        if own.validator_permit:
+            self._line(envelope, "permits", "This validator has a validator permit now, so miners connect to it")
+        else:
+            self._line(envelope, "permits", f"{_sentence(UNPERMITTED)}{_hint(NO_PERMIT)}", "WARNING")
+
+    @on(ValidatorsMissed)
+    def validators_missed(self, event: ValidatorsMissed, envelope: Envelope) -> None:
+        if event.reason:
+            self._line(envelope, "missed validators", f"{_sentence(event.reason)}{_hint(event.cure)}", "WARNING")
+        else:
+            self._line(envelope, "missed validators", "There is a validator to connect to again")
 
     @on(EndpointDoubted)
     def endpoint_doubted(self, event: EndpointDoubted, envelope: Envelope) -> None:
         if event.reason:
-            text = f"{event.reason[0].upper()}{event.reason[1:]}{_hint(WRONG_ENDPOINT)}"
+            text = f"{_sentence(event.reason)}{_hint(WRONG_ENDPOINT)}"
             self._line(envelope, "doubted endpoints", text, "WARNING")
         else:
             self._line(envelope, "doubted endpoints", "The metagraph has the right endpoint for this validator again")
@@ -271,8 +329,24 @@ class LogbookActor(HealthWatcher):
     @on(ChainFailed)
     def chain_failed(self, event: ChainFailed, envelope: Envelope) -> None:
         self.state.chain_is_missed = True
-        text = f"The chain cannot be read, so the last metagraph stays in force: {event.reason}; "
-        self._line(envelope, "chain failures", f"{text}next try in {event.delay / SECOND:.0f} s", "WARNING", limit=1)
+        if self.state.health.knows_metagraph:
+            text = "The chain cannot be read, so the last metagraph stays in force"
+        else:
+            text = f"The chain cannot be read and no metagraph is known yet, so {_WITHOUT_METAGRAPH[self.state.role]}"
+        text += f": {event.reason}; next try in {event.delay / SECOND:.0f} s"
+        if self._is_news_of_chain(event.reason, envelope.mono):
+            self._line(envelope, "chain failures", text, "WARNING", limit=1)
+        else:
+            self._line(envelope, "repeated chain failures", text, "DEBUG", limit=1)
+
+    def _is_news_of_chain(self, reason: str, now: Micros) -> bool:
+        interval = self.settings.summary_interval
+        if interval is None:
+            return True
+        trouble = self.state.chain
+        if trouble is None or now - trouble.told_at >= micros(interval):
+            trouble = self.state.chain = Trouble(now)
+        return trouble.is_news(re.sub(r"\d+", "", reason), now)  # the blocks and seconds of a reason differ each time
 
     @on(AnnouncePlanned)
     def planned(self, event: AnnouncePlanned, envelope: Envelope) -> None:
@@ -297,13 +371,16 @@ class LogbookActor(HealthWatcher):
         other = "miner" if self.state.role == "validator" else "validator"
         text = f"WebSocket connection established with {other} {self._peer(event.hotkey)}"
         self._line(envelope, "new connections", text)
+        outage = self.state.outages.pop(event.hotkey, None)
+        if outage is not None:
+            self._over(event.hotkey, "websocket", Micros(envelope.mono - outage.began_at), envelope)
 
     @on(ConnectionClosed)
     def closed(self, event: ConnectionClosed, envelope: Envelope) -> None:
         hotkey = self.state.peers.pop(event.connection, None)
         if hotkey is not None and event.code:
             text = f"WebSocket connection with {self._peer(hotkey)} closed: {event.code} {event.reason}".rstrip()
-            self._line(envelope, "closed connections", text)
+            self._session_ended(hotkey, event.code, text, envelope)
         if event.code == CloseCode.REPLACED and self.state.role == "miner":
             text = "Another process uses this hotkey: two miners with one hotkey replace each other's sessions"
             self._line(envelope, "shared hotkey", text, "WARNING")
@@ -343,28 +420,129 @@ class LogbookActor(HealthWatcher):
             text = f"{self._peer(event.validator)} has a different ledger than before: it may have lost verdicts"
             self._line(envelope, "ledgers", text, "WARNING")
 
+    # --- validators that a miner does not reach
+
     @on(DialFailed)
     def dial_failed(self, event: DialFailed, envelope: Envelope) -> None:
         text = f"No WebSocket connection with validator {self._peer(event.hotkey)}: {event.reason}"
         text += _hint(cure_for_miner(event.status, event.code))
-        self._line(envelope, "failed dials", text, "WARNING")
+        outage = self._outage(event.hotkey, envelope)
+        is_news = outage is None or outage.dial_failed(event, envelope.mono)
+        self._failure(envelope, "failed dials", text, is_news=is_news)
 
     @on(ReconnectScheduled)
     def reconnecting(self, event: ReconnectScheduled, envelope: Envelope) -> None:
         text = f"Reconnecting to validator {self._peer(event.hotkey)} in {event.delay / SECOND:.1f} s"
-        self._line(envelope, "reconnects", text)
+        outage = self.state.outages.get(event.hotkey)
+        if outage is None or outage.announced:
+            self._line(envelope, "reconnects", text)
+        else:
+            self._line(envelope, "repeated reconnects", text, "DEBUG")
+        if outage is not None:
+            outage.announced = False
 
     @on(FallbackChosen)
     def falling_back(self, event: FallbackChosen, envelope: Envelope) -> None:
         validator = self._peer(event.hotkey)
         text = f"Using HTTP with validator {validator} because its WebSocket does not work: {event.reason}"
-        text += _hint(DISABLED if event.cause == "disabled" else "")
-        self._line(envelope, "fallbacks", text, "WARNING")
+        if event.cause == "disabled":
+            text += _hint(DISABLED)
+        self._line(envelope, "fallbacks", text, self._level_of_fallback(event, envelope))
+
+    def _level_of_fallback(self, event: FallbackChosen, envelope: Envelope) -> str:
+        """One cause has one warning: a failed dial, or a close, has told its own."""
+        if self.settings.summary_interval is None or event.cause == "no_verdict":
+            return "WARNING"
+        if event.cause != "no_connection":
+            return "INFO"  # the operator's choice, or a session that has just ended
+        if event.hotkey in self.state.outages:
+            return "DEBUG"
+        outage = self._outage(event.hotkey, envelope)
+        return "WARNING" if outage is None or outage.is_news(event.reason, envelope.mono) else "DEBUG"
 
     @on(PostFailed)
     def post_failed(self, event: PostFailed, envelope: Envelope) -> None:
         text = f"An HTTP request to validator {self._peer(event.hotkey)} failed: {event.reason}"
-        self._line(envelope, "failed HTTP exchanges", text, "WARNING", limit=1)
+        outage = self._outage(event.hotkey, envelope)
+        if outage is None:
+            self._line(envelope, "failed HTTP exchanges", text, "WARNING", limit=1)
+            return
+        text += _hint(cure_for_miner(event.status, event.code))
+        self._failure(envelope, "failed HTTP exchanges", text, is_news=outage.http_failed(event, envelope.mono))
+
+    @on(PostAnswered)
+    def post_answered(self, event: PostAnswered, envelope: Envelope) -> None:
+        outage = self.state.outages.get(event.hotkey)
+        if outage is None:
+            return
+        lost = outage.http_answered(envelope.mono)
+        if lost is not None:
+            self._over(event.hotkey, "http", lost, envelope)
+        if not outage.websocket:
+            del self.state.outages[event.hotkey]
+
+    def _session_ended(self, hotkey: Hotkey, code: int, text: str, envelope: Envelope) -> None:
+        """The end of a session; one with a cure is a trouble by itself, whose refusals tell nothing new."""
+        cure = cure_for_close("miner", code) if self.state.role == "miner" else ""
+        outage = self._outage(hotkey, envelope) if cure else None
+        if outage is None:
+            self._line(envelope, "closed connections", text)
+        else:
+            outage.is_news(AS_REFUSAL[code], envelope.mono)
+            outage.announced = True
+            self._line(envelope, "closed connections", text + _hint(cure), "WARNING")
+
+    def _failure(self, envelope: Envelope, kind: str, text: str, *, is_news: bool) -> None:
+        if is_news:
+            self._line(envelope, kind, text, "WARNING")
+        else:
+            self._line(envelope, f"repeated {kind}", text, "DEBUG")
+
+    def _outage(self, hotkey: Hotkey, envelope: Envelope) -> Outage | None:
+        """The outage of a validator, new if it has just begun; None if each failure is told."""
+        interval = self.settings.summary_interval
+        if interval is None:
+            return None
+        if not self.state.outages:
+            self.set_timer("outages", Micros(envelope.mono + micros(interval)))
+        return self.state.outages.setdefault(hotkey, Outage(envelope.mono))
+
+    def _over(self, hotkey: Hotkey, road: Road, lasted: Micros, envelope: Envelope) -> None:
+        text = f"Validator {self._peer(hotkey)} answers by {_ROADS[road]} again after {duration(lasted / SECOND)}"
+        self._line(envelope, "ended outages", text)
+
+    @on_timer("outages")
+    def sum_up_outages(self, _: None, envelope: Envelope) -> None:
+        interval, now = self.settings.summary_interval, envelope.mono
+        outages = {} if interval is None else self._lasting(now, micros(interval))
+        self.state.outages = outages
+        if interval is None or not outages:
+            return
+        self.set_timer("outages", Micros(now + micros(interval)))
+        by_http = {hotkey: outage for hotkey, outage in outages.items() if outage.http_works}
+        silent = {hotkey: outage for hotkey, outage in outages.items() if hotkey not in by_http and outage.silent}
+        refusing = {hotkey: outage for hotkey, outage in outages.items() if hotkey not in {**by_http, **silent}}
+        self._sum_up(silent, "not answered", "WARNING", envelope)
+        self._sum_up(refusing, "refused this miner", "WARNING", envelope)
+        self._sum_up(by_http, "answered by HTTP alone", "INFO", envelope)
+
+    def _lasting(self, now: Micros, interval: Micros) -> dict[Hotkey, Outage]:
+        """Those of validators in the metagraph that the miner still tries."""
+        return {
+            hotkey: outage
+            for hotkey, outage in self.state.outages.items()
+            if hotkey in self.state.uids and now - outage.failed_at < interval
+        }
+
+    def _sum_up(self, outages: dict[Hotkey, Outage], what: str, level: str, envelope: Envelope) -> None:
+        if not outages:
+            return
+        longest = max(envelope.mono - outage.began_at for outage in outages.values()) / SECOND
+        named = [f"{short(hotkey)} (UID: {self.state.uids[hotkey]})" for hotkey in outages]
+        more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+        have = f"{counted(len(named), 'validator')} {'has' if len(named) == 1 else 'have'}"
+        text = f"{have} {what} for {duration(longest)}: {', '.join(named[:NAMED])}{more}; `bettensor peers` says why"
+        self._line(envelope, "outages", text, level)
 
     @on(MessageRefused)
     def message_refused(self, event: MessageRefused, envelope: Envelope) -> None:
@@ -444,7 +622,10 @@ class LogbookActor(HealthWatcher):
     @on(SendFailed)
     def send_failed(self, event: SendFailed, envelope: Envelope) -> None:
         text = f"Not sent to {self._peer(event.hotkey)}: {event.reason}"
-        self._line(envelope, "failed sends", text, "WARNING", limit=1)
+        if self.settings.summary_interval is None or self.state.role == "validator":
+            self._line(envelope, "failed sends", text, "WARNING", limit=1)
+        else:  # a miner's prediction goes by HTTP, or waits; the line on its validator says why
+            self._line(envelope, "failed sends", text, "DEBUG", limit=1)
 
     @on(VerdictReceived)
     def verdict(self, event: VerdictReceived, envelope: Envelope) -> None:
@@ -525,6 +706,10 @@ class LogbookActor(HealthWatcher):
             self.publish(
                 LineLogged(window.level, f"... and {counted(window.held_back, 'more line')} within a second ({kind})")
             )
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[0].upper()}{reason[1:]}"
 
 
 def _hint(cure: str) -> str:

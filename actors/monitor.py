@@ -4,6 +4,7 @@ Keeps the figures, and reports them when asked. Decides nothing else.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +14,10 @@ from bettensor.actors.cures import (
     DISABLED,
     HTTP_ALONE,
     NO_ENDPOINT,
+    NO_PERMIT,
     ON_VALIDATOR,
+    UNPERMITTED,
+    UNREAD,
     WRONG_ENDPOINT,
     cure_for_close,
     cure_for_miner,
@@ -64,6 +68,7 @@ from bettensor.bus.events import (
     SessionActivated,
     StatusReported,
     StatusRequested,
+    ValidatorsMissed,
     VerdictReceived,
     VerdictRepeated,
     VerifiersFailed,
@@ -138,6 +143,10 @@ class MonitorState:
     stopping: bool = False
     endpoint_doubt: str = ""
     """Why miners do not find this validator."""
+    chain_trouble: str = ""
+    """Why the chain cannot be read; empty since the last success."""
+    lack: str = ""
+    """Why this miner has no validator to connect to, with the cure."""
     health: Health = field(default_factory=Health)
     neurons: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     metagraph: str = "file"
@@ -159,7 +168,7 @@ class MonitorState:
     fallbacks: "Counter[str]" = field(default_factory=Counter)
     troubles: "Counter[str]" = field(default_factory=Counter)
     """Actor failures, failed commits, clock steps."""
-    lasting: dict[str, str] = field(default_factory=dict)
+    failing: dict[str, str] = field(default_factory=dict)
     """What fails now, with its reason, by the topic of the event that began it."""
     handlers: dict[str, HandlerScore] = field(default_factory=dict)
     last_times: dict[str, Micros] = field(default_factory=dict)
@@ -190,12 +199,16 @@ class MonitorActor(HealthWatcher):
 
     @on(SaveFailed, CommitFailed, VerifiersFailed)
     def begin_failure(self, event: SaveFailed | CommitFailed | VerifiersFailed, _: Envelope) -> None:
-        self.state.lasting[event.topic] = f"{_FAILING[type(event)]}: {event.reason}"
+        self.state.failing[event.topic] = f"{_FAILING[type(event)]}: {event.reason}"
 
     @on(PredictionsSaved, PredictionsStored, VerifiersResumed)
     def end_failure(self, event: Event, _: Envelope) -> None:
-        if self.state.lasting:
-            self.state.lasting.pop(_ENDS[type(event)].topic, None)
+        if self.state.failing:
+            self.state.failing.pop(_ENDS[type(event)].topic, None)
+
+    @on(ChainFailed)
+    def miss_chain(self, event: ChainFailed, _: Envelope) -> None:
+        self.state.chain_trouble = event.reason
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, envelope: Envelope) -> None:
@@ -212,6 +225,8 @@ class MonitorActor(HealthWatcher):
     @on(MetagraphSynced)
     def know_neurons(self, event: MetagraphSynced, envelope: Envelope) -> None:
         state = self.state
+        if event.source != "disk":
+            state.chain_trouble = ""
         state.neurons = {neuron.hotkey: neuron for neuron in event.neurons}
         state.metagraph, state.block, state.fetched_at = event.source, event.block, event.fetched_at
         for neuron in event.neurons:
@@ -232,6 +247,10 @@ class MonitorActor(HealthWatcher):
     @on(EndpointDoubted)
     def doubt_endpoint(self, event: EndpointDoubted, _: Envelope) -> None:
         self.state.endpoint_doubt = f"{event.reason}: {WRONG_ENDPOINT}" if event.reason else ""
+
+    @on(ValidatorsMissed)
+    def miss_validators(self, event: ValidatorsMissed, _: Envelope) -> None:
+        self.state.lack = f"{event.reason}: {event.cure}" if event.reason else ""
 
     @on(BlacklistLoaded)
     def count_unwanted(self, event: BlacklistLoaded, _: Envelope) -> None:
@@ -403,7 +422,8 @@ class MonitorActor(HealthWatcher):
             "role": state.role,
             "hotkey": state.hotkey,
             "uid": None if own is None else own.uid,
-            "registered": own is not None,
+            "registered": own is not None if state.health.knows_metagraph else None,
+            "notices": list(self._notices(own)),
             "endpoint_doubt": state.endpoint_doubt,
             "netuid": state.netuid,
             "uptime_s": _seconds(now),
@@ -427,13 +447,24 @@ class MonitorActor(HealthWatcher):
             **({"slates": [self._slate(validator) for validator in state.games]} if slates else {}),
             "fallbacks": dict(state.fallbacks),
             "troubles": dict(state.troubles),
-            "lasting": list(state.lasting.values()),
             "last_s": {name: _ago(at, now) for name, at in state.last_times.items()},
             "handlers": {
                 name: {"waiting": 0, "failures": score.failures, "dropped": score.dropped}
                 for name, score in state.handlers.items()
             },
         }
+
+    def _notices(self, own: NeuronInfo | None) -> Iterator[str]:
+        """What keeps this neuron from its work or its peers now, with the cure."""
+        state = self.state
+        if not state.health.knows_metagraph:
+            why = f": {state.chain_trouble}" if state.chain_trouble else ""
+            yield f"this {state.role} has not read the metagraph yet{why}: {UNREAD}"
+        if state.role == "validator" and own is not None and not own.validator_permit:
+            yield f"{UNPERMITTED}: {NO_PERMIT}"
+        if state.lack:
+            yield state.lack
+        yield from state.failing.values()
 
     def _described(self, peer: PeerStatus, now: Micros) -> dict[str, Any]:
         if peer.connection is not None:

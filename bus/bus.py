@@ -152,6 +152,16 @@ class EventBus:
             self._drain()
         return seq
 
+    def look_at_clocks(self) -> None:
+        """Publish a step of the wall clock now, and not only before the next observation, which may be minutes away."""
+        at, mono = self._clock.wall(), self._clock.mono()
+        step = self._step(at, mono)
+        if step is not None:
+            self._at, self._mono = at, mono
+            self._stamp(ClockStepped(step), ())
+            if not self._draining:
+                self._drain()
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Queue what is published within the block, in order, and deliver it only at the end of the block.
@@ -203,14 +213,19 @@ class EventBus:
     def _read_clocks(self, causes: tuple[int, ...]) -> None:
         """Read both clocks for an observation; a step of the wall clock is published before it, with its causes."""
         at, mono = self._clock.wall(), self._clock.mono()
+        step = self._step(at, mono)
+        self._at, self._mono = at, mono
+        if step is not None:  # before the event that showed it: nothing may be judged by a clock that is not trusted
+            self._stamp(ClockStepped(step), causes)
+
+    def _step(self, at: Micros, mono: Micros) -> Micros | None:
+        """How far the wall clock has stepped; None if it has not."""
         apart = at - mono
         step = apart - self._clocks_apart
         stepped = abs(step) > CLOCK_STEP
         if stepped or mono - self._clocks_compared > CLOCK_WINDOW:
             self._clocks_apart, self._clocks_compared = apart, mono
-        self._at, self._mono = at, mono
-        if stepped:  # before the event that showed it: nothing may be judged by a clock that is not to be trusted
-            self._stamp(ClockStepped(Micros(step)), causes)
+        return Micros(step) if stepped else None
 
     def _route(self, event: Event) -> list[Handler]:
         """The handlers of an event, in order: at its address, of its topic, of everything. Looked up once for each

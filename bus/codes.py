@@ -69,12 +69,14 @@ class RefusalCode(StrEnum):
     """Why an HTTP request, a handshake included, was refused (protocol, "Refusals")."""
 
     MALFORMED = "malformed"
+    NO_UPGRADE = "no_upgrade"
     UNSUPPORTED_PROTOCOL = "unsupported_protocol"
     WRONG_NETUID = "wrong_netuid"
     WRONG_RECEIVER = "wrong_receiver"
     STALE = "stale"
     BAD_SIGNATURE = "bad_signature"
     REPLAYED = "replayed"
+    NO_METAGRAPH = "no_metagraph"
     NOT_REGISTERED = "not_registered"
     BLACKLISTED = "blacklisted"
     WRONG_SCHEME = "wrong_scheme"
@@ -97,12 +99,14 @@ class RefusalCode(StrEnum):
 
 _STATUS = {
     RefusalCode.MALFORMED: 400,
+    RefusalCode.NO_UPGRADE: 400,
     RefusalCode.UNSUPPORTED_PROTOCOL: 400,
     RefusalCode.WRONG_NETUID: 400,
     RefusalCode.WRONG_RECEIVER: 401,
     RefusalCode.STALE: 401,
     RefusalCode.BAD_SIGNATURE: 401,
     RefusalCode.REPLAYED: 401,
+    RefusalCode.NO_METAGRAPH: 503,
     RefusalCode.NOT_REGISTERED: 403,
     RefusalCode.BLACKLISTED: 403,
     RefusalCode.WRONG_SCHEME: 401,

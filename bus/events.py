@@ -389,6 +389,15 @@ class EndpointDoubted(Decided):
 
 
 @dataclass(frozen=True, slots=True)
+class ValidatorsMissed(Decided):
+    """The metagraph has no validator that this miner could connect to."""
+
+    reason: str
+    """Empty if there is one again."""
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SyncRequested(Decided):
     """Read the chain now, before the next reading is due. Without effect if the metagraph comes from a file."""
 
@@ -397,7 +406,7 @@ class SyncRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class ChainFailed(Observed):
-    """The chain cannot be read; the last good metagraph stays in force, and the neuron retries."""
+    """The chain cannot be read; the last good metagraph, if there is one, stays in force, and the neuron retries."""
 
     reason: str
     delay: Micros
@@ -855,6 +864,8 @@ class PostFailed(Observed):
     status: int | None = None
     retry_after: int | None = None
     """Seconds."""
+    code: str = ""
+    """The validator's reason, if it gave one: a ``RefusalCode``, or a code of a newer release."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Text for people: what peers say made harmless, short hotkeys, counts, times, and a hint to a mistyped word."""
+"""Text for people: peers' words made harmless, hotkeys shortened, counts and times, and a hint to a mistyped word."""
 
 import re
 from collections.abc import Iterable

@@ -33,6 +33,8 @@ _SECTIONS: Final = {
 """Section and key of each setting of an actor that format 1 had copied from a section."""
 _TAKING_SECTIONS: Final = frozenset({"announce", "auth", "connection", "heartbeat", "http_fallback", "reconnect"})
 """The actors that it was copied for; settings of these names in other actors are their own."""
+_POLL_INTERVAL: Final = 15.0
+"""Seconds: the default of ``actors.http_fallback.poll_interval`` in format 1."""
 _TAKE_SCHEMES: Final = ("auth", "connection")
 """Actors whose state says whether schemes are pinned: on a validator the first, on a miner the second."""
 
@@ -174,6 +176,48 @@ def validators_logged_no_verdicts(topic: str, event: dict[str, Any]) -> tuple[st
     return topic, event
 
 
+def metagraphs_were_never_missing(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Before the first reading format 1 took the metagraph for an empty one, and said that it knows no hotkey."""
+    if topic == "checkpoint":
+        for actor in event["actors"].values():
+            state = actor["state"]
+            if "health" in state:
+                state["health"]["knows_metagraph"] = True
+            if "members" in state:
+                state["knows_members"] = True
+    return topic, event
+
+
+def each_failed_try_had_its_line(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A validator that did not answer was polled at one interval for ever, and each failure was logged by itself."""
+    if topic == "header":
+        settings = event["settings"]
+        names = ("logbook", "http_fallback") if event["role"] == "miner" else ("logbook",)
+        actors = {name: _eager(name, settings.get("actors", {}).get(name, {})) for name in names}
+        return topic, event | {"settings": settings | {"actors": settings.get("actors", {}) | actors}}
+    if topic == "settings_reloaded":
+        return topic, event | {"actors": {name: _eager(name, known) for name, known in event["actors"].items()}}
+    if topic == "checkpoint":
+        for name, actor in event["actors"].items():
+            actor["settings"] = _eager(name, actor["settings"])
+    return topic, event
+
+
+def _eager(actor: str, settings: dict[str, Any]) -> dict[str, Any]:
+    if "class" in settings:
+        return settings  # of an actor of the operator's own, which takes its own keys
+    if actor == "logbook":
+        return settings | {"summary_interval": None}
+    if actor == "http_fallback":
+        return settings | {"max_poll_interval": settings.get("poll_interval", _POLL_INTERVAL)}
+    return settings
+
+
+def failed_posts_had_no_code(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The code of a refusal stood in the reason alone."""
+    return topic, event | {"code": ""} if topic == "post_failed" else event
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
     1: (
         timers_have_names,
@@ -186,6 +230,9 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
         validators_logged_no_verdicts,
+        metagraphs_were_never_missing,
+        each_failed_try_had_its_line,
+        failed_posts_had_no_code,
     ),
 }
 """By the format that is read."""

@@ -78,11 +78,12 @@ class Usage:
         self.listeners: dict[str, list[str]] = {}
         for layer in ("bus", "actors", "neurons"):
             for file in sorted((ROOT / layer).rglob("*.py")):
-                if file.name not in ("events.py", "demo.py") and "simulation" not in file.parts:
-                    self._read(file)
+                place = file.relative_to(ROOT)  # the checkout itself may lie in a folder of any name
+                if file.name not in ("events.py", "demo.py") and "simulation" not in place.parts:
+                    self._read(place)
 
     def _read(self, file: Path) -> None:
-        tree = ast.parse(file.read_text())
+        tree = ast.parse((ROOT / file).read_text())
         names = _names_of(file, tree)
         for node in ast.walk(_without_functions(tree) if "actors" in file.parts else tree):
             if isinstance(node, ast.FunctionDef):
@@ -128,7 +129,7 @@ _FAMILY: Final = {
 def _names_of(file: Path, tree: ast.Module) -> tuple[str, ...]:
     """What an actor calls itself; of an edge its module."""
     if "actors" in file.parts:
-        module = file.relative_to(ROOT / "actors").with_suffix("").as_posix()
+        module = file.relative_to("actors").with_suffix("").as_posix()
         names = {
             target.id: statement.value.value
             for node in tree.body

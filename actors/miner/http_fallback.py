@@ -10,13 +10,16 @@ from itertools import islice
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
+from bettensor.actors.miner.patience import longest_wait
 from bettensor.actors.miner.targets import is_wanted, wanted
 from bettensor.actors.settings import ChosenValidators, Seconds, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus import codec
 from bettensor.bus.backoff import backoff, full_jitter
+from bettensor.bus.codes import RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
+    ClockStepped,
     CloseRequested,
     ConnectionClosed,
     DialFailed,
@@ -57,6 +60,8 @@ class HttpFallbackSettings:
     poll_interval: Seconds = 15.0
     """Seconds between two requests for a validator's games, if the miner has no WebSocket session with that validator
     or gets no verdicts on it."""
+    max_poll_interval: Seconds = 300.0
+    """Highest value of that interval, in seconds: it doubles with each request that fails."""
 
 
 @dataclass(slots=True)
@@ -76,7 +81,13 @@ class HttpRoute:
     poll_again: bool = False
     """More was missed while a poll was under way, which may have been too early to bring it."""
     failures: int = 0
-    """In a row; the exponent of the back-off."""
+    """Of POST, in a row; the exponent of the back-off."""
+    poll_failures: int = 0
+    """Of polls, in a row, if failed polls are slowed down at all; the exponent of their back-off."""
+    refusal: str = ""
+    """The code with which the last exchange was refused; empty if it ended in another way."""
+    unanswered: bool = False
+    """The last POST got no HTTP answer at all."""
     resting: bool = False
     """A back-off is under way."""
     posted: list[PredictionId] = field(default_factory=list)
@@ -131,9 +142,11 @@ class HttpFallbackActor(StreamFollower):
         there = [neuron.hotkey for neuron in event.neurons if is_wanted(neuron, self.settings.validators)]
         for hotkey, road in self.state.roads.items():
             road.closed = hotkey not in there
-        for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
+        for neuron, endpoint in wanted(event.neurons, self.settings.validators, self.state.hotkey):
             road = self.state.roads.setdefault(neuron.hotkey, HttpRoute(endpoint))
-            road.endpoint = endpoint
+            if road.endpoint != endpoint:
+                road.endpoint = endpoint
+                self._try_at_once(neuron.hotkey, road, envelope.mono)
             self._post(neuron.hotkey, road)  # what waited for its return
         self._choose_where_disabled(envelope.mono)
 
@@ -201,6 +214,7 @@ class HttpFallbackActor(StreamFollower):
         """The WebSocket is back, and the outbox sends all that it has by it."""
         road = self.state.roads[event.hotkey]
         road.session, road.chosen, road.failures, road.resting = event.connection, False, 0, False
+        road.poll_failures, road.refusal, road.unanswered = 0, "", False
         road.waiting.clear()
         self.cancel_timer("poll", event.hotkey)
         self.cancel_timer("post", event.hotkey)
@@ -218,9 +232,17 @@ class HttpFallbackActor(StreamFollower):
         if road is not None:
             road.waiting.pop(event.prediction.prediction_id, None)
 
+    @on(ClockStepped)
+    def sign_anew(self, _: ClockStepped, envelope: Envelope) -> None:
+        """Try at once where the clock was the reason for the refusal: it may be right now."""
+        for hotkey, road in self.state.roads.items():
+            if road.refusal == RefusalCode.STALE:
+                self._try_at_once(hotkey, road, envelope.mono)
+
     @on(PostAnswered)
     def go_on(self, event: PostAnswered, envelope: Envelope) -> None:
         road = self.state.roads[event.hotkey]
+        self._hear_from(event.hotkey, road, envelope.mono)
         if event.connection == road.polling:
             road.polling = None
             if road.poll_again:
@@ -237,13 +259,15 @@ class HttpFallbackActor(StreamFollower):
     @on(PostFailed)
     def back_off(self, event: PostFailed, envelope: Envelope) -> None:
         road = self.state.roads[event.hotkey]
+        road.refusal = event.code
         if event.connection == road.polling:
             road.polling = None
-            if road.chosen and event.retry_after is not None:
-                pause = micros(max(self.settings.poll_interval, event.retry_after))
-                self.set_timer("poll", Micros(envelope.mono + pause), event.hotkey)
+            road.poll_failures += self.settings.max_poll_interval > self.settings.poll_interval
+            pause = max(self._poll_pause(road), event.retry_after or 0)
+            if road.chosen and (pause > self.settings.poll_interval or event.retry_after is not None):
+                self.set_timer("poll", Micros(envelope.mono + micros(pause)), event.hotkey)
         elif event.connection == road.posting:
-            road.posting = None
+            road.posting, road.unanswered = None, event.status is None
             if event.status in BODY_REFUSED:
                 self._try_less(road)
             self._rest(event.hotkey, road, envelope.mono, event.retry_after or 0)
@@ -301,16 +325,48 @@ class HttpFallbackActor(StreamFollower):
             road.polling = self._exchange()
             self.publish(GamesRequested(road.polling, hotkey, road.endpoint, self.state.positions.get(hotkey)))
 
+    def _hear_from(self, hotkey: Hotkey, road: HttpRoute, now: Micros) -> None:
+        """An answer by HTTP: end a back-off that silence caused, of polls and of POST."""
+        if road.chosen and road.poll_failures and road.polling is None:
+            self.set_timer("poll", now, hotkey)
+        road.poll_failures, road.refusal = 0, ""
+        if road.unanswered and road.resting:
+            self._end_rest(hotkey, road)
+
+    def _try_at_once(self, hotkey: Hotkey, road: HttpRoute, now: Micros) -> None:
+        """End both back-offs: their reason may be gone."""
+        road.poll_failures, road.refusal = 0, ""
+        if road.chosen:
+            self.set_timer("poll", now, hotkey)
+        if road.resting:
+            self._end_rest(hotkey, road)
+
+    def _end_rest(self, hotkey: Hotkey, road: HttpRoute) -> None:
+        road.resting, road.failures, road.unanswered = False, 0, False
+        self.cancel_timer("post", hotkey)
+        self._post(hotkey, road)
+
     def _exchange(self) -> ConnectionId:
         """Negative, so that it cannot be a WebSocket's number."""
         self.state.exchanges += 1
         return ConnectionId(-self.state.exchanges)
 
+    def _poll_pause(self, road: HttpRoute) -> float:
+        """Seconds between two polls, with jitter from the first failure on."""
+        interval = self.settings.poll_interval
+        longest = max(interval, longest_wait(road.refusal, self.settings.max_poll_interval))
+        ceiling = backoff(interval, longest, road.poll_failures)
+        return interval + (self._jitter(ceiling - interval) if ceiling > interval else 0)
+
+    def _jitter(self, ceiling: float) -> float:
+        self.state.draws += 1
+        return full_jitter(self.state.seed, self.state.draws, ceiling)
+
     def _rest(self, hotkey: Hotkey, road: HttpRoute, now: Micros, at_least: int = 0) -> None:
         websocket = self.settings.websocket
-        ceiling = backoff(websocket.reconnect_base_interval, websocket.max_reconnect_interval, road.failures)
+        longest = longest_wait(road.refusal, websocket.max_reconnect_interval)
+        ceiling = backoff(websocket.reconnect_base_interval, longest, road.failures)
         road.failures += 1
         road.resting = True
-        self.state.draws += 1
-        delay = max(full_jitter(self.state.seed, self.state.draws, ceiling), at_least)
+        delay = max(self._jitter(ceiling), at_least)
         self.set_timer("post", Micros(now + micros(delay)), hotkey)

@@ -1,7 +1,7 @@
 """When a miner dials (protocol, "Closing").
 
 Knows each validator's endpoint, whether there is a session with it, and when the next try is due. Closes and refusals
-are unsigned hints: none of them stops a miner for ever.
+are unsigned hints: none of them stops a miner for ever. Says so if there is no validator to dial.
 """
 
 from dataclasses import dataclass, field
@@ -9,13 +9,15 @@ from enum import StrEnum
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
-from bettensor.actors.miner.targets import is_wanted, wanted
+from bettensor.actors.miner.patience import PASSING, longest_wait
+from bettensor.actors.miner.targets import is_wanted, lack_of, wanted
 from bettensor.actors.settings import ChosenValidators, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus.backoff import backoff, full_jitter
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
+    ClockStepped,
     CloseRequested,
     ConnectionClosed,
     DialFailed,
@@ -27,6 +29,7 @@ from bettensor.bus.events import (
     ReconnectScheduled,
     SessionActivated,
     SettingsReloaded,
+    ValidatorsMissed,
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, micros
 
@@ -71,6 +74,7 @@ AFTER_REFUSAL: Final[dict[int, Reaction]] = {
 """By HTTP status; at any other status the miner backs off."""
 
 NO_VALIDATOR: Final = "the metagraph has no such validator any more"
+NOBODY_TO_DIAL: Final = "this miner has no validator to connect to"
 RETURN_WINDOW: Final = 2.0
 """Seconds over which miners spread when a validator restarts."""
 
@@ -94,6 +98,8 @@ class Target:
     """The endpoint that was dialled; it may have moved since."""
     failures: int = 0
     """In a row; the exponent of the back-off."""
+    refusal: str = ""
+    """The code with which the last try was refused; empty if it ended in another way."""
     active_since: Micros | None = None
     interval: Micros = Micros(0)
     """The ceiling of the last back-off; a session that outlives it was a good one."""
@@ -112,6 +118,8 @@ class ReconnectState:
     """Whether the metagraph has this miner."""
     targets: dict[Hotkey, Target] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
+    lack: str = ""
+    """Why there is no validator to dial."""
 
 
 class ReconnectActor(StreamFollower):
@@ -146,8 +154,9 @@ class ReconnectActor(StreamFollower):
         """Dial validators that are new or have moved; a change of a validator, or of this miner, also ends back-off."""
         news = dict.fromkeys(event.changed)
         self.state.registered = any(neuron.hotkey == self.state.hotkey for neuron in event.neurons)
+        self._tell_of_lack(event)
         self._leave_others(event)
-        for neuron, endpoint in wanted(event, self.settings.validators, self.state.hotkey):
+        for neuron, endpoint in wanted(event.neurons, self.settings.validators, self.state.hotkey):
             is_new = neuron.hotkey not in self.state.targets
             target = self.state.targets.setdefault(neuron.hotkey, Target(endpoint))
             if target.endpoint != endpoint:
@@ -162,7 +171,7 @@ class ReconnectActor(StreamFollower):
         if target is None:
             self.publish(CloseRequested(event.connection, CloseCode.NORMAL, NO_VALIDATOR))
             return
-        target.active_since = envelope.mono
+        target.active_since, target.refusal = envelope.mono, ""
         if target.dialled != target.endpoint:  # it has moved meanwhile
             self._follow(target, target.endpoint)
             self._dial(event.hotkey, target)
@@ -178,6 +187,7 @@ class ReconnectActor(StreamFollower):
         lived = 0 if target.active_since is None else envelope.mono - target.active_since
         if lived > target.interval:
             target.failures = 0
+        target.refusal = ""
         answer = AFTER_CLOSE.get(event.code, Reaction.BACK_OFF)
         self._schedule(hotkey, target, answer, f"closed with {event.code} {event.reason}".rstrip(), envelope.mono)
 
@@ -187,10 +197,21 @@ class ReconnectActor(StreamFollower):
         if found is None:
             return
         hotkey, target = found
+        target.refusal = event.code
         answer = Reaction.BACK_OFF if event.status is None else AFTER_REFUSAL.get(event.status, Reaction.BACK_OFF)
         if event.code == RefusalCode.NOT_REGISTERED and self.state.registered:
             answer = Reaction.BACK_OFF  # our metagraph knows better: the validator reads the chain because we knocked
+        elif event.code in PASSING:
+            answer = Reaction.BACK_OFF
         self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
+
+    @on(ClockStepped)
+    def sign_anew(self, _: ClockStepped, __: Envelope) -> None:
+        """Dial at once where the clock was the reason for the refusal: it may be right now."""
+        for hotkey, target in self.state.targets.items():
+            if target.connection is None and target.refusal == RefusalCode.STALE:
+                target.failures = 0
+                self._dial(hotkey, target)
 
     @on_timer("dial")
     def try_again(self, hotkey: Hotkey, _: Envelope) -> None:
@@ -200,6 +221,13 @@ class ReconnectActor(StreamFollower):
 
     def _switch_off(self, connection: ConnectionId) -> None:
         self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was disabled"))
+
+    def _tell_of_lack(self, event: MetagraphSynced) -> None:
+        lack = lack_of(event.neurons, self.settings.validators, self.state.hotkey)
+        reason, cure = ("", "") if lack is None else (f"{NOBODY_TO_DIAL}: {lack.reason}", lack.cure)
+        if reason != self.state.lack:
+            self.state.lack = reason
+            self.publish(ValidatorsMissed(reason, cure))
 
     def _leave_others(self, event: MetagraphSynced) -> None:
         """Forget neurons that are no longer validators, or not in the subnet."""
@@ -244,7 +272,7 @@ class ReconnectActor(StreamFollower):
 
     def _delay(self, target: Target, answer: Reaction) -> float:
         """Seconds until the next try."""
-        longest = self.settings.websocket.max_reconnect_interval
+        longest = longest_wait(target.refusal, self.settings.websocket.max_reconnect_interval)
         if answer is Reaction.WAIT:
             return longest
         if answer is Reaction.RETURN:

@@ -158,6 +158,8 @@ class ValidatorAuthState(AuthState):
     netuid: Netuid = Netuid(0)
     hotkey: Hotkey = Hotkey("")
     pins_schemes: bool = True
+    knows_members: bool = False
+    """The metagraph has been read, now or in an earlier run."""
     members: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     blacklist: dict[Hotkey, None] = field(default_factory=dict)
     unwanted_coldkeys: dict[str, None] = field(default_factory=dict)
@@ -202,7 +204,7 @@ class ValidatorAuthActor(AuthActor):
 
     @on(MetagraphSynced)
     def know_neurons(self, event: MetagraphSynced, _: Envelope) -> None:
-        self.state.members = {neuron.hotkey: neuron for neuron in event.neurons}
+        self.state.members, self.state.knows_members = {neuron.hotkey: neuron for neuron in event.neurons}, True
         self._dismiss_the_unwelcome()
 
     @on(BlacklistLoaded)
@@ -254,7 +256,7 @@ class ValidatorAuthActor(AuthActor):
         if len(request.body) > MAX_FRAME_BYTES:
             raise Refused(RefusalCode.TOO_LARGE, f"the body has more than {MAX_FRAME_BYTES} bytes")
         if purpose == "session":
-            self._check_subprotocol(request)
+            _check_upgrade(request)
         epoch, offset = self._check_query(query)
         header = _single_headers(request)
         return Credentials(
@@ -278,17 +280,6 @@ class ValidatorAuthActor(AuthActor):
         if purpose == "session" and not self.settings.websocket.enabled:
             raise Refused(RefusalCode.WEBSOCKET_DISABLED, "the WebSocket is disabled here; use POST /predictions")
         return purpose
-
-    def _check_subprotocol(self, request: HttpRequestReceived) -> None:
-        offered = [
-            token.strip()
-            for name, value in request.headers
-            if name == "sec-websocket-protocol"
-            for token in value.split(",")
-        ]
-        if not request.upgrade or SUBPROTOCOL not in offered:
-            message = f"/ws accepts only WebSocket with the subprotocol {SUBPROTOCOL}"
-            raise Refused(RefusalCode.UNSUPPORTED_PROTOCOL, message)
 
     def _check_query(self, query: str) -> tuple[Epoch | None, Offset | None]:
         pairs = parse_qsl(query, keep_blank_values=True)
@@ -314,6 +305,8 @@ class ValidatorAuthActor(AuthActor):
         _check_freshness(claims.nonce, envelope.at)
         if claims.hotkey == state.hotkey:
             raise Refused(RefusalCode.OWN_HOTKEY, "the request claims this validator's own hotkey")
+        if not state.knows_members:
+            raise Refused(RefusalCode.NO_METAGRAPH, "this validator has not read the metagraph yet")
         if claims.hotkey not in state.members:
             message = f"{claims.hotkey} is not registered on netuid {state.netuid}"
             raise Refused(RefusalCode.NOT_REGISTERED, message)
@@ -490,6 +483,23 @@ def _is_within(remote: str, network: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address) in ip_network(network)
+
+
+def _check_upgrade(request: HttpRequestReceived) -> None:
+    """A proxy that removes the hop-by-hop headers (RFC 9110, 7.6.1) leaves those of the handshake behind."""
+    offered = [
+        token.strip()
+        for name, value in request.headers
+        if name == "sec-websocket-protocol"
+        for token in value.split(",")
+    ]
+    if request.upgrade and SUBPROTOCOL in offered:
+        return
+    if not request.upgrade and any(name == "sec-websocket-key" for name, _ in request.headers):
+        message = "a proxy in between has removed the handshake's headers Upgrade and Connection"
+        raise Refused(RefusalCode.NO_UPGRADE, message)
+    message = f"/ws accepts only WebSocket with the subprotocol {SUBPROTOCOL}"
+    raise Refused(RefusalCode.UNSUPPORTED_PROTOCOL, message)
 
 
 def _single_headers(request: HttpRequestReceived) -> dict[str, str]:

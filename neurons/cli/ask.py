@@ -90,12 +90,13 @@ def peers(arguments: argparse.Namespace) -> int:
         screen.print(views.headline(status, screen.width), end="\n\n")
         screen.print(views.peers_table(status, screen.width))
         screen.print(views.peers_legend(status), style="dim")
-        if not status["registered"]:
+        for notice in status.get("notices", []):  # the neuron may run an earlier release
+            print(printable(notice), file=sys.stderr)
+        if status["registered"] is False:
             text = f"this hotkey ({status['hotkey']}) is not in the metagraph, so no peer admits it; {UNREGISTERED}"
             print(text, file=sys.stderr)
-        for trouble in (status["endpoint_doubt"], *status.get("lasting", [])):
-            if trouble:
-                print(printable(trouble), file=sys.stderr)
+        if status["endpoint_doubt"]:
+            print(status["endpoint_doubt"], file=sys.stderr)
     return 0
 
 

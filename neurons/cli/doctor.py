@@ -7,7 +7,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from email.parser import Parser
 from email.utils import parsedate_to_datetime
@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any, Final, Literal
 
 from bettensor.actors.cures import FEW_WATCHES
-from bettensor.actors.miner.targets import is_wanted
+from bettensor.actors.miner.targets import is_wanted, lack_of
 from bettensor.actors.validator.announce import AnnounceSettings
 from bettensor.actors.validator.auth import ValidatorAuthSettings
 from bettensor.bus.errors import BettensorError, ConfigurationError
@@ -331,7 +331,7 @@ def _announced(settings: ValidatorSettings) -> str | None:
 
 
 async def _validators(
-    settings: MinerSettings, metagraph: Iterable[NeuronInfo], own: str | None
+    settings: MinerSettings, metagraph: Sequence[NeuronInfo], own: str | None
 ) -> AsyncIterator[Finding]:
     chosen = settings.validators
     wanted = [neuron for neuron in metagraph if is_wanted(neuron, chosen) and neuron.hotkey != own]
@@ -349,12 +349,11 @@ async def _validators(
     count = f"of {len(wanted)}" + (f" ({silent} have no endpoint in the metagraph)" if silent else "")
     if reached:
         yield Finding("validators", "ok", f"{len(reached)} {count} can be reached from this machine")
-    elif wanted:
+    elif lack := lack_of(metagraph, chosen, own):
+        yield Finding("validators", "failure", f"there is no validator to connect to: {lack.reason}", lack.cure)
+    else:
         cure = "check this machine's network, and correct the key `validators` if it is set"
         yield Finding("validators", "failure", f"none {count} can be reached from this machine", cure)
-    else:
-        cure = "correct the key `validators`" if chosen else "wait until one has a permit, or list one in `validators`"
-        yield Finding("validators", "failure", "there is no validator to connect to in the metagraph", cure)
     ahead = [answer for answer in reached if answer is not None]
     if ahead and abs(median(ahead)) > CLOCK_ERROR:
         which = "ahead of" if median(ahead) > 0 else "behind"

@@ -404,7 +404,8 @@ def _times(count: int) -> str:
 
 def headline(status: Status, width: int) -> Text:
     """The neuron: role, hotkey, health, uptime, sessions, latency and metagraph; in one line if there is room."""
-    uid = "not registered" if status["uid"] is None else f"UID {status['uid']}"
+    uid = "UID unknown" if status["registered"] is None else "not registered"
+    uid = uid if status["uid"] is None else f"UID {status['uid']}"
     parts = [
         Text(f"{status['role']} {shown_hotkey(status['hotkey'], width)} ({uid})"),
         Text(f"netuid {status['netuid']}"),
@@ -435,9 +436,10 @@ def _joined(parts: Sequence[Text], width: int) -> Text:
 
 def troubles(status: Status) -> Text | None:
     """What has gone wrong in this neuron; None if nothing has. A fault is forgotten after ``OVER``."""
-    lines = [] if status["registered"] else [f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}"]
+    lines = list(status.get("notices", []))  # the neuron may run an earlier release
+    if status["registered"] is False:
+        lines.append(f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}")
     lines += [status["endpoint_doubt"]] if status["endpoint_doubt"] else []
-    lines += status.get("lasting", [])  # a neuron of an earlier release does not tell
     faults = {name: (name.replace("_", " "), count, "") for name, count in status["troubles"].items()}
     faults |= {
         name: ("fell back to HTTP", count, f": {name.replace('_', ' ')}") for name, count in status["fallbacks"].items()
@@ -456,7 +458,7 @@ def troubles(status: Status) -> Text | None:
         text += f", {counted(score['waiting'], 'event')} waiting for it, {score['dropped']} dropped"
         text += _since(score["failures"] + score["dropped"], age)
         lines.append(text + (f"; busy with one event for {duration(busy)}" if busy >= HANGING else ""))
-    return Text("\n".join(lines), "yellow") if lines else None
+    return Text("\n".join(map(printable, lines)), "yellow") if lines else None
 
 
 def _last(status: Status, name: str) -> float | None:

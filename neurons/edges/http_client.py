@@ -141,11 +141,12 @@ async def _read(response: httpx.Response) -> bytes:
 
 
 def _failure(event: Request, response: httpx.Response, content: bytes) -> PostFailed:
-    _, said = read_refusal(content) or ("", content[:300].decode(errors="replace"))
+    code, said = read_refusal(content) or ("", content[:300].decode(errors="replace"))
     return PostFailed(
         event.connection,
         event.hotkey,
         f"{event.endpoint}: {response.status_code} {said}"[:500],
         response.status_code,
         read_retry_after(response.headers.get_list("Retry-After")),
+        code,
     )

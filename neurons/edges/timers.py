@@ -1,15 +1,18 @@
-"""Wakes actors: the only place where a neuron waits for time to pass."""
+"""Wakes actors: the only place where a neuron waits for time to pass. Notices when the wall clock is set."""
 
 import asyncio
 from heapq import heappop, heappush
 from itertools import count
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import TimerCancelled, TimerFired, TimerKey, TimerRequested
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.edges.edge import Edge, on
+
+CLOCK_LOOK: Final = 1.0
+"""Seconds between two looks at the clocks, so that a step is noticed by a neuron that hears nothing, too."""
 
 
 class Timer(NamedTuple):
@@ -67,6 +70,15 @@ class Timers(Edge):
         self._queue = TimerQueue()
         self._handle: asyncio.TimerHandle | None = None
         self._due: Micros | None = None
+        self._look: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Look at the clocks from now on."""
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._look = asyncio.get_running_loop().call_later(CLOCK_LOOK, self._look_again)
+        self._bus.look_at_clocks()
 
     @on(TimerRequested)
     def request(self, event: TimerRequested, _: Envelope) -> None:
@@ -82,8 +94,9 @@ class Timers(Edge):
 
     async def close(self) -> None:
         """Let no timer fire any more."""
-        if self._handle is not None:
-            self._handle.cancel()
+        for handle in (self._handle, self._look):
+            if handle is not None:
+                handle.cancel()
 
     def _arm(self, deadline: Micros) -> None:
         if self._handle is not None:

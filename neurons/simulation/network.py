@@ -402,10 +402,7 @@ class SimulatedNetwork:
         if isinstance(event, ExchangeCompleted):
             self.deliver(self._answered, exchange)
             return
-        status = event.code.status if isinstance(event, PeerRefused) else event.status
-        retry_after = event.retry_after if isinstance(event, PeerRefused) else None
-        failed = PostFailed(request.connection, request.hotkey, f"{status}", status, retry_after)
-        self.deliver(self._tell, exchange.miner, failed)
+        self.deliver(self._tell, exchange.miner, _failed(request, event))
 
     def _answered(self, exchange: _Exchange) -> None:
         miner, request = exchange.miner, exchange.request
@@ -433,9 +430,19 @@ def _listed(scheme: Scheme) -> Scheme | None:
 
 
 def _refused(request: DialRequested, refusal: PeerRefused) -> DialFailed:
-    code = refusal.code
-    reason = f"{request.endpoint}: {code.status} {code}: {refusal.message}"
+    code, reason = refusal.code, _told(request.endpoint, refusal)
     return DialFailed(request.connection, request.hotkey, reason, code.status, refusal.retry_after, code)
+
+
+def _failed(request: PostRequested | GamesRequested, answer: PeerRefused | HttpAnswered) -> PostFailed:
+    if isinstance(answer, HttpAnswered):
+        return PostFailed(request.connection, request.hotkey, f"{request.endpoint}: {answer.status}", answer.status)
+    code, reason = answer.code, _told(request.endpoint, answer)
+    return PostFailed(request.connection, request.hotkey, reason, code.status, answer.retry_after, code)
+
+
+def _told(endpoint: str, refusal: PeerRefused) -> str:
+    return f"{endpoint}: {refusal.code.status} {refusal.code}: {refusal.message}"
 
 
 def _query(position: Position | None) -> str:

@@ -4,7 +4,15 @@ from typing import get_args
 
 import pytest
 
-from bettensor.actors.cures import AS_REFUSAL, NO_ANSWER, ON_MINER, ON_VALIDATOR, cure_for_close, cure_for_miner
+from bettensor.actors.cures import (
+    ANOTHER_SERVER,
+    AS_REFUSAL,
+    NO_ANSWER,
+    ON_MINER,
+    ON_VALIDATOR,
+    cure_for_close,
+    cure_for_miner,
+)
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import Role
 
@@ -12,6 +20,8 @@ HANDSHAKE = {
     RefusalCode.WRONG_NETUID,
     RefusalCode.WRONG_RECEIVER,
     RefusalCode.STALE,
+    RefusalCode.NO_UPGRADE,
+    RefusalCode.NO_METAGRAPH,
     RefusalCode.NOT_REGISTERED,
     RefusalCode.BLACKLISTED,
     RefusalCode.OVER_CAPACITY,
@@ -39,7 +49,12 @@ def test_a_dial_that_was_not_answered_has_another_cure_than_one_that_was_refused
     assert cure_for_miner(403, RefusalCode.NOT_REGISTERED) == ON_MINER[RefusalCode.NOT_REGISTERED]
 
 
-@pytest.mark.parametrize("code", ["", "a_code_of_a_newer_validator", RefusalCode.INTERNAL, RefusalCode.RESTARTING])
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_an_answer_that_is_no_validators_is_of_another_server(status: int) -> None:
+    assert cure_for_miner(status, "") == ANOTHER_SERVER
+
+
+@pytest.mark.parametrize("code", ["a_code_of_a_newer_validator", RefusalCode.INTERNAL, RefusalCode.RESTARTING])
 def test_where_nothing_can_be_done_nothing_is_said(code: str) -> None:
     assert cure_for_miner(503, code) == ""
 

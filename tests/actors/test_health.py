@@ -15,6 +15,7 @@ from bettensor.bus.events import (
     CommitRequested,
     Event,
     HttpRequestReceived,
+    MetagraphSynced,
     PredictionsStored,
     UpdateStored,
     UpdateStoreFailed,
@@ -27,6 +28,14 @@ from tests.support import Harness
 def watcher(request: pytest.FixtureRequest) -> HealthWatcher:
     watcher: HealthWatcher = request.param()
     return watcher
+
+
+@pytest.fixture
+def bench(watcher: HealthWatcher) -> Harness:
+    """The watcher's bus, after the first reading of the metagraph."""
+    bench = Harness(watcher)
+    bench.observe(MetagraphSynced(()))
+    return bench
 
 
 def status(watcher: HealthWatcher, bench: Harness, *, stopping: bool = False) -> str:
@@ -42,9 +51,8 @@ def status(watcher: HealthWatcher, bench: Harness, *, stopping: bool = False) ->
     ],
 )
 def test_a_disk_that_fails_degrades_until_it_stores_again(
-    watcher: HealthWatcher, failure: Event, success: Event
+    watcher: HealthWatcher, bench: Harness, failure: Event, success: Event
 ) -> None:
-    bench = Harness(watcher)
     assert status(watcher, bench) == "online"
     bench.observe(CommitRequested(()), failure)
     assert status(watcher, bench) == "degraded"
@@ -52,14 +60,12 @@ def test_a_disk_that_fails_degrades_until_it_stores_again(
     assert status(watcher, bench) == "online"
 
 
-def test_a_commit_that_failed_runs_no_longer(watcher: HealthWatcher) -> None:
-    bench = Harness(watcher)
+def test_a_commit_that_failed_runs_no_longer(watcher: HealthWatcher, bench: Harness) -> None:
     bench.observe(CommitRequested(()), CommitFailed(1, "disk full"))
     assert watcher.state.health.disk.began_at is None
 
 
-def test_a_slow_commit_degrades_while_it_runs_and_for_a_while_after_it(watcher: HealthWatcher) -> None:
-    bench = Harness(watcher)
+def test_a_slow_commit_degrades_while_it_runs_and_for_a_while_after_it(watcher: HealthWatcher, bench: Harness) -> None:
     bench.observe(CommitRequested(()))
     bench.advance(SLOW_COMMIT / SECOND)
     assert status(watcher, bench) == "degraded"
@@ -69,16 +75,21 @@ def test_a_slow_commit_degrades_while_it_runs_and_for_a_while_after_it(watcher: 
     assert status(watcher, bench) == "online"
 
 
-def test_a_step_of_the_clock_degrades_for_as_long_as_nothing_is_judged(watcher: HealthWatcher) -> None:
-    bench = Harness(watcher)
+def test_a_step_of_the_clock_degrades_for_as_long_as_nothing_is_judged(watcher: HealthWatcher, bench: Harness) -> None:
     bench.observe(ClockStepped(Micros(-60 * SECOND)))
     assert status(watcher, bench) == "degraded"
     bench.advance(CLOCK_WINDOW / SECOND)
     assert status(watcher, bench) == "online"
 
 
-def test_a_validator_that_stops_is_offline_however_it_does(watcher: HealthWatcher) -> None:
+def test_before_the_first_reading_of_the_metagraph_a_neuron_is_degraded(watcher: HealthWatcher) -> None:
     bench = Harness(watcher)
+    assert status(watcher, bench) == "degraded"
+    bench.observe(MetagraphSynced(()))  # an empty one is one, too
+    assert status(watcher, bench) == "online"
+
+
+def test_a_validator_that_stops_is_offline_however_it_does(watcher: HealthWatcher, bench: Harness) -> None:
     bench.observe(CommitRequested(()), CommitFailed(1, "disk full"))
     assert status(watcher, bench, stopping=True) == "offline"
 

@@ -1,10 +1,11 @@
 """The log is an interface: its lines, and how many of them there are under load."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bettensor.actors.logbook import LINES_PER_SECOND, LogbookActor
+from bettensor.actors.logbook import LINES_PER_SECOND, LogbookActor, LogbookSettings
 from bettensor.bus.codes import RefusalCode, VerdictCode
 from bettensor.bus.events import (
     ActorFailed,
@@ -21,6 +22,8 @@ from bettensor.bus.events import (
     DialFailed,
     EndpointDoubted,
     Event,
+    FallbackCause,
+    FallbackChosen,
     FeedFailed,
     FrameWritten,
     GamesFetched,
@@ -43,6 +46,8 @@ from bettensor.bus.events import (
     PeerAuthenticated,
     PeerMisbehaved,
     PeerRefused,
+    PostAnswered,
+    PostFailed,
     PredictionAccepted,
     PredictionConflicted,
     PredictionDiscarded,
@@ -61,6 +66,7 @@ from bettensor.bus.events import (
     SettingsReloaded,
     UpdateStoreFailed,
     UpgradeBegun,
+    ValidatorsMissed,
     VerdictReceived,
     VerifiersFailed,
     VerifiersResumed,
@@ -88,20 +94,32 @@ from bettensor.bus.messages import (
     PredictionMessage,
     PredictionResult,
 )
+from bettensor.bus.text import short
 from tests.support import NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
 ME, PEER, STRANGER = make_hotkey("me"), make_hotkey("peer"), make_hotkey("stranger")
 CONNECTION = ConnectionId(1)
 KNOWN = f"{PEER} (UID: 12)"
+NAMED = f"{short(PEER)} (UID: 12)"
 
 
 class Bench(Harness):
-    def __init__(self, role: Role = "validator") -> None:
-        super().__init__(LogbookActor())
+    def __init__(self, role: Role = "validator", **settings: Any) -> None:
+        super().__init__(LogbookActor(LogbookSettings(**settings)))
         self.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), MetagraphSynced((NeuronInfo(Uid(12), PEER),)))
 
     def lines(self, *events: Event) -> list[str]:
         return [line.text for line in self.during(lambda: self.observe(*events), LineLogged)]
+
+    def news(self, *events: Event) -> list[str]:
+        """The lines that an operator sees at level INFO, each after its level."""
+        told = self.during(lambda: self.observe(*events), LineLogged)
+        return [f"{line.level} {line.text}" for line in told if line.level != "DEBUG"]
+
+    def later(self, seconds: float) -> list[str]:
+        """What time alone brings."""
+        told = self.during(lambda: self.advance(seconds), LineLogged)
+        return [f"{line.level} {line.text}" for line in told]
 
 
 def confirmation(*ids: str) -> ConfirmationMessage:
@@ -157,6 +175,8 @@ LINES: list[tuple[Event, str]] = [
         FrameWritten(CONNECTION, PEER, PredictionMessage(predictions=(PREDICTION,)), 1, "websocket"),
         "Pushed prediction p1 via WebSocket",
     ),
+    (ValidatorsMissed("there is none", "wait for one"), "There is none (wait for one)"),
+    (ValidatorsMissed(""), "There is a validator to connect to again"),
     (
         EndpointDoubted("miners look elsewhere"),
         "Miners look elsewhere (correct axon.port, axon.external_ip, axon.external_port, or the metagraph",
@@ -408,3 +428,228 @@ def test_a_neuron_that_is_not_registered_says_so_until_it_is() -> None:
         any("is not in the metagraph, so no peer" in line for line in bench.lines(e)) for e in (missing, here, missing)
     ]
     assert said == [False, False, True]  # the first time it was said before
+
+
+# --- a validator without its metagraph, or its permit
+
+
+@pytest.mark.parametrize(
+    ("role", "consequence"),
+    [("validator", "every miner gets 503"), ("miner", "this miner has no validator to connect to")],
+)
+def test_without_any_metagraph_none_is_said_to_stay_in_force(role: Role, consequence: str) -> None:
+    bench = Harness(LogbookActor())
+    bench.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), ChainFailed("silent", Micros(2 * SECOND)))
+    text = f"The chain cannot be read and no metagraph is known yet, so {consequence}: silent; next try in 2 s"
+    assert bench.last(LineLogged) == LineLogged("WARNING", text)
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(1), ME, validator_permit=True),), (), "disk"))
+    bench.advance(2)
+    bench.observe(ChainFailed("down", Micros(2 * SECOND)))
+    assert "so the last metagraph stays in force: down" in bench.last(LineLogged).text
+
+
+def test_a_chain_that_stays_away_is_told_once_an_hour_and_for_each_cause() -> None:
+    bench = Bench()
+    told: list[str] = []
+    for n in range(60):
+        told += bench.news(ChainFailed(f"no block after {n} in 60 s" if n % 2 else "silent", Micros(120 * SECOND)))
+        bench.advance(120)
+    assert [line.partition("force: ")[2].partition(";")[0] for line in told] == [
+        "silent",
+        "no block after 1 in 60 s",
+        "no block after 31 in 60 s",
+        "silent",
+    ]
+    bench.observe(MetagraphSynced((), (), "chain", 7))
+    assert len(bench.news(ChainFailed("silent", Micros(0)))) == 1
+
+
+def test_a_validator_without_a_permit_says_so_until_it_has_one() -> None:
+    bench = Bench()
+    without, with_one = (MetagraphSynced((NeuronInfo(Uid(1), ME, validator_permit=has),)) for has in (False, True))
+    (told,) = [line for line in bench.news(without) if "permit" in line]
+    assert told.startswith("WARNING This validator has no validator permit, so miners do not connect to it (stake more")
+    assert not any("permit" in line for line in bench.news(without))
+    assert "INFO This validator has a validator permit now, so miners connect to it" in bench.news(with_one)
+    assert not any("permit" in line for line in Bench("miner").news(without))
+
+
+# --- validators that a miner does not reach
+
+
+def dial_failed(reason: str = "refused", status: int | None = None, code: str = "") -> DialFailed:
+    return DialFailed(CONNECTION, PEER, reason, status, code=code)
+
+
+def post_failed(reason: str = "no answer", status: int | None = None, code: str = "") -> PostFailed:
+    return PostFailed(ConnectionId(-1), PEER, reason, status, code=code)
+
+
+def fallback(cause: FallbackCause = "no_connection", reason: str = "refused") -> FallbackChosen:
+    return FallbackChosen(PEER, cause, reason)
+
+
+RETRY = ReconnectScheduled(PEER, Micros(2 * SECOND), "refused")
+ANSWERED = PostAnswered(ConnectionId(-1), PEER)
+UNSENT = SendFailed(PEER, PredictionMessage(predictions=(PREDICTION,)), "there is no session")
+DEAD = (dial_failed(), RETRY, fallback(), post_failed(), UNSENT)
+
+
+def test_a_validator_that_is_dead_is_one_warning_with_its_cure() -> None:
+    bench = Bench("miner")
+    assert bench.news(*DEAD) == [
+        f"WARNING No WebSocket connection with validator {KNOWN}: refused (check that the validator is running, its "
+        "address and port, and any firewall in between)",
+        f"INFO Reconnecting to validator {KNOWN} in 2.0 s",
+    ]
+    assert bench.news(*DEAD * 10) == []
+    (told, _) = bench.news(dial_failed("timed out"), RETRY)
+    assert "timed out" in told
+
+
+def test_the_single_tries_are_at_debug() -> None:
+    bench = Bench("miner")
+    bench.observe(*DEAD)
+    bench.advance(2)
+    lines = bench.during(lambda: bench.observe(*DEAD), LineLogged)
+    assert [line.level for line in lines] == ["DEBUG"] * 5
+    assert [line.text.partition(PEER)[0] for line in lines] == [
+        "No WebSocket connection with validator ",
+        "Reconnecting to validator ",
+        "Using HTTP with validator ",
+        "An HTTP request to validator ",
+        "Not sent to ",
+    ]
+
+
+def test_the_end_of_an_outage_says_how_long_it_was() -> None:
+    bench = Bench("miner")
+    bench.observe(*DEAD)
+    bench.advance(720)
+    assert bench.news(ACTIVATED) == [
+        f"INFO WebSocket connection established with validator {KNOWN}",
+        f"INFO Validator {KNOWN} answers by WebSocket again after 12 min",
+    ]
+    assert bench.news(dial_failed())[0].startswith("WARNING")
+
+
+def test_an_answer_by_http_is_told_once_and_what_the_websocket_then_says_is_another_cause() -> None:
+    bench = Bench("miner")
+    bench.observe(*DEAD)
+    bench.advance(120)
+    assert bench.news(ANSWERED, ANSWERED) == [f"INFO Validator {KNOWN} answers by HTTP again after 2 min"]
+    disabled = dial_failed("404 websocket_disabled", 404, RefusalCode.WEBSOCKET_DISABLED)
+    assert len(bench.news(disabled, RETRY, disabled, RETRY)) == 2
+
+
+def test_a_websocket_that_is_refused_while_http_works_is_one_warning() -> None:
+    bench = Bench("miner")
+    refused = dial_failed("400 no_upgrade: ...", 400, RefusalCode.NO_UPGRADE)
+    (told, _) = bench.news(refused, RETRY, fallback(), ANSWERED, UNSENT, ANSWERED)
+    assert (
+        "400 no_upgrade: ... (ask the validator's operator to have the proxy pass them on; for nginx: proxy_http"
+        in told
+    )
+    bench.advance(300)
+    assert bench.news(refused) == []
+    (summary,) = bench.later(3300)
+    assert summary == f"INFO 1 validator has answered by HTTP alone for 60 min: {NAMED}; `bettensor peers` says why"
+
+
+def test_a_miner_that_uses_http_alone_has_no_warning_while_all_is_accepted() -> None:
+    bench = Bench("miner")
+    assert bench.news(fallback("disabled", "the WebSocket is disabled here")) == [
+        f"INFO Using HTTP with validator {KNOWN} because its WebSocket does not work: the WebSocket is disabled here "
+        "(set websocket.enabled: true on this miner to use the WebSocket again)"
+    ]
+    assert bench.news(*[UNSENT, ANSWERED] * 10) == []
+    (told,) = bench.news(post_failed(), post_failed(), UNSENT)
+    assert told.startswith(f"WARNING An HTTP request to validator {KNOWN} failed: no answer (check that the validator")
+    bench.advance(60)
+    assert bench.news(ANSWERED) == [f"INFO Validator {KNOWN} answers by HTTP again after 1 min"]
+    assert bench.later(3600) == []
+
+
+def test_a_session_that_was_closed_for_a_cause_with_a_cure_is_the_one_warning_of_it() -> None:
+    bench = Bench("miner")
+    bench.observe(ACTIVATED)
+    blacklisted = "403", 403, RefusalCode.BLACKLISTED
+    told = bench.news(
+        ConnectionClosed(CONNECTION, 4003, "blacklisted here"),
+        RETRY,
+        fallback(reason="closed with 4003"),
+        post_failed(*blacklisted),
+        dial_failed(*blacklisted),
+        RETRY,
+    )
+    assert told == [
+        f"WARNING WebSocket connection with {KNOWN} closed: 4003 blacklisted here (the validator's operator has "
+        "blacklisted this hotkey: ask them)",
+        f"INFO Reconnecting to validator {KNOWN} in 2.0 s",
+    ]
+
+
+def test_a_long_wait_after_a_close_is_told_once() -> None:
+    bench = Bench("miner")
+    bench.observe(ACTIVATED)
+    (told,) = bench.news(fallback(reason="closed with 1008"), fallback(reason="closed with 1008"))
+    assert told.startswith("WARNING Using HTTP with validator")
+
+
+@pytest.mark.parametrize(("cause", "level"), [("no_session", "INFO"), ("no_verdict", "WARNING")])
+def test_a_session_that_has_just_ended_is_no_trouble_yet_and_one_without_verdicts_is(
+    cause: FallbackCause, level: str
+) -> None:
+    assert Bench("miner").news(fallback(cause))[0].startswith(f"{level} Using HTTP with validator")
+
+
+def test_every_hour_the_validators_that_do_not_answer_are_summed_up_by_name() -> None:
+    bench = Bench("miner")
+    silent = [make_hotkey(f"v{n:02}") for n in range(12)]
+    refusing = make_hotkey("refusing")
+    neurons = tuple(NeuronInfo(Uid(n), hotkey) for n, hotkey in enumerate([*silent, refusing]))
+    failures = [DialFailed(CONNECTION, hotkey, "refused") for hotkey in silent]
+    failures.append(DialFailed(CONNECTION, refusing, "403", 403, code=RefusalCode.BLACKLISTED))
+    bench.observe(MetagraphSynced(neurons), *failures)
+    told: list[str] = []
+    for _ in range(24):
+        told += [line for line in bench.later(300) if not line.startswith("DEBUG")]
+        bench.observe(*failures)
+    assert [line.partition(":")[0] for line in told] == [
+        "WARNING 12 validators have not answered for 60 min",
+        "WARNING 1 validator has refused this miner for 60 min",
+        "WARNING 12 validators have not answered for 2 h",
+        "WARNING 1 validator has refused this miner for 2 h",
+    ]
+    assert told[0].startswith(f"WARNING 12 validators have not answered for 60 min: {short(silent[0])} (UID: 0), ")
+    assert told[0].endswith(f"{short(silent[9])} (UID: 9) and 2 more; `bettensor peers` says why")
+
+
+def test_who_has_left_the_metagraph_or_is_not_tried_any_more_is_not_summed_up() -> None:
+    bench = Bench("miner")
+    bench.observe(*DEAD, DialFailed(CONNECTION, STRANGER, "refused"))
+    bench.advance(3599)
+    assert bench.later(1) == []
+    assert bench.news(dial_failed())[0].startswith("WARNING")
+
+
+@pytest.mark.parametrize("event", DEAD, ids=lambda event: type(event).__name__)
+def test_without_summaries_each_failure_has_its_line(event: Event) -> None:
+    bench = Bench("miner", summary_interval=None)
+    for _ in range(3):
+        (line,) = bench.news(event)
+        assert line.startswith("INFO Reconnecting" if event is RETRY else "WARNING ")
+        bench.advance(2)
+
+
+def test_without_summaries_each_failure_of_the_chain_has_its_line() -> None:
+    bench = Bench(summary_interval=None)
+    for _ in range(3):
+        assert len(bench.news(ChainFailed("silent", Micros(0)))) == 1
+        bench.advance(2)
+
+
+def test_summaries_may_be_switched_off_in_an_outage() -> None:
+    bench = Bench("miner")
+    bench.observe(*DEAD, SettingsReloaded({"logbook": {"summary_interval": None}}, ("x",), ()))
+    assert bench.later(3600) == []

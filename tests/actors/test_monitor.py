@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from bettensor.actors.cures import ANNOUNCE, NO_ENDPOINT, ON_MINER, ON_VALIDATOR
+from bettensor.actors.cures import ANNOUNCE, NO_ENDPOINT, NO_PERMIT, ON_MINER, ON_VALIDATOR, UNPERMITTED, UNREAD
 from bettensor.actors.monitor import MonitorActor
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
+    ChainFailed,
     CommitFailed,
     ConnectionClosed,
     DialFailed,
@@ -29,6 +30,7 @@ from bettensor.bus.events import (
     StatusRequested,
     UpdateStored,
     UpdateStoreFailed,
+    ValidatorsMissed,
     VerdictReceived,
     VerifiersFailed,
     VerifiersResumed,
@@ -78,11 +80,11 @@ def test_an_operator_sees_the_health_that_is_told_to_everybody() -> None:
 def test_a_failure_is_told_while_it_lasts(role: Role, failure: Event, success: Event, told: str) -> None:
     bench = Bench(role)
     bench.observe(failure, failure)
-    (trouble,) = bench.status()["lasting"]
+    (trouble,) = bench.status()["notices"]
     assert told in trouble
     assert trouble.endswith(": disk full")
     bench.observe(success)
-    assert bench.status()["lasting"] == []
+    assert bench.status()["notices"] == []
 
 
 def test_every_fault_has_the_time_since_it_last_happened() -> None:
@@ -96,6 +98,37 @@ def test_every_fault_has_the_time_since_it_last_happened() -> None:
     status = bench.status()
     assert status["troubles"] == {"commit_failed": 2}
     assert status["last_s"] == {"commit_failed": 60.0, "m:f": 65.0, "m:g": 60.0, "no_verdict": 60.0}
+
+
+@pytest.mark.parametrize("role", ["validator", "miner"])
+def test_before_the_first_reading_of_the_metagraph_an_operator_is_not_told_to_register(role: Role) -> None:
+    bench = Harness(MonitorActor())
+    bench.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), StatusRequested(1))
+    status = bench.last(StatusReported).status
+    assert (status["registered"], status["uid"], status["health"]) == (None, None, "degraded")
+    assert status["notices"] == [f"this {role} has not read the metagraph yet: {UNREAD}"]
+    bench.observe(ChainFailed("no route", Micros(0)), StatusRequested(2))
+    notices = bench.last(StatusReported).status["notices"]
+    assert notices == [f"this {role} has not read the metagraph yet: no route: {UNREAD}"]
+    bench.observe(MetagraphSynced((neuron(),)), StatusRequested(3))
+    status = bench.last(StatusReported).status
+    assert (status["registered"], status["notices"], status["health"]) == (False, [], "online")
+
+
+def test_a_validator_without_a_permit_is_told_so() -> None:
+    bench = Bench("validator", NeuronInfo(Uid(0), ME))
+    assert bench.status()["notices"] == [f"{UNPERMITTED}: {NO_PERMIT}"]
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(0), ME, validator_permit=True),)))
+    assert bench.status()["notices"] == []
+    assert Bench("miner", NeuronInfo(Uid(0), ME)).status()["notices"] == []
+
+
+def test_a_miner_without_a_validator_is_told_so_until_it_has_one() -> None:
+    bench = Bench("miner")
+    bench.observe(ValidatorsMissed("there is none", "wait"))
+    assert bench.status()["notices"] == ["there is none: wait"]
+    bench.observe(ValidatorsMissed(""))
+    assert bench.status()["notices"] == []
 
 
 def test_a_step_of_the_wall_clock_does_not_change_for_how_long_a_neuron_runs() -> None:

@@ -198,6 +198,27 @@ def test_a_step_of_the_wall_clock_is_observed_before_the_event_that_shows_it(log
     assert log.events() == [Rang("before"), ClockStepped(Micros(by)), Rang("after"), Rang("later")]
 
 
+def test_a_step_is_told_at_a_look_at_the_clocks_though_nothing_else_happens(log: Log) -> None:
+    log.bus.publish(Rang("before"))
+    log.bus.look_at_clocks()
+    log.clock.step_wall(Micros(-60 * SECOND))
+    log.bus.look_at_clocks()
+    log.bus.look_at_clocks()
+    assert log.events() == [Rang("before"), ClockStepped(Micros(-60 * SECOND))]
+    assert log.recorded[-1].at == log.clock.wall()
+
+
+def test_a_look_at_the_clocks_within_a_delivery_waits_for_its_turn(log: Log) -> None:
+    def look(_: Rang, __: Envelope) -> None:
+        log.clock.step_wall(Micros(60 * SECOND))
+        log.bus.look_at_clocks()
+        log.bus.publish(Answered("x"))
+
+    log.bus.subscribe(Rang, look, "test")
+    log.bus.publish(Rang("x"))
+    assert log.events() == [Rang("x"), ClockStepped(Micros(60 * SECOND)), Answered("x")]
+
+
 def test_small_steps_within_a_minute_add_up(log: Log) -> None:
     for _ in range(3):
         log.clock.advance(Micros(10 * SECOND))

@@ -1,4 +1,4 @@
-"""Text for people: peers' words made harmless, short hotkeys, things counted, and a hint to a mistyped word."""
+"""Text for people: peers' words made harmless, short hotkeys, counts and times, and a hint to a mistyped word."""
 
 import pytest
 from hypothesis import given
@@ -34,6 +34,14 @@ def test_a_valid_word_is_shown_with_its_prefix() -> None:
 @pytest.mark.parametrize(("number", "told"), [(0, "0 games"), (1, "1 game"), (2, "2 games")])
 def test_one_thing_is_singular(number: int, told: str) -> None:
     assert counted(number, "game") == told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(None, ""), (4.24, "4.2 s"), (60, "1 min"), (7199, "120 min"), (7200, "2 h"), (172_800, "2 d")],
+)
+def test_a_duration_has_the_unit_that_fits_it(seconds: float | None, told: str) -> None:
+    assert duration(seconds) == told
 
 
 def test_hotkeys_are_shortened_one_way() -> None:

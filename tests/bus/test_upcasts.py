@@ -10,8 +10,10 @@ from bettensor.bus.upcasts import (
     UPCASTS,
     actors_take_whole_sections,
     as_much_as,
+    each_failed_try_had_its_line,
     health_is_one_value,
     metagraphs_said_nothing_of_schemes,
+    metagraphs_were_never_missing,
     requests_had_their_scheme_in_a_header,
     schemes_were_named_by_peers,
     timers_have_names,
@@ -181,8 +183,68 @@ def test_checkpoints_of_0_1_0_get_their_health_in_one_value() -> None:
     }
 
 
-def test_a_status_of_0_1_0_is_compared_with_as_much_of_todays() -> None:
-    before, today = {"request": 1, "status": {"role": "miner"}}, {"request": 1, "status": {"role": "miner", "x": 1}}
-    assert as_much_as(before, "status_reported", today) == before
-    assert as_much_as(before, "status_asked", today) == today
-    assert as_much_as({"status": {"role": "miner", "y": 1}}, "status_reported", today)["status"] == {"role": "miner"}
+def test_a_metagraph_that_had_not_been_read_was_an_empty_one() -> None:
+    health = {"disk": {}, "degraded_until": 0}
+    actors = {
+        "auth": {"settings": {}, "state": {"members": {}}},
+        "monitor": {"settings": {}, "state": {"health": health}},
+        "slate": {"settings": {}, "state": {}},
+    }
+    _, checkpoint = metagraphs_were_never_missing("checkpoint", {"seq": 1, "actors": actors})
+    assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
+        "auth": {"members": {}, "knows_members": True},
+        "monitor": {"health": health | {"knows_metagraph": True}},
+        "slate": {},
+    }
+
+
+SLOW: dict[str, dict[str, Any]] = {
+    "logbook": {},
+    "http_fallback": {"poll_interval": 5.0},
+    "reconnect": {"validators": []},
+}
+EAGER: dict[str, dict[str, Any]] = {
+    "logbook": {"summary_interval": None},
+    "http_fallback": {"poll_interval": 5.0, "max_poll_interval": 5.0},
+    "reconnect": {"validators": []},
+}
+
+
+def test_each_failed_try_was_as_soon_and_as_loud_as_the_first() -> None:
+    reloaded = {"actors": SLOW, "taken": [], "waiting": []}
+    _, event = each_failed_try_had_its_line("settings_reloaded", reloaded)
+    assert event["actors"] == EAGER
+    checkpoint = {"seq": 1, "actors": {name: {"settings": settings, "state": {}} for name, settings in SLOW.items()}}
+    _, event = each_failed_try_had_its_line("checkpoint", checkpoint)
+    assert {name: actor["settings"] for name, actor in event["actors"].items()} == EAGER
+
+
+@pytest.mark.parametrize(
+    ("role", "actors", "eager"),
+    [
+        ("validator", {}, {"logbook": {"summary_interval": None}}),
+        (
+            "miner",
+            {},
+            {"logbook": {"summary_interval": None}, "http_fallback": {"max_poll_interval": 15.0}},
+        ),
+        (
+            "miner",
+            SLOW | {"logbook": {"class": "mine:Logbook"}},
+            EAGER | {"logbook": {"class": "mine:Logbook"}},
+        ),
+    ],
+)
+def test_a_header_of_0_1_0_has_the_settings_of_eager_actors(
+    role: str, actors: dict[str, Any], eager: dict[str, Any]
+) -> None:
+    header = {"role": role, "settings": {"netuid": 30, "actors": actors}}
+    _, event = each_failed_try_had_its_line("header", header)
+    assert event == {"role": role, "settings": {"netuid": 30, "actors": eager}}
+
+
+def test_of_a_status_that_much_is_compared_as_was_reported_then() -> None:
+    recorded = {"request": 1, "status": {"role": "miner", "uid": 0}}
+    replayed = {"request": 1, "status": {"role": "miner", "uid": 1, "notices": []}}
+    assert as_much_as(recorded, "status_reported", replayed) == {"request": 1, "status": {"role": "miner", "uid": 1}}
+    assert as_much_as({"x": 1}, "line_logged", {"x": 1, "y": 2}) == {"x": 1, "y": 2}

@@ -162,22 +162,22 @@ async def test_a_miner_whose_disk_is_full_says_so_until_it_has_room(tmp_path: Pa
     async with running_validator(tmp_path, **register_miner(tmp_path)) as rig, running_miner(rig) as (miner, theirs):
         database = miner.edges[OutboxDatabase]
 
-        async def lasting() -> list[str]:
+        async def notices() -> list[str]:
             question = {"ask": "status", "slates": False}
             status = await asyncio.to_thread(ask, miner.settings.state_dir, question)
-            return list(status["lasting"])
+            return list(status["notices"])
 
-        assert await lasting() == []
+        assert await notices() == []
         await database.run(lambda: break_disk("full")(database.connection))
         while not events(theirs, SaveFailed):
             miner.bus.publish(PredictionMade(rig.hotkey, make_prediction()))
             await asyncio.sleep(0.01)
         told = "the outbox cannot be written, so predictions wait: database or disk is full"
-        assert await lasting() == [told]
+        assert await notices() == [told]
         await database.run(lambda: repair_disk(database.connection))
         saved = len(events(theirs, PredictionsSaved))
         await until(lambda: len(events(theirs, PredictionsSaved)) > saved)
-        assert await lasting() == []
+        assert await notices() == []
 
 
 def break_disk(fault: str) -> Callable[[Any], None]:

@@ -7,7 +7,7 @@ import pytest
 
 from bettensor.actors.miner.http_fallback import HttpFallbackActor, HttpFallbackSettings
 from bettensor.actors.settings import WebSocketSettings
-from bettensor.bus.codes import CloseCode
+from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     CloseRequested,
@@ -276,7 +276,7 @@ def test_games_are_polled_once_a_websocket_that_was_switched_off_has_closed() ->
 
 
 def test_a_poll_that_is_refused_is_not_repeated_before_retry_after() -> None:
-    bench = Bench(poll_interval=15.0)
+    bench = Bench(poll_interval=15.0, max_poll_interval=15.0)
     bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "refused"))
     for retry_after, pause in ((60, 60), (1, 15)):
         bench.advance(0)
@@ -341,8 +341,112 @@ def test_without_a_session_games_are_polled_from_the_known_position() -> None:
     bench.advance(15)
     assert bench.last(GamesRequested).position == Position(Epoch("e" * 32), Offset(3))
     bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "x"))
-    bench.advance(15)
+    bench.advance(30)
     assert len(bench.all(GamesRequested)) == 3
+
+
+# --- validators that do not answer
+
+
+def lose_polls(bench: Bench, seconds: float, **failure: Any) -> int:
+    """Each poll fails for so long; returns how many there were."""
+    before = len(bench.all(GamesRequested))
+    for _ in range(round(seconds)):
+        bench.advance(1)
+        fail_poll(bench, **failure)
+    return len(bench.all(GamesRequested)) - before
+
+
+def fail_poll(bench: Bench, **failure: Any) -> None:
+    road = bench.actor.state.roads[VALIDATOR]
+    if road.polling is not None:
+        bench.observe(PostFailed(road.polling, VALIDATOR, "no answer", **failure))
+
+
+def test_polls_of_a_validator_that_does_not_answer_back_off() -> None:
+    bench = Bench()
+    bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "refused"))
+    assert 3 <= lose_polls(bench, 300) <= 10  # it was 21
+    assert 10 <= lose_polls(bench, 3600) <= 30  # it was 240
+
+
+def test_the_first_answer_ends_the_back_off_of_polls() -> None:
+    bench = Bench()
+    bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "refused"))
+    lose_polls(bench, 600)
+    bench.advance(300)
+    for _ in range(3):
+        bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+        polls = len(bench.all(GamesRequested))
+        bench.advance(15)
+        assert len(bench.all(GamesRequested)) == polls + 1
+
+
+def test_failed_polls_are_not_slowed_down_if_the_intervals_are_equal() -> None:
+    bench = Bench(poll_interval=15.0, max_poll_interval=15.0)
+    bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "refused"))
+    assert lose_polls(bench, 300) == 21
+
+
+def test_an_answer_to_a_poll_lets_predictions_go_that_wait_because_nothing_answered() -> None:
+    bench = Bench()
+    bench.fail("a")
+    for _ in range(9):
+        bench.refuse()
+        bench.advance(300)
+    bench.refuse()
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    assert len(bench.posts()) == 11
+    bench.refuse(status=503)  # it answers, and cannot judge: that is another trouble
+    bench.advance(0)
+    bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    assert len(bench.posts()) == 11
+
+
+def test_an_answer_to_a_post_brings_the_games_without_delay() -> None:
+    bench = Bench()
+    bench.fail("a")
+    lose_polls(bench, 900)
+    polls = len(bench.all(GamesRequested))
+    bench.answer("a")
+    bench.advance(0)
+    assert len(bench.all(GamesRequested)) == polls + 1
+
+
+def test_a_validator_that_has_moved_is_tried_there_at_once() -> None:
+    bench = Bench()
+    bench.fail("a")
+    for _ in range(9):
+        bench.refuse()
+        bench.advance(300)
+    bench.refuse()
+    fail_poll(bench)
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(0), VALIDATOR, validator_permit=True, axon="10.9.9.9:9"),)))
+    bench.advance(0)
+    assert bench.last(PostRequested).endpoint == bench.last(GamesRequested).endpoint == "10.9.9.9:9"
+    assert len(bench.posts()) == 11
+
+
+def test_a_clock_that_is_set_right_ends_both_back_offs() -> None:
+    bench = Bench()
+    bench.fail("a")
+    bench.refuse(status=401, code=RefusalCode.STALE)
+    assert lose_polls(bench, 600, status=401, code=RefusalCode.STALE) > 600 / 60
+    polls, posts = len(bench.all(GamesRequested)), len(bench.posts())
+    bench.refuse(status=401, code=RefusalCode.STALE)
+    bench.clock.step_wall(Micros(60 * SECOND))
+    bench.bus.look_at_clocks()
+    bench.advance(0)
+    assert (len(bench.all(GamesRequested)), len(bench.posts())) == (polls + 1, posts + 1)
+
+
+def test_a_step_of_the_clock_means_nothing_to_other_troubles() -> None:
+    bench = Bench()
+    bench.fail("a")
+    bench.refuse()
+    bench.clock.step_wall(Micros(60 * SECOND))
+    bench.bus.look_at_clocks()
+    assert len(bench.posts()) == 1
 
 
 def test_a_missed_update_is_fetched_once_even_with_a_session() -> None:

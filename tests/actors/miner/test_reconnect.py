@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bettensor.actors.miner.patience import SOON
 from bettensor.actors.miner.reconnect import RETURN_WINDOW, ReconnectActor, ReconnectSettings
 from bettensor.actors.settings import WebSocketSettings
 from bettensor.bus.codes import CloseCode, RefusalCode
@@ -23,6 +24,7 @@ from bettensor.bus.events import (
     ReconnectScheduled,
     SessionActivated,
     SettingsReloaded,
+    ValidatorsMissed,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, Uid
 from bettensor.bus.timestamps import DAY
@@ -184,6 +186,69 @@ def test_a_step_of_the_wall_clock_changes_nothing() -> None:
     assert len(bench.all(DialRequested)) == 1
     bench.advance(0.002)
     assert len(bench.all(DialRequested)) == 2
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, RefusalCode.STALE), (503, RefusalCode.NO_METAGRAPH)])
+def test_a_cause_that_may_be_gone_at_any_moment_is_tried_soon_again(status: int, code: RefusalCode) -> None:
+    bench = Bench()
+    for _ in range(20):
+        bench.observe(DialFailed(bench.connection, VALIDATOR, "no", status, None, code))
+        assert bench.last(ReconnectScheduled).delay <= SOON * SECOND
+        bench.advance(SOON)
+    assert bench.fail() > SOON  # another failure takes the long back-off, which has gone on
+
+
+def stale(bench: Bench) -> None:
+    """The newest try is refused for the clock."""
+    bench.observe(DialFailed(bench.connection, VALIDATOR, "old", 401, None, RefusalCode.STALE))
+
+
+def step(bench: Bench, by: Micros = HOUR) -> None:
+    bench.clock.step_wall(by)
+    bench.bus.look_at_clocks()
+
+
+def test_a_clock_that_is_set_right_ends_the_wait_of_those_who_were_refused_for_it() -> None:
+    bench = Bench()
+    for _ in range(9):
+        stale(bench)
+        bench.advance(SOON)
+    stale(bench)
+    dials = len(bench.all(DialRequested))
+    step(bench)
+    assert len(bench.all(DialRequested)) == dials + 1
+    stale(bench)  # set, and still wrong
+    assert bench.last(ReconnectScheduled).delay <= BASE * SECOND
+    bench.advance(BASE)
+    bench.open()
+    bench.close(CloseCode.ABNORMAL)
+    step(bench)
+    assert len(bench.all(DialRequested)) == dials + 2
+
+
+def test_a_try_that_is_under_way_when_the_clock_is_set_is_not_doubled() -> None:
+    bench = Bench()
+    stale(bench)
+    bench.advance(BASE)
+    step(bench)
+    assert len(bench.all(DialRequested)) == 2
+
+
+def test_a_miner_without_a_validator_says_so_until_it_has_one() -> None:
+    bench = Bench(neurons=())
+    assert bench.last(ValidatorsMissed).reason == "this miner has no validator to connect to: the metagraph is empty"
+    assert "correct netuid" in bench.last(ValidatorsMissed).cure
+    bench.observe(MetagraphSynced(()))
+    assert len(bench.all(ValidatorsMissed)) == 1
+    bench.observe(MetagraphSynced((neuron(VALIDATOR, permit=False),)))
+    assert "has a validator permit" in bench.last(ValidatorsMissed).reason
+    bench.observe(MetagraphSynced((neuron(VALIDATOR),), changed=(VALIDATOR,)))
+    assert bench.last(ValidatorsMissed) == ValidatorsMissed("")
+    assert len(bench.all(ValidatorsMissed)) == 3
+
+
+def test_a_miner_with_a_validator_says_nothing() -> None:
+    assert Bench().all(ValidatorsMissed) == []
 
 
 def test_after_a_session_that_lived_longer_than_the_interval_it_starts_from_the_base() -> None:

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from bettensor.actors.miner.targets import is_wanted, wanted
-from bettensor.bus.events import MetagraphSynced, NeuronInfo
+import pytest
+
+from bettensor.actors.miner.targets import is_wanted, lack_of, wanted
+from bettensor.bus.events import NeuronInfo
 from bettensor.bus.identifiers import Hotkey, Uid
 from tests.support import make_hotkey
 
@@ -16,7 +18,7 @@ def neuron(hotkey: Hotkey = OTHER, **changes: Any) -> NeuronInfo:
 
 
 def hotkeys(*neurons: NeuronInfo, chosen: tuple[str, ...] = ()) -> list[Hotkey]:
-    return [found.hotkey for found, _ in wanted(MetagraphSynced(neurons), chosen, ME)]
+    return [found.hotkey for found, _ in wanted(neurons, chosen, ME)]
 
 
 def test_where_nobody_is_chosen_all_with_a_permit_are_wanted() -> None:
@@ -38,5 +40,32 @@ def test_a_miner_never_wants_itself() -> None:
 
 
 def test_each_comes_with_its_endpoint_in_the_order_of_the_metagraph() -> None:
-    found = wanted(MetagraphSynced((neuron(OTHER, axon="a:1"), neuron(CHOSEN, axon="b:2"))), (), ME)
+    found = wanted((neuron(OTHER, axon="a:1"), neuron(CHOSEN, axon="b:2")), (), ME)
     assert [(row.hotkey, endpoint) for row, endpoint in found] == [(OTHER, "a:1"), (CHOSEN, "b:2")]
+
+
+@pytest.mark.parametrize(
+    ("neurons", "chosen", "reason", "cure"),
+    [
+        ((), (), "the metagraph is empty", "correct netuid"),
+        ((neuron(validator_permit=False),), (), "none of the 1 neuron in the metagraph has a validator permit", "wait"),
+        ((neuron(),), (CHOSEN,), "the metagraph has none of the 1 hotkey in `validators`", "correct the key"),
+        ((neuron(ME),), (), "the only validator is this miner's own hotkey", "set wallet.hotkey to another hotkey"),
+        ((neuron(ME),), (ME,), "the only validator is this miner's own hotkey", "set wallet.hotkey to another hotkey"),
+        ((neuron(axon=None), neuron(ME)), (), f"no endpoint for 1 validator: {OTHER} (UID: 0)", "axon.external_ip"),
+        ((neuron(axon=None),) * 4, (), "no endpoint for 4 validators: ", "axon.external_ip"),
+    ],
+)
+def test_why_there_is_no_validator_is_told_with_its_cure(
+    neurons: tuple[NeuronInfo, ...], chosen: tuple[str, ...], reason: str, cure: str
+) -> None:
+    lack = lack_of(neurons, chosen, ME)
+    assert lack is not None
+    assert reason in lack.reason
+    assert cure in lack.cure
+    assert lack.reason.endswith("...") == (len(neurons) > 3)
+
+
+def test_nothing_is_lacking_if_one_validator_can_be_reached() -> None:
+    assert lack_of((neuron(ME), neuron(OTHER, axon=None), neuron(CHOSEN)), (), ME) is None
+    assert lack_of((neuron(ME),), (), None) is None

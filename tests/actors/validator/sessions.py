@@ -1,6 +1,6 @@
 """A validator's connections and admissions together, as they must be shown: neither opens a session alone."""
 
-from typing import Any
+from typing import Any, Final
 
 from bettensor.actors.validator.auth import ValidatorAuthActor, ValidatorAuthSettings
 from bettensor.actors.validator.connection import ValidatorConnectionActor, ValidatorConnectionSettings
@@ -25,16 +25,26 @@ EPOCH = Epoch("e" * 32)
 VALIDATOR, MINER, OTHER = make_hotkey("validator"), make_hotkey(), make_hotkey("other")
 
 
+EVERYBODY: Final = tuple(NeuronInfo(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
+
+
 class Bench(Harness):
-    def __init__(self, auth: dict[str, Any] | None = None, connection: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        auth: dict[str, Any] | None = None,
+        connection: dict[str, Any] | None = None,
+        neurons: tuple[NeuronInfo, ...] | None = EVERYBODY,
+    ) -> None:
+        """``neurons``: the metagraph; None if it has not been read yet."""
         self.connection = ValidatorConnectionActor(ValidatorConnectionSettings(**(connection or {})))
         self.auth = ValidatorAuthActor(ValidatorAuthSettings(**(auth or {})))
         super().__init__(self.connection, self.auth)
         self.add(SimulatedKeys(make_identity(VALIDATOR)))
         self.add(SimulatedVerifier())
         self.ids = iter(range(1, 1_000_000))
-        neurons = tuple(NeuronInfo(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
-        self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0), MetagraphSynced(neurons))
+        self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0))
+        if neurons is not None:
+            self.observe(MetagraphSynced(neurons))
         self.observe(LedgerOpened(LedgerId("1" * 32), ()))
 
     def request(self, hotkey: Hotkey = MINER, target: str = "/ws?netuid=30", **changes: Any) -> ConnectionId:
@@ -48,6 +58,7 @@ class Bench(Harness):
             "x-bittensor-signature": "0x" + "00" * 64,
             "sec-websocket-protocol": "bettensor.v1",
         } | {f"x-bittensor-{name}": value for name, value in changes.pop("named", {}).items()}
+        headers |= changes.pop("headers", {})
         facts: dict[str, Any] = {
             "method": "GET" if "/predictions" not in target else "POST",
             "body": b"",

@@ -106,6 +106,47 @@ def test_whose_coldkey_network_or_stake_is_not_wanted_is_refused_and_closed_in_m
     assert bench.last(PeerRefused).code == "blacklisted"
 
 
+@pytest.mark.parametrize("target", ["/ws?netuid=30", "/games?netuid=30", "/predictions?netuid=30"])
+def test_before_the_first_reading_of_the_metagraph_a_miner_is_asked_to_come_again(target: str) -> None:
+    bench = Bench(neurons=None)
+    bench.request(target=target)
+    refused = bench.last(PeerRefused)
+    assert (refused.code, refused.code.status) == ("no_metagraph", 503)
+    assert refused.message == "this validator has not read the metagraph yet"
+    assert bench.health() == (503, {"status": "degraded", "connections": 0, "active_connections": 0})
+    bench.observe(members(None))
+    bench.request(target=target)
+    assert bench.last(RequestVerificationRequested).request.target == target
+    assert bench.health()[1]["status"] == "online"
+
+
+def test_an_empty_metagraph_was_read_too() -> None:
+    bench = Bench(neurons=())
+    bench.request()
+    assert bench.refusals() == [RefusalCode.NOT_REGISTERED]
+
+
+def test_what_a_request_itself_has_wrong_is_said_before_the_first_reading_too() -> None:
+    bench = Bench(neurons=None)
+    bench.request(nonce=1)
+    bench.request(target="/ws?netuid=31")
+    assert bench.refusals() == [RefusalCode.STALE, RefusalCode.WRONG_NETUID]
+
+
+# --- a handshake without its headers
+
+
+def test_a_proxy_that_removes_the_upgrade_is_told_apart_from_another_protocol(bench: Bench) -> None:
+    key = {"sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    bench.request(upgrade=False, headers=key)  # as nginx forwards it without proxy_set_header
+    bench.request(upgrade=False)
+    bench.request(headers=key | {"sec-websocket-protocol": "bettensor.v2"})
+    assert bench.refusals() == [RefusalCode.NO_UPGRADE, *[RefusalCode.UNSUPPORTED_PROTOCOL] * 2]
+    refused = bench.all(PeerRefused)[0]
+    assert refused.code.status == 400
+    assert refused.message == "a proxy in between has removed the handshake's headers Upgrade and Connection"
+
+
 # --- by which scheme a miner signs
 
 

@@ -14,7 +14,7 @@ import pytest
 from bettensor.actors.monitor import MonitorActor
 from bettensor.bus.codes import VerdictCode
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import NeuronStarted, StatusReported, StatusRequested
+from bettensor.bus.events import MetagraphSynced, NeuronStarted, StatusReported, StatusRequested
 from bettensor.bus.text import short
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.cli import ask as commands
@@ -49,7 +49,7 @@ Run = Callable[..., tuple[int, str, str]]
 def status(**changes: Any) -> dict[str, Any]:
     """What a miner says that knows nobody yet."""
     bench = Harness(MonitorActor())
-    bench.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0), StatusRequested(1))
+    bench.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0), MetagraphSynced(()), StatusRequested(1))
     reported: dict[str, Any] = bench.last(StatusReported).status
     return reported | {"events": {}, "recent": [], "version": "0", "process": 1, "listening": None} | changes
 
@@ -110,10 +110,21 @@ def test_peers_says_whether_this_hotkey_is_registered_and_what_is_doubted(tmp_pa
     assert code == 0
     assert f"({ME}) is not in the metagraph" in err
     assert "it listens elsewhere\n" in err
-    with answering_again(tmp_path, status(registered=True, lasting=["the outbox cannot be written: disk full"])):
+    with answering_again(tmp_path, status(registered=True, notices=["the outbox cannot be written: disk full"])):
         assert run("peers")[2] == "the outbox cannot be written: disk full\n"
     with answering_again(tmp_path, status(registered=True, endpoint_doubt="")):
         assert run("peers")[2] == ""
+
+
+def test_peers_says_what_keeps_this_neuron_apart_and_advises_no_registration_before_the_metagraph_is_read(
+    tmp_path: Path, run: Run
+) -> None:
+    unread = "this miner has not read the metagraph yet: no \x1b route: check the network"
+    with answering(tmp_path, lambda _: status(registered=None, notices=[unread])):
+        code, out, err = run("peers")
+    assert code == 0
+    assert err == unread.replace("\x1b", "\\x1b") + "\n"
+    assert "(UID unknown)" in out
 
 
 @contextmanager

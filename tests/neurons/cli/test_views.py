@@ -34,7 +34,7 @@ def status_of(miners: int, refused: int = 1, **changes: Any) -> dict[str, Any]:
     bench = Harness(MonitorActor())
     neurons = [NeuronInfo(Uid(n + 1), make_hotkey(f"miner{n}")) for n in range(miners)]
     bench.observe(NeuronStarted("validator", NETUID, ME, "sr25519", 0))
-    bench.observe(MetagraphSynced((NeuronInfo(Uid(0), ME, axon="10.0.0.1:8091"), *neurons)))
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(0), ME, validator_permit=True, axon="10.0.0.1:8091"), *neurons)))
     for n, neuron in enumerate(neurons[: miners // 2]):
         bench.observe(SessionActivated(ConnectionId(n + 1), neuron.hotkey, neuron.uid, SessionId("5" * 32)))
     for n, neuron in enumerate(neurons[miners - refused :]):
@@ -190,11 +190,18 @@ def test_who_is_not_registered_or_is_looked_for_elsewhere_is_told_in_top() -> No
 
 
 def test_a_failure_that_lasts_is_told_in_top() -> None:
-    failing = status_of(1, lasting=["the outbox cannot be written, so predictions wait: disk full"])
-    assert drawn(lambda _: views.troubles(failing), 400, 24) == failing["lasting"]
+    failing = status_of(1, notices=["the outbox cannot be written, so predictions wait: disk full"])
+    assert drawn(lambda _: views.troubles(failing), 400, 24) == failing["notices"]
     earlier = status_of(1)
-    del earlier["lasting"]  # of a neuron that still runs the release before
+    del earlier["notices"]  # of a neuron that still runs the release before
     assert views.troubles(earlier) is None
+
+
+def test_top_tells_what_keeps_this_neuron_apart_and_advises_no_registration_before_the_metagraph_is_read() -> None:
+    unread = status_of(1, registered=None, uid=None, notices=["this validator has not read the metagraph yet: \x1b"])
+    assert drawn(lambda _: views.troubles(unread), 400, 24) == [r"this validator has not read the metagraph yet: \x1b"]
+    assert "(UID unknown)" in views.headline(unread, 120).plain
+    assert "(not registered)" in views.headline(status_of(1, registered=False, uid=None), 120).plain
 
 
 @pytest.mark.parametrize("size", [(77, 17), (80, 24), (120, 40)])
