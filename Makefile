@@ -1,4 +1,4 @@
-# Two commands for a newcomer: make demo, make test. Each sets up .venv by itself.
+# For newcomers: make demo. For contributors: make check at each change, and make test before they hand it in.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -6,24 +6,44 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Number of test processes; it may exceed the cores, because many tests mostly wait.
 JOBS ?= 3
+PYTEST = $(BIN)/pytest -v -n $(JOBS) --dist worksteal
 
-.PHONY: demo test lint format bench package chaos clean
+.DEFAULT_GOAL := help
+.PHONY: help demo check test lint format bench chaos package clean
 
-demo: $(VENV)/.run  ## one validator and three miners at work for 20 seconds
-	$(BIN)/bettensor demo
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target what; do \
+		printf 'make %-9s%s\n' "$$target" "$$what"; done
 
-test: lint  ## all checks and tests
-	$(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-fail-under=95
+demo: $(VENV)/.run  ## one validator and three miners at work, for a minute at most
+	@$(BIN)/bettensor demo
 
-lint: $(VENV)/.dev
+check:  ## what each change needs: format, lint, types, and the tests that take no longer than a minute together
+	@echo "make check: format, lint and types, then the quick tests: one minute to one and a half on 2 cores"
+	@$(FIRST_TIME)
+	@$(MAKE) --no-print-directory lint
+	@echo "== tests, without those that are marked slow"
+	$(PYTEST) -m "not slow"
+
+test:  ## everything: format, lint, types, and all tests with branch coverage
+	@echo "make test: format, lint and types in half a minute, then all tests: 4 minutes on 2 cores, 9 if they are busy"
+	@$(FIRST_TIME)
+	@$(MAKE) --no-print-directory lint
+	@echo "== tests, all of them"
+	$(PYTEST) --cov --cov-fail-under=95
+
+lint: $(VENV)/.dev  ## format, lint and types alone
+	@echo "== format"
 	$(BIN)/ruff format --check .
+	@echo "== lint"
 	$(BIN)/ruff check .
+	@echo "== types"
 	@# mypy follows folders, not the import hook of an editable install
-	@rm -rf build/types && mkdir -p build/types/bettensor
-	@ln -s $(CURDIR)/bus $(CURDIR)/actors $(CURDIR)/neurons $(CURDIR)/neurons/package/* build/types/bettensor
+	@mkdir -p build/types/bettensor
+	@ln -sfn "$(CURDIR)"/bus "$(CURDIR)"/actors "$(CURDIR)"/neurons "$(CURDIR)"/neurons/package/* build/types/bettensor
 	$(BIN)/mypy
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev  ## apply the automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -41,21 +61,38 @@ package: $(VENV)/.dev  ## build wheel and sdist, install each into an empty envi
 		&& (cd build && clean/bin/bettensor --version && clean/bin/bettensor demo --duration 5 --json) || exit 1; \
 	done
 
-$(VENV)/bin/python:
+clean:  ## remove all that make has made
+	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ./*.egg-info
+
+# --- the packages. The set-up may be interrupted at every instant, also by SIGKILL, and run by two at once.
+
+STAMPS := $(VENV)/.run $(VENV)/.dev
+CHANGING := $(VENV)/.changing
+# The environment works, and runs this checkout: neither its Python nor this folder has been replaced or moved.
+WORKS := $(filter ok,$(shell $(BIN)/python -I -c "import bettensor, os; \
+	print('ok' if os.path.samefile(bettensor.__file__, 'neurons/package/__init__.py') else '')" 2>/dev/null))
+FIRST_TIME = test -n "$(and $(WORKS),$(wildcard $(VENV)/.dev))" || echo "first, this time only: packages, 1 to 2 minutes"
+
+.PHONY: again
+$(STAMPS): pyproject.toml $(if $(WORKS),,again)
+
+ifndef HAS_LOCK
+# pip inherits the lock: if only make is killed, the next one waits until its pip has ended
+LOCK := $(shell command -v flock)
+$(STAMPS):
+	@test -z "$(LOCK)" || $(LOCK) --nonblock Makefile true || echo "waiting for another make, which sets up $(VENV)"
+	@$(LOCK:%=% Makefile) $(MAKE) --no-print-directory HAS_LOCK=yes $@
+else
+# No stamp stands while packages change. If a change was interrupted, nothing of it is trusted.
+TRUSTED := $(and $(WORKS),$(if $(wildcard $(CHANGING)),,yes))
+$(VENV)/.dev: EXTRA := [dev]
+$(STAMPS):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; on Debian: apt install python3 python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Python's venv is missing; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.run: $(VENV)/bin/python pyproject.toml
-	@echo "installing packages into $(VENV); this takes some minutes the first time"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
-	@touch $@
-
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	@echo "installing packages into $(VENV); this takes some minutes the first time"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/.run
-
-clean:
-	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ./*.egg-info
+	@echo "== packages, into $(VENV)"
+	@mkdir -p $(VENV) && touch $(CHANGING) && rm -f $(STAMPS)
+	$(if $(TRUSTED),,rm -rf $(VENV)/* && $(PYTHON) -m venv $(VENV))
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.$(EXTRA)'
+	@rm $(CHANGING) && touch $(VENV)/.run $@
+endif

@@ -17,6 +17,8 @@ import pytest
 
 from tests.loopback.rig import write_configuration
 
+pytestmark = pytest.mark.slow
+
 ROOT: Final = Path(__file__).parent.parent
 LAYERS: Final = ("bus", "actors", "neurons")
 PARTS: Final = (*LAYERS, "pyproject.toml", "README.md", "LICENSE")

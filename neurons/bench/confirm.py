@@ -158,8 +158,8 @@ async def _fill(validator: BenchValidator, load: Load, log: Path, events: int) -
                 lines += sum(chunk.count(b"\n") for chunk in iter(lambda: written.read(READ_BYTES), b""))
 
 
-def growth(rows: int, predictions: int, duration: float) -> Figures:
-    """CPU for one prediction with more miners and with a long ledger, and memory over many predictions.
+def growth(rows: int, predictions: int, duration: float, miners: int = 1000) -> Figures:
+    """CPU for one prediction with ``miners`` in place of 50, and with a long ledger; and memory over many predictions.
 
     The CPU time is the median of several processes in turn: each is by chance fast or slow for its whole life.
     """
@@ -167,11 +167,11 @@ def growth(rows: int, predictions: int, duration: float) -> Figures:
     with TemporaryDirectory(prefix="bettensor-bench-") as name:
         ledger_of_rows = Path(name, "state")
         asyncio.run(ledger.fill(ledger_of_rows, rows))
-        turns = [(_cpu(load), _cpu(replace(load, miners=1000)), _cpu(load, ledger_of_rows)) for _ in range(PROCESSES)]
+        turns = [(_cpu(load), _cpu(replace(load, miners=miners)), _cpu(load, ledger_of_rows)) for _ in range(PROCESSES)]
     few, many, long = (statistics.median(figures) for figures in zip(*turns, strict=True))
     memory = asyncio.run(_memory(predictions))
     return {
-        "cpu_us_per_prediction": {"50 miners": few, "1,000 miners": many, f"{rows:,} rows": long},
+        "cpu_us_per_prediction": {f"{load.miners:,} miners": few, f"{miners:,} miners": many, f"{rows:,} rows": long},
         "ratio_of_miners": many / few,
         "ratio_of_rows": long / few,
         "memory": memory,

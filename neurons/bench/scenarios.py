@@ -216,6 +216,7 @@ SCENARIOS: Final = {
                     ),
                 ),
             ),
+            ("miners",),
         ),
         Scenario(
             "start",

@@ -366,7 +366,7 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--miners",
         type=_count,
         metavar="N",
-        help=f"number of miners ({_LOADS}, recording, broadcast, connect, idle, storm)",
+        help=f"number of miners ({_LOADS}, recording, broadcast, connect, idle, storm, growth)",
     )
     bench.add_argument("--clients", type=_count, metavar="N", help="number of HTTP clients (fallback)")
     bench.add_argument(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -10,6 +11,15 @@ from bettensor.neurons.recordings.audit import audit
 from bettensor.neurons.recordings.recording import Recording, log_files
 from bettensor.neurons.recordings.text import explain_replay
 from tests.loopback.rig import Rig, running_validator
+
+FOLDER: Final = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder as slow; pytest calls the hook with the tests of all folders."""
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ def test_a_recording_is_a_test(folder: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines([f"story{SUFFIX}::replay PASSED*"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [(), ("-n", "1")], ids=["here", "in another process"])
 def test_another_decision_fails_with_a_difference_to_read_and_can_be_accepted(
     folder: pytest.Pytester, spread: tuple[str, ...]

@@ -22,6 +22,8 @@ from bettensor.neurons.bench.scenarios import SCENARIOS
 from bettensor.neurons.cli.ledger_file import check_ledger
 from bettensor.neurons.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 SHORT = {
     "confirm": ["--miners", "3", "--window", "2", "--duration", "0.5"],
     "batch": ["--miners", "2", "--duration", "0.5"],
@@ -34,7 +36,7 @@ SHORT = {
     "ledger": ["--rows", "2000"],
     "recording": ["--miners", "3", "--duration", "0.3"],
     "replay": ["--events", "2000"],
-    "growth": ["--rows", "2000", "--predictions", "4000", "--duration", "0.2"],
+    "growth": ["--miners", "60", "--rows", "2000", "--predictions", "4000", "--duration", "0.2"],
     "start": [],
 }
 

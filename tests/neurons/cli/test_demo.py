@@ -22,6 +22,8 @@ import pytest
 from bettensor.neurons.cli import demo
 from bettensor.neurons.cli.demo import DemoFailed, Player, run_demo
 
+pytestmark = pytest.mark.slow
+
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PATIENCE = 40.0
 

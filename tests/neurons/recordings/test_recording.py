@@ -107,6 +107,7 @@ ACTIONS: dict[str, Callable[[Subnet, float], object]] = {
 sessions = st.lists(st.tuples(st.sampled_from(list(ACTIONS)), st.floats(0.01, 60)), min_size=2, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(session=sessions, cut=st.integers(0, 11), torn=st.floats(0, 1))
 def test_a_recording_that_begins_with_a_checkpoint_anywhere_and_ends_anywhere_replays_equal(
@@ -148,6 +149,7 @@ def tear(file: Path, torn: float) -> None:
     file.write_bytes(first + b"\n" + second + b"\n" + rest[: round(torn * len(rest))])
 
 
+@pytest.mark.slow
 def test_a_day_of_trouble_ends_with_one_verdict_each_and_replays_equal(tmp_path: Path) -> None:
     network = SimulatedNetwork(jitter=Micros(20_000), seed=5)
     validator = SimulatedValidator(clock=network.clock, settings={"actors": {"prediction": {"daily_wager_limit": 1e6}}})
