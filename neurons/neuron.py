@@ -31,6 +31,7 @@ from bettensor.neurons.edges.keys import Keypair, load_hotkey, scheme_of
 from bettensor.neurons.edges.log import set_log_level
 from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.traffic import TrafficLines
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
 from bettensor.neurons.system.files import Sight, changes_of, look_at
 
@@ -199,9 +200,16 @@ class Neuron(LogSource, Stoppable):
         settings = {actor.name: actor.settings for actor in self._actors}
         self.bus.publish(SettingsReloaded(new_actor_settings(settings, actors), tuple(taken), tuple(waiting)))
         static_files.take(files)
-        if "logging.level" in taken and self._owns_process:
-            set_log_level(new.logging.level)
+        if "logging.level" in taken:
+            self._take_log_level(new.logging.level)
         self.settings = new
+
+    def _take_log_level(self, level: str) -> None:
+        if self._owns_process:
+            set_log_level(level)
+        traffic = self.edges.get(TrafficLines)
+        if traffic is not None:
+            traffic.take(level)
 
     async def _watch(self, seen: Sight) -> None:
         async for _ in changes_of(self._files, seen):

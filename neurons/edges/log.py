@@ -42,11 +42,15 @@ class LogLines(Edge):
 
     @on(LineLogged)
     def write(self, event: LineLogged, envelope: Envelope) -> None:
-        """Write one line; its text is data, never a format."""
+        """Write a line of the logbook."""
+        self.line(event.level, event.text, envelope)
+
+    def line(self, level: str, text: str, envelope: Envelope) -> None:
+        """Write one line about an event; its text is data, never a format."""
 
         def sign(record: "loguru.Record") -> None:
             record.update({"name": f"bettensor.{identity.role}", "function": short(identity.hotkey)})
 
         identity = self._identity
         neuron = logger.bind(role=identity.role, hotkey=identity.hotkey, seq=envelope.seq)
-        neuron.patch(sign).log(event.level, "{}", event.text)
+        neuron.patch(sign).log(level, "{}", text)
