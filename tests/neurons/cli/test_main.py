@@ -354,6 +354,51 @@ def test_a_validator_process_starts_stops_and_holds_its_state_dir(tmp_path: Path
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 
+SERVICE_LINKS = {"BETTENSOR_PORT": "tcp://10.0.0.1:8091", "BETTENSOR_VALIDATOR_SERVICE_HOST": "10.0.0.1"}
+"""Variables of Kubernetes, in a pod beside Services with the names ``bettensor`` and ``bettensor-validator``."""
+
+
+@pytest.mark.parametrize("role", ["validator", "miner"])
+def test_a_neuron_runs_and_reloads_without_a_file(role: str, tmp_path: Path) -> None:
+    write_configuration(tmp_path)  # for its wallet and its metagraph
+    (tmp_path / "validator.yaml").unlink()
+    flags = ["--wallet", "test", "-H", "validator", "--wallet-path", "wallets", "--metagraph.static", "metagraph.yaml"]
+    flags += ["--no-metrics", "--logging.debug", *(["--axon.port=0"] if role == "validator" else [])]
+    environment = os.environ | {"HOME": str(tmp_path)} | SERVICE_LINKS
+    state = tmp_path / ".bettensor" / f"{role}-30-test.validator"
+    log = tmp_path / "log"
+    command = [sys.executable, str(ROOT / "neurons" / f"{role}.py"), *flags]
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, stderr=stderr, cwd=tmp_path, env=environment)
+        try:
+            wait_for(log, "Metagraph: ", process)
+            process.send_signal(signal.SIGHUP)
+            wait_for(log, "Configuration reloaded: no key changed", process)
+            assert run("peers", env=environment).returncode == 0
+            assert run("stop", env=environment).returncode == 0
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait()
+    said = log.read_text()
+    assert said.startswith("bettensor: configuration: no file, only flags, variables and defaults; state_dir: ")
+    assert f"state_dir: {state}\n" in said
+    assert (state / "lock").exists()
+
+
+def test_the_file_of_the_working_directory_is_used_and_named(tmp_path: Path) -> None:
+    file = write_configuration(tmp_path, state_dir="a file")
+    (tmp_path / "a file").touch()
+    done = run("validator", "--logging.level=ERROR", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"bettensor: configuration: {file}, found here; state_dir: ")
+    assert "bettensor: state_dir " in done.stderr
+    checked = run(
+        "doctor", "--role", "validator", "--logging.level=ERROR", cwd=tmp_path, env=os.environ | SERVICE_LINKS
+    )
+    assert "validator.yaml: valid; its actors, handlers and files can be loaded" in " ".join(checked.stdout.split())
+
+
 def test_a_neuron_whose_standard_streams_are_closed_runs(tmp_path: Path) -> None:
     config = write_configuration(tmp_path)
     closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "bettensor.neurons.validator"]
