@@ -1,6 +1,5 @@
 """The command line, and the processes that it starts."""
 
-import argparse
 import errno
 import json
 import os
@@ -9,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import yaml
 from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.cli import main as cli
 from bettensor.neurons.cli import versions
+from bettensor.neurons.cli.completion import commands_of
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import ROLES, keys_of
 from bettensor.neurons.edges.keys import load_hotkey
@@ -73,18 +72,9 @@ def test_help_waits_for_nothing_that_is_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Every command and subcommand."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for command in action.choices.values():
-                yield command
-                yield from commands(command)
-
-
 def test_every_command_has_an_example_that_can_be_parsed() -> None:
     parser = cli._parser()  # noqa: SLF001
-    found = list(commands(parser))
+    found = list(commands_of(parser))
     assert len(found) >= 16
     for command in found:
         example = (command.epilog or "").partition("example:\n  ")[2]
