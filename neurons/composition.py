@@ -95,6 +95,7 @@ _FOR_BOTH: Final = (
     Place("recorder", "edges.recorder:Recorder", needed=lambda settings: settings.recorder.record != "off"),
     Place("handlers", "edges.handlers:UserHandlers"),
     Place("log", "edges.log:LogLines"),
+    Place("traffic", "edges.traffic:TrafficLines"),
     Place("frame_verifier", "edges.keys:FrameVerifier", "simulation.keys:SimulatedVerifier", _verifies_itself),
     Place("timers", "edges.timers:Timers", "simulation.timers:SimulatedTimers"),
     Place("writer", "edges.writer:FrameWriter", "edges.writer:FrameWriter"),

@@ -39,6 +39,7 @@ from bettensor.neurons.edges.keys import Keypair, scheme_of
 from bettensor.neurons.edges.log import set_log_level
 from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.traffic import TrafficLines
 from bettensor.neurons.edges.wallets import load_hotkey
 from bettensor.neurons.edges.watches import watched_changes
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
@@ -213,9 +214,16 @@ class Neuron(LogSource, Stoppable):
         settings = {actor.name: actor.settings for actor in self._actors}
         self.bus.publish(SettingsReloaded(new_actor_settings(settings, actors), tuple(taken), tuple(waiting)))
         static_files.take(files)
-        if "logging.level" in taken and self._owns_process:
-            set_log_level(new.logging.level)
+        if "logging.level" in taken:
+            self._take_log_level(new.logging.level)
         self.settings = new
+
+    def _take_log_level(self, level: str) -> None:
+        if self._owns_process:
+            set_log_level(level)
+        traffic = self.edges.get(TrafficLines)
+        if traffic is not None:
+            traffic.take(level)
 
     async def _watch(self, seen: Sight) -> None:
         async for _ in watched_changes(self.bus, self._files, seen):

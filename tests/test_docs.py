@@ -19,9 +19,9 @@ from bettensor.bus.games import TeamGame
 from bettensor.neurons.bench import report
 from bettensor.neurons.cli.config_file import commented_defaults
 from bettensor.neurons.composition import EDGES, Place
-from bettensor.neurons.config.keys import field_docs
-from bettensor.neurons.config.reload import FIXED, RELOADABLE
-from bettensor.neurons.config.sources import ALIASES
+from bettensor.neurons.config.keys import field_docs, groups_of
+from bettensor.neurons.config.reload import FIXED, RELOADABLE, is_reloadable
+from bettensor.neurons.config.sources import ALIASES, ENVIRONMENT, LETTERS, SWITCHED, SWITCHES
 from bettensor.neurons.edges.edge import Edge, Isolates, Records
 from bettensor.neurons.edges.game_schema import schema, schema_text
 from bettensor.neurons.edges.listener import Listener
@@ -42,22 +42,41 @@ _OURS: Final = "bettensor.bus.events"
 
 def configuration() -> str:
     """Every key of both roles."""
-    aliases = "\n".join(f"| `--{alias}` | `--{key}` |" for alias, key in ALIASES.items())
     taken = ", ".join(f"`{key}`" for key in RELOADABLE)
     fixed = ", ".join(f"`{key}`" for key in FIXED)
-    roles = "\n".join(f"## {role.capitalize()}\n\n```yaml\n{commented_defaults(role)}```\n" for role in get_args(Role))
+    roles = "\n".join(
+        f"## {role.capitalize()}\n\n{_table_of_keys(role)}\n\n```yaml\n{commented_defaults(role)}```\n"
+        for role in get_args(Role)
+    )
     return f"""# Configuration
 
-One YAML file per neuron. `bettensor config show --role validator` prints the reference below, `bettensor config check FILE` checks a file
-without starting anything; for a wrong key or value it prints key, value and expectation (exit code 2). Paths in the file are relative to it.
+A neuron needs no configuration file: every key has a default, and each is a flag and a variable of the environment too. A YAML file
+is the durable form, one for each neuron: `--config FILE`, or `validator.yaml` (`miner.yaml`) in the directory in which the neuron starts; the
+neuron then says which file it has found. `bettensor doctor` follows the same rule.
 
-**Order**: the file, then variables of the environment, then flags. The variable of a key is `BETTENSOR_` and its path in capitals, with two
-underscores for each dot: `BETTENSOR_WEBSOCKET__HEARTBEAT_INTERVAL=30`. Its flag is the dotted path: `--websocket.heartbeat_interval=30`. The value `null` unsets a key.
-These spellings work too, on both roles, and as variables:
+**Required keys**: none. A neuron that is told nothing uses subnet 30 of the main network (`finney`) and the hotkey `default` of the wallet `default`, and keeps
+its state in a folder of its own below `~/.bettensor`. Only a model may require keys: `path` of the FilePredictor, `command` of the ProgramPredictor.
+
+**Commands**: `bettensor validator --help` explains every flag. `bettensor config show --role validator` prints the reference below.
+`bettensor config show --config FILE` prints what is in force and where each value comes from, and takes flags too. `bettensor config check FILE` checks a file
+without starting anything. Of wrong keys and values, all are told at once, each with its file, variable or flag, and what was expected (exit code 2).
+
+**Order**: the defaults, then the file, then variables of the environment, then flags. The last one wins, and the last flag if a key is set by
+several. Paths in the file are relative to it, those of variables and flags to the working directory. The value `null` unsets a key.
+
+**Flags**: the flag of a key is its dotted path. `--KEY=VALUE` and `--KEY VALUE` set it; lists and mappings are YAML (`--validators='[HOTKEY]'`). If a key is true or
+false, `--KEY` and `--no-KEY` suffice. `--no-KEY` also unsets a key that may be null, and `--no-metrics` is `--metrics.enabled=false`.
+These spellings work too, on both roles, those of more than one letter also as variables:
 
 | spelling | means |
 |---|---|
-{aliases}
+{_spellings()}
+
+Other flags of bittensor, such as `--logging.record_log`, `--neuron.*` or `--axon.max_workers`, do not exist here, and are refused with the nearest key.
+
+**Variables**: the variable of a key is `{ENVIRONMENT}` and its path in capitals, with two underscores for each dot:
+`BETTENSOR_WEBSOCKET__HEARTBEAT_INTERVAL=30`. Variables that Kubernetes sets for a Service with the name `bettensor` or `bettensor-...`, such as `BETTENSOR_PORT=tcp://10.0.0.1:8091`, are
+recognised by their form and ignored; any other variable with this prefix that is no key is refused.
 
 **While it runs**: a neuron reads its file, its blacklist and its metagraph again when one of them changes, and at SIGHUP (on a terminal, SIGHUP stops it). It takes {taken} (but
 not {fixed}), and logs the changes that need a restart. A file that cannot be read changes nothing. A games file is watched in the same way.
@@ -65,6 +84,38 @@ not {fixed}), and logs the changes that need a restart. A file that cannot be re
 No key holds a secret: of a wallet, a neuron reads only the hotkey's file, and never prints it.
 
 {roles}"""
+
+
+def _spellings() -> str:
+    letters = {f"-{letter}": f"--{ALIASES[word]}" for letter, word in LETTERS.items()}
+    aliases = {f"--{alias}": f"--{key}" for alias, key in ALIASES.items()}
+    switches = {f"--{switch}": f"--{SWITCHED}={value}" for switch, value in SWITCHES.items()}
+    return "\n".join(f"| `{spelling}` | `{key}` |" for spelling, key in (letters | aliases | switches).items())
+
+
+def _table_of_keys(role: Role) -> str:
+    """Every flag with its value, its default, and whether it can change while the neuron runs."""
+    rows: dict[str, str] = {}
+    for group in groups_of(role):
+        for key in group.keys:
+            value = ", ".join(f"`{choice}`" for choice in key.choices) or UNITS[key.form]
+            default = f"required by {group.model.partition(':')[2]}" if key.default is None else f"`{key.default}`"
+            change = "at once" if is_reloadable(key.path) else "restart"
+            rows.setdefault(key.path, f"| `--{key.path}` | {value} | {default} | {change} |")
+    del rows["role"]
+    return "\n".join(["| flag | value | default | a change takes effect |", "|---|---|---|---|", *rows.values()])
+
+
+UNITS: Final = {
+    "SEC": "seconds",
+    "PORT": "port",
+    "N": "integer",
+    "X": "number",
+    "PATH": "path",
+    "TEXT": "text",
+    "YAML": "YAML",
+}
+"""What the forms of values mean."""
 
 
 # --- events.md

@@ -27,7 +27,7 @@ from bettensor.bus.text import counted
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
-from bettensor.neurons.config.sources import Where, blame
+from bettensor.neurons.config.sources import Sources, Where, blame
 from bettensor.neurons.system.files import why_unwatched
 from bettensor.neurons.system.processes import bound_socket, most_open_files
 
@@ -123,7 +123,8 @@ def _parts(settings: Settings, where: Where) -> Finding:
     try:
         check(settings, where)
     except ConfigurationError as error:
-        cure = f"correct it, then run: bettensor config check {name}"
+        file = where.file if isinstance(where, Sources) else where
+        cure = f"correct it, then run: bettensor config check {file}" if file else "correct the flag or the variable"
         return Finding("configuration", "failure", str(error), cure)
     return Finding("configuration", "ok", f"{name}: valid; its actors, handlers and files can be loaded")
 

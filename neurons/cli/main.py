@@ -5,7 +5,7 @@ import contextlib
 import errno
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -725,26 +725,10 @@ def _run_bench(arguments: argparse.Namespace) -> int:
 
 
 def _print_completion(arguments: argparse.Namespace) -> int:
-    import shtab
+    from bettensor.neurons.cli.completion import completion
 
-    from bettensor.neurons.cli.key_help import add_keys
-
-    parser = _parser()
-    for command in _commands(parser):
-        if command.get_default("takes_flags"):
-            role = command.get_default("role")
-            add_keys(command, [role] if role else ["validator", "miner"], negated=True)
-    print(shtab.complete(parser, arguments.shell))
+    print(completion(_parser(), arguments.shell))
     return 0
-
-
-def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """All commands and their actions."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for command in action.choices.values():
-                yield command
-                yield from _commands(command)
 
 
 def _print_help(arguments: argparse.Namespace) -> int:

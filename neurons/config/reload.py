@@ -37,7 +37,7 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     """The keys that differ: those that a running neuron takes, and those that wait for a restart."""
     before, after = flatten(old), flatten(new)
     differ = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    taken = [key for key in differ if _matches(key, RELOADABLE) and not _matches(key, FIXED)]
+    taken = [key for key in differ if is_reloadable(key)]
     return taken, [key for key in differ if key not in taken]
 
 
@@ -50,6 +50,11 @@ def new_actor_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[s
     """
     changed = {name: settings for name, settings in new.items() if name in old and old[name] != settings}
     return {name: asdict(settings) for name, settings in changed.items() if isinstance(settings, type(old[name]))}
+
+
+def is_reloadable(key: str) -> bool:
+    """Whether a running neuron takes a change of ``key``."""
+    return _matches(key, RELOADABLE) and not _matches(key, FIXED)
 
 
 def _matches(key: str, patterns: tuple[str, ...]) -> bool:

@@ -64,7 +64,11 @@ class LogLines(Edge):
 
     @on(LineLogged)
     def write(self, event: LineLogged, envelope: Envelope) -> None:
-        """Write one line; its text is data, never a format."""
+        """Write a line of the logbook."""
+        self.line(event.level, event.text, envelope)
+
+    def line(self, level: str, text: str, envelope: Envelope) -> None:
+        """Write one line about an event; its text is data, never a format."""
         role, hotkey = self._identity.role, self._identity.hotkey
-        neuron = logger.bind(role=role, hotkey=hotkey, seq=envelope.seq, text=event.text)
-        neuron.log(event.level, "{}: {}", self._who, event.text)
+        neuron = logger.bind(role=role, hotkey=hotkey, seq=envelope.seq, text=text)
+        neuron.log(level, "{}: {}", self._who, text)

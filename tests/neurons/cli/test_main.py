@@ -1,6 +1,5 @@
 """The command line, and the processes that it starts."""
 
-import argparse
 import errno
 import os
 import shlex
@@ -8,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import yaml
 from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.cli import main as cli
 from bettensor.neurons.cli import versions
+from bettensor.neurons.cli.completion import commands_of
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import ROLES, keys_of
 from bettensor.neurons.neuron import lock_state_dir
@@ -71,18 +70,9 @@ def test_help_waits_for_nothing_that_is_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Every command and subcommand."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for command in action.choices.values():
-                yield command
-                yield from commands(command)
-
-
 def test_every_command_has_an_example_that_can_be_parsed() -> None:
     parser = cli._parser()  # noqa: SLF001
-    found = list(commands(parser))
+    found = list(commands_of(parser))
     assert len(found) >= 16
     for command in found:
         example = (command.epilog or "").partition("example:\n  ")[2]
@@ -293,6 +283,51 @@ def test_a_validator_process_starts_stops_and_holds_its_state_dir(tmp_path: Path
             process.wait()
     assert "Stopping: SIGTERM" in log.read_text()
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+SERVICE_LINKS = {"BETTENSOR_PORT": "tcp://10.0.0.1:8091", "BETTENSOR_VALIDATOR_SERVICE_HOST": "10.0.0.1"}
+"""Variables of Kubernetes, in a pod beside Services with the names ``bettensor`` and ``bettensor-validator``."""
+
+
+@pytest.mark.parametrize("role", ["validator", "miner"])
+def test_a_neuron_runs_and_reloads_without_a_file(role: str, tmp_path: Path) -> None:
+    write_configuration(tmp_path)  # for its wallet and its metagraph
+    (tmp_path / "validator.yaml").unlink()
+    flags = ["--wallet", "test", "-H", "validator", "--wallet-path", "wallets", "--metagraph.static", "metagraph.yaml"]
+    flags += ["--no-metrics", "--logging.debug", *(["--axon.port=0"] if role == "validator" else [])]
+    environment = os.environ | {"HOME": str(tmp_path)} | SERVICE_LINKS
+    state = tmp_path / ".bettensor" / f"{role}-30-test.validator"
+    log = tmp_path / "log"
+    command = [sys.executable, str(ROOT / "neurons" / f"{role}.py"), *flags]
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, stderr=stderr, cwd=tmp_path, env=environment)
+        try:
+            wait_for(log, "Metagraph: ", process)
+            process.send_signal(signal.SIGHUP)
+            wait_for(log, "Configuration reloaded: no key changed", process)
+            assert run("peers", env=environment).returncode == 0
+            assert run("stop", env=environment).returncode == 0
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait()
+    said = log.read_text()
+    assert said.startswith("bettensor: configuration: no file, only flags, variables and defaults; state_dir: ")
+    assert f"state_dir: {state}\n" in said
+    assert (state / "lock").exists()
+
+
+def test_the_file_of_the_working_directory_is_used_and_named(tmp_path: Path) -> None:
+    file = write_configuration(tmp_path, state_dir="a file")
+    (tmp_path / "a file").touch()
+    done = run("validator", "--logging.level=ERROR", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"bettensor: configuration: {file}, found here; state_dir: ")
+    assert "bettensor: state_dir " in done.stderr
+    checked = run(
+        "doctor", "--role", "validator", "--logging.level=ERROR", cwd=tmp_path, env=os.environ | SERVICE_LINKS
+    )
+    assert "validator.yaml: valid; its actors, handlers and files can be loaded" in " ".join(checked.stdout.split())
 
 
 def test_a_neuron_whose_standard_streams_are_closed_runs(tmp_path: Path) -> None:
