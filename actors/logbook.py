@@ -207,7 +207,9 @@ class LogbookActor(HealthWatcher):
 
     @on(MetricsUnavailable)
     def no_metrics(self, event: MetricsUnavailable, envelope: Envelope) -> None:
-        text = f"Metrics are not served: {event.reason}; set metrics.port, or metrics.enabled: false"
+        text = (
+            f"Metrics are not served: {event.reason}; correct metrics.ip or metrics.port, or set metrics.enabled: false"
+        )
         self._line(envelope, "metrics", text, "WARNING")
 
     @on(WatchRefused)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import sys
 import textwrap
 import time
@@ -28,6 +27,7 @@ from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.system.files import why_unwatched
+from bettensor.neurons.system.ports import cure_for_port, listen_on
 from bettensor.neurons.system.processes import most_open_files
 
 Health = Literal["ok", "warning", "failure", "unknown"]
@@ -277,7 +277,7 @@ async def _port(settings: ValidatorSettings, me: NeuronInfo | None) -> AsyncIter
     axon = settings.axon
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_bound(axon.ip, axon.port)).listen()
+            stack.enter_context(listen_on(axon.ip, axon.port, 1))
             yield Finding("port", "ok", f"{axon.ip}:{axon.port} is free")
         except OSError as error:
             yield _taken(settings, error)
@@ -292,20 +292,8 @@ def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
         status = ask(settings.state_dir, {"ask": "status", "slates": False})  # the neuron may run an earlier release
         if (status.get("listening") or "").endswith(f":{settings.axon.port}"):
             return Finding("port", "ok", f"this validator (process {status['process']}) listens on {where}")
-    cure = "stop the process that uses it (ss -ltnp shows it), or set another axon.port"
+    cure = cure_for_port(settings.axon.ip, settings.axon.port, error)
     return Finding("port", "failure", f"{where} cannot be bound: {error.strerror or error}", cure)
-
-
-def _bound(ip: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(ip or None, port, type=socket.SOCK_STREAM)[0]
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:

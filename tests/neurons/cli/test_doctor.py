@@ -195,6 +195,12 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
         "s ahead of the newest block",
         "NTP",
     ),
+    "the address of another machine": (
+        lambda p: p.changes.update(axon={"ip": "192.0.2.1", "port": p.port}),
+        "port",
+        "cannot be bound: Cannot assign requested address",
+        "announce 192.0.2.1 by axon.external_ip",
+    ),
     "a disk that is full": (
         lambda p: p.patch.setattr(doctor, "NO_SPACE", 1 << 60),
         "disk",
