@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bettensor.neurons.cli.main import _parser
+from bettensor.neurons.cli.main import EXIT_USAGE, _parser
 from bettensor.neurons.config.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -37,11 +37,12 @@ def test_systemd(role: str) -> None:
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string((EXAMPLES / "systemd" / "bettensor@.service").read_text())
     service = unit["Service"]
-    for key in ("ExecStartPre", "ExecStart"):
-        program, *words = service[key].replace("%i", role).split()
-        assert program.endswith("/bettensor")
-        assert is_a_command(words)
+    program, *words = service["ExecStart"].replace("%i", role).split()
+    assert program.endswith("/bettensor")
+    assert is_a_command(words)
+    assert "ExecStartPre" not in service, "its exit code would not prevent a restart"
     assert int(service["TimeoutStopSec"]) >= 20
+    assert int(service["RestartPreventExitStatus"]) == EXIT_USAGE
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -67,6 +68,7 @@ def test_pm2() -> None:
     apps = json.loads(done.stdout)["apps"]
     assert [app["name"] for app in apps] == list(ROLES)
     assert all(is_a_command(app["args"]) for app in apps)
+    assert all(app["stop_exit_codes"] == [EXIT_USAGE] for app in apps)
 
 
 def test_the_operators_guide_calls_btcli_as_it_is(

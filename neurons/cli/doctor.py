@@ -29,6 +29,7 @@ from bettensor.neurons.config.settings import MinerSettings, Settings, Validator
 from bettensor.neurons.system.files import why_unwatched
 from bettensor.neurons.system.ports import cure_for_port, listen_on
 from bettensor.neurons.system.processes import most_open_files
+from bettensor.neurons.system.proxies import proxy_of
 
 Health = Literal["ok", "warning", "failure", "unknown"]
 
@@ -208,11 +209,13 @@ async def _metagraph(
 
     chosen = settings.subtensor.chain_endpoint or settings.subtensor.network or ""
     client = (make_client or real)(chosen)
+    proxy = proxy_of(client.endpoint)
+    through = f" through the proxy {proxy}" if proxy else ""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
             await client.connect()
             block = await client.block()
-        yield Finding("chain", "ok", f"{chosen} answers, at block {block}"), None
+        yield Finding("chain", "ok", f"{chosen} answers{through}, at block {block}"), None
         async with asyncio.timeout(NEXT_BLOCK + ANSWER_TIMEOUT):
             yield await _clock(client, block), None
         async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -225,8 +228,9 @@ async def _metagraph(
             yield Finding("metagraph", "ok", f"{counted(len(neurons), 'neuron')} on subnet {settings.netuid}"), neurons
     except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries
         cure = "check the network and subtensor.chain_endpoint; a running neuron keeps its last metagraph"
+        cure = f"check the proxy, which the environment names; {cure}" if proxy else cure
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
-        yield Finding("chain", "failure", f"{chosen} does not answer: {reason}"[:400], cure), None
+        yield Finding("chain", "failure", f"{chosen} does not answer{through}: {reason}"[:400], cure), None
     finally:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(ANSWER_TIMEOUT):

@@ -145,6 +145,20 @@ def test_files_that_cannot_be_watched_are_a_warning(place: Place) -> None:
     assert can_run(findings)
 
 
+@pytest.mark.parametrize("down", [False, True])
+def test_a_proxy_on_the_way_to_the_chain_is_told_without_its_password(place: Place, *, down: bool) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        place.patch.delenv(name, raising=False)
+    place.patch.setenv("http_proxy", "http://me:secret@proxy.example:3128")
+    place.patch.setenv("https_proxy", "")
+    place.substrate.down = "connection refused" if down else None
+    place.changes["subtensor"] = {"chain_endpoint": "ws://chain.example:9944"}
+    (finding,) = [finding for finding in place.examine() if finding.what == "chain"]
+    assert "through the proxy http://proxy.example:3128" in finding.text
+    assert ("check the proxy" in finding.cure) == down
+    assert "secret" not in finding.text + finding.cure
+
+
 Break = Callable[[Place], object]
 VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
     "no wallet": (lambda p: shutil.rmtree(p.wallets), "wallet", "has no hotkey", ""),
