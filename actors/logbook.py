@@ -157,7 +157,8 @@ class LogbookActor(HealthWatcher):
 
     @on(VerifierLost)
     def verifier_lost(self, event: VerifierLost, envelope: Envelope) -> None:
-        text = f"A signature verifier process ended with exit code {event.exit_code}; nothing is lost, another starts"
+        why = f"exit code {event.exit_code}" + (f": {event.reason}" if event.reason else "")
+        text = f"A signature verifier process ended with {why}; nothing is lost, another starts"
         self._line(envelope, "lost verifiers", text, "WARNING", limit=1)
 
     @on(VerifiersFailed)
