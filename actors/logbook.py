@@ -205,7 +205,8 @@ class LogbookActor(HealthWatcher):
 
     @on(VerifierLost)
     def verifier_lost(self, event: VerifierLost, envelope: Envelope) -> None:
-        text = f"A signature verifier process ended with exit code {event.exit_code}; nothing is lost, another starts"
+        why = f"exit code {event.exit_code}" + (f": {event.reason}" if event.reason else "")
+        text = f"A signature verifier process ended with {why}; nothing is lost, another starts"
         self._line(envelope, "lost verifiers", text, "WARNING", limit=1)
 
     @on(VerifiersFailed)
@@ -255,7 +256,9 @@ class LogbookActor(HealthWatcher):
 
     @on(MetricsUnavailable)
     def no_metrics(self, event: MetricsUnavailable, envelope: Envelope) -> None:
-        text = f"Metrics are not served: {event.reason}; set metrics.port, or metrics.enabled: false"
+        text = (
+            f"Metrics are not served: {event.reason}; correct metrics.ip or metrics.port, or set metrics.enabled: false"
+        )
         self._line(envelope, "metrics", text, "WARNING")
 
     @on(WatchRefused)

@@ -557,6 +557,8 @@ class VerifierLost(Observed):
 
     exit_code: int | None
     """The exit code of the process; below 0: the signal that ended it."""
+    reason: str = ""
+    """The last line of its standard error, which tells of an exception."""
 
 
 @dataclass(frozen=True, slots=True)

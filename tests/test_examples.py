@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bettensor.bus.events import FeedFailed, GamesFetched, GamesUpdated
-from bettensor.neurons.cli.main import _parser
+from bettensor.neurons.cli.main import EXIT_USAGE, _parser
 from bettensor.neurons.config.loading import load_settings
 from tests.loopback.rig import running_validator
 
@@ -41,11 +41,12 @@ def test_systemd(role: str) -> None:
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string((EXAMPLES / "systemd" / "bettensor@.service").read_text())
     service = unit["Service"]
-    for key in ("ExecStartPre", "ExecStart"):
-        program, *words = service[key].replace("%i", role).split()
-        assert program.endswith("/bettensor")
-        assert is_a_command(words)
+    program, *words = service["ExecStart"].replace("%i", role).split()
+    assert program.endswith("/bettensor")
+    assert is_a_command(words)
+    assert "ExecStartPre" not in service, "its exit code would not prevent a restart"
     assert int(service["TimeoutStopSec"]) >= 20
+    assert int(service["RestartPreventExitStatus"]) == EXIT_USAGE
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -71,6 +72,7 @@ def test_pm2() -> None:
     apps = json.loads(done.stdout)["apps"]
     assert [app["name"] for app in apps] == list(ROLES)
     assert all(is_a_command(app["args"]) for app in apps)
+    assert all(app["stop_exit_codes"] == [EXIT_USAGE] for app in apps)
 
 
 def test_the_operators_guide_calls_btcli_as_it_is(

@@ -7,6 +7,7 @@ const neuron = (role) => ({
   interpreter: "none",
   kill_timeout: 30000, // the neuron first stores and answers what it has
   restart_delay: 5000,
+  stop_exit_codes: [2], // the configuration is wrong: a restart cannot help, and `pm2 logs` says what to correct
 });
 
 module.exports = { apps: [neuron("validator"), neuron("miner")] };

@@ -29,7 +29,9 @@ from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.config.sources import Sources, Where, blame
 from bettensor.neurons.system.files import why_unwatched
-from bettensor.neurons.system.processes import bound_socket, most_open_files
+from bettensor.neurons.system.ports import cure_for_port, listen_on
+from bettensor.neurons.system.processes import most_open_files
+from bettensor.neurons.system.proxies import proxy_of
 
 Health = Literal["ok", "warning", "failure", "unknown"]
 
@@ -218,11 +220,13 @@ async def _metagraph(
 
     chosen = settings.subtensor.chosen
     client = (make_client or real)(chosen)
+    proxy = proxy_of(client.endpoint)
+    through = f" through the proxy {proxy}" if proxy else ""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
             await client.connect()
             block = await client.block()
-        yield Finding("chain", "ok", f"{chosen} answers, at block {block}"), None
+        yield Finding("chain", "ok", f"{chosen} answers{through}, at block {block}"), None
         async with asyncio.timeout(NEXT_BLOCK + ANSWER_TIMEOUT):
             yield await _clock(client, block), None
         async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -235,8 +239,9 @@ async def _metagraph(
             yield Finding("metagraph", "ok", f"{counted(len(neurons), 'neuron')} on subnet {settings.netuid}"), neurons
     except Exception as error:  # noqa: BLE001 - bittensor raises errors of five libraries
         cure = "check the network and subtensor.chain_endpoint; a running neuron keeps its last metagraph"
+        cure = f"check the proxy, which the environment names; {cure}" if proxy else cure
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
-        yield Finding("chain", "failure", f"{chosen} does not answer: {reason}"[:400], cure), None
+        yield Finding("chain", "failure", f"{chosen} does not answer{through}: {reason}"[:400], cure), None
     finally:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -287,7 +292,7 @@ async def _port(settings: ValidatorSettings, me: NeuronInfo | None) -> AsyncIter
     axon = settings.axon
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(bound_socket(axon.ip, axon.port)).listen()
+            stack.enter_context(listen_on(axon.ip, axon.port, 1))
             yield Finding("port", "ok", f"{axon.ip}:{axon.port} is free")
         except OSError as error:
             yield _taken(settings, error)
@@ -302,7 +307,7 @@ def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
         status = ask(settings.state_dir, {"ask": "status", "slates": False})  # the neuron may run an earlier release
         if (status.get("listening") or "").endswith(f":{settings.axon.port}"):
             return Finding("port", "ok", f"this validator (process {status['process']}) listens on {where}")
-    cure = "stop the process that uses it (ss -ltnp shows it), or set another axon.port"
+    cure = cure_for_port(settings.axon.ip, settings.axon.port, error)
     return Finding("port", "failure", f"{where} cannot be bound: {error.strerror or error}", cure)
 
 

@@ -40,7 +40,8 @@ from bettensor.neurons.edges.wallets import (
 )
 from bettensor.neurons.models.file import FilePredictor
 from bettensor.neurons.models.program import ProgramPredictor
-from bettensor.neurons.system.processes import bound_socket, free_port
+from bettensor.neurons.system.ports import listen_on
+from bettensor.neurons.system.processes import free_port
 
 ORDER: Final[tuple[Role, ...]] = ("validator", "miner")
 """The roles by UID."""
@@ -235,7 +236,7 @@ def _free_port(wanted: int) -> tuple[int, str]:
     reason = ""
     for port in range(wanted, min(wanted + TRIES, 65536)):
         try:
-            bound_socket(LOOPBACK, port).close()
+            listen_on(LOOPBACK, port, 1).close()
         except OSError as error:
             reason = reason or str(error.strerror)
         else:

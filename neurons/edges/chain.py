@@ -35,6 +35,7 @@ from bettensor.bus.redaction import without_keys
 from bettensor.neurons.config.settings import SubtensorSettings
 from bettensor.neurons.edges.edge import Edge, Identity, StateDir, on
 from bettensor.neurons.edges.keys import Keypair
+from bettensor.neurons.system.proxies import spare_loopback
 
 CONNECT_TIMEOUT: Final = 60.0
 """Seconds for the first answers, which may include the chain's metadata, some megabytes."""
@@ -58,14 +59,17 @@ Connect = Callable[[], Any]
 
 
 def make_client(chosen: str) -> Any:
-    """bittensor's client, not connected yet.
+    """bittensor's client, not connected yet. It connects through the proxy that the environment names, if there is one,
+    but never to a node on this machine.
 
     Args:
         chosen: the name of a network, or the ``ws://`` URL of the only node to use.
     """
     from bittensor import Client
 
-    return Client(chosen, fallback_endpoints=[] if "://" in chosen else None)
+    client = Client(chosen, fallback_endpoints=[] if "://" in chosen else None)
+    spare_loopback(client.endpoint)
+    return client
 
 
 class _Kept(msgspec.Struct):

@@ -197,7 +197,7 @@ class Dialer(Edge):
                 ping_interval=None,
                 open_timeout=OPEN_TIMEOUT,
                 close_timeout=CLOSE_TIMEOUT,
-                proxy=None,
+                proxy=None,  # for the chain alone: a validator may refuse by the address that it sees
             )
         except InvalidStatus as refusal:
             self._bus.publish(_refused(event, refusal))

@@ -42,6 +42,7 @@ from bettensor.bus.redaction import names_a_secret
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, Transports, on
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
+from bettensor.neurons.system.ports import cure_for_port, listen_on
 
 BACKLOG: Final = 2048
 """Connections that the system accepts before we do."""
@@ -326,19 +327,12 @@ async def _read_body(receive: Any) -> bytes | None:
 
 def _bind(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with contextlib.ExitStack() as unless_it_listens:
-            listening = unless_it_listens.enter_context(socket.socket(family, kind, protocol))
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(BACKLOG)  # uvicorn would not report that another process listened first
-            unless_it_listens.pop_all()
+        listening = listen_on(host, port, BACKLOG)
     except OSError as error:
+        cure = cure_for_port(host, port, error)
         raise ConfigurationError(
-            f"axon.ip {host!r}, axon.port {port}: cannot listen there: {error}. "
-            "Is another neuron running, or is the port below 1024?"
+            f"axon.ip {host!r}, axon.port {port}: cannot listen there: {error.strerror or error}"
+            + (cure and f"; {cure}")
         ) from None
     listening.setblocking(False)
     return listening

@@ -113,9 +113,8 @@ class Worker(asyncio.SubprocessProtocol):
         return code
 
     def last_words(self) -> str:
-        """Its exit code and the last line of its standard error, which tells of the exception."""
-        lines = self._words.decode(errors="replace").strip().splitlines()
-        return f"exit code {self.exit_code}" + (f": {lines[-1].strip()}" if lines else "")
+        """The last line of its standard error, which tells of the exception; an empty text if there is none."""
+        return self._words.decode(errors="replace").strip().rpartition("\n")[2].strip()
 
     def pipe_data_received(self, fd: int, data: bytes | str) -> None:
         assert isinstance(data, bytes)  # noqa: S101 - for the type checker: the pipes are binary
@@ -267,10 +266,10 @@ class Verifiers(Edge):
         for chunk in worker.chunks:
             chunk.verify()
         if worker.is_ready:
-            self._bus.publish(VerifierLost(worker.exit_code))
+            self._bus.publish(VerifierLost(worker.exit_code, worker.last_words()))
             self._replace(worker.slot)
         else:
-            self._fail(worker.slot, worker.last_words())
+            self._fail(worker.slot, ": ".join(filter(None, (f"exit code {worker.exit_code}", worker.last_words()))))
         self.publish_answers()
 
     def _fail(self, slot: Slot, reason: str) -> None:

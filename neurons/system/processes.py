@@ -54,23 +54,6 @@ def spawn(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
         )
 
 
-def bound_socket(ip: str, port: int) -> socket.socket:
-    """A TCP socket that is bound to an address, as a neuron would be.
-
-    Raises:
-        OSError: the address is in use, or is none of this machine.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(ip or None, port, type=socket.SOCK_STREAM)[0]
-    bound = socket.socket(family, kind, protocol)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
 def free_port() -> int:
     """A port of loopback that is not in use."""
     with socket.socket() as probe:

@@ -68,6 +68,7 @@ from bettensor.bus.events import (
     UpgradeBegun,
     ValidatorsMissed,
     VerdictReceived,
+    VerifierLost,
     VerifiersFailed,
     VerifiersResumed,
     WatchRefused,
@@ -232,6 +233,8 @@ LINES: list[tuple[Event, str]] = [
     ),
     (PeerMisbehaved(PEER, "two verdicts"), f"{KNOWN} sent something no honest neuron sends: two verdicts"),
     (LedgerRecognised(PEER, LedgerId("2" * 32), LedgerId("1" * 32)), f"{KNOWN} has a different ledger than before"),
+    (VerifierLost(-9), "ended with exit code -9; nothing is lost"),
+    (VerifierLost(1, "MemoryError"), "ended with exit code 1: MemoryError; nothing is lost"),
     (
         VerifiersFailed("exit code 1: ModuleNotFoundError"),
         "A signature verifier process cannot start: exit code 1: ModuleNotFoundError; the neuron verifies signatures",

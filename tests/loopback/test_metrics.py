@@ -85,7 +85,7 @@ async def test_a_port_that_is_taken_is_said_and_the_neuron_does_without(tmp_path
             await client.works()
             (unavailable,) = second.all(MetricsUnavailable)
             assert "Address already in use" in unavailable.reason
-            assert any("set metrics.port" in line.text for line in second.all(LineLogged))
+            assert any("correct metrics.ip or metrics.port" in line.text for line in second.all(LineLogged))
 
 
 async def test_they_can_be_switched_off(tmp_path: Path) -> None:

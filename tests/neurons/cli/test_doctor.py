@@ -145,6 +145,20 @@ def test_files_that_cannot_be_watched_are_a_warning(place: Place) -> None:
     assert can_run(findings)
 
 
+@pytest.mark.parametrize("down", [False, True])
+def test_a_proxy_on_the_way_to_the_chain_is_told_without_its_password(place: Place, *, down: bool) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        place.patch.delenv(name, raising=False)
+    place.patch.setenv("http_proxy", "http://me:secret@proxy.example:3128")
+    place.patch.setenv("https_proxy", "")
+    place.substrate.down = "connection refused" if down else None
+    place.changes["subtensor"] = {"chain_endpoint": "ws://chain.example:9944"}
+    (finding,) = [finding for finding in place.examine() if finding.what == "chain"]
+    assert "through the proxy http://proxy.example:3128" in finding.text
+    assert ("check the proxy" in finding.cure) == down
+    assert "secret" not in finding.text + finding.cure
+
+
 def make_pipe(file: Path) -> None:
     file.unlink()
     os.mkfifo(file)
@@ -217,6 +231,12 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
         "clock",
         "s ahead of the newest block",
         "NTP",
+    ),
+    "the address of another machine": (
+        lambda p: p.changes.update(axon={"ip": "192.0.2.1", "port": p.port}),
+        "port",
+        "cannot be bound: Cannot assign requested address",
+        "announce 192.0.2.1 by axon.external_ip",
     ),
     "a disk that is full": (
         lambda p: p.patch.setattr(doctor, "NO_SPACE", 1 << 60),

@@ -192,7 +192,7 @@ def test_if_no_port_nearby_is_free_the_system_chooses(newcomer: Newcomer, monkey
     def taken(*_: object) -> socket.socket:
         raise OSError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(init, "bound_socket", taken)
+    monkeypatch.setattr(init, "listen_on", taken)
     assert "port 80 cannot be used (Permission denied), so the validator's port is" in newcomer("--port", "80")[1]
 
 

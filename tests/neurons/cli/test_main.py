@@ -356,7 +356,14 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         config = write_configuration(tmp_path, axon={"ip": "127.0.0.1", "port": port})
         done = run("validator", "--config", str(config))
     assert done.returncode == 2
-    assert f"axon.port {port}: cannot listen there" in done.stderr
+    assert f"axon.port {port}: cannot listen there: Address already in use; stop the process" in done.stderr
+
+
+def test_the_address_of_another_machine_is_told(tmp_path: Path) -> None:
+    done = run("validator", "--config", str(write_configuration(tmp_path, axon={"ip": "192.0.2.1", "port": 8091})))
+    assert done.returncode == 2
+    assert "192.0.2.1 is not an address of this machine: set axon.ip to 0.0.0.0" in done.stderr
+    assert "below 1024" not in done.stderr
 
 
 def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from bettensor.neurons.edges import chain as edge
 from bettensor.neurons.edges.chain import Chain, make_client
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.simulation import EventLog, SimulatedSubstrate
+from tests.neurons.edges.validators import recording_proxy
 from tests.support import NETUID, NOW, Injected, make_hotkey, make_identity
 
 KEYPAIR = Keypair.create_from_uri("//Validator", CRYPTO_SR25519)
@@ -202,6 +203,29 @@ async def test_a_connection_that_is_given_up_leaves_no_socket_open(tmp_path: Pat
         await bench.until(lambda: "no such thing" in bench.last(ChainFailed).reason)
         await bench.until(lambda: all(socket.state is State.CLOSED for socket in sockets[:2]))
         await bench.chain.close()
+
+
+@pytest.mark.parametrize("through", [False, True])
+async def test_a_proxy_is_asked_for_the_chain_and_not_for_a_node_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, through: bool
+) -> None:
+    reached = asyncio.Event()
+
+    async def answer(socket: ServerConnection) -> None:
+        reached.set()
+        await socket.wait_closed()
+
+    bench = Bench(tmp_path)
+    async with recording_proxy(monkeypatch) as asked, serve(answer, "127.0.0.1", 0) as node:
+        port = next(iter(node.sockets)).getsockname()[1]
+        host = "chain.invalid" if through else "127.0.0.1"
+        bench.connect = lambda: make_client(f"ws://{host}:{port}")  # type: ignore[method-assign]
+        bench.follow(bench.clock, network="local")
+        await bench.chain.open()
+        await bench.until(lambda: asked or reached.is_set())
+        await bench.chain.close()
+    assert asked[:1] == ([f"CONNECT chain.invalid:{port} HTTP/1.1"] if through else [])
+    assert reached.is_set() != through
 
 
 async def test_a_short_sync_interval_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.neurons.edges.writer import TransportGone
-from tests.neurons.edges.validators import Bench, benched, flooding, frozen
+from tests.neurons.edges.validators import Bench, benched, flooding, frozen, recording_proxy, refuse, serving
 
 
 @pytest.fixture
@@ -52,6 +52,17 @@ async def test_an_endpoint_that_is_none_is_a_failed_dial_and_a_failed_exchange(b
     for kind in (DialFailed, PostFailed):
         failed = await bench.until(kind)
         assert isinstance(failed, kind), failed
+
+
+async def test_no_proxy_is_asked_for_a_validator(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with recording_proxy(monkeypatch) as asked, serving(refuse) as endpoint:
+        bench.dial(endpoint)
+        bench.poll(endpoint)
+        for kind in (DialFailed, PostFailed):
+            failed = await bench.until(kind)
+            assert isinstance(failed, kind)
+            assert failed.status == 503
+    assert asked == []
 
 
 async def test_a_validator_that_reads_nothing_cannot_keep_a_session_that_we_close(

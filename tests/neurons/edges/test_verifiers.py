@@ -231,6 +231,17 @@ async def test_a_process_that_is_never_ready_is_ended_and_told(monkeypatch: pyte
     await bench.pool.close()
 
 
+async def test_the_last_words_of_a_process_that_dies_at_work_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot read what it is asked."""
+    async with running() as bench:
+        monkeypatch.setattr(verifiers, "message", lambda _: b"\0\0\0\1\xc1")
+        bench.ask(*(question(i) for i in range(CHUNK)))
+        await bench.settle()
+    (lost,) = bench.lost
+    assert lost.exit_code == 1
+    assert "DecodeError" in lost.reason
+
+
 async def test_modules_in_the_working_directory_harm_no_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame
@@ -148,3 +149,22 @@ async def flooding(flood: Frame, first: bytes = b"") -> AsyncIterator[str]:
 
 def refusal(body: bytes, *headers: bytes) -> bytes:
     return b"\r\n".join([b"HTTP/1.1 503 No", b"Content-Length: %d" % len(body), *headers, b"", body])
+
+
+@asynccontextmanager
+async def recording_proxy(patch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
+    """A proxy that the environment names for all; it refuses what it is asked for, and tells it."""
+    asked: list[str] = []
+
+    async def refuse_and_tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readline()).decode().strip())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with serving(refuse_and_tell) as endpoint:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            patch.setenv(name, f"http://{endpoint}")
+            patch.delenv(name.upper(), raising=False)
+        patch.setenv("no_proxy", "elsewhere.example")  # what is added to it is undone
+        patch.delenv("NO_PROXY", raising=False)
+        yield asked

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bettensor.neurons.system.processes import bound_socket, free_port, most_open_files, spawn
+from bettensor.neurons.system.processes import free_port, most_open_files, spawn
 
 PATIENCE = 20.0
 
@@ -67,13 +67,6 @@ def test_a_free_port_can_be_bound() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", port))
         assert free_port() != port
-
-
-def test_an_address_is_bound_once() -> None:
-    with bound_socket("127.0.0.1", 0) as first:
-        first.listen()
-        with pytest.raises(OSError, match="in use"):
-            bound_socket("127.0.0.1", first.getsockname()[1])
 
 
 def test_a_process_may_open_as_many_files_as_its_hard_limit_allows() -> None:
