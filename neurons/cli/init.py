@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,14 +54,20 @@ TRIES: Final = 100
 
 
 @dataclass(slots=True)
-class Made:
-    """What is there at the end."""
+class Setup:
+    """The setup in one folder: what is there, and what is missing until it is setup."""
 
     directory: Path
+    present: dict[Role, Settings]
+    """The configurations that existed."""
+    metagraph: dict[str, NeuronInfo] | None
+    """The neurons in the metagraph file by hotkey, if it existed."""
     wallets: dict[Role, WalletSettings] = field(default_factory=dict)
     hotkeys: dict[Role, Hotkey] = field(default_factory=dict)
+    missing: list[Role] = field(default_factory=list)
+    """The roles whose hotkeys are to be setup."""
     new: list[Role] = field(default_factory=list)
-    """The roles whose hotkeys are new."""
+    """The roles whose hotkeys have been setup."""
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     endpoint: str = ""
@@ -76,12 +82,12 @@ def init(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: an existing file is wrong or does not fit, or something cannot be written.
     """
-    made = prepare(arguments.directory, arguments.name, arguments.path, arguments.port)
-    steps = next_steps(made.directory)
+    setup = prepare(arguments.directory, arguments.name, arguments.path, arguments.port)
+    steps = next_steps(setup.directory)
     if arguments.json:
-        print(json.dumps(_as_json(made, steps), indent=2))
+        print(json.dumps(_as_json(setup, steps), indent=2))
         return 0
-    for line in _lines(made):
+    for line in _lines(setup):
         print(line)
     print("\nNext, each in a terminal of its own:\n")
     for step in steps:
@@ -89,7 +95,7 @@ def init(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def prepare(directory: Path, name: str | None, path: str, port: int | None) -> Made:
+def prepare(directory: Path, name: str | None, path: str, port: int | None) -> Setup:
     """Make what is missing.
 
     Args:
@@ -101,37 +107,24 @@ def prepare(directory: Path, name: str | None, path: str, port: int | None) -> M
     Raises:
         ConfigurationError: as for ``init``; the directory is as it was, but keys that were made stay.
     """
-    check_names(name=name or DEMO, path=path)
-    made = Made(directory)
-    present = _present(directory)
-    own = {role: _own(role, name, path, present) for role in ORDER}
-    made.wallets = own | {role: settings.wallet for role, settings in present.items()}
-    metagraph = _listed(directory / METAGRAPH)
-    missing = [role for role in ORDER if _is_missing(made.wallets[role]) and _same(made.wallets[role], own[role])]
-    made.hotkeys = {role: _address(made.wallets[role]) for role in ORDER if role not in missing}
-    if len(set(made.hotkeys.values())) < len(made.hotkeys):
-        raise ConfigurationError(
-            f"{directory}: validator.yaml and miner.yaml name the same hotkey; correct one of them"
-        )
-    if metagraph is not None:
-        _require_listed(made, present, metagraph)
-    known = _known_endpoint(made, present.get("validator"), metagraph)
-    if metagraph is None and known is not None and known.endswith(":0"):
-        file = directory / "validator.yaml"
-        raise ConfigurationError(f"{file}: axon.port is 0, any free port, which {METAGRAPH} cannot list; set a port")
-    made.notes += _not_used(present, known, name, port)
-    made.endpoint = known or _new_endpoint(made, port or PORT)
+    check_names(name=DEMO if name is None else name, path=path)
+    setup = Setup(directory, _present(directory), _listed(directory / METAGRAPH))
+    _find_wallets(setup, name, path)
+    _require_listed(setup)
+    known = _known_endpoint(setup)
+    setup.notes += _not_used(setup, known, name, port)
+    setup.endpoint = known or _new_endpoint(setup, port or PORT)
     with ExitStack() as undo:
         try:
             _make_directory(directory, undo)
-            _make_wallets(made, missing)
-            _write(_texts(made, present), made, undo)
+            _make_wallets(setup)
+            _write(setup, undo)
         except OSError as error:
-            kept = "; the wallet was made, and the next run uses it" if made.new else ""
+            kept = "; the wallet was made, and the next run uses it" if setup.new else ""
             fault = f"{error.filename or directory}: cannot be written: {error.strerror}; no file was written{kept}"
             raise ConfigurationError(fault) from None
         undo.pop_all()
-    return made
+    return setup
 
 
 # --- what is there
@@ -150,14 +143,33 @@ def _listed(file: Path) -> dict[str, NeuronInfo] | None:
     return {neuron.hotkey: neuron for neuron in read_metagraph(file).neurons}
 
 
-def _own(role: Role, name: str | None, path: str, present: Mapping[Role, Settings]) -> WalletSettings:
+def _find_wallets(setup: Setup, name: str | None, path: str) -> None:
+    """Find the hotkey of each role. A missing one is to be made only if it is the one that a new file would name.
+
+    Raises:
+        ConfigurationError: a hotkey cannot be used.
+    """
+    for role in ORDER:
+        own = _own(setup, role, name, path)
+        wallet = setup.present[role].wallet if role in setup.present else own
+        setup.wallets[role] = wallet
+        if _same(wallet, own) and _is_missing(wallet):
+            setup.missing.append(role)
+        else:
+            setup.hotkeys[role] = Hotkey(_load(wallet).ss58_address)
+    if len(set(setup.hotkeys.values())) < len(setup.hotkeys):
+        where = setup.directory
+        raise ConfigurationError(f"{where}: validator.yaml and miner.yaml name the same hotkey; correct one of them")
+
+
+def _own(setup: Setup, role: Role, name: str | None, path: str) -> WalletSettings:
     """The hotkey that a new file names: in the wallet of the file that exists, if it has one for this role."""
     if name is None:
-        for settings in present.values():
+        for settings in setup.present.values():
             beside = WalletSettings(name=settings.wallet.name, hotkey=role, path=settings.wallet.path)
             if not _is_missing(beside):
                 return beside
-    return WalletSettings(name=name or DEMO, hotkey=role, path=Path(path))
+    return WalletSettings(name=DEMO if name is None else name, hotkey=role, path=Path(path))
 
 
 def _is_missing(wallet: WalletSettings) -> bool:
@@ -170,28 +182,20 @@ def _same(one: WalletSettings, other: WalletSettings) -> bool:
     return (one.name, one.hotkey) == (other.name, other.hotkey) and paths[0] == paths[1]
 
 
-def _address(wallet: WalletSettings) -> Hotkey:
-    """
-    Raises:
-        UnusableHotkey: it is missing, and is not to be made; or no neuron can use it.
-    """
-    return Hotkey(_load(wallet).ss58_address)
-
-
 def _load(wallet: WalletSettings) -> Keypair:
     return load_hotkey(wallet.name, wallet.hotkey, str(wallet.path))
 
 
-def _require_listed(made: Made, present: Mapping[Role, Settings], metagraph: Mapping[str, NeuronInfo]) -> None:
+def _require_listed(setup: Setup) -> None:
     """
     Raises:
         ConfigurationError: the metagraph file exists, but not for these neurons.
     """
-    file = made.directory / METAGRAPH
+    file, metagraph = setup.directory / METAGRAPH, setup.metagraph
     for role in ORDER:
-        if not _reads(present.get(role), file):
+        if metagraph is None or not _reads(setup, role):
             continue
-        wallet, hotkey = made.wallets[role], made.hotkeys.get(role)
+        wallet, hotkey = setup.wallets[role], setup.hotkeys.get(role)
         again = "move the file away, and run the command again to get a new one"
         if hotkey is None or hotkey not in metagraph:
             fault = f"it does not list the {role}, {wallet.name}/{wallet.hotkey}"
@@ -201,20 +205,29 @@ def _require_listed(made: Made, present: Mapping[Role, Settings], metagraph: Map
             raise ConfigurationError(f"{file}: the file exists, and has no axon for the validator; add it, or {again}")
 
 
-def _reads(settings: Settings | None, file: Path) -> bool:
-    """Whether a neuron with these settings, or with those that are to be written, reads this metagraph file."""
-    if settings is None:
+def _reads(setup: Setup, role: Role) -> bool:
+    """Whether this neuron reads the metagraph file, or will when its configuration is written."""
+    if role not in setup.present:
         return True
-    static = settings.metagraph.static
+    static, file = setup.present[role].metagraph.static, setup.directory / METAGRAPH
     return static is not None and os.path.abspath(static) == os.path.abspath(file)  # noqa: PTH100 - links are no matter
 
 
-def _known_endpoint(made: Made, settings: Settings | None, metagraph: Mapping[str, NeuronInfo] | None) -> str | None:
-    """Where miners find the validator, if a file that exists says so."""
-    if isinstance(settings, ValidatorSettings):
-        return AnnounceSettings(axon=settings.axon).endpoint() or _local_endpoint(settings.axon)
-    listed = (metagraph or {}).get(made.hotkeys.get("validator", Hotkey("")))
-    return None if listed is None else listed.axon
+def _known_endpoint(setup: Setup) -> str | None:
+    """Where miners find the validator, if a file that exists says so.
+
+    Raises:
+        ConfigurationError: its port is not known before it runs, and the metagraph file is to list it.
+    """
+    settings = setup.present.get("validator")
+    if not isinstance(settings, ValidatorSettings):
+        listed = (setup.metagraph or {}).get(setup.hotkeys.get("validator", Hotkey("")))
+        return None if listed is None else listed.axon
+    endpoint = AnnounceSettings(axon=settings.axon).endpoint() or _local_endpoint(settings.axon)
+    if endpoint.endswith(":0") and METAGRAPH in _missing_files(setup):
+        file = setup.directory / "validator.yaml"
+        raise ConfigurationError(f"{file}: axon.port is 0, any free port, which {METAGRAPH} cannot list; set a port")
+    return endpoint
 
 
 def _local_endpoint(axon: AxonSettings) -> str:
@@ -223,11 +236,11 @@ def _local_endpoint(axon: AxonSettings) -> str:
     return f"[{ip}]:{axon.port}" if ":" in ip else f"{ip}:{axon.port}"
 
 
-def _new_endpoint(made: Made, wanted: int) -> str:
+def _new_endpoint(setup: Setup, wanted: int) -> str:
     """A free port of this machine: the wanted one, or else the next."""
     free, reason = _free_port(wanted)
     if reason:
-        made.notes.append(f"port {wanted} cannot be used ({reason}), so the validator's port is {free}")
+        setup.notes.append(f"port {wanted} cannot be used ({reason}), so the validator's port is {free}")
     return f"{LOOPBACK}:{free}"
 
 
@@ -244,13 +257,23 @@ def _free_port(wanted: int) -> tuple[int, str]:
     return free_port(), reason
 
 
-def _not_used(present: Mapping[Role, Settings], known: str | None, name: str | None, port: int | None) -> Iterator[str]:
+def _not_used(setup: Setup, known: str | None, name: str | None, port: int | None) -> Iterator[str]:
     """The flags that the files that exist contradict."""
-    for role, settings in present.items():
+    for role, settings in setup.present.items():
         if name not in (None, settings.wallet.name):
             yield f"--wallet.name {name} is not used for the {role}: {role}.yaml names wallet {settings.wallet.name}"
     if known is not None and port is not None and not known.endswith(f":{port}"):
         yield f"--port {port} is not used: a file that exists has {known}"
+
+
+def _files(setup: Setup) -> list[str]:
+    """All files; without a metagraph file if both neurons read another one, or the chain."""
+    configurations = [f"{role}.yaml" for role in ORDER]
+    return [METAGRAPH, *configurations] if any(_reads(setup, role) for role in ORDER) else configurations
+
+
+def _missing_files(setup: Setup) -> list[str]:
+    return [name for name in _files(setup) if not os.path.lexists(setup.directory / name)]
 
 
 # --- what is made
@@ -266,44 +289,36 @@ def _make_directory(directory: Path, undo: ExitStack) -> None:
         raise ConfigurationError(f"{directory}: this user may not write to this folder; choose another --directory")
 
 
-def _make_wallets(made: Made, missing: Iterable[Role]) -> None:
-    for role in missing:
-        wallet = made.wallets[role]
+def _make_wallets(setup: Setup) -> None:
+    for role in setup.missing:
+        wallet = setup.wallets[role]
         if coldkey_state(wallet.name, str(wallet.path)) is KeyState.ENCRYPTED:
-            made.notes.append(f"the coldkey of wallet {wallet.name!r} is encrypted, but its new hotkey {role!r} is not")
-        made.hotkeys[role] = new_wallet(wallet.name, wallet.hotkey, str(wallet.path), "sr25519")
-        made.new.append(role)
+            setup.notes.append(
+                f"the coldkey of wallet {wallet.name!r} is encrypted, but its new hotkey {role!r} is not"
+            )
+        setup.hotkeys[role] = new_wallet(wallet.name, wallet.hotkey, str(wallet.path), "sr25519")
+        setup.new.append(role)
 
 
-def _write(texts: Mapping[str, str], made: Made, undo: ExitStack) -> None:
+def _write(setup: Setup, undo: ExitStack) -> None:
     """Write the files that do not exist; ``undo`` removes them again."""
-    for name, text in texts.items():
-        file = made.directory / name
-        if os.path.lexists(file):
-            made.kept.append(name)
-            continue
+    texts = {METAGRAPH: _metagraph_text, "validator.yaml": _validator_text, "miner.yaml": _miner_text}
+    setup.written = _missing_files(setup)
+    setup.kept = [name for name in _files(setup) if name not in setup.written]
+    for name in setup.written:
+        file = setup.directory / name
         with file.open("x", encoding="utf-8") as opened:
             undo.callback(file.unlink)
-            opened.write(text)
-        made.written.append(name)
+            opened.write(texts[name](setup))
 
 
-def _texts(made: Made, present: Mapping[Role, Settings]) -> dict[str, str]:
-    """All files by name; without a metagraph file if both neurons read another one, or the chain."""
-    texts = {"validator.yaml": _validator_text(made), "miner.yaml": _miner_text(made)}
-    file = made.directory / METAGRAPH
-    if any(_reads(present.get(role), file) for role in ORDER):
-        return {METAGRAPH: _metagraph_text(made)} | texts
-    return texts
-
-
-def _metagraph_text(made: Made) -> str:
-    validator, miner = (_entry(made, role) for role in ORDER)
-    validator |= {"validator_permit": True, "axon": made.endpoint}
+def _metagraph_text(setup: Setup) -> str:
+    validator, miner = (_entry(setup, role) for role in ORDER)
+    validator |= {"validator_permit": True, "axon": setup.endpoint}
     return f"""\
 # The neurons of the subnet, in place of the chain. A neuron's UID is its place in the list, from 0.
 # Running neurons read this file again when it changes. To add a miner, make a hotkey, and add a line with it:
-#   bettensor wallet new --wallet.name {quote(made.wallets["miner"].name)} --wallet.hotkey miner2
+#   bettensor wallet new --wallet.name {quote(setup.wallets["miner"].name)} --wallet.hotkey miner2
 neurons:
   # The validator: miners connect to a neuron with a permit, at its axon.
   - {one_line(validator)}
@@ -312,14 +327,14 @@ neurons:
 """
 
 
-def _entry(made: Made, role: Role) -> dict[str, Any]:
-    scheme = scheme_of(_load(made.wallets[role]))
-    return {"hotkey": str(made.hotkeys[role])} | ({} if scheme == "sr25519" else {"crypto": scheme})
+def _entry(setup: Setup, role: Role) -> dict[str, Any]:
+    scheme = scheme_of(_load(setup.wallets[role]))
+    return {"hotkey": str(setup.hotkeys[role])} | ({} if scheme == "sr25519" else {"crypto": scheme})
 
 
-def _head(made: Made, role: Role) -> str:
+def _head(setup: Setup, role: Role) -> str:
     """The keys that both roles have."""
-    wallet = made.wallets[role]
+    wallet = setup.wallets[role]
     names = {"name": wallet.name, "hotkey": wallet.hotkey}
     if wallet.path.expanduser() != Path(WALLETS).expanduser():
         names["path"] = os.path.abspath(wallet.path.expanduser())  # noqa: PTH100 - as the operator wrote it
@@ -343,12 +358,12 @@ metagraph: {{static: {METAGRAPH}}}
 """
 
 
-def _validator_text(made: Made) -> str:
+def _validator_text(setup: Setup) -> str:
     return f"""\
-{_head(made, "validator")}
+{_head(setup, "validator")}
 # Where it listens: at {LOOPBACK} only for this machine. For miners elsewhere, replace this key by the next one;
 # external_ip is the address at which they reach this machine, and is announced on the chain.
-axon: {{ip: {LOOPBACK}, port: {made.endpoint.rpartition(":")[2]}}}
+axon: {{ip: {LOOPBACK}, port: {setup.endpoint.rpartition(":")[2]}}}
 # axon: {{ip: 0.0.0.0, port: 8091, external_ip: 203.0.113.7}}
 
 # The games that it offers; without this key, the sample games of the package. The file is watched:
@@ -360,12 +375,12 @@ axon: {{ip: {LOOPBACK}, port: {made.endpoint.rpartition(":")[2]}}}
 """
 
 
-def _miner_text(made: Made) -> str:
+def _miner_text(setup: Setup) -> str:
     file, program = MODELS[FilePredictor], MODELS[ProgramPredictor]
     return f"""\
-{_head(made, "miner")}
+{_head(setup, "miner")}
 # The validators to connect to; without this key, all validators with a permit and an endpoint in the list of neurons.
-# validators: [{made.hotkeys["validator"]}]
+# validators: [{setup.hotkeys["validator"]}]
 
 # The model, which decides what to bet. This one bets by the Kelly criterion on the odds, with an opinion at random.
 # Replace it by a file of bets, by a program in any language, or by a class of yours.
@@ -396,37 +411,37 @@ def _program() -> str:
     return quote(os.path.abspath(called))  # noqa: PTH100 - a link of an environment leads out of it
 
 
-def _lines(made: Made) -> list[str]:
-    names = {role: f"{wallet.name}/{wallet.hotkey}" for role, wallet in made.wallets.items()}
+def _lines(setup: Setup) -> list[str]:
+    names = {role: f"{wallet.name}/{wallet.hotkey}" for role, wallet in setup.wallets.items()}
     width = max(len(name) for name in names.values())
-    lines = [f"{role:9}  {name:{width}}  {made.hotkeys[role]}" for role, name in names.items()]
-    if made.new:
+    lines = [f"{role:9}  {name:{width}}  {setup.hotkeys[role]}" for role, name in names.items()]
+    if setup.new:
         lines.append(
-            f"made throwaway keys, not encrypted, for tests only: {', '.join(names[role] for role in made.new)}"
+            f"made throwaway keys, not encrypted, for tests only: {', '.join(names[role] for role in setup.new)}"
         )
-    if made.written:
-        lines.append(f"wrote {', '.join(made.written)}")
-    if made.kept:
-        lines.append(f"left as they are: {', '.join(made.kept)}")
-    return [*lines, *made.notes]
+    if setup.written:
+        lines.append(f"wrote {', '.join(setup.written)}")
+    if setup.kept:
+        lines.append(f"left as they are: {', '.join(setup.kept)}")
+    return [*lines, *setup.notes]
 
 
-def _as_json(made: Made, steps: list[str]) -> dict[str, Any]:
+def _as_json(setup: Setup, steps: list[str]) -> dict[str, Any]:
     return {
-        "directory": str(made.directory),
+        "directory": str(setup.directory),
         "wallets": {
             role: {
                 "name": wallet.name,
                 "hotkey": wallet.hotkey,
                 "path": str(wallet.path.expanduser()),
-                "address": made.hotkeys[role],
-                "new": role in made.new,
+                "address": setup.hotkeys[role],
+                "new": role in setup.new,
             }
-            for role, wallet in made.wallets.items()
+            for role, wallet in setup.wallets.items()
         },
-        "endpoint": made.endpoint,
-        "written": made.written,
-        "kept": made.kept,
-        "notes": made.notes,
+        "endpoint": setup.endpoint,
+        "written": setup.written,
+        "kept": setup.kept,
+        "notes": setup.notes,
         "next": steps,
     }

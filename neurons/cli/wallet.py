@@ -36,7 +36,8 @@ def new(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: the wallet is not named, and the command is not confirmed; or it cannot be made.
     """
-    name, hotkey, path = arguments.name or "default", arguments.hotkey, arguments.path
+    name = "default" if arguments.name is None else arguments.name
+    hotkey, path = arguments.hotkey, arguments.path
     check_names(name=name, hotkey=hotkey, path=path)
     coldkey = coldkey_state(name, path)
     if arguments.name is None and not arguments.yes:

@@ -338,7 +338,8 @@ def new_wallet(name: str, hotkey: str, path: str, scheme: Scheme) -> Hotkey:
             _write_coldkey(wallet)
         _write_hotkey(wallet, CRYPTO_TYPES[scheme])
     except OSError as error:
-        raise ConfigurationError(f"the wallet cannot be written: {error}") from None
+        cure = "let this user write there, or choose another --wallet.path"
+        raise ConfigurationError(f"the wallet cannot be written: {error}; {cure}") from None
     return Hotkey(wallet.hotkey.ss58_address)
 
 

@@ -327,6 +327,10 @@ def test_what_exists_and_does_not_fit_is_told_and_left_alone(newcomer: Newcomer,
     assert re.search(told, newcomer.fails())
 
 
+def test_an_empty_name_is_no_name(newcomer: Newcomer) -> None:
+    assert "--wallet.name: name: expected a name" in newcomer.fails("--wallet.name", "")
+
+
 def test_a_folder_that_is_a_file_is_told(newcomer: Newcomer) -> None:
     Path("file").write_text("")
     assert "file: it is not a folder; choose another --directory" in newcomer.fails("--directory", "file")
