@@ -55,7 +55,7 @@ def replay(arguments: argparse.Namespace) -> int:
             report, text = _decided_again(file, instead, arguments)
         reports.append(report)
         if text and not arguments.json:
-            print(text)
+            print(views.shown(text))
     if arguments.json:
         print(json.dumps(reports, indent=2))
     return 0 if all(report.get("equal", True) for report in reports) else 1
