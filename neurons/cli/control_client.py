@@ -102,14 +102,21 @@ def _choice(running: Running) -> str:
 
 def running_neurons(role: str | None = None) -> list[Running]:
     """The neurons of this user that answer, of one role or of all roles, ordered by folder."""
-    folders = {folder.resolve(): None for folder in _candidates() if (folder / NAME).exists()}
+    folders = {Path(os.path.realpath(folder)) for folder in _candidates()}
     running = []
-    for folder in sorted(folders):
+    for folder in sorted(folder for folder in folders if _has_socket(folder)):
         with suppress(BettensorError):
             status = ask(folder, {"ask": "status", "slates": False})
             if role in (None, status["role"]):
                 running.append(Running(folder, status))
     return running
+
+
+def _has_socket(folder: Path) -> bool:
+    try:
+        return (folder / NAME).exists()
+    except OSError:  # a folder of a container, or one that this user may not enter
+        return False
 
 
 def _candidates() -> Iterator[Path]:

@@ -55,7 +55,7 @@ def replay(arguments: argparse.Namespace) -> int:
             report, text = _decided_again(file, instead, arguments)
         reports.append(report)
         if text and not arguments.json:
-            print(text)
+            print(views.shown(text))
     if arguments.json:
         print(json.dumps(reports, indent=2))
     return 0 if all(report.get("equal", True) for report in reports) else 1
@@ -299,7 +299,7 @@ class _Topics:
 
 def _print(rows: Iterable[Row], *, as_json: bool) -> bool:
     """Print every event; returns whether there is one."""
-    show: Callable[[Row], str] = (lambda row: json.dumps(_as_json(row))) if as_json else _line
+    show = _in_json if as_json else _on_terminal() if sys.stdout.isatty() else _in_pipe
     found = False
     for row in rows:
         print(show(row))
@@ -307,8 +307,17 @@ def _print(rows: Iterable[Row], *, as_json: bool) -> bool:
     return found
 
 
-def _line(row: Row) -> str:
-    return views.fitted(line(row, whole=not sys.stdout.isatty()))
+def _in_json(row: Row) -> str:
+    return json.dumps(_as_json(row))
+
+
+def _in_pipe(row: Row) -> str:
+    return line(row, whole=True)
+
+
+def _on_terminal() -> Callable[[Row], str]:
+    width = views.console().width
+    return lambda row: views.fitted(line(row), width)
 
 
 def _as_json(recorded: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len, set_cell_size
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
@@ -72,13 +73,10 @@ def shown(text: str) -> str:
     return shortened(text) if sys.stdout.isatty() else text
 
 
-def fitted(text: str) -> str:
-    """A line for standard output: on a terminal with short addresses, and cut off where the terminal ends."""
-    if not sys.stdout.isatty():
-        return text
-    line = Text(shown(text))
-    line.truncate(console().width, overflow="ellipsis")
-    return line.plain
+def fitted(text: str, width: int) -> str:
+    """A line of a terminal of so many columns: with short addresses, and cut off where the terminal ends."""
+    line = shortened(text)
+    return line if cell_len(line) <= width else f"{set_cell_size(line, width - 1)}…"
 
 
 def milliseconds(latency: float | None) -> str:

@@ -168,7 +168,7 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
     verdicts = [line for line in person.said[-4].splitlines() if "accepted" in line]
     for wager in ("2.5", "1.0", "2.0", "0.5", "3.0", "0.25"):
         assert any(f" {wager} " in line for line in verdicts), (wager, person.said[-4])
-    assert re.search(r": accepted after \d+\.\d ms", person.said[-1])
+    assert re.fullmatch(r"[\w .]+: \w+ after \d+\.\d ms\n", person.said[-1])  # what it awaits, and no log
 
 
 def test_an_incident_becomes_a_regression_test(tmp_path: Path) -> None:

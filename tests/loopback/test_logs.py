@@ -139,7 +139,7 @@ async def test_the_way_of_a_prediction_through_the_actors(logs: Logs, printed: P
     first, *_ = json.loads(out)
     assert (code, first["topic"], first["actor"]) == (0, "prediction_made", None)
     assert {following["actor"] for following in first["following"]} >= {"outbox"}
-    code, _, err = printed("trace", logs.miner, logs.prediction_id[:-1])
+    code, _, err = printed("trace", logs.miner, logs.prediction_id[::-1])
     assert (code, "no event in this log concerns a prediction" in err) == (1, True)
 
 
@@ -150,7 +150,7 @@ async def test_of_a_log_that_is_damaged_the_way_is_shown_as_far_as_it_can_be_rea
     code, out, err = printed("trace", logs.validator, logs.prediction_id)
     assert (code, out) == (1, whole)
     assert "a line follows the seal" in err
-    code, _, err = printed("trace", logs.validator, logs.prediction_id[:-1])
+    code, _, err = printed("trace", logs.validator, logs.prediction_id[::-1])
     assert (code, "no event in the readable part of this log concerns a prediction" in err) == (1, True)
 
 

@@ -203,7 +203,7 @@ async def test_the_commands_show_what_there_is(tmp_path: Path, capsys: pytest.Ca
                 assert json.loads(capsys.readouterr().out)
 
 
-async def test_verdicts_of_a_code_or_of_a_peer_that_is_none_are_told_with_the_nearest(
+async def test_verdicts_of_a_code_or_of_a_peer_that_is_none_are_told_with_those_that_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with running_validator(tmp_path) as rig, rig.client() as client:
@@ -211,12 +211,13 @@ async def test_verdicts_of_a_code_or_of_a_peer_that_is_none_are_told_with_the_ne
         hotkey = client.hotkey
         where = ("predictions", "--state-dir", str(rig.validator.settings.state_dir))
         assert await bettensor(*where, "--code", "acepted") == 1
-        assert "no verdict is called 'acepted'; the nearest is 'accepted'" in capsys.readouterr().err
+        assert "no verdict is called 'acepted'; expected one of none, accepted, missing_data" in capsys.readouterr().err
         for code in ("none", "game_started"):
             assert await bettensor(*where, "--code", code) == 0
         assert capsys.readouterr().err == ""
-        assert await bettensor(*where, "--hotkey", hotkey[:-1]) == 0  # a miner may have made none yet
-        assert f"has no prediction of '{hotkey[:-1]}'; the nearest is '{hotkey}'" in capsys.readouterr().err
+        mistyped = f"{hotkey[:-1]}_"
+        assert await bettensor(*where, "--hotkey", mistyped) == 0  # a miner may have made none yet
+        assert f"has no prediction of '{mistyped}'; the nearest is '{hotkey}'" in capsys.readouterr().err
 
 
 async def test_a_miner_that_nobody_knows_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,6 +144,11 @@ def test_a_process_that_does_not_let_itself_be_looked_at_is_passed_over(home: Pa
     assert running_neurons() == []
 
 
+def test_a_folder_that_cannot_be_looked_into_is_passed_over(home: Path, tmp_path: Path) -> None:
+    process(home, 1, tmp_path / ("long" * 100) / LOCK)
+    assert running_neurons() == []
+
+
 def test_processes_of_other_users_are_passed_over(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process(home, 1, tmp_path / "theirs" / LOCK)
     monkeypatch.setattr("os.getuid", lambda: -1)

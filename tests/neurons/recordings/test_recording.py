@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -41,7 +41,7 @@ from bettensor.bus.replay import Difference
 from bettensor.bus.upcasts import UPCASTS, schemes_were_named_by_peers, validators_logged_no_verdicts
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.pytest_plugin import SUFFIX
-from bettensor.neurons.recordings.recording import Recording, log_files, saving
+from bettensor.neurons.recordings.recording import Recording, Replayed, ReplayedEvent, log_files, saving
 from bettensor.neurons.recordings.text import explain, explain_replay
 from bettensor.neurons.simulation import (
     SimulatedMiner,
@@ -294,6 +294,30 @@ def thin(file: Path, actors: dict[str, Any] | None = None) -> None:
     assert recording.reader.sealed is not None
     end = writer.seal(recording.reader.sealed.seal.seq, NOW, "saved", lambda _: b"")
     file.write_bytes(b"".join([first, *rows, end]))
+
+
+@pytest.mark.parametrize("record", ["all", "observed"])
+def test_a_log_is_decided_again_event_by_event_while_it_is_read(tmp_path: Path, subnet: Subnet, record: str) -> None:
+    file = tmp_path / "log.jsonl"
+    subnet.validator.save(file)
+    if record == "observed":
+        thin(file)
+    recording = Recording(file)
+    compared: list[Replayed] = []
+
+    def events() -> Iterator[ReplayedEvent]:
+        compared.append((yield from recording.decided()))
+
+    reading = events()
+    first = next(reading)
+    assert (first.row.topic, first.actor) == ("neuron_started", "")
+    assert recording.reader.sealed is None  # the rest is not read yet
+    seen = [first, *reading]
+    assert compared[0].equal
+    assert [event.row.seq for event in seen] == [envelope.seq for envelope in subnet.validator.envelopes]
+    assert [event.row.event for event in seen] == [envelope.event for envelope in subnet.validator.envelopes]
+    assert {event.actor for event in seen if event.row.topic == "prediction_accepted"} == {"prediction"}
+    assert all((event.actor == "") == event.row.observed for event in seen)
 
 
 def test_decisions_that_are_new_or_missing_do_not_lead_astray(tmp_path: Path, subnet: Subnet) -> None:
