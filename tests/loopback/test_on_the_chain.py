@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from bittensor import Client
 
@@ -16,9 +17,11 @@ from bettensor.bus.events import (
     ChainFailed,
     ConnectionClosed,
     DialFailed,
+    LineLogged,
     MetagraphSynced,
     NeuronInfo,
     PeerRefused,
+    PostFailed,
     SessionActivated,
 )
 from bettensor.bus.identifiers import Hotkey, Uid
@@ -27,7 +30,7 @@ from bettensor.neurons.cli.main import main
 from bettensor.neurons.edges import chain
 from bettensor.neurons.simulation import SimulatedSubstrate
 from tests.loopback.processes import free_port
-from tests.loopback.rig import ALICE, running_miner, running_validator
+from tests.loopback.rig import ALICE, Place, running_miner, running_validator, write
 from tests.loopback.test_miner import events, register_miner, until
 from tests.support import NETUID
 
@@ -84,6 +87,53 @@ async def test_a_miner_is_registered_admitted_moved_and_deregistered(
             rig.validator.reload()
             await until(lambda: ended(theirs))
             assert ended(theirs)[0] == CloseCode.NOT_REGISTERED
+
+
+async def test_before_its_first_reading_a_validator_sends_nobody_to_register(
+    tmp_path: Path, substrate: SimulatedSubstrate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register_miner(tmp_path)
+    substrate.down = "connection refused"
+    quickly: dict[str, Any] = {"websocket": {"reconnect_base_interval": 0.05, "max_reconnect_interval": 0.1}}
+    async with running_validator(tmp_path, **pinned(tmp_path)) as rig:
+        neurons = [{"hotkey": rig.hotkey, "validator_permit": True, "axon": rig.address}]
+        neurons.append({"hotkey": (tmp_path / "miner-hotkey").read_text()})
+        known: dict[str, Any] = {"metagraph": {"static": write(tmp_path / "known.yaml", {"neurons": neurons}).name}}
+        async with running_miner(rig, actors=SILENT, **quickly, **known) as (miner, theirs):
+            await until(lambda: events(theirs, DialFailed) and events(theirs, PostFailed))
+            failures = [*events(theirs, DialFailed), *events(theirs, PostFailed)]
+            assert {(failed.status, failed.code) for failed in failures} == {(503, "no_metagraph")}
+            async with httpx.AsyncClient(trust_env=False) as client:
+                health = await client.get(f"http://{rig.address}/ws/health")
+            assert (health.status_code, health.json()["status"]) == (503, "degraded")
+            for state_dir in (rig.validator.settings.state_dir, miner.settings.state_dir):
+                assert await asyncio.to_thread(main, ["peers", "--state-dir", str(state_dir)]) == 0
+                said = "".join(capsys.readouterr())
+                assert "this validator has not read the metagraph yet" in said
+                assert "register" not in said
+            lines = [line.text for line in [*rig.all(LineLogged), *events(theirs, LineLogged)]]
+            assert any("no metagraph is known yet, so every miner gets 503" in line for line in lines)
+            assert not any("register" in line or "last metagraph" in line for line in lines)
+            substrate.neurons = [neuron(0, rig.hotkey, validator_permit=True, axon=rig.address)]
+            substrate.neurons.append(neuron(1, miner.hotkey))
+            substrate.down = None
+            await until(lambda: events(theirs, SessionActivated))
+
+
+async def test_a_miner_that_has_never_read_the_chain_is_not_sent_to_register(
+    tmp_path: Path, substrate: SimulatedSubstrate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register_miner(tmp_path)
+    substrate.down = "connection refused"
+    place = Place(tmp_path, Hotkey((tmp_path / "hotkey").read_text()), "127.0.0.1:1")
+    async with running_miner(place, actors=SILENT, **ON_CHAIN) as (miner, theirs):
+        await until(lambda: events(theirs, ChainFailed))
+        text = events(theirs, LineLogged)[-1].text
+        assert "no metagraph is known yet, so this miner has no validator to connect to" in text
+        assert await asyncio.to_thread(main, ["peers", "--state-dir", str(miner.settings.state_dir)]) == 0
+        said = "".join(capsys.readouterr())
+        assert "this miner has not read the metagraph yet" in said
+        assert "register" not in said
 
 
 async def test_with_the_chain_down_a_restarted_validator_still_serves(
