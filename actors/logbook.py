@@ -52,6 +52,7 @@ from bettensor.bus.events import (
     PredictionConflicted,
     PredictionDiscarded,
     PredictionExpired,
+    PredictionsRequested,
     ReconnectScheduled,
     RecordingFailed,
     RecordingResumed,
@@ -139,9 +140,12 @@ class LogbookActor(HealthWatcher):
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, envelope: Envelope) -> None:
+        if event.handling == PredictionsRequested.topic and "\n" not in event.error:  # a model's own words
+            text = f"{event.handler[:1].upper()}{event.handler[1:]}: {event.error}"
+            self._line(envelope, f"faults of {event.handler}", text, "ERROR")
+            return
         text = f"The handler {event.handler} failed on {event.handling}; nothing else is affected:\n{event.error}"
-        limit = 1 if "\n" in event.error else LINES_PER_SECOND  # a traceback is long
-        self._line(envelope, f"failures of {event.handler}", text, "ERROR", limit, traceback=True)
+        self._line(envelope, f"failures of {event.handler}", text, "ERROR", limit=1, traceback=True)
 
     @on(HandlerOverflowed)
     def handler_overflowed(self, event: HandlerOverflowed, envelope: Envelope) -> None:
@@ -371,7 +375,7 @@ class LogbookActor(HealthWatcher):
         text = f"Read {counted(len(event.games), 'game')} from {event.source}"
         faulty = [game for game in event.withheld if not game.started]
         if faulty:
-            text += f"; {len(faulty)} not offered"
+            text += f"; {len(faulty)} withheld"
             text += ", for the reasons below" if all(game.is_new for game in faulty) else ", as `bettensor top` shows"
         if len(faulty) < len(event.withheld):
             text += f"; {len(event.withheld) - len(faulty)} already started"
@@ -390,7 +394,7 @@ class LogbookActor(HealthWatcher):
                 which = f"Game {game.game_id!r}" if game.game_id else "A game without an id"
                 level = "DEBUG" if game.started else "WARNING"
                 kind = "started games" if game.started else "withheld games"
-                self._line(envelope, kind, f"{which} is not offered: {game.reason}", level)
+                self._line(envelope, kind, f"{which} is withheld: {game.reason}", level)
 
     @on(FeedFailed)
     def feed_failed(self, event: FeedFailed, envelope: Envelope) -> None:

@@ -37,10 +37,10 @@ def test_systemd(role: str) -> None:
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string((EXAMPLES / "systemd" / "bettensor@.service").read_text())
     service = unit["Service"]
-    for key in ("ExecStartPre", "ExecStart"):
-        program, *words = service[key].replace("%i", role).split()
-        assert program.endswith("/bettensor")
-        assert is_a_command(words)
+    program, *words = service["ExecStart"].replace("%i", role).split()
+    assert program.endswith("/bettensor")
+    assert is_a_command(words)
+    assert "ExecStartPre" not in service, "a check that fails would keep down a neuron that works in spite of the fault"
     assert int(service["TimeoutStopSec"]) >= 20
 
 

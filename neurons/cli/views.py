@@ -344,8 +344,8 @@ def file_faults(status: Status) -> list[str]:
     withheld = status.get("withheld", {"count": 0, "first": []})
     for game in withheld["first"][:MANY_FAULTS]:
         name = f"game {game['game_id']!r}" if game["game_id"] else "a game without an id"
-        lines.append(f"{name} is not offered: {game['reason']}")
-    lines += _others(withheld["count"], "games are not offered")
+        lines.append(f"{name} is withheld: {game['reason']}")
+    lines += _others(withheld["count"], "games are withheld")
     for what, skipped in status.get("skipped_rows", {}).items():
         lines += [f"a row of the {what} is wrong: {skipped['file']}: {f}" for f in skipped["first"][:MANY_FAULTS]]
         lines += _others(skipped["count"], f"rows of the {what} are wrong")

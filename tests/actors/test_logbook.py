@@ -281,9 +281,9 @@ def test_withheld_games_are_named_with_their_reason() -> None:
     withheld = (WithheldGame("g1", "it started"), WithheldGame("g2", "odds of 1.0"))
     lines = Bench().lines(GamesFetched("games.json", (make_game(),), withheld, Epoch("e" * 32)))
     assert lines == [
-        "Read 1 game from games.json; 2 not offered, for the reasons below",
-        "Game 'g1' is not offered: it started",
-        "Game 'g2' is not offered: odds of 1.0",
+        "Read 1 game from games.json; 2 withheld, for the reasons below",
+        "Game 'g1' is withheld: it started",
+        "Game 'g2' is withheld: odds of 1.0",
     ]
 
 
@@ -293,7 +293,7 @@ def fetched(*withheld: WithheldGame) -> GamesFetched:
 
 def test_a_game_that_stays_withheld_is_counted_and_not_told_again() -> None:
     lines = Bench().lines(fetched(WithheldGame("g1", "odds of 1.0", is_new=False)))
-    assert lines == ["Read 1 game from games.json; 1 not offered, as `bettensor top` shows"]
+    assert lines == ["Read 1 game from games.json; 1 withheld, as `bettensor top` shows"]
 
 
 def test_a_game_that_has_started_is_no_warning() -> None:
@@ -301,9 +301,9 @@ def test_a_game_that_has_started_is_no_warning() -> None:
     event = fetched(WithheldGame("g1", "it started at noon", started=True), WithheldGame("", "games.1: no game"))
     lines = bench.during(lambda: bench.observe(event), LineLogged)
     assert [(line.level, line.text) for line in lines] == [
-        ("INFO", "Read 1 game from games.json; 1 not offered, for the reasons below; 1 already started"),
-        ("DEBUG", "Game 'g1' is not offered: it started at noon"),
-        ("WARNING", "A game without an id is not offered: games.1: no game"),
+        ("INFO", "Read 1 game from games.json; 1 withheld, for the reasons below; 1 already started"),
+        ("DEBUG", "Game 'g1' is withheld: it started at noon"),
+        ("WARNING", "A game without an id is withheld: games.1: no game"),
     ]
 
 
@@ -311,7 +311,7 @@ def test_implausible_odds_are_told_and_that_they_are_gone() -> None:
     bench = Bench()
     known = WithheldGame("g2", "old", is_new=False)
     assert bench.lines(OddsDoubted((WithheldGame("g1", "the odds (American odds?)"), known))) == [
-        "Game 'g1' is not offered: the odds (American odds?)"
+        "Game 'g1' is withheld: the odds (American odds?)"
     ]
     assert bench.lines(OddsDoubted(())) == ["The odds of all games are plausible again"]
 
@@ -348,8 +348,10 @@ def test_who_is_not_blocked_for_a_mistake_is_told_louder(what: Literal["metagrap
 
 def test_faults_of_a_model_that_are_one_line_are_all_told() -> None:
     bench = Bench("miner")
-    faults = [HandlerFailed("the model", "predictions_requested", f"line {n}: wager") for n in range(3)]
-    assert len(bench.during(lambda: bench.observe(*faults), LineLogged)) == 3
+    faults = [HandlerFailed("the model Mine", "predictions_requested", f"line {n}: wager") for n in range(3)]
+    assert bench.lines(*faults) == [f"The model Mine: line {n}: wager" for n in range(3)]
+    (traceback,) = bench.lines(HandlerFailed("the model Mine", "predictions_requested", "Traceback:\nx"))
+    assert traceback.startswith("The handler the model Mine failed on predictions_requested")
 
 
 def test_the_end_of_a_session_is_told_and_that_of_an_exchange_is_not() -> None:

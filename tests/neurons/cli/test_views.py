@@ -128,13 +128,13 @@ def test_what_is_wrong_in_the_operators_files_is_a_trouble() -> None:
     )
     assert views.file_faults(wrong) == [
         "the games cannot be read, so the last good slate, if any, stays: games.json: not JSON",
-        *(f"game 'g{n}' is not offered: null" for n in range(5)),
-        "... 30 games are not offered in all; the first 5 are shown",
+        *(f"game 'g{n}' is withheld: null" for n in range(5)),
+        "... 30 games are withheld in all; the first 5 are shown",
         "a row of the blacklist is wrong: b.yaml: hotkeys.0: \\x1b",
     ]
     assert drawn(lambda _: views.troubles(wrong), 400, 24) == views.file_faults(wrong)
     nameless = status_of(1, withheld={"count": 1, "first": first[-1:]})
-    assert views.file_faults(nameless) == ["a game without an id is not offered: 7"]
+    assert views.file_faults(nameless) == ["a game without an id is withheld: 7"]
     assert views.file_faults(status_of(1)) == []
 
 
