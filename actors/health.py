@@ -1,4 +1,4 @@
-"""Whether a validator works: its disk, its clock and its metagraph; for all who ask (protocol, "HTTP exchanges").
+"""Whether a validator works: its disk, clock, metagraph and games; for all who ask (protocol, "HTTP exchanges").
 
 Verdicts and the game stream are in one file, so the answers to either can show that the disk fails.
 """
@@ -13,6 +13,8 @@ from bettensor.bus.events import (
     ClockStepped,
     CommitFailed,
     CommitRequested,
+    FeedFailed,
+    GamesFetched,
     HttpRequestReceived,
     MetagraphSynced,
     PredictionsStored,
@@ -68,7 +70,7 @@ class Disk:
 
 @dataclass(slots=True)
 class Health:
-    """The parts of the neuron's health: its disk, its clock, and whether it knows its subnet."""
+    """The parts of the neuron's health: its disk, its clock, its games, and whether it knows its subnet."""
 
     disk: Disk = field(default_factory=Disk)
     degraded_until: Micros = Micros(0)
@@ -76,13 +78,17 @@ class Health:
     knows_metagraph: bool = False
     """The metagraph has been read, now or in an earlier run: until then a validator admits no miner, and a miner has no
     validator."""
+    feed_fails: bool = False
+    """The games cannot be read, so the slate in force is an old one, or there is none."""
 
     def status(self, now: Micros, *, stopping: bool) -> Status:
-        """Offline if the validator is ``stopping``; degraded if a miner must expect no verdict, or a late one."""
+        """Offline if the validator is ``stopping``; degraded if a miner must expect no verdict, a late one, or one by
+        an old slate."""
         if stopping:
             return "offline"
-        in_trouble = self.disk.in_trouble(now) or now < self.degraded_until or not self.knows_metagraph
-        return "degraded" if in_trouble else "online"
+        mistrusts_clock = now < self.degraded_until
+        works = self.knows_metagraph and not (self.disk.in_trouble(now) or mistrusts_clock or self.feed_fails)
+        return "online" if works else "degraded"
 
 
 class HealthWatcher(Actor):
@@ -109,6 +115,15 @@ class HealthWatcher(Actor):
     @on(MetagraphSynced)
     def know_subnet(self, _: MetagraphSynced, __: Envelope) -> None:
         self.state.health.knows_metagraph = True
+
+    @on(FeedFailed, GamesFetched)
+    def judge_feed(self, event: FeedFailed | GamesFetched, envelope: Envelope) -> None:
+        failed_before, self.state.health.feed_fails = self.state.health.feed_fails, isinstance(event, FeedFailed)
+        if failed_before and isinstance(event, GamesFetched):
+            self._feed_recovered(envelope)
+
+    def _feed_recovered(self, envelope: Envelope) -> None:
+        """The games can be read again. For a subclass that says so."""
 
     def _committed(self, took: Micros, envelope: Envelope) -> None:
         """A commit took so long, and succeeded. For a subclass that says so."""

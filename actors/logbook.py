@@ -54,10 +54,12 @@ from bettensor.bus.events import (
     MetagraphDoubted,
     MetagraphSynced,
     MetricsUnavailable,
+    ModelNoted,
     NeuronFailed,
     NeuronStarted,
     NeuronStopped,
     NeuronStopping,
+    OddsDoubted,
     OutboxOpened,
     PeerAuthenticated,
     PeerMisbehaved,
@@ -69,11 +71,13 @@ from bettensor.bus.events import (
     PredictionDiscarded,
     PredictionExpired,
     PredictionRejected,
+    PredictionsRequested,
     ReconnectScheduled,
     RecordingFailed,
     RecordingResumed,
     ReloadFailed,
     Road,
+    RowsSkipped,
     SaveFailed,
     SendFailed,
     SessionActivated,
@@ -86,6 +90,7 @@ from bettensor.bus.events import (
     VerifiersFailed,
     VerifiersResumed,
     WatchRefused,
+    WithheldGame,
 )
 from bettensor.bus.games import TeamGamePrediction
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid, micros
@@ -139,6 +144,10 @@ class LogbookState:
     health: Health = field(default_factory=Health)
     tells_verdicts: bool = True
     """False in logs of release 0.1.0, in which a validator did not."""
+    has_slate: bool = False
+    """Whether this validator offers a slate, if only an old one."""
+    skipped: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The faults of each of the operator's files that have been told."""
     chain_is_missed: bool = False
     """Whether the last reading of the chain failed; the next success is then logged at INFO."""
     watch_is_refused: bool = False
@@ -190,6 +199,10 @@ class LogbookActor(HealthWatcher):
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, envelope: Envelope) -> None:
+        if event.handling == PredictionsRequested.topic and "\n" not in event.error:  # a model's own words
+            text = f"{event.handler[:1].upper()}{event.handler[1:]}: {event.error}"
+            self._line(envelope, f"faults of {event.handler}", text, "ERROR")
+            return
         text = f"The handler {event.handler} failed on {event.handling}; nothing else is affected:\n{event.error}"
         self._line(envelope, f"failures of {event.handler}", text, "ERROR", limit=1, traceback=True)
 
@@ -315,6 +328,19 @@ class LogbookActor(HealthWatcher):
             self._line(envelope, "missed validators", f"{_sentence(event.reason)}{_hint(event.cure)}", "WARNING")
         else:
             self._line(envelope, "missed validators", "There is a validator to connect to again")
+
+    @on(RowsSkipped)
+    def rows_skipped(self, event: RowsSkipped, envelope: Envelope) -> None:
+        told = self.state.skipped.get(event.what, ())
+        self.state.skipped[event.what] = event.faults
+        is_blacklist = event.what == "blacklist"
+        effect, level = ("it blocks nobody", "ERROR") if is_blacklist else ("it is not used", "WARNING")
+        for fault in event.faults:
+            if fault not in told:
+                text = f"A row of the {event.what} is wrong, so {effect}: {event.file}: {fault}"
+                self._line(envelope, f"rows of the {event.what}", text, level)
+        if told and not event.faults:
+            self._line(envelope, f"rows of the {event.what}", f"All rows of the {event.what} can be used again")
 
     @on(EndpointDoubted)
     def endpoint_doubted(self, event: EndpointDoubted, envelope: Envelope) -> None:
@@ -564,17 +590,37 @@ class LogbookActor(HealthWatcher):
     @on(GamesFetched)
     def fetched(self, event: GamesFetched, envelope: Envelope) -> None:
         text = f"Read {counted(len(event.games), 'game')} from {event.source}"
-        if event.withheld:
-            text += f"; {len(event.withheld)} not offered, for the reasons below"
+        faulty = [game for game in event.withheld if not game.started]
+        if faulty:
+            text += f"; {len(faulty)} withheld"
+            text += ", for the reasons below" if all(game.is_new for game in faulty) else ", as `bettensor top` shows"
+        if len(faulty) < len(event.withheld):
+            text += f"; {len(event.withheld) - len(faulty)} already started"
         self._line(envelope, "games", text)
-        for withheld in event.withheld:
-            text = f"Game {withheld.game_id!r} is not offered: {withheld.reason}"
-            self._line(envelope, "withheld games", text, "WARNING")
+        self._withheld(event.withheld, envelope)
+
+    @on(OddsDoubted)
+    def odds_doubted(self, event: OddsDoubted, envelope: Envelope) -> None:
+        self._withheld(event.games, envelope)
+        if not event.games:
+            self._line(envelope, "plausible odds", "The odds of all games are plausible again")
+
+    def _withheld(self, games: tuple[WithheldGame, ...], envelope: Envelope) -> None:
+        for game in games:
+            if game.is_new:
+                which = f"Game {game.game_id!r}" if game.game_id else "A game without an id"
+                level = "DEBUG" if game.started else "WARNING"
+                kind = "started games" if game.started else "withheld games"
+                self._line(envelope, kind, f"{which} is withheld: {game.reason}", level)
 
     @on(FeedFailed)
     def feed_failed(self, event: FeedFailed, envelope: Envelope) -> None:
-        text = f"The games cannot be read, so the last good slate stays in force: {event.reason}"
+        effect = "the last good slate stays in force" if self.state.has_slate else "no game is offered until they can"
+        text = f"The games cannot be read, so {effect}: {event.reason}"
         self._line(envelope, "games that cannot be read", text, "ERROR", limit=1)
+
+    def _feed_recovered(self, envelope: Envelope) -> None:
+        self._line(envelope, "games that can be read", "The games can be read again")
 
     @on(UpdateStoreFailed)
     def update_not_stored(self, event: UpdateStoreFailed, envelope: Envelope) -> None:
@@ -583,6 +629,7 @@ class LogbookActor(HealthWatcher):
 
     @on(GamesUpdated)
     def updated(self, event: GamesUpdated, envelope: Envelope) -> None:
+        self.state.has_slate = True
         if self.state.role == "miner":
             what = "the whole slate" if event.snapshot else "an update"
             games = counted(len(event.games), "game")
@@ -639,6 +686,10 @@ class LogbookActor(HealthWatcher):
         else:
             text = f"Prediction {prediction.prediction_id} rejected: {event.code}: {event.message}"
             self._line(envelope, _REJECTED, text, "WARNING")
+
+    @on(ModelNoted)
+    def model_noted(self, event: ModelNoted, envelope: Envelope) -> None:
+        self._line(envelope, "notes of the model", event.text)
 
     @on(PredictionDiscarded)
     def discarded(self, event: PredictionDiscarded, envelope: Envelope) -> None:

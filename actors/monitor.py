@@ -37,6 +37,8 @@ from bettensor.bus.events import (
     EndpointDoubted,
     Event,
     FallbackChosen,
+    FeedFailed,
+    GamesFetched,
     GamesUpdated,
     HandlerFailed,
     HandlerOverflowed,
@@ -47,6 +49,7 @@ from bettensor.bus.events import (
     NeuronInfo,
     NeuronStarted,
     NeuronStopping,
+    OddsDoubted,
     OutboxOpened,
     PeerAuthenticated,
     PeerRefused,
@@ -64,6 +67,7 @@ from bettensor.bus.events import (
     ReconnectScheduled,
     Road,
     Role,
+    RowsSkipped,
     SaveFailed,
     SessionActivated,
     StatusReported,
@@ -73,6 +77,7 @@ from bettensor.bus.events import (
     VerdictRepeated,
     VerifiersFailed,
     VerifiersResumed,
+    WithheldGame,
 )
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
@@ -85,6 +90,8 @@ MAX_STRANGERS: Final = 256
 """Neurons outside the metagraph that are remembered; the oldest are forgotten."""
 
 
+MAX_SHOWN: Final = 20
+"""Withheld games, and faults of a file, that a status has; it has the number of all."""
 _FAILING: Final[dict[type[Event], str]] = {
     SaveFailed: "the outbox cannot be written, so predictions wait",
     CommitFailed: "the ledger cannot be written, so predictions get no verdict",
@@ -166,6 +173,13 @@ class MonitorState:
     games: dict[Hotkey, dict[GameId, TeamGame]] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     fallbacks: "Counter[str]" = field(default_factory=Counter)
+    feed_fault: str = ""
+    """Why the games cannot be read."""
+    withheld: tuple[WithheldGame, ...] = ()
+    """By the feed, for a fault."""
+    doubted: tuple[WithheldGame, ...] = ()
+    """For their odds."""
+    skipped: dict[str, RowsSkipped] = field(default_factory=dict)
     troubles: "Counter[str]" = field(default_factory=Counter)
     """Actor failures, failed commits, clock steps."""
     failing: dict[str, str] = field(default_factory=dict)
@@ -338,6 +352,25 @@ class MonitorActor(HealthWatcher):
             if isinstance(message, HeartbeatMessage) and message.epoch is not None and message.offset is not None:
                 peer.position = Position(message.epoch, message.offset)
 
+    # --- the operator's files
+
+    @on(GamesFetched)
+    def read_games(self, event: GamesFetched, _: Envelope) -> None:
+        self.state.feed_fault = ""
+        self.state.withheld = tuple(game for game in event.withheld if not game.started)
+
+    @on(FeedFailed)
+    def miss_games(self, event: FeedFailed, _: Envelope) -> None:
+        self.state.feed_fault = event.reason
+
+    @on(OddsDoubted)
+    def doubt_odds(self, event: OddsDoubted, _: Envelope) -> None:
+        self.state.doubted = event.games
+
+    @on(RowsSkipped)
+    def skip_rows(self, event: RowsSkipped, _: Envelope) -> None:
+        self.state.skipped[event.what] = event
+
     # --- games and predictions
 
     @on(OutboxOpened)
@@ -446,6 +479,7 @@ class MonitorActor(HealthWatcher):
             "peers": [self._described(peer, now) for peer in state.peers.values()],
             **({"slates": [self._slate(validator) for validator in state.games]} if slates else {}),
             "fallbacks": dict(state.fallbacks),
+            **self._faulty_files(),
             "troubles": dict(state.troubles),
             "last_s": {name: _ago(at, now) for name, at in state.last_times.items()},
             "handlers": {
@@ -465,6 +499,22 @@ class MonitorActor(HealthWatcher):
         if state.lack:
             yield state.lack
         yield from state.failing.values()
+
+    def _faulty_files(self) -> dict[str, Any]:
+        """What is wrong in the operator's files; a key for each kind of fault that there is."""
+        state = self.state
+        found: dict[str, Any] = {}
+        if state.feed_fault:
+            found["feed_fault"] = state.feed_fault
+        if withheld := (*state.withheld, *state.doubted):
+            first = [{"game_id": game.game_id, "reason": game.reason} for game in withheld[:MAX_SHOWN]]
+            found["withheld"] = {"count": len(withheld), "first": first}
+        if skipped := [event for event in state.skipped.values() if event.faults]:
+            found["skipped_rows"] = {
+                event.what: {"file": event.file, "count": len(event.faults), "first": list(event.faults[:MAX_SHOWN])}
+                for event in skipped
+            }
+        return found
 
     def _described(self, peer: PeerStatus, now: Micros) -> dict[str, Any]:
         if peer.connection is not None:

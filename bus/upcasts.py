@@ -35,6 +35,8 @@ _TAKING_SECTIONS: Final = frozenset({"announce", "auth", "connection", "heartbea
 """The actors that it was copied for; settings of these names in other actors are their own."""
 _POLL_INTERVAL: Final = 15.0
 """Seconds: the default of ``actors.http_fallback.poll_interval`` in format 1."""
+_ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3.0}
+"""Settings with which the actor ``games`` finds all odds above 1 plausible."""
 _TAKE_SCHEMES: Final = ("auth", "connection")
 """Actors whose state says whether schemes are pinned: on a validator the first, on a miner the second."""
 
@@ -218,6 +220,18 @@ def failed_posts_had_no_code(topic: str, event: dict[str, Any]) -> tuple[str, di
     return topic, event | {"code": ""} if topic == "post_failed" else event
 
 
+def slates_were_offered_whatever_their_odds(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """In format 1 the actor ``games`` had no settings, and doubted no odds."""
+    if topic == "header" and event["settings"].get("role") == "validator":
+        settings = event["settings"]
+        actors = settings.get("actors", {})
+        if "class" not in actors.get("games", {}):
+            settings["actors"] = actors | {"games": _ANY_ODDS}
+    if topic == "checkpoint" and event["actors"].get("games", {}).get("settings") == {}:
+        event["actors"]["games"]["settings"] = _ANY_ODDS
+    return topic, event
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
     1: (
         timers_have_names,
@@ -233,6 +247,7 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         metagraphs_were_never_missing,
         each_failed_try_had_its_line,
         failed_posts_had_no_code,
+        slates_were_offered_whatever_their_odds,
     ),
 }
 """By the format that is read."""

@@ -182,6 +182,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "bettensor.actors.health",
         "bettensor.actors.miner.patience",
         "bettensor.actors.miner.targets",
+        "bettensor.actors.odds",
         "bettensor.actors.outages",
         "bettensor.actors.schemes",
         "bettensor.actors.settings",

@@ -140,7 +140,7 @@ def _listed(file: Path) -> dict[str, NeuronInfo] | None:
     """The neurons of the metagraph file by hotkey; None if it does not exist."""
     if not os.path.lexists(file):
         return None
-    return {neuron.hotkey: neuron for neuron in read_metagraph(file).neurons}
+    return {neuron.hotkey: neuron for neuron in read_metagraph(file).contents.neurons}
 
 
 def _find_wallets(setup: Setup, name: str | None, path: str) -> None:

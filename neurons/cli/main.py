@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
-from bettensor.bus.text import hint
+from bettensor.bus.text import counted, hint
 from bettensor.neurons.cli import streams
 
 if TYPE_CHECKING:
@@ -774,7 +774,12 @@ def _check_config(arguments: argparse.Namespace) -> int:
     loaded = _load(arguments, arguments.file)
     refuse_faults(loaded)
     settings = loaded.settings
-    check(settings, loaded.sources)
+    faults = check(settings, loaded.sources)
+    if faults:
+        print(*faults, sep="\n", file=sys.stderr)
+        rows = counted(len(faults), "row")
+        print(f"{arguments.file}: the {settings.role} would run without {rows} of its files", file=sys.stderr)
+        return EXIT_FAILED
     print(f"{arguments.file}: valid configuration of a {settings.role} for netuid {settings.netuid}")
     for line in describe():
         print(line)

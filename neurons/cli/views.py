@@ -53,6 +53,8 @@ GAP: Final = 2
 """Columns between two columns of a table."""
 MANY_WAITING: Final = 100
 """Events that wait for a handler, from which on this is shown as a trouble."""
+MANY_FAULTS: Final = 5
+"""Faults of one file that are shown."""
 HANGING: Final = 10.0
 """Seconds that a handler has worked on one event, from which on this is shown as a trouble."""
 OVER: Final = 3600
@@ -438,6 +440,7 @@ def troubles(status: Status) -> Text | None:
     if status["registered"] is False:
         lines.append(f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}")
     lines += [status["endpoint_doubt"]] if status["endpoint_doubt"] else []
+    lines += file_faults(status)
     faults = {name: (name.replace("_", " "), count, "") for name, count in status["troubles"].items()}
     faults |= {
         name: ("fell back to HTTP", count, f": {name.replace('_', ' ')}") for name, count in status["fallbacks"].items()
@@ -467,6 +470,26 @@ def _last(status: Status, name: str) -> float | None:
 
 def _since(count: int, age: float | None) -> str:
     return "" if age is None else f", {'last ' if count > 1 else ''}{duration(age)} ago"
+
+
+def file_faults(status: Status) -> list[str]:
+    """What is wrong in the operator's files, a line each; a neuron of an earlier release does not say so."""
+    lines: list[str] = []
+    if status.get("feed_fault"):
+        lines.append(f"the games cannot be read, so the last good slate, if any, stays: {status['feed_fault']}")
+    withheld = status.get("withheld", {"count": 0, "first": []})
+    for game in withheld["first"][:MANY_FAULTS]:
+        name = f"game {game['game_id']!r}" if game["game_id"] else "a game without an id"
+        lines.append(f"{name} is withheld: {game['reason']}")
+    lines += _others(withheld["count"], "games are withheld")
+    for what, skipped in status.get("skipped_rows", {}).items():
+        lines += [f"a row of the {what} is wrong: {skipped['file']}: {f}" for f in skipped["first"][:MANY_FAULTS]]
+        lines += _others(skipped["count"], f"rows of the {what} are wrong")
+    return [printable(line) for line in lines]
+
+
+def _others(count: int, what: str) -> list[str]:
+    return [f"... {count} {what} in all; the first {MANY_FAULTS} are shown"] if count > MANY_FAULTS else []
 
 
 def top_view(screen: Console, status: Status, before: Status | None = None, seconds: float = 1.0) -> RenderableType:

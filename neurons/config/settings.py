@@ -142,7 +142,8 @@ class GamesSettings:
     """file: the games file is read, and read again when it changes. random: it is read once, and then its odds move at
     random, for demos and tests."""
     path: LocalPath | None = None
-    """The games file (JSON); null: the sample games in this package."""
+    """The games file (JSON); null: the sample games in this package. A wrong game is withheld alone; if the file cannot
+    be read, the last slate stays in force, and the validator is degraded."""
     interval: Seconds = 5.0
     """Seconds between two moves of random odds."""
     seed: Whole | None = None
@@ -227,7 +228,8 @@ class ValidatorSettings(Settings):
     role: Literal["validator"] = "validator"
     """The neuron's role."""
     blacklist: LocalPath | None = None
-    """A YAML file with the hotkeys, coldkeys and networks (CIDR) to refuse. null: nobody is blacklisted."""
+    """A YAML file with the hotkeys, coldkeys and networks (CIDR) to refuse; a wrong row blocks nobody, and is reported.
+    null: nobody is blacklisted."""
     axon: AxonSettings = field(default_factory=AxonSettings)
     auth: VerifierSettings = field(default_factory=VerifierSettings)
     games: GamesSettings = field(default_factory=GamesSettings)

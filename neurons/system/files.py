@@ -103,7 +103,7 @@ def _stat(file: Path) -> tuple[int, int, int] | None:
         stat = file.stat()
     except OSError:
         return None
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+    return stat.st_ino, stat.st_size, stat.st_ctime_ns  # new permissions are a change too
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from bettensor.bus.upcasts import (
     metagraphs_were_never_missing,
     requests_had_their_scheme_in_a_header,
     schemes_were_named_by_peers,
+    slates_were_offered_whatever_their_odds,
     timers_have_names,
     validators_logged_no_verdicts,
 )
@@ -248,3 +249,27 @@ def test_of_a_status_that_much_is_compared_as_was_reported_then() -> None:
     replayed = {"request": 1, "status": {"role": "miner", "uid": 1, "notices": []}}
     assert as_much_as(recorded, "status_reported", replayed) == {"request": 1, "status": {"role": "miner", "uid": 1}}
     assert as_much_as({"x": 1}, "line_logged", {"x": 1, "y": 2}) == {"x": 1, "y": 2}
+
+
+ANY_ODDS = {"min_implied_probability": 0.0, "max_implied_probability": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "actors"),
+    [
+        ({"role": "validator"}, {"games": ANY_ODDS}),
+        ({"role": "validator", "actors": {"auth": {"a": 1}}}, {"auth": {"a": 1}, "games": ANY_ODDS}),
+        ({"role": "validator", "actors": {"games": {"class": "my:Games"}}}, {"games": {"class": "my:Games"}}),
+        ({"role": "miner", "actors": {}}, {}),
+    ],
+)
+def test_a_validator_of_0_1_0_doubted_no_odds(settings: dict[str, Any], actors: dict[str, Any]) -> None:
+    _, header = slates_were_offered_whatever_their_odds("header", {"settings": settings})
+    assert header["settings"]["actors"] == actors
+
+
+def test_checkpoints_of_0_1_0_doubt_no_odds_either() -> None:
+    actors: dict[str, Any] = {"games": {"settings": {}, "state": {}}, "auth": {"settings": {}, "state": {}}}
+    _, checkpoint = slates_were_offered_whatever_their_odds("checkpoint", {"seq": 1, "actors": actors})
+    assert {name: actor["settings"] for name, actor in checkpoint["actors"].items()} == {"games": ANY_ODDS, "auth": {}}
+    assert slates_were_offered_whatever_their_odds("checkpoint", {"actors": {}}) == ("checkpoint", {"actors": {}})

@@ -1,21 +1,31 @@
 """What Prometheus sees, read by its own client."""
 
 import asyncio
+import json
 import urllib.request
 from pathlib import Path
 
+import yaml
 from bittensor_core import Keypair
 from prometheus_client.parser import text_string_to_metric_families
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
-from bettensor.bus.events import FallbackChosen, LineLogged, MetricsUnavailable, PredictionMade, VerdictReceived
+from bettensor.bus.events import (
+    FallbackChosen,
+    FeedFailed,
+    LineLogged,
+    MetricsUnavailable,
+    OddsDoubted,
+    PredictionMade,
+    VerdictReceived,
+)
 from bettensor.neurons.config.settings import MetricsSettings
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.edges.metrics import Metrics
 from bettensor.neurons.edges.writer import FrameWriter
 from bettensor.neurons.neuron import Neuron
-from tests.loopback.rig import running_miner, running_validator
+from tests.loopback.rig import running_miner, running_validator, starting_soon
 from tests.loopback.test_miner import events, register_miner, until
 from tests.support import make_identity, make_prediction
 
@@ -73,6 +83,31 @@ async def test_what_goes_wrong_is_counted(tmp_path: Path) -> None:
     assert judged["bettensor_refusals_total", ("malformed",)] == 1
     assert told["bettensor_fallbacks_total", ("disabled",)] == 1
     assert told["bettensor_frames_total", ("in", "http")] >= 2
+
+
+async def test_wrong_games_and_rows_are_counted_until_they_are_repaired(tmp_path: Path) -> None:
+    games = tmp_path / "games.json"
+    odds = starting_soon(game_id="american", team_a_odds=120, team_b_odds=105)
+    started = starting_soon(game_id="old") | {"event_start_date": "P0D"}
+    wrong = json.dumps([starting_soon(), odds, started, 7, None])
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({"hotkeys": ["5x"]}))
+    async with running_validator(tmp_path, metrics=SERVED, blacklist="wrong.yaml") as rig:
+        await asyncio.sleep(0.2)  # the watch has begun
+        games.write_text(wrong)
+        await rig.until(OddsDoubted)
+        samples = await scrape(rig.validator)
+        assert samples["bettensor_games_withheld", ("entry",)] == 2
+        assert samples["bettensor_games_withheld", ("odds",)] == 1
+        assert samples["bettensor_games_unreadable", ()] == 0
+        assert samples["bettensor_skipped_rows", ("blacklist",)] == 1
+        games.write_text("[")
+        await rig.until(FeedFailed)
+        assert (await scrape(rig.validator))["bettensor_games_unreadable", ()] == 1
+        games.write_text(json.dumps([starting_soon()]))
+        await rig.until(OddsDoubted, 2)
+        samples = await scrape(rig.validator)
+        assert samples["bettensor_games_withheld", ("entry",)] == samples["bettensor_games_withheld", ("odds",)] == 0
+        assert samples["bettensor_games_unreadable", ()] == 0
 
 
 async def test_a_port_that_is_taken_is_said_and_the_neuron_does_without(tmp_path: Path) -> None:

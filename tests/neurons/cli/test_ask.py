@@ -112,6 +112,9 @@ def test_peers_says_whether_this_hotkey_is_registered_and_what_is_doubted(tmp_pa
     assert "it listens elsewhere\n" in err
     with answering_again(tmp_path, status(registered=True, notices=["the outbox cannot be written: disk full"])):
         assert run("peers")[2] == "the outbox cannot be written: disk full\n"
+    withheld = {"count": 1, "first": [{"game_id": "g7", "reason": "null"}]}
+    with answering_again(tmp_path, status(registered=True, withheld=withheld)):
+        assert run("peers")[2] == "game 'g7' is withheld: null\n"
     with answering_again(tmp_path, status(registered=True, endpoint_doubt="")):
         assert run("peers")[2] == ""
 

@@ -105,7 +105,7 @@ def test_the_files_pass_the_check_and_fit_together(newcomer: Newcomer) -> None:
     assert isinstance(validator, ValidatorSettings)
     assert isinstance(miner, MinerSettings)
     assert (validator.axon.ip, validator.axon.port) == ("127.0.0.1", newcomer.port)
-    first, second = read_metagraph(newcomer.folder / "metagraph.yaml").neurons
+    first, second = read_metagraph(newcomer.folder / "metagraph.yaml").contents.neurons
     assert (first.uid, first.hotkey, first.validator_permit) == (0, newcomer.hotkey("validator"), True)
     assert first.axon == f"127.0.0.1:{newcomer.port}"
     assert (second.uid, second.hotkey, second.axon) == (1, newcomer.hotkey("miner"), None)

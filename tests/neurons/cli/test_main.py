@@ -1,6 +1,7 @@
 """The command line, and the processes that it starts."""
 
 import errno
+import json
 import os
 import shlex
 import signal
@@ -21,7 +22,7 @@ from bettensor.neurons.cli.completion import commands_of
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import ROLES, keys_of
 from bettensor.neurons.neuron import lock_state_dir
-from tests.loopback.rig import write_configuration
+from tests.loopback.rig import starting_soon, write_configuration
 
 ROOT = Path(__file__).parents[3]
 
@@ -169,6 +170,22 @@ def test_config_check_tells_all_wrong_keys(tmp_path: Path, capsys: pytest.Captur
         "an edge of your own needs the key `class`",
         f"{file}: handlers.x: there is no such event",
     ]
+
+
+def test_config_check_fails_on_rows_that_the_neuron_would_skip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_configuration(tmp_path)
+    odds = starting_soon(game_id="american", team_a_odds=120, team_b_odds=105)
+    started = starting_soon(game_id="old") | {"event_start_date": "P0D"}
+    (tmp_path / "games.json").write_text(json.dumps([starting_soon(), odds, started, {"game_id": "half"}]))
+    assert main(["config", "check", str(file)]) == 1
+    told = capsys.readouterr().err.splitlines()
+    games = str(tmp_path / "games.json")
+    assert [line.startswith(games) for line in told] == [True, True, False]
+    assert "game 'half': games.3: team_a: this field is required" in told[0]
+    assert "game 'american': the odds 120 and 105 imply" in told[1]
+    assert told[2] == f"{file}: the validator would run without 2 rows of its files"
 
 
 def test_config_show(capsys: pytest.CaptureFixture[str]) -> None:

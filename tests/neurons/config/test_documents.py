@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.neurons.config.documents import MAX_SHOWN, decoded, number_of, read_json, read_text, shown
+from bettensor.neurons.config.documents import MAX_SHOWN, NotANumber, decoded, number_of, read_json, read_text, shown
 
 
 @pytest.mark.parametrize("value", [1.9, "1.9", "1.90", " 1.9 ", "+1.9", "19e-1", "\t1.9\r\n"])
@@ -55,7 +55,7 @@ def test_what_is_no_finite_number_is_refused_with_the_value(value: Any, found: s
 
 @pytest.mark.parametrize("value", ["1,90", " 1,90 "])
 def test_a_decimal_comma_is_refused_with_the_cure(value: str) -> None:
-    with pytest.raises(ValueError, match=r"; write a decimal point: 1\.90$"):
+    with pytest.raises(NotANumber, match=r"expected a number with a decimal point like 1\.90, not"):
         number_of(value)
 
 

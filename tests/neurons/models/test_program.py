@@ -87,6 +87,24 @@ time.sleep(60)
     assert len(bench.all(HandlerFailed)) <= 8
 
 
+async def test_a_fault_that_comes_back_after_a_slate_without_it_is_told_again(tmp_path: Path) -> None:
+    source = """
+slates = 0
+for line in sys.stdin:
+    if not line.strip():
+        slates += 1
+        if slates != 3:
+            print("no json")
+        print(json.dumps({"game_id": "g", "outcome": "New York Mets", "wager": "1.50", "key": slates}))
+"""
+    async with bench_of(program(tmp_path, source)) as bench:
+        for slates in range(1, 5):
+            bench.ask()
+            await bench.until(lambda slates=slates: len(bench.bets()) == slates)  # type: ignore[misc]
+        assert bench.bets()[0] == ("g", "New York Mets", 1.5)
+    assert len(bench.all(HandlerFailed)) == 2
+
+
 async def test_a_program_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     async with bench_of(program(tmp_path, "", command=("/no/such/program",))) as bench:
         await bench.until(lambda: len(bench.all(HandlerFailed)) >= 2)
