@@ -1,4 +1,4 @@
-"""Whether a validator works: by its disk, by its clock, and for those who ask (protocol, "HTTP exchanges").
+"""Whether a validator works: by its disk, its clock and its games, and for those who ask (protocol, "HTTP exchanges").
 
 Verdicts and the game stream are in one file, so the answers to either can show that the disk fails.
 """
@@ -13,6 +13,8 @@ from bettensor.bus.events import (
     ClockStepped,
     CommitFailed,
     CommitRequested,
+    FeedFailed,
+    GamesFetched,
     HttpRequestReceived,
     PredictionsStored,
     UpdateStored,
@@ -67,17 +69,21 @@ class Disk:
 
 @dataclass(slots=True)
 class Health:
-    """The parts of the validator's health: its disk and its clock."""
+    """The parts of the validator's health: its disk, its clock and its games."""
 
     disk: Disk = field(default_factory=Disk)
     degraded_until: Micros = Micros(0)
     """A step of the wall clock counts until then: meanwhile nothing is judged. Monotonic."""
+    feed_fails: bool = False
+    """The games cannot be read, so the slate in force is an old one, or there is none."""
 
     def status(self, now: Micros, *, stopping: bool) -> Status:
-        """Offline if the validator is ``stopping``; degraded if a miner must expect no verdict, or a late one."""
+        """Offline if the validator is ``stopping``; degraded if a miner must expect no verdict, a late one, or one by
+        an old slate."""
         if stopping:
             return "offline"
-        return "degraded" if self.disk.in_trouble(now) or now < self.degraded_until else "online"
+        in_trouble = self.disk.in_trouble(now) or now < self.degraded_until or self.feed_fails
+        return "degraded" if in_trouble else "online"
 
 
 class HealthWatcher(Actor):
@@ -100,6 +106,15 @@ class HealthWatcher(Actor):
     @on(ClockStepped)
     def mistrust_clock(self, _: ClockStepped, envelope: Envelope) -> None:
         self.state.health.degraded_until = Micros(envelope.mono + CLOCK_WINDOW)
+
+    @on(FeedFailed, GamesFetched)
+    def judge_feed(self, event: FeedFailed | GamesFetched, envelope: Envelope) -> None:
+        failed_before, self.state.health.feed_fails = self.state.health.feed_fails, isinstance(event, FeedFailed)
+        if failed_before and isinstance(event, GamesFetched):
+            self._feed_recovered(envelope)
+
+    def _feed_recovered(self, envelope: Envelope) -> None:
+        """The games can be read again. For a subclass that says so."""
 
     def _committed(self, took: Micros, envelope: Envelope) -> None:
         """A commit took so long, and succeeded. For a subclass that says so."""

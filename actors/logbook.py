@@ -39,9 +39,11 @@ from bettensor.bus.events import (
     MetagraphDoubted,
     MetagraphSynced,
     MetricsUnavailable,
+    ModelNoted,
     NeuronFailed,
     NeuronStarted,
     NeuronStopping,
+    OddsDoubted,
     OutboxOpened,
     PeerAuthenticated,
     PeerMisbehaved,
@@ -55,6 +57,7 @@ from bettensor.bus.events import (
     RecordingResumed,
     ReloadFailed,
     Road,
+    RowsSkipped,
     SaveFailed,
     SendFailed,
     SessionActivated,
@@ -63,6 +66,7 @@ from bettensor.bus.events import (
     UpgradeBegun,
     VerdictReceived,
     VerifierLost,
+    WithheldGame,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
@@ -94,6 +98,10 @@ class LogbookState:
     peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
     health: Health = field(default_factory=Health)
+    has_slate: bool = False
+    """Whether this validator offers a slate, if only an old one."""
+    skipped: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The faults of each of the operator's files that have been told."""
     chain_is_missed: bool = False
     """Whether the last reading of the chain failed; the next success is then logged at INFO."""
 
@@ -132,7 +140,8 @@ class LogbookActor(HealthWatcher):
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, envelope: Envelope) -> None:
         text = f"The handler {event.handler} failed on {event.handling}; nothing else is affected:\n{event.error}"
-        self._line(envelope, f"failures of {event.handler}", text, "ERROR", limit=1, traceback=True)
+        limit = 1 if "\n" in event.error else LINES_PER_SECOND  # a traceback is long
+        self._line(envelope, f"failures of {event.handler}", text, "ERROR", limit, traceback=True)
 
     @on(HandlerOverflowed)
     def handler_overflowed(self, event: HandlerOverflowed, envelope: Envelope) -> None:
@@ -218,6 +227,19 @@ class LogbookActor(HealthWatcher):
                 f"The hotkey of this neuron, {self.state.hotkey}, is not in the metagraph, so no peer admits the neuron"
             )
             self._line(envelope, "registration", f"{text}{_hint(UNREGISTERED)}", "WARNING")
+
+    @on(RowsSkipped)
+    def rows_skipped(self, event: RowsSkipped, envelope: Envelope) -> None:
+        told = self.state.skipped.get(event.what, ())
+        self.state.skipped[event.what] = event.faults
+        is_blacklist = event.what == "blacklist"
+        effect, level = ("it blocks nobody", "ERROR") if is_blacklist else ("it is not used", "WARNING")
+        for fault in event.faults:
+            if fault not in told:
+                text = f"A row of the {event.what} is wrong, so {effect}: {event.file}: {fault}"
+                self._line(envelope, f"rows of the {event.what}", text, level)
+        if told and not event.faults:
+            self._line(envelope, f"rows of the {event.what}", f"All rows of the {event.what} can be used again")
 
     @on(EndpointDoubted)
     def endpoint_doubted(self, event: EndpointDoubted, envelope: Envelope) -> None:
@@ -347,17 +369,37 @@ class LogbookActor(HealthWatcher):
     @on(GamesFetched)
     def fetched(self, event: GamesFetched, envelope: Envelope) -> None:
         text = f"Read {counted(len(event.games), 'game')} from {event.source}"
-        if event.withheld:
-            text += f"; {len(event.withheld)} not offered, for the reasons below"
+        faulty = [game for game in event.withheld if not game.started]
+        if faulty:
+            text += f"; {len(faulty)} not offered"
+            text += ", for the reasons below" if all(game.is_new for game in faulty) else ", as `bettensor top` shows"
+        if len(faulty) < len(event.withheld):
+            text += f"; {len(event.withheld) - len(faulty)} already started"
         self._line(envelope, "games", text)
-        for withheld in event.withheld:
-            text = f"Game {withheld.game_id!r} is not offered: {withheld.reason}"
-            self._line(envelope, "withheld games", text, "WARNING")
+        self._withheld(event.withheld, envelope)
+
+    @on(OddsDoubted)
+    def odds_doubted(self, event: OddsDoubted, envelope: Envelope) -> None:
+        self._withheld(event.games, envelope)
+        if not event.games:
+            self._line(envelope, "plausible odds", "The odds of all games are plausible again")
+
+    def _withheld(self, games: tuple[WithheldGame, ...], envelope: Envelope) -> None:
+        for game in games:
+            if game.is_new:
+                which = f"Game {game.game_id!r}" if game.game_id else "A game without an id"
+                level = "DEBUG" if game.started else "WARNING"
+                kind = "started games" if game.started else "withheld games"
+                self._line(envelope, kind, f"{which} is not offered: {game.reason}", level)
 
     @on(FeedFailed)
     def feed_failed(self, event: FeedFailed, envelope: Envelope) -> None:
-        text = f"The games cannot be read, so the last good slate stays in force: {event.reason}"
+        effect = "the last good slate stays in force" if self.state.has_slate else "no game is offered until they can"
+        text = f"The games cannot be read, so {effect}: {event.reason}"
         self._line(envelope, "games that cannot be read", text, "ERROR", limit=1)
+
+    def _feed_recovered(self, envelope: Envelope) -> None:
+        self._line(envelope, "games that can be read", "The games can be read again")
 
     @on(UpdateStoreFailed)
     def update_not_stored(self, event: UpdateStoreFailed, envelope: Envelope) -> None:
@@ -366,6 +408,7 @@ class LogbookActor(HealthWatcher):
 
     @on(GamesUpdated)
     def updated(self, event: GamesUpdated, envelope: Envelope) -> None:
+        self.state.has_slate = True
         if self.state.role == "miner":
             what = "the whole slate" if event.snapshot else "an update"
             games = counted(len(event.games), "game")
@@ -404,6 +447,10 @@ class LogbookActor(HealthWatcher):
         else:
             text = f"Prediction {prediction.prediction_id} rejected: {event.code}: {event.message}"
             self._line(envelope, "rejected predictions", text, "WARNING")
+
+    @on(ModelNoted)
+    def model_noted(self, event: ModelNoted, envelope: Envelope) -> None:
+        self._line(envelope, "notes of the model", event.text)
 
     @on(PredictionDiscarded)
     def discarded(self, event: PredictionDiscarded, envelope: Envelope) -> None:

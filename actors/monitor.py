@@ -33,6 +33,8 @@ from bettensor.bus.events import (
     EndpointDoubted,
     Event,
     FallbackChosen,
+    FeedFailed,
+    GamesFetched,
     GamesUpdated,
     HandlerFailed,
     HandlerOverflowed,
@@ -43,6 +45,7 @@ from bettensor.bus.events import (
     NeuronInfo,
     NeuronStarted,
     NeuronStopping,
+    OddsDoubted,
     OutboxOpened,
     PeerAuthenticated,
     PeerRefused,
@@ -58,11 +61,13 @@ from bettensor.bus.events import (
     ReconnectScheduled,
     Road,
     Role,
+    RowsSkipped,
     SessionActivated,
     StatusReported,
     StatusRequested,
     VerdictReceived,
     VerdictRepeated,
+    WithheldGame,
 )
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
@@ -73,6 +78,10 @@ LATENCIES: Final = 1000
 """How many of the last latencies are kept, to take percentiles from."""
 MAX_STRANGERS: Final = 256
 """Neurons outside the metagraph that are remembered; the oldest are forgotten."""
+
+
+MAX_SHOWN: Final = 20
+"""Withheld games, and faults of a file, that a status has; it has the number of all."""
 
 
 @dataclass(slots=True)
@@ -138,6 +147,13 @@ class MonitorState:
     games: dict[Hotkey, dict[GameId, TeamGame]] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     fallbacks: "Counter[str]" = field(default_factory=Counter)
+    feed_fault: str = ""
+    """Why the games cannot be read."""
+    withheld: tuple[WithheldGame, ...] = ()
+    """By the feed, for a fault."""
+    doubted: tuple[WithheldGame, ...] = ()
+    """For their odds."""
+    skipped: dict[str, RowsSkipped] = field(default_factory=dict)
     troubles: "Counter[str]" = field(default_factory=Counter)
     """Actor failures, failed commits, clock steps."""
     handlers: dict[str, HandlerScore] = field(default_factory=dict)
@@ -283,6 +299,25 @@ class MonitorActor(HealthWatcher):
             if isinstance(message, HeartbeatMessage) and message.epoch is not None and message.offset is not None:
                 peer.position = Position(message.epoch, message.offset)
 
+    # --- the operator's files
+
+    @on(GamesFetched)
+    def read_games(self, event: GamesFetched, _: Envelope) -> None:
+        self.state.feed_fault = ""
+        self.state.withheld = tuple(game for game in event.withheld if not game.started)
+
+    @on(FeedFailed)
+    def miss_games(self, event: FeedFailed, _: Envelope) -> None:
+        self.state.feed_fault = event.reason
+
+    @on(OddsDoubted)
+    def doubt_odds(self, event: OddsDoubted, _: Envelope) -> None:
+        self.state.doubted = event.games
+
+    @on(RowsSkipped)
+    def skip_rows(self, event: RowsSkipped, _: Envelope) -> None:
+        self.state.skipped[event.what] = event
+
     # --- games and predictions
 
     @on(OutboxOpened)
@@ -390,12 +425,29 @@ class MonitorActor(HealthWatcher):
             "peers": [self._described(peer, now) for peer in state.peers.values()],
             **({"slates": [self._slate(validator) for validator in state.games]} if slates else {}),
             "fallbacks": dict(state.fallbacks),
+            **self._faulty_files(),
             "troubles": dict(state.troubles),
             "handlers": {
                 name: {"waiting": 0, "failures": score.failures, "dropped": score.dropped}
                 for name, score in state.handlers.items()
             },
         }
+
+    def _faulty_files(self) -> dict[str, Any]:
+        """What is wrong in the operator's files; a key for each kind of fault that there is."""
+        state = self.state
+        found: dict[str, Any] = {}
+        if state.feed_fault:
+            found["feed_fault"] = state.feed_fault
+        if withheld := (*state.withheld, *state.doubted):
+            first = [{"game_id": game.game_id, "reason": game.reason} for game in withheld[:MAX_SHOWN]]
+            found["withheld"] = {"count": len(withheld), "first": first}
+        if skipped := [event for event in state.skipped.values() if event.faults]:
+            found["skipped_rows"] = {
+                event.what: {"file": event.file, "count": len(event.faults), "first": list(event.faults[:MAX_SHOWN])}
+                for event in skipped
+            }
+        return found
 
     def _described(self, peer: PeerStatus, now: Micros) -> dict[str, Any]:
         if peer.connection is not None:

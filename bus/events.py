@@ -828,6 +828,17 @@ class PostFailed(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class RowsSkipped(Observed):
+    """Rows of an operator's file that cannot be used; all other rows are in force."""
+
+    what: Literal["metagraph", "blacklist"]
+    file: str
+    """Its name."""
+    faults: tuple[str, ...]
+    """One for each such row, with row, field and what was expected. Empty if all rows can be used again."""
+
+
+@dataclass(frozen=True, slots=True)
 class FallbackChosen(Decided):
     """From now on messages to a validator go by HTTP, until its WebSocket is back."""
 
@@ -844,7 +855,12 @@ class WithheldGame:
     """A game that cannot be offered."""
 
     game_id: str
+    """Empty if the entry has none."""
     reason: str
+    started: bool = False
+    """The game has started, and there is no other reason: that is no fault."""
+    is_new: bool = True
+    """The last slate did not withhold it for this reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -859,8 +875,16 @@ class GamesFetched(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class OddsDoubted(Decided):
+    """The games of the present slate whose odds no bookmaker has: they are not offered."""
+
+    games: tuple[WithheldGame, ...]
+    """Empty if all odds are plausible again."""
+
+
+@dataclass(frozen=True, slots=True)
 class FeedFailed(Observed):
-    """The feed cannot be read; the last good slate stays in force."""
+    """The feed cannot be read; the last good slate stays in force, and the validator is degraded."""
 
     source: str
     reason: str
@@ -1133,6 +1157,13 @@ class PredictionsRequested(Decided):
 @dataclass(frozen=True, slots=True)
 class ModelChanged(Observed):
     """The model has new forecasts, although no slate has changed: ask it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNoted(Observed):
+    """The model tells its operator something that is no fault."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ _SECTIONS: Final = {
 """Section and key of each setting of an actor that format 1 had copied from a section."""
 _TAKING_SECTIONS: Final = frozenset({"announce", "auth", "connection", "heartbeat", "http_fallback", "reconnect"})
 """The actors that it was copied for; settings of these names in other actors are their own."""
+_ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3.0}
+"""Settings with which the actor ``games`` finds all odds above 1 plausible."""
 _TAKE_SCHEMES: Final = ("auth", "connection")
 """Actors whose state says whether schemes are pinned: on a validator the first, on a miner the second."""
 
@@ -165,6 +167,18 @@ def statuses_had_slates(topic: str, event: dict[str, Any]) -> tuple[str, dict[st
     return topic, event | {"slates": True} if topic == "status_requested" else event
 
 
+def slates_were_offered_whatever_their_odds(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """In format 1 the actor ``games`` had no settings, and doubted no odds."""
+    if topic == "header" and event["settings"].get("role") == "validator":
+        settings = event["settings"]
+        actors = settings.get("actors", {})
+        if "class" not in actors.get("games", {}):
+            settings["actors"] = actors | {"games": _ANY_ODDS}
+    if topic == "checkpoint" and event["actors"].get("games", {}).get("settings") == {}:
+        event["actors"]["games"]["settings"] = _ANY_ODDS
+    return topic, event
+
+
 UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
     1: (
         timers_have_names,
@@ -176,6 +190,7 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         requests_had_their_scheme_in_a_header,
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
+        slates_were_offered_whatever_their_odds,
     ),
 }
 """By the format that is read."""

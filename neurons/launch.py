@@ -3,9 +3,12 @@
 import asyncio
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
+from bettensor.actors.actor import Actor
+from bettensor.actors.validator.games import GamesActor, doubted
 from bettensor.bus.clock import SystemClock
 from bettensor.neurons.composition import build_actors, build_predictor, check_edges, load_handlers
 from bettensor.neurons.config.plugins import import_messages
@@ -21,28 +24,47 @@ COLLECTOR_THRESHOLD: Final = 20_000
 """Objects between two garbage collections: events have no cycles, and are freed soon."""
 
 
-def check(settings: Settings, where: str) -> None:
+def check(settings: Settings, where: str) -> list[str]:
     """Check everything that needs no start: actors, edges, model, handlers and files.
+
+    Returns:
+        The faults without which the neuron would run: rows of metagraph and blacklist that it would skip, and games
+        that it would withhold, one each.
 
     Raises:
         ConfigurationError: a part is wrong.
     """
+    import_messages()
+    actors = build_actors(settings, where)
+    check_edges(settings, where)
+    load_handlers(settings, where)
+    faults: list[str] = []
+    if settings.metagraph.static is not None:
+        faults += _faults_of(settings.metagraph.static, read_metagraph(settings.metagraph.static).faults)
+    if isinstance(settings, ValidatorSettings):
+        faults += _faults_of_games(settings, actors)
+        if settings.blacklist is not None:
+            faults += _faults_of(settings.blacklist, read_blacklist(settings.blacklist).faults)
+    else:
+        build_predictor(settings, where)
+    return faults
+
+
+def _faults_of(file: Path, faults: Iterable[str]) -> list[str]:
+    return [f"{file}: {fault}" for fault in faults]
+
+
+def _faults_of_games(settings: ValidatorSettings, actors: Iterable[Actor]) -> list[str]:
+    """What is wrong in the games file: by its own rules, and by the odds that the actor finds plausible."""
     from bettensor.neurons.edges.game_feed import SHIPPED
     from bettensor.neurons.edges.game_file import read_games
 
-    import_messages()
-    build_actors(settings, where)
-    check_edges(settings, where)
-    load_handlers(settings, where)
-    if settings.metagraph.static is not None:
-        read_metagraph(settings.metagraph.static)
-    now = SystemClock().wall()
-    if isinstance(settings, ValidatorSettings):
-        read_games(settings.games.path or SHIPPED, now, now)
-        if settings.blacklist is not None:
-            read_blacklist(settings.blacklist)
-    else:
-        build_predictor(settings, where)
+    file, now = settings.games.path or SHIPPED, SystemClock().wall()
+    slate = read_games(file, now, now)
+    withheld = [*slate.withheld]
+    for limits in (actor.settings for actor in actors if isinstance(actor, GamesActor)):
+        withheld += doubted(slate.games, limits)
+    return _faults_of(file, (f"game {game.game_id!r}: {game.reason}" for game in withheld if not game.started))
 
 
 def build(

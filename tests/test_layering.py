@@ -179,6 +179,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "bettensor.actors.cures",
         "bettensor.actors.health",
         "bettensor.actors.miner.targets",
+        "bettensor.actors.odds",
         "bettensor.actors.schemes",
         "bettensor.actors.settings",
         "bettensor.actors.stream",

@@ -86,6 +86,8 @@ def peers(arguments: argparse.Namespace) -> int:
             print(text, file=sys.stderr)
         if status["endpoint_doubt"]:
             print(status["endpoint_doubt"], file=sys.stderr)
+        for fault in views.file_faults(status):
+            print(fault, file=sys.stderr)
     return 0
 
 

@@ -116,10 +116,14 @@ def _parts(settings: Settings, where: str) -> Finding:
     from bettensor.neurons.launch import check
 
     try:
-        check(settings, where)
+        faults = check(settings, where)
     except ConfigurationError as error:
         cure = f"correct it, then run: bettensor config check {where}"
         return Finding("configuration", "failure", str(error), cure)
+    if faults:
+        cure = f"correct the rows, which the neuron would not use; bettensor config check {where} lists all"
+        others = f", and {len(faults) - 1} more" if faults[1:] else ""
+        return Finding("configuration", "warning", f"{faults[0]}{others}", cure)
     return Finding("configuration", "ok", f"{where}: valid; its actors, handlers and files can be loaded")
 
 
@@ -182,7 +186,7 @@ async def _metagraph(
         from bettensor.neurons.edges.static_files import read_metagraph
 
         with contextlib.suppress(ConfigurationError):  # the check of the configuration reports it
-            neurons = list(read_metagraph(static).neurons)
+            neurons = list(read_metagraph(static).contents.neurons)
             yield Finding("metagraph", "ok", f"{static}: {counted(len(neurons), 'neuron')}"), neurons
         yield Finding("clock", "unknown", _NO_CHAIN, "make sure NTP is running"), None
         return

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
+from bettensor.bus.text import counted
 
 if TYPE_CHECKING:
     from bettensor.neurons.config.settings import Settings
@@ -671,7 +672,12 @@ def _check_config(arguments: argparse.Namespace) -> int:
     from bettensor.neurons.launch import check
 
     settings = load_settings(arguments.file, arguments.flags)
-    check(settings, str(arguments.file))
+    faults = check(settings, str(arguments.file))
+    if faults:
+        print(*faults, sep="\n", file=sys.stderr)
+        rows = counted(len(faults), "row")
+        print(f"{arguments.file}: the {settings.role} would run without {rows} of its files", file=sys.stderr)
+        return EXIT_FAILED
     print(f"{arguments.file}: valid configuration of a {settings.role} for netuid {settings.netuid}")
     for line in describe():
         print(line)

@@ -48,6 +48,8 @@ HISTORY: Final = 180
 """Columns from which on a game, or a prediction, takes one line; below, it takes two."""
 MANY_WAITING: Final = 100
 """Events that wait for a handler, from which on this is shown as a trouble."""
+MANY_FAULTS: Final = 5
+"""Faults of one file that are shown."""
 HANGING: Final = 10.0
 """Seconds that a handler has worked on one event, from which on this is shown as a trouble."""
 OLD_METAGRAPH: Final = 600
@@ -320,6 +322,7 @@ def troubles(status: Status) -> Text | None:
     """What has gone wrong in this neuron; None if nothing has."""
     lines = [] if status["registered"] else [f"the hotkey {status['hotkey']} is not in the metagraph: {UNREGISTERED}"]
     lines += [status["endpoint_doubt"]] if status["endpoint_doubt"] else []
+    lines += file_faults(status)
     lines += [f"{count} {topic.replace('_', ' ')}" for topic, count in status["troubles"].items()]
     for name, score in status["handlers"].items():
         text = (
@@ -331,6 +334,26 @@ def troubles(status: Status) -> Text | None:
             lines.append(text)
     lines += [f"fell back to HTTP {_times(n)}: {cause.replace('_', ' ')}" for cause, n in status["fallbacks"].items()]
     return Text("\n".join(lines), "yellow") if lines else None
+
+
+def file_faults(status: Status) -> list[str]:
+    """What is wrong in the operator's files, a line each; a neuron of an earlier release does not say so."""
+    lines: list[str] = []
+    if status.get("feed_fault"):
+        lines.append(f"the games cannot be read, so the last good slate, if any, stays: {status['feed_fault']}")
+    withheld = status.get("withheld", {"count": 0, "first": []})
+    for game in withheld["first"][:MANY_FAULTS]:
+        name = f"game {game['game_id']!r}" if game["game_id"] else "a game without an id"
+        lines.append(f"{name} is not offered: {game['reason']}")
+    lines += _others(withheld["count"], "games are not offered")
+    for what, skipped in status.get("skipped_rows", {}).items():
+        lines += [f"a row of the {what} is wrong: {skipped['file']}: {f}" for f in skipped["first"][:MANY_FAULTS]]
+        lines += _others(skipped["count"], f"rows of the {what} are wrong")
+    return [printable(line) for line in lines]
+
+
+def _others(count: int, what: str) -> list[str]:
+    return [f"... {count} {what} in all; the first {MANY_FAULTS} are shown"] if count > MANY_FAULTS else []
 
 
 def top_view(screen: Console, status: Status, before: Status | None = None, seconds: float = 1.0) -> RenderableType:

@@ -11,12 +11,16 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from bettensor.bus.errors import ConfigurationError
 
 MAX_SHOWN: Final = 60
 """Characters of a wrong value that a message shows."""
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_DECIMAL_COMMA: Final = re.compile(r"([+-]?[0-9]+),([0-9]+)")
+_FAULT: Final = re.compile(r"(.*?)(?: - at `\$\.?([^`]*)`)?", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _MOST_DIGITS: Final = 400
 """An integer of more digits is beyond every float."""
 
@@ -68,11 +72,21 @@ def read_json(file: Path) -> Any:
         raise ConfigurationError(f"{file}: not JSON: {error}") from None
 
 
+class NotANumber(ValueError):
+    """A value is no finite number; the message has what was expected, and the value."""
+
+    def __init__(self, value: Any) -> None:
+        text = value.strip() if isinstance(value, str) else ""
+        comma = _DECIMAL_COMMA.fullmatch(text)
+        self.expected = f"expected a number{f' with a decimal point like {comma[1]}.{comma[2]}' if comma else ''}"
+        super().__init__(f"{self.expected}, not {shown(value)}")
+
+
 def number_of(value: Any) -> float:
     """The number that ``value`` is: a JSON number, or the same as text, like ``"1.90"`` or ``" 1.9 "``.
 
     Raises:
-        ValueError: it is not a finite number; the message has what was expected and what was found.
+        NotANumber: it is not a finite number.
     """
     found = value
     if isinstance(value, str):
@@ -81,7 +95,7 @@ def number_of(value: Any) -> float:
         found = None
     number = math.nan if found is None else _float(found)
     if not math.isfinite(number):
-        raise ValueError(f"expected a number, not {shown(value)}{_advice(value)}")
+        raise NotANumber(value)
     return number
 
 
@@ -94,10 +108,16 @@ def shown(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _advice(value: Any) -> str:
-    if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
-        return f"; write a decimal point: {value.strip().replace(',', '.')}"
-    return ""
+def explained(fault: msgspec.ValidationError) -> str:
+    """A fault that msgspec found, with the field first: ``team_a: expected str, got int``."""
+    found = _FAULT.fullmatch(str(fault))
+    assert found is not None  # noqa: S101 - for the type checker: everything fits
+    text, path = found[1], found[2] or ""
+    if missing := _MISSING.fullmatch(text):
+        path, text = f"{path}.{missing[1]}".removeprefix("."), "this field is required"
+    else:
+        text = f"{text[0].lower()}{text[1:]}".replace("`", "")
+    return f"{path}: {text}" if path else text
 
 
 def _float(number: float) -> float:

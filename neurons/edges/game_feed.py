@@ -1,4 +1,8 @@
-"""The source of a validator's slate: a watched file, or odds that move at random."""
+"""The source of a validator's slate: a watched file, or odds that move at random.
+
+If the file cannot be read, the last good slate stays in force: at the start the one of the last run, which the game
+stream has. Both are reported, and end by themselves once the file is good.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,7 +30,7 @@ MOVE: Final = 0.02
 
 
 class GameFeed(Edge):
-    """Publishes the slate, and again whenever it changes. If a change cannot be read, the last slate stays in force."""
+    """Publishes the slate, and again whenever it changes."""
 
     name = "game_feed"
 
@@ -36,18 +40,13 @@ class GameFeed(Edge):
         self._clock = clock
         self._path = settings.path or SHIPPED
         self._started_at = clock.wall()
+        self._last: FetchedSlate | None = None
 
     async def open(self) -> None:
-        """Publish the slate, wait until it is stored and so in force, and follow its changes from then on.
-
-        Raises:
-            ConfigurationError: the first slate cannot be read.
-        """
+        """Publish the slate, wait until it is stored and so in force, and follow its changes from then on."""
         seen = look_at([self._path])
-        slate = self._read()
-        self._publish(slate)
-        follow = self._watch(seen) if self._settings.source == "file" else self._move(slate)
-        self._tasks.start(follow, "game feed")
+        slate = self._report(self._read())
+        self._tasks.start(self._follow(seen, slate), "game feed")
         await self._store.settle()
 
     async def pause(self) -> None:
@@ -58,14 +57,13 @@ class GameFeed(Edge):
         """Stop following the slate, if the neuron was closed before it was paused."""
         await self._tasks.cancel()
 
-    async def _watch(self, seen: Sight) -> None:
-        async for _ in changes_of(lambda: [self._path], seen):
-            try:
-                slate = await asyncio.to_thread(self._read)
-            except ConfigurationError as error:
-                self._bus.publish(FeedFailed(self._path.name, str(error)))
-            else:
-                self._publish(slate)
+    async def _follow(self, seen: Sight, slate: FetchedSlate | None) -> None:
+        changes = changes_of(lambda: [self._path], seen)
+        while self._settings.source == "file" or slate is None:
+            await anext(changes)
+            slate = self._report(await asyncio.to_thread(self._read))
+        await changes.aclose()
+        await self._move(slate)
 
     async def _move(self, slate: FetchedSlate) -> None:
         for moved in moving_odds(slate.games, Random(self._settings.seed)):  # noqa: S311 - a demo's odds are no secret
@@ -73,11 +71,24 @@ class GameFeed(Edge):
             now = self._clock.wall()
             self._publish(FetchedSlate(tuple(game for game in moved if parse_rfc3339(game.event_start_date) > now), ()))
 
-    def _read(self) -> FetchedSlate:
-        return read_games(self._path, self._started_at, self._clock.wall())
+    def _read(self) -> FetchedSlate | str:
+        """The slate in the file, or the reason why it cannot be read."""
+        try:
+            return read_games(self._path, self._started_at, self._clock.wall())
+        except ConfigurationError as error:
+            return str(error)
+
+    def _report(self, read: FetchedSlate | str) -> FetchedSlate | None:
+        """Publish what was read; returns the slate, if it is one."""
+        if isinstance(read, str):
+            self._bus.publish(FeedFailed(self._path.name, read))
+            return None
+        self._publish(read)
+        return read
 
     def _publish(self, slate: FetchedSlate) -> None:
-        self._bus.publish(GamesFetched(self._path.name, slate.games, slate.withheld, Epoch(token_hex(16))))
+        self._last = slate.after(self._last)
+        self._bus.publish(GamesFetched(self._path.name, *self._last, Epoch(token_hex(16))))
 
 
 def moving_odds(games: tuple[TeamGame, ...], random: Random) -> Iterator[tuple[TeamGame, ...]]:

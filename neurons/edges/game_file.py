@@ -2,14 +2,12 @@
 
 ``{"source": "...", "date": "...", "games": [...]}``, or the list alone. Each game has the fields of ``TeamGame``;
 ``event_start_date`` may also be an ISO 8601 duration (``"PT36H"``), counted from the start of the run, and
-``create_date`` and ``last_update_date`` may be absent.
+``create_date`` and ``last_update_date`` may be absent. Odds may be text: ``"1.90"``.
 
-A file with a wrong structure is refused as a whole; the message names game and field. A well-formed game that cannot be
-offered is withheld alone, with its reason.
+A file that is not JSON, or has no list of games, is refused as a whole. A game that is wrong or cannot be offered is
+withheld alone; the reason names its place, the field and what was expected.
 """
 
-import json
-import math
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,15 +16,20 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
+from bettensor.actors.odds import fault_of_odds
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import WithheldGame
-from bettensor.bus.games import TeamGame
+from bettensor.bus.games import MAX_TEXT, TeamGame
 from bettensor.bus.identifiers import Micros
 from bettensor.bus.messages import MAX_SLATE
-from bettensor.bus.text import hint
+from bettensor.bus.text import hint, printable
 from bettensor.bus.timestamps import parse_rfc3339, rfc3339
+from bettensor.neurons.config.documents import explained, number_of, read_json, shown
 
+MAX_REASON: Final = 512
+"""Characters of a reason; the names of unknown fields may be of any length."""
 _FIELDS: Final = [f.name for f in fields(TeamGame)]
+_ODDS: Final = ("team_a_odds", "team_b_odds", "tie_odds")
 _DURATION: Final = TypeAdapter(timedelta)
 
 
@@ -35,6 +38,16 @@ class FetchedSlate(NamedTuple):
 
     games: tuple[TeamGame, ...]
     withheld: tuple[WithheldGame, ...]
+
+    def after(self, before: "FetchedSlate | None") -> "FetchedSlate":
+        """The same; a game that ``before`` withheld for the same reason is not new."""
+        known = set() if before is None else {(game.game_id, game.reason) for game in before.withheld}
+        marked = (replace(game, is_new=(game.game_id, game.reason) not in known) for game in self.withheld)
+        return self._replace(withheld=tuple(marked))
+
+
+class _Unusable(Exception):
+    """A game is wrong; the message has the field and what was expected."""
 
 
 def read_games(path: Path, started_at: Micros, now: Micros) -> FetchedSlate:
@@ -46,78 +59,92 @@ def read_games(path: Path, started_at: Micros, now: Micros) -> FetchedSlate:
         now: wall clock; games that have started by then are withheld.
 
     Raises:
-        ConfigurationError: the file is wrong; the message names file, game, field and what was expected.
+        ConfigurationError: the file cannot be read, is not JSON, or has no list of games.
     """
     games: dict[str, TeamGame] = {}
     withheld: list[WithheldGame] = []
+    seen: set[str] = set()
     for place, entry in enumerate(_entries(path)):
-        game = _read_game(entry, f"{path}: games.{place}", started_at)
-        if game.game_id in games:
-            reason: str | None = f"{game.game_id!r} is there twice"
-        elif len(games) == MAX_SLATE:
-            reason = f"a slate has {MAX_SLATE} games at most"
+        game_id = _id_of(entry)
+        try:
+            if game_id and game_id in seen:  # the first one counts, and which one is right cannot be known
+                raise _Unusable(f"game_id: {shown(game_id)} is there twice")
+            seen.add(game_id)
+            game = _read_game(entry, started_at)
+            if len(games) == MAX_SLATE:
+                raise _Unusable(f"a slate has {MAX_SLATE} games at most")
+        except _Unusable as fault:
+            reason = printable(f"games.{place}: {fault}")[:MAX_REASON]
+            withheld.append(WithheldGame(printable(game_id)[:MAX_TEXT], reason))
+            continue
+        if parse_rfc3339(game.event_start_date) <= now:
+            withheld.append(WithheldGame(game.game_id, f"it started at {game.event_start_date}", started=True))
         else:
-            reason = _why_withheld(game, now)
-        if reason is None:
             games[game.game_id] = game
-        else:
-            withheld.append(WithheldGame(game.game_id, reason))
     return FetchedSlate(tuple(games.values()), tuple(withheld))
 
 
 def _entries(path: Path) -> list[Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: not JSON: {error}") from None
+    document = read_json(path)
     games = document.get("games") if isinstance(document, dict) else document
     if not isinstance(games, list):
         raise ConfigurationError(f'{path}: expected {{"games": [...]}} or a list of games')
     return games
 
 
-def _read_game(entry: Any, where: str, started_at: Micros) -> TeamGame:
+def _id_of(entry: Any) -> str:
+    """The id of a game of which nothing else may be right; empty if it has none."""
+    game_id = entry.get("game_id") if isinstance(entry, dict) else None
+    return game_id if isinstance(game_id, str) else ""
+
+
+def _read_game(entry: Any, started_at: Micros) -> TeamGame:
     if not isinstance(entry, dict):
-        raise ConfigurationError(f"{where}: expected a game with its fields, not {entry!r}")
-    where = f"{where} ({entry.get('game_id')!r})"
+        raise _Unusable(f"expected a game with its fields, not {shown(entry)}")
     for name in entry:
         if name not in _FIELDS:
-            raise ConfigurationError(f"{where}: {name}: a game has no such field{hint(name, _FIELDS)}")
+            raise _Unusable(f"{name}: a game has no such field{hint(name, _FIELDS)}")
     dates = {"create_date": rfc3339(started_at), "last_update_date": rfc3339(started_at)}
-    try:
-        game = msgspec.convert(dates | entry, TeamGame)
-        msgspec.json.encode(game)
-    except UnicodeEncodeError:
-        raise ConfigurationError(f"{where}: a string has half of a surrogate pair, which is no character") from None
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{where}: {str(error).replace('`$.', '`')}") from None
+    game = _converted(dates | entry | _odds_of(entry))
     if game.can_tie == (game.tie_odds is None):
         expected = "expected with can_tie: true" if game.can_tie else "expected null with can_tie: false"
-        raise ConfigurationError(f"{where}: tie_odds: {expected}, not {game.tie_odds}")
-    start = _instant(game.event_start_date, f"{where}: event_start_date", started_at)
+        raise _Unusable(f"tie_odds: {expected}, not {shown(game.tie_odds)}")
+    if game.team_a == game.team_b:
+        raise _Unusable(f"team_b: {shown(game.team_a)} cannot play against itself")
+    fault = fault_of_odds(game)
+    if fault is not None:
+        raise _Unusable(fault)
+    start = _instant(game.event_start_date, started_at)
     return replace(game, event_start_date=rfc3339(start))
 
 
-def _instant(text: str, where: str, started_at: Micros) -> Micros:
+def _odds_of(entry: dict[str, Any]) -> dict[str, float]:
+    odds: dict[str, float] = {}
+    for name in _ODDS:
+        if name in entry and not (name == "tie_odds" and entry[name] is None):
+            try:
+                odds[name] = number_of(entry[name])
+            except ValueError as error:
+                raise _Unusable(f"{name}: {error}") from None
+    return odds
+
+
+def _converted(entry: dict[str, Any]) -> TeamGame:
+    try:
+        game = msgspec.convert(entry, TeamGame)
+        msgspec.json.encode(game)
+    except UnicodeEncodeError:
+        raise _Unusable("a string has half of a surrogate pair, which is no character") from None
+    except msgspec.ValidationError as error:
+        raise _Unusable(explained(error)) from None
+    return game
+
+
+def _instant(text: str, started_at: Micros) -> Micros:
     try:
         if text.startswith("P"):
             return Micros(started_at + _DURATION.validate_python(text) // timedelta(microseconds=1))
         return parse_rfc3339(text)
     except (ValueError, ValidationError, OverflowError):
-        raise ConfigurationError(
-            f"{where}: expected a time like 2026-01-31T18:00:00Z, or a duration like PT36H, not {text!r}"
-        ) from None
-
-
-def _why_withheld(game: TeamGame, now: Micros) -> str | None:
-    for name in ("team_a_odds", "team_b_odds", "tie_odds"):
-        odds = getattr(game, name)
-        if odds is not None and not (math.isfinite(odds) and odds > 1):
-            return f"{name}: expected a finite number above 1, not {odds}"
-    if game.team_a == game.team_b:
-        return f"{game.team_a!r} cannot play against itself"
-    if parse_rfc3339(game.event_start_date) <= now:
-        return f"it started at {game.event_start_date}"
-    return None
+        expected = "expected a time like 2026-01-31T18:00:00Z, or a duration like PT36H"
+        raise _Unusable(f"event_start_date: {expected}, not {shown(text)}") from None

@@ -29,13 +29,16 @@ from bettensor.bus.events import (
     ConnectionClosed,
     ConnectionOpened,
     FallbackChosen,
+    FeedFailed,
     FrameReceived,
     FrameWritten,
+    GamesFetched,
     GamesUpdated,
     HandlerFailed,
     HandlerOverflowed,
     MetagraphSynced,
     MetricsUnavailable,
+    OddsDoubted,
     OutboxOpened,
     PeerRefused,
     PredictionAccepted,
@@ -46,6 +49,7 @@ from bettensor.bus.events import (
     PredictionRejected,
     PredictionsStored,
     Role,
+    RowsSkipped,
     SessionActivated,
     VerdictReceived,
 )
@@ -104,8 +108,23 @@ class Metrics(Edge):
         Gauge("bettensor_send_queue_bytes", "Bytes that wait to be sent.", registry=registry).set_function(
             queues.queued
         )
+        self._skipped = Gauge(
+            "bettensor_skipped_rows", "Wrong rows of metagraph or blacklist, not in use.", ["file"], registry=registry
+        )
         if role == "miner":
             self._waiting = Gauge("bettensor_predictions_waiting", "Without a verdict.", registry=registry)
+        else:
+            self._withheld = Gauge(
+                "bettensor_games_withheld",
+                "Games that are not offered: for a fault of their entry, or for implausible odds.",
+                ["cause"],
+                registry=registry,
+            )
+            self._feed_fails = Gauge(
+                "bettensor_games_unreadable",
+                "1 while the games cannot be read: health is then degraded, and the slate an old one.",
+                registry=registry,
+            )
 
     def attach(self, bus: EventBus) -> None:
         """Count from now on; some figures exist only on a miner, or only on a validator."""
@@ -160,6 +179,7 @@ class Metrics(Edge):
             (MetagraphSynced, lambda event, _: self._synced.set(event.fetched_at / SECOND)),
             (ChainFailed, lambda _, __: self._chain_failures.inc()),
             (GamesUpdated, lambda event, _: self._games.labels(event.validator).set(event.offset)),
+            (RowsSkipped, lambda event, _: self._skipped.labels(event.what).set(len(event.faults))),
         ]
         if self._role == "miner":
             handlers += [
@@ -169,7 +189,17 @@ class Metrics(Edge):
                 (PredictionDiscarded, lambda _, __: self._waiting.dec()),
                 (PredictionExpired, self._expired),
             ]
+        else:
+            handlers += [
+                (GamesFetched, self._read_games),
+                (FeedFailed, lambda _, __: self._feed_fails.set(1)),
+                (OddsDoubted, lambda event, _: self._withheld.labels("odds").set(len(event.games))),
+            ]
         return handlers
+
+    def _read_games(self, event: GamesFetched, _: Envelope) -> None:
+        self._feed_fails.set(0)
+        self._withheld.labels("entry").set(sum(not game.started for game in event.withheld))
 
     def _opened(self, event: ConnectionOpened, _: Envelope) -> None:
         if event.purpose == "session":

@@ -240,8 +240,9 @@ class OddsApiFeed(Edge):
         recovered = self._told and not fault
         is_news = slate is not None and (slate != self._slate or recovered)
         if slate is not None and is_news:
+            news = slate.after(self._slate)
             self._slate = slate
-            self._bus.publish(GamesFetched(EVENTS.service, slate.games, slate.withheld, Epoch(token_hex(16))))
+            self._bus.publish(GamesFetched(EVENTS.service, *news, Epoch(token_hex(16))))
         if fault and (fault != self._told or is_news):
             self._bus.publish(FeedFailed(EVENTS.service, f"{EVENTS.service}: {fault}"))
         self._told = fault

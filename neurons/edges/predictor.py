@@ -14,7 +14,14 @@ from typing import Any, Final
 from bettensor.bus.bus import EventBus, last_error
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import HandlerFailed, MetagraphSynced, ModelChanged, PredictionMade, PredictionsRequested
+from bettensor.bus.events import (
+    HandlerFailed,
+    MetagraphSynced,
+    ModelChanged,
+    ModelNoted,
+    PredictionMade,
+    PredictionsRequested,
+)
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import GameId, Hotkey, PredictionId, Uid
 from bettensor.neurons.edges.edge import Edge, Identity, on
@@ -93,6 +100,10 @@ class PredictorEdge(Edge):
         """Publish a line for the log."""
         failed = HandlerFailed(self._model, PredictionsRequested.topic, text)
         self._loop.call_soon_threadsafe(self._bus.publish, failed)
+
+    def note(self, text: str) -> None:
+        """Publish a line for the log that is no fault."""
+        self._loop.call_soon_threadsafe(self._bus.publish, ModelNoted(text))
 
     async def close(self) -> None:
         """Stop asking, if the neuron was closed before it was paused."""

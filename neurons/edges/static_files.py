@@ -3,25 +3,31 @@
 The metagraph file lists ``neurons``, each with ``hotkey`` and, optionally, ``uid``, ``coldkey``,
 ``validator_permit``, ``stake``, ``axon`` (``ip:port``) and ``crypto`` (the scheme of its signatures). The blacklist
 file lists ``hotkeys``, ``coldkeys`` and ``networks`` (CIDR).
+
+A file that cannot be read, or is built wrongly, is refused as a whole: at the start the neuron does not run without it,
+and later the old contents stay in force. A wrong row is skipped alone, and reported until it is repaired.
 """
 
 import re
 from dataclasses import field
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from bettensor.actors.settings import NotNegative, Whole
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo, Observed, Scheme
+from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, NeuronInfo, Observed, RowsSkipped, Scheme
 from bettensor.bus.identifiers import Hotkey, Uid
+from bettensor.neurons.config.documents import NotANumber, number_of
 from bettensor.neurons.config.settings import Address, Settings, ValidatorSettings, parse, read_yaml
 from bettensor.neurons.edges.edge import Edge
 
 _STRICT = ConfigDict(extra="forbid")
+MAX_FAULT = 512
+"""Characters of the message about a row."""
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}")
 
 
@@ -44,6 +50,13 @@ def _endpoint(value: str) -> str:
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
+def _number(value: Any) -> float:
+    try:
+        return number_of(value)
+    except NotANumber as error:
+        raise ValueError(error.expected) from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class _NeuronEntry:
     hotkey: Address
@@ -51,7 +64,7 @@ class _NeuronEntry:
     """By default its place in the list, from 0."""
     coldkey: str = ""
     validator_permit: bool = False
-    stake: NotNegative = 0.0
+    stake: Annotated[NotNegative, BeforeValidator(_number)] = 0.0
     axon: Endpoint | None = None
     crypto: Scheme | None = None
     """By default sr25519; ``auth.schemes`` overrides it."""
@@ -59,14 +72,25 @@ class _NeuronEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class _MetagraphFile:
-    neurons: list[_NeuronEntry]
+    neurons: list[Any]
+    """Rows, each checked by itself; so are those of the blacklist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class _BlacklistFile:
-    hotkeys: list[Address] = field(default_factory=list)
-    coldkeys: list[Address] = field(default_factory=list)
-    networks: list[Network] = field(default_factory=list)
+    hotkeys: list[Any] = field(default_factory=list)
+    coldkeys: list[Any] = field(default_factory=list)
+    networks: list[Any] = field(default_factory=list)
+
+
+Contents = TypeVar("Contents")
+
+
+class Reading(NamedTuple, Generic[Contents]):
+    """The contents of a file, and a fault for each row that is not among them."""
+
+    contents: Contents
+    faults: tuple[str, ...]
 
 
 class StaticFiles(Edge):
@@ -93,14 +117,22 @@ class StaticFiles(Edge):
             ConfigurationError: one cannot be read.
         """
         static, blacklist = files_of(settings)
-        metagraph = () if static is None else (read_metagraph(static),)
-        return metagraph if blacklist is None else (*metagraph, read_blacklist(blacklist))
+        found: list[Observed] = []
+        if static is not None:
+            metagraph = read_metagraph(static)
+            found += [RowsSkipped("metagraph", static.name, metagraph.faults), metagraph.contents]
+        if blacklist is not None:
+            listed = read_blacklist(blacklist)
+            found += [RowsSkipped("blacklist", blacklist.name, listed.faults), listed.contents]
+        return tuple(found)
 
     def take(self, files: tuple[Observed, ...]) -> None:
         """Publish the changes in them."""
         known, self._known = self._known, files
+        had_faults = {event.what for event in known if isinstance(event, RowsSkipped) and event.faults}
         for event in files:
-            if event not in known:
+            is_news = not isinstance(event, RowsSkipped) or event.faults or event.what in had_faults
+            if event not in known and is_news:
                 self._bus.publish(event)
 
 
@@ -109,38 +141,60 @@ def files_of(settings: Settings) -> tuple[Path | None, Path | None]:
     return settings.metagraph.static, settings.blacklist if isinstance(settings, ValidatorSettings) else None
 
 
-def read_metagraph(file: Path) -> MetagraphFetched:
-    """
+def read_metagraph(file: Path) -> Reading[MetagraphFetched]:
+    """The neurons that ``file`` lists. Of two rows with one hotkey, or with one UID, the first counts.
+
     Raises:
-        ConfigurationError: the file cannot be read, or is not a metagraph; the message names neuron and field.
+        ConfigurationError: the file cannot be read, or has no list of neurons.
     """
-    entries = parse(_MetagraphFile, read_yaml(file), str(file)).neurons
-    neurons = tuple(
-        NeuronInfo(
-            uid=Uid(place if entry.uid is None else entry.uid),
-            hotkey=Hotkey(entry.hotkey),
-            coldkey=entry.coldkey,
-            validator_permit=entry.validator_permit,
-            stake=entry.stake,
-            axon=entry.axon,
-            crypto=entry.crypto,
+    rows = parse(_MetagraphFile, read_yaml(file), str(file)).neurons
+    entries, faults = _checked(_NeuronEntry, rows, "neurons")
+    neurons: list[NeuronInfo] = []
+    owners: dict[tuple[str, object], int] = {}
+    for place, entry in entries.items():
+        uid = Uid(place if entry.uid is None else entry.uid)
+        own: dict[str, object] = {"hotkey": entry.hotkey, "uid": uid}
+        taken = [(what, owners[what, value]) for what, value in own.items() if (what, value) in owners]
+        if taken:
+            (what, first), *_ = taken
+            faults[place] = f"neurons.{place}: {what}: {own[what]} is already that of neurons.{first}"
+            continue
+        owners |= dict.fromkeys(own.items(), place)
+        neurons.append(
+            NeuronInfo(
+                uid=uid,
+                hotkey=Hotkey(entry.hotkey),
+                coldkey=entry.coldkey,
+                validator_permit=entry.validator_permit,
+                stake=entry.stake,
+                axon=entry.axon,
+                crypto=entry.crypto,
+            )
         )
-        for place, entry in enumerate(entries)
-    )
-    for what in ("hotkey", "uid"):
-        seen: dict[object, int] = {}
-        for place, neuron in enumerate(neurons):
-            first = seen.setdefault(getattr(neuron, what), place)
-            if first != place:
-                value = getattr(neuron, what)
-                raise ConfigurationError(f"{file}: neurons.{place}.{what}: {value} is already that of neurons.{first}")
-    return MetagraphFetched(neurons)
+    return Reading(MetagraphFetched(tuple(neurons)), tuple(faults[place] for place in sorted(faults)))
 
 
-def read_blacklist(file: Path) -> BlacklistLoaded:
-    """
+def read_blacklist(file: Path) -> Reading[BlacklistLoaded]:
+    """All that ``file`` lists.
+
     Raises:
-        ConfigurationError: the file cannot be read, or is not a blacklist; the message names the entry.
+        ConfigurationError: the file cannot be read, or is not a blacklist.
     """
     listed = parse(_BlacklistFile, read_yaml(file), str(file))
-    return BlacklistLoaded(tuple(map(Hotkey, listed.hotkeys)), tuple(listed.coldkeys), tuple(listed.networks))
+    hotkeys, of_hotkeys = _checked(Address, listed.hotkeys, "hotkeys")
+    coldkeys, of_coldkeys = _checked(Address, listed.coldkeys, "coldkeys")
+    networks, of_networks = _checked(Network, listed.networks, "networks")
+    loaded = BlacklistLoaded(tuple(hotkeys.values()), tuple(coldkeys.values()), tuple(networks.values()))
+    return Reading(loaded, (*of_hotkeys.values(), *of_coldkeys.values(), *of_networks.values()))
+
+
+def _checked(kind: Any, rows: list[Any], name: str) -> tuple[dict[int, Any], dict[int, str]]:
+    """The rows that are right, and the faults of the others, both by place in the list."""
+    right: dict[int, Any] = {}
+    faults: dict[int, str] = {}
+    for place, row in enumerate(rows):
+        try:
+            right[place] = parse(kind, row, f"{name}.{place}")
+        except ConfigurationError as error:
+            faults[place] = "; ".join(str(error).splitlines())[:MAX_FAULT]
+    return right, faults

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from random import Random
 
+from bettensor.actors.odds import doubt_of_odds
 from bettensor.actors.settings import Fraction, NotNegative, Positive, Whole, settings_class
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.model import Forecast, outcomes
@@ -35,7 +36,8 @@ class KellyPredictor:
 
     The bookmaker's odds without the margin are the consensus; the opinion is the consensus with a small seeded
     disturbance. If by that opinion an outcome is worth more than it costs, Kelly's stake is a fraction of
-    ``(p * odds - 1) / (odds - 1)`` of the bankroll.
+    ``(p * odds - 1) / (odds - 1)`` of the bankroll. It does not bet on a game whose odds no bookmaker has: such odds
+    are a validator's error, not a chance.
     """
 
     Settings = KellySettings
@@ -47,7 +49,7 @@ class KellyPredictor:
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
         """At most one bet on each game: on the outcome with the largest stake."""
         for game in games:
-            forecast = self._bet(game)
+            forecast = None if doubt_of_odds(game) else self._bet(game)
             if forecast is not None:
                 yield forecast
 

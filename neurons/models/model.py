@@ -50,6 +50,10 @@ class ModelHost(Protocol):
         """Report a fault to the operator. The miner continues."""
         ...
 
+    def note(self, text: str) -> None:
+        """Tell the operator something that is no fault, in one line of the log."""
+        ...
+
 
 class Predictor(Protocol):
     """A model. If it also has ``async def run(self, host: ModelHost)``, that runs as long as the miner."""

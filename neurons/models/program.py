@@ -22,6 +22,7 @@ from pydantic import Field
 from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.backoff import backoff
 from bettensor.bus.games import TeamGame
+from bettensor.neurons.models.faults import Faults
 from bettensor.neurons.models.file import Unusable, forecast_of
 from bettensor.neurons.models.model import Forecast, ModelHost
 from bettensor.neurons.system.processes import die_with_parent
@@ -57,7 +58,7 @@ class ProgramPredictor:
         self.settings = settings
         self._asked = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told: set[str] = set()
+        self._faults = Faults()
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:  # noqa: ARG002 - all slates are handed over
         """Pass all slates on; the program answers at any time."""
@@ -109,6 +110,7 @@ class ProgramPredictor:
             while True:
                 await self._asked.wait()
                 self._asked.clear()
+                self._faults.begin()
                 lines = [json.dumps(game.to_dict()) for game in host.games().values()]
                 process.stdin.write("\n".join([*lines, "", ""]).encode())
                 await process.stdin.drain()
@@ -142,10 +144,8 @@ class ProgramPredictor:
             host.forecast(forecast)
 
     def _fault(self, host: ModelHost, text: str) -> None:
-        """Report each kind of fault once."""
-        kind = text.partition(":")[0]
-        if kind not in self._told:
-            self._told.add(kind)
+        """Report each kind of fault once, and again if the program wrote none of its kind on a slate in between."""
+        if self._faults.is_new(text.partition(":")[0]):
             host.fault(f"{self.settings.command[0]} wrote a line that is not a prediction: {text}")
 
 

@@ -14,12 +14,15 @@ from bettensor.bus.events import (
     CommitFailed,
     CommitRequested,
     Event,
+    FeedFailed,
+    GamesFetched,
     HttpRequestReceived,
     PredictionsStored,
     UpdateStored,
     UpdateStoreFailed,
+    WithheldGame,
 )
-from bettensor.bus.identifiers import SECOND, ConnectionId, Micros
+from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, Micros
 from tests.support import Harness
 
 
@@ -74,6 +77,22 @@ def test_a_step_of_the_clock_degrades_for_as_long_as_nothing_is_judged(watcher: 
     bench.observe(ClockStepped(Micros(-60 * SECOND)))
     assert status(watcher, bench) == "degraded"
     bench.advance(CLOCK_WINDOW / SECOND)
+    assert status(watcher, bench) == "online"
+
+
+def test_games_that_cannot_be_read_degrade_until_they_can(watcher: HealthWatcher) -> None:
+    bench = Harness(watcher)
+    bench.observe(FeedFailed("games.json", "not JSON"))
+    assert status(watcher, bench) == "degraded"
+    bench.advance(3600)
+    assert status(watcher, bench) == "degraded"
+    bench.observe(GamesFetched("games.json", (), (), Epoch("e" * 32)))
+    assert status(watcher, bench) == "online"
+
+
+def test_a_withheld_game_degrades_nothing(watcher: HealthWatcher) -> None:
+    bench = Harness(watcher)
+    bench.observe(GamesFetched("games.json", (), (WithheldGame("g", "odds"),), Epoch("e" * 32)))
     assert status(watcher, bench) == "online"
 
 

@@ -1,6 +1,7 @@
 """The log is an interface: its lines, and how many of them there are under load."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -33,10 +34,12 @@ from bettensor.bus.events import (
     MessageRefused,
     MetagraphDoubted,
     MetagraphSynced,
+    ModelNoted,
     NeuronFailed,
     NeuronInfo,
     NeuronStarted,
     NeuronStopping,
+    OddsDoubted,
     OutboxEntry,
     OutboxOpened,
     PeerAuthenticated,
@@ -52,6 +55,7 @@ from bettensor.bus.events import (
     ReloadFailed,
     Road,
     Role,
+    RowsSkipped,
     SaveFailed,
     SendFailed,
     SessionActivated,
@@ -137,7 +141,11 @@ LINES: list[tuple[Event, str]] = [
     ),
     (ReconnectScheduled(PEER, Micros(2_500_000), "x"), f"Reconnecting to validator {KNOWN} in 2.5 s"),
     (MessageRefused(CONNECTION, None, "malformed", "nonsense"), "Not accepted from a peer: nonsense"),
-    (FeedFailed("file", "games.json: not JSON"), "The games cannot be read, so the last good slate stays in force"),
+    (ModelNoted('bets.csv: line 2: no slate has the game "g" so far'), "bets.csv: line 2: no slate has the game"),
+    (
+        FeedFailed("file", "games.json: not JSON"),
+        "The games cannot be read, so no game is offered until they can: games.json: not JSON",
+    ),
     (
         FrameWritten(CONNECTION, PEER, confirmation("p1"), 1, "websocket"),
         "Sent confirmation for prediction p1 via WebSocket",
@@ -277,6 +285,71 @@ def test_withheld_games_are_named_with_their_reason() -> None:
         "Game 'g1' is not offered: it started",
         "Game 'g2' is not offered: odds of 1.0",
     ]
+
+
+def fetched(*withheld: WithheldGame) -> GamesFetched:
+    return GamesFetched("games.json", (make_game(),), withheld, Epoch("e" * 32))
+
+
+def test_a_game_that_stays_withheld_is_counted_and_not_told_again() -> None:
+    lines = Bench().lines(fetched(WithheldGame("g1", "odds of 1.0", is_new=False)))
+    assert lines == ["Read 1 game from games.json; 1 not offered, as `bettensor top` shows"]
+
+
+def test_a_game_that_has_started_is_no_warning() -> None:
+    bench = Bench()
+    event = fetched(WithheldGame("g1", "it started at noon", started=True), WithheldGame("", "games.1: no game"))
+    lines = bench.during(lambda: bench.observe(event), LineLogged)
+    assert [(line.level, line.text) for line in lines] == [
+        ("INFO", "Read 1 game from games.json; 1 not offered, for the reasons below; 1 already started"),
+        ("DEBUG", "Game 'g1' is not offered: it started at noon"),
+        ("WARNING", "A game without an id is not offered: games.1: no game"),
+    ]
+
+
+def test_implausible_odds_are_told_and_that_they_are_gone() -> None:
+    bench = Bench()
+    known = WithheldGame("g2", "old", is_new=False)
+    assert bench.lines(OddsDoubted((WithheldGame("g1", "the odds (American odds?)"), known))) == [
+        "Game 'g1' is not offered: the odds (American odds?)"
+    ]
+    assert bench.lines(OddsDoubted(())) == ["The odds of all games are plausible again"]
+
+
+def test_with_a_slate_in_force_a_feed_that_fails_leaves_it_so_and_its_return_is_told() -> None:
+    bench = Bench()
+    bench.observe(GamesUpdated(ME, Epoch("e" * 32), Offset(1), (), snapshot=True))
+    failed = FeedFailed("games.json", "games.json: not JSON")
+    assert bench.lines(failed) == [
+        "The games cannot be read, so the last good slate stays in force: games.json: not JSON"
+    ]
+    assert bench.lines(fetched()) == ["The games can be read again", "Read 1 game from games.json"]
+    assert bench.lines(fetched()) == ["Read 1 game from games.json"]
+
+
+def test_a_wrong_row_of_a_file_is_told_once_and_again_when_it_comes_back() -> None:
+    bench = Bench()
+    first, both = ("hotkeys.0: x",), ("hotkeys.0: x", "hotkeys.3: y")
+    told = "A row of the blacklist is wrong, so it blocks nobody: blacklist.yaml: "
+    assert bench.lines(RowsSkipped("blacklist", "blacklist.yaml", first)) == [f"{told}hotkeys.0: x"]
+    assert bench.lines(RowsSkipped("blacklist", "blacklist.yaml", both)) == [f"{told}hotkeys.3: y"]
+    assert bench.lines(RowsSkipped("blacklist", "blacklist.yaml", ())) == [
+        "All rows of the blacklist can be used again"
+    ]
+    assert bench.lines(RowsSkipped("blacklist", "blacklist.yaml", first)) == [f"{told}hotkeys.0: x"]
+
+
+@pytest.mark.parametrize(("what", "level"), [("metagraph", "WARNING"), ("blacklist", "ERROR")])
+def test_who_is_not_blocked_for_a_mistake_is_told_louder(what: Literal["metagraph", "blacklist"], level: str) -> None:
+    bench = Bench()
+    (line,) = bench.during(lambda: bench.observe(RowsSkipped(what, "f.yaml", ("x",))), LineLogged)
+    assert line.level == level
+
+
+def test_faults_of_a_model_that_are_one_line_are_all_told() -> None:
+    bench = Bench("miner")
+    faults = [HandlerFailed("the model", "predictions_requested", f"line {n}: wager") for n in range(3)]
+    assert len(bench.during(lambda: bench.observe(*faults), LineLogged)) == 3
 
 
 def test_the_end_of_a_session_is_told_and_that_of_an_exchange_is_not() -> None:

@@ -5,23 +5,28 @@ from typing import Any
 import pytest
 
 from bettensor.actors.cures import ANNOUNCE, NO_ENDPOINT, ON_MINER, ON_VALIDATOR
-from bettensor.actors.monitor import MonitorActor
+from bettensor.actors.monitor import MAX_SHOWN, MonitorActor
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
     ConnectionClosed,
     DialFailed,
+    FeedFailed,
+    GamesFetched,
     GamesUpdated,
     MetagraphSynced,
     NeuronDraining,
     NeuronInfo,
     NeuronStarted,
+    OddsDoubted,
     Role,
+    RowsSkipped,
     SessionActivated,
     StatusReported,
     StatusRequested,
     UpdateStored,
     UpdateStoreFailed,
     VerdictReceived,
+    WithheldGame,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, Uid
 from tests.support import HOUR, NETUID, Harness, make_game, make_hotkey, make_prediction
@@ -131,3 +136,41 @@ def test_the_games_are_in_a_status_only_if_they_are_asked_for(slates: bool) -> N
     status = bench.last(StatusReported).status
     shown = [game["game_id"] for slate in status.get("slates", []) for game in slate["games"]]
     assert (shown, "slates" in status) == (["g"] * slates, slates)
+
+
+FAULTY = ("feed_fault", "withheld", "skipped_rows")
+
+
+def test_a_neuron_whose_files_are_right_says_nothing_of_them() -> None:
+    bench = Bench("validator")
+    bench.observe(GamesFetched("f", (), (WithheldGame("old", "it started", started=True),), Epoch("e" * 32)))
+    assert [key for key in FAULTY if key in bench.status()] == []
+
+
+def test_withheld_games_are_in_the_status_until_they_are_right() -> None:
+    bench = Bench("validator")
+    bench.observe(GamesFetched("f", (), (WithheldGame("a", "null"),), Epoch("e" * 32)))
+    bench.observe(OddsDoubted((WithheldGame("b", "odds"),)))
+    first = [{"game_id": "a", "reason": "null"}, {"game_id": "b", "reason": "odds"}]
+    assert bench.status()["withheld"] == {"count": 2, "first": first}
+    bench.observe(GamesFetched("f", (), (), Epoch("e" * 32)), OddsDoubted(()))
+    assert "withheld" not in bench.status()
+    many = tuple(WithheldGame(f"g{n}", "null") for n in range(100))
+    bench.observe(GamesFetched("f", (), many, Epoch("e" * 32)))
+    assert (bench.status()["withheld"]["count"], len(bench.status()["withheld"]["first"])) == (100, MAX_SHOWN)
+
+
+def test_why_the_games_cannot_be_read_is_in_the_status_until_they_can() -> None:
+    bench = Bench("validator")
+    bench.observe(FeedFailed("games.json", "not JSON"))
+    assert (bench.status()["feed_fault"], bench.status()["health"]) == ("not JSON", "degraded")
+    bench.observe(GamesFetched("f", (), (), Epoch("e" * 32)))
+    assert "feed_fault" not in bench.status()
+
+
+def test_skipped_rows_are_in_the_status_until_they_are_right() -> None:
+    bench = Bench("miner")
+    bench.observe(RowsSkipped("metagraph", "m.yaml", ("neurons.0: x",)), RowsSkipped("blacklist", "b.yaml", ()))
+    assert bench.status()["skipped_rows"] == {"metagraph": {"file": "m.yaml", "count": 1, "first": ["neurons.0: x"]}}
+    bench.observe(RowsSkipped("metagraph", "m.yaml", ()))
+    assert "skipped_rows" not in bench.status()

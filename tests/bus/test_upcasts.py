@@ -13,6 +13,7 @@ from bettensor.bus.upcasts import (
     metagraphs_said_nothing_of_schemes,
     requests_had_their_scheme_in_a_header,
     schemes_were_named_by_peers,
+    slates_were_offered_whatever_their_odds,
     timers_have_names,
 )
 
@@ -159,3 +160,27 @@ def test_checkpoints_of_0_1_0_get_their_health_in_one_value() -> None:
         "logbook": {"health": {"disk": disk, "degraded_until": 0}},
         "monitor": {"of": "another class"},
     }
+
+
+ANY_ODDS = {"min_implied_probability": 0.0, "max_implied_probability": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "actors"),
+    [
+        ({"role": "validator"}, {"games": ANY_ODDS}),
+        ({"role": "validator", "actors": {"auth": {"a": 1}}}, {"auth": {"a": 1}, "games": ANY_ODDS}),
+        ({"role": "validator", "actors": {"games": {"class": "my:Games"}}}, {"games": {"class": "my:Games"}}),
+        ({"role": "miner", "actors": {}}, {}),
+    ],
+)
+def test_a_validator_of_0_1_0_doubted_no_odds(settings: dict[str, Any], actors: dict[str, Any]) -> None:
+    _, header = slates_were_offered_whatever_their_odds("header", {"settings": settings})
+    assert header["settings"]["actors"] == actors
+
+
+def test_checkpoints_of_0_1_0_doubt_no_odds_either() -> None:
+    actors: dict[str, Any] = {"games": {"settings": {}, "state": {}}, "auth": {"settings": {}, "state": {}}}
+    _, checkpoint = slates_were_offered_whatever_their_odds("checkpoint", {"seq": 1, "actors": actors})
+    assert {name: actor["settings"] for name, actor in checkpoint["actors"].items()} == {"games": ANY_ODDS, "auth": {}}
+    assert slates_were_offered_whatever_their_odds("checkpoint", {"actors": {}}) == ("checkpoint", {"actors": {}})

@@ -45,6 +45,6 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 async def test_a_neuron_gives_its_folder_back_also_if_it_cannot_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
-        async with running_validator(tmp_path, games={"path": "absent.json"}):
+        async with running_validator(tmp_path, blacklist="absent.yaml"):
             raise AssertionError
     os.close(lock_state_dir(tmp_path / "state"))

@@ -65,7 +65,7 @@ def test_what_was_held_back_is_told_in_one_update_by_game() -> None:
     bench = Bench()
     bench.fetch(make_game("a"), make_game("b"), make_game("c"))
     for odds in (1.5, 1.6, 1.7):
-        bench.fetch(make_game("a", team_a_odds=odds), make_game("b", team_a_odds=odds + 1), make_game("c"))
+        bench.fetch(make_game("a", team_a_odds=odds), make_game("b", team_a_odds=odds + 0.5), make_game("c"))
     bench.fetch(make_game("a", team_a_odds=1.7), make_game("c"))
     (merged,) = bench.slate(Offset(1), merged=True)
     assert (merged.previous, merged.offset, merged.part, merged.parts) == (1, 5, 1, 1)
@@ -77,7 +77,7 @@ def test_what_was_held_back_is_told_in_one_update_by_game() -> None:
 def test_only_the_last_updates_are_kept() -> None:
     bench = Bench()
     for number in range(HISTORY + 11):
-        bench.fetch(make_game("a", team_a_odds=1.5 + number / 100))
+        bench.fetch(make_game("a", team_a_odds=1.5 + number / 1000))
     end = Offset(HISTORY + 11)
     oldest = Offset(end - HISTORY)
     assert recoverable(oldest, end)

@@ -1,7 +1,20 @@
 """The validator's slate: what changed, and when it is in force."""
 
-from bettensor.bus.events import GamesUpdated, UpdateStored, UpdateStoreFailed, UpdateStoreRequested
-from bettensor.bus.identifiers import Epoch, GameId
+from dataclasses import replace
+
+import pytest
+
+from bettensor.bus.events import (
+    FeedFailed,
+    GamesUpdated,
+    OddsDoubted,
+    SettingsReloaded,
+    StreamOpened,
+    UpdateStored,
+    UpdateStoreFailed,
+    UpdateStoreRequested,
+)
+from bettensor.bus.identifiers import Epoch, GameId, Offset
 from tests.actors.validator.slates import EPOCH, Bench
 from tests.support import make_game
 
@@ -86,3 +99,77 @@ def test_an_update_that_cannot_be_stored_is_tried_again_and_the_last_slate_stays
     assert bench.last(GamesUpdated).offset == 2
     bench.advance(12)
     assert len(bench.all(GamesUpdated)) == 2
+
+
+# --- odds that no bookmaker has
+
+AMERICAN = make_game("a", team_a_odds=120, team_b_odds=105)
+
+
+def test_a_game_with_implausible_odds_is_not_offered_and_the_others_are() -> None:
+    bench = Bench()
+    bench.fetch(AMERICAN, make_game("b"))
+    (doubted,) = bench.last(OddsDoubted).games
+    assert doubted.game_id == "a"
+    assert doubted.reason.endswith("(American odds?)")
+    assert [game.game_id for game in bench.last(GamesUpdated).games] == ["b"]
+
+
+@pytest.mark.parametrize("odds", [0.0, -110.0, 1.0])
+def test_a_feed_of_ones_own_may_give_any_number(odds: float) -> None:
+    bench = Bench()
+    bench.fetch(make_game("a", team_a_odds=odds), make_game("b"))
+    assert [game.game_id for game in bench.last(OddsDoubted).games] == ["a"]
+    assert [game.game_id for game in bench.last(GamesUpdated).games] == ["b"]
+
+
+def test_a_game_that_miners_know_is_withdrawn_while_its_odds_are_implausible() -> None:
+    """Its old odds are no longer the feed's word, so nobody may be judged by them."""
+    bench = Bench()
+    bench.fetch(make_game("a"), make_game("b"))
+    bench.fetch(make_game("a", team_a_odds=180, team_b_odds=210), make_game("b"))
+    assert [(game.game_id, game.active) for game in bench.last(GamesUpdated).games] == [("a", False)]
+    bench.fetch(make_game("a", team_a_odds=1.9), make_game("b"))
+    (game,) = bench.last(GamesUpdated).games
+    assert (game.game_id, game.active, game.team_a_odds) == ("a", True, 1.9)
+    assert bench.last(OddsDoubted).games == ()
+
+
+def test_doubts_are_told_when_they_change_and_only_fresh_ones_are_new() -> None:
+    bench = Bench()
+    bench.fetch(AMERICAN, make_game("b"))
+    bench.fetch(AMERICAN, make_game("b"))
+    assert len(bench.all(OddsDoubted)) == 1
+    bench.fetch(AMERICAN, replace(AMERICAN, game_id=GameId("b")))
+    assert [(game.game_id, game.is_new) for game in bench.last(OddsDoubted).games] == [("a", False), ("b", True)]
+    bench.fetch(make_game("a"))
+    bench.fetch(AMERICAN)
+    assert [(game.game_id, game.is_new) for game in bench.last(OddsDoubted).games] == [("a", True)]
+
+
+def test_an_inactive_game_may_have_any_odds() -> None:
+    bench = Bench()
+    bench.fetch(make_game("a"))
+    bench.fetch(make_game("a", active=False, team_a_odds=1.0))
+    assert bench.all(OddsDoubted) == []
+    assert [(game.game_id, game.team_a_odds) for game in bench.last(GamesUpdated).games] == [("a", 1.0)]
+
+
+def test_other_limits_judge_the_present_slate_at_once() -> None:
+    bench = Bench()
+    bench.fetch(make_game("a", team_a_odds=3, team_b_odds=4), make_game("b"))
+    settings = {"min_implied_probability": 0.5, "max_implied_probability": 2.0}
+    bench.observe(SettingsReloaded({"games": settings}, ("actors.games.min_implied_probability",), ()))
+    assert [game.game_id for game in bench.last(GamesUpdated).games] == ["a"]
+    assert bench.last(OddsDoubted).games == ()
+
+
+def test_a_stored_slate_stays_until_the_feed_has_been_read() -> None:
+    bench = Bench()
+    bench.observe(StreamOpened(EPOCH, Offset(3), (make_game("a"),), ()), FeedFailed("games.json", "not JSON"))
+    settings = {"min_implied_probability": 0.5, "max_implied_probability": 2.0}
+    bench.observe(SettingsReloaded({"games": settings}, (), ()))
+    assert bench.all(UpdateStoreRequested) == []
+    bench.fetch(make_game("b"))
+    changed = bench.last(GamesUpdated)
+    assert (changed.offset, [(game.game_id, game.active) for game in changed.games]) == (4, [("b", True), ("a", False)])

@@ -60,6 +60,9 @@ def test_peers_says_whether_this_hotkey_is_registered_and_what_is_doubted(tmp_pa
     assert code == 0
     assert f"({ME}) is not in the metagraph" in err
     assert "it listens elsewhere\n" in err
+    withheld = {"count": 1, "first": [{"game_id": "g7", "reason": "null"}]}
+    with answering_again(tmp_path, status(registered=True, withheld=withheld)):
+        assert run("peers")[2] == "game 'g7' is not offered: null\n"
     with answering_again(tmp_path, status(registered=True, endpoint_doubt="")):
         assert run("peers")[2] == ""
 

@@ -198,6 +198,12 @@ VALIDATOR_BREAKS: dict[str, tuple[Break, str, str, str]] = {
         "games.json",
         "bettensor config check",
     ),
+    "games in UTF-16": (
+        lambda p: (p.folder / "games.json").write_bytes(b"\xff\xfe[\0]\0"),
+        "configuration",
+        "it is UTF-16 text; save it as UTF-8",
+        "bettensor config check",
+    ),
     "an actor that is not there": (
         lambda p: p.changes.update(actors={"mine": {"class": "no_such:Actor"}}),
         "configuration",
@@ -224,6 +230,16 @@ def test_what_is_broken_is_named_with_its_cure(place: Place, broken: str) -> Non
     assert cure in found[0].cure
     assert not can_run(findings)
     assert f"FAILURE  {what}" in "\n".join(doctor.text(findings, 120))
+
+
+@pytest.mark.parametrize(("rows", "others"), [(1, ""), (3, ", and 2 more")])
+def test_rows_that_the_neuron_would_skip_are_a_warning(place: Place, rows: int, others: str) -> None:
+    (place.folder / "games.json").write_text(json.dumps([make_game().to_dict(), *[None] * rows]))
+    findings = place.examine()
+    (found,) = [finding for finding in findings if finding.what == "configuration"]
+    assert found.health == "warning"
+    assert found.text.endswith(f"games.json: game '': games.1: expected a game with its fields, not null{others}")
+    assert "lists all" in found.cure
 
 
 def test_too_few_open_files_are_a_warning_and_only_the_hard_limit_counts(place: Place) -> None:

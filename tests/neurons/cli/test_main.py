@@ -22,7 +22,7 @@ from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.edges.keys import load_hotkey
 from bettensor.neurons.neuron import lock_state_dir
-from tests.loopback.rig import write_configuration
+from tests.loopback.rig import starting_soon, write_configuration
 
 ROOT = Path(__file__).parents[3]
 
@@ -138,6 +138,22 @@ def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["config", "check", str(file)]) == 2
     assert "games.json: not JSON" in capsys.readouterr().err
     assert main(["config", "check", str(file), "--netuid=x"]) == 2
+
+
+def test_config_check_fails_on_rows_that_the_neuron_would_skip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_configuration(tmp_path)
+    odds = starting_soon(game_id="american", team_a_odds=120, team_b_odds=105)
+    started = starting_soon(game_id="old") | {"event_start_date": "P0D"}
+    (tmp_path / "games.json").write_text(json.dumps([starting_soon(), odds, started, {"game_id": "half"}]))
+    assert main(["config", "check", str(file)]) == 1
+    told = capsys.readouterr().err.splitlines()
+    games = str(tmp_path / "games.json")
+    assert [line.startswith(games) for line in told] == [True, True, False]
+    assert "game 'half': games.3: team_a: this field is required" in told[0]
+    assert "game 'american': the odds 120 and 105 imply" in told[1]
+    assert told[2] == f"{file}: the validator would run without 2 rows of its files"
 
 
 def test_config_show(capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,27 @@ def test_who_is_not_registered_or_is_looked_for_elsewhere_is_told_in_top() -> No
     assert lines[1] == "miners look elsewhere: correct it"
 
 
+def test_what_is_wrong_in_the_operators_files_is_a_trouble() -> None:
+    first = [{"game_id": f"g{n}", "reason": "null"} for n in range(6)] + [{"game_id": "", "reason": "7"}]
+    wrong = status_of(
+        1,
+        feed_fault="games.json: not JSON",
+        withheld={"count": 30, "first": first},
+        skipped_rows={"blacklist": {"file": "b.yaml", "count": 1, "first": ["hotkeys.0: \x1b"]}},
+        registered=True,
+    )
+    assert views.file_faults(wrong) == [
+        "the games cannot be read, so the last good slate, if any, stays: games.json: not JSON",
+        *(f"game 'g{n}' is not offered: null" for n in range(5)),
+        "... 30 games are not offered in all; the first 5 are shown",
+        "a row of the blacklist is wrong: b.yaml: hotkeys.0: \\x1b",
+    ]
+    assert drawn(lambda _: views.troubles(wrong), 400, 24) == views.file_faults(wrong)
+    nameless = status_of(1, withheld={"count": 1, "first": first[-1:]})
+    assert views.file_faults(nameless) == ["a game without an id is not offered: 7"]
+    assert views.file_faults(status_of(1)) == []
+
+
 @pytest.mark.parametrize("size", [(77, 17), (80, 24), (120, 40)])
 def test_the_demo_fills_the_terminal_and_its_keys_are_the_last_line(tmp_path: Path, size: tuple[int, int]) -> None:
     demo = Demo(tmp_path, 3)

@@ -11,6 +11,7 @@ from bettensor.actors.actor import Actor
 from bettensor.actors.settings import AxonSettings, ChosenValidators, WebSocketSettings
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import BlacklistLoaded
+from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.cli.config_file import commented_defaults
 from bettensor.neurons.composition import build_actors, build_predictor, load_handlers
 from bettensor.neurons.config.settings import (
@@ -26,6 +27,7 @@ from bettensor.neurons.models.kelly import KellyPredictor
 
 ALICE = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 BOB = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
+CHARLIE = "5FLSigC9HGRKVhB9FiEo4Y3koPsNmBmLJbpXg2mp1hXcS59Y"
 MINIMAL: dict[str, Any] = {
     "role": "validator",
     "netuid": 30,
@@ -380,50 +382,87 @@ def metagraph(folder: Path, *neurons: Any) -> Path:
 
 def test_a_static_metagraph(tmp_path: Path) -> None:
     full = {"hotkey": BOB, "uid": 9, "coldkey": ALICE, "validator_permit": True, "stake": 5.5, "axon": "10.0.0.1:8091"}
-    first, second = read_metagraph(metagraph(tmp_path, {"hotkey": ALICE}, full)).neurons
+    first, second = read_metagraph(metagraph(tmp_path, {"hotkey": ALICE}, full)).contents.neurons
     assert (first.uid, first.hotkey, first.validator_permit, first.axon) == (0, ALICE, False, None)
     assert (second.uid, second.stake, second.axon, second.validator_permit) == (9, 5.5, "10.0.0.1:8091", True)
     assert first.crypto is None
-    (other,) = read_metagraph(metagraph(tmp_path, {"hotkey": BOB, "crypto": "ed25519"})).neurons
+    (other,) = read_metagraph(metagraph(tmp_path, {"hotkey": BOB, "crypto": "ed25519"})).contents.neurons
     assert other.crypto == "ed25519"
 
 
 @pytest.mark.parametrize(
-    ("neurons", "fault"),
+    ("row", "fault"),
     [
-        ([{"hotkey": "nobody"}], "neurons.0.hotkey: expected an ss58 address"),
-        ([{}], "neurons.0.hotkey: this key is required"),
-        ([{"hotkey": ALICE, "axon": "localhost"}], "neurons.0.axon: expected ip:port like"),
-        ([{"hotkey": ALICE, "axon": "10.0.0.1:65536"}], "neurons.0.axon: expected ip:port like"),
-        ([{"hotkey": ALICE}, {"hotkey": ALICE}], "neurons.1.hotkey"),
-        (
-            [{"hotkey": ALICE, "crypto": "hashed"}],
-            "neurons.0.crypto: must be 'sr25519' or 'ed25519', but it is 'hashed'",
-        ),
-        ([{"hotkey": ALICE, "uid": 1}, {"hotkey": BOB, "uid": 1}], "neurons.1.uid: 1 is already that of neurons.0"),
-        (
-            [{"hotkey": ALICE, "permit": True}],
-            "neurons.0.permit: there is no such key; the nearest is 'neurons.0.validator_permit'",
-        ),
+        ({"hotkey": "nobody"}, "neurons.1: hotkey: expected an ss58 address"),
+        ({}, "neurons.1: hotkey: this key is required"),
+        (None, "neurons.1: expected keys with values"),
+        ("5x", "neurons.1: expected keys with values"),
+        ({"hotkey": BOB, "axon": "localhost"}, "neurons.1: axon: expected ip:port like"),
+        ({"hotkey": BOB, "axon": "10.0.0.1:65536"}, "neurons.1: axon: expected ip:port like"),
+        ({"hotkey": ALICE}, f"neurons.1: hotkey: {ALICE} is already that of neurons.0"),
+        ({"hotkey": BOB, "crypto": "hashed"}, "neurons.1: crypto: must be 'sr25519' or 'ed25519', but it is 'hashed'"),
+        ({"hotkey": BOB, "uid": 0}, "neurons.1: uid: 0 is already that of neurons.0"),
+        ({"hotkey": BOB, "permit": True}, "neurons.1: permit: there is no such key; the nearest is 'validator_permit'"),
+        ({"hotkey": BOB, "stake": "1,5"}, "neurons.1: stake: expected a number with a decimal point like 1.5, but"),
+        ({"hotkey": BOB, "stake": float("nan")}, "neurons.1: stake: expected a number, but it is nan"),
+        ({"hotkey": BOB, "stake": -1}, "neurons.1: stake: must be greater than or equal to 0, but it is -1.0"),
+        ({"hotkey": BOB, "stake": True}, "neurons.1: stake: expected a number, but it is True"),
     ],
 )
-def test_a_wrong_metagraph_is_refused_with_its_place(tmp_path: Path, neurons: list[Any], fault: str) -> None:
+def test_a_wrong_row_of_a_metagraph_is_skipped_alone(tmp_path: Path, row: Any, fault: str) -> None:
+    read = read_metagraph(metagraph(tmp_path, {"hotkey": ALICE}, row, {"hotkey": CHARLIE}))
+    assert [(neuron.uid, neuron.hotkey) for neuron in read.contents.neurons] == [(0, ALICE), (2, CHARLIE)]
+    (found,) = read.faults
+    assert found.startswith(fault)
+
+
+@pytest.mark.parametrize("stake", [2.5, "2.50", " 2.5 "])
+def test_a_stake_may_be_text(tmp_path: Path, stake: Any) -> None:
+    assert read_metagraph(metagraph(tmp_path, {"hotkey": ALICE, "stake": stake})).contents.neurons[0].stake == 2.5
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("neurons: 7", "neurons: expected a list, but it is 7"),
+        ("{}", "neurons: this key is required"),
+        ("neuron: []", "neuron: there is no such key; the nearest is 'neurons'"),
+        ("- hotkey", "expected keys with values"),
+    ],
+)
+def test_a_file_that_is_no_metagraph_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    file = tmp_path / "metagraph.yaml"
+    file.write_text(text)
     with pytest.raises(ConfigurationError) as refused:
-        read_metagraph(metagraph(tmp_path, *neurons))
+        read_metagraph(file)
     assert fault in str(refused.value)
 
 
 def test_a_blacklist(tmp_path: Path) -> None:
     file = tmp_path / "blacklist.yaml"
     file.write_text(yaml.safe_dump({"hotkeys": [ALICE]}))
-    assert read_blacklist(file).hotkeys == (ALICE,)
+    assert read_blacklist(file).contents.hotkeys == (ALICE,)
     file.write_text("")
-    assert read_blacklist(file).hotkeys == ()
+    assert read_blacklist(file).contents.hotkeys == ()
     file.write_text(yaml.safe_dump({"coldkeys": [ALICE], "networks": ["10.0.0.0/8", "2001:db8::/32"]}))
-    assert read_blacklist(file) == BlacklistLoaded((), (ALICE,), ("10.0.0.0/8", "2001:db8::/32"))
-    file.write_text("networks: [10.0.0.1/8]")
-    with pytest.raises(ConfigurationError, match=r"networks\.0: expected an IP network like 10.1.0.0/16 \(.*host bits"):
-        read_blacklist(file)
-    file.write_text("hotkeys: [x]")
-    with pytest.raises(ConfigurationError, match=r"hotkeys\.0: expected an ss58 address"):
+    assert read_blacklist(file) == (BlacklistLoaded((), (ALICE,), ("10.0.0.0/8", "2001:db8::/32")), ())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_of_a_blacklist_each_right_row_blocks_whatever_the_others_are(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "blacklist.yaml"
+    rows = {"hotkeys": ["x", ALICE, 7], "coldkeys": [BOB, None], "networks": ["10.0.0.1/8", "10.0.0.0/8"]}
+    file.write_bytes(yaml.safe_dump(rows).replace("\n", "\r\n").encode(encoding))
+    read = read_blacklist(file)
+    assert read.contents == BlacklistLoaded((Hotkey(ALICE),), (BOB,), ("10.0.0.0/8",))
+    places = ["hotkeys.0: expected an ss58 address", "hotkeys.2: must be a valid string", "coldkeys.1: must be"]
+    places.append("networks.0: expected an IP network like 10.1.0.0/16 (10.0.0.1/8 has host bits set)")
+    assert [fault[: len(place)] for fault, place in zip(read.faults, places, strict=True)] == places
+
+
+@pytest.mark.parametrize("text", ["hotkey: []", "hotkeys: 7", "[]"])
+def test_a_file_that_is_no_blacklist_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "blacklist.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"blacklist\.yaml: "):
         read_blacklist(file)

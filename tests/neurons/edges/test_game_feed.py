@@ -13,7 +13,6 @@ import pytest
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
-from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import FeedFailed, GamesFetched
 from bettensor.neurons.config.settings import GamesSettings
 from bettensor.neurons.edges.game_feed import GameFeed, moving_odds
@@ -71,13 +70,32 @@ async def test_a_change_that_cannot_be_read_is_told_and_the_next_good_one_counts
     bench.write(starting_soon())
     async with bench.running():
         await asyncio.sleep(0.2)
-        bench.write({"game_id": "half"})
+        bench.file.write_text("[")
         failed = await bench.until(lambda event: isinstance(event, FeedFailed))
-        assert "games.0 ('half')" in failed.reason
+        assert "games.json: not JSON" in failed.reason
         bench.write(starting_soon(game_id="repaired"))
         await bench.until(
             lambda event: isinstance(event, GamesFetched) and [g.game_id for g in event.games] == ["repaired"]
         )
+
+
+async def test_a_wrong_game_among_others_is_withheld_and_is_news_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    wrong = starting_soon(game_id="wrong") | {"team_a_odds": None}
+    bench.write(starting_soon(), wrong)
+    async with bench.running():
+        (first,) = bench.events
+        assert [game.game_id for game in first.games] == [starting_soon()["game_id"]]
+        assert [(game.game_id, game.is_new) for game in first.withheld] == [("wrong", True)]
+        await asyncio.sleep(0.2)
+        bench.write(starting_soon(team_a_odds=1.7), wrong)
+        again = await bench.until(lambda event: event != first)
+        assert [game.is_new for game in again.withheld] == [False]
+        bench.write(starting_soon(), starting_soon(game_id="wrong"))
+        await bench.until(lambda event: not event.withheld)
+        bench.write(starting_soon(), wrong)
+        back = await bench.until(lambda event: event not in (first, again) and event.withheld)
+        assert [game.is_new for game in back.withheld] == [True]
 
 
 async def test_other_files_of_the_folder_are_none_of_its_business(tmp_path: Path) -> None:
@@ -90,10 +108,25 @@ async def test_other_files_of_the_folder_are_none_of_its_business(tmp_path: Path
     assert len(bench.events) == 1
 
 
-async def test_a_first_slate_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="No such file"):
-        async with Bench(tmp_path).running():
-            raise AssertionError
+@pytest.mark.parametrize("text", [None, "", "{}", "[]]"])
+async def test_a_first_slate_that_cannot_be_read_is_told_and_waited_for(tmp_path: Path, text: str | None) -> None:
+    bench = Bench(tmp_path)
+    if text is not None:
+        bench.file.write_text(text)
+    async with bench.running():
+        assert [type(event) for event in bench.events] == [FeedFailed]
+        await asyncio.sleep(0.2)
+        bench.write(starting_soon())
+        await bench.until(lambda event: isinstance(event, GamesFetched))
+
+
+async def test_random_odds_begin_to_move_once_their_file_can_be_read(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, source="random", interval=0.01, seed=3)
+    async with bench.running():
+        await asyncio.sleep(0.2)
+        bench.write(*(starting_soon(game_id=f"g{i}") for i in range(20)))
+        first = await bench.until(lambda event: isinstance(event, GamesFetched))
+        await bench.until(lambda event: isinstance(event, GamesFetched) and event.games != first.games)
 
 
 async def test_random_odds_move_until_the_end(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ async def test_a_game_is_dropped_when_it_starts_not_at_the_next_request(service:
         (Answer({"message": "bad region"}, 422), "422 bad region; check the sport and the regions"),
         (Answer(b"", 500), "The Odds API: baseball_mlb: 500"),
         (Answer(b"<html>"), "The Odds API: baseball_mlb: not JSON"),
-        (Answer([{}]), "baseball_mlb: none of 1 event can be used; row 0: Object missing required field `id`"),
+        (Answer([{}]), "baseball_mlb: none of 1 event can be used; row 0: id: this field is required"),
     ],
 )
 async def test_the_last_good_slate_stays_and_a_failure_is_told_once_until_it_ends(

@@ -9,7 +9,8 @@ import yaml
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import BlacklistLoaded, MetagraphFetched
+from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, RowsSkipped
+from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.config.settings import ROLES, Settings, parse
 from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.simulation import EventLog
@@ -96,3 +97,22 @@ async def test_what_cannot_be_read_again_leaves_in_force_what_was(bench: Bench) 
     with pytest.raises(ConfigurationError, match=r"metagraph\.yaml"):
         bench.files.read(bench.settings)
     assert len(bench.topics()) == 2
+
+
+async def test_a_wrong_row_is_told_until_it_is_repaired_and_again_when_it_comes_back(bench: Bench) -> None:
+    for listed in (("5x", ALICE), ("5x", ALICE), (ALICE,), ("5x", ALICE)):
+        bench.write(*listed)
+        bench.files.take(bench.files.read(bench.settings))
+    assert bench.topics() == ["metagraph_fetched", "rows_skipped", "blacklist_loaded", *["rows_skipped"] * 2]
+    assert [len(event.faults) for event in bench.all(RowsSkipped)] == [1, 0, 1]
+    assert bench.all(BlacklistLoaded) == [BlacklistLoaded((Hotkey(ALICE),))]
+
+
+async def test_wrong_rows_do_not_stop_the_start(bench: Bench) -> None:
+    bench.metagraph.write_text(yaml.safe_dump({"neurons": [{"hotkey": "5x"}, {"hotkey": ALICE, "stake": "2.50"}]}))
+    bench.blacklist.write_text(yaml.safe_dump({"hotkeys": ["5x"], "networks": ["10.0.0.0/8"]}))
+    await bench.files.open()
+    assert [(neuron.uid, neuron.stake) for neuron in bench.last(MetagraphFetched).neurons] == [(1, 2.5)]
+    assert bench.last(BlacklistLoaded) == BlacklistLoaded((), (), ("10.0.0.0/8",))
+    told = {event.what: (event.file, event.faults[0][:9]) for event in bench.all(RowsSkipped)}
+    assert told == {"metagraph": ("metagraph.yaml", "neurons.0"), "blacklist": ("blacklist.yaml", "hotkeys.0")}

@@ -7,7 +7,7 @@ from typing import Any
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
-from bettensor.bus.events import HandlerFailed, ModelChanged, PredictionMade, PredictionsRequested
+from bettensor.bus.events import HandlerFailed, ModelChanged, ModelNoted, PredictionMade, PredictionsRequested
 from bettensor.bus.games import TeamGame
 from bettensor.neurons.edges.predictor import PredictorEdge
 from tests.support import Injected, make_game, make_hotkey, make_identity
@@ -49,6 +49,9 @@ class Bench:
 
     def faults(self) -> str:
         return "\n".join(event.error for event in self.all(HandlerFailed))
+
+    def notes(self) -> list[str]:
+        return [event.text for event in self.all(ModelNoted)]
 
     async def until(self, condition: Callable[[], Any]) -> None:
         try:

@@ -1,6 +1,7 @@
 """A file of bets: each row is bet once, and one that is wrong harms no other."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import HandlerFailed, PredictionMade
 from bettensor.neurons.config.settings import parse
 from bettensor.neurons.models.file import FilePredictor, FileSettings
-from tests.neurons.models.at_its_edge import OTHER, SLATE, VALIDATOR, bench_of
+from tests.neurons.models.at_its_edge import OTHER, SLATE, VALIDATOR, Bench, bench_of
+from tests.support import make_game
 
 
 @pytest.mark.parametrize(
@@ -78,12 +80,18 @@ async def test_a_row_is_bet_with_each_validator_and_is_the_same_prediction_after
     [
         ("b.csv", "game,outcome\ng,x\n", "b.csv: line 1: the header lacks game_id, wager"),
         ("b.csv", "game_id,outcome,wager\ng,Nobody,1\n", "line 2: outcome: expected one of 'New York Yankees'"),
-        ("b.csv", "game_id,outcome,wager\ng,New York Mets,much\n", "line 2: wager: expected a number, not 'much'"),
-        ("b.csv", "game_id,outcome,wager\ng,New York Mets\n", "wager: expected a number above 0, not None"),
-        ("b.csv", "game_id,outcome,wager\ng,New York Mets,-1\n", "wager: expected a number above 0, not '-1'"),
+        ("b.csv", "game_id,outcome,wager\ng,New York Mets,much\n", 'line 2: wager: expected a number, not "much"'),
+        ("b.csv", "game_id,outcome,wager\ng,New York Mets\n", "wager: expected a number above 0, not null"),
+        ("b.csv", "game_id,outcome,wager\ng,New York Mets,-1\n", 'wager: expected a number above 0, not "-1"'),
         ("b.csv", "game_id,outcome,wager,confidence\ng,New York Mets,1,nan\n", "confidence: expected a number"),
         ("b.csv", "game_id,outcome,wager\ng,New York Mets,1,\n", "line 2: it has more values than the header"),
+        ("b.csv", 'game_id,outcome,wager\ng,New York Mets,"1,5"\n', "with a decimal point like 1.5, not"),
+        ("b.csv", 'game_id,outcome,wager\ng,"New York Mets,1\n', "line 2: a quote is not closed"),
+        ("b.csv", f"game_id,outcome,wager\ng,{'x' * 200_000},1\n", "line 2: field larger than field limit"),
         ("b.json", "{", "b.json: "),
+        ("b.json", '["line 3"]', "entry 0: expected game_id, outcome, wager"),
+        ("b.json", '[{"game_id": "g", "outcome": "New York Mets", "wager": NaN}]', "wager: expected a number, not NaN"),
+        ("b.json", '[{"game_id": "g", "outcome": "New York Mets", "wager": true}]', "expected a number, not true"),
         ("b.json", "{}", "expected a list of objects"),
         ("b.json", "[1]", "entry 0: expected game_id, outcome, wager"),
         ("b.json", '[{"game_id": "g", "outcome": ["x"], "wager": 1}]', "entry 0: outcome: expected one of 'New York"),
@@ -102,6 +110,92 @@ async def test_what_cannot_be_used_is_told_once_and_harms_no_other_row(
         assert len(bench.all(HandlerFailed)) == 1
         if "h,Cubs" in file.read_text() and "lacks" not in fault:
             await bench.until(lambda: bench.bets() == [("h", "Cubs", 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("b.csv", 'note,wager,game_id,outcome\n"two\nlines", 1.50 ,h,Cubs\n\nx,2,g,New York Mets'),
+        ("b.csv", "wager,game_id,outcome\r\n1.5,h,Cubs\r\n2e0,g,New York Mets\r\n"),
+        (
+            "b.json",
+            '[{"game_id": "h", "outcome": "Cubs", "wager": "1.50"}, '
+            '{"game_id": "g", "outcome": "New York Mets", "wager": " 2 "}]',
+        ),
+    ],
+)
+async def test_numbers_may_be_text_columns_in_any_order_and_notes_of_several_lines(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(text.encode())
+    async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+        bench.ask()
+        await bench.until(lambda: len(bench.bets()) == 2)
+        assert bench.bets() == [("h", "Cubs", 1.5), ("g", "New York Mets", 2.0)]
+        assert bench.faults() == ""
+
+
+async def test_a_fault_that_comes_back_after_it_was_repaired_is_told_again(tmp_path: Path) -> None:
+    file = tmp_path / "b.csv"
+    file.write_text("game_id;outcome;wager\n")
+    async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+        await asyncio.sleep(0.2)  # the watch has begun
+        bench.ask()
+        await bench.until(lambda: len(bench.all(HandlerFailed)) == 1)
+        file.write_text("game_id,outcome,wager\nh,Cubs,1\n")
+        await bench.until(lambda: bench.bets() == [("h", "Cubs", 1.0)])
+        file.write_text("game_id\toutcome\twager\n")
+        await bench.until(lambda: len(bench.all(HandlerFailed)) == 2)
+    assert [event.error.rpartition(": ")[2] for event in bench.all(HandlerFailed)] == [
+        "the header lacks game_id, outcome, wager; it must be game_id,outcome,wager"
+    ] * 2
+
+
+def has_bets(bench: Bench, number: int) -> bool:
+    return len(bench.bets()) == number
+
+
+async def test_a_fault_that_stays_in_a_file_that_changes_is_told_once(tmp_path: Path) -> None:
+    file = tmp_path / "b.csv"
+    async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+        await asyncio.sleep(0.2)
+        for number in range(1, 4):
+            file.write_text(f"game_id,outcome,wager\ng,Nobody,1\nh,Cubs,{number}\n")
+            await bench.until(partial(has_bets, bench, number))
+    assert len(bench.all(HandlerFailed)) == 1
+
+
+async def test_a_row_whose_game_is_nowhere_is_noted_once_with_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "b.csv"
+    file.write_text("game_id,outcome,wager\ngame-1O,Cubs,1\nother,Cubs,1\n")
+    game = make_game("game-10", team_a="Cubs", team_b="Padres")
+    async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+        await asyncio.sleep(0)
+        bench.slates = {VALIDATOR: (game,), OTHER: (make_game("other", team_a="Cubs", team_b="Padres"),)}
+        for _ in range(3):
+            bench.ask()
+            await bench.until(lambda: ("other", "Cubs", 1.0) in bench.bets())
+        await bench.until(bench.notes)
+    assert bench.notes() == ["b.csv: line 2: no slate has the game \"game-1O\" so far; the nearest is 'game-10'"]
+    assert bench.faults() == ""
+
+
+async def test_no_game_is_missed_before_a_slate_has_come_or_after_it_was_offered(tmp_path: Path) -> None:
+    file = tmp_path / "b.csv"
+    file.write_text("game_id,outcome,wager\ng,New York Mets,1\n")
+    async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
+        await asyncio.sleep(0)
+        bench.slates = {VALIDATOR: ()}
+        bench.ask()
+        bench.slates = {VALIDATOR: SLATE}
+        bench.ask()
+        await bench.until(bench.bets)
+        bench.slates = {VALIDATOR: SLATE[1:]}
+        bench.ask()
+        file.write_text("game_id,outcome,wager\ng,New York Mets,1\nh,Cubs,1\n")
+        await bench.until(lambda: len(bench.bets()) == 2)
+    assert bench.notes() == []
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,15 @@ def test_an_opinion_finds_bets_and_quotes_the_game() -> None:
     assert {forecast.outcome for forecast in made} >= {"Tie", "Arsenal", "New York Mets"}
 
 
+@pytest.mark.parametrize("odds", [(120, 105), (185, 210), (0.5, 0.5), (-110, -110), (0.0, 2.0)])
+def test_odds_that_no_bookmaker_has_are_no_chance(odds: tuple[float, float]) -> None:
+    games = [make_game(f"g{n}", team_a_odds=odds[0], team_b_odds=odds[1]) for n in range(20)]
+    model = KellyPredictor(KellySettings(edge=0.3, seed=1))
+    made = list(model.predict([*games, *GAMES]))
+    assert made
+    assert not {forecast.game.team_a_odds for forecast in made} & set(odds)
+
+
 def test_the_same_seed_bets_the_same_and_another_does_not() -> None:
     settings = KellySettings(edge=0.2, seed=7)
     assert list(KellyPredictor(settings).predict(GAMES)) == list(KellyPredictor(settings).predict(GAMES))

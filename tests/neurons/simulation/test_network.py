@@ -50,7 +50,7 @@ def test_with_jitter_no_message_overtakes_another() -> None:
     validator.offer(make_game())
     network.advance(10)
     for odds in range(30):
-        validator.offer(make_game(team_a_odds=1.5 + odds / 10))
+        validator.offer(make_game(team_a_odds=1.5 + odds / 50))
         network.advance(0.1)
     network.advance(10)
     written = [
