@@ -39,9 +39,9 @@ class CountedFeed(OddsApiFeed):
 
     steps = 0
 
-    async def _step(self, client: OddsApiClient) -> None:
-        await super()._step(client)
+    async def _step(self, client: OddsApiClient) -> str:
         self.steps += 1
+        return await super()._step(client)
 
 
 class Bench:
@@ -76,7 +76,7 @@ class Bench:
 
     async def has_looked(self) -> None:
         """Wait until the feed has looked at the clock, and published what there was to publish."""
-        steps = self.feed.steps + 2  # the first may have begun before
+        steps = self.feed.steps + 2  # the next step begins when this one is over, and the one after it saw this moment
         await self.until(lambda: self.feed.steps >= steps)
 
     async def has_asked(self, number: int) -> None:
