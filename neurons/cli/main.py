@@ -586,6 +586,11 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "make a games file from the odds of a service",
         "bettensor games import odds.json --output games.json",
     )
+    importer.usage = (
+        "bettensor games import [-h] (FILE | --odds-api SPORT) --output FILE\n"
+        "                              [--odds-format FORMAT] [--regions LIST] [--url URL]\n"
+        "                              [--starting TIME] [--json]"
+    )
     source = importer.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "file",
@@ -605,6 +610,7 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     importer.add_argument(
         "--odds-format",
         choices=["decimal", "american", "fractional"],
+        metavar="FORMAT",
         help="how FILE has its odds: decimal (2.2), american (+120) or fractional (6/5) (default decimal)",
     )
     importer.add_argument(

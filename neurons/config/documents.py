@@ -11,12 +11,16 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from bettensor.bus.errors import ConfigurationError
 
 MAX_SHOWN: Final = 60
 """Characters of a wrong value that a message shows."""
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DECIMAL_COMMA: Final = re.compile(r"([+-]?[0-9]+),([0-9]+)")
+_FAULT: Final = re.compile(r"(.*?)(?: - at `\$\.?([^`]*)`)?", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _MOST_DIGITS: Final = 400
 """An integer of more digits is beyond every float."""
 
@@ -102,6 +106,18 @@ def shown(value: Any) -> str:
     except (TypeError, ValueError, RecursionError):
         text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def explained(fault: msgspec.ValidationError) -> str:
+    """A fault that msgspec found, with the field first: ``team_a: expected str, got int``."""
+    found = _FAULT.fullmatch(str(fault))
+    assert found is not None  # noqa: S101 - for the type checker: everything fits
+    text, path = found[1], found[2] or ""
+    if missing := _MISSING.fullmatch(text):
+        path, text = f"{path}.{missing[1]}".removeprefix("."), "this field is required"
+    else:
+        text = f"{text[0].lower()}{text[1:]}".replace("`", "")
+    return f"{path}: {text}" if path else text
 
 
 def _float(number: float) -> float:

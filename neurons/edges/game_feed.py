@@ -41,8 +41,7 @@ class GameFeed(Edge):
         self._clock = clock
         self._path = settings.path or SHIPPED
         self._started_at = clock.wall()
-        self._withheld: set[tuple[str, str]] = set()
-        """Each game that the last slate withheld, with the reason."""
+        self._last: FetchedSlate | None = None
 
     async def open(self) -> None:
         """Publish the slate, wait until it is stored and so in force, and follow its changes from then on."""
@@ -89,9 +88,8 @@ class GameFeed(Edge):
         return read
 
     def _publish(self, slate: FetchedSlate) -> None:
-        before, self._withheld = self._withheld, {(game.game_id, game.reason) for game in slate.withheld}
-        withheld = tuple(replace(game, is_new=(game.game_id, game.reason) not in before) for game in slate.withheld)
-        self._bus.publish(GamesFetched(self._path.name, slate.games, withheld, Epoch(token_hex(16))))
+        self._last = slate.after(self._last)
+        self._bus.publish(GamesFetched(self._path.name, *self._last, Epoch(token_hex(16))))
 
 
 def moving_odds(games: tuple[TeamGame, ...], random: Random) -> Iterator[tuple[TeamGame, ...]]:

@@ -8,7 +8,6 @@ A file that is not JSON, or has no list of games, is refused as a whole. A game 
 withheld alone; the reason names its place, the field and what was expected.
 """
 
-import re
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,15 +24,13 @@ from bettensor.bus.identifiers import Micros
 from bettensor.bus.messages import MAX_SLATE
 from bettensor.bus.text import hint, printable
 from bettensor.bus.timestamps import parse_rfc3339, rfc3339
-from bettensor.neurons.config.documents import number_of, read_json, shown
+from bettensor.neurons.config.documents import explained, number_of, read_json, shown
 
 MAX_REASON: Final = 512
 """Characters of a reason; the names of unknown fields may be of any length."""
 _FIELDS: Final = [f.name for f in fields(TeamGame)]
 _ODDS: Final = ("team_a_odds", "team_b_odds", "tie_odds")
 _DURATION: Final = TypeAdapter(timedelta)
-_AT_FIELD: Final = re.compile(r"(.*) - at `\$\.(\w+)`", re.DOTALL)
-_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 
 
 class FetchedSlate(NamedTuple):
@@ -41,6 +38,12 @@ class FetchedSlate(NamedTuple):
 
     games: tuple[TeamGame, ...]
     withheld: tuple[WithheldGame, ...]
+
+    def after(self, before: "FetchedSlate | None") -> "FetchedSlate":
+        """The same; a game that ``before`` withheld for the same reason is not new."""
+        known = set() if before is None else {(game.game_id, game.reason) for game in before.withheld}
+        marked = (replace(game, is_new=(game.game_id, game.reason) not in known) for game in self.withheld)
+        return self._replace(withheld=tuple(marked))
 
 
 class _Unusable(Exception):
@@ -133,18 +136,8 @@ def _converted(entry: dict[str, Any]) -> TeamGame:
     except UnicodeEncodeError:
         raise _Unusable("a string has half of a surrogate pair, which is no character") from None
     except msgspec.ValidationError as error:
-        raise _Unusable(_explained(str(error))) from None
+        raise _Unusable(explained(error)) from None
     return game
-
-
-def _explained(fault: str) -> str:
-    """A message of msgspec, with the field first."""
-    if missing := _MISSING.fullmatch(fault):
-        return f"{missing[1]}: this field is required"
-    if at_field := _AT_FIELD.fullmatch(fault):
-        text = at_field[1].replace("`", "")
-        return f"{at_field[2]}: {text[0].lower()}{text[1:]}"
-    return fault
 
 
 def _instant(text: str, started_at: Micros) -> Micros:

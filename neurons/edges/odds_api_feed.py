@@ -98,7 +98,7 @@ class OddsApiFeed(Edge):
         self._slate: FetchedSlate | None = None
         """As it was last published."""
         self._told = ""
-        """The failure that was last published, and lasts."""
+        """The failure that was last published, and lasts; empty if a slate was published after it."""
 
     async def open(self) -> None:
         """Publish the kept slate, or else ask for one; wait until it is stored and so in force, and follow it.
@@ -111,9 +111,10 @@ class OddsApiFeed(Edge):
         client = OddsApiClient(read_key(), self._settings.regions, self._clock, self._settings.url)
         self._client = client
         await asyncio.to_thread(self._restore)
-        await self._step(client)
-        self._tasks.start(self._follow(client), "game feed")
+        fault = await self._step(client)
         await self._store.settle()
+        self._tell(fault)
+        self._tasks.start(self._follow(client), "game feed")
 
     async def pause(self) -> None:
         """Stop following the slate."""
@@ -140,7 +141,7 @@ class OddsApiFeed(Edge):
     async def _follow(self, client: OddsApiClient) -> None:
         while True:
             await asyncio.sleep(self._idle())
-            await self._step(client)
+            self._tell(await self._step(client))
 
     def _idle(self) -> float:
         """Seconds until the next request, the next start of a game, or the next look at the wall clock."""
@@ -150,7 +151,8 @@ class OddsApiFeed(Edge):
             waits.append(start - self._clock.wall())
         return min(NAP, max(0.0, min(waits) / SECOND))
 
-    async def _step(self, client: OddsApiClient) -> None:
+    async def _step(self, client: OddsApiClient) -> str:
+        """Make the requests that are due, and publish the slate; returns the failures, if there are any."""
         for sport, progress in self._sports.items():
             if progress.due <= self._clock.mono():
                 await self._ask(client, sport, progress)
@@ -162,7 +164,9 @@ class OddsApiFeed(Edge):
                 slate = await asyncio.to_thread(self._read)
             except ConfigurationError as error:
                 faults.append(str(error))
-        self._publish(slate, "; ".join(dict.fromkeys(faults)))
+        if slate is not None:
+            self._publish(slate, failing=bool(faults))
+        return "; ".join(dict.fromkeys(faults))
 
     # --- one request
 
@@ -235,16 +239,19 @@ class OddsApiFeed(Edge):
         withheld = (WithheldGame(omission.game_id, str(omission._replace(game_id=""))) for omission in skipped)
         return FetchedSlate(slate.games, (*slate.withheld, *withheld))
 
-    def _publish(self, slate: FetchedSlate | None, fault: str) -> None:
-        """Publish what has changed. A failure that lasts is published again after a slate, which would hide it."""
-        recovered = self._told and not fault
-        is_news = slate is not None and (slate != self._slate or recovered)
-        if slate is not None and is_news:
-            self._slate = slate
-            self._bus.publish(GamesFetched(EVENTS.service, slate.games, slate.withheld, Epoch(token_hex(16))))
-        if fault and (fault != self._told or is_news):
+    def _publish(self, slate: FetchedSlate, *, failing: bool) -> None:
+        """Publish the slate if it is another one, or if it ends a failure."""
+        if slate == self._slate and (failing or not self._told):
+            return
+        news, self._slate = slate.after(self._slate), slate
+        self._bus.publish(GamesFetched(EVENTS.service, *news, Epoch(token_hex(16))))
+        self._told = ""  # a slate says that all is well
+
+    def _tell(self, fault: str) -> None:
+        """Publish a failure that has not been told, or that a slate has hidden since."""
+        if fault and fault != self._told:
+            self._told = fault
             self._bus.publish(FeedFailed(EVENTS.service, f"{EVENTS.service}: {fault}"))
-        self._told = fault
 
 
 def _pause(failed: Failed, failures: int) -> float:

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from bettensor.bus.text import printable
+from bettensor.neurons.config.documents import explained
 from bettensor.neurons.odds.prices import Quote, rounded
 
 MAX_SHOWN: Final = 64
@@ -89,9 +90,7 @@ def convert(row: Any, kind: type[Row]) -> Row:
     try:
         return msgspec.convert(row, kind)
     except msgspec.ValidationError as error:
-        what, _, path = str(error).partition(" - at ")
-        field = path.strip("`").removeprefix("$").removeprefix(".")
-        raise ValueError(f"{field}: {what}" if field else what) from None
+        raise ValueError(explained(error)) from None
 
 
 def merged(readings: Sequence[Reading]) -> Reading:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final, Literal, NamedTuple, get_args
 
+from bettensor.actors.odds import MAX_IMPLIED, MIN_IMPLIED, implied_probability
 from bettensor.neurons.config.documents import number_of, shown
 
 OddsFormat = Literal["decimal", "american", "fractional"]
@@ -16,10 +17,6 @@ fractional: 6/5 wins 6 for a stake of 5."""
 ODDS_FORMATS: Final[tuple[OddsFormat, ...]] = get_args(OddsFormat)
 DIGITS: Final = 6
 """Decimals of converted odds: verdicts compare odds in millionths (protocol, "Numbers")."""
-LEAST_SUM: Final = Fraction(9, 10)
-MOST_SUM: Final = Fraction(2)
-"""The implied probabilities of all outcomes sum to 1 and the bookmaker's margin; outside of these limits the prices are
-a mistake."""
 MOST_ODDS: Final = 1_000_000
 """No bookmaker offers more."""
 
@@ -52,12 +49,11 @@ def quote(prices: Mapping[str, Any], form: OddsFormat) -> Quote:
             odds.append(_in_range(_READERS[form](price), price))
         except ValueError as error:
             raise ValueError(f"{name}: {error}{_guess([price], form)}") from None
-    total = sum(1 / each for each in odds)
-    if not LEAST_SUM <= total <= MOST_SUM:
-        raise ValueError(
-            f"{', '.join(prices)}: expected implied probabilities with a sum of {float(LEAST_SUM):g} to "
-            f"{float(MOST_SUM):g}, not {float(total):.3g}{_guess(list(prices.values()), form)}"
-        )
+    total = implied_probability(map(float, odds))
+    if not MIN_IMPLIED <= total <= MAX_IMPLIED:
+        expected = f"expected implied probabilities that add up to {MIN_IMPLIED:g} to {MAX_IMPLIED:g}"
+        guess = _guess(list(prices.values()), form)
+        raise ValueError(f"{', '.join(prices)}: {expected}, not {total:.3g}{guess}")
     return Quote(*odds)
 
 
@@ -83,7 +79,7 @@ def _in_range(odds: Fraction, price: Any) -> Fraction:
 
 def _decimal(price: Any) -> Fraction:
     number = _number(price)
-    if number <= 1 or _has_plus(price):
+    if number <= 1 or (number >= 100 and _has_plus(price)):
         raise ValueError(f"expected a number above 1, not {shown(price)}")
     return number
 
@@ -141,7 +137,7 @@ def _looks_american(price: Any) -> bool:
 
 def _looks_decimal(price: Any) -> bool:
     try:
-        return 1 < _number(price) < 100 and not _has_plus(price)
+        return 1 < _number(price) < 100
     except ValueError:
         return False
 

@@ -236,7 +236,7 @@ def test_a_file_of_the_operator_stays_and_the_others_fit_it(newcomer: Newcomer) 
     code, out, _ = newcomer("--wallet.name", "x")
     assert code == 0
     assert yaml.safe_load(Path("validator.yaml").read_text()) == settings
-    first, second = read_metagraph(Path("metagraph.yaml")).neurons
+    first, second = read_metagraph(Path("metagraph.yaml")).contents.neurons
     assert (first.hotkey, first.axon, first.crypto) == (address, "[::1]:9000", "ed25519")
     assert second.hotkey == newcomer.hotkey("miner", "x")
     assert "--wallet.name x is not used for the validator: validator.yaml names wallet prod\n" in out

@@ -5,12 +5,22 @@ import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.neurons.config.documents import MAX_SHOWN, NotANumber, decoded, number_of, read_json, read_text, shown
+from bettensor.neurons.config.documents import (
+    MAX_SHOWN,
+    NotANumber,
+    decoded,
+    explained,
+    number_of,
+    read_json,
+    read_text,
+    shown,
+)
 
 
 @pytest.mark.parametrize("value", [1.9, "1.9", "1.90", " 1.9 ", "+1.9", "19e-1", "\t1.9\r\n"])
@@ -113,3 +123,28 @@ def test_one_endless_integer_does_not_take_the_document_along(tmp_path: Path) ->
     file.write_text(json.dumps([1, 10**300]).replace("1,", "1" * 10_000 + ","))
     first, second = read_json(file)
     assert (first, second) == (math.inf, 10**300)
+
+
+class _Inner(msgspec.Struct):
+    number: float
+
+
+class _Outer(msgspec.Struct):
+    name: str
+    inner: list[_Inner] = []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({}, "name: this field is required"),
+        ({"name": 7}, "name: expected str, got int"),
+        ({"name": "x", "inner": [{}]}, "inner[0].number: this field is required"),
+        ({"name": "x", "inner": [{"number": "1"}]}, "inner[0].number: expected float, got str"),
+        (7, "expected object, got int"),
+    ],
+)
+def test_a_fault_that_msgspec_found_begins_with_the_field(value: Any, text: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as refused:
+        msgspec.convert(value, _Outer)
+    assert explained(refused.value) == text

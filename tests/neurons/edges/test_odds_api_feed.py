@@ -18,7 +18,7 @@ from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.config.settings import parse
 from bettensor.neurons.edges import odds_api_feed
 from bettensor.neurons.edges.edge import StateDir
-from bettensor.neurons.edges.odds_api_client import Failed
+from bettensor.neurons.edges.odds_api_client import Failed, OddsApiClient
 from bettensor.neurons.edges.odds_api_feed import FILE, OddsApiFeed, OddsApiSettings
 from tests.neurons.edges.odds_service import KEY, Answer, OddsService
 from tests.neurons.odds.feeds import CUBS, GIANTS, make_bookmaker, make_event
@@ -34,6 +34,16 @@ def slate(*names: str, **headers: str) -> Answer:
     return Answer([make_event(id=name, commence_time=LATER) for name in names], headers=headers)
 
 
+class CountedFeed(OddsApiFeed):
+    """Counts its steps: no event says that nothing is to be done."""
+
+    steps = 0
+
+    async def _step(self, client: OddsApiClient) -> str:
+        self.steps += 1
+        return await super()._step(client)
+
+
 class Bench:
     """A feed whose clock is moved by hand; it looks at it every few milliseconds."""
 
@@ -43,11 +53,11 @@ class Bench:
         self.folder = folder
         self.clock = ManualClock(AT)
         self.events: list[Any] = []
-        self.feed: OddsApiFeed
+        self.feed: CountedFeed
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        self.feed = OddsApiFeed(self.settings, self, self.clock, StateDir(self.folder))
+        self.feed = CountedFeed(self.settings, self, self.clock, StateDir(self.folder))
         self.feed.attach(EventBus(self.clock, record=lambda envelope: self.events.append(envelope.event)))
         try:
             await self.feed.open()
@@ -64,16 +74,19 @@ class Bench:
             while not condition():  # noqa: ASYNC110 - the service is in another thread
                 await asyncio.sleep(0.005)
 
+    async def has_looked(self) -> None:
+        """Wait until the feed has looked at the clock, and published what there was to publish."""
+        steps = self.feed.steps + 2  # the next step begins when this one is over, and the one after it saw this moment
+        await self.until(lambda: self.feed.steps >= steps)
+
     async def has_asked(self, number: int) -> None:
-        """Wait until the feed has so many answers, and waits for the time of its next request."""
-        progress = self.feed._sports.values()  # noqa: SLF001 - no event says that nothing is to be done
-        await self.until(lambda: len(self.service.asked) == number and self.clock.mono() < min(p.due for p in progress))
-        await asyncio.sleep(0.02)  # while it publishes
+        """Wait until the feed has asked so often, and has published what came of it."""
+        await self.until(lambda: len(self.service.asked) == number)
+        await self.has_looked()
 
     async def pass_time(self, by: int) -> None:
-        """Let time pass, and the feed look at the clock some times."""
         self.clock.advance(Micros(by))
-        await asyncio.sleep(0.05)
+        await self.has_looked()
 
     def slates(self) -> list[list[str]]:
         return [[game.game_id for game in event.games] for event in self.events if isinstance(event, GamesFetched)]
@@ -123,7 +136,6 @@ async def test_what_has_not_changed_is_neither_sent_again_nor_published_again(
         for number in (2, 3, 4):
             bench.clock.advance(Micros(60 * SECOND))
             await bench.has_asked(number)
-        await asyncio.sleep(0.05)
     assert [asked.headers.get("If-None-Match") for asked in service.asked] == [None, '"1"', '"1"', '"2"']
     assert bench.slates() == [["one"]]
 
@@ -146,7 +158,7 @@ async def test_a_game_is_dropped_when_it_starts_not_at_the_next_request(service:
         (Answer({"message": "bad region"}, 422), "422 bad region; check the sport and the regions"),
         (Answer(b"", 500), "The Odds API: baseball_mlb: 500"),
         (Answer(b"<html>"), "The Odds API: baseball_mlb: not JSON"),
-        (Answer([{}]), "baseball_mlb: none of 1 event can be used; row 0: Object missing required field `id`"),
+        (Answer([{}]), "baseball_mlb: none of 1 event can be used; row 0: id: this field is required"),
     ],
 )
 async def test_the_last_good_slate_stays_and_a_failure_is_told_once_until_it_ends(

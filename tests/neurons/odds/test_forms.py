@@ -65,7 +65,7 @@ def test_an_answer_may_be_empty_and_may_have_events_without_odds() -> None:
         (b"[" * 100_000, "not JSON"),
         (b"\xff", "not JSON"),
         (b"{}", "expected a list"),
-        (b"[{}, {}]", "none of 2 events can be used; row 0: Object missing"),
+        (b"[{}, {}]", "none of 2 events can be used; row 0: id: this field"),
     ],
 )
 def test_an_answer_of_which_nothing_can_be_used_is_refused(body: bytes, message: str) -> None:

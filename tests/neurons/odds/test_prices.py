@@ -17,7 +17,7 @@ def odds(home: Any, away: Any, form: OddsFormat = "decimal") -> tuple[float, flo
     ("form", "home", "away", "expected"),
     [
         ("decimal", 1.91, 2, (1.91, 2.0)),
-        ("decimal", "1.90", " 2.1 ", (1.9, 2.1)),
+        ("decimal", "1.90", " +2.1 ", (1.9, 2.1)),
         ("american", 120, -110, (2.2, 1.909091)),
         ("american", "+120", "-110", (2.2, 1.909091)),
         ("american", "120", "-150.0", (2.2, 1.666667)),
