@@ -25,7 +25,7 @@ from bettensor.bus.games import TeamGame
 from bettensor.neurons.models.faults import Faults
 from bettensor.neurons.models.file import Unusable, forecast_of
 from bettensor.neurons.models.model import Forecast, ModelHost
-from bettensor.neurons.system.processes import die_with_parent
+from bettensor.neurons.system.processes import dying_with_parent
 
 MAX_LINE: Final = 64 * 1024
 FAREWELL: Final = 2.0
@@ -87,7 +87,7 @@ class ProgramPredictor:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=MAX_LINE,
-                preexec_fn=die_with_parent,
+                preexec_fn=dying_with_parent(),
             )
         except OSError as error:
             return f"{self.settings.command[0]} cannot be started: {error.strerror or error}"

@@ -52,6 +52,24 @@ child.wait()
         time.sleep(0.005)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_child_whose_parent_is_killed_before_it_has_begun_does_not_begin() -> None:
+    script = """
+import os
+from bettensor.neurons.system.processes import dying_with_parent
+begin, parent = dying_with_parent(), os.getpid()
+if os.fork() == 0:
+    while os.getppid() == parent:
+        pass
+    begin()
+    print("it lives", flush=True)
+os._exit(0)
+"""
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=PATIENCE, check=True).stdout == b""
+    )
+
+
 def is_alive(process: int) -> bool:
     """Whether it is there, and not just waiting for somebody to ask how it ended."""
     try:
