@@ -51,15 +51,26 @@ FEW_WATCHES: Final = "sysctl -w fs.inotify.max_user_instances=1024 fs.inotify.ma
 """For a system that sends no notifications of changed files; the limits are of all processes of one user."""
 NO_ANSWER: Final = "check that the validator is running, its address and port, and any firewall in between"
 ANOTHER_SERVER: Final = "this is no validator's answer: check the address, and any proxy in front of the validator"
+BEHIND: Final = (
+    "the metagraph here has this hotkey: the validator's copy is older or of another subnet; the miner retries"
+)
 UNPERMITTED: Final = "this validator has no validator permit, so miners do not connect to it"
 NO_PERMIT: Final = "stake more, or ask miners to list this hotkey in `validators`"
 UNREAD: Final = "check the network and subtensor.chain_endpoint"
 
 
-def cure_for_miner(status: int | None, code: str) -> str:
-    """The cure for a dial that failed with this HTTP status and refusal code; an empty text if there is none."""
+def cure_for_miner(status: int | None, code: str, *, registered: bool = False) -> str:
+    """The cure for an exchange that failed with this HTTP status and refusal code; an empty text if there is none.
+
+    Args:
+        status: None if there was no HTTP answer.
+        code: the refusal code; empty if the answer had none.
+        registered: whether the metagraph here has this miner.
+    """
     if status is None:
         return NO_ANSWER
+    if registered and code == RefusalCode.NOT_REGISTERED:
+        return BEHIND
     return ON_MINER.get(code, "") if code else ANOTHER_SERVER
 
 

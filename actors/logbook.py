@@ -25,7 +25,7 @@ from bettensor.actors.cures import (
 from bettensor.actors.health import SLOW_COMMIT, Health, HealthWatcher
 from bettensor.actors.outages import Outage, Trouble
 from bettensor.actors.settings import Seconds, settings_class
-from bettensor.bus.codes import CloseCode
+from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ActorFailed,
@@ -426,7 +426,8 @@ class LogbookActor(HealthWatcher):
         who = event.remote or "a peer" if event.hotkey is None else f"{event.remote} ({self._peer(event.hotkey)})"
         text = f"Refused a request from {who}: {event.code.status} {event.code}: {event.message}"
         text += _hint(ON_VALIDATOR.get(event.code, ""))
-        self._line(envelope, f"refusals: {event.code}", text, "WARNING", limit=1)
+        level = "DEBUG" if event.code is RefusalCode.NO_METAGRAPH else "WARNING"  # the line on the chain says why
+        self._line(envelope, f"refusals: {event.code}", text, level, limit=1)
 
     @on(PeerMisbehaved)
     def misbehaved(self, event: PeerMisbehaved, envelope: Envelope) -> None:
@@ -454,7 +455,7 @@ class LogbookActor(HealthWatcher):
     @on(DialFailed)
     def dial_failed(self, event: DialFailed, envelope: Envelope) -> None:
         text = f"No WebSocket connection with validator {self._peer(event.hotkey)}: {event.reason}"
-        text += _hint(cure_for_miner(event.status, event.code))
+        text += self._cure_of(event)
         outage = self._outage(event.hotkey, envelope)
         is_news = outage is None or outage.dial_failed(event, envelope.mono)
         self._failure(envelope, "failed dials", text, is_news=is_news)
@@ -496,7 +497,7 @@ class LogbookActor(HealthWatcher):
         if outage is None:
             self._line(envelope, "failed HTTP exchanges", text, "WARNING", limit=1)
             return
-        text += _hint(cure_for_miner(event.status, event.code))
+        text += self._cure_of(event)
         self._failure(envelope, "failed HTTP exchanges", text, is_news=outage.http_failed(event, envelope.mono))
 
     @on(PostAnswered)
@@ -513,13 +514,17 @@ class LogbookActor(HealthWatcher):
     def _session_ended(self, hotkey: Hotkey, code: int, text: str, envelope: Envelope) -> None:
         """The end of a session; one with a cure is a trouble by itself, whose refusals tell nothing new."""
         cure = cure_for_close("miner", code) if self.state.role == "miner" else ""
-        outage = self._outage(hotkey, envelope) if cure else None
-        if outage is None:
-            self._line(envelope, "closed connections", text)
-        else:
-            outage.is_news(AS_REFUSAL[code], envelope.mono)
+        outage = self._outage(hotkey, envelope) if cure else self.state.outages.get(hotkey)
+        if outage is not None:
             outage.announced = True
+        if cure and outage is not None:
+            outage.is_news(AS_REFUSAL[code], envelope.mono)
             self._line(envelope, "closed connections", text + _hint(cure), "WARNING")
+        else:
+            self._line(envelope, "closed connections", text)
+
+    def _cure_of(self, event: DialFailed | PostFailed) -> str:
+        return _hint(cure_for_miner(event.status, event.code, registered=self.state.hotkey in self.state.uids))
 
     def _failure(self, envelope: Envelope, kind: str, text: str, *, is_news: bool) -> None:
         if is_news:

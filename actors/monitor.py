@@ -315,7 +315,7 @@ class MonitorActor(HealthWatcher):
 
     @on(DialFailed)
     def fail(self, event: DialFailed, envelope: Envelope) -> None:
-        cure = cure_for_miner(event.status, event.code)
+        cure = cure_for_miner(event.status, event.code, registered=self.state.hotkey in self.state.neurons)
         self._trouble(self._peer(event.hotkey), event.reason, cure, envelope)
 
     @on(ReconnectScheduled)

@@ -44,7 +44,7 @@ class Outage(Trouble):
     http_lost_at: Micros | None = None
     """Since when its HTTP fails; None if HTTP works, or was not tried yet."""
     announced: bool = False
-    """The last failure was news, and the next try has not been told."""
+    """A session has just ended, or the last failure was news, and the next try is to be told."""
 
     def dial_failed(self, event: DialFailed, now: Micros) -> bool:
         """Whether a failed dial is news."""

@@ -7,6 +7,7 @@ import pytest
 from bettensor.actors.cures import (
     ANOTHER_SERVER,
     AS_REFUSAL,
+    BEHIND,
     NO_ANSWER,
     ON_MINER,
     ON_VALIDATOR,
@@ -47,6 +48,11 @@ def test_a_cure_is_a_part_of_a_line(cure: str) -> None:
 def test_a_dial_that_was_not_answered_has_another_cure_than_one_that_was_refused() -> None:
     assert cure_for_miner(None, "") == NO_ANSWER
     assert cure_for_miner(403, RefusalCode.NOT_REGISTERED) == ON_MINER[RefusalCode.NOT_REGISTERED]
+
+
+def test_a_miner_that_is_registered_is_not_told_to_register() -> None:
+    assert cure_for_miner(403, RefusalCode.NOT_REGISTERED, registered=True) == BEHIND
+    assert cure_for_miner(403, RefusalCode.BLACKLISTED, registered=True) == ON_MINER[RefusalCode.BLACKLISTED]
 
 
 @pytest.mark.parametrize("status", [200, 404, 502])

@@ -525,6 +525,19 @@ def test_without_any_metagraph_none_is_said_to_stay_in_force(role: Role, consequ
     assert "so the last metagraph stays in force: down" in bench.last(LineLogged).text
 
 
+def test_a_miner_that_is_asked_to_come_again_is_no_warning_of_its_own() -> None:
+    assert Bench().news(PeerRefused(CONNECTION, RefusalCode.NO_METAGRAPH, "not yet", "10.0.0.9", PEER)) == []
+
+
+@pytest.mark.parametrize("failure", [DialFailed, PostFailed])
+def test_a_miner_in_its_own_metagraph_is_not_told_to_register(failure: type[DialFailed | PostFailed]) -> None:
+    bench = Bench("miner")
+    refused = failure(CONNECTION, PEER, "403", 403, code=RefusalCode.NOT_REGISTERED)
+    assert "register this hotkey" in bench.news(refused)[0]
+    bench.observe(ACTIVATED, MetagraphSynced((NeuronInfo(Uid(1), ME), NeuronInfo(Uid(12), PEER))))
+    assert "the validator's copy is older" in bench.news(refused)[0]
+
+
 def test_a_chain_that_stays_away_is_told_once_an_hour_and_for_each_cause() -> None:
     bench = Bench()
     told: list[str] = []
@@ -662,6 +675,15 @@ def test_a_session_that_was_closed_for_a_cause_with_a_cure_is_the_one_warning_of
     assert told == [
         f"WARNING WebSocket connection with {KNOWN} closed: 4003 blacklisted here (the validator's operator has "
         "blacklisted this hotkey: ask them)",
+        f"INFO Reconnecting to validator {KNOWN} in 2.0 s",
+    ]
+
+
+def test_after_a_session_the_next_try_is_told_though_http_has_failed_before() -> None:
+    bench = Bench("miner")
+    bench.observe(ACTIVATED, post_failed())
+    assert bench.news(ConnectionClosed(CONNECTION, 4100, "silent"), RETRY, dial_failed(), RETRY) == [
+        f"INFO WebSocket connection with {KNOWN} closed: 4100 silent",
         f"INFO Reconnecting to validator {KNOWN} in 2.0 s",
     ]
 

@@ -18,7 +18,7 @@ async def test_the_validator_stops_and_comes_back(tmp_path: Path, number: signal
         epoch = subnet.rows("validator", "SELECT epoch FROM stream")
         since = len(subnet.log("alice"))
         await subnet.stop("validator", number)
-        await subnet.says("alice", "Using HTTP with validator", since)
+        await subnet.says("alice", "(check that the validator is running", since)
         subnet.offer(6, team_a_odds=1.7)  # while nobody is there to hear it
         subnet.start("validator")
         await subnet.says("alice", "WebSocket connection established with validator", since)
