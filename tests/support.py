@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ __all__ = [
     "Injected",
     "as_json",
     "frame_size",
+    "interruptible",
     "make_game",
     "make_hex32",
     "make_hotkey",
@@ -133,3 +135,8 @@ class Harness(EventLog):
 
 def as_json(payload: bytes | str) -> Any:
     return json.loads(payload)
+
+
+def interruptible() -> None:
+    """For ``preexec_fn``: a shell has what it starts in the background ignore SIGINT, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

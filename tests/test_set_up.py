@@ -15,6 +15,8 @@ from typing import Final
 
 import pytest
 
+from tests.support import interruptible
+
 ROOT: Final = Path(__file__).parents[1]
 MAKE: Final = shutil.which("make") or "make"
 PATIENCE: Final = 30.0
@@ -76,6 +78,7 @@ class Checkout:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=interruptible,  # noqa: PLW1509 - it only sets a signal's handler
         )
         self.running.append(process)
         return process

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.bench import report
+from bettensor.neurons.bench.rig import require_files
 from bettensor.neurons.bench.scenarios import find
-from bettensor.neurons.system.processes import allow_open_files
+from bettensor.neurons.system.processes import allow_open_files, ends_in_order
+from bettensor.neurons.system.scratch import clear_abandoned
 
 PARAMETERS = (
     "miners",
@@ -46,14 +48,18 @@ def bench(arguments: argparse.Namespace) -> int:
     allow_open_files()  # each miner is a socket of this process
     given = {name: value for name in PARAMETERS if (value := getattr(arguments, name)) is not None}
     runs = [(scenario, variant) for scenario in find(arguments.scenarios) for variant in scenario.chosen(given)]
+    require_files(max(variant.connections for _, variant in runs))
+    if (cleared := clear_abandoned()) is not None:
+        print(cleared, file=sys.stderr)
     results = []
-    for scenario, variant in runs:
-        measured = report.result(scenario, variant, scenario.run(**variant.parameters))
-        results.append(measured)
-        if arguments.json:
-            print(report.title(measured), file=sys.stderr)
-        else:
-            console.print(report.table(measured), "")
+    with ends_in_order():
+        for scenario, variant in runs:
+            measured = report.result(scenario, variant, scenario.run(**variant.parameters))
+            results.append(measured)
+            if arguments.json:
+                print(report.title(measured), file=sys.stderr)
+            else:
+                console.print(report.table(measured), "")
     if arguments.json:
         print(json.dumps(results[0] if len(results) == 1 else results, indent=2))
     return 0

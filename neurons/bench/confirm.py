@@ -12,13 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
 from bettensor.neurons.bench import ledger, yardsticks
 from bettensor.neurons.bench.figures import Figures, latencies_ms
 from bettensor.neurons.bench.load import TICK, Bystander, LoadPredictor, sessions
-from bettensor.neurons.bench.rig import BenchmarkFailed, BenchValidator, running_validator
+from bettensor.neurons.bench.rig import BenchmarkFailed, BenchValidator, require_files, running_validator
+from bettensor.neurons.system.scratch import scratch_folder
 
 DRAIN_TIMEOUT: Final = 30.0
 """Seconds to wait for the last confirmations."""
@@ -104,9 +104,9 @@ def recording(load: Load) -> Figures:
     Measured as CPU time of all threads for one prediction.
     """
     cpu: dict[str, float] = dict.fromkeys(RECORDS, 0.0)
-    with TemporaryDirectory(prefix="bettensor-bench-") as name:
+    with scratch_folder("bench") as folder:
         for record in (*RECORDS, *reversed(RECORDS)) * TURNS:
-            log = Path(name, record, "events.jsonl")
+            log = folder / record / "events.jsonl"
             log.unlink(missing_ok=True)
             with running_validator(load.miners, {"recorder": _one_file(log, record)}) as validator:
                 pushed = asyncio.run(push_once(validator, load))
@@ -128,8 +128,8 @@ def replay(events: int) -> Figures:
         BenchmarkFailed: the replay differs.
     """
     load = Load(duration=min(5.0, events / EVENTS_PER_SECOND))
-    with TemporaryDirectory(prefix="bettensor-bench-") as name:
-        log = Path(name, "events.jsonl")
+    with scratch_folder("bench") as folder:
+        log = folder / "events.jsonl"
         with running_validator(load.miners, {"recorder": _one_file(log, "all")}) as validator:
             asyncio.run(_fill(validator, load, log, events))
         command = [sys.executable, "-m", "bettensor.neurons.cli.main", "replay", str(log), "--json"]
@@ -163,9 +163,10 @@ def growth(rows: int, predictions: int, duration: float, miners: int = 1000) -> 
 
     The CPU time is the median of several processes in turn: each is by chance fast or slow for its whole life.
     """
+    require_files(miners)
     load = Load(duration=duration)
-    with TemporaryDirectory(prefix="bettensor-bench-") as name:
-        ledger_of_rows = Path(name, "state")
+    with scratch_folder("bench") as folder:
+        ledger_of_rows = folder / "state"
         asyncio.run(ledger.fill(ledger_of_rows, rows))
         turns = [(_cpu(load), _cpu(replace(load, miners=miners)), _cpu(load, ledger_of_rows)) for _ in range(PROCESSES)]
     few, many, long = (statistics.median(figures) for figures in zip(*turns, strict=True))

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from bettensor.bus.bus import EventBus
@@ -19,6 +18,7 @@ from bettensor.neurons.bench.load import prediction_message
 from bettensor.neurons.bench.rig import BenchmarkFailed
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.ledger import Ledger, LedgerDatabase
+from bettensor.neurons.system.scratch import scratch_folder
 
 FILL_COMMIT: Final = 2_000
 """Verdicts in one commit that fills the ledger: the most that a validator commits at once."""
@@ -83,8 +83,8 @@ async def fill(state_dir: Path, rows: int) -> None:
 
 def ledger(rows: int) -> Figures:
     """Verdicts stored per second in an empty ledger, and in one of ``rows``."""
-    with TemporaryDirectory(prefix="bettensor-bench-") as name:
-        new, long = Path(name, "new"), Path(name, "long")
+    with scratch_folder("bench") as folder:
+        new, long = folder / "new", folder / "long"
         in_new = asyncio.run(_measure(new))
         asyncio.run(fill(long, rows))
         in_long = asyncio.run(_measure(long))

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,8 @@ from bittensor_core import Keypair
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.edges.wallets import new_wallet
-from bettensor.neurons.system.processes import free_port, spawn
+from bettensor.neurons.system.processes import free_port, most_open_files, spawn
+from bettensor.neurons.system.scratch import scratch_folder
 
 NETUID: Final = 30
 ODDS: Final = (1.9, 2.0)
@@ -32,8 +32,25 @@ NO_LIMIT: Final = 1e6
 """Messages and requests per second of one miner: limits must not slow a benchmark down."""
 
 
+SPARE_FILES: Final = 64
+"""Open files of a process besides its connections: a validator has less than half of that."""
+
+
 class BenchmarkFailed(BettensorError):
     """A measurement failed, because a condition of the benchmark is not met."""
+
+
+def require_files(connections: int) -> None:
+    """
+    Raises:
+        BenchmarkFailed: so many connections are more than a process may have.
+    """
+    needed, most = connections + SPARE_FILES, most_open_files()
+    if most < needed:
+        raise BenchmarkFailed(
+            f"bench: {connections:,} connections need {needed:,} open files, and the hard limit is {most:,}: raise it "
+            f"(as root `ulimit -n {needed}`, docker --ulimit nofile={needed}), or set a lower --miners or --clients"
+        )
 
 
 @dataclass
@@ -150,8 +167,8 @@ def running_validator(
         module: the Python module to run.
         before: called with it before it starts.
     """
-    with tempfile.TemporaryDirectory(prefix="bettensor-bench-") as name:
-        validator = _prepare(Path(name), miners, module, changes or {})
+    with scratch_folder("bench") as folder:
+        validator = _prepare(folder, miners, module, changes or {})
         validator.write_games([make_game()] if slate is None else slate)
         if before is not None:
             before(validator)

@@ -44,6 +44,11 @@ class Variant(NamedTuple):
     parameters: Parameters
     bars: tuple[Bar, ...] = ()
 
+    @property
+    def connections(self) -> int:
+        """Connections that one process has open at once, as far as the parameters say."""
+        return sum(self.parameters.get(name, 0) for name in ("miners", "clients", "bystanders"))
+
 
 @dataclass(frozen=True)
 class Scenario:

@@ -4,11 +4,9 @@ import asyncio
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import bittensor_core
@@ -21,6 +19,7 @@ from bettensor.neurons.bench.figures import Figures, latencies_ms
 from bettensor.neurons.bench.load import RawSocket, prediction_message, stamped, text_frame
 from bettensor.neurons.bench.rig import Server, pin, running
 from bettensor.neurons.system.processes import free_port
+from bettensor.neurons.system.scratch import scratch_folder
 
 ROUNDS: Final = 10
 PAIRS: Final = 200
@@ -132,10 +131,10 @@ async def broadcast(connections: int, times: int, pause: float) -> Figures:
 @asynccontextmanager
 async def _bare_server(connections: int, kind: Callable[..., Client], *arguments: Any) -> AsyncIterator[list[Client]]:
     loop = asyncio.get_running_loop()
-    with tempfile.TemporaryDirectory(prefix="bettensor-bench-") as name:
+    with scratch_folder("bench") as folder:
         port = free_port()
         command = [sys.executable, "-m", "bettensor.neurons.bench.bare", str(port)]
-        with running(Server(command, port, Path(name) / "log")):
+        with running(Server(command, port, folder / "log")):
             clients = []
             for _ in range(connections):
                 _, client = await loop.create_connection(lambda: kind(*arguments), "127.0.0.1", port)

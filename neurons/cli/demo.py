@@ -2,27 +2,25 @@
 
 The view shows the status that the neurons give over their control sockets; the outcome is read from the miners'
 outboxes at the end. Each miner reaches the validator through a wire that can be cut. A neuron that is killed, by a key
-or from outside, is started again.
+or from outside, is started again. A visitor breaks some rules on purpose, so that there is a rejection of each kind.
 """
 
 import asyncio
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import statistics
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import yaml
@@ -30,16 +28,21 @@ from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from bettensor.actors.monitor import LATENCIES
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.text import counted
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.control_client import ask
+from bettensor.neurons.cli.demo_faults import Fault, Kind
+from bettensor.neurons.cli.demo_visitor import Visitor
 from bettensor.neurons.cli.history import OUTBOX, history_codes, history_file
-from bettensor.neurons.edges.wallets import new_wallet
-from bettensor.neurons.system.processes import free_port, spawn
+from bettensor.neurons.edges.game_feed import SHIPPED
+from bettensor.neurons.edges.wallets import load_hotkey, new_wallet
+from bettensor.neurons.system.processes import allow_open_files, ends_in_order, free_port, spawn
+from bettensor.neurons.system.scratch import clear_abandoned, scratch_folder
 
 NETUID: Final = 30
-START_TIMEOUT: Final = 20.0
+START_TIMEOUT: Final = 60.0
 """Seconds for a process to start, also on a busy machine."""
 STOP_TIMEOUT: Final = 15.0
 """Seconds for a process to stop; then it is killed."""
@@ -48,7 +51,20 @@ REVIVAL: Final = 2.0
 DURATION: Final = 20.0
 LIVE_DURATION: Final = 60.0
 """Default duration in seconds: without and with a terminal."""
+TICK: Final = 0.1
+"""Seconds between two looks at the processes."""
+LOOK: Final = 0.5
+CLOSE_LOOK: Final = 0.2
+"""Seconds between two questions to all neurons: usually, and while a fault lasts."""
+WAGERS_PER_SECOND: Final = 500.0
+"""More than a miner wagers, in the subnet's units: by this the daily limit fits the demo's duration."""
+MAX_LIMIT: Final = 1e8
+KICK_OFF: Final = 5
+"""Seconds from the validator's start to the start of its first game."""
+ODDS_GRACE: Final = 60.0
+"""Seconds for which a prediction may quote odds that have moved: longer than a fault lasts, usually."""
 VALIDATOR: Final = "validator"
+VISITOR: Final = "visitor"
 ROOMY: Final = 108
 """Columns from which on there is room for full headings, the transport and full notes on a neuron."""
 LEAST: Final = 4
@@ -137,7 +153,8 @@ class Player:
     dead_since: float | None = None
     restarts: int = 0
     websocket: bool = True
-    told: set[str] = field(default_factory=set)
+    told: tuple[str, str] = ("", "")
+    """The state and transport that the plain lines told last."""
 
     @property
     def state_dir(self) -> Path:
@@ -177,6 +194,12 @@ class Player:
         log = self.folder / f"{self.name}.log"
         return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
 
+    def works(self) -> bool:
+        """Whether it answers, and is connected if it is a miner."""
+        if self.status is None or self.dead_since is not None or (self.wire is not None and self.wire.cut):
+            return False
+        return self.name == VALIDATOR or bool(self.describe()[1])
+
     def describe(self) -> tuple[str, str]:
         """State and transport, one word each."""
         if self.process is None or self.process.poll() is not None:
@@ -194,14 +217,19 @@ class Player:
 class Demo:
     """The neurons, and the keys that act on them."""
 
-    def __init__(self, folder: Path, miners: int) -> None:
+    def __init__(self, folder: Path, miners: int, duration: float = DURATION) -> None:
         self.folder = folder
+        self.duration = duration
         port = free_port()
         self.validator = Player(VALIDATOR, folder)
         self.miners = [Player(f"miner-{number}", folder, wire=Wire(port)) for number in range(1, miners + 1)]
         self.chosen = 0
         """Index of the miner that keys act on."""
-        _prepare(folder, self.players, port)
+        limit = min(MAX_LIMIT, WAGERS_PER_SECOND * (duration + STOP_TIMEOUT))
+        self.visitor = _prepare(folder, self.players, port, limit)
+        self.faults: list[Fault] = []
+        self.looked = 0.0
+        """Monotonic time of the last look at all neurons."""
         self.started = time.monotonic()
         self.begun: float | None = None
         """Monotonic time at which every miner was connected; see ``age``."""
@@ -236,10 +264,52 @@ class Demo:
                     f"the validator does not answer within {START_TIMEOUT:g} s:\n{self.validator.end_of_log()}"
                 )
             time.sleep(0.05)
-            self.validator.look()
+            self.look()
         for miner in self.miners:
             miner.start()
         self.started = time.monotonic()
+
+    def tick(self) -> list[str]:
+        """Do what is due now; returns a line for each event that is worth one.
+
+        Raises:
+            DemoFailed: a neuron ended by itself.
+        """
+        news = self.check()
+        closely = any(fault.back_at is None for fault in self.faults)
+        if time.monotonic() - self.looked < (CLOSE_LOOK if closely else LOOK):
+            return news
+        self.look()
+        for miner in self.miners:
+            news += _news_of(miner)
+        news += self._recoveries()
+        if self.begun is not None and self.validator.works():
+            offence = self.visitor.visit(self.age())
+            if offence is not None:
+                news.append(f"a visitor {offence.what}: {offence.code} ({offence.message})")
+        return news
+
+    def _recoveries(self) -> list[str]:
+        """Watch the faults that last; returns a line for each that is over."""
+        now = self.age()
+        over = [f for f in self.faults if f.watch(now, works=self._is_over(f), waiting=self._waiting(f))]
+        return [f"{fault.who} {fault.recovery()}; predictions that waited: {fault.waited}" for fault in over]
+
+    def _is_over(self, fault: Fault) -> bool:
+        player = next(player for player in self.players if player.name == fault.who)
+        return player.works() and (fault.kind != "WebSocket off" or player.describe()[1] == "HTTP")
+
+    def affected(self, fault: Fault) -> list[str]:
+        """The miners whose predictions wait because of a fault."""
+        return [miner.name for miner in self.miners] if fault.who == VALIDATOR else [fault.who]
+
+    def _waiting(self, fault: Fault) -> int:
+        affected = self.affected(fault)
+        return sum(miner.codes[None] for miner in self.miners if miner.name in affected)
+
+    def _begin_fault(self, player: Player, kind: Kind) -> None:
+        player.status = None  # what it said before
+        self.faults.append(Fault(player.name, kind, self.age()))
 
     def check(self) -> list[str]:
         """Restart neurons that were killed; returns a line for each that died or was restarted.
@@ -257,6 +327,7 @@ class Demo:
             if player.dead_since is None:
                 player.dead_since = time.monotonic()
                 player.restarts += 1
+                self._begin_fault(player, "killed")
                 reason = signal.Signals(-code).name
                 news.append(f"{player.name} was killed ({reason}); restarting it in {REVIVAL:g} s")
             elif time.monotonic() - player.dead_since >= REVIVAL:
@@ -266,13 +337,16 @@ class Demo:
 
     def look(self) -> None:
         """Read the status of all neurons."""
+        self.looked = time.monotonic()
         for player in self.players:
             player.look()
         if self.validator.status is not None:
-            self._compare_odds(self.validator.status["slates"])
+            slate = [game for slate in self.validator.status["slates"] for game in slate["games"]]
+            self.visitor.see(slate)
+            self._compare_odds(slate)
 
-    def _compare_odds(self, slates: list[dict[str, Any]]) -> None:
-        now = {game["game_id"]: game["team_a_odds"] for slate in slates for game in slate["games"]}
+    def _compare_odds(self, slate: list[dict[str, Any]]) -> None:
+        now = {game["game_id"]: game["team_a_odds"] for game in slate}
         moved = {game: odds - self.odds.get(game, odds) for game, odds in now.items()}
         if any(moved.values()):
             self.moved = moved
@@ -291,8 +365,13 @@ class Demo:
             miner.kill()
         elif key == "n" and miner.wire is not None:
             miner.wire.toggle()
+            miner.status = None
+            if miner.wire.cut:
+                self._begin_fault(miner, "network cut")
         elif key == "w":
             miner.websocket = not miner.websocket
+            if not miner.websocket:
+                self._begin_fault(miner, "WebSocket off")
             self._configure(miner)
         return True
 
@@ -323,6 +402,7 @@ class Demo:
         deadline = time.monotonic() + STOP_TIMEOUT
         while time.monotonic() < deadline:
             self.look()
+            self._recoveries()
             if all(
                 m.status is not None and m.describe()[1] and m.status["predictions"]["waiting"] < 50
                 for m in self.miners
@@ -362,20 +442,26 @@ def run_demo(*, miners: int, duration: float | None = None, as_json: bool = Fals
         DemoFailed: a process did not start, or ended by itself; the message has the end of its log.
     """
     watched = not as_json and sys.stdout.isatty() and sys.stdin.isatty()
-    with _signals_as_exceptions(), tempfile.TemporaryDirectory(prefix="bettensor-demo-") as folder:
-        say = _silence if as_json else _say
+    if duration is None:
+        duration = LIVE_DURATION if watched else DURATION
+    say = _silence if as_json else _say
+    allow_open_files()
+    if (cleared := clear_abandoned()) is not None:
+        say(str(cleared))
+    with ends_in_order(), scratch_folder("demo") as folder:
         say("creating throwaway wallets, metagraph files and configurations")
-        demo = Demo(Path(folder), miners)
+        demo = Demo(folder, miners, duration)
         try:
             demo.start()
             say("the validator is running; starting the miners")
             if watched:
-                _show(demo, LIVE_DURATION if duration is None else duration)
+                _show(demo)
             else:
-                _tell(demo, DURATION if duration is None else duration, say)
-            demo.look()
+                _tell(demo, say)
             say("stopping: the miners wait for their last verdicts")
             demo.stop()
+            demo.look()  # at what is on disk
+            say(_progress(demo))
         finally:
             demo.kill()
         outcome = outcome_of(demo)
@@ -397,26 +483,30 @@ def _silence(_: str) -> None:
 # --- plain lines
 
 
-def _tell(demo: Demo, duration: float, say: Any) -> None:
-    while (age := demo.age()) < duration:
-        time.sleep(min(1.0, duration - age))
-        for line in demo.check():
+def _tell(demo: Demo, say: Callable[[str], None]) -> None:
+    told = 0.0
+    while (age := demo.age()) < demo.duration:
+        time.sleep(min(TICK, demo.duration - age))
+        for line in demo.tick():
             say(line)
-        demo.look()
-        for miner in demo.miners:
-            _news_of(miner, say)
-        verdicts = _verdicts(demo)
-        accepted = verdicts.pop("accepted", 0)
-        made = sum(miner.codes.total() for miner in demo.miners)
-        if made or demo.begun is not None:  # on a busy machine it takes a while until the first prediction
-            say(f"{made} predictions pushed, {accepted} accepted, {verdicts.total()} rejected{_latencies(demo)}")
+        if age >= told + 1.0:
+            told = age
+            say(_progress(demo))
 
 
-def _news_of(miner: Player, say: Any) -> None:
+def _progress(demo: Demo) -> str:
+    verdicts = _verdicts(demo)
+    accepted = verdicts.pop("accepted", 0)
+    made = sum(miner.codes.total() for miner in demo.miners) + demo.visitor.codes.total()
+    return f"{made} predictions pushed, {accepted} accepted, {verdicts.total()} rejected{_latencies(demo)}"
+
+
+def _news_of(miner: Player) -> list[str]:
     state, transport = miner.describe()
-    if transport and f"{state} {transport}" not in miner.told:
-        miner.told = {f"{state} {transport}"}
-        say(f"{miner.name} is connected" if state == "connected" else f"{miner.name} uses HTTP")
+    if not transport or miner.told == (state, transport):
+        return []
+    miner.told = state, transport
+    return [f"{miner.name} is connected" if state == "connected" else f"{miner.name} uses HTTP"]
 
 
 def _latencies(demo: Demo) -> str:
@@ -427,17 +517,12 @@ def _latencies(demo: Demo) -> str:
 # --- the live view
 
 
-def _show(demo: Demo, duration: float) -> None:
-    looked = [0.0]
-
+def _show(demo: Demo) -> None:
     def draw(screen: Console) -> RenderableType:
-        demo.check()
-        if time.monotonic() - looked[0] >= 0.5:
-            demo.look()
-            looked[0] = time.monotonic()
-        return demo_view(demo, demo.age(), duration, screen)
+        demo.tick()
+        return demo_view(demo, demo.age(), demo.duration, screen)
 
-    views.live(draw, demo.press, lambda: demo.age() >= duration)
+    views.live(draw, demo.press, lambda: demo.age() >= demo.duration)
 
 
 def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> RenderableType:
@@ -513,7 +598,7 @@ def _note(player: Player, brief: bool) -> Text:
 
 
 def _verdicts(demo: Demo) -> "Counter[str]":
-    return sum((miner.judged() for miner in demo.miners), Counter())
+    return sum((miner.judged() for miner in demo.miners), demo.visitor.codes)
 
 
 def latency_of(demo: Demo) -> dict[str, float] | None:
@@ -531,6 +616,8 @@ def latency_of(demo: Demo) -> dict[str, float] | None:
 def outcome_of(demo: Demo) -> dict[str, Any]:
     """What became of every prediction, as plain data."""
     codes: Counter[str | None] = sum(demo.codes().values(), Counter())
+    for code, count in demo.visitor.codes.items():
+        codes[code] += count
     pushed = codes.total()
     unanswered = codes.pop(None, 0)
     return {
@@ -541,6 +628,8 @@ def outcome_of(demo: Demo) -> dict[str, Any]:
         "answered": pushed - unanswered,
         "verdicts": dict(codes),
         "latency_ms": latency_of(demo),
+        "faults": [fault.as_json() for fault in demo.faults],
+        "rules_broken_on_purpose": [asdict(offence) for offence in demo.visitor.offences],
     }
 
 
@@ -560,26 +649,65 @@ def print_outcome(demo: Demo, outcome: dict[str, Any]) -> None:
             *(("-", "-") if latency is None else (f"{latency[p]:.1f}" for p in ("p50", "p99"))),
             str(miner.restarts),
         )
+    count = demo.visitor.codes.total()
+    if count:
+        table.add_row(VISITOR, str(count), "0", str(count), "-", "-", "-")
     screen = views.console()
     screen.print("\nOutcome", table)
-    screen.print("p50, p99: time from push to verdict; restarts: restarts of the miner", style="dim")
+    screen.print(f"p50, p99: from push to verdict, of each miner's last {LATENCIES:,} since its start", style="dim")
     by_code = ", ".join(f"{count} {code}" for code, count in sorted(outcome["verdicts"].items()))
     screen.print(f"verdicts: {by_code or 'none'}")
-    if "daily_limit_exceeded" in outcome["verdicts"] and len(demo.miners) >= 3:
-        screen.print("daily_limit_exceeded is intended: every third miner bets above the daily limit")
+    _print_faults(demo, screen)
+    if demo.visitor.offences:
+        screen.print("\nRules that the visitor broke on purpose, with the validator's words", _offences(demo))
     if outcome["ok"]:
-        screen.print(f"all {outcome['pushed']} predictions have a verdict")
+        screen.print(f"\nall {outcome['pushed']} predictions have a verdict")
+        _print_next_step(screen)
     else:
         missing = outcome["pushed"] - outcome["answered"]
-        screen.print(f"FAILED: {missing} of {outcome['pushed']} predictions have no verdict")
+        screen.print(f"\nFAILED: {missing} of {outcome['pushed']} predictions have no verdict")
+
+
+def _print_faults(demo: Demo, screen: Console) -> None:
+    if not demo.faults:
+        screen.print("\nFaults: none. In a terminal, keys cause some while the demo runs.")
+        return
+    table = views.plain_table("at", "fault", "recovery", "predictions that waited", right=("at",))
+    codes = demo.codes()
+    for fault in demo.faults:
+        missing = sum(codes[name][None] for name in demo.affected(fault) if name in codes)
+        table.add_row(f"{fault.at:.1f} s", f"{fault.who}: {fault.kind}", fault.recovery(), fault.verdicts(missing))
+    screen.print("\nFaults", table)
+
+
+def _offences(demo: Demo) -> RenderableType:
+    table = views.plain_table("at", "the visitor", "verdict", right=("at",), whole=("the visitor", "verdict"))
+    for offence in demo.visitor.offences:
+        verdict = Text.assemble((offence.code, "yellow"), ": ", views.said(offence.message))
+        table.add_row(f"{offence.at:.1f} s", offence.what, verdict)
+    return table
+
+
+def _print_next_step(screen: Console) -> None:
+    """What to do now, with commands that work as they are."""
+    steps = ["bettensor init", "bettensor validator", "bettensor miner     (in another terminal)"]
+    if shutil.which("bettensor") is None:
+        steps.insert(0, f". {Path(sys.executable).with_name('activate')}     (in each terminal)")
+    screen.print("\nNext: a validator and a miner of your own. In an empty folder:")
+    for step in steps:
+        screen.print(f"    {step}", soft_wrap=True)
+    screen.print("docs/tutorial.md goes on from there. The wallets, ledger and logs of this demo are removed.")
 
 
 # --- preparations
 
 
-def _prepare(folder: Path, players: list[Player], port: int) -> None:
+def _prepare(folder: Path, players: list[Player], port: int, limit: float) -> Visitor:
+    """Write all files; returns the visitor, who is registered as well."""
     wallets = str(folder / "wallets")
-    hotkeys = {player.name: new_wallet("demo", player.name, wallets, "sr25519") for player in players}
+    names = [*(player.name for player in players), VISITOR]
+    hotkeys = {name: new_wallet("demo", name, wallets, "sr25519") for name in names}
+    _write_games(folder / "games.json")
     for number, player in enumerate(players):
         neurons: list[dict[str, Any]] = [{"hotkey": hotkey} for hotkey in hotkeys.values()]
         entrance = port if player.wire is None else player.wire.port
@@ -596,17 +724,23 @@ def _prepare(folder: Path, players: list[Player], port: int) -> None:
         }
         if player.name == VALIDATOR:
             settings["axon"] = {"ip": "127.0.0.1", "port": port}
-            settings["games"] = {"source": "random", "interval": 2.0}
-            settings["actors"] = {"prediction": {"odds_grace": 2.0}}
+            settings["games"] = {"source": "random", "path": "games.json", "interval": 2.0}
+            settings["actors"] = {"prediction": {"odds_grace": ODDS_GRACE, "daily_wager_limit": limit}}
         else:
-            # every third miner bets above the daily limit, so that some predictions are rejected
-            bankroll = 2000.0 if number % 3 == 0 else 100.0
             settings["actors"] = {
                 "model": {"interval": 1.0},
-                "predictor": {"edge": 0.15, "bankroll": bankroll, "seed": number},
+                "predictor": {"edge": 0.15, "bankroll": 100.0, "seed": number},
                 "http_fallback": {"poll_interval": 1.0},
             }
         _write(folder / f"{player.name}.yaml", settings)
+    return Visitor(load_hotkey("demo", VISITOR, wallets), NETUID, hotkeys[VALIDATOR], port, limit)
+
+
+def _write_games(file: Path) -> None:
+    """The games of this package, of which the first begins while the demo runs."""
+    document = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    document["games"][0]["event_start_date"] = f"PT{KICK_OFF}S"
+    file.write_text(json.dumps(document))
 
 
 def _write(file: Path, document: dict[str, Any]) -> None:
@@ -621,17 +755,3 @@ def _await_end(players: list[Player]) -> None:
                 player.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 player.process.kill()
-
-
-@contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
-    """Let SIGTERM end the demo as Ctrl-C does, by an exception, so that it cleans up."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,11 +1,14 @@
 """The benchmarks measure what they say: short runs of them, whose speed nobody looks at."""
 
+import contextlib
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from bettensor.neurons.bench.report import text
 from bettensor.neurons.bench.scenarios import SCENARIOS
 from bettensor.neurons.cli.ledger_file import check_ledger
 from bettensor.neurons.cli.main import main
+from tests.support import interruptible
 
 pytestmark = pytest.mark.slow
 
@@ -84,16 +88,81 @@ def test_a_scenario_measures_what_its_bars_are_set_for(scenario: str) -> None:
         assert sum(result["steps_us"].values()) == pytest.approx(result["cpu_us_per_prediction"])
 
 
-def test_however_a_benchmark_ends_its_validator_ends_with_it() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_however_a_benchmark_ends_its_validator_ends_with_it(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bettensor.neurons.cli.main", "bench", "idle", "--miners", "1", "--duration", "60"]
-    bench = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children")
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    bench = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        preexec_fn=interruptible,  # noqa: PLW1509 - it only sets a signal's handler
+    )
     try:
-        validator = int(eventually(children.read_text))
+        validator = eventually(lambda: validator_of(bench.pid))
+        bench.send_signal(number)
+        assert bench.wait(60) != 0
     finally:
         bench.kill()
         bench.wait()
     assert eventually(lambda: not Path(f"/proc/{validator}").exists())
+    left = [folder.name for folder in tmp_path.iterdir()]
+    if number != signal.SIGKILL:
+        assert left == []
+        return
+    assert len(left) == 1
+    again = subprocess.run(
+        [*command[:4], "connect", "--miners", "1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env=environment,
+    )
+    assert f"removed a folder that an interrupted run had left in {tmp_path}" in again.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def limited(arguments: Sequence[str], soft: int, hard: int) -> "subprocess.CompletedProcess[str]":
+    """The benchmark with these limits of open files."""
+    code = (
+        "import resource, sys\n"
+        "from bettensor.neurons.cli.main import main\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+        f"sys.exit(main(['bench', *{list(arguments)!r}]))\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_soft_limit_of_open_files_is_no_limit() -> None:
+    done = limited(["connect", "--miners", "100"], 64, 1024)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["idle"], "4,000 connections need 4,064 open files"),
+        (["connect", "--miners", "1000"], "1,000 connections need 1,064 open files"),
+        (["growth"], "1,000 connections need 1,064 open files"),
+        ([], "4,000 connections need 4,064 open files"),
+    ],
+)
+def test_a_hard_limit_that_is_too_low_is_told_before_anything_is_measured(arguments: list[str], needed: str) -> None:
+    done = limited(arguments, 1024, 1024)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"bettensor: bench: {needed}, and the hard limit is 1,024: raise it")
+
+
+def validator_of(bench: int) -> int | None:
+    for child in Path(f"/proc/{bench}/task/{bench}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if "bettensor.neurons.validator" in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+    return None
 
 
 def eventually(look: Callable[[], Any]) -> Any:

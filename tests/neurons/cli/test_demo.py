@@ -21,6 +21,7 @@ import pytest
 
 from bettensor.neurons.cli import demo
 from bettensor.neurons.cli.demo import DemoFailed, Player, run_demo
+from tests.support import interruptible
 
 pytestmark = pytest.mark.slow
 
@@ -50,14 +51,14 @@ def test_the_demo_works_and_says_so_in_json() -> None:
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert outcome["ok"]
-    assert (outcome["miners"], outcome["restarts"]) == (2, 0)
+    assert (outcome["miners"], outcome["restarts"], outcome["faults"]) == (2, 0, [])
     assert outcome["verdicts"]["accepted"] > 0
     assert outcome["pushed"] == outcome["answered"] == sum(outcome["verdicts"].values())
     assert 0 < outcome["latency_ms"]["p50"] <= outcome["latency_ms"]["p99"]
 
 
 def test_before_the_work_begins_nothing_is_told_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting = demo.Demo(tmp_path, 1)
+    waiting = demo.Demo(tmp_path, 1, duration=2.0)
     ages = iter((0.0, 0.0, 1.0, 2.0))
 
     def age() -> float:
@@ -68,7 +69,7 @@ def test_before_the_work_begins_nothing_is_told_of_it(tmp_path: Path, monkeypatc
     monkeypatch.setattr(waiting, "age", age)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     said: list[str] = []
-    demo._tell(waiting, 2.0, said.append)  # noqa: SLF001 - by its command it takes as long as the machine is busy
+    demo._tell(waiting, said.append)  # noqa: SLF001 - by its command it takes as long as the machine is busy
     assert said == ["0 predictions pushed, 0 accepted, 0 rejected"]
 
 
@@ -88,16 +89,37 @@ def test_whoever_is_killed_comes_back_and_nothing_is_lost() -> None:
     assert "miner-1 is connected" in text
     assert "validator was killed (SIGKILL)" in text
     assert "restarting miner-1" in text
-    assert "Outcome" in text
-    assert "predictions have a verdict" in text
+    lines, outcome = text.split("Outcome")
+    assert re.search(r"validator back after \d+\.\d s; predictions that waited: \d+", lines)
+    assert re.search(r"validator: killed +back after \d+\.\d s +([1-9]\d*, all have their verdict|none)", outcome)
+    assert re.search(r"miner-1: killed +back after", outcome)
+    assert re.search(r"all \d+ predictions have a verdict", outcome)
+    live = re.findall(r"p99 (\S+) ms", lines)[-1]
+    rows = re.findall(r"miner-\d +\d+ +\d+ +\d+ +\S+ +(\S+) +\d", outcome)
+    assert live in rows, "the last line told the highest p99 of the table"
+
+
+def test_limits_fit_and_each_rule_that_is_broken_is_explained() -> None:
+    done = subprocess.run(command("--duration", "7"), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines, outcome = done.stdout.split("Outcome")
+    for code in ("odds_mismatch", "game_started", "daily_limit_exceeded"):
+        assert re.search(rf"a visitor .*: {code} \(.+\)", lines)
+        assert re.search(rf"\d s  .+  {code}: .+", outcome)
+    assert re.search(r"\d+ accepted, 1 daily_limit_exceeded, 1 game_started, 1 odds_mismatch", outcome)
+    assert re.search(r"visitor +3 +0 +3 ", outcome)
+    assert "Faults: none." in outcome
+    assert "bettensor init" in outcome
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_however_the_demo_ends_its_processes_end_with_it(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_however_the_demo_ends_nothing_of_it_is_left(number: signal.Signals, tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
         command("--miners", "1"),
         stdout=subprocess.DEVNULL,
+        env=environment,
         preexec_fn=interruptible,  # noqa: PLW1509 - it only sets a signal's handler
     )
     deadline = time.monotonic() + PATIENCE
@@ -109,11 +131,12 @@ def test_however_the_demo_ends_its_processes_end_with_it(number: signal.Signals)
     while any(Path(f"/proc/{number}").exists() for number in children):
         assert time.monotonic() < deadline + 20
         time.sleep(0.05)
-
-
-def interruptible() -> None:
-    """A shell has what it starts in the background ignore SIGINT, and whatever that starts inherits it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if number == signal.SIGKILL:
+        assert len(list(tmp_path.iterdir())) == 1
+        again = command("--miners", "1", "--duration", "1")
+        done = subprocess.run(again, env=environment, capture_output=True, text=True, timeout=120, check=True)
+        assert f"removed a folder that an interrupted run had left in {tmp_path}" in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 class Terminal:
