@@ -536,7 +536,7 @@ class _Version(argparse.Action):
 def _prepare_standard_streams() -> None:
     """Reopen standard streams that the parent closed: a socket would otherwise get fd 0-2, on which libuv aborts.
 
-    A line that a handler prints is written at once, also into a file or a pipe.
+    A line that a handler prints, or the result of a measurement, is written at once, also into a file or a pipe.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
@@ -570,6 +570,7 @@ def _run_neuron(arguments: argparse.Namespace) -> int:
 
 def _run_demo(arguments: argparse.Namespace) -> int:
     _require_bittensor()
+    _prepare_standard_streams()
     from bettensor.neurons.cli.demo import run_demo
 
     return run_demo(miners=arguments.miners, duration=arguments.duration, as_json=arguments.json)
@@ -595,6 +596,7 @@ def _run_doctor(arguments: argparse.Namespace) -> int:
 
 def _run_bench(arguments: argparse.Namespace) -> int:
     _require_bittensor()
+    _prepare_standard_streams()
     from bettensor.neurons.bench.command import bench
 
     return bench(arguments)
