@@ -297,7 +297,8 @@ class Demo:
 
     def _is_over(self, fault: Fault) -> bool:
         player = next(player for player in self.players if player.name == fault.who)
-        return player.works() and (fault.kind != "WebSocket off" or player.describe()[1] == "HTTP")
+        on_its_road = fault.kind != "WebSocket off" or player.websocket or player.describe()[1] == "HTTP"
+        return player.works() and on_its_road
 
     def affected(self, fault: Fault) -> list[str]:
         """The miners whose predictions wait because of a fault."""
@@ -382,27 +383,33 @@ class Demo:
         settings["websocket"]["enabled"] = miner.websocket
         _write(file, settings)
 
-    def stop(self) -> None:
-        """Stop the miners first, because they wait for their last verdicts; then the validator."""
+    def stop(self, say: Callable[[str], None]) -> None:
+        """Stop the miners first, because they wait for their last verdicts; then the validator.
+
+        Args:
+            say: is told what happens meanwhile.
+        """
         for miner in self.miners:
             if miner.wire is not None and miner.wire.cut:
                 miner.wire.toggle()
         while any(player.process is not None and player.process.poll() is not None for player in self.players):
-            self.check()
-            time.sleep(0.1)
-        self._settle()
+            for line in self.check():
+                say(line)
+            time.sleep(TICK)
+        self._settle(say)
         for group in (self.miners, [self.validator]):
             for player in group:
                 if player.process is not None:
                     player.process.terminate()
             _await_end(group)
 
-    def _settle(self) -> None:
+    def _settle(self, say: Callable[[str], None]) -> None:
         """Give miners that were cut off or killed time to get their verdicts."""
         deadline = time.monotonic() + STOP_TIMEOUT
         while time.monotonic() < deadline:
             self.look()
-            self._recoveries()
+            for line in self._recoveries():
+                say(line)
             if all(
                 m.status is not None and m.describe()[1] and m.status["predictions"]["waiting"] < 50
                 for m in self.miners
@@ -459,7 +466,7 @@ def run_demo(*, miners: int, duration: float | None = None, as_json: bool = Fals
             else:
                 _tell(demo, say)
             say("stopping: the miners wait for their last verdicts")
-            demo.stop()
+            demo.stop(say)
             demo.look()  # at what is on disk
             say(_progress(demo))
         finally:
@@ -654,7 +661,10 @@ def print_outcome(demo: Demo, outcome: dict[str, Any]) -> None:
         table.add_row(VISITOR, str(count), "0", str(count), "-", "-", "-")
     screen = views.console()
     screen.print("\nOutcome", table)
-    screen.print(f"p50, p99: from push to verdict, of each miner's last {LATENCIES:,} since its start", style="dim")
+    waiting = "; during faults they wait" if demo.faults else ""
+    screen.print(
+        f"p50, p99: from push to verdict, of each miner's last {LATENCIES:,} since its start{waiting}", style="dim"
+    )
     by_code = ", ".join(f"{count} {code}" for code, count in sorted(outcome["verdicts"].items()))
     screen.print(f"verdicts: {by_code or 'none'}")
     _print_faults(demo, screen)
@@ -672,7 +682,7 @@ def _print_faults(demo: Demo, screen: Console) -> None:
     if not demo.faults:
         screen.print("\nFaults: none. In a terminal, keys cause some while the demo runs.")
         return
-    table = views.plain_table("at", "fault", "recovery", "predictions that waited", right=("at",))
+    table = views.plain_table("at", "fault", "recovery", "predictions waited", right=("at",))
     codes = demo.codes()
     for fault in demo.faults:
         missing = sum(codes[name][None] for name in demo.affected(fault) if name in codes)

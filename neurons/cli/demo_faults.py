@@ -38,7 +38,7 @@ class Fault:
         if self.back_at is None:
             return "not back"
         seconds = f"{self.back_at - self.at:.1f} s"
-        return f"goes on by HTTP after {seconds}" if self.kind == "WebSocket off" else f"back after {seconds}"
+        return f"by HTTP after {seconds}" if self.kind == "WebSocket off" else f"back after {seconds}"
 
     def verdicts(self, missing: int) -> str:
         """What became of the predictions that waited, for people.
@@ -47,8 +47,8 @@ class Fault:
             missing: predictions of the affected miners that have no verdict in the end.
         """
         if missing:
-            return f"{self.waited}, and {missing} have no verdict"
-        return f"{self.waited}, all have their verdict" if self.waited else "none"
+            return f"{self.waited}, {missing} without a verdict"
+        return f"{self.waited}, all judged" if self.waited else "none"
 
     def as_json(self) -> dict[str, Any]:
         """The fault as plain data."""

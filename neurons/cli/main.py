@@ -665,7 +665,7 @@ def _require_bittensor() -> None:
 
 def _run_neuron(arguments: argparse.Namespace) -> int:
     _require_bittensor()
-    streams.prepare_for_neuron()
+    streams.prepare_for_neurons()
     from bettensor.neurons.config.loading import find_file
     from bettensor.neurons.launch import refuse_faults, run
 
@@ -697,6 +697,7 @@ def _load(arguments: argparse.Namespace, file: Path | None) -> "Configuration":
 
 def _run_demo(arguments: argparse.Namespace) -> int:
     _require_bittensor()
+    streams.prepare_for_neurons()
     from bettensor.neurons.cli.demo import run_demo
 
     return run_demo(miners=arguments.miners, duration=arguments.duration, as_json=arguments.json)
@@ -725,6 +726,7 @@ def _run_doctor(arguments: argparse.Namespace) -> int:
 
 def _run_bench(arguments: argparse.Namespace) -> int:
     _require_bittensor()
+    streams.prepare_for_neurons()
     from bettensor.neurons.bench.command import bench
 
     return bench(arguments)

@@ -22,10 +22,10 @@ def prepare() -> None:
             stream.reconfigure(errors=_ERRORS)
 
 
-def prepare_for_neuron() -> None:
+def prepare_for_neurons() -> None:
     """Reopen standard streams that the parent closed: a socket would otherwise get fd 0-2, on which libuv aborts.
 
-    A line that a handler prints is written at once, also into a file or a pipe.
+    A line that a handler prints, or the result of a measurement, is written at once, also into a file or a pipe.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:

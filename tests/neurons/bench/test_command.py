@@ -135,6 +135,17 @@ def limited(arguments: Sequence[str], soft: int, hard: int) -> "subprocess.Compl
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
 
 
+def test_a_result_is_written_at_once_also_into_a_pipe() -> None:
+    command = [sys.executable, "-m", "bettensor.neurons.cli.main", "bench", "connect", "storm", "--miners", "1"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as bench:
+        assert bench.stdout is not None
+        first = bench.stdout.readline()
+        assert first.startswith("connect --miners 1")
+        assert bench.poll() is None, "a storm takes seconds"
+        bench.terminate()
+
+
 def test_the_soft_limit_of_open_files_is_no_limit() -> None:
     done = limited(["connect", "--miners", "100"], 64, 1024)
     assert done.returncode == 0, done.stderr

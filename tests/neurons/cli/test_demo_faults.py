@@ -24,7 +24,7 @@ def test_a_fault_lasts_until_its_neuron_works_again() -> None:
 
 @pytest.mark.parametrize(
     ("waited", "missing", "told"),
-    [(0, 0, "none"), (37, 0, "37, all have their verdict"), (37, 2, "37, and 2 have no verdict")],
+    [(0, 0, "none"), (37, 0, "37, all judged"), (37, 2, "37, 2 without a verdict")],
 )
 def test_what_became_of_the_predictions_that_waited(waited: int, missing: int, told: str) -> None:
     fault = Fault("miner-1", "network cut", at=1.0)
@@ -36,4 +36,4 @@ def test_a_miner_without_its_websocket_goes_on_by_http() -> None:
     fault = Fault("miner-1", "WebSocket off", at=1.0)
     assert fault.as_json()["back_after_s"] is None
     fault.watch(1.5, works=True, waiting=0)
-    assert fault.recovery() == "goes on by HTTP after 0.5 s"
+    assert fault.recovery() == "by HTTP after 0.5 s"
