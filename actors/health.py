@@ -17,6 +17,7 @@ from bettensor.bus.events import (
     GamesFetched,
     HttpRequestReceived,
     MetagraphSynced,
+    NeuronStarted,
     PredictionsStored,
     UpdateStored,
     UpdateStoreFailed,
@@ -80,6 +81,8 @@ class Health:
     validator."""
     feed_fails: bool = False
     """The games cannot be read, so the slate in force is an old one, or there is none."""
+    is_of_0_1: bool = False
+    """Neither metagraph nor games count, as in release 0.1.0."""
 
     def status(self, now: Micros, *, stopping: bool) -> Status:
         """Offline if the validator is ``stopping``; degraded if a miner must expect no verdict, a late one, or one by
@@ -93,6 +96,10 @@ class Health:
 
 class HealthWatcher(Actor):
     """Base of actors that need the validator's health, in ``state.health``."""
+
+    @on(NeuronStarted)
+    def begin_health(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.health.is_of_0_1 = self.state.health.knows_metagraph = event.is_of_0_1
 
     @on(CommitRequested)
     def watch_disk(self, _: CommitRequested, envelope: Envelope) -> None:
@@ -118,6 +125,8 @@ class HealthWatcher(Actor):
 
     @on(FeedFailed, GamesFetched)
     def judge_feed(self, event: FeedFailed | GamesFetched, envelope: Envelope) -> None:
+        if self.state.health.is_of_0_1:
+            return
         failed_before, self.state.health.feed_fails = self.state.health.feed_fails, isinstance(event, FeedFailed)
         if failed_before and isinstance(event, GamesFetched):
             self._feed_recovered(envelope)

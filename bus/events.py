@@ -105,10 +105,8 @@ class NeuronStarted(Observed):
     scheme: Scheme
     seed: int
     """The seed of the jitter of delays, and of nothing else; new for each run."""
-    pins_schemes: bool = True
-    """False in logs of release 0.1.0: a peer's own header or welcome named its scheme."""
-    tells_verdicts: bool = True
-    """False in logs of release 0.1.0: a validator's log lines did not tell its verdicts."""
+    is_of_0_1: bool = False
+    """True in logs of release 0.1.0: the actors decide as that release did, which for example pinned no schemes."""
 
 
 @dataclass(frozen=True, slots=True)

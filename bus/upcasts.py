@@ -37,8 +37,15 @@ _POLL_INTERVAL: Final = 15.0
 """Seconds: the default of ``actors.http_fallback.poll_interval`` in format 1."""
 _ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3.0}
 """Settings with which the actor ``games`` finds all odds above 1 plausible."""
-_TAKE_SCHEMES: Final = ("auth", "connection")
-"""Actors whose state says whether schemes are pinned: on a validator the first, on a miner the second."""
+_OF_0_1: Final[dict[str, dict[str, Any]]] = {
+    "auth": {"pins_schemes": False, "knows_members": True},
+    "connection": {"pins_schemes": False},
+    "logbook": {"is_of_0_1": True},
+    "reconnect": {"is_of_0_1": True},
+}
+"""By actor, the part of its state with which it decides as in release 0.1.0."""
+_HEALTH_OF_0_1: Final = {"is_of_0_1": True, "knows_metagraph": True}
+"""The same part of each actor's ``state.health``."""
 
 
 def actors_take_whole_sections(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -77,14 +84,16 @@ def _renamed(section: dict[str, Any]) -> dict[str, Any]:
     return section | {"class": current_name(section["class"])} if "class" in section else section
 
 
-def schemes_were_named_by_peers(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The scheme of a peer was the one that it named itself; the actors that take it know since when it is pinned."""
+def runs_were_of_0_1(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The actors knew no later rules; those that decide otherwise today know by the first event of a run."""
     if topic == "neuron_started":
-        return topic, event | {"pins_schemes": False}
+        return topic, event | {"is_of_0_1": True}
     if topic == "checkpoint":
-        actors: dict[str, dict[str, Any]] = event["actors"]
-        for known in (actors[name] for name in _TAKE_SCHEMES if name in actors):
-            known["state"]["pins_schemes"] = False
+        for name, actor in event["actors"].items():
+            state = actor["state"]
+            state |= _OF_0_1.get(name, {})
+            if "health" in state:
+                state["health"] |= _HEALTH_OF_0_1
     return topic, event
 
 
@@ -169,27 +178,6 @@ def statuses_had_slates(topic: str, event: dict[str, Any]) -> tuple[str, dict[st
     return topic, event | {"slates": True} if topic == "status_requested" else event
 
 
-def validators_logged_no_verdicts(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """In format 1 a validator's log lines did not tell its verdicts."""
-    if topic == "neuron_started":
-        return topic, event | {"tells_verdicts": False}
-    if topic == "checkpoint" and "logbook" in event["actors"]:
-        event["actors"]["logbook"]["state"]["tells_verdicts"] = False
-    return topic, event
-
-
-def metagraphs_were_never_missing(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Before the first reading format 1 took the metagraph for an empty one, and said that it knows no hotkey."""
-    if topic == "checkpoint":
-        for actor in event["actors"].values():
-            state = actor["state"]
-            if "health" in state:
-                state["health"]["knows_metagraph"] = True
-            if "members" in state:
-                state["knows_members"] = True
-    return topic, event
-
-
 def each_failed_try_had_its_line(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A validator that did not answer was polled at one interval for ever, and each failure was logged by itself."""
     if topic == "header":
@@ -239,12 +227,10 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         pending_signatures_are_events,
         rename_classes_of_actors,
         actors_take_whole_sections,
-        schemes_were_named_by_peers,
+        runs_were_of_0_1,
         requests_had_their_scheme_in_a_header,
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
-        validators_logged_no_verdicts,
-        metagraphs_were_never_missing,
         each_failed_try_had_its_line,
         failed_posts_had_no_code,
         slates_were_offered_whatever_their_odds,

@@ -56,7 +56,7 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, envelope: Envelope) -> None:
         super().begin(event, envelope)
-        self.state.pins_schemes = event.pins_schemes
+        self.state.pins_schemes = not event.is_of_0_1
 
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:

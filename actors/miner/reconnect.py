@@ -120,6 +120,8 @@ class ReconnectState:
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     lack: str = ""
     """Why there is no validator to dial."""
+    is_of_0_1: bool = False
+    """The miner tells of no lack, and waits after each refusal alike, as in release 0.1.0."""
 
 
 class ReconnectActor(StreamFollower):
@@ -134,6 +136,7 @@ class ReconnectActor(StreamFollower):
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.hotkey, self.state.seed = event.hotkey, event.seed
+        self.state.is_of_0_1 = event.is_of_0_1
 
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
@@ -197,11 +200,11 @@ class ReconnectActor(StreamFollower):
         if found is None:
             return
         hotkey, target = found
-        target.refusal = event.code
+        target.refusal = "" if self.state.is_of_0_1 else event.code
         answer = Reaction.BACK_OFF if event.status is None else AFTER_REFUSAL.get(event.status, Reaction.BACK_OFF)
-        if event.code == RefusalCode.NOT_REGISTERED and self.state.registered:
+        if target.refusal == RefusalCode.NOT_REGISTERED and self.state.registered:
             answer = Reaction.BACK_OFF  # our metagraph knows better: the validator reads the chain because we knocked
-        elif event.code in PASSING:
+        elif target.refusal in PASSING:
             answer = Reaction.BACK_OFF
         self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
 
@@ -223,6 +226,8 @@ class ReconnectActor(StreamFollower):
         self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was disabled"))
 
     def _tell_of_lack(self, event: MetagraphSynced) -> None:
+        if self.state.is_of_0_1:
+            return
         lack = lack_of(event.neurons, self.settings.validators, self.state.hotkey)
         reason, cure = ("", "") if lack is None else (f"{NOBODY_TO_DIAL}: {lack.reason}", lack.cure)
         if reason != self.state.lack:

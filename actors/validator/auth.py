@@ -188,7 +188,7 @@ class ValidatorAuthActor(AuthActor):
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.netuid, self.state.hotkey = event.netuid, event.hotkey
-        self.state.pins_schemes = event.pins_schemes
+        self.state.pins_schemes, self.state.knows_members = not event.is_of_0_1, event.is_of_0_1
 
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:

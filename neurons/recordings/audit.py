@@ -140,7 +140,7 @@ class _Pins:
         """Take what the neuron learned about schemes."""
         match event:
             case NeuronStarted():
-                self._in_force = event.pins_schemes
+                self._in_force = not event.is_of_0_1
             case MetagraphFetched():
                 self._listed = {neuron.hotkey: neuron.crypto for neuron in event.neurons}
             case SettingsReloaded() if self._actor in event.actors:

@@ -18,13 +18,14 @@ from bettensor.bus.events import (
     GamesFetched,
     HttpRequestReceived,
     MetagraphSynced,
+    NeuronStarted,
     PredictionsStored,
     UpdateStored,
     UpdateStoreFailed,
     WithheldGame,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, Micros
-from tests.support import Harness
+from tests.support import NETUID, Harness, make_hotkey
 
 
 @pytest.fixture(params=[ValidatorConnectionActor, MonitorActor, LogbookActor])
@@ -85,8 +86,7 @@ def test_a_step_of_the_clock_degrades_for_as_long_as_nothing_is_judged(watcher: 
     assert status(watcher, bench) == "online"
 
 
-def test_games_that_cannot_be_read_degrade_until_they_can(watcher: HealthWatcher) -> None:
-    bench = Harness(watcher)
+def test_games_that_cannot_be_read_degrade_until_they_can(watcher: HealthWatcher, bench: Harness) -> None:
     bench.observe(FeedFailed("games.json", "not JSON"))
     assert status(watcher, bench) == "degraded"
     bench.advance(3600)
@@ -95,8 +95,7 @@ def test_games_that_cannot_be_read_degrade_until_they_can(watcher: HealthWatcher
     assert status(watcher, bench) == "online"
 
 
-def test_a_withheld_game_degrades_nothing(watcher: HealthWatcher) -> None:
-    bench = Harness(watcher)
+def test_a_withheld_game_degrades_nothing(watcher: HealthWatcher, bench: Harness) -> None:
     bench.observe(GamesFetched("games.json", (), (WithheldGame("g", "odds"),), Epoch("e" * 32)))
     assert status(watcher, bench) == "online"
 
@@ -190,3 +189,10 @@ def test_an_answer_to_a_commit_that_nobody_saw_begin_took_no_time() -> None:
     disk: Any = Disk()
     assert disk.end(NOON, failed=False) == 0
     assert not disk.in_trouble(NOON)
+
+
+def test_in_release_0_1_0_neither_metagraph_nor_games_counted(watcher: HealthWatcher) -> None:
+    bench = Harness(watcher)
+    bench.observe(NeuronStarted("validator", NETUID, make_hotkey("validator"), "sr25519", 0, is_of_0_1=True))
+    bench.observe(FeedFailed("games.json", "not JSON"))
+    assert status(watcher, bench) == "online"

@@ -459,7 +459,7 @@ def test_verdicts_above_20_a_second_are_summed_up_by_verdict() -> None:
 
 def test_a_validator_of_0_1_0_told_no_verdict() -> None:
     bench = Harness(LogbookActor())
-    bench.observe(NeuronStarted("validator", NETUID, ME, "sr25519", 0, tells_verdicts=False), ACCEPTED)
+    bench.observe(NeuronStarted("validator", NETUID, ME, "sr25519", 0, is_of_0_1=True), ACCEPTED)
     assert [line.text for line in bench.all(LineLogged)] == [f"validator started: netuid {NETUID}, hotkey {ME}"]
 
 

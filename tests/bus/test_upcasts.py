@@ -13,12 +13,10 @@ from bettensor.bus.upcasts import (
     each_failed_try_had_its_line,
     health_is_one_value,
     metagraphs_said_nothing_of_schemes,
-    metagraphs_were_never_missing,
     requests_had_their_scheme_in_a_header,
-    schemes_were_named_by_peers,
+    runs_were_of_0_1,
     slates_were_offered_whatever_their_odds,
     timers_have_names,
-    validators_logged_no_verdicts,
 )
 
 FLAT: dict[str, dict[str, Any]] = {
@@ -73,8 +71,7 @@ def test_other_events_are_as_they_were() -> None:
 Row = tuple[str, dict[str, Any]]
 
 
-PINNING = (
-    schemes_were_named_by_peers,
+SCHEMES = (
     requests_had_their_scheme_in_a_header,
     metagraphs_said_nothing_of_schemes,
 )
@@ -82,8 +79,8 @@ PINNING = (
 
 def of_format_1(topic: str, event: dict[str, Any]) -> Row:
     """As it is read today, as far as schemes are concerned."""
-    assert set(PINNING) <= set(UPCASTS[1])
-    for upcast in PINNING:
+    assert set(SCHEMES) <= set(UPCASTS[1])
+    for upcast in SCHEMES:
         topic, event = upcast(topic, event)
     return topic, event
 
@@ -91,13 +88,6 @@ def of_format_1(topic: str, event: dict[str, Any]) -> Row:
 @pytest.mark.parametrize(
     ("topic", "before", "after"),
     [
-        ("neuron_started", {"seed": 1}, {"seed": 1, "pins_schemes": False}),
-        (
-            "checkpoint",
-            {"seq": 1, "actors": {"auth": {"state": {"netuid": 30}}, "slate": {"state": {}}}},
-            {"seq": 1, "actors": {"auth": {"state": {"netuid": 30, "pins_schemes": False}}, "slate": {"state": {}}}},
-        ),
-        ("checkpoint", {"actors": {"mine": {"state": {}}}}, {"actors": {"mine": {"state": {}}}}),
         (
             "request_verification_requested",
             {"request": {"headers": [["x-bittensor-crypto", "ed25519"], ["host", "x"]]}},
@@ -117,22 +107,26 @@ def test_schemes_were_what_peers_named(topic: str, before: dict[str, Any], after
     assert of_format_1(topic, before) == (topic, after)
 
 
-@pytest.mark.parametrize(
-    ("topic", "before", "after"),
-    [
-        ("neuron_started", {"seed": 1}, {"seed": 1, "tells_verdicts": False}),
-        ("checkpoint", {"actors": {"auth": {"state": {}}}}, {"actors": {"auth": {"state": {}}}}),
-        (
-            "checkpoint",
-            {"actors": {"logbook": {"state": {"role": "miner"}}}},
-            {"actors": {"logbook": {"state": {"role": "miner", "tells_verdicts": False}}}},
-        ),
-        ("prediction_accepted", {"uid": 1}, {"uid": 1}),
-    ],
-)
-def test_validators_of_0_1_0_logged_no_verdicts(topic: str, before: dict[str, Any], after: dict[str, Any]) -> None:
-    assert validators_logged_no_verdicts in UPCASTS[1]
-    assert validators_logged_no_verdicts(topic, before) == (topic, after)
+def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
+    assert runs_were_of_0_1 in UPCASTS[1]
+    assert runs_were_of_0_1("neuron_started", {"seed": 1}) == ("neuron_started", {"seed": 1, "is_of_0_1": True})
+    health: dict[str, Any] = {"disk": {}, "degraded_until": 0}
+    before: dict[str, dict[str, Any]] = {
+        "auth": {"netuid": 30},
+        "connection": {"health": dict(health)},
+        "logbook": {"role": "miner"},
+        "mine": {"x": 1},
+        "reconnect": {},
+    }
+    actors = {name: {"settings": {}, "state": state} for name, state in before.items()}
+    _, checkpoint = runs_were_of_0_1("checkpoint", {"seq": 1, "actors": actors})
+    assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
+        "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True},
+        "connection": {"health": health | {"is_of_0_1": True, "knows_metagraph": True}, "pins_schemes": False},
+        "logbook": {"role": "miner", "is_of_0_1": True},
+        "mine": {"x": 1},
+        "reconnect": {"is_of_0_1": True},
+    }
 
 
 @pytest.mark.parametrize(
@@ -181,21 +175,6 @@ def test_checkpoints_of_0_1_0_get_their_health_in_one_value() -> None:
         "connection": {"health": {"disk": disk, "degraded_until": 9}, "told": 1},
         "logbook": {"health": {"disk": disk, "degraded_until": 0}},
         "monitor": {"of": "another class"},
-    }
-
-
-def test_a_metagraph_that_had_not_been_read_was_an_empty_one() -> None:
-    health = {"disk": {}, "degraded_until": 0}
-    actors = {
-        "auth": {"settings": {}, "state": {"members": {}}},
-        "monitor": {"settings": {}, "state": {"health": health}},
-        "slate": {"settings": {}, "state": {}},
-    }
-    _, checkpoint = metagraphs_were_never_missing("checkpoint", {"seq": 1, "actors": actors})
-    assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
-        "auth": {"members": {}, "knows_members": True},
-        "monitor": {"health": health | {"knows_metagraph": True}},
-        "slate": {},
     }
 
 

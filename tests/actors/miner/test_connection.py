@@ -45,11 +45,11 @@ from tests.support import NETUID, Harness, stamp
 
 
 class SessionBench(Harness):
-    def __init__(self, *before: Event, pins_schemes: bool = True, **settings: Any) -> None:
+    def __init__(self, *before: Event, is_of_0_1: bool = False, **settings: Any) -> None:
         self.actor = MinerConnectionActor(MinerConnectionSettings(**settings))
         super().__init__(self.actor, AuthActor())
         self.add(SimulatedVerifier())
-        self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0, pins_schemes), *before)
+        self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0, is_of_0_1), *before)
         self.observe(ConnectionOpened(CONNECTION, VALIDATOR, "1752076800000000000"))
 
     def hear(self, message: WebSocketMessage, sender: Hotkey = VALIDATOR, signer: Hotkey | None = None) -> None:
@@ -164,7 +164,7 @@ def test_a_welcome_names_a_scheme_once() -> None:
 
 
 def test_a_miner_of_release_0_1_0_went_by_what_a_welcome_named() -> None:
-    bench = SessionBench(pins_schemes=False)
+    bench = SessionBench(is_of_0_1=True)
     bench.hear(welcome(crypto="ed25519"))
     assert bench.last(VerificationRequested).scheme == "ed25519"
     bench.observe(listing("sr25519"))

@@ -240,7 +240,7 @@ def test_what_nobody_has_verified_yet_does_not_count_by_the_former_scheme(bench:
 
 
 def test_a_validator_of_release_0_1_0_went_by_what_a_request_named(bench: Bench) -> None:
-    bench.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0, pins_schemes=False))
+    bench.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0, is_of_0_1=True))
     bench.request(named={"crypto": "ed25519"})
     assert bench.last(RequestVerificationRequested).scheme == "ed25519"
     bench.observe(members("sr25519"))

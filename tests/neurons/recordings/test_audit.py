@@ -130,8 +130,8 @@ def reloaded(settings: dict[str, Any]) -> SettingsReloaded:
     return SettingsReloaded({"auth": settings}, (), ())
 
 
-def begun(*, pins_schemes: bool) -> NeuronStarted:
-    return NeuronStarted("validator", NETUID, ME, "sr25519", 0, pins_schemes)
+def begun(*, is_of_0_1: bool) -> NeuronStarted:
+    return NeuronStarted("validator", NETUID, ME, "sr25519", 0, is_of_0_1)
 
 
 def test_a_request_of_another_scheme_than_the_pinned_one_is_not_its_hotkeys_word(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_request_of_another_scheme_than_the_pinned_one_is_not_its_hotkeys_word
         (ED25519, []),
         ({}, [listed("ed25519")]),
         ({}, [listed(None), reloaded(ED25519)]),
-        ({}, [begun(pins_schemes=False)]),  # a log of 0.1.0 says so, and is taken at the request's word
+        ({}, [begun(is_of_0_1=True)]),  # a log of 0.1.0 says so, and is taken at the request's word
     ],
     ids=["configured", "listed", "reloaded", "of 0.1.0"],
 )

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,7 @@ from bettensor.bus.errors import BadEventLog, ConfigurationError
 from bettensor.bus.eventlog import Checkpoint, Header, LogWriter
 from bettensor.bus.events import (
     CommitRequested,
+    NeuronStarted,
     PredictionAccepted,
     SessionActivated,
     SettingsReloaded,
@@ -38,7 +40,7 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 from bettensor.bus.messages import ErrorMessage
 from bettensor.bus.replay import Difference
-from bettensor.bus.upcasts import UPCASTS, schemes_were_named_by_peers, validators_logged_no_verdicts
+from bettensor.bus.upcasts import UPCASTS, runs_were_of_0_1
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.pytest_plugin import SUFFIX
 from bettensor.neurons.recordings.recording import Recording, Replayed, ReplayedEvent, log_files, saving
@@ -50,6 +52,7 @@ from bettensor.neurons.simulation import (
     SimulatedValidator,
     make_game,
 )
+from bettensor.neurons.simulation import neuron as simulated
 from tests.neurons import planted
 from tests.stories import RECORDINGS, STORIES, Subnet
 from tests.support import NOW, Injected
@@ -411,13 +414,12 @@ def rewrite(file: Path, change: Callable[[bytes], bytes]) -> None:
 
 
 @pytest.fixture
-def as_talkative_as_today(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For files that are made older here: their validators told verdicts."""
-    others = tuple(upcast for upcast in UPCASTS[1] if upcast is not validators_logged_no_verdicts)
-    monkeypatch.setitem(UPCASTS, 1, others)
+def of_0_1_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated neurons decide as in release 0.1.0."""
+    monkeypatch.setattr(simulated, "NeuronStarted", partial(NeuronStarted, is_of_0_1=True))
 
 
-@pytest.mark.usefixtures("as_talkative_as_today")
+@pytest.mark.usefixtures("of_0_1_0")
 @pytest.mark.parametrize("from_checkpoint", [False, True])
 def test_a_recording_of_an_earlier_format_is_replayed_and_kept_in_todays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, from_checkpoint: bool
@@ -448,7 +450,9 @@ def test_a_recording_of_an_earlier_format_is_replayed_and_kept_in_todays(
 
 NOT_IN_FORMAT_1 = {
     rb'"format":2': b'"format":1',
-    rb',"pins_schemes":true': b"",
+    rb',"pins_schemes":false': b"",
+    rb',"is_of_0_1":true': b"",
+    rb'"is_of_0_1":true,': b"",
     rb',"listed":\{[^}]*\}': b"",
     rb',"schemes":\{[^}]*\}': b"",
     rb'"schemes":\{[^}]*\},': b"",
@@ -468,7 +472,7 @@ def make_of_0_1_0(body: bytes) -> bytes:
     return body
 
 
-@pytest.mark.usefixtures("as_talkative_as_today")
+@pytest.mark.usefixtures("of_0_1_0")
 @pytest.mark.parametrize("from_checkpoint", [False, True])
 def test_a_recording_of_0_1_0_is_decided_by_the_schemes_that_peers_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, from_checkpoint: bool
@@ -497,7 +501,7 @@ def test_a_recording_of_0_1_0_is_decided_by_the_schemes_that_peers_named(
             assert recording.replay(record).equal
         assert Recording(tmp_path / "today").replay().equal
         with monkeypatch.context() as patch:
-            others = tuple(upcast for upcast in UPCASTS[1] if upcast is not schemes_were_named_by_peers)
+            others = tuple(upcast for upcast in UPCASTS[1] if upcast is not runs_were_of_0_1)
             patch.setitem(UPCASTS, 1, others)
             assert not Recording(file).replay().equal  # if schemes are pinned, nobody is believed
 
