@@ -45,8 +45,8 @@ class Unusable(Exception):
     """A row or the file is wrong; the message says how."""
 
 
-class Row(NamedTuple):
-    """A row of the file."""
+class Bet(NamedTuple):
+    """A row of the file: a bet, if it is right."""
 
     place: str
     """For messages, like ``line 3``."""
@@ -91,7 +91,7 @@ class FilePredictor:
             yield replace(forecast, key=json.dumps(row, sort_keys=True))
         self._note_unknown_games(rows)
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[Bet]:
         """Each row that is an object with a game; an invalid row is reported and skipped."""
         read = _read(self._path)
         version = repr(read)  # a comparison of the rows themselves would find NaN unequal to itself
@@ -113,7 +113,7 @@ class FilePredictor:
         if self._host is not None and self._faults.is_new(text):
             self._host.fault(text)
 
-    def _note_unknown_games(self, rows: Iterable[Row]) -> None:
+    def _note_unknown_games(self, rows: Iterable[Bet]) -> None:
         """Tell of rows whose game no validator has offered: it may come, it may be over, or the id is mistyped."""
         known = {} if self._host is None else self._host.games()
         if self._host is None or not known:  # no slate has come yet
@@ -128,7 +128,7 @@ class FilePredictor:
                 self._host.note(f"{text}{nearest}")
 
 
-def _read(path: Path) -> list[Row] | str | None:
+def _read(path: Path) -> list[Bet] | str | None:
     """The rows of the file, or the reason why it has none; None if there is no file."""
     if not path.exists():
         return None
@@ -141,10 +141,10 @@ def _read(path: Path) -> list[Row] | str | None:
     if not isinstance(rows, list):
         return f"{path}: expected a list of objects"
     # a text is no row, and would be taken for a fault
-    return [Row(f"entry {number}", None if isinstance(row, str) else row) for number, row in enumerate(rows)]
+    return [Bet(f"entry {number}", None if isinstance(row, str) else row) for number, row in enumerate(rows)]
 
 
-def _rows_of_csv(text: str, path: Path) -> Iterator[Row]:
+def _rows_of_csv(text: str, path: Path) -> Iterator[Bet]:
     """Each row below the header, as an object; blank lines are none.
 
     Raises:
@@ -163,11 +163,11 @@ def _rows_of_csv(text: str, path: Path) -> Iterator[Row]:
     ours = [place for place, name in enumerate(header) if name in COLUMNS]
     for line, values in _records(lines, reader.line_num, ours):
         if isinstance(values, str):
-            yield Row(f"line {line}", values)
+            yield Bet(f"line {line}", values)
         elif len(values) > len(header):
-            yield Row(f"line {line}", "it has more values than the header has columns")
+            yield Bet(f"line {line}", "it has more values than the header has columns")
         elif values:
-            yield Row(f"line {line}", dict.fromkeys(header) | dict(zip(header, values, strict=False)))
+            yield Bet(f"line {line}", dict.fromkeys(header) | dict(zip(header, values, strict=False)))
 
 
 def _records(lines: list[str], start: int, ours: Sequence[int]) -> Iterator[tuple[int, list[str] | str]]:
