@@ -17,7 +17,7 @@ from bettensor.neurons.config.documents import read_json
 from bettensor.neurons.config.settings import parse
 from bettensor.neurons.edges.odds_api_client import URL, Failed, OddsApiClient, Region, Service, Sport, read_key
 from bettensor.neurons.odds.forms import EVENTS, Form, form_of, read_answer, rows_of
-from bettensor.neurons.odds.listing import Reading, merged
+from bettensor.neurons.odds.listing import ReadOdds, merged
 from bettensor.neurons.odds.prices import OddsFormat
 from bettensor.neurons.system.files import replace_text
 
@@ -28,7 +28,7 @@ class Imported(NamedTuple):
     output: Path
     source: str
     form: Form
-    reading: Reading
+    reading: ReadOdds
     started: int
     """Games that started before now: a validator withholds them."""
 
@@ -136,7 +136,7 @@ def import_from_odds_api(
     return _write(output, EVENTS.service, EVENTS, merged(readings), starting)
 
 
-async def _ask(sports: Sequence[str], client: OddsApiClient) -> list[Reading]:
+async def _ask(sports: Sequence[str], client: OddsApiClient) -> list[ReadOdds]:
     readings = []
     try:
         for sport in sports:
@@ -151,7 +151,7 @@ async def _ask(sports: Sequence[str], client: OddsApiClient) -> list[Reading]:
     return readings
 
 
-def _write(output: Path, source: str, form: Form, reading: Reading, starting: datetime | None) -> Imported:
+def _write(output: Path, source: str, form: Form, reading: ReadOdds, starting: datetime | None) -> Imported:
     now = datetime.now(UTC)
     if starting is not None and reading.listings:
         by = starting - reading.listings[0].start

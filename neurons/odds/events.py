@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from bettensor.bus.games import MAX_TEXT
-from bettensor.neurons.odds.listing import Listing, Omission, Reading, convert, id_of, in_order
+from bettensor.neurons.odds.listing import Listing, Omission, ReadOdds, convert, id_of, in_order
 from bettensor.neurons.odds.prices import OddsFormat, Quote, mean, quote
 
 MARKS: Final = frozenset({"commence_time", "home_team", "away_team", "bookmakers"})
@@ -60,7 +60,7 @@ class _Offer(msgspec.Struct):
     updated: datetime | None
 
 
-def read_events(rows: Sequence[Any], form: OddsFormat, now: datetime) -> Reading:
+def read_events(rows: Sequence[Any], form: OddsFormat, now: datetime) -> ReadOdds:
     """The games in ``rows``, between home (team_a) and away (team_b).
 
     Args:
@@ -89,7 +89,7 @@ def read_events(rows: Sequence[Any], form: OddsFormat, now: datetime) -> Reading
         else:
             reason = "bookmakers: none of them has usable odds" if faults else f"bookmakers: none has odds ({MARKET})"
             skipped.append(Omission(place, game_id, reason, unpriced=not faults))
-    return Reading(len(rows), in_order(listings.values()), skipped, left_out)
+    return ReadOdds(len(rows), in_order(listings.values()), skipped, left_out)
 
 
 def _listing(event: _Event, offers: Sequence[_Offer], now: datetime) -> Listing:

@@ -10,7 +10,7 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.text import counted, printable
 from bettensor.neurons.config.documents import shown
 from bettensor.neurons.odds import events, snapshots
-from bettensor.neurons.odds.listing import Reading
+from bettensor.neurons.odds.listing import ReadOdds
 from bettensor.neurons.odds.prices import OddsFormat
 
 
@@ -22,7 +22,7 @@ class Form(NamedTuple):
     service: str
     marks: frozenset[str]
     """Keys that a row of this form has, and rows of other forms do not."""
-    read: Callable[[Sequence[Any], OddsFormat, datetime], Reading]
+    read: Callable[[Sequence[Any], OddsFormat, datetime], ReadOdds]
 
 
 SNAPSHOTS: Final = Form(
@@ -68,7 +68,7 @@ def form_of(rows: Sequence[Any]) -> Form:
 _EITHER: Final = " or ".join(f"{form.row}s of {form.service}" for form in FORMS)
 
 
-def read_answer(body: bytes, now: datetime) -> Reading:
+def read_answer(body: bytes, now: datetime) -> ReadOdds:
     """The games in an answer of The Odds API with decimal odds.
 
     Args:

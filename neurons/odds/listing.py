@@ -69,8 +69,8 @@ class Omission(NamedTuple):
         return printable(f"row {self.row}{game}: {self.reason}")
 
 
-class Reading(NamedTuple):
-    """The content of a list of odds."""
+class ReadOdds(NamedTuple):
+    """The content of a list of odds, or of several."""
 
     rows: int
     listings: list[Listing]
@@ -93,13 +93,13 @@ def convert(row: Any, kind: type[Row]) -> Row:
         raise ValueError(explained(error)) from None
 
 
-def merged(readings: Sequence[Reading]) -> Reading:
+def merged(readings: Sequence[ReadOdds]) -> ReadOdds:
     """All of ``readings`` in one; of several games with one id the first counts."""
     games: dict[str, Listing] = {}
     for reading in readings:
         for listing in reading.listings:
             games.setdefault(listing.game_id, listing)
-    return Reading(
+    return ReadOdds(
         sum(reading.rows for reading in readings),
         in_order(games.values()),
         [omission for reading in readings for omission in reading.skipped],

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from bettensor.bus.games import MAX_TEXT
-from bettensor.neurons.odds.listing import Listing, Omission, Reading, convert, id_of, in_order
+from bettensor.neurons.odds.listing import Listing, Omission, ReadOdds, convert, id_of, in_order
 from bettensor.neurons.odds.prices import OddsFormat, quote
 
 MARKS: Final = frozenset({"captured", "home", "away", "odds"})
@@ -35,7 +35,7 @@ class _Snapshot(msgspec.Struct):
     odds: _Odds
 
 
-def read_snapshots(rows: Sequence[Any], form: OddsFormat, *, sport: str = "baseball", league: str = "MLB") -> Reading:
+def read_snapshots(rows: Sequence[Any], form: OddsFormat, *, sport: str = "baseball", league: str = "MLB") -> ReadOdds:
     """The games in ``rows``, between home (team_a) and away (team_b). All have the same sport and league."""
     newest: dict[str, Listing] = {}
     skipped = []
@@ -48,7 +48,7 @@ def read_snapshots(rows: Sequence[Any], form: OddsFormat, *, sport: str = "baseb
         known = newest.get(listing.game_id)
         if known is None or known.updated <= listing.updated:
             newest[listing.game_id] = listing
-    return Reading(len(rows), in_order(newest.values()), skipped, [])
+    return ReadOdds(len(rows), in_order(newest.values()), skipped, [])
 
 
 def _listing(snapshot: _Snapshot, form: OddsFormat, sport: str, league: str) -> Listing:

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from bettensor.neurons.odds.events import read_events
-from bettensor.neurons.odds.listing import Reading
+from bettensor.neurons.odds.listing import ReadOdds
 from bettensor.neurons.odds.prices import OddsFormat
 from tests.neurons.odds.feeds import CUBS, GIANTS, make_bookmaker, make_event
 
 NOW = datetime(2027, 6, 17, 21, 0, tzinfo=UTC)
 
 
-def read(*rows: Any, form: OddsFormat = "decimal") -> Reading:
+def read(*rows: Any, form: OddsFormat = "decimal") -> ReadOdds:
     return read_events(rows, form, NOW)
 
 

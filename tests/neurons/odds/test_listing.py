@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
-from bettensor.neurons.odds.listing import Listing, Omission, Reading, id_of, merged
+from bettensor.neurons.odds.listing import Listing, Omission, ReadOdds, id_of, merged
 from bettensor.neurons.odds.prices import Quote
 
 START = datetime(2027, 6, 18, tzinfo=UTC)
@@ -20,8 +20,8 @@ def test_a_shift_moves_both_times() -> None:
 
 
 def test_of_several_games_with_one_id_the_first_counts() -> None:
-    one = Reading(2, [listing("g", "first", 2)], [Omission(0, "bad", "why")], [])
-    two = Reading(2, [listing("g", "second"), listing("early")], [], [Omission(1, "g", "bookmaker")])
+    one = ReadOdds(2, [listing("g", "first", 2)], [Omission(0, "bad", "why")], [])
+    two = ReadOdds(2, [listing("g", "second"), listing("early")], [], [Omission(1, "g", "bookmaker")])
     reading = merged([one, two])
     assert [(game.game_id, game.home) for game in reading.listings] == [("early", "A"), ("g", "first")]
     assert (reading.rows, len(reading.skipped), len(reading.left_out)) == (4, 1, 1)
