@@ -16,6 +16,7 @@ WHERE = {
         "neurons/edges/wallets.py",
         "neurons/simulation/substrate.py",
         "neurons/bench/load.py",
+        "neurons/cli/demo_visitor.py",  # a client of its own
     },
     "bittensor_core": {
         "neurons/config/settings.py",
@@ -25,9 +26,14 @@ WHERE = {
         "neurons/bench/rig.py",
         "neurons/bench/sessions.py",
         "neurons/bench/yardsticks.py",
+        "neurons/cli/demo_visitor.py",
     },
     "dataclasses_json": {"bus/records.py"},
-    "httpx": {"neurons/edges/http_client.py", "neurons/edges/odds_api_client.py"},
+    "httpx": {
+        "neurons/edges/http_client.py",
+        "neurons/edges/odds_api_client.py",
+        "neurons/cli/demo_visitor.py",
+    },
     "loguru": {"neurons/edges/log.py"},
     "prometheus_client": {"neurons/edges/metrics.py"},
     "pyee": {"bus/bus.py"},

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -636,7 +636,7 @@ def outcome_of(demo: Demo) -> dict[str, Any]:
         "verdicts": dict(codes),
         "latency_ms": latency_of(demo),
         "faults": [fault.as_json() for fault in demo.faults],
-        "rules_broken_on_purpose": [asdict(offence) for offence in demo.visitor.offences],
+        "rules_broken_on_purpose": [offence.as_json() for offence in demo.visitor.offences],
     }
 
 

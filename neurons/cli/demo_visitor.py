@@ -42,6 +42,10 @@ class Offence:
     code: str
     message: str
 
+    def as_json(self) -> dict[str, Any]:
+        """The offence as plain data."""
+        return {"what": self.what, "at_s": round(self.at, 3), "code": self.code, "message": self.message}
+
 
 @dataclass(frozen=True, slots=True)
 class _Plan:

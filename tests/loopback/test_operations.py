@@ -8,9 +8,9 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -395,9 +395,15 @@ async def test_a_process_reads_again_at_sighup_and_stops_when_it_is_asked(tmp_pa
         ask(state_dir, {"ask": "status"})
 
 
-def start(role: str, config: Path) -> "subprocess.Popen[bytes]":
+@contextmanager
+def start(role: str, config: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """A neuron's process, which ends with the block: a test that fails must not wait for it."""
     command = [sys.executable, "-m", "bettensor.neurons", role, "--config", str(config)]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)  # no terminal of the tests'
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def asked(state_dir: Path) -> dict[str, Any]:

@@ -45,6 +45,7 @@ async def test_each_rule_is_broken_at_its_time_and_once(tmp_path: Path) -> None:
             "quotes odds that were not offered",
             "wagers 2,000, twice the daily limit",
         ]
+        assert visitor.offences[1].as_json()["code"] == "daily_limit_exceeded"
         assert visitor.offences[1].message == "wagered today 0, attempted 2000, and the limit is 1000"
 
 
