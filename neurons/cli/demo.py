@@ -33,7 +33,7 @@ from bettensor.bus.errors import BettensorError
 from bettensor.bus.text import counted
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.control_client import ask
-from bettensor.neurons.cli.demo_faults import Fault, Kind
+from bettensor.neurons.cli.demo_faults import DemoFault, Kind
 from bettensor.neurons.cli.demo_visitor import Visitor
 from bettensor.neurons.cli.history import OUTBOX, history_codes, history_file
 from bettensor.neurons.edges.game_feed import SHIPPED
@@ -227,7 +227,7 @@ class Demo:
         """Index of the miner that keys act on."""
         limit = min(MAX_LIMIT, WAGERS_PER_SECOND * (duration + STOP_TIMEOUT))
         self.visitor = _prepare(folder, self.players, port, limit)
-        self.faults: list[Fault] = []
+        self.faults: list[DemoFault] = []
         self.looked = 0.0
         """Monotonic time of the last look at all neurons."""
         self.started = time.monotonic()
@@ -295,22 +295,22 @@ class Demo:
         over = [f for f in self.faults if f.watch(now, works=self._is_over(f), waiting=self._waiting(f))]
         return [f"{fault.who} {fault.recovery()}; predictions that waited: {fault.waited}" for fault in over]
 
-    def _is_over(self, fault: Fault) -> bool:
+    def _is_over(self, fault: DemoFault) -> bool:
         player = next(player for player in self.players if player.name == fault.who)
         on_its_road = fault.kind != "WebSocket off" or player.websocket or player.describe()[1] == "HTTP"
         return player.works() and on_its_road
 
-    def affected(self, fault: Fault) -> list[str]:
+    def affected(self, fault: DemoFault) -> list[str]:
         """The miners whose predictions wait because of a fault."""
         return [miner.name for miner in self.miners] if fault.who == VALIDATOR else [fault.who]
 
-    def _waiting(self, fault: Fault) -> int:
+    def _waiting(self, fault: DemoFault) -> int:
         affected = self.affected(fault)
         return sum(miner.codes[None] for miner in self.miners if miner.name in affected)
 
     def _begin_fault(self, player: Player, kind: Kind) -> None:
         player.status = None  # what it said before
-        self.faults.append(Fault(player.name, kind, self.age()))
+        self.faults.append(DemoFault(player.name, kind, self.age()))
 
     def check(self) -> list[str]:
         """Restart neurons that were killed; returns a line for each that died or was restarted.

@@ -7,7 +7,7 @@ Kind = Literal["killed", "network cut", "WebSocket off"]
 
 
 @dataclass(slots=True)
-class Fault:
+class DemoFault:
     """One neuron's trouble. Times are seconds into the demo."""
 
     who: str

@@ -6,7 +6,7 @@ MAX_TOLD: Final = 1000
 """Faults of one round that are told; a file of another kind may be wrong in every row."""
 
 
-class Faults:
+class FaultRounds:
     """Tells each fault once, and again if it comes back after it was gone.
 
     The input is read in rounds, for example one for each version of a file. A fault that was there in the round before

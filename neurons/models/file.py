@@ -19,7 +19,7 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.games import TeamGame
 from bettensor.bus.text import hint
 from bettensor.neurons.config.documents import NotANumber, number_of, read_json, read_text, shown
-from bettensor.neurons.models.faults import Faults
+from bettensor.neurons.models.faults import FaultRounds
 from bettensor.neurons.models.model import Forecast, ModelHost, outcomes
 
 MAX_HINTS: Final = 20
@@ -61,7 +61,7 @@ class FilePredictor:
 
     def __init__(self, settings: FileSettings) -> None:
         self._path = Path(settings.path).absolute()
-        self._faults = Faults()
+        self._faults = FaultRounds()
         self._version = ""
         """The contents of the file when it was read last."""
         self._offered: set[str] = set()

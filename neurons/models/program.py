@@ -22,7 +22,7 @@ from pydantic import Field
 from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.backoff import backoff
 from bettensor.bus.games import TeamGame
-from bettensor.neurons.models.faults import Faults
+from bettensor.neurons.models.faults import FaultRounds
 from bettensor.neurons.models.file import Unusable, forecast_of
 from bettensor.neurons.models.model import Forecast, ModelHost
 from bettensor.neurons.system.processes import dying_with_parent
@@ -58,7 +58,7 @@ class ProgramPredictor:
         self.settings = settings
         self._asked = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._faults = Faults()
+        self._faults = FaultRounds()
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:  # noqa: ARG002 - all slates are handed over
         """Pass all slates on; the program answers at any time."""

@@ -2,11 +2,11 @@
 
 import pytest
 
-from bettensor.neurons.cli.demo_faults import Fault
+from bettensor.neurons.cli.demo_faults import DemoFault
 
 
 def test_a_fault_lasts_until_its_neuron_works_again() -> None:
-    fault = Fault("validator", "killed", at=8.1)
+    fault = DemoFault("validator", "killed", at=8.1)
     assert not fault.watch(8.3, works=False, waiting=12)
     assert not fault.watch(9.9, works=False, waiting=37)
     assert fault.recovery() == "not back"
@@ -27,13 +27,13 @@ def test_a_fault_lasts_until_its_neuron_works_again() -> None:
     [(0, 0, "none"), (37, 0, "37, all judged"), (37, 2, "37, 2 without a verdict")],
 )
 def test_what_became_of_the_predictions_that_waited(waited: int, missing: int, told: str) -> None:
-    fault = Fault("miner-1", "network cut", at=1.0)
+    fault = DemoFault("miner-1", "network cut", at=1.0)
     fault.watch(2.0, works=True, waiting=waited)
     assert fault.verdicts(missing) == told
 
 
 def test_a_miner_without_its_websocket_goes_on_by_http() -> None:
-    fault = Fault("miner-1", "WebSocket off", at=1.0)
+    fault = DemoFault("miner-1", "WebSocket off", at=1.0)
     assert fault.as_json()["back_after_s"] is None
     fault.watch(1.5, works=True, waiting=0)
     assert fault.recovery() == "by HTTP after 0.5 s"
