@@ -101,7 +101,7 @@ def test_the_settings_of_actors_and_of_the_model_are_shown() -> None:
         "seed": None,
     }
     assert "reconnect" not in shown["actors"]  # it has only sections
-    assert shown["actors"]["http_fallback"] == {"poll_interval": 15.0}
+    assert shown["actors"]["http_fallback"] == {"poll_interval": 15.0, "max_poll_interval": 300.0}
 
 
 def test_what_may_be_a_secret_is_not_shown() -> None:

@@ -328,7 +328,7 @@ def test_what_exists_and_does_not_fit_is_told_and_left_alone(newcomer: Newcomer,
 
 
 def test_an_empty_name_is_no_name(newcomer: Newcomer) -> None:
-    assert "--wallet.name: name: expected a name" in newcomer.fails("--wallet.name", "")
+    assert "--wallet.name: expected a name" in newcomer.fails("--wallet.name", "")
 
 
 def test_a_folder_that_is_a_file_is_told(newcomer: Newcomer) -> None:

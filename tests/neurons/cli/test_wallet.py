@@ -95,14 +95,14 @@ def test_without_a_name_a_real_wallet_gets_no_hotkey_unless_confirmed(person: Pe
 def test_an_empty_name_is_no_name(person: Person) -> None:
     code, _, err = person.new("", "h")
     assert code == 2
-    assert "--wallet.name: name: expected a name, and not a path, but it is ''" in err
+    assert "--wallet.name: expected a name, and not a path, but it is ''" in err
     assert not person.wallets.exists()
 
 
 def test_names_are_no_paths(person: Person) -> None:
     code, _, err = person("new", "--wallet.hotkey", "../x")
     assert code == 2
-    assert "--wallet.hotkey: hotkey: expected a name, and not a path" in err
+    assert "--wallet.hotkey: expected a name, and not a path" in err
     assert not person.wallets.exists()
 
 

@@ -26,7 +26,7 @@ def test_all_faults_of_all_sources_are_told_at_once(tmp_path: Path) -> None:
         "BETTENSOR_NETUIT: netuit: there is no such key; the nearest is 'netuid'",
         "--neuron.epoch: there is no such key; `bettensor validator --help` lists all keys",
         "v.yaml: netuid: must be a valid integer, but it is 'many'",
-        "--wallet.name: expected the name of a file, without its folder, but it is 'a/b'",
+        "--wallet.name: expected a name, and not a path, but it is 'a/b'",
         "BETTENSOR_LOGGING__LEVEL: logging.level: must be 'TRACE', 'DEBUG', 'INFO', 'SUCCESS', 'WARNING', 'ERROR' or "
         "'CRITICAL', but it is 'LOUD'",
         "v.yaml: axon.port: must be less than or equal to 65535, but it is 70000",

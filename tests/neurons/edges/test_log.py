@@ -50,7 +50,7 @@ def test_a_line_has_its_level_its_neuron_and_its_place_in_the_log(bus: EventBus,
 
 def test_the_place_in_the_source_is_a_real_one(bus: EventBus, records: list[Any]) -> None:
     bus.publish(Injected(LineLogged("INFO", "x")))
-    assert (records[0]["name"], records[0]["function"]) == ("bettensor.neurons.edges.log", "write")
+    assert (records[0]["name"], records[0]["function"]) == ("bettensor.neurons.edges.log", "line")
 
 
 def test_a_program_that_does_not_ask_for_the_lines_gets_none(bus: EventBus, records: list[Any]) -> None:

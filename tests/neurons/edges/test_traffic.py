@@ -47,11 +47,13 @@ def lines() -> Iterator[list[tuple[str, str]]]:
     found: list[tuple[str, str]] = []
 
     def keep(message: Any) -> None:
-        found.append((message.record["level"].name, message.record["message"]))
+        found.append((message.record["level"].name, message.record["extra"]["text"]))
 
+    logger.enable("bettensor")
     sink = logger.add(keep, level=0)
     yield found
     logger.remove(sink)
+    logger.disable("bettensor")
 
 
 def bus_with(level: str, *, own_log: bool = False) -> tuple[EventBus, TrafficLines]:
