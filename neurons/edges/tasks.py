@@ -18,7 +18,8 @@ class Tasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._tasks)
+        """Whether one is running; a task that has ended is forgotten only in the loop's next turn."""
+        return not all(task.done() for task in self._tasks)
 
     def start(self, work: Coroutine[None, None, None], name: str) -> None:
         """Run ``work`` in a new task."""

@@ -317,13 +317,13 @@ def test_a_neuron_runs_and_reloads_without_a_file(role: str, tmp_path: Path) -> 
     log = tmp_path / "log"
     command = [sys.executable, str(ROOT / "neurons" / f"{role}.py"), *flags]
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, stderr=stderr, cwd=tmp_path, env=environment)
+        process = subprocess.Popen(command, stderr=stderr, cwd=tmp_path, env=environment, start_new_session=True)
         try:
             wait_for(log, "Metagraph: ", process)
             process.send_signal(signal.SIGHUP)
             wait_for(log, "Configuration reloaded: no key changed", process)
             assert run("peers", env=environment).returncode == 0
-            assert run("stop", env=environment).returncode == 0
+            assert run("stop", "--state-dir", str(state), env=environment).returncode == 0
             assert process.wait(20) == 0
         finally:
             process.kill()

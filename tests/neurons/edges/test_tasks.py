@@ -56,6 +56,17 @@ async def test_a_task_that_ends_by_itself_is_not(bench: Bench) -> None:
     assert (bench.done, bool(bench.tasks), bench.all(EdgeFailed)) == (["a"], False, [])
 
 
+async def test_a_task_that_has_just_ended_runs_no_longer(bench: Bench) -> None:
+    seen: list[bool] = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_soon(lambda: seen.append(bool(bench.tasks)))  # before the task is forgotten
+
+    bench.tasks.start(work(), "work")
+    await bench.tasks.settle()
+    assert seen == [False]
+
+
 async def test_to_settle_ends_after_its_patience_also_in_a_task_that_was_cancelled(bench: Bench) -> None:
     bench.tasks.start(bench.hang(), "hanging")
 
