@@ -20,7 +20,7 @@ from tests.loopback.processes import free_port
 from tests.loopback.rig import running_validator
 
 ROOT: Final = Path(__file__).parents[2]
-ELSEWHERE: Final = ("make ", "pip install", "bettensor bench")
+ELSEWHERE: Final = ("make ", "pip install", "bettensor bench", "git clone")
 """Commands that are run by other tests, or by whoever runs these."""
 PATIENCE: Final = 30.0
 _FILE: Final = re.compile(r"`([\w.-]+\.(?:yaml|py|csv|sh|json))`")
@@ -78,6 +78,8 @@ class Newcomer:
     def run(self, line: str) -> None:
         if not line or line.startswith(ELSEWHERE):
             return
+        if line == "bettensor init":
+            line += f" --port {self.port}"
         words = shlex.split(line)
         if words[:2] in (["bettensor", "validator"], ["bettensor", "miner"]):
             self.start(words)
