@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -40,6 +39,7 @@ from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.loading import load_settings
 from bettensor.neurons.config.settings import Settings
+from bettensor.neurons.edges.control import socket_address
 from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.validator import Validator
@@ -53,6 +53,7 @@ from tests.loopback.rig import (
     write_configuration,
 )
 from tests.loopback.test_miner import events, register_miner, until
+from tests.neurons.cli.answering import listening_at
 from tests.support import make_prediction
 
 SILENT = {"predictor": {"edge": 0.0}}
@@ -112,7 +113,8 @@ async def test_what_is_asked_wrongly_is_answered_with_what_was_expected(tmp_path
     async with running_validator(tmp_path) as rig:
         with pytest.raises(ControlRefused, match=r'expected \{"ask": "status"'):
             await asyncio.to_thread(ask, rig.validator.settings.state_dir, question)
-        reader, writer = await asyncio.open_unix_connection(rig.validator.settings.state_dir / "control.sock")
+        with socket_address(rig.validator.settings.state_dir) as address:
+            reader, writer = await asyncio.open_unix_connection(address)
         writer.write(b"no json\n" + b"x" * 2_000_000)
         assert b"expected" in await reader.readline()
         writer.close()
@@ -128,13 +130,10 @@ def test_an_answer_that_breaks_off_is_none(tmp_path: Path) -> None:
             client.recv(1000)
             client.sendall(b'{"role": "vali')
 
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "control.sock"))
-        listening.listen()
-        with ThreadPoolExecutor() as pool:
-            pool.submit(answer)
-            with pytest.raises(NotRunning, match="stopped before it answered"):
-                ask(tmp_path, {"ask": "status"})
+    with listening_at(tmp_path) as listening, ThreadPoolExecutor() as pool:
+        pool.submit(answer)
+        with pytest.raises(NotRunning, match="stopped before it answered"):
+            ask(tmp_path, {"ask": "status"})
 
 
 async def test_who_is_there_and_who_is_not_is_told_on_both_sides(tmp_path: Path) -> None:

@@ -8,9 +8,19 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from bettensor.neurons.edges.control import NAME
+from bettensor.neurons.edges.control import socket_address
 
 Answer = Callable[[dict[str, Any]], dict[str, Any] | bytes]
+
+
+@contextmanager
+def listening_at(state_dir: Path) -> Iterator[socket.socket]:
+    """A socket where a neuron has its control socket, however long the path is; what it leaves there stays."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        with socket_address(state_dir) as address:
+            listening.bind(address)
+        listening.listen()
+        yield listening
 
 
 @contextmanager
@@ -18,9 +28,7 @@ def answering(state_dir: Path, answer: Answer) -> Iterator[list[dict[str, Any]]]
     """Answer each question on the socket in ``state_dir``; bytes are sent as they are. Gives the list of questions."""
     questions: list[dict[str, Any]] = []
     state_dir.mkdir(parents=True, exist_ok=True)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(state_dir / NAME))
-        listening.listen()
+    with listening_at(state_dir) as listening:
         server = Thread(target=_serve, args=(listening, answer, questions))
         server.start()
         try:

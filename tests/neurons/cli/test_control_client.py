@@ -1,6 +1,5 @@
 """Asking a running neuron: which one is meant, what it says, and what is said if it says nothing."""
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.text import short
 from bettensor.neurons.cli import control_client
 from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask, find_state_dir, running_neurons
-from bettensor.neurons.edges.control import LOCK, NAME
+from bettensor.neurons.edges.control import LOCK
 from bettensor.neurons.simulation import make_hotkey
-from tests.neurons.cli.answering import answering
+from tests.neurons.cli.answering import answering, listening_at
 
 STATUS = {"ask": "status"}
 
@@ -36,17 +35,14 @@ def test_a_neuron_that_ends_while_it_answers_has_not_answered(tmp_path: Path, an
 
 
 def test_a_neuron_that_says_nothing_is_not_waited_for_without_end(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / NAME))
-        listening.listen()
-        with pytest.raises(NotRunning, match=r"does not answer within 0.05 s"):
-            ask(tmp_path, STATUS, patience=0.05)
+    with listening_at(tmp_path), pytest.raises(NotRunning, match=r"does not answer within 0.05 s"):
+        ask(tmp_path, STATUS, patience=0.05)
 
 
 def left_behind(state_dir: Path) -> None:
     """A socket that nobody listens to, as a neuron leaves it that is killed."""
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(state_dir / NAME))
+    with listening_at(state_dir):
+        pass
 
 
 def test_where_no_neuron_runs_it_is_said_how_to_start_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from bettensor.bus.clock import SystemClock
 from bettensor.bus.events import PredictionMade, StatusReported, StatusRequested
 from bettensor.bus.games import TeamGame
 from bettensor.bus.text import short
-from bettensor.neurons.edges.control import Control
+from bettensor.neurons.edges.control import Control, socket_address
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.handlers import UserHandlers
 from tests.support import make_game, make_hotkey
@@ -26,7 +26,7 @@ class Bench:
     """A miner's control socket, with these games by validator."""
 
     def __init__(self, state_dir: Path, slates: dict[str, TeamGame]) -> None:
-        self.address = state_dir / "control.sock"
+        self.state_dir = state_dir
         self.bus = EventBus(SystemClock())
         self.made: list[Any] = []
         self.bus.subscribe(PredictionMade, lambda event, _: self.made.append(event), "test")
@@ -41,8 +41,12 @@ class Bench:
     def request_stop(self, reason: str) -> None:
         """As a neuron has it."""
 
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        with socket_address(self.state_dir) as address:
+            return await asyncio.open_unix_connection(address)
+
     async def ask(self, line: bytes) -> Any:
-        reader, writer = await asyncio.open_unix_connection(self.address)
+        reader, writer = await self.connect()
         writer.write(line + b"\n")
         async with asyncio.timeout(PATIENCE):
             answer = await reader.readline()
@@ -120,8 +124,8 @@ async def test_a_status_has_the_games_unless_they_are_not_wanted(tmp_path: Path,
 async def test_who_is_still_connected_in_the_end_is_answered_nothing_more_and_leaves_no_task(tmp_path: Path) -> None:
     async with controlled(tmp_path, one=make_game("g")) as bench:
         others = asyncio.all_tasks()
-        idle, writer = await asyncio.open_unix_connection(bench.address)
-        asking, its_writer = await asyncio.open_unix_connection(bench.address)
+        idle, writer = await bench.connect()
+        asking, its_writer = await bench.connect()
         question = {"ask": "predict", "game": "g", "outcome": "New York Yankees", "wager": 1}
         its_writer.write(json.dumps(question).encode() + b"\n")
         async with asyncio.timeout(PATIENCE):

@@ -107,7 +107,7 @@ for first in (signal.SIGINT, signal.SIGTERM):
         print("interrupted")
 os.kill(os.getpid(), signal.SIGTERM)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-uc", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.splitlines() == ["works", "cleaned up", "interrupted"] * 2
     assert done.returncode == -signal.SIGTERM, "its handler is there again"
 
