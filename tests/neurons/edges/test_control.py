@@ -85,7 +85,7 @@ async def test_an_outcome_that_one_validator_does_not_know_is_a_bet_with_none(tm
 async def test_a_validator_may_be_abbreviated(tmp_path: Path, validator: str) -> None:
     async with controlled(tmp_path, one=make_game("g"), other=make_game("g")) as bench:
         question = {"ask": "predict", "game": "g", "outcome": "New York Yankees", "wager": 1, "validator": validator}
-        asking, writer = await asyncio.open_unix_connection(bench.address)
+        asking, writer = await bench.connect()
         writer.write(json.dumps(question).encode() + b"\n")
         async with asyncio.timeout(PATIENCE):
             while not bench.made:  # noqa: ASYNC110 - what is asked has no event before that
