@@ -7,6 +7,7 @@
     ├── UnknownTimer         a timer that its actor has no handler for
     ├── NotAllowed           an event published where its kind may not be
     ├── ConfigurationError   a file, key or value of the operator's
+    ├── Unavailable          a port or folder that a neuron needs, and cannot have now
     ├── BadEventLog          a recording that is not one, or not as it was written
     └── RemoteFault          what a peer sent cannot be read; it knows its reply
         ├── Unreadable       not a frame at all, or not JSON: the session cannot go on
@@ -22,6 +23,7 @@ __all__ = [
     "Malformed",
     "NotAllowed",
     "RemoteFault",
+    "Unavailable",
     "UnknownTimer",
     "UnknownTopic",
     "Unreadable",
@@ -46,6 +48,10 @@ class NotAllowed(BettensorError):
 
 class ConfigurationError(BettensorError):
     """A configuration is wrong; the message has file, key and expectation. Exit code 2."""
+
+
+class Unavailable(BettensorError):
+    """A port or folder that a neuron needs cannot be had now; a later start may succeed. Exit code 1."""
 
 
 class BadEventLog(BettensorError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock, SystemClock
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.errors import ConfigurationError, Unavailable
 from bettensor.bus.eventlog import Checkpoint, Header
 from bettensor.bus.events import (
     NeuronFailed,
@@ -278,19 +278,19 @@ def lock_state_dir(state_dir: Path) -> int:
     """Lock ``state_dir`` for this process; the kernel releases the lock when the process ends, in any way.
 
     Raises:
-        ConfigurationError: another neuron has locked it, or it cannot be created.
+        Unavailable: another neuron has locked it, or it cannot be created.
     """
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigurationError(f"state_dir {state_dir} cannot be used: {error}") from None
+        raise Unavailable(f"state_dir {state_dir} cannot be used: {error}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         owner = os.read(lock, 32).decode(errors="replace").strip()
         os.close(lock)
-        raise ConfigurationError(
+        raise Unavailable(
             f"state_dir {state_dir} is in use by another neuron (process {owner or 'unknown'}): "
             "stop it, or set another state_dir for this one"
         ) from None
@@ -299,5 +299,5 @@ def lock_state_dir(state_dir: Path) -> int:
         os.write(lock, f"{os.getpid()}\n".encode())
     except OSError as error:  # a full disk
         os.close(lock)
-        raise ConfigurationError(f"state_dir {state_dir} cannot be used: {error}") from None
+        raise Unavailable(f"state_dir {state_dir} cannot be used: {error}") from None
     return lock

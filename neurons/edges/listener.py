@@ -20,7 +20,7 @@ from bettensor.actors.settings import AxonSettings, WebSocketSettings
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.errors import Unavailable
 from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
@@ -110,7 +110,7 @@ class Listener(Edge):
         """Bind, and begin to serve.
 
         Raises:
-            ConfigurationError: the address cannot be bound.
+            Unavailable: the address cannot be bound.
         """
         self._socket = _bind(self._axon.ip, self._axon.port)
         self._inbox = Inbox(self._bus)
@@ -330,7 +330,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listening = listen_on(host, port, BACKLOG)
     except OSError as error:
         cure = cure_for_port(host, port, error)
-        raise ConfigurationError(
+        raise Unavailable(
             f"axon.ip {host!r}, axon.port {port}: cannot listen there: {error.strerror or error}"
             + (cure and f"; {cure}")
         ) from None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.errors import ConfigurationError, Unavailable
 from bettensor.bus.events import GamesFetched, LineLogged, WatchRefused
 from bettensor.neurons.neuron import lock_state_dir
 from bettensor.neurons.system import files
@@ -24,7 +24,7 @@ def test_a_folder_is_made_for_its_owner_alone_and_says_whose_it_is(tmp_path: Pat
     lock = lock_state_dir(state_dir)
     assert state_dir.stat().st_mode & 0o777 == 0o700
     assert (state_dir / "lock").read_text() == f"{os.getpid()}\n"
-    with pytest.raises(ConfigurationError, match=rf"is in use by another neuron \(process {os.getpid()}\)"):
+    with pytest.raises(Unavailable, match=rf"is in use by another neuron \(process {os.getpid()}\)"):
         lock_state_dir(state_dir)
     os.close(lock)
     os.close(lock_state_dir(state_dir))
@@ -43,7 +43,7 @@ def test_a_lock_goes_with_its_process_however_that_ends(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="cannot be used"):
+    with pytest.raises(Unavailable, match="cannot be used"):
         lock_state_dir(tmp_path / "file" / "state")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.errors import Unavailable
 from bettensor.neurons.cli import main as cli
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.completion import commands_of
@@ -238,7 +238,7 @@ def test_a_state_dir_on_a_full_disk_is_told_in_a_line(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "write", full)
     for _ in range(2):  # the lock is let go
-        with pytest.raises(ConfigurationError, match=r"cannot be used: .*No space left"):
+        with pytest.raises(Unavailable, match=r"cannot be used: .*No space left"):
             lock_state_dir(tmp_path)
 
 
@@ -291,7 +291,7 @@ def test_a_validator_process_starts_stops_and_holds_its_state_dir(tmp_path: Path
         try:
             wait_for(log, "Read 1 game from games.json", process)
             second = run("validator", "--config", str(config))
-            assert second.returncode == 2
+            assert second.returncode == 1
             assert f"is in use by another neuron (process {process.pid})" in second.stderr
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
@@ -372,13 +372,13 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         config = write_configuration(tmp_path, axon={"ip": "127.0.0.1", "port": port})
         done = run("validator", "--config", str(config))
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert f"axon.port {port}: cannot listen there: Address already in use; stop the process" in done.stderr
 
 
 def test_the_address_of_another_machine_is_told(tmp_path: Path) -> None:
     done = run("validator", "--config", str(write_configuration(tmp_path, axon={"ip": "192.0.2.1", "port": 8091})))
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "192.0.2.1 is not an address of this machine: set axon.ip to 0.0.0.0" in done.stderr
     assert "below 1024" not in done.stderr
 
@@ -386,5 +386,5 @@ def test_the_address_of_another_machine_is_told(tmp_path: Path) -> None:
 def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     done = run("validator", "--config", str(write_configuration(tmp_path)))
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "cannot be used" in done.stderr
