@@ -297,7 +297,7 @@ class Recorder(Edge, Records):
         with contextlib.suppress(OSError):  # a full disk keeps the file uncompressed
             self._compress(aside)
         with contextlib.suppress(OSError):
-            self._make_room()
+            self._make_room(_number(aside))
 
     def _compress(self, aside: Path) -> None:
         packed = aside.with_name(f"{aside.name}.gz")
@@ -308,9 +308,10 @@ class Recorder(Edge, Records):
             part.rename(packed)
         aside.unlink()
 
-    def _make_room(self) -> None:
+    def _make_room(self, newest: int) -> None:
+        """Delete the oldest files if all up to ``newest`` are too large; later ones are still to be compressed."""
         left = self._total_bytes - self._file_bytes
-        for file in reversed(closed_files(self._path)):
+        for file in reversed([file for file in closed_files(self._path) if _number(file) <= newest]):
             left -= file.stat().st_size
             if left < 0:
                 file.unlink()

@@ -96,15 +96,15 @@ for first in (signal.SIGINT, signal.SIGTERM):
     try:
         with ends_in_order():
             os.kill(os.getpid(), signal.SIGHUP)  # ignored before, as by nohup, and still
-            print("works")
+            print("works", flush=True)
             try:
                 os.kill(os.getpid(), first)
             finally:
                 for another in (signal.SIGINT, signal.SIGTERM):
                     os.kill(os.getpid(), another)
-                print("cleaned up")
+                print("cleaned up", flush=True)
     except KeyboardInterrupt:
-        print("interrupted")
+        print("interrupted", flush=True)
 os.kill(os.getpid(), signal.SIGTERM)
 """
     done = subprocess.run([sys.executable, "-uc", code], capture_output=True, text=True, timeout=60, check=False)
