@@ -82,7 +82,7 @@ class Health:
     feed_fails: bool = False
     """The games cannot be read, so the slate in force is an old one, or there is none."""
     is_of_0_1: bool = False
-    """Neither metagraph nor games count, as in release 0.1.0."""
+    """The run is of release 0.1.0, in which neither metagraph nor games counted."""
 
     def status(self, now: Micros, *, stopping: bool) -> Status:
         """Offline if the validator is ``stopping``; degraded if a miner must expect no verdict, a late one, or one by

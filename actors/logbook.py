@@ -142,8 +142,6 @@ class LogbookState:
     peers: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     uids: dict[Hotkey, Uid] = field(default_factory=dict)
     health: Health = field(default_factory=Health)
-    is_of_0_1: bool = False
-    """In logs of release 0.1.0, which had fewer lines: none on a validator's verdicts and permit."""
     has_slate: bool = False
     """Whether this validator offers a slate, if only an old one."""
     skipped: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -167,12 +165,16 @@ class LogbookActor(HealthWatcher):
     settings: LogbookSettings
     state: LogbookState
 
+    @property
+    def _is_of_0_1(self) -> bool:
+        """Release 0.1.0 had fewer lines: for example none on a validator's verdicts and permit."""
+        return self.state.health.is_of_0_1
+
     # --- the neuron
 
     @on(NeuronStarted)
     def started(self, event: NeuronStarted, envelope: Envelope) -> None:
         self.state.role, self.state.hotkey = event.role, event.hotkey
-        self.state.is_of_0_1 = event.is_of_0_1
         self._line(envelope, "started", f"{event.role} started: netuid {event.netuid}, hotkey {event.hotkey}")
 
     @on(ListeningBegun)
@@ -199,7 +201,7 @@ class LogbookActor(HealthWatcher):
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, envelope: Envelope) -> None:
-        is_of_model = event.handling == PredictionsRequested.topic and not self.state.is_of_0_1
+        is_of_model = event.handling == PredictionsRequested.topic and not self._is_of_0_1
         if is_of_model and "\n" not in event.error:  # the model's own words
             text = f"{event.handler[:1].upper()}{event.handler[1:]}: {event.error}"
             self._line(envelope, f"faults of {event.handler}", text, "ERROR")
@@ -315,7 +317,7 @@ class LogbookActor(HealthWatcher):
 
     def _tell_of_permit(self, event: MetagraphSynced, envelope: Envelope) -> None:
         own = next((neuron for neuron in event.neurons if neuron.hotkey == self.state.hotkey), None)
-        is_old = self.state.is_of_0_1 or own is None or own.validator_permit == self.state.permitted
+        is_old = self._is_of_0_1 or own is None or own.validator_permit == self.state.permitted
         if self.state.role != "validator" or own is None or is_old:
             return
         self.state.permitted = own.validator_permit
@@ -663,12 +665,12 @@ class LogbookActor(HealthWatcher):
 
     @on(PredictionAccepted)
     def accepted(self, event: PredictionAccepted, envelope: Envelope) -> None:
-        if not self.state.is_of_0_1 and self._has_room(envelope, _ACCEPTED):
+        if not self._is_of_0_1 and self._has_room(envelope, _ACCEPTED):
             self._write(f"Accepted {self._prediction(event)}")
 
     @on(PredictionRejected)
     def rejected(self, event: PredictionRejected, envelope: Envelope) -> None:
-        if not self.state.is_of_0_1 and self._has_room(envelope, _REJECTED):
+        if not self._is_of_0_1 and self._has_room(envelope, _REJECTED):
             self._write(f"Rejected {self._prediction(event)}: {event.code}: {event.message}")
 
     def _prediction(self, event: PredictionAccepted | PredictionRejected) -> str:

@@ -40,7 +40,6 @@ _ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3
 _OF_0_1: Final[dict[str, dict[str, Any]]] = {
     "auth": {"pins_schemes": False, "knows_members": True},
     "connection": {"pins_schemes": False},
-    "logbook": {"is_of_0_1": True},
     "reconnect": {"is_of_0_1": True},
 }
 """By actor, the part of its state with which it decides as in release 0.1.0."""

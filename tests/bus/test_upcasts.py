@@ -114,7 +114,6 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
     before: dict[str, dict[str, Any]] = {
         "auth": {"netuid": 30},
         "connection": {"health": dict(health)},
-        "logbook": {"role": "miner"},
         "mine": {"x": 1},
         "reconnect": {},
     }
@@ -123,7 +122,6 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
     assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
         "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True},
         "connection": {"health": health | {"is_of_0_1": True, "knows_metagraph": True}, "pins_schemes": False},
-        "logbook": {"role": "miner", "is_of_0_1": True},
         "mine": {"x": 1},
         "reconnect": {"is_of_0_1": True},
     }
