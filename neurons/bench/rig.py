@@ -19,7 +19,8 @@ from bittensor_core import Keypair
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.edges.wallets import new_wallet
-from bettensor.neurons.system.processes import free_port, most_open_files, spawn
+from bettensor.neurons.system.ports import free_port
+from bettensor.neurons.system.processes import most_open_files, spawn
 from bettensor.neurons.system.scratch import scratch_folder
 
 NETUID: Final = 30

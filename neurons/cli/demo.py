@@ -38,7 +38,8 @@ from bettensor.neurons.cli.demo_visitor import Visitor
 from bettensor.neurons.cli.history import OUTBOX, history_codes, history_file
 from bettensor.neurons.edges.game_feed import SHIPPED
 from bettensor.neurons.edges.wallets import load_hotkey, new_wallet
-from bettensor.neurons.system.processes import allow_open_files, ends_in_order, free_port, spawn
+from bettensor.neurons.system.ports import free_port
+from bettensor.neurons.system.processes import allow_open_files, ends_in_order, spawn
 from bettensor.neurons.system.scratch import clear_abandoned, scratch_folder
 
 NETUID: Final = 30

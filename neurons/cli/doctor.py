@@ -29,7 +29,7 @@ from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.config.sources import Sources, Where, blame
 from bettensor.neurons.system.files import why_unwatched
-from bettensor.neurons.system.ports import cure_for_port, listen_on
+from bettensor.neurons.system.ports import listen_on
 from bettensor.neurons.system.processes import most_open_files
 from bettensor.neurons.system.proxies import proxy_of
 
@@ -311,6 +311,8 @@ def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
         status = ask(settings.state_dir, {"ask": "status", "slates": False})  # the neuron may run an earlier release
         if (status.get("listening") or "").endswith(f":{settings.axon.port}"):
             return Finding("port", "ok", f"this validator (process {status['process']}) listens on {where}")
+    from bettensor.neurons.edges.listener import cure_for_port
+
     cure = cure_for_port(settings.axon.ip, settings.axon.port, error)
     return Finding("port", "failure", f"{where} cannot be bound: {error.strerror or error}", cure)
 

@@ -40,8 +40,7 @@ from bettensor.neurons.edges.wallets import (
 )
 from bettensor.neurons.models.file import FilePredictor
 from bettensor.neurons.models.program import ProgramPredictor
-from bettensor.neurons.system.ports import listen_on
-from bettensor.neurons.system.processes import free_port
+from bettensor.neurons.system.ports import free_port, listen_on
 
 ORDER: Final[tuple[Role, ...]] = ("validator", "miner")
 """The roles by UID."""

@@ -1,11 +1,10 @@
-"""This process and its children: limits, signals, child processes that end with their parent, and free ports."""
+"""This process and its children: limits, signals, and child processes that end with their parent."""
 
 import contextlib
 import ctypes
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -85,11 +84,3 @@ def ends_in_order() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def free_port() -> int:
-    """A port of loopback that is not in use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

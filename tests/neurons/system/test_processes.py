@@ -1,7 +1,6 @@
 """Limits of this process; child processes end with their parent, and what they say is kept."""
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bettensor.neurons.system.processes import free_port, most_open_files, spawn
+from bettensor.neurons.system.processes import most_open_files, spawn
 
 PATIENCE = 20.0
 
@@ -77,14 +76,6 @@ def is_alive(process: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
-
-
-def test_a_free_port_can_be_bound() -> None:
-    port = free_port()
-    assert 1024 <= port <= 65535
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", port))
-        assert free_port() != port
 
 
 def test_a_block_that_ends_in_order_is_interrupted_once_and_cleans_up_undisturbed() -> None:
