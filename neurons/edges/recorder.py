@@ -20,12 +20,12 @@ from typing import Final
 
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.eventlog import Checkpoint, LogWriter
 from bettensor.bus.events import Observed, RecordingFailed, RecordingResumed
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.config.settings import RecorderSettings
 from bettensor.neurons.edges.edge import Edge, LogSource, Records, Signer, StateDir
+from bettensor.neurons.system.errors import start_fault
 from bettensor.neurons.system.files import unfinished
 
 FLUSH_INTERVAL: Final = 0.1
@@ -101,13 +101,14 @@ class Recorder(Edge, Records):
         """Begin a file; one left by an earlier run is closed and compressed.
 
         Raises:
-            ConfigurationError: the file cannot be written.
+            ConfigurationError: the file cannot be written; nor at a later start.
+            Unavailable: it cannot be written now.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             previous = self._begin_first_file()
         except OSError as error:
-            raise ConfigurationError(f"recorder.path {self._path} cannot be written: {error}") from None
+            raise start_fault(f"recorder.path {self._path} cannot be written: {error}", error) from None
         self._begin(previous, None)
         self._schedule()
 
