@@ -34,7 +34,7 @@ from bettensor.neurons.cli.ledger_file import LedgerReport, backup_ledger, check
 from bettensor.neurons.edges.control import PATIENCE
 from bettensor.neurons.state_dir import lock_state_dir
 from bettensor.neurons.system.locks import NAME, is_held
-from bettensor.neurons.system.terminals import noted_signals
+from bettensor.neurons.system.signals import noted_signals
 
 STOP_PATIENCE = 20.0
 """Seconds that ``stop`` waits for the neuron's process to end."""

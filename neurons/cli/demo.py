@@ -39,8 +39,9 @@ from bettensor.neurons.cli.history import OUTBOX, history_codes, history_file
 from bettensor.neurons.edges.game_feed import SHIPPED
 from bettensor.neurons.edges.wallets import load_hotkey, new_wallet
 from bettensor.neurons.system.ports import free_port
-from bettensor.neurons.system.processes import allow_open_files, ends_in_order, spawn
+from bettensor.neurons.system.processes import allow_open_files, spawn
 from bettensor.neurons.system.scratch import clear_abandoned, scratch_folder
+from bettensor.neurons.system.signals import ends_in_order
 
 NETUID: Final = 30
 START_TIMEOUT: Final = 60.0

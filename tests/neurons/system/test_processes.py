@@ -78,31 +78,6 @@ def is_alive(process: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_a_block_that_ends_in_order_is_interrupted_once_and_cleans_up_undisturbed() -> None:
-    code = """
-import os, signal
-from bettensor.neurons.system.processes import ends_in_order
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-for first in (signal.SIGINT, signal.SIGTERM):
-    try:
-        with ends_in_order():
-            os.kill(os.getpid(), signal.SIGHUP)  # ignored before, as by nohup, and still
-            print("works", flush=True)
-            try:
-                os.kill(os.getpid(), first)
-            finally:
-                for another in (signal.SIGINT, signal.SIGTERM):
-                    os.kill(os.getpid(), another)
-                print("cleaned up", flush=True)
-    except KeyboardInterrupt:
-        print("interrupted", flush=True)
-os.kill(os.getpid(), signal.SIGTERM)
-"""
-    done = subprocess.run([sys.executable, "-uc", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.splitlines() == ["works", "cleaned up", "interrupted"] * 2
-    assert done.returncode == -signal.SIGTERM, "its handler is there again"
-
-
 def test_a_process_may_open_as_many_files_as_its_hard_limit_allows() -> None:
     code = (
         "import resource\n"
