@@ -26,7 +26,7 @@ from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.config.settings import RecorderSettings
 from bettensor.neurons.edges.edge import Edge, LogSource, Records, Signer, StateDir
 from bettensor.neurons.system.errors import start_fault
-from bettensor.neurons.system.files import unfinished
+from bettensor.neurons.system.files import temporary_file
 
 FLUSH_INTERVAL: Final = 0.1
 """Seconds until an event is in the file, and so the most that a crash costs the recording."""
@@ -302,7 +302,7 @@ class Recorder(Edge, Records):
 
     def _compress(self, aside: Path) -> None:
         packed = aside.with_name(f"{aside.name}.gz")
-        with unfinished(aside.with_name(f".{packed.name}")) as part:
+        with temporary_file(aside.with_name(f".{packed.name}")) as part:
             part.touch(mode=0o600)  # private from the start
             with aside.open("rb") as source, gzip.open(part, "wb", compresslevel=6) as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
