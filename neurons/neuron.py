@@ -135,9 +135,11 @@ class Neuron(LogSource, Stoppable):
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        async with self._opened:
-            await self._stop()
-        self.bus.publish(NeuronStopped(self._reason))
+        try:
+            async with self._opened:
+                await self._stop()
+        finally:
+            self.bus.publish(NeuronStopped(self._reason))
 
     async def _stop(self) -> None:
         """Take in nothing new; answer the rest, from the public port to the disk; then end the sessions."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import GamesFetched, LineLogged, WatchRefused
+from bettensor.bus.events import GamesFetched, LineLogged, NeuronStopped, NeuronStopping, WatchRefused
+from bettensor.neurons.edges.control import Control
 from bettensor.neurons.state_dir import lock_state_dir
 from bettensor.neurons.system import files
 from tests.loopback.rig import running_validator, starting_soon
@@ -21,6 +22,27 @@ async def test_a_neuron_gives_its_folder_back_also_if_it_cannot_start(tmp_path: 
     with pytest.raises(ConfigurationError):
         async with running_validator(tmp_path, blacklist="absent.yaml"):
             raise AssertionError
+    os.close(lock_state_dir(tmp_path / "state"))
+
+
+@pytest.mark.parametrize("step", ["pause", "settle", "close"])
+async def test_a_neuron_says_that_it_has_stopped_also_if_an_edge_fails_meanwhile(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = getattr(Control, step)
+
+    async def fail(edge: Control) -> None:
+        await work(edge)
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(Control, step, fail)
+    with pytest.raises(RuntimeError, match=r"^no more$"):
+        async with running_validator(tmp_path) as rig:
+            rig.validator.request_stop("a test")
+    assert rig.all(NeuronStopping) == [NeuronStopping("a test")]
+    assert rig.all(NeuronStopped) == [NeuronStopped("a test")]
+    (line,) = [line.text for line in rig.all(LineLogged) if line.text.startswith("Stopped")]
+    assert line.endswith(": a test")
     os.close(lock_state_dir(tmp_path / "state"))
 
 
