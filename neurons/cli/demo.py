@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -80,30 +80,62 @@ class DemoFailed(BettensorError):
     """The demo cannot run."""
 
 
+class Wires:
+    """The thread with an event loop in which wires work, from ``start`` to ``close``."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+
+    def start(self) -> None:
+        """Be ready to work."""
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name="wires", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def close(self) -> None:
+        """End all work that is left, and the thread; nothing happens if it was not started."""
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._closed.set)
+            self._thread.join()
+            self._thread = None
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work`` in the thread, and wait for its end."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(5)
+
+    async def _work(self) -> None:
+        self._loop, self._closed = asyncio.get_running_loop(), asyncio.Event()
+        self._ready.set()
+        await self._closed.wait()
+
+
 class Wire:
-    """A TCP port that leads to the validator, until it is cut. All wires live on one event loop in a thread."""
+    """A TCP port that leads to the validator, until it is cut."""
 
-    _loop: asyncio.AbstractEventLoop | None = None
-
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, wires: Wires) -> None:
         self.port = free_port()
         self.cut = False
         self._target = target
+        self._wires = wires
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        if Wire._loop is None:
-            Wire._loop = asyncio.new_event_loop()
-            threading.Thread(target=Wire._loop.run_forever, name="wires", daemon=True).start()
-        self._run(self._listen())
+
+    def open(self) -> None:
+        """Lead to the validator from now on."""
+        self._wires.run(self._listen())
+
+    def close(self) -> None:
+        """Reset open connections, and refuse new ones."""
+        self._wires.run(self._break())
 
     def toggle(self) -> None:
-        """Cut it, which resets open connections and refuses new ones; or mend it."""
+        """Cut it, or mend it."""
         self.cut = not self.cut
-        self._run(self._break() if self.cut else self._listen())
-
-    def _run(self, work: Any) -> None:
-        assert Wire._loop is not None  # noqa: S101 - for the type checker
-        asyncio.run_coroutine_threadsafe(work, Wire._loop).result(5)
+        if self.cut:
+            self.close()
+        else:
+            self.open()
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
@@ -188,6 +220,10 @@ class Player:
         with contextlib.suppress(BettensorError):  # it has no file yet
             self.codes = history_codes(history_file(self.state_dir))
 
+    def has_begun(self) -> bool:
+        """Whether a miner has come so far that it keeps its predictions."""
+        return (self.state_dir / OUTBOX).exists()
+
     def judged(self) -> "Counter[str]":
         """The number of its predictions by verdict."""
         return Counter({code: count for code, count in self.codes.items() if code is not None})
@@ -224,7 +260,9 @@ class Demo:
         self.duration = duration
         port = free_port()
         self.validator = Player(VALIDATOR, folder)
-        self.miners = [Player(f"miner-{number}", folder, wire=Wire(port)) for number in range(1, miners + 1)]
+        self._wires = Wires()
+        wires = [Wire(port, self._wires) for _ in range(miners)]
+        self.miners = [Player(f"miner-{number}", folder, wire=wire) for number, wire in enumerate(wires, start=1)]
         self.chosen = 0
         """Index of the miner that keys act on."""
         limit = min(MAX_LIMIT, WAGERS_PER_SECOND * (duration + STOP_TIMEOUT))
@@ -267,7 +305,10 @@ class Demo:
                 )
             time.sleep(0.05)
             self.look()
+        self._wires.start()
         for miner in self.miners:
+            if miner.wire is not None:
+                miner.wire.open()
             miner.start()
         self.started = time.monotonic()
 
@@ -294,7 +335,7 @@ class Demo:
     def _recoveries(self) -> list[str]:
         """Watch the faults that last; returns a line for each that is over."""
         now = self.age()
-        over = [f for f in self.faults if f.watch(now, works=self._is_over(f), waiting=self._waiting(f))]
+        over = [f for f in self.faults if f.watch(now, works=self._is_over(f), waiting=self.waiting(f))]
         return [f"{fault.who} {fault.recovery()}; predictions that waited: {fault.waited}" for fault in over]
 
     def _is_over(self, fault: DemoFault) -> bool:
@@ -302,12 +343,13 @@ class Demo:
         on_its_road = fault.kind != "WebSocket off" or player.websocket or player.describe()[1] == "HTTP"
         return player.works() and on_its_road
 
-    def affected(self, fault: DemoFault) -> list[str]:
+    def _affected(self, fault: DemoFault) -> list[str]:
         """The miners whose predictions wait because of a fault."""
         return [miner.name for miner in self.miners] if fault.who == VALIDATOR else [fault.who]
 
-    def _waiting(self, fault: DemoFault) -> int:
-        affected = self.affected(fault)
+    def waiting(self, fault: DemoFault) -> int:
+        """The number of predictions without a verdict that a fault affects."""
+        affected = self._affected(fault)
         return sum(miner.codes[None] for miner in self.miners if miner.name in affected)
 
     def _begin_fault(self, player: Player, kind: Kind) -> None:
@@ -419,21 +461,14 @@ class Demo:
                 return
             time.sleep(0.2)
 
-    def kill(self) -> None:
-        """Kill all processes that still run."""
+    def close(self) -> None:
+        """Kill all processes that still run, and end the wires."""
         for player in self.players:
             if player.process is not None:
                 if player.process.poll() is None:
                     player.process.kill()
                 player.process.wait()
-
-    def codes(self) -> "dict[str, Counter[str | None]]":
-        """Each miner's predictions by verdict, from its outbox."""
-        return {
-            miner.name: history_codes(miner.state_dir / OUTBOX)
-            for miner in self.miners
-            if (miner.state_dir / OUTBOX).exists()
-        }
+        self._wires.close()
 
 
 def run_demo(*, miners: int, duration: float | None = None, as_json: bool = False) -> int:
@@ -472,7 +507,7 @@ def run_demo(*, miners: int, duration: float | None = None, as_json: bool = Fals
             demo.look()  # at what is on disk
             say(_progress(demo))
         finally:
-            demo.kill()
+            demo.close()
         outcome = outcome_of(demo)
         if as_json:
             print(json.dumps(outcome, indent=2))
@@ -624,13 +659,13 @@ def latency_of(demo: Demo) -> dict[str, float] | None:
 
 def outcome_of(demo: Demo) -> dict[str, Any]:
     """What became of every prediction, as plain data."""
-    codes: Counter[str | None] = sum(demo.codes().values(), Counter())
+    codes: Counter[str | None] = sum((miner.codes for miner in demo.miners), Counter())
     for code, count in demo.visitor.codes.items():
         codes[code] += count
     pushed = codes.total()
     unanswered = codes.pop(None, 0)
     return {
-        "ok": codes["accepted"] > 0 and unanswered == 0 and len(demo.codes()) == len(demo.miners),
+        "ok": codes["accepted"] > 0 and unanswered == 0 and all(miner.has_begun() for miner in demo.miners),
         "miners": len(demo.miners),
         "restarts": sum(player.restarts for player in demo.players),
         "pushed": pushed,
@@ -646,15 +681,13 @@ def print_outcome(demo: Demo, outcome: dict[str, Any]) -> None:
     """The outcome, for people."""
     numbers = ("pushed", "accepted", "rejected", "p50 ms", "p99 ms", "restarts")
     table = views.plain_table("miner", *numbers, right=numbers)
-    codes = demo.codes()
     for miner in demo.miners:
-        own = codes.get(miner.name, Counter())
         latency = None if miner.last_status is None else miner.last_status["latency_ms"]
         table.add_row(
             miner.name,
-            str(own.total()),
-            str(own["accepted"]),
-            str(own.total() - own["accepted"] - own[None]),
+            str(miner.codes.total()),
+            str(miner.codes["accepted"]),
+            str(miner.codes.total() - miner.codes["accepted"] - miner.codes[None]),
             *(("-", "-") if latency is None else (f"{latency[p]:.1f}" for p in ("p50", "p99"))),
             str(miner.restarts),
         )
@@ -685,9 +718,8 @@ def _print_faults(demo: Demo, screen: Console) -> None:
         screen.print("\nFaults: none. In a terminal, keys cause some while the demo runs.")
         return
     table = views.plain_table("at", "fault", "recovery", "predictions waited", right=("at",))
-    codes = demo.codes()
     for fault in demo.faults:
-        missing = sum(codes[name][None] for name in demo.affected(fault) if name in codes)
+        missing = demo.waiting(fault)
         table.add_row(f"{fault.at:.1f} s", f"{fault.who}: {fault.kind}", fault.recovery(), fault.verdicts(missing))
     screen.print("\nFaults", table)
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import termios
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -239,8 +238,9 @@ def test_a_prediction_without_a_verdict_fails_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     subnet = demo.Demo(tmp_path, 1)
-    codes: Counter[str | None] = Counter({"accepted": 1, None: 1})
-    monkeypatch.setattr(subnet, "codes", lambda: {"miner-1": codes})
+    (miner,) = subnet.miners
+    miner.codes.update({"accepted": 1, None: 1})
+    monkeypatch.setattr(Player, "has_begun", lambda _: True)
     outcome = demo.outcome_of(subnet)
     assert (outcome["ok"], outcome["pushed"], outcome["answered"]) == (False, 2, 1)
     demo.print_outcome(subnet, outcome)
