@@ -41,7 +41,7 @@ MOVED: Final[dict[str, str]] = {
     "neurons.launch": "bettensor",
     "neurons.log_commands": "bettensor.neurons.cli.logs",
     "neurons.log_text": "bettensor.neurons.recordings.text",
-    "neurons.loopback": "bettensor.neurons.system.processes",
+    "neurons.loopback": "bettensor.neurons.system.ports",
     "neurons.miner": "bettensor",
     "neurons.models": "bettensor.models",
     "neurons.odds_import": "bettensor.neurons.cli.odds_import",

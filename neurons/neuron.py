@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock, SystemClock
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import ConfigurationError, Unavailable
+from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.eventlog import Checkpoint, Header
 from bettensor.bus.events import (
     NeuronFailed,
@@ -33,7 +32,6 @@ from bettensor.neurons.config.reload import changes, new_actor_settings
 from bettensor.neurons.config.rules import conflicts
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.config.sources import Sources, Where
-from bettensor.neurons.edges.control import LOCK
 from bettensor.neurons.edges.edge import Identity, Isolates, LogSource, Records, StateDir, Stoppable
 from bettensor.neurons.edges.keys import Keypair, scheme_of
 from bettensor.neurons.edges.log import set_log_level
@@ -43,6 +41,7 @@ from bettensor.neurons.edges.traffic import TrafficLines
 from bettensor.neurons.edges.wallets import load_hotkey
 from bettensor.neurons.edges.watches import watched_changes
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
+from bettensor.neurons.state_dir import lock_state_dir
 from bettensor.neurons.system.files import Sight, look_at
 from bettensor.neurons.system.terminals import has_terminal
 
@@ -136,9 +135,11 @@ class Neuron(LogSource, Stoppable):
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        async with self._opened:
-            await self._stop()
-        self.bus.publish(NeuronStopped(self._reason))
+        try:
+            async with self._opened:
+                await self._stop()
+        finally:
+            self.bus.publish(NeuronStopped(self._reason))
 
     async def _stop(self) -> None:
         """Take in nothing new; answer the rest, from the public port to the disk; then end the sessions."""
@@ -272,32 +273,3 @@ def _both(first: Record | None, second: Record | None) -> Record | None:
         second(envelope)
 
     return both
-
-
-def lock_state_dir(state_dir: Path) -> int:
-    """Lock ``state_dir`` for this process; the kernel releases the lock when the process ends, in any way.
-
-    Raises:
-        Unavailable: another neuron has locked it, or it cannot be created.
-    """
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Unavailable(f"state_dir {state_dir} cannot be used: {error}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.read(lock, 32).decode(errors="replace").strip()
-        os.close(lock)
-        raise Unavailable(
-            f"state_dir {state_dir} is in use by another neuron (process {owner or 'unknown'}): "
-            "stop it, or set another state_dir for this one"
-        ) from None
-    try:
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-    except OSError as error:  # a full disk
-        os.close(lock)
-        raise Unavailable(f"state_dir {state_dir} cannot be used: {error}") from None
-    return lock

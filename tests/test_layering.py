@@ -50,6 +50,8 @@ WHERE = {
     "rich": {
         "neurons/cli/ask.py",
         "neurons/cli/demo.py",
+        "neurons/cli/demo_outcome.py",
+        "neurons/cli/demo_view.py",
         "neurons/cli/logs.py",
         "neurons/cli/views.py",
         "neurons/bench/command.py",
@@ -58,7 +60,7 @@ WHERE = {
     "yaml": {
         "neurons/config/yaml_text.py",
         "neurons/cli/config_file.py",
-        "neurons/cli/demo.py",
+        "neurons/cli/demo_files.py",
         "neurons/bench/rig.py",
         "neurons/bench/start.py",
     },

@@ -11,8 +11,9 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.bench import report
 from bettensor.neurons.bench.rig import require_files
 from bettensor.neurons.bench.scenarios import find
-from bettensor.neurons.system.processes import allow_open_files, ends_in_order
+from bettensor.neurons.system.processes import allow_open_files
 from bettensor.neurons.system.scratch import clear_abandoned
+from bettensor.neurons.system.signals import ends_in_order
 
 PARAMETERS = (
     "miners",

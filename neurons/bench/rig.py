@@ -19,7 +19,9 @@ from bittensor_core import Keypair
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.edges.wallets import new_wallet
-from bettensor.neurons.system.processes import free_port, most_open_files, spawn
+from bettensor.neurons.system.files import replace
+from bettensor.neurons.system.ports import free_port
+from bettensor.neurons.system.processes import most_open_files, spawn
 from bettensor.neurons.system.scratch import scratch_folder
 
 NETUID: Final = 30
@@ -132,7 +134,7 @@ class BenchValidator(Server):
 
     def write_games(self, games: Sequence[Mapping[str, Any]]) -> None:
         """Replace its slate."""
-        _write_whole(self.folder / "games.json", json.dumps({"games": list(games)}))
+        replace(self.folder / "games.json", json.dumps({"games": list(games)}).encode())
 
 
 @contextmanager
@@ -224,9 +226,3 @@ def make_game(number: int = 0, odds: tuple[float, float] = ODDS) -> dict[str, An
 def pin(process: int, core: int) -> None:
     """Keep ``process`` (0: this one) on one core; with only one core, all processes share it."""
     os.sched_setaffinity(process, {CORES[core % len(CORES)]})
-
-
-def _write_whole(file: Path, text: str) -> None:
-    new = file.with_suffix(".new")
-    new.write_text(text)
-    new.replace(file)

@@ -18,7 +18,7 @@ from bettensor.neurons.bench import bare
 from bettensor.neurons.bench.figures import Figures, latencies_ms
 from bettensor.neurons.bench.load import RawSocket, prediction_message, stamped, text_frame
 from bettensor.neurons.bench.rig import Server, pin, running
-from bettensor.neurons.system.processes import free_port
+from bettensor.neurons.system.ports import free_port
 from bettensor.neurons.system.scratch import scratch_folder
 
 ROUNDS: Final = 10

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import fcntl
 import json
 import os
 import sys
@@ -32,8 +31,10 @@ from bettensor.neurons.cli.history import (
     verdicts,
 )
 from bettensor.neurons.cli.ledger_file import LedgerReport, backup_ledger, check_ledger, restore_ledger
-from bettensor.neurons.edges.control import LOCK, PATIENCE
-from bettensor.neurons.system.terminals import noted_signals
+from bettensor.neurons.edges.control import PATIENCE
+from bettensor.neurons.state_dir import lock_state_dir
+from bettensor.neurons.system.locks import NAME, is_held
+from bettensor.neurons.system.signals import noted_signals
 
 STOP_PATIENCE = 20.0
 """Seconds that ``stop`` waits for the neuron's process to end."""
@@ -147,23 +148,13 @@ def stop(arguments: argparse.Namespace) -> int:
     process = ask(state_dir, {"ask": "stop"})["process"]
     deadline = time.monotonic() + STOP_PATIENCE
     with views.progress("waiting for the neuron to stop"):
-        while not _ended(state_dir):
+        while is_held(state_dir / NAME):
             if time.monotonic() > deadline:
                 print(f"the neuron (process {process}) has not ended within {STOP_PATIENCE:g} s", file=sys.stderr)
                 return 1
             time.sleep(0.05)
     print(f"stopped the neuron (process {process})")
     return 0
-
-
-def _ended(state_dir: Path) -> bool:
-    """Whether no process holds the folder's lock: the kernel releases it when its process ends, in any way."""
-    with (state_dir / LOCK).open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def predictions(arguments: argparse.Namespace) -> int:
@@ -240,8 +231,6 @@ def ledger(arguments: argparse.Namespace) -> int:
 
 def _restore(copy: Path, file: Path, keep: Path) -> LedgerReport:
     """Restore under the folder's lock, so that no validator starts meanwhile."""
-    from bettensor.neurons.neuron import lock_state_dir
-
     lock = lock_state_dir(file.parent)
     try:
         return restore_ledger(copy, file, keep)

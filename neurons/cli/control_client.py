@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.text import short
 from bettensor.neurons.config.sources import DEFAULT_HOME
-from bettensor.neurons.edges.control import LOCK, NAME, socket_address
+from bettensor.neurons.edges.control import NAME, socket_address
+from bettensor.neurons.system import locks
 
 PROCESSES: Final = Path("/proc")
 """The processes of this machine, if the system lists them as files."""
@@ -138,7 +139,7 @@ def _locked_folders() -> Iterator[Path]:
             if process.stat().st_uid == os.getuid():
                 for number in (process / "fd").iterdir():
                     file = number.readlink()
-                    if file.name == LOCK:
+                    if file.name == locks.NAME:
                         yield file.parent
 
 

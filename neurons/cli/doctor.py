@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
 from statistics import median
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from bettensor.actors.cures import FEW_WATCHES
 from bettensor.actors.miner.targets import is_wanted, lack_of
@@ -29,7 +29,7 @@ from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.config.sources import Sources, Where, blame
 from bettensor.neurons.system.files import why_unwatched
-from bettensor.neurons.system.ports import cure_for_port, listen_on
+from bettensor.neurons.system.ports import listen_on
 from bettensor.neurons.system.processes import most_open_files
 from bettensor.neurons.system.proxies import proxy_of
 
@@ -311,6 +311,8 @@ def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
         status = ask(settings.state_dir, {"ask": "status", "slates": False})  # the neuron may run an earlier release
         if (status.get("listening") or "").endswith(f":{settings.axon.port}"):
             return Finding("port", "ok", f"this validator (process {status['process']}) listens on {where}")
+    from bettensor.neurons.edges.listener import cure_for_port
+
     cure = cure_for_port(settings.axon.ip, settings.axon.port, error)
     return Finding("port", "failure", f"{where} cannot be bound: {error.strerror or error}", cure)
 
@@ -325,9 +327,9 @@ async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:
     if announced is None and port and int(endpoint.rpartition(":")[2]) != port:
         cure = "set axon.external_ip to announce the endpoint, or correct axon.port or axon.external_port"
         return Finding("endpoint", "failure", f"the metagraph has {told}, but the port is {port}", cure)
-    error = await _dial(endpoint)
-    if error is not None:
-        text = f"miners will dial {endpoint}, which cannot be reached from this machine: {error}"
+    visit = await _visit(endpoint)
+    if not visit.reached:
+        text = f"miners will dial {endpoint}, which cannot be reached from this machine: {visit.reason}"
         cure = "open the port in the firewall and forward it; ignore this if your router has no NAT loopback"
         return Finding("endpoint", "warning", text, cure)
     if endpoint != told:
@@ -349,12 +351,12 @@ async def _validators(
         if hotkey not in [neuron.hotkey for neuron in wanted]:
             yield Finding("validators", "warning", f"{hotkey} is not in the metagraph", "correct the key `validators`")
     endpoints = {neuron.hotkey: neuron.axon for neuron in wanted if neuron.axon is not None}
-    answers = dict(zip(endpoints, await asyncio.gather(*map(_visit, endpoints.values())), strict=True))
-    for hotkey, answer in answers.items():
-        if isinstance(answer, str):
-            text = f"{hotkey} at {endpoints[hotkey]} cannot be reached: {answer}"
+    visits = await asyncio.gather(*map(_visit, endpoints.values()))
+    for (hotkey, endpoint), visit in zip(endpoints.items(), visits, strict=True):
+        if not visit.reached:
+            text = f"{hotkey} at {endpoint} cannot be reached: {visit.reason}"
             yield Finding("validators", "warning", text, "check the network here, or ask the validator's operator")
-    reached = [answer for answer in answers.values() if not isinstance(answer, str)]
+    reached = [visit for visit in visits if visit.reached]
     silent = len(wanted) - len(endpoints)
     count = f"of {len(wanted)}" + (f" ({silent} have no endpoint in the metagraph)" if silent else "")
     if reached:
@@ -364,38 +366,42 @@ async def _validators(
     else:
         cure = "check this machine's network, and correct the key `validators` if it is set"
         yield Finding("validators", "failure", f"none {count} can be reached from this machine", cure)
-    ahead = [answer for answer in reached if answer is not None]
+    ahead = [visit.ahead for visit in reached if visit.ahead is not None]
     if ahead and abs(median(ahead)) > CLOCK_ERROR:
         which = "ahead of" if median(ahead) > 0 else "behind"
         text = f"this clock is {abs(median(ahead)):.0f} s {which} the validators' clocks, so they refuse its signatures"
         yield Finding("clock", "failure", text, "let NTP set this clock: timedatectl set-ntp true, or chronyd")
 
 
-async def _dial(endpoint: str) -> str | None:
-    """Why there is no TCP connection; None if there is one."""
-    answer = await _visit(endpoint)
-    return answer if isinstance(answer, str) else None
+class Visit(NamedTuple):
+    """What one connection to an endpoint shows."""
+
+    reached: bool
+    ahead: float | None = None
+    """Seconds that this clock is ahead of the server's; None if the server does not tell the time."""
+    reason: str = ""
+    """Why it cannot be reached."""
 
 
-async def _visit(endpoint: str) -> str | float | None:
-    """Seconds our clock is ahead; None if the server sends no Date; a str says why it cannot be reached."""
+async def _visit(endpoint: str) -> Visit:
     host, _, port = endpoint.rpartition(":")
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except TimeoutError:
-        return f"no answer in {DIAL_TIMEOUT:.0f} s"
+        return Visit(reached=False, reason=f"no answer in {DIAL_TIMEOUT:.0f} s")
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None) or 0
-        return os.strerror(number) if number > 0 else str(error)
+        return Visit(reached=False, reason=os.strerror(number) if number > 0 else str(error))
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
             writer.write(f"GET /ws/health HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         told = Parser().parsestr(head.partition("\r\n")[2]).get("date", "")
-        return time.time() - parsedate_to_datetime(told).timestamp() - 0.5  # Date has whole seconds
+        ahead = time.time() - parsedate_to_datetime(told).timestamp() - 0.5  # Date has whole seconds
+        return Visit(reached=True, ahead=ahead)
     except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        return None
+        return Visit(reached=True)
     finally:
         writer.close()
 

@@ -40,8 +40,7 @@ from bettensor.neurons.edges.wallets import (
 )
 from bettensor.neurons.models.file import FilePredictor
 from bettensor.neurons.models.program import ProgramPredictor
-from bettensor.neurons.system.ports import listen_on
-from bettensor.neurons.system.processes import free_port
+from bettensor.neurons.system.ports import free_port, listen_on
 
 ORDER: Final[tuple[Role, ...]] = ("validator", "miner")
 """The roles by UID."""
@@ -55,7 +54,7 @@ TRIES: Final = 100
 
 @dataclass(slots=True)
 class Setup:
-    """The setup in one folder: what is there, and what is missing until it is setup."""
+    """The setup in one folder: what is there, and what is missing until it is made."""
 
     directory: Path
     present: dict[Role, Settings]
@@ -65,9 +64,9 @@ class Setup:
     wallets: dict[Role, WalletSettings] = field(default_factory=dict)
     hotkeys: dict[Role, Hotkey] = field(default_factory=dict)
     missing: list[Role] = field(default_factory=list)
-    """The roles whose hotkeys are to be setup."""
+    """The roles whose hotkeys are to be made."""
     new: list[Role] = field(default_factory=list)
-    """The roles whose hotkeys have been setup."""
+    """The roles whose hotkeys have been made."""
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     endpoint: str = ""

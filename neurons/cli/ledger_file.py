@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.neurons.system.files import unfinished
+from bettensor.neurons.system.files import temporary_file
 
 PAGES: int = 1000
 """Pages copied at a time, about 4 MB; a commit waits meanwhile."""
@@ -58,7 +58,7 @@ def backup_ledger(file: Path, copy: Path) -> LedgerReport:
         raise ConfigurationError(f"{copy} exists already; name a new file")
     check_ledger(file)
     try:
-        with unfinished(copy.with_name(f"{copy.name}.unfinished")) as fresh:
+        with temporary_file(copy.with_name(f"{copy.name}.unfinished")) as fresh:
             _copy(file, fresh)
             report = check_ledger(fresh)
             fresh.rename(copy)
@@ -78,7 +78,7 @@ def restore_ledger(copy: Path, file: Path, keep: Path) -> LedgerReport:
     """
     check_ledger(copy)
     try:
-        with unfinished(file.with_name(f"{file.name}.restoring")) as fresh:
+        with temporary_file(file.with_name(f"{file.name}.restoring")) as fresh:
             _copy(copy, fresh)
             with closing(sqlite3.connect(fresh)) as database, database:
                 if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'stream'").fetchone() == (1,):

@@ -8,9 +8,7 @@ published, and never stops the traffic between neurons.
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +33,7 @@ from bettensor.bus.redaction import without_keys
 from bettensor.neurons.config.settings import SubtensorSettings
 from bettensor.neurons.edges.edge import Edge, Identity, StateDir, on
 from bettensor.neurons.edges.keys import Keypair
+from bettensor.neurons.system.files import replace
 from bettensor.neurons.system.proxies import spare_loopback
 
 CONNECT_TIMEOUT: Final = 60.0
@@ -60,7 +59,7 @@ Connect = Callable[[], Any]
 
 def make_client(chosen: str) -> Any:
     """bittensor's client, not connected yet. It connects through the proxy that the environment names, if there is one,
-    but never to a node on this machine.
+    but never to a node on this machine: for this, its host is added to the variable ``no_proxy`` of this process.
 
     Args:
         chosen: the name of a network, or the ``ws://`` URL of the only node to use.
@@ -255,7 +254,7 @@ class Chain(Edge):
     async def _write_kept(self, data: bytes) -> None:
         try:
             async with self._keeping:  # one at a time: all writers share the temporary file
-                await asyncio.to_thread(_replace, self._kept, data)
+                await asyncio.to_thread(replace, self._kept, data, durable=True)
         except OSError as error:
             self._bus.publish(ChainFailed(f"the metagraph cannot be kept on disk: {error}", Micros(0)))
 
@@ -270,15 +269,6 @@ def neurons_of(metagraph: Any) -> Iterator[NeuronInfo]:
     for row in metagraph.neurons:
         stake = row.total_stake.rao / RAO
         yield NeuronInfo(Uid(row.uid), Hotkey(row.hotkey), row.coldkey, row.validator_permit, stake, row.axon)
-
-
-def _replace(file: Path, data: bytes) -> None:
-    unfinished = file.with_name(f".{file.name}.part")
-    with unfinished.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    unfinished.replace(file)
 
 
 def _serve_axon(netuid: Netuid, endpoint: str) -> Any:

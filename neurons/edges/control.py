@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import BettensorError, ConfigurationError
+from bettensor.bus.errors import BettensorError
 from bettensor.bus.events import (
     Event,
     LineLogged,
@@ -38,10 +38,9 @@ from bettensor.bus.identifiers import Hotkey, PredictionId, Uid
 from bettensor.bus.text import chosen, hint, short
 from bettensor.neurons.edges.edge import Edge, Isolates, StateDir, Stoppable, on
 from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
+from bettensor.neurons.system.errors import start_fault
 
 NAME: Final = "control.sock"
-LOCK: Final = "lock"
-"""The file in a state_dir that its running neuron holds open and locked."""
 MAX_LINE: Final = 1024 * 1024
 PATIENCE: Final = 60.0
 """Seconds that ``predict`` waits for verdicts."""
@@ -87,13 +86,15 @@ class Control(Edge):
         """Answer from now on.
 
         Raises:
-            ConfigurationError: the socket cannot be made.
+            ConfigurationError: the socket cannot be made; nor at a later start.
+            Unavailable: it cannot be made now.
         """
         try:
             listening = _bind(self._state_dir)
             self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=MAX_LINE)
         except OSError as error:
-            raise ConfigurationError(f"{self._state_dir / NAME}: cannot create the control socket: {error}") from None
+            text = f"{self._state_dir / NAME}: cannot create the control socket: {error}"
+            raise start_fault(text, error) from None
 
     async def pause(self) -> None:
         """Take no more questions; a client that waits for a verdict may still get it."""

@@ -6,6 +6,7 @@ Frames of an open session go straight from the socket to the bus.
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import json
 import logging
@@ -20,7 +21,6 @@ from bettensor.actors.settings import AxonSettings, WebSocketSettings
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import Unavailable
 from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
@@ -42,7 +42,8 @@ from bettensor.bus.redaction import names_a_secret
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, Transports, on
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
-from bettensor.neurons.system.ports import cure_for_port, listen_on
+from bettensor.neurons.system.errors import start_fault
+from bettensor.neurons.system.ports import listen_on
 
 BACKLOG: Final = 2048
 """Connections that the system accepts before we do."""
@@ -110,7 +111,8 @@ class Listener(Edge):
         """Bind, and begin to serve.
 
         Raises:
-            Unavailable: the address cannot be bound.
+            ConfigurationError: the address cannot be bound; nor at a later start.
+            Unavailable: it cannot be bound now.
         """
         self._socket = _bind(self._axon.ip, self._axon.port)
         self._inbox = Inbox(self._bus)
@@ -330,9 +332,22 @@ def _bind(host: str, port: int) -> socket.socket:
         listening = listen_on(host, port, BACKLOG)
     except OSError as error:
         cure = cure_for_port(host, port, error)
-        raise Unavailable(
-            f"axon.ip {host!r}, axon.port {port}: cannot listen there: {error.strerror or error}"
-            + (cure and f"; {cure}")
-        ) from None
+        text = f"axon.ip {host!r}, axon.port {port}: cannot listen there: {error.strerror or error}"
+        raise start_fault(text + (cure and f"; {cure}"), error) from None
     listening.setblocking(False)
     return listening
+
+
+def cure_for_port(ip: str, port: int, error: OSError) -> str:
+    """What the operator must change after ``error`` of ``listen_on`` on the axon; an empty text if that is unknown."""
+    if isinstance(error, socket.gaierror):
+        return "axon.ip must be an IP address of this machine, or 0.0.0.0 for all"
+    every = "::" if ":" in ip else "0.0.0.0"  # noqa: S104 - advice for a public port
+    cures = {
+        errno.EADDRNOTAVAIL: f"{ip} is not an address of this machine: set axon.ip to {every} (all addresses), and "
+        f"announce {ip} by axon.external_ip",
+        errno.EADDRINUSE: f"stop the process that uses port {port} (ss -ltnp shows it), or set another axon.port",
+        errno.EACCES: "ports below 1024 are for root alone: set axon.port to another one",
+        errno.EAFNOSUPPORT: "this machine has no IPv6: set axon.ip to 0.0.0.0",
+    }
+    return cures.get(error.errno or 0, "")

@@ -20,13 +20,13 @@ from typing import Final
 
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.eventlog import Checkpoint, LogWriter
 from bettensor.bus.events import Observed, RecordingFailed, RecordingResumed
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.config.settings import RecorderSettings
 from bettensor.neurons.edges.edge import Edge, LogSource, Records, Signer, StateDir
-from bettensor.neurons.system.files import unfinished
+from bettensor.neurons.system.errors import start_fault
+from bettensor.neurons.system.files import temporary_file
 
 FLUSH_INTERVAL: Final = 0.1
 """Seconds until an event is in the file, and so the most that a crash costs the recording."""
@@ -101,13 +101,14 @@ class Recorder(Edge, Records):
         """Begin a file; one left by an earlier run is closed and compressed.
 
         Raises:
-            ConfigurationError: the file cannot be written.
+            ConfigurationError: the file cannot be written; nor at a later start.
+            Unavailable: it cannot be written now.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             previous = self._begin_first_file()
         except OSError as error:
-            raise ConfigurationError(f"recorder.path {self._path} cannot be written: {error}") from None
+            raise start_fault(f"recorder.path {self._path} cannot be written: {error}", error) from None
         self._begin(previous, None)
         self._schedule()
 
@@ -301,7 +302,7 @@ class Recorder(Edge, Records):
 
     def _compress(self, aside: Path) -> None:
         packed = aside.with_name(f"{aside.name}.gz")
-        with unfinished(aside.with_name(f".{packed.name}")) as part:
+        with temporary_file(aside.with_name(f".{packed.name}")) as part:
             part.touch(mode=0o600)  # private from the start
             with aside.open("rb") as source, gzip.open(part, "wb", compresslevel=6) as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)

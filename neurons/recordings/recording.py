@@ -32,7 +32,7 @@ from bettensor.neurons.config.former_names import explain
 from bettensor.neurons.config.plugins import import_from_here
 from bettensor.neurons.config.settings import ROLES, Settings, parse, plain_settings
 from bettensor.neurons.edges.recorder import closed_files
-from bettensor.neurons.system.files import unfinished
+from bettensor.neurons.system.files import temporary_file
 
 READ_BYTES: Final = 1 << 20
 """Bytes of a file that are read at a time."""
@@ -375,7 +375,7 @@ def saving(file: Path, header: Header, checkpoint: Checkpoint | None = None) -> 
     Its seal has no signature. ``file`` appears only when it is complete.
     """
     writer = LogWriter(replace(header, record="all"))
-    with unfinished(file.with_name(f".{file.name}.part")) as part:
+    with temporary_file(file.with_name(f".{file.name}.part")) as part:
         with part.open("wb", buffering=READ_BYTES) as out:
             out.write(writer.first)
             if checkpoint is not None:

@@ -107,8 +107,8 @@ def _stat(file: Path) -> tuple[int, int, int] | None:
 
 
 @contextmanager
-def unfinished(file: Path) -> Iterator[Path]:
-    """A temporary file for the block, which may rename it; otherwise it is deleted, as is a leftover of that name."""
+def temporary_file(file: Path) -> Iterator[Path]:
+    """``file`` for the block, which may rename it; otherwise it is deleted, as is a leftover of that name."""
     file.unlink(missing_ok=True)
     try:
         yield file
@@ -116,16 +116,30 @@ def unfinished(file: Path) -> Iterator[Path]:
         file.unlink(missing_ok=True)
 
 
-def replace_text(file: Path, text: str) -> None:
+def replace(file: Path, data: bytes, *, durable: bool = False) -> None:
     """Write a file in one step, for those who watch it; a pipe or device is written to directly.
+
+    Args:
+        file: the file; if it is a link, the file where it leads.
+        data: its new content.
+        durable: the content is on the disk when the old one is given up, so that a power cut leaves one of the two.
 
     Raises:
         OSError: it cannot be written; the file stays as it was.
     """
     if file.exists() and not file.is_file():
-        file.write_text(text, encoding="utf-8")
+        file.write_bytes(data)
         return
-    target = file.resolve()  # where a link leads
-    with unfinished(target.with_name(f".{target.name}.part")) as part:
-        part.write_text(text, encoding="utf-8")
+    target = Path(os.path.realpath(file))  # where a link leads
+    with temporary_file(target.with_name(f".{target.name}.part")) as part:
+        with part.open("wb") as out:
+            out.write(data)
+            if durable:
+                out.flush()
+                os.fsync(out.fileno())
         part.replace(target)
+
+
+def replace_text(file: Path, text: str) -> None:
+    """``replace`` by a text in UTF-8."""
+    replace(file, text.encode())

@@ -1,17 +1,14 @@
-"""This process and its children: limits, signals, child processes that end with their parent, and free ports."""
+"""This process and its children: limits, and child processes that end with their parent."""
 
 import contextlib
 import ctypes
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 _DIE_WITH_PARENT: Final = 1
@@ -62,34 +59,3 @@ def spawn(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
             stderr=sink,
             preexec_fn=dying_with_parent(),  # noqa: PLW1509 - it only makes system calls
         )
-
-
-@contextmanager
-def ends_in_order() -> Iterator[None]:
-    """Within the block SIGINT, SIGTERM and SIGHUP raise ``KeyboardInterrupt`` once, so that the block cleans up.
-
-    Further ones are ignored meanwhile. A signal that this process was started to ignore, as by nohup(1), stays ignored.
-    """
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def free_port() -> int:
-    """A port of loopback that is not in use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

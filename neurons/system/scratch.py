@@ -4,7 +4,6 @@ The process that uses a folder holds a lock in it, which the kernel releases how
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -14,8 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from bettensor.neurons.system import locks
+
 PREFIX: Final = "bettensor-"
 LOCK: Final = ".lock"
+"""Hidden, and not the name in a state_dir: no folder of a neuron is looked for here."""
 KINDS: Final = ("demo", "bench")
 OLD: Final = 86_400.0
 """Seconds of age from which on a folder without a lock file is abandoned: earlier releases made none."""
@@ -41,10 +43,12 @@ def scratch_folder(kind: Literal["demo", "bench"]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{kind}-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         unlocked = folder / f"{LOCK}.new"
-        with unlocked.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = locks.take(unlocked)
+        try:
             unlocked.rename(folder / LOCK)  # so nobody ever sees a lock file that is not locked yet
             yield folder
+        finally:
+            os.close(lock)
 
 
 def clear_abandoned() -> Cleared | None:
@@ -66,10 +70,6 @@ def _is_ours(folder: Path) -> bool:
 
 def _is_abandoned(folder: Path) -> bool:
     try:
-        with (folder / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return not locks.is_held(folder / LOCK)
     except FileNotFoundError:
         return time.time() - folder.lstat().st_mtime > OLD
-    return True

@@ -1,10 +1,6 @@
-"""The terminal from which this process was started, if there is one, and its end."""
+"""The terminal from which this process was started, if there is one."""
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Final
 
 _CONTROLLING: Final = "/dev/tty"
@@ -22,20 +18,3 @@ def has_terminal() -> bool:
         return False
     os.close(terminal)
     return True
-
-
-@contextmanager
-def noted_signals() -> Iterator[list[int]]:
-    """The SIGTERM and SIGHUP that come in the block, which can give the terminal back as it was before it ends."""
-    came: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        came.append(number)
-
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -15,7 +15,7 @@ import pytest
 
 from bettensor.actors.miner.reconnect import RETURN_WINDOW
 from bettensor.bus.events import NeuronStopping, PredictionMade, SessionActivated
-from bettensor.neurons.neuron import lock_state_dir
+from bettensor.neurons.state_dir import lock_state_dir
 from tests.loopback.chaos import RestlessMiner, answering, start, stored
 from tests.loopback.processes import free_port, running_subnet
 from tests.loopback.rig import ALICE, BOB, running_miner, running_validator, write_configuration

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from bettensor.bus.errors import BettensorError, ConfigurationError
+from bettensor.bus.errors import BettensorError, Unavailable
 from bettensor.neurons.cli.control_client import ask
-from bettensor.neurons.neuron import lock_state_dir
+from bettensor.neurons.state_dir import lock_state_dir
 from tests.loopback.processes import free_port
 from tests.loopback.rig import running_validator, write_configuration
 
@@ -88,7 +88,7 @@ def process_of(folder: Path) -> int:
 def wait_for_end(folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        with suppress(ConfigurationError):
+        with suppress(Unavailable):
             os.close(lock_state_dir(folder / "state"))
             return
         time.sleep(0.05)

@@ -9,7 +9,7 @@ import pytest
 
 from bettensor.neurons.bench.rig import CORES, BenchmarkFailed, Server, make_game, pin, running
 from bettensor.neurons.edges.game_file import read_games
-from bettensor.neurons.system.processes import free_port
+from bettensor.neurons.system.ports import free_port
 from tests.support import NOW
 
 LISTENS = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"

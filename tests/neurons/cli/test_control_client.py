@@ -9,8 +9,8 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.text import short
 from bettensor.neurons.cli import control_client
 from bettensor.neurons.cli.control_client import ControlRefused, NotRunning, ask, find_state_dir, running_neurons
-from bettensor.neurons.edges.control import LOCK
 from bettensor.neurons.simulation import make_hotkey
+from bettensor.neurons.system.locks import NAME as LOCK
 from tests.neurons.cli.answering import answering, listening_at
 
 STATUS = {"ask": "status"}

@@ -10,7 +10,7 @@ from bettensor.bus.clock import SystemClock
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.cli.demo_visitor import FALSE_ODDS_AT, LATE, TOO_MUCH_AT, Visitor
-from bettensor.neurons.system.processes import free_port
+from bettensor.neurons.system.ports import free_port
 from tests.loopback.rig import ALICE, EVE, Rig, running_validator
 from tests.support import NETUID, make_game
 

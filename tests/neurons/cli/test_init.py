@@ -20,7 +20,7 @@ from bettensor.neurons.config.loading import load_settings
 from bettensor.neurons.config.settings import MinerSettings, ValidatorSettings
 from bettensor.neurons.edges.static_files import read_metagraph
 from bettensor.neurons.edges.wallets import load_hotkey, new_wallet
-from bettensor.neurons.system.processes import free_port
+from bettensor.neurons.system.ports import free_port
 
 FILES = ["metagraph.yaml", "miner.yaml", "validator.yaml"]
 

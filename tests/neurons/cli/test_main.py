@@ -1,6 +1,5 @@
 """The command line, and the processes that it starts."""
 
-import errno
 import json
 import os
 import shlex
@@ -15,13 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from bettensor.bus.errors import Unavailable
 from bettensor.neurons.cli import main as cli
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.completion import commands_of
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import ROLES, keys_of
-from bettensor.neurons.neuron import lock_state_dir
 from tests.loopback.rig import starting_soon, write_configuration
 
 ROOT = Path(__file__).parents[3]
@@ -232,16 +229,6 @@ def test_no_bittensor_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "does not work with bittensor (not installed)" in capsys.readouterr().err
 
 
-def test_a_state_dir_on_a_full_disk_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "write", full)
-    for _ in range(2):  # the lock is let go
-        with pytest.raises(Unavailable, match=r"cannot be used: .*No space left"):
-            lock_state_dir(tmp_path)
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize("command", ["config show --role validator", "completion bash"])
 def test_an_output_that_cannot_be_written_is_told_in_a_line(command: str) -> None:
@@ -338,7 +325,7 @@ def test_the_file_of_the_working_directory_is_used_and_named(tmp_path: Path) -> 
     file = write_configuration(tmp_path, state_dir="a file")
     (tmp_path / "a file").touch()
     done = run("validator", "--logging.level=ERROR", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith(f"bettensor: configuration: {file}, found here; state_dir: ")
     assert "bettensor: state_dir " in done.stderr
     checked = run(
@@ -383,8 +370,14 @@ def test_the_address_of_another_machine_is_told(tmp_path: Path) -> None:
     assert "below 1024" not in done.stderr
 
 
+def test_an_address_that_no_machine_has_is_told(tmp_path: Path) -> None:
+    done = run("validator", "--config", str(write_configuration(tmp_path, axon={"ip": ":::", "port": 8091})))
+    assert done.returncode == 2
+    assert "axon.ip must be an IP address of this machine" in done.stderr
+
+
 def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     done = run("validator", "--config", str(write_configuration(tmp_path)))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "cannot be used" in done.stderr

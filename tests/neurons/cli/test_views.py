@@ -1,7 +1,6 @@
 """What operators see fits their terminal, without one thing that matters being cut off."""
 
 import re
-import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,49 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bettensor.actors.monitor import MonitorActor
-from bettensor.bus.codes import RefusalCode
-from bettensor.bus.events import (
-    MetagraphSynced,
-    NeuronInfo,
-    NeuronStarted,
-    PeerRefused,
-    SessionActivated,
-    StatusReported,
-    StatusRequested,
-)
-from bettensor.bus.identifiers import ConnectionId, SessionId, Uid
 from bettensor.bus.text import printable, short
 from bettensor.neurons.cli import views
-from bettensor.neurons.cli.demo import Demo, demo_view
-from tests.support import NETUID, Harness, make_hotkey
-
-ME = make_hotkey("me")
-
-
-def status_of(miners: int, refused: int = 1, **changes: Any) -> dict[str, Any]:
-    """What a validator says that knows so many miners, half of them connected."""
-    bench = Harness(MonitorActor())
-    neurons = [NeuronInfo(Uid(n + 1), make_hotkey(f"miner{n}")) for n in range(miners)]
-    bench.observe(NeuronStarted("validator", NETUID, ME, "sr25519", 0))
-    bench.observe(MetagraphSynced((NeuronInfo(Uid(0), ME, validator_permit=True, axon="10.0.0.1:8091"), *neurons)))
-    for n, neuron in enumerate(neurons[: miners // 2]):
-        bench.observe(SessionActivated(ConnectionId(n + 1), neuron.hotkey, neuron.uid, SessionId("5" * 32)))
-    for n, neuron in enumerate(neurons[miners - refused :]):
-        refusal = PeerRefused(ConnectionId(1000 + n), RefusalCode.STALE, "signed 60 s ago", "10.0.0.9", neuron.hotkey)
-        bench.observe(refusal)
-    bench.observe(StatusRequested(1))
-    status: dict[str, Any] = bench.last(StatusReported).status
-    recent = [{"seq": n, "at": n, "topic": f"event_{n}", "text": ""} for n in range(100)]
-    return status | {"events": {f"event_{n}": n for n in range(50)}, "recent": recent} | changes
-
-
-def drawn(view: Any, width: int, height: int) -> list[str]:
-    """The lines of what ``view`` makes of a terminal of this size."""
-    file = StringIO()
-    screen = Console(file=file, width=width, height=height, force_terminal=True, color_system=None, highlight=False)
-    screen.print(view(screen))
-    return file.getvalue().splitlines()
+from tests.neurons.cli.drawing import ME, drawn, status_of
+from tests.support import make_hotkey
 
 
 @pytest.mark.parametrize("size", [(80, 24), (100, 30), (160, 50)])
@@ -223,50 +183,6 @@ def test_what_is_wrong_in_the_operators_files_is_a_trouble() -> None:
     nameless = status_of(1, withheld={"count": 1, "first": first[-1:]})
     assert views.file_faults(nameless) == ["a game without an id is withheld: 7"]
     assert views.file_faults(status_of(1)) == []
-
-
-@pytest.mark.parametrize("size", [(77, 17), (80, 24), (120, 40)])
-def test_the_demo_fills_the_terminal_and_its_keys_are_the_last_line(tmp_path: Path, size: tuple[int, int]) -> None:
-    demo = Demo(tmp_path, 3)
-    games = [
-        {
-            "game_id": str(n),
-            "team_a": "A" * 30,
-            "team_b": "B" * 30,
-            "team_a_odds": 12.5,
-            "team_b_odds": 1.1,
-            "tie_odds": n,
-        }
-        for n in range(20)
-    ]
-    demo.validator.last_status = status_of(3, slates=[{"games": games}])
-    demo.miners[0].websocket = False
-    lines = drawn(lambda screen: demo_view(demo, 3.0, 60.0, screen), *size)
-    assert len(lines) == size[1]
-    assert lines[-1].rstrip().endswith("quit")
-    assert any(line.startswith("▶  miner-1") for line in lines)
-    assert any("▲ 12.50" in line or "12.50" in line for line in lines)
-
-
-@pytest.mark.parametrize(("size", "needs"), [((20, 5), "77 columns"), ((76, 24), "77 columns"), ((77, 16), "17 lines")])
-def test_where_there_is_no_room_for_the_demo_it_says_what_it_needs(
-    size: tuple[int, int], needs: str, tmp_path: Path
-) -> None:
-    lines = drawn(lambda screen: demo_view(Demo(tmp_path, 3), 3.0, 60.0, screen), *size)
-    told = " ".join(line.strip() for line in lines)
-    assert told == f"This view needs {needs}. Make the terminal larger; q ends the demo."
-
-
-@pytest.mark.parametrize("width", [80, 96, 100, 110, 160])
-def test_whatever_has_happened_to_a_miner_its_figures_can_be_read(width: int, tmp_path: Path) -> None:
-    demo = Demo(tmp_path, 2)
-    miner = demo.miners[1]
-    miner.last_status = status_of(2, latency_ms={"p50": 10.5, "p99": 123.4})
-    miner.codes.update({"accepted": 1234, "conflict": 5678, None: 246})
-    miner.dead_since, miner.websocket = time.monotonic(), False
-    lines = drawn(lambda screen: demo_view(demo, 3.0, 60.0, screen), width, 40)
-    (row,) = [line for line in lines if "miner-2" in line]
-    assert all(text in row for text in (" down ", "7158", " 246 ", "1234", "5678", "10.5 ms", "123.4 ms", "killed"))
 
 
 GAME = "nfl-2024-09-08-tampa-bay-buccaneers-washington-commanders"

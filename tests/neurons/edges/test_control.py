@@ -1,7 +1,9 @@
 """The control socket: what is asked wrongly harms nothing, and an answer says what has happened."""
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,9 +13,11 @@ import pytest
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
+from bettensor.bus.errors import ConfigurationError, Unavailable
 from bettensor.bus.events import PredictionMade, StatusReported, StatusRequested
 from bettensor.bus.games import TeamGame
 from bettensor.bus.text import short
+from bettensor.neurons.edges import control
 from bettensor.neurons.edges.control import Control, socket_address
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.handlers import UserHandlers
@@ -141,3 +145,16 @@ async def test_who_is_still_connected_in_the_end_is_answered_nothing_more_and_le
         for end in (writer, its_writer):
             end.close()
             await end.wait_closed()
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EACCES, ConfigurationError), (errno.ENOSPC, Unavailable)])
+async def test_a_socket_that_cannot_be_made_is_told(
+    tmp_path: Path, number: int, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(control, "_bind", refuse)
+    bench = Bench(tmp_path, {})
+    with pytest.raises(kind, match=rf"control\.sock: cannot create the control socket: .*{os.strerror(number)}"):
+        await bench.control.open()

@@ -1,6 +1,8 @@
 """A change is noticed whenever it comes: while a file is read, before the watch begins, or long after."""
 
 import asyncio
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from typing import Final
 import pytest
 
 from bettensor.neurons.system import files
-from bettensor.neurons.system.files import changes_of, look_at, replace_text, why_unwatched
+from bettensor.neurons.system.files import changes_of, look_at, replace_text, temporary_file, why_unwatched
 from tests.neurons.unwatched import REASONS, refuse_watches
 
 PATIENCE = 10.0
@@ -204,3 +206,58 @@ def test_a_file_is_replaced_in_one_step_also_where_a_link_leads_to_it(tmp_path: 
     assert link.is_symlink()
     assert file.read_text(encoding="utf-8") == "é"
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_what_must_survive_a_power_cut_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, durable: bool
+) -> None:
+    file, part, synced = tmp_path / "kept.json", tmp_path / ".kept.json.part", []
+    file.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append((file.read_bytes(), part.read_bytes())))
+    files.replace(file, b"new", durable=durable)
+    assert synced == ([(b"old", b"new")] if durable else [])
+    assert file.read_bytes() == b"new"
+
+
+def test_a_file_that_cannot_be_replaced_stays_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "kept.json"
+    file.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.replace(file, b"new", durable=True)
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.replace(pipe, b"new")
+    assert os.read(reader, 8) == b"new"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_links_in_a_circle_are_replaced_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    files.replace(tmp_path / "circle", b"new")
+    assert (tmp_path / "circle").read_bytes() == b"new"
+
+
+def test_a_temporary_file_is_gone_unless_it_was_renamed(tmp_path: Path) -> None:
+    file, kept = tmp_path / "part", tmp_path / "whole"
+    file.write_text("a leftover")
+    with temporary_file(file):
+        assert not file.exists()
+        file.touch()
+    with temporary_file(file):
+        file.write_text("new")
+        file.rename(kept)
+    assert list(tmp_path.iterdir()) == [kept]

@@ -1,7 +1,6 @@
 """Limits of this process; child processes end with their parent, and what they say is kept."""
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bettensor.neurons.system.processes import free_port, most_open_files, spawn
+from bettensor.neurons.system.processes import most_open_files, spawn
 
 PATIENCE = 20.0
 
@@ -77,39 +76,6 @@ def is_alive(process: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
-
-
-def test_a_free_port_can_be_bound() -> None:
-    port = free_port()
-    assert 1024 <= port <= 65535
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", port))
-        assert free_port() != port
-
-
-def test_a_block_that_ends_in_order_is_interrupted_once_and_cleans_up_undisturbed() -> None:
-    code = """
-import os, signal
-from bettensor.neurons.system.processes import ends_in_order
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-for first in (signal.SIGINT, signal.SIGTERM):
-    try:
-        with ends_in_order():
-            os.kill(os.getpid(), signal.SIGHUP)  # ignored before, as by nohup, and still
-            print("works", flush=True)
-            try:
-                os.kill(os.getpid(), first)
-            finally:
-                for another in (signal.SIGINT, signal.SIGTERM):
-                    os.kill(os.getpid(), another)
-                print("cleaned up", flush=True)
-    except KeyboardInterrupt:
-        print("interrupted", flush=True)
-os.kill(os.getpid(), signal.SIGTERM)
-"""
-    done = subprocess.run([sys.executable, "-uc", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.splitlines() == ["works", "cleaned up", "interrupted"] * 2
-    assert done.returncode == -signal.SIGTERM, "its handler is there again"
 
 
 def test_a_process_may_open_as_many_files_as_its_hard_limit_allows() -> None:

@@ -1,0 +1,81 @@
+"""One neuron has one folder; a folder that it cannot have now is told apart from one that it can never have."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bettensor.bus.errors import ConfigurationError, Unavailable
+from bettensor.neurons.state_dir import lock_state_dir
+
+
+def test_a_folder_is_made_for_its_owner_alone_and_says_whose_it_is(tmp_path: Path) -> None:
+    state_dir = tmp_path / "deep" / "state"
+    lock = lock_state_dir(state_dir)
+    assert state_dir.stat().st_mode & 0o777 == 0o700
+    assert (state_dir / "lock").read_text() == f"{os.getpid()}\n"
+    with pytest.raises(Unavailable, match=rf"is in use by another neuron \(process {os.getpid()}\)"):
+        lock_state_dir(state_dir)
+    os.close(lock)
+    os.close(lock_state_dir(state_dir))
+
+
+def test_a_lock_goes_with_its_process_however_that_ends(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from bettensor.neurons.state_dir import lock_state_dir; "
+        "lock_state_dir(Path(sys.argv[1])); os.abort()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, timeout=60, check=False)
+    assert done.returncode < 0
+    os.close(lock_state_dir(tmp_path))
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_may_have_room_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "write", full)
+    for _ in range(2):  # the lock is let go
+        with pytest.raises(Unavailable, match=rf"state_dir .* cannot be used: .*{os.strerror(number)}"):
+            lock_state_dir(tmp_path)
+
+
+def test_a_disk_without_locks_is_not_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(Unavailable, match=r"cannot be used: .*No locks available"):
+        lock_state_dir(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["file", "file/state", "taken", "circle"])
+def test_what_is_no_folder_is_to_be_corrected(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "taken" / "lock").mkdir(parents=True)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(ConfigurationError, match=rf"state_dir .*{place} cannot be used"):
+        lock_state_dir(tmp_path / place)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else_is_to_be_corrected(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigurationError, match=r"cannot be used: .*Permission denied"):
+        lock_state_dir(tmp_path / "state")
+    tmp_path.chmod(0o700)
+
+
+def test_a_refusal_is_to_be_corrected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:  # as for a user that is not root
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ConfigurationError, match="Permission denied"):
+        lock_state_dir(tmp_path / "state")
