@@ -641,8 +641,9 @@ class LogbookActor(HealthWatcher):
         self.state.has_slate = True
         if self.state.role == "miner":
             what = "the whole slate" if event.snapshot else "an update"
-            games = counted(len(event.games), "game")
-            text = f"Received {what} of {games} from validator {self._peer(event.validator)}"
+            offered = sum(game.active for game in event.games)
+            text = f"Received {what} of {counted(offered, 'game')} from validator {self._peer(event.validator)}"
+            text += f"; {len(event.games) - offered} withdrawn" if offered < len(event.games) else ""
             self._line(envelope, "game updates", text)
 
     @on(BroadcastWritten)

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from bettensor.bus.text import counted
 from bettensor.neurons.cli import views
+from bettensor.neurons.cli.demo_files import VISITOR
 from bettensor.neurons.cli.demo_player import VALIDATOR, Player
 from bettensor.neurons.cli.demo_subnet import REVIVAL, Demo, verdicts_of
 
@@ -63,6 +64,10 @@ def _neurons_table(demo: Demo, width: int) -> RenderableType:
         chosen = "▶" if place == demo.chosen + 1 else ""
         how: list[RenderableType] = [views.state_text(state), *([] if brief else [transport])]
         table.add_row(chosen, player.name, *how, *_numbers(player), _note(player, brief))
+    rejected = str(demo.visitor.codes.total())
+    if demo.visitor.offences:  # otherwise the validator would seem to have miscounted
+        row = ["", VISITOR, "", *([] if brief else ["HTTP"]), rejected, "", "0", rejected, "", ""]
+        table.add_row(*row, Text("on purpose" if brief else "breaks rules on purpose", "dim"))
     return table
 
 

@@ -674,7 +674,11 @@ def _run_neuron(arguments: argparse.Namespace) -> int:
     refuse_faults(loaded)
     if arguments.config is None:
         found = "no file, only flags, variables and defaults" if file is None else f"{file.absolute()}, found here"
-        print(f"bettensor: configuration: {found}; state_dir: {loaded.settings.state_dir}", file=sys.stderr)
+        neurons = loaded.settings.metagraph.static or f"the chain, {loaded.settings.subtensor.chosen}"
+        print(
+            f"bettensor: configuration: {found}; metagraph: {neurons}; state_dir: {loaded.settings.state_dir}",
+            file=sys.stderr,
+        )
 
     def again() -> "Settings":
         return _load(arguments, file).checked

@@ -309,6 +309,10 @@ def test_a_miner_tells_of_validators_and_slates() -> None:
     assert (
         "an update of 1 game from" in bench.lines(GamesUpdated(PEER, Epoch("e" * 32), Offset(2), games[:1], False))[0]
     )
+    gone = (*games, make_game("c", active=False))
+    assert bench.lines(GamesUpdated(PEER, Epoch("e" * 32), Offset(3), gone, False)) == [
+        f"Received an update of 2 games from validator {KNOWN}; 1 withdrawn"
+    ]
 
 
 def test_the_last_line_says_how_long_a_neuron_has_run_and_why_it_has_stopped() -> None:

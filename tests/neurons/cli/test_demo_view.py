@@ -7,6 +7,7 @@ import pytest
 
 from bettensor.neurons.cli.demo_subnet import Demo
 from bettensor.neurons.cli.demo_view import demo_view
+from bettensor.neurons.cli.demo_visitor import Offence
 from tests.neurons.cli.drawing import drawn, status_of
 
 
@@ -52,3 +53,12 @@ def test_whatever_has_happened_to_a_miner_its_figures_can_be_read(width: int, tm
     lines = drawn(lambda screen: demo_view(demo, 3.0, 60.0, screen), width, 40)
     (row,) = [line for line in lines if "miner-2" in line]
     assert all(text in row for text in (" down ", "7158", " 246 ", "1234", "5678", "10.5 ms", "123.4 ms", "killed"))
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_who_was_rejected_on_purpose_is_shown(width: int, tmp_path: Path) -> None:
+    demo = Demo(tmp_path, 1, 60.0)
+    demo.visitor.offences += [Offence("bets late", 0.5, "game_started", "it has begun")] * 2
+    (row,) = [line for line in drawn(lambda screen: demo_view(demo, 3.0, 60.0, screen), width, 40) if "visitor" in line]
+    assert row.split()[-2:] == ["on", "purpose"]
+    assert [word for word in row.split() if word.isdigit()] == ["2", "0", "2"]

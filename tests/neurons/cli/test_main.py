@@ -316,7 +316,7 @@ def test_a_neuron_runs_and_reloads_without_a_file(role: str, tmp_path: Path) -> 
             process.kill()
             process.wait()
     said = log.read_text()
-    assert said.startswith("bettensor: configuration: no file, only flags, variables and defaults; state_dir: ")
+    assert said.startswith("bettensor: configuration: no file, only flags, variables and defaults; metagraph: ")
     assert f"state_dir: {state}\n" in said
     assert (state / "lock").exists()
 
@@ -326,7 +326,7 @@ def test_the_file_of_the_working_directory_is_used_and_named(tmp_path: Path) -> 
     (tmp_path / "a file").touch()
     done = run("validator", "--logging.level=ERROR", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"bettensor: configuration: {file}, found here; state_dir: ")
+    assert done.stderr.startswith(f"bettensor: configuration: {file}, found here; metagraph: ")
     assert "bettensor: state_dir " in done.stderr
     checked = run(
         "doctor", "--role", "validator", "--logging.level=ERROR", cwd=tmp_path, env=os.environ | SERVICE_LINKS
