@@ -13,7 +13,7 @@ import pytest
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import FeedFailed, GamesFetched
+from bettensor.bus.events import FeedFailed, GamesFetched, RowsSkipped
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.config.settings import parse
 from bettensor.neurons.edges import odds_api_feed
@@ -39,9 +39,9 @@ class CountedFeed(OddsApiFeed):
 
     steps = 0
 
-    async def _step(self, client: OddsApiClient) -> str:
+    async def _step(self, client: OddsApiClient) -> None:
         self.steps += 1
-        return await super()._step(client)
+        await super()._step(client)
 
 
 class Bench:
@@ -93,6 +93,14 @@ class Bench:
 
     def faults(self) -> list[str]:
         return [event.reason for event in self.events if isinstance(event, FeedFailed)]
+
+    def failing(self) -> list[bool]:
+        """Whether the feed fails, as each slate and each failure says."""
+        of_feed = [event for event in self.events if isinstance(event, FeedFailed | GamesFetched)]
+        return [isinstance(event, FeedFailed) or bool(event.fault) for event in of_feed]
+
+    def wrong_sports(self) -> list[tuple[str, ...]]:
+        return [event.faults for event in self.events if isinstance(event, RowsSkipped) and event.what == "sports"]
 
 
 @pytest.fixture(autouse=True)
@@ -189,7 +197,9 @@ async def test_the_end_of_a_failure_is_a_slate_although_nothing_has_changed(
     assert [type(event) for event in bench.events] == [GamesFetched, FeedFailed, GamesFetched, FeedFailed]
 
 
-async def test_a_failure_is_told_again_after_a_slate_that_would_hide_it(service: OddsService, tmp_path: Path) -> None:
+async def test_a_slate_in_an_outage_carries_the_failure_which_is_neither_told_again_nor_ended(
+    service: OddsService, tmp_path: Path
+) -> None:
     events = [make_event(id="first", commence_time="2027-06-17T22:30:00Z"), make_event(id="second")]
     service.will(MLB, Answer(events), BAD_KEY)
     bench = Bench(service, tmp_path, interval=3600)
@@ -197,21 +207,72 @@ async def test_a_failure_is_told_again_after_a_slate_that_would_hide_it(service:
         bench.clock.advance(HOUR)
         await bench.until(lambda: len(bench.faults()) == 1)
         bench.clock.advance(Micros(HOUR // 2))
-        await bench.until(lambda: len(bench.faults()) == 2)
-    assert [type(event) for event in bench.events] == [GamesFetched, FeedFailed, GamesFetched, FeedFailed]
+        await bench.until(lambda: len(bench.slates()) == 2)
+        await bench.has_looked()
+    assert [type(event) for event in bench.events] == [GamesFetched, FeedFailed, GamesFetched]
     assert bench.slates()[1] == ["second"]
+    assert [event.fault for event in bench.events[::2]] == ["", bench.faults()[0]]
 
 
-async def test_one_wrong_sport_takes_no_other_along(service: OddsService, tmp_path: Path) -> None:
-    service.will("basebal", Answer({"message": "Unknown sport"}, 404))
-    service.will(MLB, slate("one"))
+UNKNOWN = Answer({"message": "Unknown sport"}, 404)
+
+
+async def test_one_wrong_sport_is_told_and_takes_no_other_along(service: OddsService, tmp_path: Path) -> None:
+    service.will("basebal", UNKNOWN)
+    service.will(MLB, slate("one"), slate("one", "two"))
     bench = Bench(service, tmp_path, sports=["basebal", MLB], interval=600)
     async with bench.running():
-        assert bench.slates() == [["one"]]
-        assert "basebal: 404 Unknown sport" in bench.faults()[0]
         bench.clock.advance(Micros(600 * SECOND))
-        await bench.until(lambda: len(service.of(MLB)) == 2)
+        await bench.until(lambda: len(bench.slates()) == 2)
+        await bench.has_looked()
     assert len(service.of("basebal")) == 1, "it is repeated slowly"
+    assert bench.slates() == [["one"], ["one", "two"]]
+    assert bench.failing() == [False, False]
+    assert bench.wrong_sports() == [
+        ("basebal: 404 Unknown sport; check the sport: https://the-odds-api.com lists them",)
+    ]
+
+
+async def test_a_sport_that_is_right_again_is_told(service: OddsService, tmp_path: Path) -> None:
+    service.will("basebal", UNKNOWN, slate("two"))
+    service.will(MLB, slate("one"))
+    bench = Bench(service, tmp_path, sports=["basebal", MLB], interval=7200)
+    async with bench.running():
+        bench.clock.advance(HOUR)
+        await bench.until(lambda: len(bench.slates()) == 2)
+    assert [len(faults) for faults in bench.wrong_sports()] == [1, 0]
+    assert bench.failing() == [False, False]
+
+
+async def test_a_sport_that_goes_wrong_is_a_failure_for_as_long_as_its_games_are_in_force(
+    service: OddsService, tmp_path: Path
+) -> None:
+    service.will(EPL, Answer([make_event(id="old", commence_time="2027-06-17T22:30:00Z")]), UNKNOWN)
+    service.will(MLB, slate("one"))
+    bench = Bench(service, tmp_path, sports=[EPL, MLB], interval=3600)
+    async with bench.running():
+        bench.clock.advance(HOUR)
+        await bench.until(bench.faults)
+        bench.clock.advance(Micros(HOUR // 2))
+        await bench.until(lambda: len(bench.slates()) == 2)
+    assert bench.failing() == [False, True, False]
+    assert bench.slates() == [["old", "one"], ["one"]]
+    assert [len(faults) for faults in bench.wrong_sports()] == [1]
+
+
+@pytest.mark.parametrize("answers", [(UNKNOWN,), (Answer([]), UNKNOWN)])
+async def test_if_all_sports_are_wrong_the_feed_fails(
+    service: OddsService, tmp_path: Path, answers: tuple[Answer, ...]
+) -> None:
+    service.will("basebal", *answers)
+    service.will("bal", *answers)
+    bench = Bench(service, tmp_path, sports=["basebal", "bal"], interval=3600)
+    async with bench.running():
+        bench.clock.advance(HOUR)
+        await bench.until(bench.faults)
+    assert "basebal: 404" in bench.faults()[0]
+    assert "bal: 404" in bench.faults()[0]
+    assert bench.wrong_sports() == []
 
 
 async def test_too_many_requests_are_repeated_when_the_service_says_so_and_no_other_sport_is_asked_meanwhile(
@@ -271,7 +332,7 @@ async def test_a_restart_while_the_service_fails_has_the_kept_odds(service: Odds
     bench.clock.advance(HOUR)
     async with bench.running():
         assert bench.slates() == [["one"], ["one"]]
-        assert len(bench.faults()) == 1
+        assert bench.failing() == [False, True]
 
 
 @pytest.mark.parametrize("change", [{"regions": ["eu"]}, {"sports": [EPL]}])
