@@ -46,7 +46,7 @@ class GameFeed(Edge):
     async def open(self) -> None:
         """Publish the slate, wait until it is stored and so in force, and follow its changes from then on."""
         seen = look_at([self._path])
-        slate = self._report(self._read())
+        slate = self._report(await asyncio.to_thread(self._read))
         self._tasks.start(self._follow(seen, slate), "game feed")
         await self._store.settle()
 

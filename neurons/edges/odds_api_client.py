@@ -22,8 +22,8 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.identifiers import SECOND
 from bettensor.bus.text import printable
 from bettensor.neurons.edges.refusals import read_retry_after
-from bettensor.neurons.odds.book import Validators
-from bettensor.neurons.odds.events import MARKET
+from bettensor.neurons.odds.book import AnswerVersion
+from bettensor.neurons.odds.odds_api import MARKET
 
 KEY: Final = "ODDS_API_KEY"
 """The environment variable with the key."""
@@ -69,8 +69,8 @@ class Answered(NamedTuple):
     """The odds of one sport."""
 
     body: bytes | None
-    """None: they have not changed since the answer with the given validators."""
-    validators: Validators
+    """None: they have not changed since the version that the caller has."""
+    version: AnswerVersion
     remaining: int | None
     """Requests that are left of the quota; None if the service does not say."""
 
@@ -119,8 +119,8 @@ class OddsApiClient:
         """End the connection."""
         await self._client.aclose()
 
-    async def ask(self, sport: str, known: Validators = Validators()) -> Answered | Failed:  # noqa: B008 - immutable
-        """The odds of ``sport``; ``known`` are the validators of the answer that the caller has."""
+    async def ask(self, sport: str, known: AnswerVersion = AnswerVersion()) -> Answered | Failed:  # noqa: B008 - immutable
+        """The odds of ``sport``; ``known`` is the version of the answer that the caller has."""
         headers = {"Accept-Encoding": "identity"}
         if known.etag is not None:
             headers["If-None-Match"] = known.etag
@@ -139,13 +139,12 @@ class OddsApiClient:
             return self._failed(sport, str(error) or type(error).__name__)
         return self._answered(sport, response, body, known)
 
-    def _answered(self, sport: str, response: httpx.Response, body: bytes, known: Validators) -> Answered | Failed:
+    def _answered(self, sport: str, response: httpx.Response, body: bytes, known: AnswerVersion) -> Answered | Failed:
         remaining = _remaining(response)
         if response.status_code == httpx.codes.NOT_MODIFIED:
             return Answered(None, known, remaining)
         if response.status_code == httpx.codes.OK:
-            validators = Validators(response.headers.get("ETag"), response.headers.get("Last-Modified"))
-            return Answered(body, validators, remaining)
+            return Answered(body, _version(response), remaining)
         said = f"{response.status_code} {_said(body)}".strip()
         failed = self._failed(sport, f"{said}{_CURES.get(response.status_code, '')}")
         return failed._replace(
@@ -214,6 +213,15 @@ async def _read(response: httpx.Response) -> bytes:
         if len(content) > MAX_ANSWER:
             raise httpx.DecodingError(f"an answer of more than {MAX_ANSWER} bytes", request=response.request)
     return bytes(content)
+
+
+def _version(response: httpx.Response) -> AnswerVersion:
+    """Empty if it could not be sent back: headers of a service may have any bytes."""
+    headers = {"etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
+    try:
+        return msgspec.convert(headers, AnswerVersion)
+    except msgspec.ValidationError:
+        return AnswerVersion()
 
 
 def _remaining(response: httpx.Response) -> int | None:

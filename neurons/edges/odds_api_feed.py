@@ -31,7 +31,7 @@ from bettensor.neurons.edges.odds_api_client import (
     Sport,
     read_key,
 )
-from bettensor.neurons.odds.book import OddsBook, Validators
+from bettensor.neurons.odds.book import AnswerVersion, OddsBook
 from bettensor.neurons.odds.forms import EVENTS, read_answer
 from bettensor.neurons.odds.listing import Omission
 from bettensor.neurons.system.files import replace_text
@@ -174,10 +174,10 @@ class OddsApiFeed(Edge):
 
     async def _ask(self, client: OddsApiClient, sport: str, progress: _Progress) -> None:
         kept = self._book[sport]
-        answer = self._refused() or await client.ask(sport, Validators() if kept is None else kept.validators)
+        answer = self._refused() or await client.ask(sport, AnswerVersion() if kept is None else kept.version)
         if answer.remaining is not None:
             self._remaining = answer.remaining
-        failed = answer if isinstance(answer, Failed) else self._take(sport, progress, answer)
+        failed = answer if isinstance(answer, Failed) else await self._take(sport, progress, answer)
         if failed is None:
             progress.failures, progress.failed = 0, None
             progress.due = self._in(self._settings.interval)
@@ -189,19 +189,19 @@ class OddsApiFeed(Edge):
             for other in self._sports.values():
                 other.due = max(other.due, progress.due)
 
-    def _take(self, sport: str, progress: _Progress, answer: Answered) -> Failed | None:
+    async def _take(self, sport: str, progress: _Progress, answer: Answered) -> Failed | None:
         """Keep the odds of an answer; returns the fault if it has none that can be used."""
         now = self._clock.wall()
         if answer.body is None:
             self._book.confirm(sport, now)
             return None
         try:
-            reading = read_answer(answer.body, datetime.fromtimestamp(now / SECOND, UTC))
+            reading = await asyncio.to_thread(read_answer, answer.body, datetime.fromtimestamp(now / SECOND, UTC))
         except ConfigurationError as error:
             # it took one of the quota, so the next request is not made sooner than after a good answer
             return Failed(f"{sport}: {error}", of_this_sport=True, retry_after=self._settings.interval)
         progress.skipped = [omission for omission in reading.skipped if not omission.unpriced]
-        self._book.take(sport, reading.listings, answer.validators, now)
+        self._book.take(sport, reading.listings, answer.version, now)
         return None
 
     def _refused(self) -> Failed | None:
@@ -237,9 +237,9 @@ class OddsApiFeed(Edge):
             self._written = document
         now = self._clock.wall()
         slate = read_games(self._path, now, now)
-        skipped = [omission for progress in self._sports.values() for omission in progress.skipped]
-        withheld = (WithheldGame(omission.game_id, str(omission._replace(game_id=""))) for omission in skipped)
-        return FetchedSlate(slate.games, (*slate.withheld, *withheld))
+        withheld = {_withheld(omission) for progress in self._sports.values() for omission in progress.skipped}
+        in_order = sorted(withheld, key=lambda game: (game.game_id, game.reason))
+        return FetchedSlate(slate.games, (*slate.withheld, *in_order))
 
     def _failed(self) -> Iterator[tuple[str, Failed]]:
         """The sports whose last request failed."""
@@ -268,6 +268,11 @@ class OddsApiFeed(Edge):
         if faults != self._wrong_sports:
             self._wrong_sports = faults
             self._bus.publish(RowsSkipped("sports", f"edges.{self.name}.sports", faults))
+
+
+def _withheld(omission: Omission) -> WithheldGame:
+    """Without its place in the answer, which moves, if the game is known without it."""
+    return WithheldGame(omission.game_id, omission.reason if omission.game_id else str(omission))
 
 
 def _pause(failed: Failed, failures: int) -> float:

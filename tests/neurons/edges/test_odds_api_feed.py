@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from bettensor.neurons.edges import odds_api_feed
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.odds_api_client import Failed, OddsApiClient
 from bettensor.neurons.edges.odds_api_feed import FILE, OddsApiFeed, OddsApiSettings
+from bettensor.neurons.odds.forms import read_answer
+from bettensor.neurons.odds.listing import ReadOdds
 from tests.neurons.edges.odds_service import KEY, Answer, OddsService
 from tests.neurons.odds.feeds import CUBS, GIANTS, make_bookmaker, make_event
 
@@ -348,9 +351,26 @@ async def test_kept_odds_of_another_question_do_not_count(
         assert bench.slates() == [["two"]]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"games": []}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"games": []}',
+        b"\xff",
+        json.dumps(
+            {
+                "source": "The Odds API",
+                "date": "2027-06-17T21:00:00Z",
+                "games": [],
+                "question": ["URL", "us"],
+                "answers": {MLB: {"at": AT, "version": {}, "games": [{"game_id": 1}]}},
+            }
+        ).encode(),
+    ],
+)
 async def test_a_kept_file_that_is_none_does_not_count(service: OddsService, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / FILE).write_bytes(content.replace(b"URL", service.url.encode()))
     service.will(MLB, slate("one"))
     bench = Bench(service, tmp_path)
     async with bench.running():
@@ -392,8 +412,37 @@ async def test_a_wrong_event_is_withheld_and_one_without_odds_is_not_mentioned(
         (fetched,) = bench.events
     assert [game.game_id for game in fetched.games] == ["good"]
     assert [(game.game_id, game.reason) for game in fetched.withheld] == [
-        ("bad", "row 1: bookmakers: none of them has usable odds")
+        ("bad", "bookmakers: none of them has usable odds")
     ]
+
+
+async def test_a_wrong_event_that_has_moved_to_another_place_is_no_news(service: OddsService, tmp_path: Path) -> None:
+    def wrong(name: str) -> dict[str, Any]:
+        return make_event(id=name, bookmakers=[make_bookmaker(prices={CUBS: 120, GIANTS: 105})])
+
+    good = make_event(id="good")
+    service.will(MLB, Answer([good, wrong("a"), wrong("b")]), Answer([wrong("b"), good, wrong("a")]))
+    bench = Bench(service, tmp_path, interval=60)
+    async with bench.running():
+        bench.clock.advance(Micros(60 * SECOND))
+        await bench.has_asked(2)
+    assert len(bench.events) == 1
+
+
+async def test_a_large_answer_is_read_beside_the_event_loop(
+    service: OddsService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    def read(body: bytes, now: datetime) -> ReadOdds:
+        threads.append(threading.current_thread().name)
+        return read_answer(body, now)
+
+    monkeypatch.setattr(odds_api_feed, "read_answer", read)
+    service.will(MLB, slate("one"))
+    async with Bench(service, tmp_path).running():
+        assert len(threads) == 1
+        assert threads != [threading.main_thread().name]
 
 
 async def test_a_feed_without_a_key_does_not_start(
