@@ -5,7 +5,7 @@ slate again after a restart. Games that have started are dropped, also between t
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
@@ -19,7 +19,7 @@ from bettensor.bus.clock import Clock
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import FeedFailed, GamesFetched, RowsSkipped, WithheldGame
 from bettensor.bus.identifiers import SECOND, Epoch, Micros, micros
-from bettensor.neurons.edges.edge import Edge, StateDir, Store
+from bettensor.neurons.edges.edge import Edge, Plan, StateDir, Store
 from bettensor.neurons.edges.game_file import FetchedSlate, read_games
 from bettensor.neurons.edges.odds_api_client import (
     URL,
@@ -102,6 +102,16 @@ class OddsApiFeed(Edge):
         """The failure that was last published, and lasts."""
         self._wrong_sports: tuple[str, ...] = ()
         """As they were last published."""
+
+    @classmethod
+    def check(cls, _: Plan) -> Iterable[str]:
+        """Nothing but the key can be looked at without a request.
+
+        Raises:
+            ConfigurationError: the environment has no key.
+        """
+        read_key()
+        return ()
 
     async def open(self) -> None:
         """Publish the kept slate, or else ask for one; wait until it is stored and so in force, and follow it.
