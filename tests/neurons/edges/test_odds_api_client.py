@@ -101,9 +101,10 @@ async def test_each_refusal_is_told_with_its_cure(
     assert failed._asdict() == {"reason": failed.reason} | defaults | expected
 
 
-async def test_a_wait_may_be_a_date(service: OddsService, client: OddsApiClient) -> None:
-    service.will(SPORT, Answer(b"", 429, {"Retry-After": formatdate(NOW / 1e6 + 90, usegmt=True)}))
-    assert (await fault(client)).retry_after == pytest.approx(90, abs=1)
+async def test_a_wait_may_be_a_date_and_is_over_after_a_day(service: OddsService, client: OddsApiClient) -> None:
+    soon, never = formatdate(NOW / 1e6 + 90, usegmt=True), "Fri, 31 Dec 9999 23:59:59 GMT"
+    service.will(SPORT, *(Answer(b"", 429, {"Retry-After": date}) for date in (soon, never)))
+    assert [(await fault(client)).retry_after for _ in range(2)] == [90, 86_400]
 
 
 async def test_an_answer_that_is_too_long_is_not_read(
