@@ -79,8 +79,8 @@ class Health:
     knows_metagraph: bool = False
     """The metagraph has been read, now or in an earlier run: until then a validator admits no miner, and a miner has no
     validator."""
-    feed_fails: bool = False
-    """The games cannot be read, so the slate in force is an old one, or there is none."""
+    feed_fault: str = ""
+    """Why the games cannot be read, so that the slate in force has old odds, or there is none."""
     is_of_0_1: bool = False
     """The run is of release 0.1.0, in which neither metagraph nor games counted."""
 
@@ -90,7 +90,8 @@ class Health:
         if stopping:
             return "offline"
         mistrusts_clock = now < self.degraded_until
-        works = self.knows_metagraph and not (self.disk.in_trouble(now) or mistrusts_clock or self.feed_fails)
+        feed_fails = bool(self.feed_fault) and not self.is_of_0_1
+        works = self.knows_metagraph and not (self.disk.in_trouble(now) or mistrusts_clock or feed_fails)
         return "online" if works else "degraded"
 
 
@@ -125,11 +126,15 @@ class HealthWatcher(Actor):
 
     @on(FeedFailed, GamesFetched)
     def judge_feed(self, event: FeedFailed | GamesFetched, envelope: Envelope) -> None:
-        if self.state.health.is_of_0_1:
-            return
-        failed_before, self.state.health.feed_fails = self.state.health.feed_fails, isinstance(event, FeedFailed)
-        if failed_before and isinstance(event, GamesFetched):
+        health, fault = self.state.health, event.reason if isinstance(event, FeedFailed) else event.fault
+        before, health.feed_fault = health.feed_fault, fault
+        if isinstance(event, FeedFailed) or fault not in ("", before):
+            self._feed_failed(event, envelope)
+        elif before and not fault:
             self._feed_recovered(envelope)
+
+    def _feed_failed(self, event: FeedFailed | GamesFetched, envelope: Envelope) -> None:
+        """The feed fails, for a reason that is news. For a subclass that says so."""
 
     def _feed_recovered(self, envelope: Envelope) -> None:
         """The games can be read again. For a subclass that says so."""

@@ -622,14 +622,15 @@ class LogbookActor(HealthWatcher):
                 kind = "started games" if game.started else "withheld games"
                 self._line(envelope, kind, f"{which} is withheld: {game.reason}", level)
 
-    @on(FeedFailed)
-    def feed_failed(self, event: FeedFailed, envelope: Envelope) -> None:
-        effect = "the last good slate stays in force" if self.state.has_slate else "no game is offered until they can"
-        text = f"The games cannot be read, so {effect}: {event.reason}"
+    def _feed_failed(self, event: FeedFailed | GamesFetched, envelope: Envelope) -> None:
+        has_slate = self.state.has_slate or isinstance(event, GamesFetched)
+        effect = "the last good slate stays in force" if has_slate else "no game is offered until they can"
+        text = f"The games cannot be read, so {effect}: {self.state.health.feed_fault}"
         self._line(envelope, "games that cannot be read", text, "ERROR", limit=1)
 
     def _feed_recovered(self, envelope: Envelope) -> None:
-        self._line(envelope, "games that can be read", "The games can be read again")
+        if not self.state.is_of_0_1:
+            self._line(envelope, "games that can be read", "The games can be read again")
 
     @on(UpdateStoreFailed)
     def update_not_stored(self, event: UpdateStoreFailed, envelope: Envelope) -> None:

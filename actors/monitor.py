@@ -37,7 +37,6 @@ from bettensor.bus.events import (
     EndpointDoubted,
     Event,
     FallbackChosen,
-    FeedFailed,
     GamesFetched,
     GamesUpdated,
     HandlerFailed,
@@ -173,8 +172,6 @@ class MonitorState:
     games: dict[Hotkey, dict[GameId, TeamGame]] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     fallbacks: "Counter[str]" = field(default_factory=Counter)
-    feed_fault: str = ""
-    """Why the games cannot be read."""
     withheld: tuple[WithheldGame, ...] = ()
     """By the feed, for a fault."""
     doubted: tuple[WithheldGame, ...] = ()
@@ -356,12 +353,7 @@ class MonitorActor(HealthWatcher):
 
     @on(GamesFetched)
     def read_games(self, event: GamesFetched, _: Envelope) -> None:
-        self.state.feed_fault = ""
         self.state.withheld = tuple(game for game in event.withheld if not game.started)
-
-    @on(FeedFailed)
-    def miss_games(self, event: FeedFailed, _: Envelope) -> None:
-        self.state.feed_fault = event.reason
 
     @on(OddsDoubted)
     def doubt_odds(self, event: OddsDoubted, _: Envelope) -> None:
@@ -504,8 +496,8 @@ class MonitorActor(HealthWatcher):
         """What is wrong in the operator's files; a key for each kind of fault that there is."""
         state = self.state
         found: dict[str, Any] = {}
-        if state.feed_fault:
-            found["feed_fault"] = state.feed_fault
+        if state.health.feed_fault:
+            found["feed_fault"] = state.health.feed_fault
         if withheld := (*state.withheld, *state.doubted):
             first = [{"game_id": game.game_id, "reason": game.reason} for game in withheld[:MAX_SHOWN]]
             found["withheld"] = {"count": len(withheld), "first": first}

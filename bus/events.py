@@ -872,9 +872,10 @@ class PostFailed(Observed):
 class RowsSkipped(Observed):
     """Rows of an operator's file that cannot be used; all other rows are in force."""
 
-    what: Literal["metagraph", "blacklist"]
+    what: Literal["metagraph", "blacklist", "sports"]
+    """``sports``: those of a validator's feed, a list in its configuration."""
     file: str
-    """Its name."""
+    """Its name; of a list in the configuration, the key."""
     faults: tuple[str, ...]
     """One for each such row, with row, field and what was expected. Empty if all rows can be used again."""
 
@@ -913,6 +914,8 @@ class GamesFetched(Observed):
     withheld: tuple[WithheldGame, ...]
     epoch: Epoch
     """The new stream's epoch, if this update begins one."""
+    fault: str = ""
+    """Why some of its odds may be old: the feed fails, as with ``FeedFailed``. Empty if it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -925,7 +928,10 @@ class OddsDoubted(Decided):
 
 @dataclass(frozen=True, slots=True)
 class FeedFailed(Observed):
-    """The feed cannot be read; the last good slate stays in force, and the validator is degraded."""
+    """The feed cannot be read; the last good slate stays in force, and the validator is degraded.
+
+    That ends with the next slate that has no ``fault``.
+    """
 
     source: str
     reason: str

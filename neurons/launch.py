@@ -3,20 +3,16 @@
 import asyncio
 import gc
 import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
-from bettensor.actors.actor import Actor
-from bettensor.actors.validator.games import GamesActor, doubted
-from bettensor.bus.clock import SystemClock
 from bettensor.neurons.composition import build_actors, build_predictor, check_parts, edge_parts, load_handlers
 from bettensor.neurons.config.faults import Faults
 from bettensor.neurons.config.loading import Configuration
 from bettensor.neurons.config.plugins import import_messages
 from bettensor.neurons.config.settings import Settings, ValidatorSettings
 from bettensor.neurons.config.sources import Where
-from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
+from bettensor.neurons.edges.edge import Plan
 from bettensor.neurons.miner import Miner
 from bettensor.neurons.system.processes import allow_open_files
 from bettensor.neurons.validator import Validator
@@ -41,46 +37,22 @@ def refuse_faults(loaded: Configuration) -> None:
 
 
 def check(settings: Settings, where: Where) -> list[str]:
-    """Check everything that needs no start: actors, edges, model, handlers and files.
+    """Check everything that needs no start: actors, edges with what each of them looks at, model and handlers.
 
     Returns:
-        The faults without which the neuron would run: rows of metagraph and blacklist that it would skip, and games
-        that it would withhold, one each.
+        The faults with which the neuron would run, such as rows of metagraph and blacklist that it would skip, and
+        games that it would withhold, one each.
 
     Raises:
         ConfigurationError: a part is wrong.
     """
     import_messages()
     actors = build_actors(settings, where)
-    edge_parts(settings, where)
+    parts = edge_parts(settings, where)
     load_handlers(settings, where)
-    faults: list[str] = []
-    if settings.metagraph.static is not None:
-        faults += _faults_of(settings.metagraph.static, read_metagraph(settings.metagraph.static).faults)
-    if isinstance(settings, ValidatorSettings):
-        faults += _faults_of_games(settings, actors)
-        if settings.blacklist is not None:
-            faults += _faults_of(settings.blacklist, read_blacklist(settings.blacklist).faults)
-    else:
+    if not isinstance(settings, ValidatorSettings):
         build_predictor(settings, where)
-    return faults
-
-
-def _faults_of(file: Path, faults: Iterable[str]) -> list[str]:
-    return [f"{file}: {fault}" for fault in faults]
-
-
-def _faults_of_games(settings: ValidatorSettings, actors: Iterable[Actor]) -> list[str]:
-    """What is wrong in the games file: by its own rules, and by the odds that the actor finds plausible."""
-    from bettensor.neurons.edges.game_feed import SHIPPED
-    from bettensor.neurons.edges.game_file import read_games
-
-    file, now = settings.games.path or SHIPPED, SystemClock().wall()
-    slate = read_games(file, now, now)
-    withheld = [*slate.withheld]
-    for limits in (actor.settings for actor in actors if isinstance(actor, GamesActor)):
-        withheld += doubted(slate.games, limits)
-    return _faults_of(file, (f"game {game.game_id!r}: {game.reason}" for game in withheld if not game.started))
+    return [fault for _, edge, own in parts for fault in edge.check(Plan(own, settings, actors))]
 
 
 def build(

@@ -14,6 +14,7 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
 from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -26,11 +27,12 @@ from bettensor.bus.events import (
     FrameReceived,
     Road,
 )
-from bettensor.bus.identifiers import ConnectionId
+from bettensor.bus.identifiers import ConnectionId, Micros
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.neurons.edges.edge import Edge, Identity, RequestSigner, Transports, on
 from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
-from bettensor.neurons.edges.refusals import read_refusal, read_retry_after
+from bettensor.neurons.edges.http_answers import read_retry_after
+from bettensor.neurons.edges.refusals import read_refusal
 from bettensor.neurons.edges.tasks import Tasks
 from bettensor.neurons.edges.writer import TransportGone
 
@@ -151,10 +153,11 @@ class Dialer(Edge):
 
     name = "dialer"
 
-    def __init__(self, identity: Identity, signer: RequestSigner, transports: Transports) -> None:
+    def __init__(self, identity: Identity, signer: RequestSigner, transports: Transports, clock: Clock) -> None:
         self._netuid = identity.netuid
         self._signer = signer
         self._transports = transports
+        self._clock = clock
         self._open: dict[ConnectionId, Dialled] = {}
 
     def attach(self, bus: EventBus) -> None:
@@ -200,7 +203,7 @@ class Dialer(Edge):
                 proxy=None,  # for the chain alone: a validator may refuse by the address that it sees
             )
         except InvalidStatus as refusal:
-            self._bus.publish(_refused(event, refusal))
+            self._bus.publish(_refused(event, refusal, self._clock.wall()))
         except (OSError, TimeoutError, WebSocketException, ValueError) as error:  # ValueError: not an address
             reason = str(error) or type(error).__name__
             self._bus.publish(DialFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
@@ -231,7 +234,7 @@ class Dialer(Edge):
             self._bus.publish(ConnectionClosed(connection, *dialled.ended()))
 
 
-def _refused(event: DialRequested, refusal: InvalidStatus) -> DialFailed:
+def _refused(event: DialRequested, refusal: InvalidStatus, now: Micros) -> DialFailed:
     """The validator's reason, as far as it can be read. It is unsigned, and only a hint."""
     response = refusal.response
     code, said = read_refusal(response.body or b"") or ("", response.reason_phrase)
@@ -240,6 +243,6 @@ def _refused(event: DialRequested, refusal: InvalidStatus) -> DialFailed:
         event.hotkey,
         f"{event.endpoint}: {response.status_code} {said}"[:500],
         response.status_code,
-        read_retry_after(response.headers.get_all("Retry-After")),
+        read_retry_after(response.headers.get_all("Retry-After"), now),
         code,
     )

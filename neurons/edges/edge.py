@@ -6,17 +6,18 @@ are found by type: sections of the configuration, and the small protocols below.
 interchangeable, and an operator's own edge is written like ours (docs/edges.md).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, NewType, Protocol
 
-from bettensor.actors.actor import NoSettings
+from bettensor.actors.actor import Actor, NoSettings
 from bettensor.bus.bus import EventBus, Handler
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.eventlog import Checkpoint, Header
 from bettensor.bus.events import Role, Scheme
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Netuid
 from bettensor.bus.subscriber import Subscriber, on
+from bettensor.neurons.config.settings import Settings
 from bettensor.neurons.edges.tasks import Tasks
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Identity",
     "Isolates",
     "LogSource",
+    "Plan",
     "Records",
     "RequestSigner",
     "SendQueues",
@@ -39,6 +41,16 @@ StateDir = NewType("StateDir", Path)
 """The folder for state that must survive a restart."""
 
 
+class Plan(NamedTuple):
+    """What a configuration describes, before anything of it is started."""
+
+    own: Any
+    """The ``Settings`` of the edge that is checked."""
+    settings: Settings
+    """The whole configuration."""
+    actors: Sequence[Actor]
+
+
 class Edge(Subscriber):
     """Connects one part of the outside world: a socket, a disk, the chain, the passing of time.
 
@@ -50,6 +62,18 @@ class Edge(Subscriber):
     """The keys under ``edges.NAME`` in the YAML file, for an edge that has no section of its own."""
 
     _tasks: Tasks
+
+    @classmethod
+    def check(cls, _plan: Plan) -> Iterable[str]:
+        """Look at what the neuron would need, such as files; for ``config check`` and ``doctor``. Starts nothing.
+
+        Returns:
+            The faults with which the neuron would run, such as rows of a file that it would skip, one each.
+
+        Raises:
+            ConfigurationError: the neuron would not start, or would be degraded; the message says what to do.
+        """
+        return ()
 
     def attach(self, bus: EventBus) -> None:
         """Subscribe every handler. Nothing is published yet."""

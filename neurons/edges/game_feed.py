@@ -12,14 +12,15 @@ from random import Random
 from secrets import token_hex
 from typing import Final
 
-from bettensor.bus.clock import Clock
+from bettensor.actors.validator.games import GamesActor, doubted
+from bettensor.bus.clock import Clock, SystemClock
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import FeedFailed, GamesFetched
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import Epoch
 from bettensor.bus.timestamps import parse_rfc3339
-from bettensor.neurons.config.settings import GamesSettings
-from bettensor.neurons.edges.edge import Edge, Store
+from bettensor.neurons.config.settings import GamesSettings, ValidatorSettings
+from bettensor.neurons.edges.edge import Edge, Plan, Store
 from bettensor.neurons.edges.game_file import FetchedSlate, read_games
 from bettensor.neurons.edges.watches import watched_changes
 from bettensor.neurons.system.files import Sight, look_at
@@ -43,10 +44,27 @@ class GameFeed(Edge):
         self._started_at = clock.wall()
         self._last: FetchedSlate | None = None
 
+    @classmethod
+    def check(cls, plan: Plan) -> Iterator[str]:
+        """The games that would be withheld: by the rules of the file, and by the odds that the actor finds plausible.
+
+        Raises:
+            ConfigurationError: the file cannot be read, is not JSON, or has no list of games.
+        """
+        assert isinstance(plan.settings, ValidatorSettings)  # noqa: S101 - for the type checker: a miner has no feed
+        file, now = plan.settings.games.path or SHIPPED, SystemClock().wall()
+        slate = read_games(file, now, now)
+        withheld = [*slate.withheld]
+        for limits in (actor.settings for actor in plan.actors if isinstance(actor, GamesActor)):
+            withheld += doubted(slate.games, limits)
+        for game in withheld:
+            if not game.started:
+                yield f"{file}: game {game.game_id!r}: {game.reason}"
+
     async def open(self) -> None:
         """Publish the slate, wait until it is stored and so in force, and follow its changes from then on."""
         seen = look_at([self._path])
-        slate = self._report(self._read())
+        slate = self._report(await asyncio.to_thread(self._read))
         self._tasks.start(self._follow(seen, slate), "game feed")
         await self._store.settle()
 

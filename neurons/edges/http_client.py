@@ -23,11 +23,12 @@ from bettensor.bus.events import (
     PostRequested,
     Purpose,
 )
-from bettensor.bus.identifiers import MessageId
+from bettensor.bus.identifiers import MessageId, Micros
 from bettensor.bus.messages import PointToPoint
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, Identity, RequestSigner, on
-from bettensor.neurons.edges.refusals import read_refusal, read_retry_after
+from bettensor.neurons.edges.http_answers import read_body, read_retry_after
+from bettensor.neurons.edges.refusals import read_refusal
 
 TIMEOUT: Final = 15.0
 """Seconds for one exchange: a validator answers within 10, or says that it has no verdict."""
@@ -73,7 +74,7 @@ class HttpClient(Edge):
                 asyncio.timeout(TIMEOUT),
                 self._client.stream(method, url, content=body, headers=headers, extensions=trace) as response,
             ):
-                content = await _read(response)
+                content = await read_body(response, MAX_ANSWER)
         except TimeoutError:
             self._fail(event, f"no answer within {TIMEOUT:g} s")
             return
@@ -82,7 +83,7 @@ class HttpClient(Edge):
             return
         lines = content.splitlines()
         if response.status_code != httpx.codes.OK or len(lines) % 2:
-            self._bus.publish(_failure(event, response, content))
+            self._bus.publish(_failure(event, response, content, self._clock.wall()))
             return
         self._receive(event, headers["X-Bittensor-Nonce"], lines)
 
@@ -126,27 +127,13 @@ def _no_cookies() -> CookieJar:
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
-async def _read(response: httpx.Response) -> bytes:
-    """The raw body; we never ask for compression, so a compressed answer is unreadable and fails.
-
-    Raises:
-        httpx.DecodingError: the answer is longer than an honest one can be.
-    """
-    content = bytearray()
-    async for chunk in response.aiter_raw():
-        content += chunk
-        if len(content) > MAX_ANSWER:
-            raise httpx.DecodingError(f"an answer of more than {MAX_ANSWER} bytes", request=response.request)
-    return bytes(content)
-
-
-def _failure(event: Request, response: httpx.Response, content: bytes) -> PostFailed:
+def _failure(event: Request, response: httpx.Response, content: bytes, now: Micros) -> PostFailed:
     code, said = read_refusal(content) or ("", content[:300].decode(errors="replace"))
     return PostFailed(
         event.connection,
         event.hotkey,
         f"{event.endpoint}: {response.status_code} {said}"[:500],
         response.status_code,
-        read_retry_after(response.headers.get_list("Retry-After")),
+        read_retry_after(response.headers.get_list("Retry-After"), now),
         code,
     )

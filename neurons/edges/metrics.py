@@ -198,7 +198,7 @@ class Metrics(Edge):
         return handlers
 
     def _read_games(self, event: GamesFetched, _: Envelope) -> None:
-        self._feed_fails.set(0)
+        self._feed_fails.set(bool(event.fault))
         self._withheld.labels("entry").set(sum(not game.started for game in event.withheld))
 
     def _opened(self, event: ConnectionOpened, _: Envelope) -> None:

@@ -8,8 +8,6 @@ import asyncio
 import os
 import re
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import quote_plus
 
@@ -19,11 +17,11 @@ from pydantic import AfterValidator, Field
 
 from bettensor.bus.clock import Clock
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.identifiers import SECOND
 from bettensor.bus.text import printable
-from bettensor.neurons.edges.refusals import read_retry_after
-from bettensor.neurons.odds.book import Validators
-from bettensor.neurons.odds.events import MARKET
+from bettensor.neurons.edges.http_answers import read_body, read_retry_after
+from bettensor.neurons.odds.book import AnswerVersion
+from bettensor.neurons.odds.odds_api import MARKET
+from bettensor.neurons.system.proxies import is_loopback
 
 KEY: Final = "ODDS_API_KEY"
 """The environment variable with the key."""
@@ -45,16 +43,9 @@ def _service(url: str) -> str:
         raise ValueError(expected) from None
     if not parts.host or parts.query or parts.userinfo:
         raise ValueError(expected)
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(parts.host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.host)):
         raise ValueError("expected https://, or http:// and this machine: the key is part of each request")
     return url.rstrip("/")
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 Service = Annotated[str, AfterValidator(_service)]
@@ -69,8 +60,8 @@ class Answered(NamedTuple):
     """The odds of one sport."""
 
     body: bytes | None
-    """None: they have not changed since the answer with the given validators."""
-    validators: Validators
+    """None: they have not changed since the version that the caller has."""
+    version: AnswerVersion
     remaining: int | None
     """Requests that are left of the quota; None if the service does not say."""
 
@@ -119,8 +110,8 @@ class OddsApiClient:
         """End the connection."""
         await self._client.aclose()
 
-    async def ask(self, sport: str, known: Validators = Validators()) -> Answered | Failed:  # noqa: B008 - immutable
-        """The odds of ``sport``; ``known`` are the validators of the answer that the caller has."""
+    async def ask(self, sport: str, known: AnswerVersion = AnswerVersion()) -> Answered | Failed:  # noqa: B008 - immutable
+        """The odds of ``sport``; ``known`` is the version of the answer that the caller has."""
         headers = {"Accept-Encoding": "identity"}
         if known.etag is not None:
             headers["If-None-Match"] = known.etag
@@ -132,26 +123,26 @@ class OddsApiClient:
                 asyncio.timeout(TIMEOUT),
                 self._client.stream("GET", url, params=self._params, headers=headers) as response,
             ):
-                body = await _read(response)
+                _refuse_compression(response)
+                body = await read_body(response, MAX_ANSWER)
         except TimeoutError:
             return self._failed(sport, f"no answer within {TIMEOUT:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return self._failed(sport, str(error) or type(error).__name__)
         return self._answered(sport, response, body, known)
 
-    def _answered(self, sport: str, response: httpx.Response, body: bytes, known: Validators) -> Answered | Failed:
+    def _answered(self, sport: str, response: httpx.Response, body: bytes, known: AnswerVersion) -> Answered | Failed:
         remaining = _remaining(response)
         if response.status_code == httpx.codes.NOT_MODIFIED:
             return Answered(None, known, remaining)
         if response.status_code == httpx.codes.OK:
-            validators = Validators(response.headers.get("ETag"), response.headers.get("Last-Modified"))
-            return Answered(body, validators, remaining)
+            return Answered(body, _version(response), remaining)
         said = f"{response.status_code} {_said(body)}".strip()
         failed = self._failed(sport, f"{said}{_CURES.get(response.status_code, '')}")
         return failed._replace(
             lasting=response.status_code in _CURES,
             of_this_sport=response.status_code in _OF_THIS_SPORT,
-            retry_after=self._retry_after(response),
+            retry_after=read_retry_after(response.headers.get_list("Retry-After"), self._clock.wall()),
             remaining=remaining,
         )
 
@@ -159,16 +150,6 @@ class OddsApiClient:
         for spelling in self._spellings:
             reason = reason.replace(spelling, HIDDEN)
         return Failed(f"{sport}: {printable(reason)[:500]}")
-
-    def _retry_after(self, response: httpx.Response) -> float | None:
-        values = response.headers.get_list("Retry-After")
-        seconds = read_retry_after(values)
-        if seconds is not None or not values:
-            return seconds
-        try:
-            return max(0.0, parsedate_to_datetime(values[0]).timestamp() - self._clock.wall() / SECOND)
-        except ValueError:
-            return None
 
 
 _CURES: Final[dict[int, str]] = {
@@ -200,20 +181,18 @@ class _WithKey(httpx.AsyncBaseTransport):
         await self._wire.aclose()
 
 
-async def _read(response: httpx.Response) -> bytes:
-    """The raw body.
-
-    Raises:
-        httpx.DecodingError: the answer is compressed, which was not asked for, or is too long.
-    """
+def _refuse_compression(response: httpx.Response) -> None:
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise httpx.DecodingError("the answer is compressed, which was not asked for", request=response.request)
-    content = bytearray()
-    async for chunk in response.aiter_raw():
-        content += chunk
-        if len(content) > MAX_ANSWER:
-            raise httpx.DecodingError(f"an answer of more than {MAX_ANSWER} bytes", request=response.request)
-    return bytes(content)
+
+
+def _version(response: httpx.Response) -> AnswerVersion:
+    """Empty if it could not be sent back: headers of a service may have any bytes."""
+    headers = {"etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
+    try:
+        return msgspec.convert(headers, AnswerVersion)
+    except msgspec.ValidationError:
+        return AnswerVersion()
 
 
 def _remaining(response: httpx.Response) -> int | None:

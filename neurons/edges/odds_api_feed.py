@@ -5,6 +5,7 @@ slate again after a restart. Games that have started are dropped, also between t
 """
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
@@ -16,9 +17,9 @@ from bettensor.actors.settings import Seconds, Whole, settings_class
 from bettensor.bus.backoff import backoff
 from bettensor.bus.clock import Clock
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import FeedFailed, GamesFetched, WithheldGame
+from bettensor.bus.events import FeedFailed, GamesFetched, RowsSkipped, WithheldGame
 from bettensor.bus.identifiers import SECOND, Epoch, Micros, micros
-from bettensor.neurons.edges.edge import Edge, StateDir, Store
+from bettensor.neurons.edges.edge import Edge, Plan, StateDir, Store
 from bettensor.neurons.edges.game_file import FetchedSlate, read_games
 from bettensor.neurons.edges.odds_api_client import (
     URL,
@@ -30,7 +31,7 @@ from bettensor.neurons.edges.odds_api_client import (
     Sport,
     read_key,
 )
-from bettensor.neurons.odds.book import OddsBook, Validators
+from bettensor.neurons.odds.book import AnswerVersion, OddsBook
 from bettensor.neurons.odds.forms import EVENTS, read_answer
 from bettensor.neurons.odds.listing import Omission
 from bettensor.neurons.system.files import replace_text
@@ -72,8 +73,8 @@ class _Progress:
     """When to ask next; monotonic."""
     failures: int = 0
     """Since the last answer."""
-    fault: str = ""
-    """Why the last request failed; empty if it did not."""
+    failed: Failed | None = None
+    """How the last request failed; None if it did not."""
     skipped: list[Omission] = field(default_factory=list)
     """Events of the last answer that are wrong."""
 
@@ -97,8 +98,20 @@ class OddsApiFeed(Edge):
         """The content of the file."""
         self._slate: FetchedSlate | None = None
         """As it was last published."""
-        self._told = ""
-        """The failure that was last published, and lasts; empty if a slate was published after it."""
+        self._fault = ""
+        """The failure that was last published, and lasts."""
+        self._wrong_sports: tuple[str, ...] = ()
+        """As they were last published."""
+
+    @classmethod
+    def check(cls, _: Plan) -> Iterable[str]:
+        """Nothing but the key can be looked at without a request.
+
+        Raises:
+            ConfigurationError: the environment has no key.
+        """
+        read_key()
+        return ()
 
     async def open(self) -> None:
         """Publish the kept slate, or else ask for one; wait until it is stored and so in force, and follow it.
@@ -111,9 +124,8 @@ class OddsApiFeed(Edge):
         client = OddsApiClient(read_key(), self._settings.regions, self._clock, self._settings.url)
         self._client = client
         await asyncio.to_thread(self._restore)
-        fault = await self._step(client)
+        await self._step(client)
         await self._store.settle()
-        self._tell(fault)
         self._tasks.start(self._follow(client), "game feed")
 
     async def pause(self) -> None:
@@ -141,7 +153,7 @@ class OddsApiFeed(Edge):
     async def _follow(self, client: OddsApiClient) -> None:
         while True:
             await asyncio.sleep(self._idle())
-            self._tell(await self._step(client))
+            await self._step(client)
 
     def _idle(self) -> float:
         """Seconds until the next request, the next start of a game, or the next look at the wall clock."""
@@ -151,55 +163,55 @@ class OddsApiFeed(Edge):
             waits.append(start - self._clock.wall())
         return min(NAP, max(0.0, min(waits) / SECOND))
 
-    async def _step(self, client: OddsApiClient) -> str:
-        """Make the requests that are due, and publish the slate; returns the failures, if there are any."""
+    async def _step(self, client: OddsApiClient) -> None:
+        """Make the requests that are due, and publish what has changed."""
         for sport, progress in self._sports.items():
             if progress.due <= self._clock.mono():
                 await self._ask(client, sport, progress)
         self._book.drop_started(self._clock.wall())
-        faults = [progress.fault for progress in self._sports.values() if progress.fault]
+        wrong = {sport: failed.reason for sport, failed in self._failed() if self._is_spared(sport, failed)}
+        faults = [failed.reason for sport, failed in self._failed() if sport not in wrong]
         slate = None
         if any(self._book[sport] is not None for sport in self._sports):
             try:
                 slate = await asyncio.to_thread(self._read)
             except ConfigurationError as error:
                 faults.append(str(error))
-        if slate is not None:
-            self._publish(slate, failing=bool(faults))
-        return "; ".join(dict.fromkeys(faults))
+        self._publish_wrong_sports(tuple(wrong.values()))
+        self._publish(slate, f"{EVENTS.service}: {'; '.join(dict.fromkeys(faults))}" if faults else "")
 
     # --- one request
 
     async def _ask(self, client: OddsApiClient, sport: str, progress: _Progress) -> None:
         kept = self._book[sport]
-        answer = self._refused() or await client.ask(sport, Validators() if kept is None else kept.validators)
+        answer = self._refused() or await client.ask(sport, AnswerVersion() if kept is None else kept.version)
         if answer.remaining is not None:
             self._remaining = answer.remaining
-        failed = answer if isinstance(answer, Failed) else self._take(sport, progress, answer)
+        failed = answer if isinstance(answer, Failed) else await self._take(sport, progress, answer)
         if failed is None:
-            progress.failures, progress.fault = 0, ""
+            progress.failures, progress.failed = 0, None
             progress.due = self._in(self._settings.interval)
             return
         progress.failures += 1
-        progress.fault = failed.reason
+        progress.failed = failed
         progress.due = self._in(_pause(failed, progress.failures))
         if not failed.of_this_sport:  # the others would fail alike
             for other in self._sports.values():
                 other.due = max(other.due, progress.due)
 
-    def _take(self, sport: str, progress: _Progress, answer: Answered) -> Failed | None:
+    async def _take(self, sport: str, progress: _Progress, answer: Answered) -> Failed | None:
         """Keep the odds of an answer; returns the fault if it has none that can be used."""
         now = self._clock.wall()
         if answer.body is None:
             self._book.confirm(sport, now)
             return None
         try:
-            reading = read_answer(answer.body, datetime.fromtimestamp(now / SECOND, UTC))
+            reading = await asyncio.to_thread(read_answer, answer.body, datetime.fromtimestamp(now / SECOND, UTC))
         except ConfigurationError as error:
             # it took one of the quota, so the next request is not made sooner than after a good answer
             return Failed(f"{sport}: {error}", of_this_sport=True, retry_after=self._settings.interval)
         progress.skipped = [omission for omission in reading.skipped if not omission.unpriced]
-        self._book.take(sport, reading.listings, answer.validators, now)
+        self._book.take(sport, reading.listings, answer.version, now)
         return None
 
     def _refused(self) -> Failed | None:
@@ -235,23 +247,42 @@ class OddsApiFeed(Edge):
             self._written = document
         now = self._clock.wall()
         slate = read_games(self._path, now, now)
-        skipped = [omission for progress in self._sports.values() for omission in progress.skipped]
-        withheld = (WithheldGame(omission.game_id, str(omission._replace(game_id=""))) for omission in skipped)
-        return FetchedSlate(slate.games, (*slate.withheld, *withheld))
+        withheld = {_withheld(omission) for progress in self._sports.values() for omission in progress.skipped}
+        in_order = sorted(withheld, key=lambda game: (game.game_id, game.reason))
+        return FetchedSlate(slate.games, (*slate.withheld, *in_order))
 
-    def _publish(self, slate: FetchedSlate, *, failing: bool) -> None:
-        """Publish the slate if it is another one, or if it ends a failure."""
-        if slate == self._slate and (failing or not self._told):
-            return
-        news, self._slate = slate.after(self._slate), slate
-        self._bus.publish(GamesFetched(EVENTS.service, *news, Epoch(token_hex(16))))
-        self._told = ""  # a slate says that all is well
+    def _failed(self) -> Iterator[tuple[str, Failed]]:
+        """The sports whose last request failed."""
+        for sport, progress in self._sports.items():
+            if progress.failed is not None:
+                yield sport, progress.failed
 
-    def _tell(self, fault: str) -> None:
-        """Publish a failure that has not been told, or that a slate has hidden since."""
-        if fault and fault != self._told:
-            self._told = fault
-            self._bus.publish(FeedFailed(EVENTS.service, f"{EVENTS.service}: {fault}"))
+    def _is_spared(self, sport: str, failed: Failed) -> bool:
+        """Whether the slate is as good without ``sport``: none of its games is in force, and others have odds."""
+        kept = self._book[sport]
+        if not failed.of_this_sport or (kept is not None and kept.games):
+            return False
+        alike = {other for other, its in self._failed() if its.of_this_sport}
+        return any(self._book[other] is not None for other in self._sports.keys() - alike)
+
+    def _publish(self, slate: FetchedSlate | None, fault: str) -> None:
+        """Publish the slate if it is another one, or if it ends a failure; else the failure, if it is news."""
+        if slate is not None and (slate != self._slate or (self._fault and not fault)):
+            news, self._slate = slate.after(self._slate), slate
+            self._bus.publish(GamesFetched(EVENTS.service, *news, Epoch(token_hex(16)), fault))
+        elif fault and fault != self._fault:
+            self._bus.publish(FeedFailed(EVENTS.service, fault))
+        self._fault = fault
+
+    def _publish_wrong_sports(self, faults: tuple[str, ...]) -> None:
+        if faults != self._wrong_sports:
+            self._wrong_sports = faults
+            self._bus.publish(RowsSkipped("sports", f"edges.{self.name}.sports", faults))
+
+
+def _withheld(omission: Omission) -> WithheldGame:
+    """Without its place in the answer, which moves, if the game is known without it."""
+    return WithheldGame(omission.game_id, omission.reason if omission.game_id else str(omission))
 
 
 def _pause(failed: Failed, failures: int) -> float:

@@ -16,9 +16,3 @@ def read_refusal(body: bytes | bytearray) -> tuple[str, str] | None:
         return None
     code = refusal.error[:64]
     return code, f"{code}: {refusal.message}"
-
-
-def read_retry_after(values: list[str]) -> int | None:
-    """Seconds to wait, from the header's values; None if they are unusable."""
-    value = values[0] if len(values) == 1 else ""
-    return int(value) if value.isdecimal() and len(value) < 6 else None

@@ -9,6 +9,7 @@ and later the old contents stay in force. A wrong row is skipped alone, and repo
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import field
 from ipaddress import ip_network
 from pathlib import Path
@@ -24,7 +25,7 @@ from bettensor.bus.identifiers import Hotkey, Uid
 from bettensor.neurons.config.documents import NotANumber, number_of
 from bettensor.neurons.config.settings import Address, Settings, ValidatorSettings, parse
 from bettensor.neurons.config.yaml_text import read_yaml
-from bettensor.neurons.edges.edge import Edge
+from bettensor.neurons.edges.edge import Edge, Plan
 
 _STRICT = ConfigDict(extra="forbid")
 MAX_FAULT = 512
@@ -102,6 +103,19 @@ class StaticFiles(Edge):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._known: tuple[Observed, ...] = ()
+
+    @classmethod
+    def check(cls, plan: Plan) -> Iterator[str]:
+        """The rows of both that would be skipped.
+
+        Raises:
+            ConfigurationError: one cannot be read.
+        """
+        static, blacklist = files_of(plan.settings)
+        if static is not None:
+            yield from (f"{static}: {fault}" for fault in read_metagraph(static).faults)
+        if blacklist is not None:
+            yield from (f"{blacklist}: {fault}" for fault in read_blacklist(blacklist).faults)
 
     async def open(self) -> None:
         """Publish both.

@@ -1,39 +1,41 @@
 """The last good odds of several sports, also as a games file. Pure: knows no clock, no file and no service."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from json import dumps
-from typing import Any, NamedTuple
+from typing import Annotated
 
 import msgspec
 
-from bettensor.bus.identifiers import Micros
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import GameId, Micros
 from bettensor.bus.timestamps import parse_rfc3339, rfc3339
 from bettensor.neurons.odds.listing import Listing
 
-_DATES = ("create_date", "last_update_date")
+_Header = Annotated[str, msgspec.Meta(pattern=r"\A[ -~]{1,1024}\Z")]
+_LATEST = parse_rfc3339("9999-12-31T23:59:59Z")
 
 
-class Validators(NamedTuple):
-    """The headers that tell one version of an answer from another (RFC 9110, section 8.8)."""
+class AnswerVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """The headers that tell one version of an answer from another (RFC 9110, section 8.8), as they are sent back."""
 
-    etag: str | None = None
-    last_modified: str | None = None
+    etag: _Header | None = None
+    last_modified: _Header | None = None
 
 
 class Kept(msgspec.Struct, kw_only=True):
     """The last answer for one sport."""
 
-    at: Micros
+    at: Annotated[Micros, msgspec.Meta(ge=0, le=_LATEST)]
     """Wall clock when the service last said that these are the odds."""
-    validators: Validators
-    games: list[dict[str, Any]]
-    """In the form of a games file."""
+    version: AnswerVersion
+    games: list[TeamGame]
 
 
 class _Document(msgspec.Struct, kw_only=True):
     source: str
     date: str
-    games: list[dict[str, Any]]
+    games: list[TeamGame]
     """For readers of games files."""
     question: list[str]
     answers: dict[str, Kept]
@@ -52,12 +54,12 @@ class OddsBook:
     def __getitem__(self, sport: str) -> Kept | None:
         return self._answers.get(sport)
 
-    def take(self, sport: str, listings: Iterable[Listing], validators: Validators, now: Micros) -> None:
+    def take(self, sport: str, listings: Iterable[Listing], version: AnswerVersion, now: Micros) -> None:
         """An answer with odds. A game that differs in nothing but its dates stays as it was: miners need no update."""
         kept = self._answers.get(sport)
-        known = {} if kept is None else {game["game_id"]: game for game in kept.games}
-        games = [_steady(listing.entry(), known.get(listing.game_id)) for listing in listings]
-        self._answers[sport] = Kept(at=now, validators=validators, games=games)
+        known = {} if kept is None else {game.game_id: game for game in kept.games}
+        games = [_steady(game, known.get(game.game_id)) for game in (listing.game() for listing in listings)]
+        self._answers[sport] = Kept(at=now, version=version, games=games)
 
     def confirm(self, sport: str, now: Micros) -> None:
         """An answer without odds: the kept ones have not changed."""
@@ -75,10 +77,10 @@ class OddsBook:
     def document(self, sports: Sequence[str]) -> str:
         """A games file with the odds of ``sports``; of several games with one id the first counts."""
         answers = {sport: kept for sport in sports if (kept := self._answers.get(sport)) is not None}
-        games: dict[str, dict[str, Any]] = {}
+        games: dict[GameId, TeamGame] = {}
         for kept in answers.values():
             for game in kept.games:
-                games.setdefault(game["game_id"], game)
+                games.setdefault(game.game_id, game)
         date = rfc3339(max((kept.at for kept in answers.values()), default=Micros(0)))
         document = _Document(
             source=self._source, date=date, games=list(games.values()), question=self._question, answers=answers
@@ -91,7 +93,10 @@ class OddsBook:
         Raises:
             ValueError: it is no such document.
         """
-        found = msgspec.json.decode(document, type=_Document)
+        try:
+            found = msgspec.json.decode(document, type=_Document)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         for kept in found.answers.values():
             for game in kept.games:
                 _start(game)
@@ -99,13 +104,12 @@ class OddsBook:
             self._answers = found.answers
 
 
-def _steady(game: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:
+def _steady(game: TeamGame, known: TeamGame | None) -> TeamGame:
     if known is None:
         return game
-    if all(game[name] == known.get(name) for name in game if name not in _DATES):
-        return known
-    return game | {"create_date": known["create_date"]}
+    first_listed = replace(game, create_date=known.create_date)
+    return known if replace(first_listed, last_update_date=known.last_update_date) == known else first_listed
 
 
-def _start(game: dict[str, Any]) -> Micros:
-    return parse_rfc3339(game["event_start_date"])
+def _start(game: TeamGame) -> Micros:
+    return parse_rfc3339(game.event_start_date)

@@ -9,7 +9,7 @@ import msgspec
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.text import counted, printable
 from bettensor.neurons.config.documents import shown
-from bettensor.neurons.odds import events, snapshots
+from bettensor.neurons.odds import odds_api, snapshots
 from bettensor.neurons.odds.listing import ReadOdds
 from bettensor.neurons.odds.prices import OddsFormat
 
@@ -28,7 +28,7 @@ class Form(NamedTuple):
 SNAPSHOTS: Final = Form(
     "snapshot", "an odds service", snapshots.MARKS, lambda rows, prices, _: snapshots.read_snapshots(rows, prices)
 )
-EVENTS: Final = Form("event", "The Odds API", events.MARKS, events.read_events)
+EVENTS: Final = Form("event", "The Odds API", odds_api.MARKS, odds_api.read_events)
 FORMS: Final = (SNAPSHOTS, EVENTS)
 
 

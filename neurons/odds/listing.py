@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import GameId
 from bettensor.bus.text import printable
 from bettensor.neurons.config.documents import explained
 from bettensor.neurons.odds.prices import Quote, rounded
@@ -32,24 +34,30 @@ class Listing(NamedTuple):
         """The same game at another time."""
         return self._replace(updated=self.updated + by, start=self.start + by)
 
-    def entry(self) -> dict[str, Any]:
-        """The game in the form of a games file (docs/games.md)."""
+    def game(self) -> TeamGame:
+        """The game as a validator offers it."""
         odds = self.quote
-        return {
-            "game_id": self.game_id,
-            "team_a": self.home,
-            "team_b": self.away,
-            "sport": self.sport,
-            "league": self.league,
-            "create_date": _utc(self.updated),
-            "last_update_date": _utc(self.updated),
-            "event_start_date": _utc(self.start),
-            "active": True,
-            "team_a_odds": rounded(odds.home),
-            "team_b_odds": rounded(odds.away),
-            "tie_odds": None if odds.draw is None else rounded(odds.draw),
-            "can_tie": odds.draw is not None,
-        }
+        return TeamGame(
+            game_id=GameId(self.game_id),
+            team_a=self.home,
+            team_b=self.away,
+            sport=self.sport,
+            league=self.league,
+            create_date=_utc(self.updated),
+            last_update_date=_utc(self.updated),
+            event_start_date=_utc(self.start),
+            active=True,
+            team_a_odds=rounded(odds.home),
+            team_b_odds=rounded(odds.away),
+            tie_odds=None if odds.draw is None else rounded(odds.draw),
+            can_tie=odds.draw is not None,
+        )
+
+    def entry(self) -> dict[str, Any]:
+        """The same in the form of a games file (docs/games.md)."""
+        entry: dict[str, Any] = msgspec.to_builtins(self.game())
+        del entry["outcome"]  # which odds do not have
+        return entry
 
 
 class Omission(NamedTuple):

@@ -17,7 +17,7 @@ def spare_loopback(url: str) -> None:
     """If ``url`` leads to this machine, no connection of this process to its host goes through a proxy from now on."""
     host = urlsplit(url).hostname or ""
     spared = getproxies().get("no", "")
-    if _is_loopback(host) and not proxy_bypass(host):
+    if is_loopback(host) and not proxy_bypass(host):
         os.environ["no_proxy"] = f"{spared},{host}" if spared else host
 
 
@@ -30,7 +30,8 @@ def proxy_of(url: str) -> str | None:
     return None if proxy is None else _without_password(proxy)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, an address or a name, is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

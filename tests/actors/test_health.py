@@ -95,6 +95,13 @@ def test_games_that_cannot_be_read_degrade_until_they_can(watcher: HealthWatcher
     assert status(watcher, bench) == "online"
 
 
+def test_a_slate_of_a_feed_that_fails_ends_no_failure_and_begins_one(watcher: HealthWatcher, bench: Harness) -> None:
+    slate = GamesFetched("The Odds API", (), (), Epoch("e" * 32), fault="500")
+    for before in (FeedFailed("The Odds API", "500"), GamesFetched("The Odds API", (), (), Epoch("e" * 32))):
+        bench.observe(before, slate)
+        assert status(watcher, bench) == "degraded"
+
+
 def test_a_withheld_game_degrades_nothing(watcher: HealthWatcher, bench: Harness) -> None:
     bench.observe(GamesFetched("games.json", (), (WithheldGame("g", "odds"),), Epoch("e" * 32)))
     assert status(watcher, bench) == "online"

@@ -1,5 +1,6 @@
 """The log is an interface: its lines, and how many of them there are under load."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -393,6 +394,24 @@ def test_with_a_slate_in_force_a_feed_that_fails_leaves_it_so_and_its_return_is_
     ]
     assert bench.lines(fetched()) == ["The games can be read again", "Read 1 game from games.json"]
     assert bench.lines(fetched()) == ["Read 1 game from games.json"]
+
+
+def test_the_failure_that_a_slate_carries_is_told_if_it_is_news_and_ends_with_one_without_it() -> None:
+    bench = Bench()
+    failing = replace(fetched(), fault="The Odds API: 500")
+    read, told = "Read 1 game from games.json", "The games cannot be read, so the last good slate stays in force: "
+    assert bench.lines(failing) == [f"{told}The Odds API: 500", read]
+    assert bench.lines(failing) == [read]
+    bench.advance(1)
+    assert bench.lines(replace(failing, fault="401")) == [f"{told}401", read]
+    assert bench.lines(fetched()) == ["The games can be read again", read]
+
+
+def test_a_wrong_sport_is_told_as_a_row() -> None:
+    (text,) = Bench().lines(RowsSkipped("sports", "edges.game_feed.sports", ("basebal: 404 Unknown sport",)))
+    assert text == (
+        "A row of the sports is wrong, so it is not used: edges.game_feed.sports: basebal: 404 Unknown sport"
+    )
 
 
 def test_a_wrong_row_of_a_file_is_told_once_and_again_when_it_comes_back() -> None:

@@ -238,6 +238,8 @@ def test_why_the_games_cannot_be_read_is_in_the_status_until_they_can() -> None:
     bench = Bench("validator")
     bench.observe(FeedFailed("games.json", "not JSON"))
     assert (bench.status()["feed_fault"], bench.status()["health"]) == ("not JSON", "degraded")
+    bench.observe(GamesFetched("f", (), (), Epoch("e" * 32), fault="500"))
+    assert (bench.status()["feed_fault"], bench.status()["health"]) == ("500", "degraded")
     bench.observe(GamesFetched("f", (), (), Epoch("e" * 32)))
     assert "feed_fault" not in bench.status()
 

@@ -14,7 +14,7 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.config.settings import parse
 from bettensor.neurons.edges import odds_api_client
 from bettensor.neurons.edges.odds_api_client import Answered, Failed, OddsApiClient, Region, Service, Sport, read_key
-from bettensor.neurons.odds.book import Validators
+from bettensor.neurons.odds.book import AnswerVersion
 from tests.neurons.edges.odds_service import KEY, Answer, OddsService
 from tests.support import NOW
 
@@ -42,7 +42,7 @@ async def fault(client: OddsApiClient) -> Failed:
 
 async def test_it_asks_for_decimal_odds_with_the_key(service: OddsService, client: OddsApiClient) -> None:
     service.will(SPORT, Answer(b"[]", headers={"x-requests-remaining": "497", "ETag": '"1"', "Last-Modified": "then"}))
-    assert await client.ask(SPORT) == Answered(b"[]", Validators('"1"', "then"), 497)
+    assert await client.ask(SPORT) == Answered(b"[]", AnswerVersion(etag='"1"', last_modified="then"), 497)
     (asked,) = service.asked
     assert asked.query == {
         "apiKey": [KEY],
@@ -57,10 +57,17 @@ async def test_it_asks_for_decimal_odds_with_the_key(service: OddsService, clien
 
 async def test_it_asks_only_for_what_is_new(service: OddsService, client: OddsApiClient) -> None:
     service.will(SPORT, Answer(status=304, headers={"x-requests-remaining": "12.0"}))
-    known = Validators('"1"', "Wed, 21 Oct 2026 07:28:00 GMT")
+    known = AnswerVersion(etag='"1"', last_modified="Wed, 21 Oct 2026 07:28:00 GMT")
     assert await client.ask(SPORT, known) == Answered(None, known, 12)
     assert service.asked[0].headers["If-None-Match"] == '"1"'
     assert service.asked[0].headers["If-Modified-Since"] == known.last_modified
+
+
+async def test_a_version_that_could_not_be_sent_back_does_not_count(
+    service: OddsService, client: OddsApiClient
+) -> None:
+    service.will(SPORT, Answer(b"[]", headers={"ETag": '"\xe9"', "Last-Modified": "x" * 2000}))
+    assert await client.ask(SPORT) == Answered(b"[]", AnswerVersion(), None)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +101,10 @@ async def test_each_refusal_is_told_with_its_cure(
     assert failed._asdict() == {"reason": failed.reason} | defaults | expected
 
 
-async def test_a_wait_may_be_a_date(service: OddsService, client: OddsApiClient) -> None:
-    service.will(SPORT, Answer(b"", 429, {"Retry-After": formatdate(NOW / 1e6 + 90, usegmt=True)}))
-    assert (await fault(client)).retry_after == pytest.approx(90, abs=1)
+async def test_a_wait_may_be_a_date_and_is_over_after_a_day(service: OddsService, client: OddsApiClient) -> None:
+    soon, never = formatdate(NOW / 1e6 + 90, usegmt=True), "Fri, 31 Dec 9999 23:59:59 GMT"
+    service.will(SPORT, *(Answer(b"", 429, {"Retry-After": date}) for date in (soon, never)))
+    assert [(await fault(client)).retry_after for _ in range(2)] == [90, 86_400]
 
 
 async def test_an_answer_that_is_too_long_is_not_read(

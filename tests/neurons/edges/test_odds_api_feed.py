@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,13 +14,15 @@ import pytest
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import FeedFailed, GamesFetched
+from bettensor.bus.events import FeedFailed, GamesFetched, RowsSkipped
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.config.settings import parse
 from bettensor.neurons.edges import odds_api_feed
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.odds_api_client import Failed, OddsApiClient
 from bettensor.neurons.edges.odds_api_feed import FILE, OddsApiFeed, OddsApiSettings
+from bettensor.neurons.odds.forms import read_answer
+from bettensor.neurons.odds.listing import ReadOdds
 from tests.neurons.edges.odds_service import KEY, Answer, OddsService
 from tests.neurons.odds.feeds import CUBS, GIANTS, make_bookmaker, make_event
 
@@ -39,9 +42,9 @@ class CountedFeed(OddsApiFeed):
 
     steps = 0
 
-    async def _step(self, client: OddsApiClient) -> str:
+    async def _step(self, client: OddsApiClient) -> None:
         self.steps += 1
-        return await super()._step(client)
+        await super()._step(client)
 
 
 class Bench:
@@ -93,6 +96,14 @@ class Bench:
 
     def faults(self) -> list[str]:
         return [event.reason for event in self.events if isinstance(event, FeedFailed)]
+
+    def failing(self) -> list[bool]:
+        """Whether the feed fails, as each slate and each failure says."""
+        of_feed = [event for event in self.events if isinstance(event, FeedFailed | GamesFetched)]
+        return [isinstance(event, FeedFailed) or bool(event.fault) for event in of_feed]
+
+    def wrong_sports(self) -> list[tuple[str, ...]]:
+        return [event.faults for event in self.events if isinstance(event, RowsSkipped) and event.what == "sports"]
 
 
 @pytest.fixture(autouse=True)
@@ -189,7 +200,9 @@ async def test_the_end_of_a_failure_is_a_slate_although_nothing_has_changed(
     assert [type(event) for event in bench.events] == [GamesFetched, FeedFailed, GamesFetched, FeedFailed]
 
 
-async def test_a_failure_is_told_again_after_a_slate_that_would_hide_it(service: OddsService, tmp_path: Path) -> None:
+async def test_a_slate_in_an_outage_carries_the_failure_which_is_neither_told_again_nor_ended(
+    service: OddsService, tmp_path: Path
+) -> None:
     events = [make_event(id="first", commence_time="2027-06-17T22:30:00Z"), make_event(id="second")]
     service.will(MLB, Answer(events), BAD_KEY)
     bench = Bench(service, tmp_path, interval=3600)
@@ -197,21 +210,72 @@ async def test_a_failure_is_told_again_after_a_slate_that_would_hide_it(service:
         bench.clock.advance(HOUR)
         await bench.until(lambda: len(bench.faults()) == 1)
         bench.clock.advance(Micros(HOUR // 2))
-        await bench.until(lambda: len(bench.faults()) == 2)
-    assert [type(event) for event in bench.events] == [GamesFetched, FeedFailed, GamesFetched, FeedFailed]
+        await bench.until(lambda: len(bench.slates()) == 2)
+        await bench.has_looked()
+    assert [type(event) for event in bench.events] == [GamesFetched, FeedFailed, GamesFetched]
     assert bench.slates()[1] == ["second"]
+    assert [event.fault for event in bench.events[::2]] == ["", bench.faults()[0]]
 
 
-async def test_one_wrong_sport_takes_no_other_along(service: OddsService, tmp_path: Path) -> None:
-    service.will("basebal", Answer({"message": "Unknown sport"}, 404))
-    service.will(MLB, slate("one"))
+UNKNOWN = Answer({"message": "Unknown sport"}, 404)
+
+
+async def test_one_wrong_sport_is_told_and_takes_no_other_along(service: OddsService, tmp_path: Path) -> None:
+    service.will("basebal", UNKNOWN)
+    service.will(MLB, slate("one"), slate("one", "two"))
     bench = Bench(service, tmp_path, sports=["basebal", MLB], interval=600)
     async with bench.running():
-        assert bench.slates() == [["one"]]
-        assert "basebal: 404 Unknown sport" in bench.faults()[0]
         bench.clock.advance(Micros(600 * SECOND))
-        await bench.until(lambda: len(service.of(MLB)) == 2)
+        await bench.until(lambda: len(bench.slates()) == 2)
+        await bench.has_looked()
     assert len(service.of("basebal")) == 1, "it is repeated slowly"
+    assert bench.slates() == [["one"], ["one", "two"]]
+    assert bench.failing() == [False, False]
+    assert bench.wrong_sports() == [
+        ("basebal: 404 Unknown sport; check the sport: https://the-odds-api.com lists them",)
+    ]
+
+
+async def test_a_sport_that_is_right_again_is_told(service: OddsService, tmp_path: Path) -> None:
+    service.will("basebal", UNKNOWN, slate("two"))
+    service.will(MLB, slate("one"))
+    bench = Bench(service, tmp_path, sports=["basebal", MLB], interval=7200)
+    async with bench.running():
+        bench.clock.advance(HOUR)
+        await bench.until(lambda: len(bench.slates()) == 2)
+    assert [len(faults) for faults in bench.wrong_sports()] == [1, 0]
+    assert bench.failing() == [False, False]
+
+
+async def test_a_sport_that_goes_wrong_is_a_failure_for_as_long_as_its_games_are_in_force(
+    service: OddsService, tmp_path: Path
+) -> None:
+    service.will(EPL, Answer([make_event(id="old", commence_time="2027-06-17T22:30:00Z")]), UNKNOWN)
+    service.will(MLB, slate("one"))
+    bench = Bench(service, tmp_path, sports=[EPL, MLB], interval=3600)
+    async with bench.running():
+        bench.clock.advance(HOUR)
+        await bench.until(bench.faults)
+        bench.clock.advance(Micros(HOUR // 2))
+        await bench.until(lambda: len(bench.slates()) == 2)
+    assert bench.failing() == [False, True, False]
+    assert bench.slates() == [["old", "one"], ["one"]]
+    assert [len(faults) for faults in bench.wrong_sports()] == [1]
+
+
+@pytest.mark.parametrize("answers", [(UNKNOWN,), (Answer([]), UNKNOWN)])
+async def test_if_all_sports_are_wrong_the_feed_fails(
+    service: OddsService, tmp_path: Path, answers: tuple[Answer, ...]
+) -> None:
+    service.will("basebal", *answers)
+    service.will("bal", *answers)
+    bench = Bench(service, tmp_path, sports=["basebal", "bal"], interval=3600)
+    async with bench.running():
+        bench.clock.advance(HOUR)
+        await bench.until(bench.faults)
+    assert "basebal: 404" in bench.faults()[0]
+    assert "bal: 404" in bench.faults()[0]
+    assert bench.wrong_sports() == []
 
 
 async def test_too_many_requests_are_repeated_when_the_service_says_so_and_no_other_sport_is_asked_meanwhile(
@@ -271,7 +335,7 @@ async def test_a_restart_while_the_service_fails_has_the_kept_odds(service: Odds
     bench.clock.advance(HOUR)
     async with bench.running():
         assert bench.slates() == [["one"], ["one"]]
-        assert len(bench.faults()) == 1
+        assert bench.failing() == [False, True]
 
 
 @pytest.mark.parametrize("change", [{"regions": ["eu"]}, {"sports": [EPL]}])
@@ -287,9 +351,26 @@ async def test_kept_odds_of_another_question_do_not_count(
         assert bench.slates() == [["two"]]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"games": []}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"games": []}',
+        b"\xff",
+        json.dumps(
+            {
+                "source": "The Odds API",
+                "date": "2027-06-17T21:00:00Z",
+                "games": [],
+                "question": ["URL", "us"],
+                "answers": {MLB: {"at": AT, "version": {}, "games": [{"game_id": 1}]}},
+            }
+        ).encode(),
+    ],
+)
 async def test_a_kept_file_that_is_none_does_not_count(service: OddsService, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / FILE).write_bytes(content.replace(b"URL", service.url.encode()))
     service.will(MLB, slate("one"))
     bench = Bench(service, tmp_path)
     async with bench.running():
@@ -331,8 +412,37 @@ async def test_a_wrong_event_is_withheld_and_one_without_odds_is_not_mentioned(
         (fetched,) = bench.events
     assert [game.game_id for game in fetched.games] == ["good"]
     assert [(game.game_id, game.reason) for game in fetched.withheld] == [
-        ("bad", "row 1: bookmakers: none of them has usable odds")
+        ("bad", "bookmakers: none of them has usable odds")
     ]
+
+
+async def test_a_wrong_event_that_has_moved_to_another_place_is_no_news(service: OddsService, tmp_path: Path) -> None:
+    def wrong(name: str) -> dict[str, Any]:
+        return make_event(id=name, bookmakers=[make_bookmaker(prices={CUBS: 120, GIANTS: 105})])
+
+    good = make_event(id="good")
+    service.will(MLB, Answer([good, wrong("a"), wrong("b")]), Answer([wrong("b"), good, wrong("a")]))
+    bench = Bench(service, tmp_path, interval=60)
+    async with bench.running():
+        bench.clock.advance(Micros(60 * SECOND))
+        await bench.has_asked(2)
+    assert len(bench.events) == 1
+
+
+async def test_a_large_answer_is_read_beside_the_event_loop(
+    service: OddsService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    def read(body: bytes, now: datetime) -> ReadOdds:
+        threads.append(threading.current_thread().name)
+        return read_answer(body, now)
+
+    monkeypatch.setattr(odds_api_feed, "read_answer", read)
+    service.will(MLB, slate("one"))
+    async with Bench(service, tmp_path).running():
+        assert len(threads) == 1
+        assert threads != [threading.main_thread().name]
 
 
 async def test_a_feed_without_a_key_does_not_start(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bettensor.bus.events import DialFailed, PostFailed
-from bettensor.neurons.edges.refusals import read_refusal, read_retry_after
+from bettensor.neurons.edges.refusals import read_refusal
 from tests.neurons.edges.validators import Bench, benched, refusal, serving
 
 
@@ -42,19 +42,6 @@ def test_a_code_is_cut_before_it_fills_a_log() -> None:
 )
 def test_anything_else_is_no_refusal(body: bytes) -> None:
     assert read_refusal(body) is None
-
-
-@pytest.mark.parametrize(("values", "seconds"), [(["0"], 0), (["5"], 5), (["00030"], 30), (["99999"], 99_999)])
-def test_the_seconds_to_wait_are_a_number(values: list[str], seconds: int) -> None:
-    assert read_retry_after(values) == seconds
-
-
-@pytest.mark.parametrize(
-    "values",
-    [[], [""], ["-1"], ["+1"], ["1.5"], [" 5"], ["100000"], ["5", "5"], ["Fri, 31 Dec 2026 23:59:59 GMT"], ["²"]],
-)
-def test_anything_else_says_nothing_that_can_be_used(values: list[str]) -> None:
-    assert read_retry_after(values) is None
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ class Bench:
         keys = Keys(Keypair.create_from_uri("//Alice"))
         identity = make_identity(keys.hotkey, "miner")
         self.writer = FrameWriter(keys, SystemClock())
-        self.dialer = Dialer(identity, keys, self.writer)
+        self.dialer = Dialer(identity, keys, self.writer, SystemClock())
         self.http = HttpClient(identity, keys, SystemClock())
         for edge in (self.writer, self.dialer, self.http):
             edge.attach(self.bus)

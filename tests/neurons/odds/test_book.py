@@ -9,8 +9,8 @@ import pytest
 
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.edges.game_file import read_games
-from bettensor.neurons.odds.book import OddsBook, Validators
-from bettensor.neurons.odds.events import read_events
+from bettensor.neurons.odds.book import AnswerVersion, OddsBook
+from bettensor.neurons.odds.odds_api import read_events
 from tests.neurons.odds.feeds import make_bookmaker, make_event
 
 AT = Micros(int(datetime(2027, 6, 17, 21, 0, tzinfo=UTC).timestamp()) * SECOND)
@@ -18,7 +18,9 @@ START = Micros(int(datetime(2027, 6, 18, 0, 5, tzinfo=UTC).timestamp()) * SECOND
 
 
 def take(book: OddsBook, sport: str, *events: dict[str, Any], etag: str | None = None) -> None:
-    book.take(sport, read_events(events, "decimal", datetime(2027, 6, 17, tzinfo=UTC)).listings, Validators(etag), AT)
+    book.take(
+        sport, read_events(events, "decimal", datetime(2027, 6, 17, tzinfo=UTC)).listings, AnswerVersion(etag=etag), AT
+    )
 
 
 def games(book: OddsBook, *sports: str) -> list[dict[str, Any]]:
@@ -72,7 +74,7 @@ def test_a_later_run_takes_the_answers_to_the_same_question() -> None:
     assert same.document(["mlb"]).encode() == document
     kept = same["mlb"]
     assert kept is not None
-    assert (kept.at, kept.validators) == (AT, Validators('"1"'))
+    assert (kept.at, kept.version) == (AT, AnswerVersion(etag='"1"'))
     other.restore(document)
     assert other["mlb"] is None
 
@@ -84,6 +86,14 @@ def test_a_later_run_takes_the_answers_to_the_same_question() -> None:
         ('"games"', '"game"', "missing required field `games`"),
         ("2027-06-18T00:05:00Z", "soon", "Invalid isoformat"),
         ('"question"', '"q"', "missing required field `question`"),
+        ('"event_start_date"', '"start"', "missing required field `event_start_date`"),
+        ('"2027-06-18T00:05:00Z"', "7", "Expected `str`, got `int`"),
+        ('"game_id"', '"id"', "missing required field `game_id`"),
+        (f'"at": {AT}', '"at": -1', "Expected `int` >= 0"),
+        (f'"at": {AT}', '"at": 1000000000000000000', "Expected `int` <="),
+        ('"etag": null', r'"etag": "\n"', "matching regex"),
+        ('"etag": null', '"etag": "é"', "matching regex"),
+        ('"etag": null', f'"x": {"[" * 20_000}', "nested"),
     ],
 )
 def test_what_no_run_has_written_is_refused(old: str, new: str, fault: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
-from bettensor.neurons.system.proxies import proxy_of, spare_loopback
+from bettensor.neurons.system.proxies import is_loopback, proxy_of, spare_loopback
 
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "socks_proxy", "ws_proxy", "wss_proxy", "no_proxy")
 
@@ -66,3 +66,13 @@ def test_another_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
     spare_loopback("ws://10.0.0.1:9944")
     assert proxy_of("ws://10.0.0.1:9944") == "http://proxy:3128"
     assert "no_proxy" not in os.environ
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", "a.localhost"])
+def test_this_machine_is_known_by_its_addresses_and_names(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "0.0.0.0", "localhost.example", "", "::2"])  # noqa: S104 - no address to bind
+def test_no_other_host_is_taken_for_this_machine(host: str) -> None:
+    assert not is_loopback(host)

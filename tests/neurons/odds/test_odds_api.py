@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bettensor.neurons.odds.events import read_events
 from bettensor.neurons.odds.listing import ReadOdds
+from bettensor.neurons.odds.odds_api import read_events
 from bettensor.neurons.odds.prices import OddsFormat
 from tests.neurons.odds.feeds import CUBS, GIANTS, make_bookmaker, make_event
 
