@@ -86,7 +86,7 @@ class ProgramPredictor:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=MAX_LINE,
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent(),
             )
         except OSError as error:
             return f"{self.settings.command[0]} cannot be started: {error.strerror or error}"

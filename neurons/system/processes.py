@@ -2,12 +2,13 @@
 
 import contextlib
 import ctypes
+import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -35,13 +36,20 @@ def allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def die_with_parent() -> None:
-    """For ``preexec_fn``: the process ends when the thread that started it ends, in any way.
+def die_with_parent() -> Callable[[], None]:
+    """A ``preexec_fn``: the process ends when the thread that started it ends, in any way.
 
     On other systems than Linux it does nothing.
     """
-    if _prctl is not None:
-        _prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    parent = os.getpid()
+
+    def agree() -> None:
+        if _prctl is not None:
+            _prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+            if os.getppid() != parent:  # it has ended already, and no signal will come
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return agree
 
 
 def spawn(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
@@ -52,7 +60,7 @@ def spawn(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - it only calls prctl
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - it only makes system calls
         )
 
 

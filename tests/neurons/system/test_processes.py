@@ -52,6 +52,25 @@ child.wait()
         time.sleep(0.005)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_child_whose_parent_has_ended_before_it_begins_ends_too() -> None:
+    code = """
+import os
+from bettensor.neurons.system.processes import die_with_parent
+agree = die_with_parent()
+if os.fork() == 0:
+    if os.fork() == 0:  # its parent is not the one that made the promise
+        agree()
+        os._exit(0)
+    _, status = os.wait()
+    os._exit(os.WTERMSIG(status))
+_, status = os.wait()
+print(os.waitstatus_to_exitcode(status))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) == signal.SIGKILL
+
+
 def is_alive(process: int) -> bool:
     """Whether it is there, and not just waiting for somebody to ask how it ended."""
     try:
