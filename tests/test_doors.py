@@ -31,7 +31,7 @@ PLAIN: Final = (
 """Doors that define their names themselves."""
 DOORS: Final = (*LAZY, *PLAIN, "bettensor.simulation")
 PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-EXAMPLES: Final = sorted(file for file in (ROOT / "examples").rglob("*") if file.is_file())
+EXAMPLES: Final = sorted(file for file in (ROOT / "examples").rglob("*") if file.is_file() and file.suffix != ".pyc")
 
 
 def tree_of(module: str) -> ast.Module:
