@@ -629,7 +629,7 @@ class LogbookActor(HealthWatcher):
         self._line(envelope, "games that cannot be read", text, "ERROR", limit=1)
 
     def _feed_recovered(self, envelope: Envelope) -> None:
-        if not self.state.is_of_0_1:
+        if not self._is_of_0_1:
             self._line(envelope, "games that can be read", "The games can be read again")
 
     @on(UpdateStoreFailed)

@@ -137,6 +137,8 @@ class HandlerScore:
 
     failures: int = 0
     dropped: int = 0
+    last: str = ""
+    """The last line of its last error."""
 
 
 @dataclass(slots=True)
@@ -223,7 +225,9 @@ class MonitorActor(HealthWatcher):
 
     @on(HandlerFailed)
     def handler_failed(self, event: HandlerFailed, envelope: Envelope) -> None:
-        self.state.handlers.setdefault(event.handler, HandlerScore()).failures += 1
+        score = self.state.handlers.setdefault(event.handler, HandlerScore())
+        score.failures += 1
+        score.last = event.error.rstrip().rpartition("\n")[2]
         self.state.last_times[event.handler] = envelope.mono
 
     @on(HandlerOverflowed)
@@ -475,7 +479,7 @@ class MonitorActor(HealthWatcher):
             "troubles": dict(state.troubles),
             "last_s": {name: _ago(at, now) for name, at in state.last_times.items()},
             "handlers": {
-                name: {"waiting": 0, "failures": score.failures, "dropped": score.dropped}
+                name: {"waiting": 0, "failures": score.failures, "dropped": score.dropped, "last": score.last}
                 for name, score in state.handlers.items()
             },
         }

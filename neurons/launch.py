@@ -50,9 +50,10 @@ def check(settings: Settings, where: Where) -> list[str]:
     actors = build_actors(settings, where)
     parts = edge_parts(settings, where)
     load_handlers(settings, where)
+    faults = [fault for _, edge, own in parts for fault in edge.check(Plan(own, settings, actors))]
     if not isinstance(settings, ValidatorSettings):
-        build_predictor(settings, where)
-    return [fault for _, edge, own in parts for fault in edge.check(Plan(own, settings, actors))]
+        faults += getattr(build_predictor(settings, where), "faults", list)()
+    return faults
 
 
 def build(

@@ -458,6 +458,7 @@ def troubles(status: Status) -> Text | None:
         text = f"{name}: {counted(score['failures'], 'failure')}"
         text += f", {counted(score['waiting'], 'event')} waiting for it, {score['dropped']} dropped"
         text += _since(score["failures"] + score["dropped"], age)
+        text += f": {score['last']}" if score.get("last") else ""  # the neuron may run an earlier release
         lines.append(text + (f"; busy with one event for {duration(busy)}" if busy >= HANGING else ""))
     return Text("\n".join(map(printable, lines)), "yellow") if lines else None
 

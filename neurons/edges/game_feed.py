@@ -59,7 +59,7 @@ class GameFeed(Edge):
             withheld += doubted(slate.games, limits)
         for game in withheld:
             if not game.started:
-                yield f"{file}: game {game.game_id!r}: {game.reason}"
+                yield f"{file}: " + (f"game {game.game_id!r}: {game.reason}" if game.game_id else game.reason)
 
     async def open(self) -> None:
         """Publish the slate, wait until it is stored and so in force, and follow its changes from then on."""

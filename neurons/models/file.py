@@ -68,6 +68,13 @@ class FilePredictor:
         """The ids in the file that have been on a slate in this run."""
         self._host: ModelHost | None = None
 
+    def faults(self) -> list[str]:
+        """What is wrong in the file by itself; whether its games and outcomes exist shows with the slates."""
+        read = _read(self._path)
+        if isinstance(read, str):
+            return [read]
+        return [f"{self._path}: {row.place}: {fault}" for row in read or () if (fault := _fault_of(row)) is not None]
+
     async def run(self, host: ModelHost) -> None:
         """Ask for a new prediction whenever the file changes."""
         self._host = host
@@ -102,12 +109,11 @@ class FilePredictor:
             self._fault(read)
             return
         for row in read or ():
-            if isinstance(row.content, str):
-                self._fault(f"{self._path.name}: {row.place}: {row.content}")
-            elif not isinstance(row.content, dict) or not isinstance(row.content.get("game_id"), str):
-                self._fault(f"{self._path.name}: {row.place}: expected {', '.join(COLUMNS[:3])}")
-            else:
+            fault = _fault_of(row)
+            if fault is None:
                 yield row
+            else:
+                self._fault(f"{self._path.name}: {row.place}: {fault}")
 
     def _fault(self, text: str) -> None:
         if self._host is not None and self._faults.is_new(text):
@@ -126,6 +132,20 @@ class FilePredictor:
                 nearest = hint(game_id, known) if hints < MAX_HINTS else ""
                 hints += 1
                 self._host.note(f"{text}{nearest}")
+
+
+def _fault_of(row: Bet) -> str | None:
+    """What is wrong with a row, whatever the slate is."""
+    if isinstance(row.content, str):
+        return row.content
+    if not isinstance(row.content, dict) or not isinstance(row.content.get("game_id"), str):
+        return f"expected {', '.join(COLUMNS[:3])}"
+    try:
+        _wager_of(row.content)
+        _number(row.content, "confidence")
+    except Unusable as fault:
+        return str(fault)
+    return None
 
 
 def _read(path: Path) -> list[Bet] | str | None:
@@ -199,16 +219,20 @@ def forecast_of(row: dict[str, Any], game: TeamGame, model_name: str) -> Forecas
     outcome = row.get("outcome")
     if not isinstance(outcome, str) or outcome not in outcomes(game):
         raise Unusable(f"outcome: expected one of {', '.join(map(repr, outcomes(game)))}, not {outcome!r}")
-    wager = _number(row, "wager")
-    if wager is None or wager <= 0:
-        raise Unusable(f"wager: expected a number above 0, not {shown(row.get('wager'))}")
     return Forecast(
         game=game,
         outcome=outcome,
-        wager=wager,
+        wager=_wager_of(row),
         confidence=_number(row, "confidence"),
         model_name=str(row.get("model_name") or model_name),
     )
+
+
+def _wager_of(row: dict[str, Any]) -> float:
+    wager = _number(row, "wager")
+    if wager is None or wager <= 0:
+        raise Unusable(f"wager: expected a number above 0, not {shown(row.get('wager'))}")
+    return wager
 
 
 def _number(row: dict[str, Any], name: str) -> float | None:

@@ -61,7 +61,11 @@ class ModelHost(Protocol):
 
 
 class Predictor(Protocol):
-    """A model. If it also has ``async def run(self, host: ModelHost)``, that runs as long as the miner."""
+    """A model.
+
+    If it also has ``async def run(self, host: ModelHost)``, that runs as long as the miner. If it has
+    ``def faults(self) -> list[str]``, ``config check`` and doctor tell what that returns.
+    """
 
     def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
         """The bets on these games now; called whenever the slate changes, and from time to time."""

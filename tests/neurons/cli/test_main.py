@@ -185,6 +185,18 @@ def test_config_check_fails_on_rows_that_the_neuron_would_skip(
     assert told[2] == f"{file}: the validator would run without 2 rows of its files"
 
 
+def test_config_check_tells_of_wrong_bets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bets = tmp_path / "bets.csv"
+    bets.write_text("game_id,outcome,wager\ng,x,much\n")
+    model = {"class": "bettensor.models:FilePredictor", "path": str(bets)}
+    file = tmp_path / "miner.yaml"
+    file.write_text(yaml.safe_dump({"role": "miner", "actors": {"predictor": model}}))
+    assert main(["config", "check", str(file)]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith(f"{bets}: line 2: wager: expected a number")
+    assert told[1] == f"{file}: the miner would run without 1 row of its files"
+
+
 def test_config_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--role", "miner"]) == 0
     assert "reconnect_base_interval: 5.0" in capsys.readouterr().out

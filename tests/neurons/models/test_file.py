@@ -21,8 +21,8 @@ from tests.support import make_game
         ("bets.csv", "game_id,outcome,wager,confidence\ng,New York Mets,2.5,0.6\nunknown,x,1,\nh,Cubs,1,\n"),
         (
             "bets.json",
-            '[{"game_id": "g", "outcome": "New York Mets", "wager": 2.5}, {"game_id": "unknown"},'
-            ' {"game_id": "h", "outcome": "Cubs", "wager": 1}]',
+            '[{"game_id": "g", "outcome": "New York Mets", "wager": 2.5},'
+            ' {"game_id": "unknown", "outcome": "x", "wager": 1}, {"game_id": "h", "outcome": "Cubs", "wager": 1}]',
         ),
     ],
 )
@@ -204,3 +204,17 @@ async def test_no_game_is_missed_before_a_slate_has_come_or_after_it_was_offered
 def test_a_path_that_cannot_be_is_refused_at_start(path: str, fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
         parse(FileSettings, {"path": path}, "miner.yaml: actors.predictor")
+
+
+def test_what_is_wrong_in_the_file_shows_before_any_slate(tmp_path: Path) -> None:
+    file = tmp_path / "bets.csv"
+    model = FilePredictor(FileSettings(path=str(file)))
+    assert model.faults() == []
+    file.write_text("game_id,outcome,wager\ng,x,1\ng,x,0\ng,x,1,2\n")
+    assert model.faults() == [
+        f'{file}: line 3: wager: expected a number above 0, not "0"',
+        f"{file}: line 4: it has more values than the header has columns",
+    ]
+    file.write_text("game_id;outcome;wager\n")
+    (fault,) = model.faults()
+    assert fault.startswith(f"{file}: line 1: the header lacks game_id")
