@@ -79,23 +79,20 @@ async def test_a_change_that_cannot_be_read_is_told_and_the_next_good_one_counts
         )
 
 
-async def test_a_wrong_game_among_others_is_withheld_and_is_news_once(tmp_path: Path) -> None:
+async def test_a_wrong_game_among_others_is_withheld_until_it_is_right(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     wrong = starting_soon(game_id="wrong") | {"team_a_odds": None}
     bench.write(starting_soon(), wrong)
     async with bench.running():
         (first,) = bench.events
         assert [game.game_id for game in first.games] == [starting_soon()["game_id"]]
-        assert [(game.game_id, game.is_new) for game in first.withheld] == [("wrong", True)]
+        assert [game.game_id for game in first.withheld] == ["wrong"]
         await asyncio.sleep(0.2)
         bench.write(starting_soon(team_a_odds=1.7), wrong)
         again = await bench.until(lambda event: event != first)
-        assert [game.is_new for game in again.withheld] == [False]
+        assert again.withheld == first.withheld
         bench.write(starting_soon(), starting_soon(game_id="wrong"))
         await bench.until(lambda event: not event.withheld)
-        bench.write(starting_soon(), wrong)
-        back = await bench.until(lambda event: event not in (first, again) and event.withheld)
-        assert [game.is_new for game in back.withheld] == [True]
 
 
 async def test_other_files_of_the_folder_are_none_of_its_business(tmp_path: Path) -> None:
