@@ -6,6 +6,7 @@ A trouble that lasts is told when it begins, when its cause changes and when it 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -144,8 +145,8 @@ class LogbookState:
     health: Health = field(default_factory=Health)
     has_slate: bool = False
     """Whether this validator offers a slate, if only an old one."""
-    skipped: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The faults of each of the operator's files that have been told."""
+    told: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The faults that each of the operator's files, and the odds, had when they were last read."""
     chain_is_missed: bool = False
     """Whether the last reading of the chain failed; the next success is then logged at INFO."""
     watch_is_refused: bool = False
@@ -335,16 +336,16 @@ class LogbookActor(HealthWatcher):
 
     @on(RowsSkipped)
     def rows_skipped(self, event: RowsSkipped, envelope: Envelope) -> None:
-        told = self.state.skipped.get(event.what, ())
-        self.state.skipped[event.what] = event.faults
+        rows = f"rows of the {event.what}"
+        had_faults, untold = bool(self.state.told.get(rows)), self._untold(rows, event.faults)
         is_blacklist = event.what == "blacklist"
         effect, level = ("it blocks nobody", "ERROR") if is_blacklist else ("it is not used", "WARNING")
         for fault in event.faults:
-            if fault not in told:
+            if fault in untold:
                 text = f"A row of the {event.what} is wrong, so {effect}: {event.file}: {fault}"
-                self._line(envelope, f"rows of the {event.what}", text, level)
-        if told and not event.faults:
-            self._line(envelope, f"rows of the {event.what}", f"All rows of the {event.what} can be used again")
+                self._line(envelope, rows, text, level)
+        if had_faults and not event.faults:
+            self._line(envelope, rows, f"All {rows} can be used again")
 
     @on(EndpointDoubted)
     def endpoint_doubted(self, event: EndpointDoubted, envelope: Envelope) -> None:
@@ -600,27 +601,35 @@ class LogbookActor(HealthWatcher):
     def fetched(self, event: GamesFetched, envelope: Envelope) -> None:
         text = f"Read {counted(len(event.games), 'game')} from {event.source}"
         faulty = [game for game in event.withheld if not game.started]
+        untold = self._untold("games", map(_withheld, event.withheld))
         if faulty:
-            text += f"; {len(faulty)} withheld"
-            text += ", for the reasons below" if all(game.is_new for game in faulty) else ", as `bettensor top` shows"
+            all_are_told = untold.issuperset(map(_withheld, faulty))
+            text += (
+                f"; {len(faulty)} withheld, {'for the reasons below' if all_are_told else 'as `bettensor top` shows'}"
+            )
         if len(faulty) < len(event.withheld):
             text += f"; {len(event.withheld) - len(faulty)} already started"
         self._line(envelope, "games", text)
-        self._withheld(event.withheld, envelope)
+        self._tell_withheld(event.withheld, untold, envelope)
 
     @on(OddsDoubted)
     def odds_doubted(self, event: OddsDoubted, envelope: Envelope) -> None:
-        self._withheld(event.games, envelope)
+        self._tell_withheld(event.games, self._untold("odds", map(_withheld, event.games)), envelope)
         if not event.games:
             self._line(envelope, "plausible odds", "The odds of all games are plausible again")
 
-    def _withheld(self, games: tuple[WithheldGame, ...], envelope: Envelope) -> None:
+    def _tell_withheld(self, games: tuple[WithheldGame, ...], untold: set[str], envelope: Envelope) -> None:
         for game in games:
-            if game.is_new:
-                which = f"Game {game.game_id!r}" if game.game_id else "A game without an id"
+            if _withheld(game) in untold:
                 level = "DEBUG" if game.started else "WARNING"
                 kind = "started games" if game.started else "withheld games"
-                self._line(envelope, kind, f"{which} is withheld: {game.reason}", level)
+                self._line(envelope, kind, _withheld(game), level)
+
+    def _untold(self, source: str, faults: Iterable[str]) -> set[str]:
+        """Those of ``faults``, which are all that ``source`` has now, that it did not have before."""
+        before, present = self.state.told.get(source, ()), tuple(faults)
+        self.state.told[source] = present
+        return set(present) if self.state.is_of_0_1 else set(present).difference(before)
 
     def _feed_failed(self, event: FeedFailed | GamesFetched, envelope: Envelope) -> None:
         has_slate = self.state.has_slate or isinstance(event, GamesFetched)
@@ -771,6 +780,11 @@ class LogbookActor(HealthWatcher):
             self.publish(
                 LineLogged(window.level, f"... and {counted(window.held_back, 'more line')} within a second ({kind})")
             )
+
+
+def _withheld(game: WithheldGame) -> str:
+    which = f"Game {game.game_id!r}" if game.game_id else "A game without an id"
+    return f"{which} is withheld: {game.reason}"
 
 
 def _sentence(reason: str) -> str:

@@ -5,7 +5,7 @@ excess is the bookmaker's margin. Odds in another form, if they are read as deci
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bettensor.bus.games import TeamGame
@@ -14,6 +14,7 @@ MIN_IMPLIED: Final = 0.9
 MAX_IMPLIED: Final = 2.0
 """The sums of implied probabilities that are plausible. A bookmaker's sum is 1.02 to 1.10, and a little below 1 if the
 odds of several bookmakers are mixed."""
+AMERICAN: Final = "American odds"
 USUAL: Final = 1.05
 """The sum of a usual bookmaker: of two forms in which odds would be plausible, the nearer one is guessed."""
 
@@ -39,12 +40,17 @@ def doubt_of_odds(game: TeamGame, least: float = MIN_IMPLIED, most: float = MAX_
     if fault is not None:
         return fault
     odds = _prices(game)
+    doubt = doubt_of_sum(odds, least, most)
+    return None if doubt is None else f"{doubt}{_guess(odds)}"
+
+
+def doubt_of_sum(odds: Sequence[float], least: float = MIN_IMPLIED, most: float = MAX_IMPLIED) -> str | None:
+    """Why no bookmaker offers the decimal ``odds``, each above 1, of all outcomes of a game, if so."""
     total = implied_probability(odds)
     if least <= total <= most:
         return None
     shown = " and ".join(f"{price:g}" for price in odds)
-    text = f"the odds {shown} imply probabilities that add up to {total:.3g}; expected {least:g} to {most:g}"
-    return f"{text}{_guess(odds)}"
+    return f"the odds {shown} imply probabilities that add up to {total:.3g}; expected {least:g} to {most:g}"
 
 
 def _prices(game: TeamGame) -> list[float]:
@@ -57,22 +63,28 @@ def implied_probability(odds: Iterable[float]) -> float:
     return sum(1 / price for price in odds)
 
 
-def _guess(odds: list[float]) -> str:
+def _guess(odds: Sequence[float]) -> str:
     """The form that the odds may have, as the end of a message."""
-    forms = {"American odds": _from_american(odds), "hundredfold decimal odds": _from_hundredfold(odds)}
+    form = form_of(odds)
+    return f" ({form}?)" if form else ""
+
+
+def form_of(odds: Sequence[float]) -> str:
+    """The form in which ``odds``, which are no decimal ones, may have been meant; empty if none fits."""
+    forms = {AMERICAN: _from_american(odds), "hundredfold decimal odds": _from_hundredfold(odds)}
     sums = {name: implied_probability(meant) for name, meant in forms.items() if meant}
     plausible = {name: abs(total - USUAL) for name, total in sums.items() if MIN_IMPLIED <= total <= MAX_IMPLIED}
     if plausible:
-        return f" ({min(plausible, key=plausible.__getitem__)}?)"
-    return " (American odds?)" if "American odds" in sums else ""
+        return min(plausible, key=plausible.__getitem__)
+    return AMERICAN if AMERICAN in sums else ""
 
 
-def _from_american(odds: list[float]) -> list[float] | None:
+def _from_american(odds: Sequence[float]) -> list[float] | None:
     if not all(math.isfinite(price) and abs(price) >= 100 for price in odds):
         return None
     return [1 + (price / 100 if price > 0 else -100 / price) for price in odds]
 
 
-def _from_hundredfold(odds: list[float]) -> list[float] | None:
+def _from_hundredfold(odds: Sequence[float]) -> list[float] | None:
     meant = [price / 100 for price in odds]
     return meant if all(math.isfinite(price) and price > 1 for price in meant) else None

@@ -901,8 +901,6 @@ class WithheldGame:
     reason: str
     started: bool = False
     """The game has started, and there is no other reason: that is no fault."""
-    is_new: bool = True
-    """The last slate did not withhold it for this reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,12 +124,8 @@ class GamesActor(Actor):
 
     def _doubt(self) -> None:
         """Judge the odds of the feed's games, and publish which are doubted, if these are others than before."""
-        before = {(game.game_id, game.reason) for game in self.state.doubted}
-        present = tuple(
-            replace(game, is_new=(game.game_id, game.reason) not in before)
-            for game in doubted(self.state.fetched.values(), self.settings)
-        )
-        if {(game.game_id, game.reason) for game in present} != before:
+        present = tuple(doubted(self.state.fetched.values(), self.settings))
+        if set(present) != set(self.state.doubted):
             self.state.doubted = present
             self.publish(OddsDoubted(present))
 

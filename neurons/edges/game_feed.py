@@ -42,7 +42,6 @@ class GameFeed(Edge):
         self._clock = clock
         self._path = settings.path or SHIPPED
         self._started_at = clock.wall()
-        self._last: FetchedSlate | None = None
 
     @classmethod
     def check(cls, plan: Plan) -> Iterator[str]:
@@ -106,8 +105,7 @@ class GameFeed(Edge):
         return read
 
     def _publish(self, slate: FetchedSlate) -> None:
-        self._last = slate.after(self._last)
-        self._bus.publish(GamesFetched(self._path.name, *self._last, Epoch(token_hex(16))))
+        self._bus.publish(GamesFetched(self._path.name, *slate, Epoch(token_hex(16))))
 
 
 def moving_odds(games: tuple[TeamGame, ...], random: Random) -> Iterator[tuple[TeamGame, ...]]:

@@ -39,12 +39,6 @@ class FetchedSlate(NamedTuple):
     games: tuple[TeamGame, ...]
     withheld: tuple[WithheldGame, ...]
 
-    def after(self, before: "FetchedSlate | None") -> "FetchedSlate":
-        """The same; a game that ``before`` withheld for the same reason is not new."""
-        known = set() if before is None else {(game.game_id, game.reason) for game in before.withheld}
-        marked = (replace(game, is_new=(game.game_id, game.reason) not in known) for game in self.withheld)
-        return self._replace(withheld=tuple(marked))
-
 
 class _Unusable(Exception):
     """A game is wrong; the message has the field and what was expected."""

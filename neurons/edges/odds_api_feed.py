@@ -268,8 +268,8 @@ class OddsApiFeed(Edge):
     def _publish(self, slate: FetchedSlate | None, fault: str) -> None:
         """Publish the slate if it is another one, or if it ends a failure; else the failure, if it is news."""
         if slate is not None and (slate != self._slate or (self._fault and not fault)):
-            news, self._slate = slate.after(self._slate), slate
-            self._bus.publish(GamesFetched(EVENTS.service, *news, Epoch(token_hex(16)), fault))
+            self._slate = slate
+            self._bus.publish(GamesFetched(EVENTS.service, *slate, Epoch(token_hex(16)), fault))
         elif fault and fault != self._fault:
             self._bus.publish(FeedFailed(EVENTS.service, fault))
         self._fault = fault

@@ -6,15 +6,14 @@ No format is guessed. A price that does not fit the given format is refused; the
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple
 
-from bettensor.actors.odds import MAX_IMPLIED, MIN_IMPLIED, implied_probability
+from bettensor.actors.odds import AMERICAN, doubt_of_sum, form_of
 from bettensor.neurons.config.documents import number_of, shown
 
 OddsFormat = Literal["decimal", "american", "fractional"]
 """decimal: 2.2 pays 2.2 for a stake of 1. american: +120 wins 120 for a stake of 100, -110 wins 100 for a stake of 110.
 fractional: 6/5 wins 6 for a stake of 5."""
-ODDS_FORMATS: Final[tuple[OddsFormat, ...]] = get_args(OddsFormat)
 DIGITS: Final = 6
 """Decimals of converted odds: verdicts compare odds in millionths (protocol, "Numbers")."""
 MOST_ODDS: Final = 1_000_000
@@ -49,11 +48,9 @@ def quote(prices: Mapping[str, Any], form: OddsFormat) -> Quote:
             odds.append(_in_range(_READERS[form](price), price))
         except ValueError as error:
             raise ValueError(f"{name}: {error}{_guess([price], form)}") from None
-    total = implied_probability(map(float, odds))
-    if not MIN_IMPLIED <= total <= MAX_IMPLIED:
-        expected = f"expected implied probabilities that add up to {MIN_IMPLIED:g} to {MAX_IMPLIED:g}"
-        guess = _guess(list(prices.values()), form)
-        raise ValueError(f"{', '.join(prices)}: {expected}, not {total:.3g}{guess}")
+    doubt = doubt_of_sum([float(each) for each in odds])
+    if doubt is not None:
+        raise ValueError(f"{', '.join(prices)}: {doubt}{_guess(list(prices.values()), form)}")
     return Quote(*odds)
 
 
@@ -121,34 +118,30 @@ def _is_evens(price: Any) -> bool:
 
 
 def _guess(prices: Sequence[Any], form: OddsFormat) -> str:
-    """The end of an error message: the format in which all of ``prices`` could be, if it is another one."""
-    for other, could_be in _LOOKS_LIKE.items():
-        if other != form and all(map(could_be, prices)):
-            return f"; {_NAMES[other]} odds? Then use --odds-format {other}"
-    return ""
+    """The end of an error message: the form in which ``prices`` may have been meant, if it is another one."""
+    found = _form_of(prices)
+    if found in ("", _NAMES[form]):
+        return ""
+    others = [other for other, name in _NAMES.items() if name == found]
+    return f"; {found}?{''.join(f' Then use --odds-format {other}' for other in others)}"
 
 
-def _looks_american(price: Any) -> bool:
+def _form_of(prices: Sequence[Any]) -> str:
+    if all(map(_looks_fractional, prices)):
+        return _NAMES["fractional"]
     try:
-        return abs(_number(price)) >= 100
+        numbers = [float(_number(price)) for price in prices]
     except ValueError:
-        return False
-
-
-def _looks_decimal(price: Any) -> bool:
-    try:
-        return 1 < _number(price) < 100
-    except ValueError:
-        return False
+        return ""
+    return _NAMES["decimal"] if all(1 < number < 100 for number in numbers) else form_of(numbers)
 
 
 def _looks_fractional(price: Any) -> bool:
     return isinstance(price, str) and (_is_evens(price) or _FRACTION.fullmatch(price.strip()) is not None)
 
 
-_LOOKS_LIKE: Final[dict[OddsFormat, Callable[[Any], bool]]] = {
-    "american": _looks_american,
-    "fractional": _looks_fractional,
-    "decimal": _looks_decimal,
+_NAMES: Final[dict[OddsFormat, str]] = {
+    "american": AMERICAN,
+    "fractional": "fractional odds",
+    "decimal": "decimal odds",
 }
-_NAMES: Final[dict[OddsFormat, str]] = {"american": "American", "fractional": "fractional", "decimal": "decimal"}

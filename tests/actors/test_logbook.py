@@ -361,8 +361,22 @@ def fetched(*withheld: WithheldGame) -> GamesFetched:
 
 
 def test_a_game_that_stays_withheld_is_counted_and_not_told_again() -> None:
-    lines = Bench().lines(fetched(WithheldGame("g1", "odds of 1.0", is_new=False)))
-    assert lines == ["Read 1 game from games.json; 1 withheld, as `bettensor top` shows"]
+    bench = Bench()
+    first, other = WithheldGame("g1", "odds of 1.0"), WithheldGame("g1", "odds of 0.5")
+    told = "Read 1 game from games.json; 1 withheld, for the reasons below"
+    assert bench.lines(fetched(first)) == [told, "Game 'g1' is withheld: odds of 1.0"]
+    assert bench.lines(fetched(first)) == ["Read 1 game from games.json; 1 withheld, as `bettensor top` shows"]
+    assert bench.lines(fetched(other)) == [told, "Game 'g1' is withheld: odds of 0.5"]
+    assert bench.lines(fetched()) == ["Read 1 game from games.json"]
+    assert bench.lines(fetched(other)) == [told, "Game 'g1' is withheld: odds of 0.5"]
+
+
+def test_a_validator_of_0_1_0_told_each_withheld_game_with_each_slate() -> None:
+    bench = Harness(LogbookActor())
+    bench.observe(NeuronStarted("validator", NETUID, ME, "sr25519", 0, is_of_0_1=True))
+    event = fetched(WithheldGame("g1", "odds of 1.0"))
+    for _ in range(2):
+        assert len(bench.during(lambda: bench.observe(event), LineLogged)) == 2
 
 
 def test_a_game_that_has_started_is_no_warning() -> None:
@@ -378,10 +392,9 @@ def test_a_game_that_has_started_is_no_warning() -> None:
 
 def test_implausible_odds_are_told_and_that_they_are_gone() -> None:
     bench = Bench()
-    known = WithheldGame("g2", "old", is_new=False)
-    assert bench.lines(OddsDoubted((WithheldGame("g1", "the odds (American odds?)"), known))) == [
-        "Game 'g1' is withheld: the odds (American odds?)"
-    ]
+    doubted = WithheldGame("g1", "the odds (American odds?)")
+    assert bench.lines(OddsDoubted((doubted,))) == ["Game 'g1' is withheld: the odds (American odds?)"]
+    assert bench.lines(OddsDoubted((doubted, WithheldGame("g2", "odds")))) == ["Game 'g2' is withheld: odds"]
     assert bench.lines(OddsDoubted(())) == ["The odds of all games are plausible again"]
 
 

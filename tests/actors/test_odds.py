@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bettensor.actors.odds import doubt_of_odds, fault_of_odds, implied_probability
+from bettensor.actors.odds import doubt_of_odds, doubt_of_sum, fault_of_odds, implied_probability
 from bettensor.bus.games import TeamGame
 from tests.support import make_game
 
@@ -52,6 +52,13 @@ def test_odds_of_no_bookmaker_are_doubted_with_a_guess(odds: tuple[float, ...], 
 def test_the_doubt_names_the_odds_their_sum_and_what_was_expected() -> None:
     text = "the odds 120 and 105 imply probabilities that add up to 0.0179; expected 0.9 to 2 (American odds?)"
     assert doubt_of_odds(game(120, 105)) == text
+
+
+def test_a_sum_is_doubted_in_the_same_words_without_a_guess() -> None:
+    assert doubt_of_sum([120, 105]) == (
+        "the odds 120 and 105 imply probabilities that add up to 0.0179; expected 0.9 to 2"
+    )
+    assert doubt_of_sum([1.8, 2.1]) is None
 
 
 def test_the_limits_may_be_others() -> None:

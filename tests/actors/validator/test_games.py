@@ -135,16 +135,16 @@ def test_a_game_that_miners_know_is_withdrawn_while_its_odds_are_implausible() -
     assert bench.last(OddsDoubted).games == ()
 
 
-def test_doubts_are_told_when_they_change_and_only_fresh_ones_are_new() -> None:
+def test_doubts_are_told_when_they_change() -> None:
     bench = Bench()
     bench.fetch(AMERICAN, make_game("b"))
     bench.fetch(AMERICAN, make_game("b"))
     assert len(bench.all(OddsDoubted)) == 1
     bench.fetch(AMERICAN, replace(AMERICAN, game_id=GameId("b")))
-    assert [(game.game_id, game.is_new) for game in bench.last(OddsDoubted).games] == [("a", False), ("b", True)]
+    assert [game.game_id for game in bench.last(OddsDoubted).games] == ["a", "b"]
     bench.fetch(make_game("a"))
     bench.fetch(AMERICAN)
-    assert [(game.game_id, game.is_new) for game in bench.last(OddsDoubted).games] == [("a", True)]
+    assert [game.game_id for game in bench.last(OddsDoubted).games] == ["a"]
 
 
 def test_an_inactive_game_may_have_any_odds() -> None:

@@ -11,8 +11,16 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import HandlerFailed, PredictionMade
 from bettensor.neurons.config.settings import parse
 from bettensor.neurons.models.file import FilePredictor, FileSettings
+from bettensor.neurons.system import files
 from tests.neurons.models.at_its_edge import OTHER, SLATE, VALIDATOR, Bench, bench_of
 from tests.support import make_game
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that the system tells before the watch has begun is seen at the next look."""
+    monkeypatch.setattr(files, "LOOK", 50)
+    monkeypatch.setattr(files, "POLL", 50)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,6 @@ async def test_a_fault_that_comes_back_after_it_was_repaired_is_told_again(tmp_p
     file = tmp_path / "b.csv"
     file.write_text("game_id;outcome;wager\n")
     async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
-        await asyncio.sleep(0.2)  # the watch has begun
         bench.ask()
         await bench.until(lambda: len(bench.all(HandlerFailed)) == 1)
         file.write_text("game_id,outcome,wager\nh,Cubs,1\n")
@@ -159,7 +166,7 @@ def has_bets(bench: Bench, number: int) -> bool:
 async def test_a_fault_that_stays_in_a_file_that_changes_is_told_once(tmp_path: Path) -> None:
     file = tmp_path / "b.csv"
     async with bench_of(FilePredictor(FileSettings(path=str(file)))) as bench:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0)  # the model has looked at the folder
         for number in range(1, 4):
             file.write_text(f"game_id,outcome,wager\ng,Nobody,1\nh,Cubs,{number}\n")
             await bench.until(partial(has_bets, bench, number))

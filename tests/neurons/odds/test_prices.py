@@ -72,14 +72,22 @@ def test_a_price_of_another_format_is_refused_with_a_guess(form: OddsFormat, pri
 
 
 def test_american_odds_without_a_sign_are_known_by_their_sum() -> None:
-    with pytest.raises(ValueError, match="home, away: expected implied probabilities") as refused:
+    with pytest.raises(ValueError, match="home, away: the odds") as refused:
         odds(120, 105)
-    assert str(refused.value).endswith("0.9 to 2, not 0.0179; American odds? Then use --odds-format american")
+    assert str(refused.value) == (
+        "home, away: the odds 120 and 105 imply probabilities that add up to 0.0179; expected 0.9 to 2; "
+        "American odds? Then use --odds-format american"
+    )
+
+
+def test_hundredfold_odds_are_known_by_their_sum_too() -> None:
+    with pytest.raises(ValueError, match=r"expected 0.9 to 2; hundredfold decimal odds\?$"):
+        odds(185, 210)
 
 
 @pytest.mark.parametrize(("home", "away"), [(4, 5), (5, 5), (1.0001, 1.00001)])
 def test_prices_that_no_bookmaker_has_are_refused_without_a_guess(home: float, away: float) -> None:
-    with pytest.raises(ValueError, match=r"expected implied probabilities .* not [0-9.]+$"):
+    with pytest.raises(ValueError, match=r"imply probabilities that add up to [0-9.]+; expected 0.9 to 2$"):
         quote({"home": home, "away": away, "draw": home + 7 if home > 2 else 1.2}, "decimal")
 
 
