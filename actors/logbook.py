@@ -629,7 +629,7 @@ class LogbookActor(HealthWatcher):
         """Those of ``faults``, which are all that ``source`` has now, that it did not have before."""
         before, present = self.state.told.get(source, ()), tuple(faults)
         self.state.told[source] = present
-        return set(present) if self.state.is_of_0_1 else set(present).difference(before)
+        return set(present) if self._is_of_0_1 else set(present).difference(before)
 
     def _feed_failed(self, event: FeedFailed | GamesFetched, envelope: Envelope) -> None:
         has_slate = self.state.has_slate or isinstance(event, GamesFetched)

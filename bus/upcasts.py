@@ -202,11 +202,6 @@ def _eager(actor: str, settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def failed_posts_had_no_code(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The code of a refusal stood in the reason alone."""
-    return topic, event | {"code": ""} if topic == "post_failed" else event
-
-
 def slates_were_offered_whatever_their_odds(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """In format 1 the actor ``games`` had no settings, and doubted no odds."""
     if topic == "header" and event["settings"].get("role") == "validator":
@@ -231,7 +226,6 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
         each_failed_try_had_its_line,
-        failed_posts_had_no_code,
         slates_were_offered_whatever_their_odds,
     ),
 }
@@ -250,10 +244,11 @@ WORDS: Final = {
 
 
 def as_much_as(recorded: dict[str, Any], topic: str, event: dict[str, Any]) -> dict[str, Any]:
-    """``event`` without the parts of a status that an earlier release did not report."""
-    if topic != "status_reported":
-        return event
-    return event | {"status": {name: value for name, value in event["status"].items() if name in recorded["status"]}}
+    """``event`` without the fields, and the parts of a status, that an earlier release did not have."""
+    known = {name: value for name, value in event.items() if name in recorded}
+    if topic == "status_reported":
+        known["status"] = {name: value for name, value in event["status"].items() if name in recorded["status"]}
+    return known
 
 
 def without_words(topic: str, event: dict[str, Any]) -> dict[str, Any]:
