@@ -1,20 +1,23 @@
 """What every form of odds is read into: games with their odds, and the rows that give none, with their reasons."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, TypeVar
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from bettensor.bus.games import TeamGame
+from bettensor.bus.games import MAX_TEXT, TeamGame
 from bettensor.bus.identifiers import GameId
 from bettensor.bus.text import printable
+from bettensor.bus.timestamps import parse_rfc3339, rfc3339
 from bettensor.neurons.config.documents import explained
 from bettensor.neurons.odds.prices import Quote, rounded
 
 MAX_SHOWN: Final = 64
 """Characters of an id that a message shows."""
 Row = TypeVar("Row")
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Listing(NamedTuple):
@@ -101,6 +104,16 @@ def convert(row: Any, kind: type[Row]) -> Row:
         raise ValueError(explained(error)) from None
 
 
+def refuse_itself(home: str, away: str, field: str) -> None:
+    """Refuse a game of a team against itself.
+
+    Raises:
+        ValueError: it is one; the message names the ``field`` of ``away``.
+    """
+    if home == away:
+        raise ValueError(f"{field}: {away!r} cannot play against itself")
+
+
 def merged(readings: Sequence[ReadOdds]) -> ReadOdds:
     """All of ``readings`` in one; of several games with one id the first counts."""
     games: dict[str, Listing] = {}
@@ -127,4 +140,4 @@ def id_of(row: Any, field: str) -> str:
 
 
 def _utc(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return rfc3339(parse_rfc3339(instant.isoformat()))

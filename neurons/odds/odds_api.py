@@ -7,21 +7,27 @@ odds of an outcome are the arithmetic mean of all bookmakers' decimal odds.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from bettensor.bus.games import MAX_TEXT
-from bettensor.neurons.odds.listing import Listing, Omission, ReadOdds, convert, id_of, in_order
+from bettensor.neurons.odds.listing import (
+    Instant,
+    Listing,
+    Name,
+    Omission,
+    ReadOdds,
+    convert,
+    id_of,
+    in_order,
+    refuse_itself,
+)
 from bettensor.neurons.odds.prices import OddsFormat, Quote, mean, quote
 
 MARKS: Final = frozenset({"commence_time", "home_team", "away_team", "bookmakers"})
 """Keys by which an event is known; no other form has any of them."""
 MARKET: Final = "h2h"
 DRAW: Final = "Draw"
-
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
-_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class _Outcome(msgspec.Struct):
@@ -32,23 +38,23 @@ class _Outcome(msgspec.Struct):
 class _Market(msgspec.Struct):
     key: str
     outcomes: list[_Outcome]
-    last_update: _Instant | None = None
+    last_update: Instant | None = None
 
 
 class _Bookmaker(msgspec.Struct):
     key: str
     markets: list[Any]
     """Read one by one: an unused market may be anything."""
-    last_update: _Instant | None = None
+    last_update: Instant | None = None
 
 
 class _Event(msgspec.Struct):
-    id: _Name
-    sport_key: _Name
-    sport_title: _Name
-    commence_time: _Instant
-    home_team: _Name
-    away_team: _Name
+    id: Name
+    sport_key: Name
+    sport_title: Name
+    commence_time: Instant
+    home_team: Name
+    away_team: Name
     bookmakers: list[Any] = []
     """Read one by one: a wrong one takes no other along."""
 
@@ -75,8 +81,7 @@ def read_events(rows: Sequence[Any], form: OddsFormat, now: datetime) -> ReadOdd
         game_id = id_of(row, "id")
         try:
             event = convert(row, _Event)
-            if event.home_team == event.away_team:
-                raise ValueError(f"away_team: {event.away_team!r} cannot play against itself")
+            refuse_itself(event.home_team, event.away_team, "away_team")
             if event.id in listings:
                 raise ValueError("id: another event with this id stands before it")
         except ValueError as error:

@@ -5,20 +5,28 @@ Each has ``captured``, ``home``, ``away``, ``game_id``, ``date`` and ``odds`` wi
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from bettensor.bus.games import MAX_TEXT
-from bettensor.neurons.odds.listing import Listing, Omission, ReadOdds, convert, id_of, in_order
+from bettensor.neurons.odds.listing import (
+    Instant,
+    Listing,
+    Name,
+    Omission,
+    ReadOdds,
+    convert,
+    id_of,
+    in_order,
+    refuse_itself,
+)
 from bettensor.neurons.odds.prices import OddsFormat, quote
 
 MARKS: Final = frozenset({"captured", "home", "away", "odds"})
 """Keys by which a snapshot is known; no other form has any of them."""
-
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
-_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+SPORT: Final = "baseball"
+LEAGUE: Final = "MLB"
+"""The service has no other games, and does not name either."""
 
 
 class _Odds(msgspec.Struct):
@@ -27,21 +35,21 @@ class _Odds(msgspec.Struct):
 
 
 class _Snapshot(msgspec.Struct):
-    captured: _Instant
-    home: _Name
-    away: _Name
-    game_id: int | _Name
-    date: _Instant
+    captured: Instant
+    home: Name
+    away: Name
+    game_id: int | Name
+    date: Instant
     odds: _Odds
 
 
-def read_snapshots(rows: Sequence[Any], form: OddsFormat, *, sport: str = "baseball", league: str = "MLB") -> ReadOdds:
-    """The games in ``rows``, between home (team_a) and away (team_b). All have the same sport and league."""
+def read_snapshots(rows: Sequence[Any], form: OddsFormat) -> ReadOdds:
+    """The games in ``rows``, between home (team_a) and away (team_b)."""
     newest: dict[str, Listing] = {}
     skipped = []
     for place, row in enumerate(rows):
         try:
-            listing = _listing(convert(row, _Snapshot), form, sport, league)
+            listing = _listing(convert(row, _Snapshot), form)
         except ValueError as error:
             skipped.append(Omission(place, id_of(row, "game_id"), str(error)))
             continue
@@ -51,17 +59,16 @@ def read_snapshots(rows: Sequence[Any], form: OddsFormat, *, sport: str = "baseb
     return ReadOdds(len(rows), in_order(newest.values()), skipped, [])
 
 
-def _listing(snapshot: _Snapshot, form: OddsFormat, sport: str, league: str) -> Listing:
-    if snapshot.home == snapshot.away:
-        raise ValueError(f"away: {snapshot.away!r} cannot play against itself")
+def _listing(snapshot: _Snapshot, form: OddsFormat) -> Listing:
+    refuse_itself(snapshot.home, snapshot.away, "away")
     odds = snapshot.odds
     prices = {f"odds.{name}": getattr(odds, name) for name in _Odds.__struct_fields__}
     return Listing(
         str(snapshot.game_id),
         snapshot.home,
         snapshot.away,
-        sport,
-        league,
+        SPORT,
+        LEAGUE,
         snapshot.captured,
         snapshot.date,
         quote(prices, form),

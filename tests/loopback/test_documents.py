@@ -193,7 +193,7 @@ def test_the_page_on_games_shows_files_that_are_read(tmp_path: Path) -> None:
     assert "valid configuration of a validator" in said
     assert "games.json: 1 game from 1 snapshot of an odds service, 0 skipped" in said
     assert "games.json: 1 game from 1 event of The Odds API, 0 skipped" in said
-    assert [game["event_start_date"] for game in games] == ["2027-01-01T18:00:00Z"]
+    assert [game["event_start_date"] for game in games] == ["2027-01-01T18:00:00.000000Z"]
     assert schema == (ROOT / "docs" / "games.schema.json").read_text()
 
 

@@ -5,13 +5,14 @@ import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.edges.game_file import read_games
+from bettensor.neurons.odds.prices import OddsFormat
 from tests.neurons.edges.odds_service import KEY, Answer, OddsService
 from tests.neurons.odds.feeds import CUBS, GIANTS, make_bookmaker, make_event, make_snapshot
 from tests.support import NOW
@@ -92,6 +93,13 @@ def test_a_byte_order_mark_and_numbers_as_text_are_read(desk: Desk) -> None:
     code, _, _ = desk.imports_rows(make_event(bookmakers=[make_bookmaker(prices=prices)]), encoding="utf-8-sig")
     assert code == 0
     assert desk.games()[0]["team_a_odds"] == 1.9
+
+
+def test_every_format_can_be_named_and_no_other(desk: Desk) -> None:
+    for form in get_args(OddsFormat):
+        assert "invalid choice" not in desk.imports_rows(make_snapshot(), flags=("--odds-format", form))[2]
+    with pytest.raises(SystemExit):
+        desk.imports_rows(make_snapshot(), flags=("--odds-format", "malay"))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,10 @@ def test_a_game_that_differs_only_in_its_dates_stays_as_it_was() -> None:
     take(book, "mlb", make_event(bookmakers=[make_bookmaker(prices=prices, updated="2027-06-17T20:45:00Z")]))
     (game,) = games(book, "mlb")
     assert game["team_a_odds"] == 1.92
-    assert (game["create_date"], game["last_update_date"]) == ("2027-06-17T20:00:00Z", "2027-06-17T20:45:00Z")
+    assert (game["create_date"], game["last_update_date"]) == (
+        "2027-06-17T20:00:00.000000Z",
+        "2027-06-17T20:45:00.000000Z",
+    )
 
 
 def test_games_that_have_started_are_dropped() -> None:
@@ -84,10 +87,10 @@ def test_a_later_run_takes_the_answers_to_the_same_question() -> None:
     [
         ("{", "[", "Expected `object`|malformed"),
         ('"games"', '"game"', "missing required field `games`"),
-        ("2027-06-18T00:05:00Z", "soon", "Invalid isoformat"),
+        ("2027-06-18T00:05:00.000000Z", "soon", "Invalid isoformat"),
         ('"question"', '"q"', "missing required field `question`"),
         ('"event_start_date"', '"start"', "missing required field `event_start_date`"),
-        ('"2027-06-18T00:05:00Z"', "7", "Expected `str`, got `int`"),
+        ('"2027-06-18T00:05:00.000000Z"', "7", "Expected `str`, got `int`"),
         ('"game_id"', '"id"', "missing required field `game_id`"),
         (f'"at": {AT}', '"at": -1', "Expected `int` >= 0"),
         (f'"at": {AT}', '"at": 1000000000000000000', "Expected `int` <="),

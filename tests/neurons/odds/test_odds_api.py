@@ -25,9 +25,9 @@ def test_an_event_is_a_game_between_home_and_away() -> None:
         "team_b": GIANTS,
         "sport": "baseball",
         "league": "MLB",
-        "create_date": "2027-06-17T20:00:00Z",
-        "last_update_date": "2027-06-17T20:00:00Z",
-        "event_start_date": "2027-06-18T00:05:00Z",
+        "create_date": "2027-06-17T20:00:00.000000Z",
+        "last_update_date": "2027-06-17T20:00:00.000000Z",
+        "event_start_date": "2027-06-18T00:05:00.000000Z",
         "active": True,
         "team_a_odds": 1.91,
         "team_b_odds": 2.0,
@@ -42,7 +42,7 @@ def test_the_odds_of_bookmakers_are_averaged_by_outcome_and_the_newest_update_co
     (listing,) = read(make_event(bookmakers=bookmakers)).listings
     entry = listing.entry()
     assert (entry["team_a_odds"], entry["team_b_odds"]) == (1.95, 2.016667)
-    assert entry["last_update_date"] == "2027-06-17T20:02:00Z"
+    assert entry["last_update_date"] == "2027-06-17T20:02:00.000000Z"
 
 
 def test_a_draw_is_a_tie_and_bookmakers_without_it_offer_another_bet() -> None:
@@ -118,8 +118,8 @@ def test_a_wrong_event_is_skipped_with_row_field_and_expectation(row: Any, fault
 def test_a_doubleheader_is_two_games() -> None:
     reading = read(make_event(id="evening"), make_event(id="afternoon", commence_time="2027-06-17T13:05:00-05:00"))
     assert [(listing.game_id, listing.entry()["event_start_date"]) for listing in reading.listings] == [
-        ("afternoon", "2027-06-17T18:05:00Z"),
-        ("evening", "2027-06-18T00:05:00Z"),
+        ("afternoon", "2027-06-17T18:05:00.000000Z"),
+        ("evening", "2027-06-18T00:05:00.000000Z"),
     ]
 
 
