@@ -19,7 +19,7 @@ from bettensor.neurons.edges.odds_api_client import URL, Failed, OddsApiClient, 
 from bettensor.neurons.odds.forms import EVENTS, Form, form_of, read_answer, rows_of
 from bettensor.neurons.odds.listing import ReadOdds, merged
 from bettensor.neurons.odds.prices import OddsFormat
-from bettensor.neurons.system.files import replace_text
+from bettensor.neurons.system.files import replace
 
 
 class Imported(NamedTuple):
@@ -160,7 +160,7 @@ def _write(output: Path, source: str, form: Form, reading: ReadOdds, starting: d
         games = [listing.entry() for listing in reading.listings]
         document = {"source": source, "date": now.date().isoformat(), "games": games}
         try:
-            replace_text(output, dumps(document, indent=2) + "\n")
+            replace(output, (dumps(document, indent=2) + "\n").encode())
         except OSError as error:
             raise ConfigurationError(f"{output}: cannot be written: {error.strerror}") from None
     return Imported(output, source, form, reading, sum(listing.start <= now for listing in reading.listings))

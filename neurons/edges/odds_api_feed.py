@@ -34,7 +34,7 @@ from bettensor.neurons.edges.odds_api_client import (
 from bettensor.neurons.odds.book import AnswerVersion, OddsBook
 from bettensor.neurons.odds.forms import EVENTS, read_answer
 from bettensor.neurons.odds.listing import Omission
-from bettensor.neurons.system.files import replace_text
+from bettensor.neurons.system.files import replace
 
 FILE: Final = "odds_api.json"
 """The games file in ``state_dir``."""
@@ -241,7 +241,7 @@ class OddsApiFeed(Edge):
         document = self._book.document(list(self._sports))
         if document != self._written:
             try:
-                replace_text(self._path, document)
+                replace(self._path, document.encode(), durable=True)
             except OSError as error:
                 raise ConfigurationError(f"{self._path}: cannot be written: {error.strerror}") from None
             self._written = document

@@ -138,8 +138,3 @@ def replace(file: Path, data: bytes, *, durable: bool = False) -> None:
                 out.flush()
                 os.fsync(out.fileno())
         part.replace(target)
-
-
-def replace_text(file: Path, text: str) -> None:
-    """``replace`` by a text in UTF-8."""
-    replace(file, text.encode())

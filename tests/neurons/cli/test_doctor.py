@@ -315,7 +315,7 @@ def test_rows_that_the_neuron_would_skip_are_a_warning(place: Place, rows: int, 
     findings = place.examine()
     (found,) = [finding for finding in findings if finding.what == "configuration"]
     assert found.health == "warning"
-    assert found.text.endswith(f"games.json: game '': games.1: expected a game with its fields, not null{others}")
+    assert found.text.endswith(f"games.json: games.1: expected a game with its fields, not null{others}")
     assert "lists all" in found.cure
 
 
