@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from bettensor.neurons.system import files
-from bettensor.neurons.system.files import changes_of, look_at, replace, temporary_file, why_unwatched
+from bettensor.neurons.system.files import changes_of, look_at, temporary_file, why_unwatched
 from tests.neurons.unwatched import REASONS, refuse_watches
 
 PATIENCE = 10.0
@@ -201,7 +201,7 @@ def test_a_file_is_replaced_in_one_step_also_where_a_link_leads_to_it(tmp_path: 
     file.write_text("what was there")
     link.symlink_to(file)
     with file.open() as before:
-        replace(link, "é".encode())
+        files.replace(link, "é".encode())
         assert before.read() == "what was there"
     assert link.is_symlink()
     assert file.read_text(encoding="utf-8") == "é"
