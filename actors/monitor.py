@@ -64,11 +64,13 @@ from bettensor.bus.events import (
     PredictionsSaved,
     PredictionsStored,
     ReconnectScheduled,
+    ReloadFailed,
     Road,
     Role,
     RowsSkipped,
     SaveFailed,
     SessionActivated,
+    SettingsReloaded,
     StatusReported,
     StatusRequested,
     ValidatorsMissed,
@@ -94,12 +96,14 @@ MAX_SHOWN: Final = 20
 _FAILING: Final[dict[type[Event], str]] = {
     SaveFailed: "the outbox cannot be written, so predictions wait",
     CommitFailed: "the ledger cannot be written, so predictions get no verdict",
+    ReloadFailed: "a changed file cannot be used, so the old one stays in force",
     VerifiersFailed: "a signature verifier process cannot start, so the neuron verifies signatures by itself",
 }
 """Failures that last until something succeeds."""
 _ENDS: Final[dict[type[Event], type[Event]]] = {
     PredictionsSaved: SaveFailed,
     PredictionsStored: CommitFailed,
+    SettingsReloaded: ReloadFailed,
     VerifiersResumed: VerifiersFailed,
 }
 """By the event that shows success, the failure that it ends."""
@@ -210,11 +214,11 @@ class MonitorActor(HealthWatcher):
         self.state.troubles[event.topic] += 1
         self.state.last_times[event.topic] = envelope.mono
 
-    @on(SaveFailed, CommitFailed, VerifiersFailed)
-    def begin_failure(self, event: SaveFailed | CommitFailed | VerifiersFailed, _: Envelope) -> None:
+    @on(SaveFailed, CommitFailed, ReloadFailed, VerifiersFailed)
+    def begin_failure(self, event: SaveFailed | CommitFailed | ReloadFailed | VerifiersFailed, _: Envelope) -> None:
         self.state.failing[event.topic] = f"{_FAILING[type(event)]}: {event.reason}"
 
-    @on(PredictionsSaved, PredictionsStored, VerifiersResumed)
+    @on(PredictionsSaved, PredictionsStored, SettingsReloaded, VerifiersResumed)
     def end_failure(self, event: Event, _: Envelope) -> None:
         if self.state.failing:
             self.state.failing.pop(_ENDS[type(event)].topic, None)

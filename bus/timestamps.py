@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from bettensor.bus.identifiers import SECOND, Micros
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 DAY = Micros(86_400 * SECOND)
 
 
@@ -17,11 +18,13 @@ def parse_rfc3339(text: str) -> Micros:
     """The instant that ``text`` names.
 
     Raises:
-        ValueError: not a date and time of RFC 3339, or without its offset from UTC.
+        ValueError: not a date and time of RFC 3339, without its offset from UTC, or not in the years 1 to 9999 of UTC.
     """
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no offset from UTC; write for example 2026-01-31T18:00:00Z")
+    if not _FIRST <= instant <= _LAST:
+        raise ValueError(f"{text!r} is not in the years 1 to 9999 of UTC")
     return Micros((instant - _EPOCH) // timedelta(microseconds=1))
 
 

@@ -33,9 +33,11 @@ def read_text(file: Path, advice: str = "") -> str:
         advice: the cure if it is missing, for the message.
 
     Raises:
-        ConfigurationError: the file cannot be read, or is not UTF-8 text.
+        ConfigurationError: the file cannot be read, is no regular file, or is not UTF-8 text.
     """
     try:
+        if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe has an end only when its writer has
+            raise ConfigurationError(f"{file}: cannot be read: it is a pipe or a device; save it as a file")
         return decoded(file.read_bytes())
     except FileNotFoundError:
         raise ConfigurationError(f"{file}: there is no such file{advice}") from None

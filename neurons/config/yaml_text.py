@@ -39,6 +39,8 @@ def parse_yaml(text: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except RecursionError:
+        raise ValueError("not YAML: lists and mappings are nested too deeply") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
@@ -48,8 +50,15 @@ def parse_yaml(text: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """Refuses duplicate keys, and the merge key ``<<``.
 
-    PyYAML merges wrong values if the merged mapping has a merge key itself.
+    PyYAML merges wrong values if the merged mapping has a merge key itself. A number of more digits than Python reads
+    stays a text, so that it is refused as the value that it is.
     """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
+        try:
+            return super().construct_yaml_int(node)
+        except ValueError:
+            return node.value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: list[Any] = []
@@ -62,6 +71,9 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} occurs twice", problem_mark=key_node.start_mark)
             seen.append(key)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def one_line(value: Any) -> str:

@@ -108,8 +108,9 @@ def _read_game(entry: Any, started_at: Micros) -> TeamGame:
     fault = fault_of_odds(game)
     if fault is not None:
         raise _Unusable(fault)
-    start = _instant(game.event_start_date, started_at)
-    return replace(game, event_start_date=rfc3339(start))
+    for name in ("create_date", "last_update_date"):
+        _check_instant(name, getattr(game, name))
+    return replace(game, event_start_date=_start_of(game, started_at))
 
 
 def _odds_of(entry: dict[str, Any]) -> dict[str, float]:
@@ -134,11 +135,19 @@ def _converted(entry: dict[str, Any]) -> TeamGame:
     return game
 
 
-def _instant(text: str, started_at: Micros) -> Micros:
+def _check_instant(name: str, text: str) -> None:
+    try:
+        parse_rfc3339(text)
+    except ValueError:
+        raise _Unusable(f"{name}: expected a time like 2026-01-31T18:00:00Z, not {shown(text)}") from None
+
+
+def _start_of(game: TeamGame, started_at: Micros) -> str:
+    text = game.event_start_date
     try:
         if text.startswith("P"):
-            return Micros(started_at + _DURATION.validate_python(text) // timedelta(microseconds=1))
-        return parse_rfc3339(text)
+            return rfc3339(Micros(started_at + _DURATION.validate_python(text) // timedelta(microseconds=1)))
+        return rfc3339(parse_rfc3339(text))
     except (ValueError, ValidationError, OverflowError):
         expected = "expected a time like 2026-01-31T18:00:00Z, or a duration like PT36H"
         raise _Unusable(f"event_start_date: {expected}, not {shown(text)}") from None

@@ -127,6 +127,8 @@ def read_hotkey(file: Path) -> HotkeyFile:
         return HotkeyFile(file, KeyState.MISSING)
     except PermissionError as error:
         return HotkeyFile(file, KeyState.FORBIDDEN, reason=str(error.strerror))
+    except UnicodeEncodeError:
+        raise  # the file's name, which this locale cannot write, is no fault of the key
     except (OSError, ValueError, bittensor_core.KeyfileError) as error:
         return HotkeyFile(file, KeyState.UNREADABLE, reason=getattr(error, "strerror", None) or str(error))
     if keypair.crypto_type not in CRYPTO_TYPES.values():

@@ -99,9 +99,16 @@ def convert(row: Any, kind: type[Row]) -> Row:
         ValueError: a field is wrong; the message names it and says what was expected.
     """
     try:
-        return msgspec.convert(row, kind)
+        converted = msgspec.convert(row, kind)
     except msgspec.ValidationError as error:
         raise ValueError(explained(error)) from None
+    for name in getattr(converted, "__struct_fields__", ()):
+        if isinstance(instant := getattr(converted, name), datetime):
+            try:
+                _utc(instant)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+    return converted
 
 
 def refuse_itself(home: str, away: str, field: str) -> None:
