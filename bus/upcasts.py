@@ -208,6 +208,11 @@ def failed_posts_had_no_code(topic: str, event: dict[str, Any]) -> tuple[str, di
     return topic, event | {"code": ""} if topic == "post_failed" else event
 
 
+def slates_carried_no_fault(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Each slate that was read ended the failure of its feed."""
+    return topic, event | {"fault": ""} if topic == "games_fetched" else event
+
+
 def slates_were_offered_whatever_their_odds(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """In format 1 the actor ``games`` had no settings, and doubted no odds."""
     if topic == "header" and event["settings"].get("role") == "validator":
@@ -233,6 +238,7 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         statuses_had_slates,
         each_failed_try_had_its_line,
         failed_posts_had_no_code,
+        slates_carried_no_fault,
         slates_were_offered_whatever_their_odds,
     ),
 }

@@ -15,6 +15,7 @@ from bettensor.bus.upcasts import (
     metagraphs_said_nothing_of_schemes,
     requests_had_their_scheme_in_a_header,
     runs_were_of_0_1,
+    slates_carried_no_fault,
     slates_were_offered_whatever_their_odds,
     timers_have_names,
 )
@@ -127,6 +128,12 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
         "mine": {"x": 1},
         "reconnect": {"is_of_0_1": True},
     }
+
+
+def test_slates_of_0_1_0_carried_no_fault() -> None:
+    assert slates_carried_no_fault in UPCASTS[1]
+    assert slates_carried_no_fault("games_fetched", {"games": []}) == ("games_fetched", {"games": [], "fault": ""})
+    assert slates_carried_no_fault("feed_failed", {"reason": "x"}) == ("feed_failed", {"reason": "x"})
 
 
 @pytest.mark.parametrize(
