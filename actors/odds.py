@@ -16,7 +16,9 @@ MAX_IMPLIED: Final = 2.0
 odds of several bookmakers are mixed."""
 AMERICAN: Final = "American odds"
 USUAL: Final = 1.05
-"""The sum of a usual bookmaker: of two forms in which odds would be plausible, the nearer one is guessed."""
+"""The sum of a usual bookmaker: of two forms, the one whose sum is nearer is guessed."""
+CLOSE: Final = 0.2
+"""A form is guessed by its sum if that is no further from the usual one."""
 
 
 def fault_of_odds(game: TeamGame) -> str | None:
@@ -73,9 +75,9 @@ def form_of(odds: Sequence[float]) -> str:
     """The form in which ``odds``, which are no decimal ones, may have been meant; empty if none fits."""
     forms = {AMERICAN: _from_american(odds), "hundredfold decimal odds": _from_hundredfold(odds)}
     sums = {name: implied_probability(meant) for name, meant in forms.items() if meant}
-    plausible = {name: abs(total - USUAL) for name, total in sums.items() if MIN_IMPLIED <= total <= MAX_IMPLIED}
-    if plausible:
-        return min(plausible, key=plausible.__getitem__)
+    near = {name: distance for name, total in sums.items() if (distance := abs(total - USUAL)) <= CLOSE}
+    if near:
+        return min(near, key=near.__getitem__)
     return AMERICAN if AMERICAN in sums else ""
 
 

@@ -30,6 +30,7 @@ def test_a_bookmakers_odds_are_not_doubted(odds: tuple[float, ...]) -> None:
         ((-110, -110), " (American odds?)"),
         ((-150, 130), " (American odds?)"),
         ((300, 300), " (American odds?)"),  # not plausible as these either, but they look like them
+        ((150, 130), " (American odds?)"),
         ((185, 210), " (hundredfold decimal odds?)"),
         ((190, 190), " (hundredfold decimal odds?)"),
         ((250, 320, 280), " (hundredfold decimal odds?)"),

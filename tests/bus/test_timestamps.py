@@ -42,3 +42,14 @@ def test_what_names_no_instant_is_refused(text: str) -> None:
 def test_a_day_begins_at_midnight_utc() -> None:
     assert [utc_day(Micros(at)) for at in (0, DAY - 1, DAY, 2 * DAY)] == [0, 0, 1, 2]
     assert utc_day(Micros(-1)) == -1
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_an_instant_that_utc_cannot_name_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not in the years 1 to 9999 of UTC"):
+        parse_rfc3339(text)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"])
+def test_the_first_and_the_last_instant_are_read_and_written(text: str) -> None:
+    assert rfc3339(parse_rfc3339(text)) == text

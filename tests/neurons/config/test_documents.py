@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,9 @@ def test_a_fault_that_msgspec_found_begins_with_the_field(value: Any, text: str)
     with pytest.raises(msgspec.ValidationError) as refused:
         msgspec.convert(value, _Outer)
     assert explained(refused.value) == text
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "games.json")
+    with pytest.raises(ConfigurationError, match=r"games\.json: cannot be read: it is a pipe or a device; save it as"):
+        read_json(tmp_path / "games.json")

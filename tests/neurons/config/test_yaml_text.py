@@ -69,3 +69,12 @@ def test_utf_16_is_refused_with_the_cure(tmp_path: Path) -> None:
     file.write_bytes("netuid: 30".encode("utf-16"))
     with pytest.raises(ConfigurationError, match=r"neuron\.yaml: cannot be read: it is UTF-16 text; save it as UTF-8"):
         read_yaml(file)
+
+
+def test_what_is_nested_too_deeply_is_refused_in_a_line() -> None:
+    with pytest.raises(ValueError, match="not YAML: lists and mappings are nested too deeply"):
+        parse_yaml("[" * 3000 + "]" * 3000)
+
+
+def test_a_number_of_more_digits_than_python_reads_stays_a_text() -> None:
+    assert parse_yaml("{uid: " + "9" * 5000 + "}") == {"uid": "9" * 5000}

@@ -102,6 +102,10 @@ def test_a_wrong_bookmaker_is_left_out_alone(bookmaker: Any, fault: str) -> None
         (make_event(id=...), "row 1: id: this field is required"),
         (make_event(id="outright", home_team=None, away_team=None), "(game 'outright'): home_team: expected str"),
         (make_event(id="x", commence_time="2027-06-18T00:05:00"), "commence_time: expected datetime with a timezone"),
+        (
+            make_event(id="x", commence_time="9999-12-31T23:59:59-14:00"),
+            "commence_time: '9999-12-31T23:59:59-14:00' is not",
+        ),
         (make_event(id="x", commence_time=1718668800), "commence_time: expected datetime, got int"),
         (make_event(id="x", away_team=CUBS), "away_team: 'Chicago Cubs' cannot play against itself"),
         (make_event(id="good"), "id: another event with this id stands before it"),
