@@ -1,9 +1,9 @@
 """A feed of one's own: a validator's slate from a CSV file, as a spreadsheet exports it.
 
-Name it in a validator's YAML file, where it takes the place of the watched games file::
+Copy this file beside a validator's YAML file, and name it there. It takes the place of the watched games file::
 
     edges:
-      game_feed: {class: "examples.csv_feed:CsvFeed", path: /etc/bettensor/games.csv}
+      game_feed: {class: "csv_feed:CsvFeed", path: /etc/bettensor/games.csv}
 
 The columns have the names of a game's fields (docs/games.md); a cell without text is an absent field.
 """

@@ -1,9 +1,9 @@
 """A handler on the bus: a leaderboard of accepted predictions.
 
-Add it to a validator's YAML file, and it hears every accepted prediction::
+Copy this file beside a validator's YAML file, and name it there. It hears every accepted prediction::
 
     handlers:
-      prediction_accepted: ["examples.leaderboard:on_prediction_accepted"]
+      prediction_accepted: ["leaderboard:on_prediction_accepted"]
 """
 
 from collections import Counter

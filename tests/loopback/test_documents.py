@@ -1,4 +1,4 @@
-"""README and tutorial, followed word for word by a newcomer with an empty home."""
+"""README, tutorial and other pages, followed word for word by a newcomer with an empty home."""
 
 import json
 import os
@@ -24,6 +24,7 @@ ELSEWHERE: Final = ("make ", "pip install", "bettensor bench", "git clone")
 """Commands that are run by other tests, or by whoever runs these."""
 PATIENCE: Final = 30.0
 _FILE: Final = re.compile(r"`([\w.-]+\.(?:yaml|py|csv|sh|json))`")
+_LINE: Final = re.compile(r"\breplace the line that begins with `([^`]+)`")
 
 
 class Block(NamedTuple):
@@ -53,7 +54,6 @@ class Newcomer:
         self.said: list[str] = []
         self.begun = 0
         """Where the present miner's part of its log begins."""
-        self.names: dict[str, str] = {}
         self.running: dict[str, subprocess.Popen[str]] = {}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = os.environ | {"HOME": str(folder), "PATH": path, "COLUMNS": "200"}
@@ -69,11 +69,16 @@ class Newcomer:
 
     def write(self, name: str, block: Block) -> None:
         text = block.text.replace("8091", self.port)
-        for role, hotkey in self.names.items():
-            text = text.replace(f"{role.upper()}_HOTKEY", hotkey)
         file = self.folder / name
-        add = re.search(r"\badd to\b", block.before, re.IGNORECASE)
-        file.write_text((file.read_text() if add else "") + text)
+        if replaced := _LINE.search(block.before):
+            lines = file.read_text().splitlines(keepends=True)
+            (place,) = (place for place, line in enumerate(lines) if line.startswith(replaced[1]))
+            lines[place] = text
+            text = "".join(lines)
+        elif re.search(r"\badd to\b", block.before, re.IGNORECASE):
+            present = file.read_text()
+            text = present if "unless it is there" in block.before and text in present else present + text
+        file.write_text(text)
 
     def run(self, line: str) -> None:
         if not line or line.startswith(ELSEWHERE):
@@ -97,8 +102,6 @@ class Newcomer:
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}\n{self.logs()}"
         self.said.append(done.stdout)
-        if words[1:3] == ["wallet", "new"]:
-            self.names[words[-1]] = done.stdout.split("hotkey: ")[1].strip()
 
     def start(self, words: list[str]) -> None:
         """A neuron in a terminal of its own."""
@@ -173,6 +176,18 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
     assert re.fullmatch(r"[\w .]+: \w+ after \d+\.\d ms\n", person.said[-1])  # what it awaits, and no log
 
 
+def test_the_tutorial_goes_on_in_the_folder_of_the_readme(tmp_path: Path) -> None:
+    with newcomer(tmp_path) as person:
+        person.follow(ROOT / "README.md")
+        for role in ("miner", "validator"):
+            person.run(f"bettensor stop --config {role}.yaml")
+        person.follow(ROOT / "docs" / "tutorial.md", before="## A message of your own")
+        assert "leaders: [('" in person.log("validator")
+        assert "accepted in" in person.said[-1]
+        handlers = yaml.safe_load((person.folder / "validator.yaml").read_text())["handlers"]
+    assert handlers == {"prediction_accepted": ["my_subnet:on_prediction"]}
+
+
 def test_an_incident_becomes_a_regression_test(tmp_path: Path) -> None:
     with newcomer(tmp_path) as person:
         person.follow(ROOT / "docs" / "recordings.md")
@@ -191,6 +206,7 @@ def test_the_page_on_games_shows_files_that_are_read(tmp_path: Path) -> None:
         schema = (person.folder / "games.schema.json").read_text()
     said = "\n".join(person.said)
     assert "valid configuration of a validator" in said
+    assert "sample-arsenal-fulham" in said
     assert "games.json: 1 game from 1 snapshot of an odds service, 0 skipped" in said
     assert "games.json: 1 game from 1 event of The Odds API, 0 skipped" in said
     assert [game["event_start_date"] for game in games] == ["2027-01-01T18:00:00.000000Z"]
