@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = _Parser(
         prog="bettensor",
         description="Real-time, authenticated communication between the miners and validators of the Bettensor subnet.",
-        epilog="exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 Ctrl-C (a neuron then stops in good order: 0)",
+        epilog="exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 Ctrl-C (a neuron: 0)",
         allow_abbrev=False,
         formatter_class=_Help,
     )
