@@ -7,6 +7,8 @@ from typing import Final
 
 SIMILAR: Final = 0.6
 """Similarity, 0 to 1, from which on a word is suggested for a mistyped one."""
+PART: Final = 4
+"""Characters from which on a part of a word is a mistyped word."""
 FEW: Final = 20
 """Valid words that are listed if none is similar."""
 
@@ -63,10 +65,14 @@ def duration(seconds: float | None) -> str:
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The valid word that is most similar to a mistyped one; None if none is similar.
 
-    Capitals, and the hyphens before an option, make no word similar or different.
+    Capitals, and the hyphens before an option, make no word similar or different. If no word is similar, one that
+    contains the mistyped word is the nearest.
     """
     plain = {_compared(valid): valid for valid in known}
-    similar = get_close_matches(_compared(word), plain, n=1, cutoff=SIMILAR)
+    meant = _compared(word)
+    similar = get_close_matches(meant, plain, n=1, cutoff=SIMILAR)
+    if len(meant) >= PART:
+        similar += [valid for valid in plain if meant in valid]
     return plain[similar[0]] if similar else None
 
 

@@ -27,6 +27,11 @@ def test_the_nearest_word_is_a_similar_one(word: str, similar: str | None) -> No
     assert nearest(word, iter(COLOURS)) == similar
 
 
+def test_a_part_of_a_word_is_near_unless_it_is_very_short() -> None:
+    assert nearest("permit", ["axon", "validator_permit"]) == "validator_permit"
+    assert nearest("per", ["axon", "validator_permit"]) is None
+
+
 def test_hyphens_make_no_option_similar() -> None:
     options = ["--json", "--duration", "-h"]
     assert (nearest("--seconds", options), nearest("--jsno", options)) == (None, "--json")
