@@ -42,7 +42,10 @@ AS_REFUSAL: Final[dict[int, str]] = {
 }
 """Close codes with the same cause as a refusal code."""
 DISABLED: Final = "set websocket.enabled: true on this miner to use the WebSocket again"
-HTTP_ALONE: Final = "its websocket.enabled is false, or a proxy in between passes HTTP but not WebSocket; see its log"
+HTTP_ALONE: Final = (
+    "its websocket.enabled is false, or a proxy in between passes HTTP but not WebSocket, or "
+    "it waits up to 5 minutes before it tries again; see its log"
+)
 UNREGISTERED: Final = "register this hotkey on the subnet; if the metagraph is a file, add the hotkey to the file"
 WRONG_ENDPOINT: Final = "correct axon.port, axon.external_ip, axon.external_port, or the metagraph file if you use one"
 NO_ENDPOINT: Final = "the metagraph has no endpoint for it"
@@ -50,6 +53,7 @@ ANNOUNCE: Final = "its operator must set axon.external_ip"
 FEW_WATCHES: Final = "sysctl -w fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288"
 """For a system that sends no notifications of changed files; the limits are of all processes of one user."""
 NO_ANSWER: Final = "check that the validator is running, its address and port, and any firewall in between"
+ANSWERS_HTTP: Final = "it answers by HTTP now, and this miner tries the WebSocket again by itself"
 ANOTHER_SERVER: Final = "this is no validator's answer: check the address, and any proxy in front of the validator"
 BEHIND: Final = (
     "the metagraph here has this hotkey: the validator's copy is older or of another subnet; the miner retries"

@@ -11,8 +11,10 @@ from typing import Any, Final
 from bettensor.actors.actor import on
 from bettensor.actors.cures import (
     ANNOUNCE,
+    ANSWERS_HTTP,
     DISABLED,
     HTTP_ALONE,
+    NO_ANSWER,
     NO_ENDPOINT,
     NO_PERMIT,
     ON_VALIDATOR,
@@ -341,6 +343,8 @@ class MonitorActor(HealthWatcher):
         peer.heard_at = envelope.mono
         if peer.connection is None:
             peer.road = "http"
+            if peer.cure == NO_ANSWER:
+                peer.cure = ANSWERS_HTTP
 
     @on(PostFailed)
     def miss_answer(self, event: PostFailed, _: Envelope) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
-SIMILAR: Final = 0.5
+SIMILAR: Final = 0.6
 """Similarity, 0 to 1, from which on a word is suggested for a mistyped one."""
+PART: Final = 4
+"""Characters from which on a part of a word is a mistyped word."""
 FEW: Final = 20
 """Valid words that are listed if none is similar."""
 
@@ -61,9 +63,21 @@ def duration(seconds: float | None) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The valid word that is most similar to a mistyped one; None if none is similar."""
-    similar = get_close_matches(word, list(known), n=1, cutoff=SIMILAR)
-    return similar[0] if similar else None
+    """The valid word that is most similar to a mistyped one; None if none is similar.
+
+    Capitals, and the hyphens before an option, make no word similar or different. If no word is similar, one that
+    contains the mistyped word is the nearest.
+    """
+    plain = {_compared(valid): valid for valid in known}
+    meant = _compared(word)
+    similar = get_close_matches(meant, plain, n=1, cutoff=SIMILAR)
+    if len(meant) >= PART:
+        similar += [valid for valid in plain if meant in valid]
+    return plain[similar[0]] if similar else None
+
+
+def _compared(word: str) -> str:
+    return word.casefold().lstrip("-")
 
 
 def hint(word: str, known: Iterable[str], prefix: str = "") -> str:

@@ -15,12 +15,12 @@ from rich.console import Console, RenderableType
 
 from bettensor.actors.cures import UNREGISTERED
 from bettensor.bus.codes import VerdictCode
-from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.errors import ConfigurationError, Unavailable
 from bettensor.bus.identifiers import Micros
 from bettensor.bus.text import chosen, counted, hint, printable
 from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.cli import views
-from bettensor.neurons.cli.control_client import ask, find_state_dir, running_neurons
+from bettensor.neurons.cli.control_client import NotRunning, ask, find_state_dir, running_neurons
 from bettensor.neurons.cli.history import (
     COLUMNS,
     LEDGER,
@@ -45,14 +45,14 @@ def _neuron(arguments: argparse.Namespace, role: str | None = None) -> Path:
     return find_state_dir(arguments.state_dir, arguments.config, role)
 
 
-def _status(state_dir: Path, *, slates: bool = False) -> dict[str, Any]:
-    return ask(state_dir, {"ask": "status", "slates": slates})
+def _status(state_dir: Path, config: Path | None, *, slates: bool = False) -> dict[str, Any]:
+    return ask(state_dir, {"ask": "status", "slates": slates}, config=config)
 
 
 def top(arguments: argparse.Namespace) -> int:
     """The live view of a running neuron; drawn once if standard output is not a terminal."""
     state_dir = _neuron(arguments)
-    status = _status(state_dir, slates=arguments.json)
+    status = _status(state_dir, arguments.config, slates=arguments.json)
     if arguments.json:
         print(json.dumps(status, indent=2))
         return 0
@@ -64,7 +64,7 @@ def top(arguments: argparse.Namespace) -> int:
 
     def draw(screen: Console) -> RenderableType:
         if time.monotonic() - history[-1][0] >= 1:
-            history.append((time.monotonic(), _status(state_dir)))
+            history.append((time.monotonic(), _status(state_dir, arguments.config)))
             del history[:-2]
         (before, earlier), (now, latest) = history[0], history[-1]
         return views.top_view(screen, latest, earlier if now > before else None, max(now - before, 0.1))
@@ -83,7 +83,7 @@ def peers(arguments: argparse.Namespace) -> int:
             screen.print(views.neurons_table(running, screen.width))
             screen.print("\n`bettensor peers --state-dir DIR` lists the peers of one of them")
             return 0
-    status = _status(_neuron(arguments))
+    status = _status(_neuron(arguments), arguments.config)
     if arguments.json:
         print(json.dumps(status["peers"], indent=2))
     else:
@@ -105,7 +105,7 @@ def peers(arguments: argparse.Namespace) -> int:
 
 def games(arguments: argparse.Namespace) -> int:
     """The slate of a running neuron."""
-    status = _status(_neuron(arguments), slates=True)
+    status = _status(_neuron(arguments), arguments.config, slates=True)
     if arguments.json:
         print(json.dumps(status["slates"], indent=2))
         return 0
@@ -113,7 +113,7 @@ def games(arguments: argparse.Namespace) -> int:
     for slate in status["slates"]:
         games_of = f"{counted(len(slate['games']), 'game')} of validator {slate['validator']}"
         screen.print(views.shown(f"{games_of}, game update {slate['offset']}"))
-        screen.print(views.games_table(slate, screen.width))
+        screen.print(views.games_table(slate, screen.width, arguments.limit), crop=False)  # ids can be copied
     if not status["slates"]:
         screen.print("no games received yet")
     return 0
@@ -122,11 +122,11 @@ def games(arguments: argparse.Namespace) -> int:
 def predict(arguments: argparse.Namespace) -> int:
     """Send a prediction through the running miner, and wait for the verdicts."""
     question = {"ask": "predict", "game": arguments.game, "outcome": arguments.outcome, "wager": arguments.wager}
+    question["placed"] = True
     if arguments.validator is not None:
         question["validator"] = arguments.validator
     state_dir = _neuron(arguments, "miner")
-    with views.progress("waiting for the verdict"):
-        answer = ask(state_dir, question, PATIENCE + 5)
+    answer = _with_verdicts(state_dir, question, arguments.config)
     if arguments.json:
         print(json.dumps(answer, indent=2))
     for verdict in answer["verdicts"]:
@@ -136,16 +136,51 @@ def predict(arguments: argparse.Namespace) -> int:
             print(views.shown(f"{verdict['prediction_id']} {verdict['code']}{took} by {verdict['validator']}{why}"))
     late = answer["without_verdict"]
     if late:
-        text = f"no verdict on {counted(late, 'prediction')} after {PATIENCE:g} s; the miner keeps trying"
-        text += ", and `bettensor peers` says why"
-        print(text, file=sys.stderr)
+        kept = _kept(answer.get("waiting", []))  # the neuron may run an earlier release
+        print(f"no verdict on {counted(late, 'prediction')} after {PATIENCE:g} s; {kept}", file=sys.stderr)
     return 0 if not late and all(verdict["success"] for verdict in answer["verdicts"]) else 1
+
+
+def _with_verdicts(state_dir: Path, question: dict[str, Any], config: Path | None) -> dict[str, Any]:
+    """The miner's answer; says at once which validator is not connected, and at Ctrl-C that the miner goes on."""
+    placed: list[dict[str, Any]] = []
+
+    def tell(predictions: list[dict[str, Any]]) -> None:
+        placed.extend(predictions)
+        for one in predictions:
+            if not one["connected"]:
+                print(_not_connected(one), file=sys.stderr)
+
+    try:
+        with views.progress(f"waiting for the verdict, at most {PATIENCE:g} s"):
+            return ask(state_dir, question, PATIENCE + 5, config=config, on_placed=tell)
+    except (KeyboardInterrupt, NotRunning) as error:
+        if placed or isinstance(error, KeyboardInterrupt):
+            print(_kept(placed), file=sys.stderr)
+        raise
+
+
+def _not_connected(placed: dict[str, Any]) -> str:
+    return views.shown(
+        f"validator {placed['validator']} is not connected: {printable(placed['trouble'])}; prediction "
+        f"{placed['prediction_id']} waits in the miner's outbox and is sent when it is"
+    )
+
+
+def _kept(predictions: list[dict[str, Any]]) -> str:
+    """What becomes of predictions without a verdict; their ids, if they are known."""
+    named = "".join(f" {one['prediction_id']}" for one in predictions)
+    which = f"prediction{named}" if len(predictions) <= 1 else f"predictions{named}"
+    return (
+        f"the miner keeps {which} in its outbox and goes on trying: `bettensor predictions` shows the verdict, "
+        "`bettensor peers` why a validator is not connected"
+    )
 
 
 def stop(arguments: argparse.Namespace) -> int:
     """Stop a running neuron gracefully, and wait until its process has ended."""
     state_dir = _neuron(arguments)
-    process = ask(state_dir, {"ask": "stop"})["process"]
+    process = ask(state_dir, {"ask": "stop"}, config=arguments.config)["process"]
     deadline = time.monotonic() + STOP_PATIENCE
     with views.progress("waiting for the neuron to stop"):
         while is_held(state_dir / NAME):
@@ -207,26 +242,36 @@ def _peer(file: Path, hotkey: str) -> str:
 
 def ledger(arguments: argparse.Namespace) -> int:
     """Check, back up or restore a ledger."""
-    state_dir = _neuron(arguments)
-    file = state_dir / LEDGER
+    checks_copy = arguments.action == "check" and arguments.file is not None
+    file = arguments.file if checks_copy else _neuron(arguments) / LEDGER
+    done = ""
     with views.progress("reading every page"):
         if arguments.action == "check":
             report = check_ledger(file)
         elif arguments.action == "backup":
             report = backup_ledger(file, arguments.file)
+            done = f"copied {file} to {arguments.file}: "
         else:
+            _refuse_while_it_runs(file.parent, arguments)
             keep = file.with_name(f"{file.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
             report = _restore(arguments.file, file, keep)
+            done = f"restored {arguments.file} as {file}: "
             if keep.exists():
                 print(f"the replaced ledger is kept as {keep}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(asdict(report), indent=2))
     else:
         print(
-            f"no damage found: ledger {report.ledger_id}, schema {report.schema}, "
+            f"{done}no damage found: ledger {report.ledger_id}, schema {report.schema}, "
             f"{counted(report.predictions, 'prediction')}, {report.accepted} accepted"
         )
     return 0
+
+
+def _refuse_while_it_runs(state_dir: Path, arguments: argparse.Namespace) -> None:
+    if (state_dir / NAME).exists() and is_held(state_dir / NAME):
+        named = f"--state-dir {state_dir}" if arguments.config is None else f"--config {arguments.config}"
+        raise Unavailable(f"a validator works with {state_dir}; stop it first: `bettensor stop {named}`")
 
 
 def _restore(copy: Path, file: Path, keep: Path) -> LedgerReport:

@@ -4,16 +4,19 @@ import json
 import os
 import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.text import short
 from bettensor.neurons.config.sources import DEFAULT_HOME
 from bettensor.neurons.edges.control import NAME, socket_address
 from bettensor.neurons.system import locks
+
+if TYPE_CHECKING:
+    from bettensor.neurons.config.settings import Settings
 
 PROCESSES: Final = Path("/proc")
 """The processes of this machine, if the system lists them as files."""
@@ -29,37 +32,57 @@ class ControlRefused(BettensorError):
     """The neuron refused the question; the message is its reason."""
 
 
-def ask(state_dir: Path, question: dict[str, Any], patience: float = 5.0) -> dict[str, Any]:
+def ask(
+    state_dir: Path,
+    question: dict[str, Any],
+    patience: float = 5.0,
+    *,
+    config: Path | None = None,
+    on_placed: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> dict[str, Any]:
     """One question and its answer.
 
     Args:
         state_dir: of the neuron.
         question: see ``neurons/edges/control.py``.
         patience: seconds to wait for the answer.
+        config: the file that named ``state_dir``; an error says how to start the neuron with it.
+        on_placed: gets the answer that comes before the verdicts, if the question asks for it.
 
     Raises:
         NotRunning: no neuron answers there.
         ControlRefused: the neuron refuses the question.
     """
     try:
-        with socket_address(state_dir) as address, socket.socket(socket.AF_UNIX) as client:
+        with (
+            socket_address(state_dir) as address,
+            socket.socket(socket.AF_UNIX) as client,
+            client.makefile("rb") as lines,
+        ):
             client.settimeout(patience)
             client.connect(address)
             client.sendall(json.dumps(question).encode() + b"\n")
-            line = client.makefile("rb").readline()
+            line = lines.readline()
+            if on_placed is not None and line.startswith(b'{"placed"'):
+                on_placed(json.loads(line)["placed"])
+                line = lines.readline()
     except TimeoutError:
         raise NotRunning(f"the neuron in {state_dir} does not answer within {patience:g} s") from None
     except OSError:
-        raise NotRunning(
-            f"no neuron is running in {state_dir}; start it with `bettensor validator --config FILE` or `bettensor "
-            "miner --config FILE`, or name another with --config FILE or --state-dir DIR"
-        ) from None
+        raise NotRunning(f"no neuron is running in {state_dir}; {_how_to_start(config)}") from None
     if not line.endswith(b"\n"):
         raise NotRunning(f"the neuron in {state_dir} stopped before it answered")
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise ControlRefused(answer["error"])
     return answer
+
+
+def _how_to_start(config: Path | None) -> str:
+    if config is not None:
+        return f"start it with `bettensor {_read(config).role} --config {shlex.quote(str(config))}`"
+    start = "start it with `bettensor validator --config FILE` or `bettensor miner --config FILE`"
+    return f"{start}, or name another with --config FILE or --state-dir DIR"
 
 
 class Running(NamedTuple):
@@ -90,7 +113,7 @@ def find_state_dir(state_dir: Path | None, config: Path | None, role: str | None
         return running[0].state_dir
     kind = role or "neuron"
     if not running:
-        raise NotRunning(f"this user runs no {kind}; start one, or name its folder with --config or --state-dir")
+        raise NotRunning(f"this user runs no {kind}; start one, or name it with --config FILE or --state-dir DIR")
     choice = "\n".join(map(_choice, running))
     raise NotRunning(f"{len(running)} {kind}s are running; name one of them:\n{choice}")
 
@@ -144,6 +167,10 @@ def _locked_folders() -> Iterator[Path]:
 
 
 def _state_dir_of(config: Path) -> Path:
+    return _read(config).state_dir
+
+
+def _read(config: Path) -> "Settings":
     from bettensor.neurons.config.loading import load_settings
 
-    return load_settings(config).state_dir
+    return load_settings(config)

@@ -56,13 +56,15 @@ def backup_ledger(file: Path, copy: Path) -> LedgerReport:
     """
     if copy.exists():
         raise ConfigurationError(f"{copy} exists already; name a new file")
+    if not copy.parent.is_dir():
+        raise ConfigurationError(f"{copy} cannot be written: there is no folder {copy.parent}; make it first")
     check_ledger(file)
     try:
         with temporary_file(copy.with_name(f"{copy.name}.unfinished")) as fresh:
             _copy(file, fresh)
             report = check_ledger(fresh)
             fresh.rename(copy)
-    except OSError as error:
+    except (sqlite3.Error, OSError) as error:
         raise ConfigurationError(f"{copy} cannot be written: {error}") from None
     return report
 
@@ -115,12 +117,9 @@ def _keep(file: Path, keep: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    try:
-        with (
-            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as database,
-            closing(sqlite3.connect(target)) as copy,
-        ):
-            database.backup(copy, pages=PAGES)
-            copy.execute("PRAGMA journal_mode=DELETE")  # a single file, without a write-ahead log
-    except sqlite3.Error as error:
-        raise ConfigurationError(f"{target} cannot be written: {error}") from None
+    with (
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as database,
+        closing(sqlite3.connect(target)) as copy,
+    ):
+        database.backup(copy, pages=PAGES)
+        copy.execute("PRAGMA journal_mode=DELETE")  # a single file, without a write-ahead log

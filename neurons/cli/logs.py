@@ -4,6 +4,7 @@ import argparse
 import gc
 import json
 import sys
+import textwrap
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
@@ -11,7 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
@@ -20,7 +22,7 @@ from bettensor.bus.errors import BadEventLog, ConfigurationError
 from bettensor.bus.eventlog import Row
 from bettensor.bus.events import TOPICS, Observed
 from bettensor.bus.identifiers import SECOND, Hotkey
-from bettensor.bus.text import counted, hint, shortened
+from bettensor.bus.text import counted, hint
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.ask import parse_time
 from bettensor.neurons.config.plugins import load
@@ -34,7 +36,18 @@ from bettensor.neurons.recordings.recording import (
     import_events,
     log_files,
 )
-from bettensor.neurons.recordings.text import brief, clock, explain, explain_replay, line, plain, topic
+from bettensor.neurons.recordings.text import (
+    Abridged,
+    abridged,
+    brief,
+    clock,
+    explain,
+    explain_replay,
+    heading,
+    line,
+    plain,
+    topic,
+)
 
 COLLECTOR_THRESHOLD = 200_000
 """Objects between two garbage collections; events have no cycles, so collections only cost time."""
@@ -196,7 +209,7 @@ def trace(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([_tree_as_json(root) for root in roots], indent=2))
     else:
-        _draw(roots)
+        _draw(roots, prediction_id)
     return 0 if logs.whole else 1
 
 
@@ -225,26 +238,52 @@ def _meant(arguments: argparse.Namespace) -> str:
     )
 
 
-def _draw(roots: Iterable[Step]) -> None:
+INDENT = 4
+"""Columns that a tree's branch takes."""
+
+
+def _draw(roots: Iterable[Step], prediction_id: str) -> None:
     screen = views.console()
     for root in roots:
-        began = root.envelope.mono
-        tree = Tree(_step(screen, root, began, f"{clock(root.envelope.at)}  "))
-        _grow(screen, tree, root, began)
+        drawn = _Drawn(screen, root.envelope.mono, prediction_id)
+        tree = Tree(drawn.step(root, 0, f"{clock(root.envelope.at)}  "))
+        drawn.grow(tree, root, 1)
         screen.print(tree)
 
 
-def _grow(screen: Console, tree: Tree, step: Step, began: int) -> None:
-    for following in step.following:
-        _grow(screen, tree.add(_step(screen, following, began)), following, began)
+class _Drawn:
+    """The steps of one tree; on a terminal without the id that all of them share."""
+
+    def __init__(self, screen: Console, began: int, prediction_id: str) -> None:
+        self._screen = screen
+        self._began = began
+        self._prediction_id = prediction_id
+
+    def grow(self, tree: Tree, step: Step, depth: int) -> None:
+        """Add all that follows."""
+        for following in step.following:
+            self.grow(tree.add(self.step(following, depth)), following, depth + 1)
+
+    def step(self, step: Step, depth: int, before: str = "") -> RenderableType:
+        """One event; on a terminal, a reason that does not fit behind it is below it."""
+        who = f" ({step.actor})" if step.actor else ""
+        after = (step.envelope.mono - self._began) * 1000 / SECOND
+        head = f"{before}{after:+.3f} ms  {topic(step.envelope)}{who}"
+        if not self._screen.is_terminal:
+            return Text(f"{head}  {brief(step.event, whole=True)}", no_wrap=True, overflow="ellipsis")
+        width = self._screen.width - INDENT * depth
+        first, reason = _fitting(head, abridged(step.event, self._prediction_id), width)
+        drawn = Text(first, no_wrap=True, overflow="ellipsis")
+        return Group(drawn, Text(reason)) if reason else drawn
 
 
-def _step(screen: Console, step: Step, began: int, before: str = "") -> Text:
-    who = f" ({step.actor})" if step.actor else ""
-    after = (step.envelope.mono - began) * 1000 / SECOND
-    told = brief(step.event, whole=not screen.is_terminal)
-    text = f"{before}{after:+.3f} ms  {topic(step.envelope)}{who}  {told}"
-    return Text(shortened(text) if screen.is_terminal else text, no_wrap=True, overflow="ellipsis")
+def _fitting(head: str, event: Abridged, width: int) -> tuple[str, str]:
+    """The first line of an event, which may be cut off, and its reason if that does not fit into the line."""
+    why = ": ".join(filter(None, (event.code, event.reason)))
+    for beside, below in ((why, ""), (event.code, event.reason)):
+        if cell_len(f"{head}  {beside}") <= width:
+            return "  ".join(filter(None, (head, beside, event.rest))), below
+    return f"{head}  {event.rest}", why
 
 
 def _tree_as_json(step: Step) -> dict[str, Any]:
@@ -270,6 +309,9 @@ def log(arguments: argparse.Namespace) -> int:
         chosen = every if arguments.limit is None else deque(every, maxlen=arguments.limit)
         found = _sum_up(chosen, as_json=arguments.json) if arguments.summary else _print(chosen, as_json=arguments.json)
     known = found or topics.are_known()
+    if arguments.hotkey is not None and not found:
+        fitting = "event" if wanted == EventFilter(hotkey=wanted.hotkey) else "event that fits the other options"
+        print(f"bettensor: {arguments.log}: no {fitting} concerns a neuron {arguments.hotkey!r}", file=sys.stderr)
     return 0 if known and logs.whole else 1
 
 
@@ -317,7 +359,14 @@ def _in_pipe(row: Row) -> str:
 
 def _on_terminal() -> Callable[[Row], str]:
     width = views.console().width
-    return lambda row: views.fitted(line(row), width)
+    indent = " " * (width // 8)
+
+    def show(row: Row) -> str:
+        first, reason = _fitting(heading(row), abridged(plain(row)), width)
+        below = textwrap.wrap(reason, width, initial_indent=indent, subsequent_indent=indent)
+        return "\n".join([views.fitted(first, width), *below])
+
+    return show
 
 
 def _as_json(recorded: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     try:
         if rest and not arguments.takes_flags:
-            _refuse(arguments.parser, rest)
+            arguments.parser.refuse(rest)
         arguments.words = rest
         code: int = arguments.command(arguments)
         if sys.stdout is not None:
@@ -63,13 +63,6 @@ def _fail(text: str, code: int) -> int:
     with contextlib.suppress(OSError):  # nobody can read it
         print(f"bettensor: {text}", file=sys.stderr)
     return code
-
-
-def _refuse(parser: argparse.ArgumentParser, words: Sequence[str]) -> NoReturn:
-    """End with a message about arguments that the command does not know, and a suggestion for the first option."""
-    options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 - no other way
-    unknown = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
-    parser.error(f"unrecognized arguments: {' '.join(words)}{hint(unknown, options) if unknown else ''}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,8 +121,34 @@ def _add_file(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+_MISSING = " required"
+"""In argparse's messages about a missing argument, and in no other."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Suggests a word for a mistyped one."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._words = sys.argv[1:] if args is None else [*args]
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End with this message; if an option is missing, a mistyped one is told instead."""
+        unknown = [word for word in self._words if word.startswith("--") and not self._has(word)]
+        if unknown and _MISSING in message and not self.get_default("takes_flags"):
+            self.refuse(unknown)
+        super().error(message)
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """End with a message about words that this command does not know, and a suggestion for the first option."""
+        unknown = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
+        near = hint(unknown, self._option_string_actions) if unknown else ""
+        super().error(f"unrecognized arguments: {' '.join(words)}{near}")
+
+    def _has(self, word: str) -> bool:
+        return word == "--" or word.partition("=")[0] in self._option_string_actions
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -229,6 +248,10 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     predict = asking(
         "predict", "send a prediction through the running miner", " --game G --outcome 'Arsenal' --wager 2.5"
     )
+    predict.description = (
+        "Send a prediction through the running miner, and wait up to 60 s for the verdict. Whether or not this command "
+        "still waits, the prediction stays in the miner's outbox until it has its verdict or its game starts."
+    )
     predict.add_argument("--game", required=True, metavar="G", help="the game's id, as `bettensor games` shows it")
     predict.add_argument("--outcome", required=True, metavar="O", help="the winning team's name, or Tie")
     predict.add_argument(
@@ -276,7 +299,9 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         parser = _add(actions, action, what, f"bettensor ledger {action} {name}--config validator.yaml")
         if file:
             parser.add_argument("file", type=Path, metavar="FILE", help=file)
-        _add_neuron(parser, _NO_DEFAULT if action == "restore" else _DEFAULT_NEURON)
+        which = _add_neuron(parser, _NO_DEFAULT if action == "restore" else _DEFAULT_NEURON)
+        if not file:
+            which.add_argument("file", type=Path, nargs="?", metavar="FILE", help="check this copy of a ledger instead")
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=_operate, operation="ledger", action=action)
 
@@ -458,8 +483,8 @@ _DEFAULT_MINER = "default: your running miner, if there is exactly one"
 _NO_DEFAULT = "needed, unless --state-dir is given: without both, only running neurons are found"
 
 
-def _add_neuron(parser: argparse.ArgumentParser, default: str = _DEFAULT_NEURON) -> None:
-    """How to name a neuron; the default is the only running one of this user."""
+def _add_neuron(parser: argparse.ArgumentParser, default: str = _DEFAULT_NEURON) -> "argparse._MutuallyExclusiveGroup":
+    """How to name a neuron; the default is the only running one of this user. Other ways may be added to the group."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--config",
@@ -468,6 +493,7 @@ def _add_neuron(parser: argparse.ArgumentParser, default: str = _DEFAULT_NEURON)
         help=f"the neuron's configuration ({default})",
     )
     which.add_argument("--state-dir", type=Path, metavar="DIR", help="the neuron's state_dir, instead of --config")
+    return which
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -494,7 +520,7 @@ def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "print every key with its default; with --config or keys, what is in force and where each value comes from",
         "bettensor config show --config validator.yaml --logging.debug",
     )
-    show.usage = f"bettensor config show [-h] [--role ROLE] [--config FILE] [{_KEYS}]"
+    show.usage = f"bettensor config show [-h] [--role ROLE] [--config FILE]\n                             [{_KEYS}]"
     show.add_argument("--role", choices=["validator", "miner"], help="the role, unless the file names it")
     show.add_argument("--config", type=Path, metavar="FILE", help="show what is in force with this file (YAML)")
     _add_keys(show, "`bettensor ROLE --help` lists all keys")
@@ -570,11 +596,13 @@ def _add_wallet_path(parser: argparse.ArgumentParser) -> None:
 def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     games = _add(commands, "games", "list a running neuron's games, or make a games file", "bettensor games --json")
     games.usage = (
-        "bettensor games [-h] [--config FILE | --state-dir DIR] [--json]\n"
+        "bettensor games [-h] [--config FILE | --state-dir DIR]\n"
+        "                       [--limit N] [--json]\n"
         "       bettensor games import (FILE | --odds-api SPORT) --output FILE [...]\n"
         "       bettensor games schema"
     )
     _add_neuron(games)
+    games.add_argument("--limit", type=_count, metavar="N", help="only the next N games of each validator")
     games.add_argument("--json", action="store_true", help="print JSON")
     games.set_defaults(command=_operate, operation="games")
     actions = games.add_subparsers(
@@ -588,8 +616,8 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     importer.usage = (
         "bettensor games import [-h] (FILE | --odds-api SPORT) --output FILE\n"
-        "                              [--odds-format FORMAT] [--regions LIST] [--url URL]\n"
-        "                              [--starting TIME] [--json]"
+        "                              [--odds-format FORMAT] [--regions LIST]\n"
+        "                              [--url URL] [--starting TIME] [--json]"
     )
     source = importer.add_mutually_exclusive_group(required=True)
     source.add_argument(

@@ -17,6 +17,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.constrain import Constrain
+from rich.layout import Layout
 from rich.live import Live
 from rich.rule import Rule
 from rich.table import Table
@@ -43,6 +44,8 @@ PAGE: Final = 100
 """Columns of rules and sections if there is no terminal."""
 ROOM: Final = 20
 """Lines for the last events if there is no terminal."""
+FEW_EVENTS: Final = 4
+"""Lines of the last events, with their title, for which the counts give way."""
 FULL: Final = 96
 """Columns from which on headings are not abbreviated."""
 GAMES: Final = 142
@@ -209,23 +212,45 @@ def _rank(peer: Status) -> tuple[int, int]:
     return order.index(peer["state"]), 65536 if peer["uid"] is None else peer["uid"]
 
 
-def games_table(slate: Status, width: int) -> Table:
-    """The games of one slate, the soonest first; ids in full, because `bettensor predict` wants them."""
-    brief = width < GAMES
-    teams = ("home - away\ngame",) if brief else ("game", "home", "away")
-    odds = ("home\nodds", "away\nodds", "tie") if brief else ("home odds", "away odds", "tie odds")
-    table = plain_table(*teams, *odds, "starts (UTC)", right=odds, whole=teams[:1])
-    for game in sorted(slate["games"], key=lambda game: str(game["event_start_date"])):
-        tie, starts = game["tie_odds"], str(game["event_start_date"])[:16].replace("T", " ")
-        name, home, away = said(game["game_id"]), said(game["team_a"]), said(game["team_b"])
-        table.add_row(
-            *((Text.assemble(home, " - ", away, "\n", name),) if brief else (name, home, away)),
-            f"{game['team_a_odds']:.2f}",
-            f"{game['team_b_odds']:.2f}",
-            "" if tie is None else f"{tie:.2f}",
-            starts,
-        )
+def games_table(slate: Status, width: int, limit: int | None = None) -> RenderableType:
+    """The next games of one slate, the soonest first; ids in full, because `bettensor predict` wants them.
+
+    In a narrow terminal each id is a line of its own, which may be longer than the terminal: print it without cropping.
+    """
+    games = sorted(slate["games"], key=lambda game: str(game["event_start_date"]))[:limit]
+    if width < GAMES:
+        return _narrow_games(games, width)
+    odds = ("home odds", "away odds", "tie odds")
+    table = plain_table("game", "home", "away", *odds, "starts (UTC)", right=odds, whole=("game",))
+    for game in games:
+        table.add_row(said(game["game_id"]), said(game["team_a"]), said(game["team_b"]), *_terms(game))
     return table
+
+
+def _narrow_games(games: Sequence[Status], width: int) -> RenderableType:
+    odds = ("home\nodds", "away\nodds", "tie")
+    headings = ("home - away\ngame", *odds, "starts (UTC)")
+    terms = [_terms(game) for game in games]
+    sizes = [max(map(len, column)) for column in zip(("odds", "odds", "tie", "starts (UTC)"), *terms, strict=True)]
+    sizes.insert(0, max(len("home - away"), width - sum(sizes) - GAP * len(sizes)))
+    parts: list[RenderableType] = []
+    for game, figures in zip(games, terms, strict=True):
+        table = plain_table(*headings, right=odds, whole=headings[:1])
+        table.show_header = not parts
+        for column, size in zip(table.columns, sizes, strict=True):
+            column.width = size
+        table.add_row(Text.assemble(said(game["team_a"]), " - ", said(game["team_b"])), *figures)
+        name = said(game["game_id"])
+        name.no_wrap, name.overflow = True, "ignore"
+        parts += [table, name]
+    return Group(*parts)
+
+
+def _terms(game: Status) -> tuple[str, ...]:
+    """The odds of a game, and its start."""
+    tie = game["tie_odds"]
+    odds = (f"{game['team_a_odds']:.2f}", f"{game['team_b_odds']:.2f}", "" if tie is None else f"{tie:.2f}")
+    return *odds, str(game["event_start_date"])[:16].replace("T", " ")
 
 
 def moving_slate(status: Status | None, moved: dict[str, float], limit: int, width: int) -> Table:
@@ -306,7 +331,7 @@ def recent_lines(recent: Sequence[Status], limit: int) -> Text:
     return lines
 
 
-def history_table(found: Sequence[Status], width: int, peer: str = "peer") -> Table:
+def history_table(found: Sequence[Status], width: int, peer: str = "peer") -> RenderableType:
     """Verdicts of a ledger or an outbox, one a line; what does not fit is cut off, or left out and named below.
 
     Args:
@@ -330,8 +355,7 @@ def history_table(found: Sequence[Status], width: int, peer: str = "peer") -> Ta
     caption = counted(len(found), "prediction") + (f", {_span(days)}" if days else "")
     if missing:
         caption += f"; {' and '.join(missing)}: in a wider terminal, or with --json"
-    table.caption, table.caption_justify = Text(caption, no_wrap=True, overflow="ellipsis"), "left"
-    return table
+    return Group(table, Text(caption, "dim"))
 
 
 _DISPENSABLE: Final = ("reason", "game")
@@ -495,20 +519,51 @@ def _others(count: int, what: str) -> list[str]:
 
 def top_view(screen: Console, status: Status, before: Status | None = None, seconds: float = 1.0) -> RenderableType:
     """The live view of one neuron; on a terminal as high as that, with a footer."""
-    footer = _top_footer(status, screen.width)
-    width, height = (screen.width, screen.height - len(footer)) if screen.is_terminal else (PAGE, None)
     wrong = troubles(status)
-    counts = [verdicts_table(status), events_table(status, before, seconds, 8 if height is None else height // 6)]
-    parts: list[RenderableType] = [headline(status, width if screen.is_terminal else WIDE), ""]
+    if not screen.is_terminal:
+        parts: list[RenderableType] = [headline(status, WIDE), ""]
+        parts += [section("trouble", wrong, PAGE, "yellow"), ""] if wrong is not None else []
+        parts += [section("peers", peers_table(status, WIDE), PAGE), ""]
+        parts += [_counts(status, before, seconds, 8), "", _last_events(status, ROOM, PAGE)]
+        return Group(*parts)
+    width, footer = screen.width, _top_footer(status, screen.width)
+    height = screen.height - len(footer)
+    parts = [headline(status, width), ""]
     if wrong is not None:
-        parts += [section("trouble", wrong, width, "yellow"), ""]
-    room = None if height is None else height // 2 - 2 - lines_of(screen, Group(*parts))
-    table = peers_table(status, width if screen.is_terminal else WIDE, room)
-    parts += [section("peers", table, width), "", Columns(counts, padding=(0, 4)), ""]
-    above = Group(*parts)
-    room = ROOM if height is None else max(2, height - lines_of(screen, above) - 1)
-    events = section("last events (UTC)", recent_lines(status["recent"], room), width)
-    return Group(above, events) if height is None else Group(above, events, *footer)
+        parts += [section("trouble", _first_lines(screen, wrong, max(2, height // 4)), width, "yellow"), ""]
+    room = height // 2 - 2 - lines_of(screen, Group(*parts))
+    parts += [section("peers", peers_table(status, width, room), width), ""]
+    counts = Group(_counts(status, before, seconds, height // 6), "")
+    if lines_of(screen, Group(*parts, counts)) + FEW_EVENTS < height:
+        parts.append(counts)
+    room = height - lines_of(screen, Group(*parts)) - 1
+    if room > 0 and status["recent"]:
+        parts.append(_last_events(status, room, width))
+    body = Layout()  # cuts off what has no room, so that the footer is seen
+    body.split_column(Layout(Group(*parts)), Layout(Group(*footer), size=len(footer)))
+    return body
+
+
+def _counts(status: Status, before: Status | None, seconds: float, limit: int) -> RenderableType:
+    """Verdicts beside events; a table without rows is left out."""
+    tables = (verdicts_table(status), events_table(status, before, seconds, limit))
+    return Columns([table for table in tables if table.row_count], padding=(0, 4))
+
+
+def _last_events(status: Status, room: int, width: int) -> RenderableType:
+    return section("last events (UTC)", recent_lines(status["recent"], room), width)
+
+
+def _first_lines(screen: Console, text: Text, room: int) -> Text:
+    """The first lines of a text that fit into ``room`` lines of the terminal; a last line counts the others."""
+    lines = text.split()
+    kept = len(lines)
+    while kept > 1 and lines_of(screen, Text("\n").join(lines[:kept])) + (kept < len(lines)) > room:
+        kept -= 1
+    shown = Text("\n", text.style).join(lines[:kept])
+    if kept < len(lines):
+        shown.append(f"\n... {len(lines) - kept} more: `bettensor top | cat` lists all")
+    return shown
 
 
 def _top_footer(status: Status, width: int) -> list[RenderableType]:

@@ -2,14 +2,16 @@
 
 A question and its answer are one JSON object a line each: ``{"ask": "status"}``, ``{"ask": "stop"}``, and for a miner
 ``{"ask": "predict", "game": ..., "outcome": ..., "wager": ...}``. A fault is ``{"error": text}``. A status holds every
-game of every slate; with ``"slates": false`` it holds none, which is for clients that ask each second.
+game of every slate; with ``"slates": false`` it holds none, which is for clients that ask each second. With
+``"placed": true`` the first answer to ``predict`` comes at once: ``{"placed": [...]}`` has each prediction's id and its
+validator, and whether that is connected. The verdicts follow in a second line.
 """
 
 import asyncio
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -59,6 +61,8 @@ _TOLD: Final = (
 """The most informative fields of events, for a line."""
 
 Answer = dict[str, Any]
+Waiting = dict[tuple[Hotkey, PredictionId], "asyncio.Future[Answer]"]
+"""The verdicts to come."""
 
 
 class ControlFailed(BettensorError):
@@ -119,25 +123,33 @@ class Control(Edge):
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer), suppress(OSError, ValueError):  # the client has gone, or sent a line without end
             while (line := await reader.readline()) and self._server is not None:
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
-                await writer.drain()
+                async for answer in self._answers(line):
+                    writer.write(json.dumps(answer).encode() + b"\n")
+                    await writer.drain()
 
-    async def _answer(self, line: bytes) -> Answer:
+    async def _answers(self, line: bytes) -> AsyncIterator[Answer]:
         try:
             question = json.loads(line)
             match question:
                 case {"ask": "status"}:
-                    return self.status(slates=question.get("slates") is not False)
+                    yield self.status(slates=question.get("slates") is not False)
+                    return
                 case {"ask": "stop"}:
                     self._neuron.request_stop("requested by `bettensor stop`")
-                    return {"stopping": True, "process": os.getpid()}
+                    yield {"stopping": True, "process": os.getpid()}
+                    return
                 case {"ask": "predict", "game": str(game), "outcome": str(outcome), "wager": float() | int() as wager}:
-                    return await self._predict(game, outcome, float(wager), question.get("validator"))
+                    waiting = self._predict(game, outcome, float(wager), question.get("validator"))
+                    if question.get("placed") is True:
+                        yield {"placed": [self._placed(*key) for key in waiting]}
+                    yield await self._verdicts_on(waiting)
+                    return
         except ControlFailed as failed:
-            return {"error": str(failed)}
+            yield {"error": str(failed)}
+            return
         except (ValueError, RecursionError, OverflowError):  # not JSON, nested too deeply, or a number too large
             pass
-        return {"error": 'expected {"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager"}'}
+        yield {"error": 'expected {"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager"}'}
 
     def status(self, *, slates: bool = True) -> Answer:
         """The monitor's report, and the counts of the bus and the handlers."""
@@ -164,7 +176,8 @@ class Control(Edge):
 
     # --- predictions by an operator
 
-    async def _predict(self, game_id: str, outcome: str, wager: float, only: object) -> Answer:
+    def _predict(self, game_id: str, outcome: str, wager: float, only: object) -> Waiting:
+        """Place a prediction with each validator that offers the game, or with none."""
         status = self.status()
         if status["role"] != "miner":
             raise ControlFailed("this is a validator; only a miner can predict")
@@ -188,17 +201,31 @@ class Control(Edge):
             raise ControlFailed(f"{offered} game with the id {game_id!r}{there}")
         uid = status["uid"]
         predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offers.items()]
-        waiting = [self._place(*prediction) for prediction in predictions]  # all predictions or none are placed
-        done, late = await asyncio.wait(waiting, timeout=PATIENCE)
+        return {
+            (validator, prediction.prediction_id): self._place(validator, prediction)
+            for validator, prediction in predictions
+        }
+
+    async def _verdicts_on(self, waiting: Waiting) -> Answer:
+        done, late = await asyncio.wait(waiting.values(), timeout=PATIENCE)
         for future in late:
             future.cancel()
-        return {"verdicts": [future.result() for future in waiting if future in done], "without_verdict": len(late)}
+        return {
+            "verdicts": [future.result() for future in waiting.values() if future in done],
+            "without_verdict": len(late),
+            "waiting": [_named(*key) for key, future in waiting.items() if future in late],
+        }
+
+    def _placed(self, validator: Hotkey, prediction_id: PredictionId) -> Answer:
+        peers = {peer["hotkey"]: peer for peer in self.status(slates=False)["peers"]}
+        peer = peers.get(validator, {"state": "not seen", "trouble": "it is not in the metagraph"})
+        is_connected = peer["state"] in ("connected", "by HTTP")
+        trouble = "" if is_connected else peer["trouble"] or "this miner has not reached it yet"
+        return _named(validator, prediction_id) | {"connected": is_connected, "trouble": trouble}
 
     def _make(self, game: TeamGame, outcome: str, wager: float, uid: Uid | None) -> TeamGamePrediction:
         if outcome not in outcomes(game):
-            raise ControlFailed(
-                f"{outcome!r} is not an outcome of this game; expected one of {', '.join(map(repr, outcomes(game)))}"
-            )
+            raise ControlFailed(f"{outcome!r} is not an outcome of this game{hint(outcome, outcomes(game))}")
         forecast = Forecast(game=game, outcome=outcome, wager=wager, model_name="by hand")
         try:
             return make_prediction(forecast, PredictionId(token_hex(16)), self._clock.wall(), uid)
@@ -232,7 +259,11 @@ class Control(Edge):
     def _tell(self, validator: Hotkey, prediction_id: PredictionId, verdict: Answer) -> None:
         future = self._verdicts.get((validator, prediction_id))
         if future is not None and not future.done():
-            future.set_result({"validator": validator, "prediction_id": prediction_id} | verdict)
+            future.set_result(_named(validator, prediction_id) | verdict)
+
+
+def _named(validator: Hotkey, prediction_id: PredictionId) -> Answer:
+    return {"validator": validator, "prediction_id": prediction_id}
 
 
 _NOISE: Final = (StatusRequested, StatusReported, LineLogged, TimerRequested, TimerCancelled, TimerFired)

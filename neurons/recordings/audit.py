@@ -310,10 +310,10 @@ def text(report: Report) -> Iterator[str]:
         end = {
             "stop": "ends with the stop of its neuron",
             "rotation": "continues in the next file",
-            "saved": "derived from another log",
-            None: "without a seal: its neuron is running, or died",
+            "saved": "a recording made from another log",
+            None: "no seal: the neuron is still running or was killed",
         }.get(file["ends_by"], file["ends_by"])
-        signed = f", signed by {file['hotkey']}" if file["signed"] else ", not signed"
+        signed = f"; signed by {file['hotkey']}" if file["signed"] else "; not signed"
         cut = f", line {file['cut_line']} is cut off" if file["cut_line"] else ""
         yield f"{file['file']}: {file['lines']} lines, unchanged; {end}{signed}{cut}"
         yield f"  last hash: {file['hash']}"

@@ -1,7 +1,8 @@
 """Formats events and differences as text that fits on a screen."""
 
+import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -10,7 +11,7 @@ from bettensor.bus.event_json import encode_event
 from bettensor.bus.eventlog import Row
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.bus.replay import Difference, Recorded
-from bettensor.bus.text import counted, printable
+from bettensor.bus.text import counted, printable, shortened
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.recordings.recording import Replayed
 
@@ -20,6 +21,14 @@ FEW: Final = 3
 """Parts of a list that are shown."""
 MANY: Final = 12
 """Changed values that are shown."""
+_WORDS: Final = ("message", "reason")
+"""The fields in which an event has its reason, if they are text."""
+_DETAILS: Final = frozenset(
+    {"about", "challenge", "connection", "epoch", "hotkey", "level", "payload", "received_at", "request", "scheme"}
+    | {"session", "signature", "signer", "uid", "validator"}
+)
+"""Fields that tell an operator least; a terminal has them last."""
+_ID: Final = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
 
 
 def plain(recorded: Recorded) -> dict[str, Any]:
@@ -39,11 +48,46 @@ def brief(fields: dict[str, Any], *, whole: bool = False) -> str:
     """``connection=6 valid=true``, with a peer's control characters escaped; long values are cut unless ``whole``."""
 
     def shown(name: str, value: Any) -> str:
-        if name == "signature":
-            return f"{len(value)} bytes"
-        return printable(_gist(value, None)) if whole else _shortened(printable(_gist(value, FEW)))
+        text = _of_field(name, value, None if whole else FEW)
+        return text if whole else _shortened(text)
 
     return " ".join(f"{name}={shown(name, value)}" for name, value in fields.items())
+
+
+class Abridged(NamedTuple):
+    """An event for a terminal: what answers a question comes first."""
+
+    code: str
+    """Empty if the event has none; the same for ``reason``."""
+    reason: str
+    rest: str
+    """The other fields, those that tell least last; long values are cut, and ids and addresses are short."""
+
+
+def abridged(fields: dict[str, Any], about: str = "") -> Abridged:
+    """The fields in the order in which an operator needs them.
+
+    Args:
+        fields: the event's.
+        about: the id of a prediction that need not be repeated.
+    """
+    code = "" if fields.get("code") is None else printable(str(fields["code"]))
+    name = next((name for name in _WORDS if isinstance(fields.get(name), str)), None)
+    reason = "" if name is None else shortened(printable(fields[name]))
+    left = {key: value for key, value in fields.items() if key not in ("code", name) and value != (about or None)}
+    told = [(key, _of_field(key, left[key], FEW)) for key in sorted(left, key=lambda key: key in _DETAILS)]
+    if about:
+        repeated = re.compile(rf"(?<![\w-]){re.escape(about)}(:|(?=\())")
+        told = [(key, repeated.sub("", text)) for key, text in told]
+    return Abridged(code, reason, " ".join(f"{key}={_shortened(_with_short_ids(text))}" for key, text in told))
+
+
+def _with_short_ids(text: str) -> str:
+    return _ID.sub(r"\1…", shortened(text))
+
+
+def _of_field(name: str, value: Any, few: int | None) -> str:
+    return f"{len(value)} bytes" if name == "signature" else printable(_gist(value, few))
 
 
 def _shortened(text: str) -> str:
@@ -110,8 +154,13 @@ def clock(at: Micros) -> str:
 
 def line(recorded: Recorded, since: Micros | None = None, *, whole: bool = False) -> str:
     """One event, after its date and time, or its delay after ``since``; long values are cut unless ``whole``."""
+    return f"{heading(recorded, since)}  {brief(plain(recorded), whole=whole)}"
+
+
+def heading(recorded: Recorded, since: Micros | None = None) -> str:
+    """An event's place, time and topic, as ``line`` begins."""
     when = clock(recorded.at) if since is None else f"{(recorded.mono - since) / SECOND:+.6f} s"
-    return f"{recorded.seq:>8}  {when}  {topic(recorded)}  {brief(plain(recorded), whole=whole)}"
+    return f"{recorded.seq:>8}  {when}  {topic(recorded)}"
 
 
 def explain_replay(replayed: Replayed) -> str:

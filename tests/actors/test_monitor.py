@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from bettensor.actors.cures import ANNOUNCE, NO_ENDPOINT, NO_PERMIT, ON_MINER, ON_VALIDATOR, UNPERMITTED, UNREAD
+from bettensor.actors.cures import (
+    ANNOUNCE,
+    ANSWERS_HTTP,
+    NO_ANSWER,
+    NO_ENDPOINT,
+    NO_PERMIT,
+    ON_MINER,
+    ON_VALIDATOR,
+    UNPERMITTED,
+    UNREAD,
+)
 from bettensor.actors.monitor import MAX_SHOWN, MonitorActor
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
@@ -24,6 +34,7 @@ from bettensor.bus.events import (
     NeuronInfo,
     NeuronStarted,
     OddsDoubted,
+    PostAnswered,
     PredictionsSaved,
     PredictionsStored,
     ReloadFailed,
@@ -159,6 +170,15 @@ def test_a_validator_without_an_endpoint_is_told_until_it_has_one() -> None:
     assert bench.peers()[PEER]["trouble"] == ""
     bench.observe(DialFailed(ConnectionId(1), PEER, "refused"), MetagraphSynced((neuron(),)))
     assert bench.peers()[PEER]["trouble"] == "refused"
+
+
+def test_a_validator_that_answers_by_http_is_no_longer_said_to_be_down() -> None:
+    bench = Bench("miner")
+    bench.observe(DialFailed(ConnectionId(1), PEER, "refused"))
+    assert bench.peers()[PEER]["cure"] == NO_ANSWER
+    bench.observe(PostAnswered(ConnectionId(2), PEER))
+    peer = bench.peers()[PEER]
+    assert (peer["state"], peer["cure"]) == ("by HTTP", ANSWERS_HTTP)
 
 
 def test_a_miner_does_not_list_who_it_has_no_business_with() -> None:

@@ -22,9 +22,19 @@ def test_a_similar_word_is_suggested_or_else_few_words_are_listed(word: str, kno
     assert hint(word, known) == told
 
 
-@pytest.mark.parametrize(("word", "similar"), [("gren", "green"), ("red", "red"), ("nosuch", None)])
+@pytest.mark.parametrize(("word", "similar"), [("gren", "green"), ("RED", "red"), ("nosuch", None)])
 def test_the_nearest_word_is_a_similar_one(word: str, similar: str | None) -> None:
     assert nearest(word, iter(COLOURS)) == similar
+
+
+def test_a_part_of_a_word_is_near_unless_it_is_very_short() -> None:
+    assert nearest("permit", ["axon", "validator_permit"]) == "validator_permit"
+    assert nearest("per", ["axon", "validator_permit"]) is None
+
+
+def test_hyphens_make_no_option_similar() -> None:
+    options = ["--json", "--duration", "-h"]
+    assert (nearest("--seconds", options), nearest("--jsno", options)) == (None, "--json")
 
 
 def test_a_valid_word_is_shown_with_its_prefix() -> None:

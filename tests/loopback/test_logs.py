@@ -355,4 +355,4 @@ async def test_a_log_that_was_cut_off_is_read_to_there(logs: Logs, printed: Prin
     assert "is cut off; all lines before it were replayed" in out
     code, out, _ = printed("audit", logs.validator)
     assert code == 0
-    assert "without a seal: its neuron is running, or died, not signed, line" in out
+    assert "no seal: the neuron is still running or was killed; not signed, line" in out

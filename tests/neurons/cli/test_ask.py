@@ -161,6 +161,19 @@ def test_games_are_shown_by_validator_and_where_there_is_none_that_is_said(tmp_p
         assert run("games")[:2] == (0, "no games received yet\n")
 
 
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_games_on_a_terminal_have_their_ids_on_lines_that_can_be_copied(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    names = [f"{'long-' * 20}{n}" for n in range(3)]
+    slate = {"validator": MINER, "offset": 7, "games": [make_game(name).to_dict() for name in names]}
+    with answering(tmp_path, lambda _: status(slates=[slate])):
+        show_on_terminal(monkeypatch, columns)
+        assert [line for line in run("games")[1].splitlines() if line.strip() in names] == names
+        limited = run("games", "--limit", "2")[1].splitlines()
+        assert [line for line in limited if line.strip() in names] == names[:2]
+
+
 def test_a_neuron_that_does_not_run_is_exit_1(run: Run) -> None:
     for words in (
         ["top"],
@@ -187,7 +200,7 @@ def verdict(**changes: Any) -> dict[str, Any]:
 def test_an_accepted_prediction_is_exit_0(tmp_path: Path, run: Run) -> None:
     with answering(tmp_path, lambda _: {"verdicts": [verdict()], "without_verdict": 0}) as questions:
         assert run(*ORDER) == (0, f"p accepted in 1.2 ms by {ME}\n", "")
-        assert questions == [{"ask": "predict", "game": "g", "outcome": "x", "wager": 2.5}]
+        assert questions == [{"ask": "predict", "game": "g", "outcome": "x", "wager": 2.5, "placed": True}]
         run(*ORDER, "--validator", ME)
         assert questions[1]["validator"] == ME
 
@@ -201,10 +214,58 @@ def test_a_rejected_one_is_exit_1_with_its_reason_made_harmless(tmp_path: Path, 
 
 
 def test_one_without_a_verdict_is_exit_1(tmp_path: Path, run: Run) -> None:
-    with answering(tmp_path, lambda _: {"verdicts": [verdict()], "without_verdict": 2}):
+    waiting = [{"validator": ME, "prediction_id": name} for name in "pq"]
+    with answering(tmp_path, lambda _: {"verdicts": [verdict()], "without_verdict": 2, "waiting": waiting}):
         code, out, err = run(*ORDER, "--json")
     assert (code, json.loads(out)["without_verdict"]) == (1, 2)
-    assert "no verdict on 2 predictions after 60 s" in err
+    assert "no verdict on 2 predictions after 60 s; the miner keeps predictions p q in its outbox" in err
+
+
+def lines(*answers: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(answer).encode() + b"\n" for answer in answers)
+
+
+def placed(**changes: Any) -> dict[str, Any]:
+    return {"placed": [{"validator": ME, "prediction_id": "p", "connected": True, "trouble": ""} | changes]}
+
+
+ABSENT = placed(connected=False, trouble="refused \x1b")
+WAITS = (
+    f"validator {ME} is not connected: refused \\x1b; prediction p waits in the miner's outbox and is sent when it is\n"
+)
+
+
+def test_a_validator_that_is_not_connected_is_told_at_once(tmp_path: Path, run: Run) -> None:
+    answers = lines(ABSENT, {"verdicts": [verdict()], "without_verdict": 0})
+    with answering(tmp_path, lambda _: answers):
+        assert run(*ORDER) == (0, f"p accepted in 1.2 ms by {ME}\n", WAITS)
+    (tmp_path / "control.sock").unlink()
+    with answering(tmp_path, lambda _: lines(placed(), {"verdicts": [verdict()], "without_verdict": 0})):
+        assert run(*ORDER)[2] == ""
+
+
+def test_a_neuron_that_ends_meanwhile_keeps_the_prediction(tmp_path: Path, run: Run) -> None:
+    with answering(tmp_path, lambda _: lines(placed())):
+        code, _, err = run(*ORDER)
+    assert code == 1
+    assert err.startswith("the miner keeps prediction p in its outbox and goes on trying")
+    assert err.endswith("stopped before it answered\n")
+
+
+@pytest.mark.parametrize(("first", "kept"), [(ABSENT, "prediction p in"), (None, "prediction in")])
+def test_at_ctrl_c_it_is_said_that_the_miner_keeps_the_prediction(
+    run: Run, monkeypatch: pytest.MonkeyPatch, first: Any, kept: str
+) -> None:
+    def interrupted(*_: Any, on_placed: Callable[[Any], None], **__: Any) -> None:
+        if first is not None:
+            on_placed(first["placed"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "ask", interrupted)
+    code, _, err = run(*ORDER)
+    assert code == 130
+    assert f"the miner keeps {kept} its outbox" in err
+    assert (WAITS in err) == (first is not None)
 
 
 def test_what_the_neuron_refuses_is_exit_1(tmp_path: Path, run: Run) -> None:
@@ -310,16 +371,24 @@ def test_a_folder_without_a_database_is_exit_2(run: Run) -> None:
 # --- the ledger as a file
 
 
-def test_a_ledger_is_checked_copied_and_put_back(tmp_path: Path, ledger: Path, run: Run) -> None:
+def test_a_ledger_is_checked_copied_and_put_back(
+    tmp_path: Path, ledger: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy = tmp_path / "copy.sqlite3"
     report = check_ledger(ledger)
     assert run("ledger", "check")[1] == (
         f"no damage found: ledger {report.ledger_id}, schema {report.schema}, 2 predictions, 1 accepted\n"
     )
     assert json.loads(run("ledger", "backup", str(copy), "--json")[1])["predictions"] == 2
-    code, _, err = run("ledger", "restore", str(copy))
+    second = tmp_path / "second.sqlite3"
+    whole = f"no damage found: ledger {report.ledger_id}, schema {report.schema}, 2 predictions, 1 accepted\n"
+    assert run("ledger", "backup", str(second)) == (0, f"copied {ledger} to {second}: {whole}", "")
+    assert main(["ledger", "check", str(second)]) == 0
+    assert capsys.readouterr().out == whole
+    code, out, err = run("ledger", "restore", str(copy))
     (kept,) = tmp_path.glob("ledger.sqlite3.before-*")
     assert (code, err) == (0, f"the replaced ledger is kept as {kept}\n")
+    assert out.startswith(f"restored {copy} as {ledger}: no damage found: ledger ")
     assert check_ledger(kept) == report
 
 
@@ -329,7 +398,11 @@ def test_while_a_validator_runs_nothing_is_put_back(tmp_path: Path, run: Run) ->
     assert run("ledger", "backup", str(copy))[0] == 0
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert run("ledger", "restore", str(copy))[0] == 1
+        code, _, err = run("ledger", "restore", str(copy))
+        assert code == 1
+        assert err.endswith(
+            f"a validator works with {tmp_path}; stop it first: `bettensor stop --state-dir {tmp_path}`\n"
+        )
     assert list(tmp_path.glob("*.before-*")) == []
     assert run("ledger", "restore", str(copy))[0] == 0  # and the lock was given back
 

@@ -56,6 +56,23 @@ def test_where_no_neuron_runs_it_is_said_how_to_start_one(tmp_path: Path) -> Non
         ask(tmp_path, STATUS)
 
 
+@pytest.mark.parametrize("role", ["validator", "miner"])
+def test_where_a_file_named_the_neuron_the_command_with_that_file_starts_it(tmp_path: Path, role: str) -> None:
+    config = tmp_path / "my neuron.yaml"
+    config.write_text(f"{{role: {role}, netuid: 30, state_dir: here, metagraph: {{static: metagraph.yaml}}}}")
+    with pytest.raises(NotRunning) as refused:
+        ask(tmp_path / "here", STATUS, config=config)
+    start = f"start it with `bettensor {role} --config '{config}'`"
+    assert str(refused.value) == f"no neuron is running in {tmp_path / 'here'}; {start}"
+
+
+def test_what_comes_before_an_answer_is_told_at_once(tmp_path: Path) -> None:
+    placed: list[Any] = []
+    with answering(tmp_path, lambda _: b'{"placed": [1, 2]}\n{"verdicts": []}\n'):
+        assert ask(tmp_path, STATUS, on_placed=placed.extend) == {"verdicts": []}
+    assert placed == [1, 2]
+
+
 # --- which neuron is meant
 
 
@@ -107,7 +124,9 @@ def test_of_two_neurons_the_one_of_the_role_is_meant(home: Path) -> None:
 
 def test_if_none_runs_its_role_is_named(home: Path) -> None:
     for role, kind in ((None, "neuron"), ("miner", "miner")):
-        with pytest.raises(NotRunning, match=f"this user runs no {kind}; start one, or name its folder"):
+        with pytest.raises(
+            NotRunning, match=f"this user runs no {kind}; start one, or name it with --config FILE or --state-dir DIR"
+        ):
             find_state_dir(None, None, role)
     with (
         answering(home / "b", neuron_of("validator")),

@@ -110,8 +110,12 @@ def test_a_copy_overwrites_nothing(ledger: Path, tmp_path: Path) -> None:
 
 
 def test_where_no_copy_can_be_written_that_is_said(ledger: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be written"):
-        backup_ledger(ledger, tmp_path / "absent" / "copy.sqlite3")
+    absent = tmp_path / "absent"
+    with pytest.raises(ConfigurationError, match=rf"there is no folder {absent}; make it first"):
+        backup_ledger(ledger, absent / "copy.sqlite3")
+    (tmp_path / "copy.unfinished").mkdir()
+    with pytest.raises(ConfigurationError, match=rf"^{tmp_path / 'copy'} cannot be written: "):
+        backup_ledger(ledger, tmp_path / "copy")
 
 
 def test_a_ledger_that_was_put_back_is_another_one_and_what_was_there_is_kept(ledger: Path, tmp_path: Path) -> None:

@@ -197,7 +197,23 @@ def test_on_a_terminal_each_step_is_one_line_with_short_addresses(
     assert len(lines) == len(whole)
     assert max(map(len, lines)) <= columns
     assert not any(MINER in line for line in lines)
-    assert any(short(MINER) in line for line in lines)
+    assert columns == 80 or any(short(MINER) in line for line in lines)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_trace_and_log_say_why_a_prediction_was_rejected(
+    log: Path, run: Run, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    show_on_terminal(monkeypatch, columns)
+    for words in (["trace", log, "large"], ["log", log, "--event", "prediction_rejected"]):
+        lines = run(*words)[1].splitlines()
+        said = " ".join(line.strip(" │└─├") for line in lines)
+        assert "wagered today 6, attempted 6, and the limit is 10" in said
+        assert "daily_limit_exceeded" in said
+        assert max(map(len, lines)) <= columns
+    traced = run("trace", log, "large")[1]
+    assert "proposals=[daily" in traced
+    assert "large:" not in traced
 
 
 def test_in_a_pipe_every_step_is_one_line_with_all_of_its_values(log: Path, run: Run) -> None:
@@ -252,7 +268,7 @@ def test_on_a_terminal_each_event_is_one_line(
     whole = run("log", log)[1].splitlines()
     show_on_terminal(monkeypatch, columns)
     lines = run("log", log)[1].splitlines()
-    assert len(lines) == len(whole)
+    assert len(lines) == len(whole) + 1  # the reason of a rejection does not fit
     assert max(map(len, lines)) == columns
     assert sum(MINER in line for line in lines) < sum(MINER in line for line in whole)
 
@@ -337,7 +353,14 @@ def test_a_time_may_be_copied_from_the_operators_log(log: Path, run: Run) -> Non
 
 
 def test_events_about_a_stranger_are_none(log: Path, run: Run) -> None:
-    assert run("log", log, "--hotkey", make_hotkey("stranger")) == (0, "", "")
+    stranger = make_hotkey("stranger")
+    assert run("log", log, "--hotkey", stranger) == (
+        0,
+        "",
+        f"bettensor: {log}: no event concerns a neuron '{stranger}'\n",
+    )
+    err = run("log", log, "--hotkey", MINER, "--event", "clock_stepped")[2]
+    assert err == f"bettensor: {log}: no event that fits the other options concerns a neuron '{MINER}'\n"
 
 
 # --- audit

@@ -119,6 +119,14 @@ def test_wrong_usage_or_configuration_is_exit_2(
         (["demo", "--miner", "3"], "unrecognized arguments: --miner 3; the nearest is '--miners'"),
         (["peers", "--jsno"], "unrecognized arguments: --jsno; the nearest is '--json'"),
         (["peers", "x"], "unrecognized arguments: x\n"),
+        (
+            ["predict", "--game", "g", "--outcome", "x", "--stake", "1"],
+            "unrecognized arguments: --stake; expected one ",
+        ),
+        (["predict", "--wagr=1"], "unrecognized arguments: --wagr=1; the nearest is '--wager'"),
+        (["predict", "--game", "g"], "the following arguments are required: --outcome, --wager\n"),
+        (["games", "import", "--outputs", "x"], "unrecognized arguments: --outputs; the nearest is '--output'"),
+        (["demo", "--seconds", "5"], "unrecognized arguments: --seconds 5; expected one of '-h', '--help', '--miners'"),
         (["predictions", "--json", "--csv"], "--csv: not allowed with argument --json"),
         (["demo", "--miners", "0"], "expected a number above 0"),
         (["demo", "--duration", "0"], "expected a number above 0, not '0'"),
@@ -131,6 +139,19 @@ def test_wrong_words_are_exit_2(arguments: list[str], fault: str, capsys: pytest
         main(arguments)
     assert ended.value.code == 2
     assert fault in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["games"], ["games", "import"], ["config", "show"], ["doctor"], ["miner"], ["demo"]]
+)
+def test_a_usage_fits_80_columns(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    usage, _, _ = capsys.readouterr().out.partition("\n\n")
+    assert max(map(len, usage.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("command", [[], ["config"], ["wallet"], ["ledger"]])

@@ -32,6 +32,28 @@ def test_top_fills_the_terminal_and_no_more(size: tuple[int, int], miners: int) 
     assert miners == 2 or any("more: `bettensor peers` shows all" in line for line in lines)
 
 
+@pytest.mark.parametrize("size", [(80, 24), (60, 20), (80, 12), (100, 30)])
+def test_many_troubles_leave_room_for_all_else(size: tuple[int, int]) -> None:
+    first = [{"game_id": f"mlb-2026-12-01-game-{n}", "reason": "team_a_odds: expected a number " * 2} for n in range(5)]
+    status = status_of(3, withheld={"count": 5, "first": first}, registered=False)
+    lines = drawn(lambda screen: views.top_view(screen, status), *size)
+    assert len(lines) == size[1]
+    assert lines[-1].startswith(" q  quit ")
+    assert any("more: `bettensor top | cat` lists all" in line for line in lines)
+    assert any(line.startswith("peers ") for line in lines)
+    titles = [n for n, line in enumerate(lines) if line.startswith(("trouble ", "peers ", "last events", "verdict "))]
+    assert all(lines[n + 1].strip() for n in titles)
+    assert size[1] < 24 or "event_99" in lines[-3]
+
+
+def test_top_has_no_title_without_rows() -> None:
+    quiet = status_of(2, events={}, recent=[])
+    shown = "\n".join(drawn(lambda screen: views.top_view(screen, quiet), 80, 24))
+    assert "verdict  count" not in shown
+    assert "event  total" not in shown
+    assert "last events" not in shown
+
+
 def test_the_legend_of_the_peers_names_the_side_that_has_the_updates() -> None:
     status = status_of(2)
     assert views.peers_legend(status).endswith("the last game update that the miner reported")
@@ -247,7 +269,9 @@ def test_dates_without_their_year_are_all_of_the_year_below() -> None:
     found = [ACCEPTED, ACCEPTED | {"at": "2026-12-31T23:59:59.000000Z"}]
     lines = drawn(lambda screen: views.history_table(found, screen.width), 80, 24)
     assert lines[2].startswith("12-01 18:00:00 ")
-    assert lines[-1].startswith("2 predictions, 2026-12-01 to 2026-12-31")
+    below = [line.strip() for line in lines[4:]]
+    game = "; game and reason: in a wider terminal, or with --json"
+    assert " ".join(below) == f"2 predictions, 2026-12-01 to 2026-12-31{game}".replace("game and reason", "game")
     found.append(ACCEPTED | {"at": "2027-01-01T00:00:00.000000Z"})
     assert drawn(lambda screen: views.history_table(found, screen.width), 80, 24)[2].startswith("2026-12-01 18:00:00 ")
 

@@ -36,6 +36,8 @@ class Bench:
         self.bus.subscribe(PredictionMade, lambda event, _: self.made.append(event), "test")
         offered = [{"validator": make_hotkey(name), "games": [game.to_dict()]} for name, game in slates.items()]
         status: dict[str, Any] = {"role": "miner", "uid": None, "slates": offered, "handlers": {}}
+        self.peers: list[dict[str, str]] = []
+        status["peers"] = self.peers
         self.bus.subscribe(
             StatusRequested, lambda event, _: self.bus.publish(StatusReported(event.request, status)), "test"
         )
@@ -99,6 +101,42 @@ async def test_a_validator_may_be_abbreviated(tmp_path: Path, validator: str) ->
         assert await asking.read() == b""
         writer.close()
         await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("peers", "connected", "trouble"),
+    [
+        ([{"state": "connected", "trouble": ""}], True, ""),
+        ([{"state": "by HTTP", "trouble": "an old one"}], True, ""),
+        ([{"state": "not connected", "trouble": "refused"}], False, "refused"),
+        ([{"state": "not seen", "trouble": ""}], False, "this miner has not reached it yet"),
+        ([], False, "it is not in the metagraph"),
+    ],
+)
+async def test_who_asks_is_told_at_once_what_was_placed_and_which_prediction_has_no_verdict_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peers: list[dict[str, str]], connected: bool, trouble: str
+) -> None:
+    monkeypatch.setattr(control, "PATIENCE", 0.05)
+    async with controlled(tmp_path, one=make_game("g")) as bench:
+        bench.peers += [{"hotkey": make_hotkey("one")} | peer for peer in peers]
+        question = {"ask": "predict", "game": "g", "outcome": "New York Yankees", "wager": 1, "placed": True}
+        reader, writer = await bench.connect()
+        writer.write(json.dumps(question).encode() + b"\n")
+        async with asyncio.timeout(PATIENCE):
+            placed, answer = [json.loads(await reader.readline()) for _ in range(2)]
+        (made,) = bench.made
+        named = {"validator": make_hotkey("one"), "prediction_id": made.prediction.prediction_id}
+        assert placed == {"placed": [named | {"connected": connected, "trouble": trouble}]}
+        assert answer == {"verdicts": [], "without_verdict": 1, "waiting": [named]}
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_an_outcome_in_other_letters_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    async with controlled(tmp_path, one=make_game("g")) as bench:
+        question = {"ask": "predict", "game": "g", "outcome": "NEW YORK YANKEES", "wager": 1}
+        error = (await bench.ask(json.dumps(question).encode()))["error"]
+        assert error == "'NEW YORK YANKEES' is not an outcome of this game; the nearest is 'New York Yankees'"
 
 
 async def test_an_abbreviation_of_several_validators_is_a_bet_with_none(tmp_path: Path) -> None:

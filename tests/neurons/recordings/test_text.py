@@ -13,7 +13,7 @@ from bettensor.bus.identifiers import ConnectionId, Epoch, MessageId, Offset, Pr
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, HeartbeatMessage, PredictionResult
 from bettensor.bus.text import printable
 from bettensor.neurons.recordings.inspection import EventFilter, Summary
-from bettensor.neurons.recordings.text import LONG, brief, line, plain
+from bettensor.neurons.recordings.text import LONG, Abridged, abridged, brief, line, plain
 from bettensor.neurons.simulation import (
     SimulatedMiner,
     SimulatedNetwork,
@@ -74,6 +74,23 @@ def test_of_many_things_some_are_shown_and_long_ones_are_cut() -> None:
     text = brief({"message": {"message_type": "confirmation", "results": results}})
     assert text == "message=confirmation[a:accepted, b:accepted, c:accepted, ...]"
     assert len(brief({"x": "y" * 1000})) == LONG + 2
+
+
+def test_an_abridged_event_says_first_what_was_asked() -> None:
+    rejected = {"hotkey": HOTKEY, "prediction": {"prediction_id": ID} | BET, "code": "late", "message": f"by {HOTKEY}"}
+    told = "(2.0 on x in g)"
+    assert abridged(rejected) == Abridged("late", f"by {SHORT}", f"prediction=01234567…{told} hotkey={SHORT}")
+    assert abridged(rejected, ID) == Abridged("late", f"by {SHORT}", f"prediction={told} hotkey={SHORT}")
+    stored = {"verdicts": [{"prediction_id": ID, "code": "late"}], "request": 7, "prediction_id": ID}
+    assert abridged(stored, ID) == Abridged("", "", "verdicts=[late] request=7")
+    closed = {"connection": 1, "code": 1006, "reason": "\x1b", "signature": "xyz"}
+    assert abridged(closed) == Abridged("1006", "\\x1b", "connection=1 signature=3 bytes")
+
+
+HOTKEY = "5DFzyXcLHhBHCoXBFbYXKEPjgYkLBXwZ8EWpbTwr8tk88mTv"
+SHORT = "5DFzyX…8mTv"
+ID = "0123456789abcdef" * 2
+BET = {"game_id": "g", "predicted_outcome": "x", "wager": 2.0}
 
 
 @pytest.mark.parametrize("nasty", ["\x1b[2J", "\x9b2J", "\u202egnp.exe", "\r\n> ok", "\x07", "\u200b"])
