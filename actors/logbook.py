@@ -604,9 +604,8 @@ class LogbookActor(HealthWatcher):
         untold = self._untold("games", map(_withheld, event.withheld))
         if faulty:
             all_are_told = untold.issuperset(map(_withheld, faulty))
-            text += (
-                f"; {len(faulty)} withheld, {'for the reasons below' if all_are_told else 'as `bettensor top` shows'}"
-            )
+            why = "for the reasons below" if all_are_told else "as `bettensor top` shows"
+            text += f"; {len(faulty)} cannot be used, {why}"
         if len(faulty) < len(event.withheld):
             text += f"; {len(event.withheld) - len(faulty)} already started"
         self._line(envelope, "games", text)

@@ -350,7 +350,7 @@ def test_withheld_games_are_named_with_their_reason() -> None:
     withheld = (WithheldGame("g1", "it started"), WithheldGame("g2", "odds of 1.0"))
     lines = Bench().lines(GamesFetched("games.json", (make_game(),), withheld, Epoch("e" * 32)))
     assert lines == [
-        "Read 1 game from games.json; 2 withheld, for the reasons below",
+        "Read 1 game from games.json; 2 cannot be used, for the reasons below",
         "Game 'g1' is withheld: it started",
         "Game 'g2' is withheld: odds of 1.0",
     ]
@@ -363,9 +363,9 @@ def fetched(*withheld: WithheldGame) -> GamesFetched:
 def test_a_game_that_stays_withheld_is_counted_and_not_told_again() -> None:
     bench = Bench()
     first, other = WithheldGame("g1", "odds of 1.0"), WithheldGame("g1", "odds of 0.5")
-    told = "Read 1 game from games.json; 1 withheld, for the reasons below"
+    told = "Read 1 game from games.json; 1 cannot be used, for the reasons below"
     assert bench.lines(fetched(first)) == [told, "Game 'g1' is withheld: odds of 1.0"]
-    assert bench.lines(fetched(first)) == ["Read 1 game from games.json; 1 withheld, as `bettensor top` shows"]
+    assert bench.lines(fetched(first)) == ["Read 1 game from games.json; 1 cannot be used, as `bettensor top` shows"]
     assert bench.lines(fetched(other)) == [told, "Game 'g1' is withheld: odds of 0.5"]
     assert bench.lines(fetched()) == ["Read 1 game from games.json"]
     assert bench.lines(fetched(other)) == [told, "Game 'g1' is withheld: odds of 0.5"]
@@ -384,7 +384,7 @@ def test_a_game_that_has_started_is_no_warning() -> None:
     event = fetched(WithheldGame("g1", "it started at noon", started=True), WithheldGame("", "games.1: no game"))
     lines = bench.during(lambda: bench.observe(event), LineLogged)
     assert [(line.level, line.text) for line in lines] == [
-        ("INFO", "Read 1 game from games.json; 1 withheld, for the reasons below; 1 already started"),
+        ("INFO", "Read 1 game from games.json; 1 cannot be used, for the reasons below; 1 already started"),
         ("DEBUG", "Game 'g1' is withheld: it started at noon"),
         ("WARNING", "A game without an id is withheld: games.1: no game"),
     ]
