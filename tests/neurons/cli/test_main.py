@@ -181,8 +181,7 @@ def test_config_check_tells_all_wrong_keys(tmp_path: Path, capsys: pytest.Captur
         "bettensor: --metrics.port: expected a value, for example --metrics.port=VALUE",
         "--netuid: must be a valid integer, but it is 'x'",
         f"{file}: actors.auth.max_connections: must be greater than or equal to 1, but it is 0",
-        f"{file}: actors.prediction.limit: there is no such key; "
-        "expected one of 'daily_wager_limit', 'odds_grace', 'max_unanswered'",
+        f"{file}: actors.prediction.limit: there is no such key; the nearest is 'daily_wager_limit'",
         "--actors.prediction.odds_grace: must be greater than or equal to 0, but it is '-1'",
         "--edges.listner.x: edges.listner: there is no such edge; the nearest is 'listener'; "
         "an edge of your own needs the key `class`",
