@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), EXIT_USAGE)
     except BettensorError as error:
         return _fail(str(error), EXIT_FAILED)
+    except UnicodeEncodeError as error:
+        return _fail(f"this locale cannot name the file {error.object!a}; set LANG=C.UTF-8", EXIT_USAGE)
     except BrokenPipeError:  # the reader of our output, as `head`, has ended
         streams.discard(sys.stdout)
         return EXIT_FAILED

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bettensor.neurons.cli.streams import let_go
-from tests.loopback.rig import running_validator, starting_soon
+from tests.loopback.rig import running_validator, starting_soon, write_configuration
 
 PLACES: dict[str, dict[str, str]] = {
     "utf-8": {"PYTHONIOENCODING": "utf-8"},
@@ -62,6 +62,13 @@ def test_no_character_of_a_file_or_an_argument_ends_a_command(tmp_path: Path, pl
     assert "there is no such file" in written(place, "doctor", "--config", str(file), code=2)
     written(place, "--help")
     written(place, "config", "show", "--role", "miner")
+
+
+def test_a_locale_that_cannot_name_a_file_is_told_with_the_cure(tmp_path: Path) -> None:
+    wallet = write_configuration(tmp_path, wallet={"name": "żółć", "path": str(tmp_path)})
+    told = written("the C locale", "validator", "--config", str(wallet), code=2)
+    assert "this locale cannot name the file" in told
+    assert told.endswith("set LANG=C.UTF-8\n")
 
 
 def test_a_stream_that_nobody_reads_is_let_go() -> None:
