@@ -317,9 +317,10 @@ class LogbookActor(HealthWatcher):
         self._tell_of_permit(event, envelope)
 
     def _tell_of_permit(self, event: MetagraphSynced, envelope: Envelope) -> None:
+        if self.state.role != "validator" or self._is_of_0_1:
+            return
         own = next((neuron for neuron in event.neurons if neuron.hotkey == self.state.hotkey), None)
-        is_old = self._is_of_0_1 or own is None or own.validator_permit == self.state.permitted
-        if self.state.role != "validator" or own is None or is_old:
+        if own is None or own.validator_permit == self.state.permitted:
             return
         self.state.permitted = own.validator_permit
         if own.validator_permit:

@@ -30,6 +30,7 @@ MAX_REASON: Final = 512
 """Characters of a reason; the names of unknown fields may be of any length."""
 _FIELDS: Final = [f.name for f in fields(TeamGame)]
 _ODDS: Final = ("team_a_odds", "team_b_odds", "tie_odds")
+_TIME: Final = "expected a time like 2026-01-31T18:00:00Z"
 _DURATION: Final = TypeAdapter(timedelta)
 
 
@@ -139,7 +140,7 @@ def _check_instant(name: str, text: str) -> None:
     try:
         parse_rfc3339(text)
     except ValueError:
-        raise _Unusable(f"{name}: expected a time like 2026-01-31T18:00:00Z, not {shown(text)}") from None
+        raise _Unusable(f"{name}: {_TIME}, not {shown(text)}") from None
 
 
 def _start_of(game: TeamGame, started_at: Micros) -> str:
@@ -149,5 +150,4 @@ def _start_of(game: TeamGame, started_at: Micros) -> str:
             return rfc3339(Micros(started_at + _DURATION.validate_python(text) // timedelta(microseconds=1)))
         return rfc3339(parse_rfc3339(text))
     except (ValueError, ValidationError, OverflowError):
-        expected = "expected a time like 2026-01-31T18:00:00Z, or a duration like PT36H"
-        raise _Unusable(f"event_start_date: {expected}, not {shown(text)}") from None
+        raise _Unusable(f"event_start_date: {_TIME}, or a duration like PT36H, not {shown(text)}") from None
