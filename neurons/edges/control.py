@@ -141,7 +141,7 @@ class Control(Edge):
                 case {"ask": "predict", "game": str(game), "outcome": str(outcome), "wager": float() | int() as wager}:
                     waiting = self._predict(game, outcome, float(wager), question.get("validator"))
                     if question.get("placed") is True:
-                        yield {"placed": [self._placed(*key) for key in waiting]}
+                        yield {"placed": self._placed(waiting)}
                     yield await self._verdicts_on(waiting)
                     return
         except ControlFailed as failed:
@@ -216,12 +216,15 @@ class Control(Edge):
             "waiting": [_named(*key) for key, future in waiting.items() if future in late],
         }
 
-    def _placed(self, validator: Hotkey, prediction_id: PredictionId) -> Answer:
+    def _placed(self, waiting: Waiting) -> list[Answer]:
         peers = {peer["hotkey"]: peer for peer in self.status(slates=False)["peers"]}
-        peer = peers.get(validator, {"state": "not seen", "trouble": "it is not in the metagraph"})
-        is_connected = peer["state"] in ("connected", "by HTTP")
-        trouble = "" if is_connected else peer["trouble"] or "this miner has not reached it yet"
-        return _named(validator, prediction_id) | {"connected": is_connected, "trouble": trouble}
+        placed = []
+        for validator, prediction_id in waiting:
+            peer = peers.get(validator, {"state": "not seen", "trouble": "it is not in the metagraph"})
+            is_connected = peer["state"] in ("connected", "by HTTP")
+            trouble = "" if is_connected else peer["trouble"] or "this miner has not reached it yet"
+            placed.append(_named(validator, prediction_id) | {"connected": is_connected, "trouble": trouble})
+        return placed
 
     def _make(self, game: TeamGame, outcome: str, wager: float, uid: Uid | None) -> TeamGamePrediction:
         if outcome not in outcomes(game):
