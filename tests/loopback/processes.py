@@ -301,9 +301,13 @@ class Subnet:
 
 @asynccontextmanager
 async def running_subnet(folder: Path, *miners: str) -> AsyncIterator[Subnet]:
-    """A subnet whose miners predict and have verdicts."""
+    """A subnet whose miners have sessions, predict and have verdicts.
+
+    A miner may have verdicts before its session: it posts them if the validator was not there yet when it dialled.
+    """
     async with Subnet(folder, miners) as subnet:
         for name in miners:
+            await subnet.says(name, "WebSocket connection established with validator")
             await subnet.predict(name)
         yield subnet
 
