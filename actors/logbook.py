@@ -108,7 +108,7 @@ _WITHOUT_METAGRAPH: Final[dict[str, str]] = {
     "validator": "every miner gets 503",
     "miner": "this miner has no validator to connect to",
 }
-_ROADS: Final[dict[Road, str]] = {"websocket": "WebSocket", "http": "HTTP"}
+_ROADS: Final[dict[Road, str]] = {"websocket": "WebSocket", "http": "HTTP", "synapse": "Synapse"}
 
 
 @settings_class

@@ -23,10 +23,12 @@ __all__ = [
     "Count",
     "Fraction",
     "IsNumber",
+    "MinerSynapseSettings",
     "NotNegative",
     "Port",
     "Positive",
     "Seconds",
+    "ValidatorSynapseSettings",
     "WebSocketSettings",
     "Whole",
     "settings_class",
@@ -130,6 +132,46 @@ class WebSocketSettings:
     def __post_init__(self) -> None:
         if self.reconnect_base_interval > self.max_reconnect_interval:
             raise ValueError("reconnect_base_interval must be at most max_reconnect_interval")
+
+
+@settings_class
+class ValidatorSynapseSettings:
+    """Existing miners, which speak Synapse over HTTP (bittensor 7.2 to 10): the validator asks them."""
+
+    enabled: bool = False
+    """true: miners that have an axon, and have not contacted this validator themselves, are asked for predictions."""
+    query_interval: Seconds = 60.0
+    """Seconds between two questions to one miner; the miners are spread over it."""
+    timeout: Seconds = 12.0
+    """Seconds that a miner has for its answer, from the dial to the last byte."""
+    concurrency: Count = 50
+    """Largest number of miners that are asked at the same time."""
+    max_answer_bytes: Annotated[Whole, Field(ge=1024)] = 4 * 1024 * 1024
+    """If an answer has more bytes than this, it is not read any further, and counts as a failure."""
+    max_predictions: Annotated[Whole, Field(ge=1, le=10_000)] = 1000
+    """If an answer has more predictions than this, all of it counts as a failure."""
+
+
+@settings_class
+class MinerSynapseSettings:
+    """Existing validators, which speak Synapse over HTTP (bittensor 7.2 to 10): the miner answers them."""
+
+    enabled: bool = False
+    """true: the miner listens, and answers POST /GameData of validators."""
+    ip: str = "0.0.0.0"  # noqa: S104 - validators dial it
+    """The address to bind; 0.0.0.0: all IPv4 addresses, :: all addresses."""
+    port: Port = 8091
+    """The port; 0: any free port."""
+    external_ip: Annotated[str, AfterValidator(_ip)] | None = None
+    """The address at which validators reach this miner; it is announced on the chain. null: nothing is announced."""
+    external_port: Port | None = None
+    """The port at external_ip; null: the same as port."""
+    serve: bool = True
+    """false: the miner listens, but announces nothing on the chain, even if external_ip is set."""
+    min_stake: NotNegative = 0.0
+    """Minimum stake with which a validator is answered, in the subnet's own token."""
+    max_request_bytes: Annotated[Whole, Field(ge=1024)] = 8 * 1024 * 1024
+    """If the body of a request has more bytes than this, the request is refused with 413."""
 
 
 class ChosenValidators(tuple[str, ...]):

@@ -29,6 +29,7 @@ from bettensor.bus.identifiers import (
 )
 from bettensor.bus.messages import Broadcast, GameUpdateMessage, WebSocketMessage
 from bettensor.bus.records import quick
+from bettensor.bus.synapse import LeftOut, Result
 
 Role = Literal["validator", "miner"]
 Scheme = Literal["sr25519", "ed25519"]
@@ -37,7 +38,10 @@ Purpose = Literal["session", "predictions", "games"]
 
 TimerKey = int | str | tuple[str, ...] | None
 """The object of a timer: a connection, a hotkey, or a hotkey and a game."""
-Road = Literal["websocket", "http"]
+Road = Literal["websocket", "http", "synapse"]
+Proof = Literal["signature", "endpoint", "imported"]
+"""What shows whose a prediction is: its miner's signature; only that it came from its miner's endpoint, over Synapse;
+or the database of another program, from which it was imported."""
 FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
 """No session; a failed dial; a session that brings no verdicts; a WebSocket disabled here."""
 
@@ -889,6 +893,180 @@ class FallbackChosen(Decided):
     reason: str
 
 
+# --- Synapse over HTTP, on the validator: it asks existing miners
+
+
+@dataclass(frozen=True, slots=True)
+class AxonQueryRequested(Decided):
+    """Send an existing miner the open slate. Answered by ``AxonAnswered`` or ``AxonFailed``."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    endpoint: str
+    """``ip:port``, as the metagraph has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AxonAnswered(Observed, FromPeer):
+    """The predictions that came from a miner's endpoint. Nothing in an answer says whose they are."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    """Of the endpoint that was dialled."""
+    predictions: tuple[Prediction, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    """Entries without a readable id."""
+
+
+@dataclass(frozen=True, slots=True)
+class AxonConfirmRequested(Decided):
+    """Send an existing miner the verdicts on one answer. Answered by ``AxonConfirmed`` or ``AxonFailed``."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    endpoint: str
+    results: tuple[Result, ...]
+    stats: dict[str, str]
+    """The 16 figures that an existing miner needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class AxonConfirmed(Observed):
+    """An existing miner has taken the verdicts: it answered with 200."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+
+
+@dataclass(frozen=True, slots=True)
+class AxonFailed(Observed):
+    """A question to an existing miner, or a confirmation, brought no answer of its kind."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    reason: str
+    status: int | None = None
+    """The HTTP status, if there was an answer."""
+
+
+# --- Synapse over HTTP, on the miner: it answers existing validators
+
+
+@dataclass(frozen=True, slots=True)
+class QueryReceived(Observed, FromPeer):
+    """The head of an HTTP request at the miner's port; its body is read only after ``QueryAdmitted``."""
+
+    connection: ConnectionId
+    method: str
+    target: str
+    """Path and query, exactly as received."""
+    headers: tuple[tuple[str, str], ...]
+    """Names in lower case, in the order received, duplicates included."""
+    remote: str
+    """The peer's IP address."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVerificationRequested(Decided, FromPeer):
+    """Is ``signature`` the signature of ``signer`` over ``text``? Answered by ``SignatureChecked``."""
+
+    connection: ConnectionId
+    signer: Hotkey
+    scheme: Scheme
+    text: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAdmitted(Decided, FromPeer):
+    """The head is a validator's, and signed by it: read the body. Answered by ``SlateQueried``, ``VerdictsConfirmed``
+    or ``QueryUnreadable``, unless the validator leaves.
+    """
+
+    connection: ConnectionId
+    hotkey: Hotkey
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRefused(Decided, FromPeer):
+    """A request at the miner's port was refused."""
+
+    connection: ConnectionId
+    status: int
+    message: str
+    remote: str
+    hotkey: Hotkey | None = None
+    """The claimed sender; not verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlateQueried(Observed, FromPeer):
+    """An existing validator asks for predictions on its games."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    games: tuple[TeamGame, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    """Games that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictsConfirmed(Observed, FromPeer):
+    """An existing validator's verdicts, which nobody has signed, and its figures about this miner."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    results: tuple[Result, ...]
+    stats: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryUnreadable(Observed, FromPeer):
+    """The body of an admitted request cannot be used, or did not come."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRequested(Decided):
+    """Answer a validator with the predictions that have no verdict, as soon as those that are being saved are on disk.
+    Answered by ``QueryAnswered``.
+    """
+
+    connection: ConnectionId
+    hotkey: Hotkey
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAnswered(Decided):
+    """Answer an admitted request: with predictions, if it asks for them."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    uid: Uid | None
+    """Of this miner."""
+    predictions: tuple[TeamGamePrediction, ...] | None = None
+    """None in the answer to a confirmation."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEnded(Observed):
+    """A request at the miner's port has its answer, or its sender has left."""
+
+    connection: ConnectionId
+
+
+@dataclass(frozen=True, slots=True)
+class MinerStatsReported(Decided):
+    """An existing validator's figures about this miner, as it gave them."""
+
+    validator: Hotkey
+    stats: dict[str, str]
+
+
 # --- games
 
 
@@ -995,7 +1173,9 @@ class UpdateMissed(Decided):
 @quick
 @dataclass(frozen=True, slots=True)
 class PredictionSubmitted(Decided, FromPeer):
-    """A prediction of a proven sender. Only AuthActor publishes it: the type is the proof."""
+    """A prediction of a known sender. AuthActor publishes those whose signature is good; those of existing miners come
+    from the validator's SynapseActor.
+    """
 
     connection: ConnectionId
     hotkey: Hotkey
@@ -1005,6 +1185,7 @@ class PredictionSubmitted(Decided, FromPeer):
     prediction: Prediction
     received_at: Micros
     """Wall clock at receipt; decides whether the game had started and which UTC day it counts for."""
+    proof: Proof = "signature"
 
 
 @quick
@@ -1021,6 +1202,7 @@ class ProposedVerdict:
     wager: Millionths
     expires_at: Micros
     """When the row may be swept."""
+    proof: Proof = "signature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -1200,6 +1382,15 @@ class PredictionsRequested(Decided):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelAnswered(Observed):
+    """The model has answered the last question about this validator's slate: all its ``PredictionMade`` came before."""
+
+    validator: Hotkey
+    count: int
+    """Of forecasts."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelChanged(Observed):
     """The model has new forecasts, although no slate has changed: ask it."""
 
@@ -1271,6 +1462,7 @@ __all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
     "Observed",
     "OutboxEntry",
     "Position",
+    "Proof",
     "ProposedVerdict",
     "Purpose",
     "Road",

@@ -244,11 +244,24 @@ WORDS: Final = {
 
 
 def as_much_as(recorded: dict[str, Any], topic: str, event: dict[str, Any]) -> dict[str, Any]:
-    """``event`` without the fields, and the parts of a status, that an earlier release did not have."""
-    known = {name: value for name, value in event.items() if name in recorded}
+    """``event`` without the fields of its own and of its rows, and the parts of a status, that were not recorded."""
+    known = {name: _rows_as_recorded(recorded[name], value) for name, value in event.items() if name in recorded}
     if topic == "status_reported":
         known["status"] = {name: value for name, value in event["status"].items() if name in recorded["status"]}
     return known
+
+
+def _rows_as_recorded(recorded: Any, value: Any) -> Any:
+    """A list of rows, each without the fields that the recorded row lacks; any other value as it is."""
+    if not isinstance(recorded, list) or not isinstance(value, list) or len(recorded) != len(value):
+        return value
+    pairs = zip(recorded, value, strict=True)
+    return [
+        {name: part for name, part in row.items() if name in known}
+        if isinstance(known, dict) and isinstance(row, dict)
+        else row
+        for known, row in pairs
+    ]
 
 
 def without_words(topic: str, event: dict[str, Any]) -> dict[str, Any]:

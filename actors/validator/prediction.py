@@ -332,6 +332,7 @@ class PredictionActor(Actor):
             event.received_at,
             _wager(prediction) if rejection is None else Millionths(0),
             Micros(RETENTION + (event.received_at if offer is None else max(offer.starts_at, event.received_at))),
+            event.proof,
         )
 
     def _admit(self, submission: Submission) -> None:

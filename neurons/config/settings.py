@@ -13,8 +13,10 @@ from bettensor.actors.settings import (
     AxonSettings,
     ChosenValidators,
     IsNumber,
+    MinerSynapseSettings,
     Port,
     Seconds,
+    ValidatorSynapseSettings,
     WebSocketSettings,
     Whole,
     settings_class,
@@ -231,6 +233,7 @@ class ValidatorSettings(Settings):
     """A YAML file with the hotkeys, coldkeys and networks (CIDR) to refuse; a wrong row blocks nobody, and is reported.
     null: nobody is blacklisted."""
     axon: AxonSettings = field(default_factory=AxonSettings)
+    synapse: ValidatorSynapseSettings = field(default_factory=ValidatorSynapseSettings)
     auth: VerifierSettings = field(default_factory=VerifierSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
 
@@ -243,6 +246,7 @@ class MinerSettings(Settings):
     """The neuron's role."""
     validators: ChosenValidators = ChosenValidators()
     """Hotkeys of the validators to connect to. []: all validators with a permit and an endpoint in the metagraph."""
+    synapse: MinerSynapseSettings = field(default_factory=MinerSynapseSettings)
 
 
 ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {

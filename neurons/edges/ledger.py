@@ -47,13 +47,13 @@ def _copy_with_keys(connection: Connection) -> None:
     connection.connection.driver_connection.create_function("key_of", 2, _key)  # type: ignore[union-attr]
     connection.execute(
         text(
-            f"INSERT INTO predictions (id, key, {', '.join(_CONTENT)}) "  # noqa: S608 - only our own column names
-            f"SELECT id, key_of(hotkey, prediction_id), {', '.join(_CONTENT)} FROM predictions_without_keys"
+            f"INSERT INTO predictions (id, key, {', '.join(_FIRST_CONTENT)}) "  # noqa: S608 - only our own column names
+            f"SELECT id, key_of(hotkey, prediction_id), {', '.join(_FIRST_CONTENT)} FROM predictions_without_keys"
         )
     )
 
 
-_CONTENT: Final = (
+_FIRST_CONTENT: Final = (
     "hotkey",
     "prediction_id",
     "digest",
@@ -122,9 +122,10 @@ _MIGRATIONS: Final[Migrations] = (
         "DROP TABLE predictions_without_keys",
         *_INDEXES,
     ),
+    ("ALTER TABLE predictions ADD COLUMN proof TEXT NOT NULL DEFAULT 'signature'",),
 )
 
-_COLUMNS: Final = ("key", *_CONTENT)
+_COLUMNS: Final = ("key", *_FIRST_CONTENT, "proof")
 _ROW: Final = f"({', '.join('?' * len(_COLUMNS))})"
 _TOTALS: Final = text(
     "SELECT received_at / :day AS day, hotkey, "
@@ -282,6 +283,7 @@ def _values(proposal: ProposedVerdict) -> tuple[object, ...]:
         proposal.expires_at,
         proposal.wager,
         to_json(proposal.prediction),
+        proposal.proof,
     )
 
 

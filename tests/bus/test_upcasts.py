@@ -226,6 +226,9 @@ def test_of_an_event_and_of_a_status_that_much_is_compared_as_there_was_then() -
     replayed = {"request": 1, "status": {"role": "miner", "uid": 1, "notices": []}}
     assert as_much_as(recorded, "status_reported", replayed) == {"request": 1, "status": {"role": "miner", "uid": 1}}
     assert as_much_as({"x": 1}, "line_logged", {"x": 2, "y": 2}) == {"x": 2}
+    rows, now = [{"a": 1}, 5], [{"a": 2, "proof": "signature"}, 6]
+    assert as_much_as({"proposals": rows}, "commit_requested", {"proposals": now}) == {"proposals": [{"a": 2}, 6]}
+    assert as_much_as({"proposals": []}, "commit_requested", {"proposals": now}) == {"proposals": now}
 
 
 ANY_ODDS = {"min_implied_probability": 0.0, "max_implied_probability": 3.0}

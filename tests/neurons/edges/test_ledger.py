@@ -70,7 +70,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(ConfigurationError, match="schema version 99, which is newer than version 3"):
+    with pytest.raises(ConfigurationError, match="schema version 99, which is newer than version 4"):
         await opened(path)
 
 
@@ -100,7 +100,7 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
     size = path.stat().st_size
     events: list[object] = []
     ledger = await opened(path, events)
-    assert events[0] == UpgradeBegun("ledger.sqlite3", 2, 3, size)
+    assert events[0] == UpgradeBegun("ledger.sqlite3", 2, 4, size)
     ledger.bus.publish(Injected(CommitRequested((known, make_proposal(), other))))
     await ledger.database.settle()
     await ledger.close()
@@ -112,7 +112,7 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
         (VerdictCode.DAILY_LIMIT_EXCEEDED, False),
     ]
     with sqlite3.connect(path) as file:
-        assert file.execute("PRAGMA user_version").fetchone() == (3,)
+        assert file.execute("PRAGMA user_version").fetchone() == (4,)
         *former, new = (row[0] for row in file.execute("SELECT id FROM predictions ORDER BY id"))
         assert former == [5, 7]
         assert new > 9

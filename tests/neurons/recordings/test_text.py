@@ -57,7 +57,7 @@ def shown(event: Event) -> str:
         (
             PredictionSubmitted(ConnectionId(1), PEER, Uid(3), "b", PREDICTION, NOW),
             f"connection=1 hotkey={PEER} uid=3 about=b prediction=p(10.0 on New York Yankees in yankees-mets) "
-            f"received_at={NOW}",
+            f"received_at={NOW} proof=signature",
         ),
         (FrameReceived(ConnectionId(1), b'{"message_type":"heartbeat"}\n0x00'), "connection=1 data=heartbeat"),
         (FrameReceived(ConnectionId(1), b'{"message_type":\n'), 'connection=1 data={"message_type":\\n'),
