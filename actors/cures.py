@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from bettensor.bus.codes import CloseCode, RefusalCode
+from bettensor.bus.codes import AXON, CloseCode, RefusalCode
 from bettensor.bus.events import Role
 
 NGINX_UPGRADE: Final = (
@@ -21,6 +21,7 @@ ON_MINER: Final[dict[str, str]] = {
     RefusalCode.NO_UPGRADE: f"ask the validator's operator to have the proxy pass them on; for nginx: {NGINX_UPGRADE}",
     RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update the older side",
     RefusalCode.OVER_CAPACITY: "the validator is full; this miner retries",
+    AXON: "an existing neuron listens there, which speaks Synapse over HTTP: nothing to do here",
 }
 ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "it is a miner of another subnet",
@@ -61,6 +62,9 @@ BEHIND: Final = (
 UNPERMITTED: Final = "this validator has no validator permit, so miners do not connect to it"
 NO_PERMIT: Final = "stake more, or ask miners to list this hotkey in `validators`"
 UNREAD: Final = "check the network and subtensor.chain_endpoint"
+
+
+SPEAKS_SYNAPSE: Final = "speaks Synapse"
 
 
 def cure_for_miner(status: int | None, code: str, *, registered: bool = False) -> str:

@@ -32,6 +32,7 @@ STYLES: Final = {
     "connected": "green",
     "online": "green",
     "by HTTP": "yellow",
+    "by Synapse": "yellow",
     "degraded": "yellow",
     "not connected": "red",
     "offline": "red",
@@ -198,8 +199,9 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
 
 
 def _trouble(peer: Status) -> Text:
-    text = Text.assemble(said(peer["trouble"], "red"))
-    text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
+    text = Text.assemble(said(peer["trouble"], "yellow" if peer["state"] == "by Synapse" else "red"))
+    if peer["trouble_s"] is not None:
+        text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
     if peer["tries_in_s"] is not None:
         text.append(f", next try in {duration(peer['tries_in_s'])}", "dim")
     if peer["cure"]:
@@ -208,7 +210,7 @@ def _trouble(peer: Status) -> Text:
 
 
 def _rank(peer: Status) -> tuple[int, int]:
-    order = ("connected", "by HTTP", "not connected", "not seen")
+    order = ("connected", "by HTTP", "by Synapse", "not connected", "not seen")
     return order.index(peer["state"]), 65536 if peer["uid"] is None else peer["uid"]
 
 
