@@ -282,6 +282,13 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
         help="only predictions with this verdict, a code from docs/protocol.md such as accepted or game_started; "
         "`none` lists the predictions without a verdict",
     )
+    history.add_argument(
+        "--proof",
+        choices=["signature", "endpoint", "imported"],
+        metavar="PROOF",
+        help="only predictions whose sender is proven so: by their `signature`, by the `endpoint` that gave them over "
+        "Synapse, or `imported` from an existing validator (in a ledger)",
+    )
     history.add_argument("--game", metavar="G", help="only predictions on the game with this id")
     history.add_argument("--since", metavar="TIME", help=f"only predictions since this time: {_TIME}")
     history.add_argument("--limit", type=_count, metavar="N", help="only the newest N predictions")
