@@ -115,8 +115,6 @@ _FAILING: Final[dict[type[Event], str]] = {
     VerifiersFailed: "a signature verifier process cannot start, so the neuron verifies signatures by itself",
 }
 """Failures that last until something succeeds."""
-_WITHOUT_SESSION: Final[dict[Road | None, str]] = {"http": "by HTTP", "synapse": "by Synapse"}
-"""The states of peers that have no session, and were last heard on these roads."""
 _ENDS: Final[dict[type[Event], type[Event]]] = {
     PredictionsSaved: SaveFailed,
     PredictionsStored: CommitFailed,
