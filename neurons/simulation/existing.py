@@ -137,7 +137,8 @@ class ExistingNeuron:
         self.clock = clock or ManualClock(NOW)
         self.permit = permit
         self.stake = stake
-        self._road: SynapseRoad
+        self.road: SynapseRoad
+        """Its network's, once it has started."""
 
     @property
     def endpoint(self) -> str:
@@ -146,14 +147,14 @@ class ExistingNeuron:
 
     def start(self, road: SynapseRoad) -> None:
         """Begin, in a network."""
-        self._road = road
+        self.road = road
 
     def _every(self, seconds: float, act: Callable[[], object]) -> None:
         def run() -> None:
             act()
             self._every(seconds, act)
 
-        self._road.later(self, seconds, run)
+        self.road.later(self, seconds, run)
 
 
 # --- the miner
@@ -279,7 +280,7 @@ class ExistingMiner(ExistingNeuron):
             return refusal(500, f"Internal Server Error: {error!r}")
 
     def _refuse(self, asking: str) -> SynapseAnswer | None:
-        row = next((row for row in self._road.neurons() if row.hotkey == asking), None)
+        row = next((row for row in self.road.neurons() if row.hotkey == asking), None)
         if row is None or not row.validator_permit or row.stake < self._min_stake:
             return refusal(403, f"Forbidden. Key is blacklisted: {asking}")
         return None
@@ -344,7 +345,7 @@ class ExistingMiner(ExistingNeuron):
         predictions: Iterable[TeamGamePrediction] = (),
         error: str | None = None,
     ) -> bytes:
-        uid = uid_of(self.hotkey, self._road.neurons())
+        uid = uid_of(self.hotkey, self.road.neurons())
         forms = {bet.prediction_id: synapse.prediction_form(bet, uid) for bet in predictions}
         axon = Terminal(self.hotkey, status_code=200, status_message="Success")
         metadata = Metadata("existing", uid, self.clock.wall(), kind)
@@ -410,7 +411,7 @@ class ExistingValidator(ExistingNeuron):
         super().__init__(name, clock, permit=True, stake=stake)
         self.database: ValidatorDatabase = ValidatorDatabase() if restarted is None else restarted.database
         self.answered = 0
-        """Answers in this run, readable or not."""
+        """Answers in this run, refusals and what cannot be read included."""
         self._interval = query_interval
         self._dendrite: SimulatedDendrite
         self._round: _Round | None = None
@@ -430,7 +431,7 @@ class ExistingValidator(ExistingNeuron):
     def _begin_round(self) -> None:
         if self._round is not None:  # it waits for the one before
             return
-        axons = [row for row in self._road.neurons() if row.axon is not None]  # its own is one of them
+        axons = [row for row in self.road.neurons() if row.axon is not None]  # its own is one of them
         self._round = _Round(deque(axons[start : start + BATCH] for start in range(0, len(axons), BATCH)))
         for _ in range(AT_ONCE):
             self._next_batch(self._round)
@@ -450,7 +451,7 @@ class ExistingValidator(ExistingNeuron):
                     if next(left) == 0:
                         self._end_batch(round_, answers)
 
-                self._road.ask(self, row.axon or "", request, TIMEOUT, ended)
+                self.road.ask(self, row.axon or "", request, TIMEOUT, ended)
 
     def _end_batch(self, round_: _Round, answers: list[_GameData]) -> None:
         round_.answers.append(answers)
@@ -471,14 +472,16 @@ class ExistingValidator(ExistingNeuron):
         }
 
     def _uid(self) -> Uid | None:
-        return uid_of(self.hotkey, self._road.neurons())
+        return uid_of(self.hotkey, self.road.neurons())
 
     def _merge(self, outcome: SynapseAnswer | str) -> _GameData:
-        """What the local synapse is after the request: unchanged, if the answer does not fit the class."""
+        """The local synapse after the request: unchanged, if that was refused or the answer does not fit."""
         unchanged = _GameData(metadata={"synapse_type": "game_data"})
         if isinstance(outcome, str):
             return unchanged
         self.answered += 1
+        if outcome.status != 200:
+            return unchanged
         try:
             return msgspec.json.decode(outcome.body, type=_GameData, strict=False)
         except msgspec.DecodeError:
@@ -489,7 +492,7 @@ class ExistingValidator(ExistingNeuron):
     def _take(self, batches: list[list[_GameData]]) -> list[tuple[NeuronInfo, list[_Bet]]]:
         """The predictions of each miner. Both sides of the comparison of hotkeys come from the answer."""
         taken: list[tuple[NeuronInfo, list[_Bet]]] = []
-        rows = {row.uid: row for row in self._road.neurons()}
+        rows = {row.uid: row for row in self.road.neurons()}
         for batch in batches:
             if any(answer.metadata is None for answer in batch):
                 continue  # the batch is lost
@@ -548,7 +551,7 @@ class ExistingValidator(ExistingNeuron):
         mine = [booked.received_at for booked in self.database.accepted.values() if booked.hotkey == row.hotkey]
         stats = synapse.stats_form(max(mine)) if len(mine) > sum(result.success for result in results) else {}
         request = self._dendrite.confirmation(row.hotkey, self._uid(), TIMEOUT, results, stats)
-        self._road.ask(self, row.axon or "", request, TIMEOUT, lambda _: self._tell(waiting))
+        self.road.ask(self, row.axon or "", request, TIMEOUT, lambda _: self._tell(waiting))
 
 
 def _mismatch(game: TeamGame, bet: _Bet) -> str:

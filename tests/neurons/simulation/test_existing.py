@@ -147,8 +147,10 @@ def test_odds_within_a_hundredth_are_the_same(pair: Pair) -> None:
 def test_the_validator_asks_every_axon_its_own_too_and_nothing_listens_there(pair: Pair) -> None:
     ours = SimulatedValidator("ours", clock=pair.clock)
     pair.add(ours, ExistingValidator("other", clock=pair.clock))
+    pair.miner.predict(GAME)
     pair.advance(ROUND + 1)
     assert pair.validator.answered == 2  # of the miner, and of our validator, which serves something else
+    assert pair.validator.database.accepted
 
 
 def test_a_round_goes_through_more_axons_than_are_asked_at_once(pair: Pair) -> None:

@@ -1,5 +1,6 @@
 """The simulated network as Dendrite and Axon: what comes over Synapse, and the faults on its way."""
 
+import msgspec
 import pytest
 
 from bettensor.bus.codes import CloseCode
@@ -11,12 +12,20 @@ from bettensor.bus.events import (
     AxonQueryRequested,
     CloseRequested,
     ConnectionClosed,
+    FrameWritten,
+    QueryAdmitted,
+    QueryEnded,
+    QueryReceived,
+    QueryUnreadable,
+    VerdictReceived,
+    VerdictsConfirmed,
 )
 from bettensor.bus.games import TeamGamePrediction
 from bettensor.bus.identifiers import ConnectionId, Hotkey
-from bettensor.bus.synapse import Result, stats_form
+from bettensor.bus.synapse import Result, game_form, read_answer, stats_form
 from bettensor.neurons.simulation import (
     ExistingMiner,
+    ExistingValidator,
     SimulatedMiner,
     SimulatedNetwork,
     SimulatedValidator,
@@ -24,10 +33,17 @@ from bettensor.neurons.simulation import (
     make_hotkey,
     make_soccer_game,
 )
-from bettensor.neurons.simulation.synapse import SynapseAnswer, SynapseRequest, endpoint_of
+from bettensor.neurons.simulation.synapse import (
+    FIRST_QUERY,
+    SimulatedDendrite,
+    SynapseAnswer,
+    SynapseRequest,
+    endpoint_of,
+)
 from tests.support import Injected
 
 FIRST = ConnectionId(-1)
+ROUND = 480
 GAME, SOCCER = make_game(), make_soccer_game()
 
 
@@ -182,3 +198,131 @@ def test_an_exchange_that_an_actor_closes_is_over(asking: Asking) -> None:
     asking.validator.bus.publish(Injected(CloseRequested(FIRST, CloseCode.INTERNAL_ERROR, "why")))
     asking.advance(0)
     assert asking.validator.last(ConnectionClosed) == ConnectionClosed(FIRST, CloseCode.INTERNAL_ERROR, "why")
+
+
+# --- a miner of ours is asked
+
+
+class Answering(SimulatedNetwork):
+    """An existing validator, and a miner of ours that has its slate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.validator = ExistingValidator(clock=self.clock)
+        self.miner = SimulatedMiner(clock=self.clock, settings={"synapse": {"enabled": True}})
+        self.add(self.validator, self.miner)
+        self.validator.offer(GAME)
+        self.heard: list[SynapseAnswer | str] = []
+
+    def ask(self, **changes: str) -> None:
+        """``changes`` are of headers; ``body`` is of the request."""
+        dendrite = SimulatedDendrite(self.validator.hotkey, self.clock, 99)
+        body, miner = changes.pop("body", None), self.miner.hotkey
+        request = dendrite.query(miner, None, 12.0, {GAME.game_id: game_form(GAME)})
+        headers = tuple((dict(request.headers) | changes).items())
+        request = SynapseRequest(headers, request.body if body is None else body.encode())
+        self.validator.road.ask(self.validator, endpoint_of(miner), request, 12.0, self.heard.append)
+
+    def topics(self) -> list[str]:
+        topics = [envelope.event.topic for envelope in self.miner.envelopes]
+        return topics[topics.index("query_received") :]
+
+    def status(self) -> int:
+        [answer] = self.heard
+        assert isinstance(answer, SynapseAnswer)
+        return answer.status
+
+
+@pytest.fixture
+def answering() -> Answering:
+    return Answering()
+
+
+def test_a_miner_is_listed_with_an_endpoint_only_if_it_answers_existing_validators(answering: Answering) -> None:
+    answering.add(SimulatedMiner("silent", clock=answering.clock))
+    axons = {row.hotkey: row.axon for row in answering.metagraph}
+    assert axons[answering.miner.hotkey] == endpoint_of(answering.miner.hotkey)
+    assert axons[make_hotkey("silent")] is None
+
+
+def test_a_question_is_judged_by_its_head_then_read_then_answered(answering: Answering) -> None:
+    answering.miner.predict("p", answering.validator.hotkey, GAME)
+    answering.ask()
+    answering.advance(10)
+    received = answering.miner.last(QueryReceived)
+    assert (received.method, received.target, received.connection) == ("POST", "/GameData", FIRST_QUERY)
+    assert [topic for topic in answering.topics() if topic in ORDER] == list(ORDER)
+    written = answering.miner.last(FrameWritten)
+    assert (written.road, written.hotkey) == ("synapse", answering.validator.hotkey)
+    [answer] = answering.heard
+    assert isinstance(answer, SynapseAnswer)
+    assert [entry.prediction_id for entry in read_answer(answer.body, 10).predictions] == ["p"]
+
+
+ORDER = (
+    "query_received",
+    "query_verification_requested",
+    "signature_checked",
+    "query_admitted",
+    "slate_queried",
+    "pending_requested",
+    "query_answered",
+    "frame_written",
+    "query_ended",
+)
+
+
+def test_verdicts_reach_the_miner(answering: Answering) -> None:
+    answering.miner.predict("p", answering.validator.hotkey, GAME)
+    answering.advance(ROUND + 10)
+    assert answering.miner.last(VerdictsConfirmed).results[0].success
+    assert answering.miner.last(VerdictReceived).code == "accepted"
+
+
+def test_only_its_own_key_signs_for_a_validator(answering: Answering) -> None:
+    answering.ask(bt_header_dendrite_signature="0x" + "00" * 64)
+    answering.advance(1)
+    assert (answering.status(), answering.miner.all(QueryAdmitted)) == (401, [])
+
+
+def test_a_body_that_is_unreadable_is_refused(answering: Answering) -> None:
+    answering.ask(body="{")
+    answering.advance(1)
+    assert answering.status() == 400
+    assert len(answering.miner.all(QueryUnreadable)) == len(answering.miner.all(QueryEnded)) == 1
+
+
+def test_a_validator_that_leaves_before_the_answer_gets_none_and_the_miner_is_told_once(answering: Answering) -> None:
+    answering.miner.predict("p", answering.validator.hotkey, GAME)
+    answering.ask()  # the model has 5 s
+    answering.advance(1)
+    answering.cut(answering.validator)
+    answering.advance(30)
+    assert answering.heard == ["the connection was lost"]
+    assert len(answering.miner.all(QueryEnded)) == 1
+    assert answering.miner.all(FrameWritten) == []
+
+
+def test_a_miner_that_dies_while_it_is_asked_is_told_nothing(answering: Answering) -> None:
+    answering.ask()
+    answering.advance(1)
+    answering.remove(answering.miner)
+    answering.advance(30)
+    assert answering.heard == ["the connection was lost"]
+    assert answering.miner.all(QueryEnded) == []
+
+
+# --- a validator of ours is asked
+
+
+def test_a_validator_has_no_such_path_and_says_so_as_existing_neurons_do(answering: Answering) -> None:
+    ours = SimulatedValidator("ours", clock=answering.clock)
+    answering.add(ours)
+    dendrite = SimulatedDendrite(answering.validator.hotkey, answering.clock, 99)
+    request = dendrite.query(ours.hotkey, None, 12.0, {})
+    answering.validator.road.ask(answering.validator, endpoint_of(ours.hotkey), request, 12.0, answering.heard.append)
+    answering.advance(1)
+    assert answering.status() == 404
+    [answer] = answering.heard
+    assert isinstance(answer, SynapseAnswer)
+    assert "message" in msgspec.json.decode(answer.body)
