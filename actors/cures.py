@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from bettensor.bus.codes import CloseCode, RefusalCode
+from bettensor.bus.codes import AXON, CloseCode, RefusalCode
 from bettensor.bus.events import Role
 
 NGINX_UPGRADE: Final = (
@@ -21,6 +21,7 @@ ON_MINER: Final[dict[str, str]] = {
     RefusalCode.NO_UPGRADE: f"ask the validator's operator to have the proxy pass them on; for nginx: {NGINX_UPGRADE}",
     RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update the older side",
     RefusalCode.OVER_CAPACITY: "the validator is full; this miner retries",
+    AXON: "an existing neuron listens there, which speaks Synapse over HTTP: nothing to do here",
 }
 ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "it is a miner of another subnet",
@@ -93,6 +94,9 @@ def cure_for_axon(status: int | None) -> str:
         status: None if there was no HTTP answer.
     """
     return _OF_AXON.get(status, "")
+
+
+SPEAKS_SYNAPSE: Final = "speaks Synapse"
 
 
 def cure_for_miner(status: int | None, code: str, *, registered: bool = False) -> str:

@@ -18,6 +18,7 @@ from bettensor.actors.cures import (
     NO_PERMIT,
     ON_VALIDATOR,
     OURS,
+    SPEAKS_SYNAPSE,
     UNPERMITTED,
     UNREGISTERED,
     WRONG_ENDPOINT,
@@ -25,6 +26,7 @@ from bettensor.actors.cures import (
     cure_for_close,
     cure_for_miner,
 )
+from bettensor.actors.existing import Existing, ExistingFollower
 from bettensor.actors.health import SLOW_COMMIT, Health, HealthWatcher
 from bettensor.actors.outages import Outage, Trouble
 from bettensor.actors.settings import Seconds, settings_class
@@ -81,6 +83,8 @@ from bettensor.bus.events import (
     PredictionExpired,
     PredictionRejected,
     PredictionsRequested,
+    QueryAdmitted,
+    QueryRefused,
     ReconnectScheduled,
     RecordingFailed,
     RecordingResumed,
@@ -171,9 +175,12 @@ class LogbookState:
     """Existing miners that do not answer."""
     deaf: dict[Hotkey, Trouble] = field(default_factory=dict)
     """Existing miners that answer, and take no confirmation."""
+    existing: dict[Hotkey, Existing] = field(default_factory=dict)
+    told_existing: dict[Hotkey, None] = field(default_factory=dict)
+    """Of a miner: the neurons of which the log says that they speak Synapse alone."""
 
 
-class LogbookActor(HealthWatcher):
+class LogbookActor(HealthWatcher, ExistingFollower):
     """Writes all log lines, and is the only one that does."""
 
     name = "logbook"
@@ -452,6 +459,12 @@ class LogbookActor(HealthWatcher):
         level = "DEBUG" if event.code is RefusalCode.NO_METAGRAPH else "WARNING"  # the line on the chain says why
         self._line(envelope, f"refusals: {event.code}", text, level, limit=1)
 
+    @on(QueryRefused)
+    def query_refused(self, event: QueryRefused, envelope: Envelope) -> None:
+        who = event.remote or "a peer" if event.hotkey is None else f"{event.remote} ({self._peer(event.hotkey)})"
+        text = f"Refused a request from {who} via Synapse: {event.status}: {event.message}"
+        self._line(envelope, f"refusals via Synapse: {event.status}", text, "WARNING", limit=1)
+
     @on(PeerMisbehaved)
     def misbehaved(self, event: PeerMisbehaved, envelope: Envelope) -> None:
         text = f"{self._peer(event.hotkey)} sent something no honest neuron sends: {event.fault}"
@@ -479,6 +492,11 @@ class LogbookActor(HealthWatcher):
     def dial_failed(self, event: DialFailed, envelope: Envelope) -> None:
         text = f"No WebSocket connection with validator {self._peer(event.hotkey)}: {event.reason}"
         text += self._cure_of(event)
+        if self.speaks_synapse_alone(event, envelope.mono):
+            self._tell_existing(event.hotkey, envelope)
+            self._failure(envelope, "failed dials", text, is_news=False)
+            return
+        self.state.told_existing.pop(event.hotkey, None)
         outage = self._outage(event.hotkey, envelope)
         is_news = outage is None or outage.dial_failed(event, envelope.mono)
         self._failure(envelope, "failed dials", text, is_news=is_news)
@@ -487,7 +505,8 @@ class LogbookActor(HealthWatcher):
     def reconnecting(self, event: ReconnectScheduled, envelope: Envelope) -> None:
         text = f"Reconnecting to validator {self._peer(event.hotkey)} in {event.delay / SECOND:.1f} s"
         outage = self.state.outages.get(event.hotkey)
-        if outage is None or outage.announced:
+        is_told = outage is None and event.hotkey not in self.state.told_existing
+        if is_told or (outage is not None and outage.announced):
             self._line(envelope, "reconnects", text)
         else:
             self._line(envelope, "repeated reconnects", text, "DEBUG")
@@ -516,12 +535,38 @@ class LogbookActor(HealthWatcher):
     @on(PostFailed)
     def post_failed(self, event: PostFailed, envelope: Envelope) -> None:
         text = f"An HTTP request to validator {self._peer(event.hotkey)} failed: {event.reason}"
+        if self.speaks_synapse_alone(event, envelope.mono):
+            self._tell_existing(event.hotkey, envelope)
+            self._failure(envelope, "failed HTTP exchanges", text, is_news=False)
+            return
         outage = self._outage(event.hotkey, envelope)
         if outage is None:
             self._line(envelope, "failed HTTP exchanges", text, "WARNING", limit=1)
             return
         text += self._cure_of(event)
         self._failure(envelope, "failed HTTP exchanges", text, is_news=outage.http_failed(event, envelope.mono))
+
+    @on(QueryAdmitted)
+    def asked(self, event: QueryAdmitted, envelope: Envelope) -> None:
+        """The reason of an outage may be that the validator speaks Synapse alone."""
+        outage = self.state.outages.get(event.hotkey)
+        if outage is not None and not outage.http_works and outage.silent is not None:
+            self._tell_existing(event.hotkey, envelope)
+
+    def _tell_existing(self, hotkey: Hotkey, envelope: Envelope) -> None:
+        self.state.outages.pop(hotkey, None)
+        if hotkey in self.state.told_existing:
+            return
+        self.state.told_existing[hotkey] = None
+        if self.state.existing[hotkey].has_axon:
+            text = f"{self._peer(hotkey)} has an Axon where a validator would listen: it {SPEAKS_SYNAPSE} alone"
+        else:
+            text = f"Validator {self._peer(hotkey)} {SPEAKS_SYNAPSE}: it asks this miner, and its endpoint is silent"
+        self._line(envelope, "existing neurons", f"{text}; this miner tries that once an hour")
+
+    def find_new(self, event: SessionActivated | PostAnswered, envelope: Envelope) -> None:
+        super().find_new(event, envelope)
+        self.state.told_existing.pop(event.hotkey, None)
 
     @on(PostAnswered)
     def post_answered(self, event: PostAnswered, envelope: Envelope) -> None:

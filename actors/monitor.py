@@ -19,6 +19,7 @@ from bettensor.actors.cures import (
     NO_PERMIT,
     ON_VALIDATOR,
     PUBLIC_AXON,
+    SPEAKS_SYNAPSE,
     UNPERMITTED,
     UNREAD,
     WRONG_ENDPOINT,
@@ -26,8 +27,10 @@ from bettensor.actors.cures import (
     cure_for_close,
     cure_for_miner,
 )
+from bettensor.actors.existing import Existing, ExistingFollower
 from bettensor.actors.health import Health, HealthWatcher
 from bettensor.actors.stream import fold
+from bettensor.bus.codes import AXON
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ActorFailed,
@@ -71,6 +74,7 @@ from bettensor.bus.events import (
     PredictionRejected,
     PredictionsSaved,
     PredictionsStored,
+    QueryAdmitted,
     ReconnectScheduled,
     ReloadFailed,
     Road,
@@ -92,6 +96,7 @@ from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
 from bettensor.bus.messages import HeartbeatMessage
 from bettensor.bus.percentiles import percentile
+from bettensor.bus.text import duration
 
 LATENCIES: Final = 1000
 """How many of the last latencies are kept, to take percentiles from."""
@@ -101,6 +106,8 @@ MAX_STRANGERS: Final = 256
 
 MAX_SHOWN: Final = 20
 """Withheld games, and faults of a file, that a status has; it has the number of all."""
+_WITHOUT_SESSION: Final[dict[Road | None, str]] = {"http": "by HTTP", "synapse": "by Synapse"}
+"""The states of peers that have no session, and were last heard on these roads."""
 _FAILING: Final[dict[type[Event], str]] = {
     SaveFailed: "the outbox cannot be written, so predictions wait",
     CommitFailed: "the ledger cannot be written, so predictions get no verdict",
@@ -177,6 +184,7 @@ class MonitorState:
     fetched_at: Micros = Micros(0)
     """When they were read from the chain."""
     peers: dict[Hotkey, PeerStatus] = field(default_factory=dict)
+    existing: dict[Hotkey, Existing] = field(default_factory=dict)
     connections: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     blacklist: int = 0
     made: int = 0
@@ -202,7 +210,7 @@ class MonitorState:
     """When each of ``fallbacks``, ``troubles`` and ``handlers`` last had a fault; monotonic."""
 
 
-class MonitorActor(HealthWatcher):
+class MonitorActor(HealthWatcher, ExistingFollower):
     """Answers ``StatusRequested``."""
 
     name = "monitor"
@@ -331,7 +339,18 @@ class MonitorActor(HealthWatcher):
     @on(DialFailed)
     def fail(self, event: DialFailed, envelope: Envelope) -> None:
         cure = cure_for_miner(event.status, event.code, registered=self.state.hotkey in self.state.neurons)
-        self._trouble(self._peer(event.hotkey), event.reason, cure, envelope)
+        peer = self._peer(event.hotkey)
+        if peer.road != "synapse" or not self.speaks_synapse_alone(event, envelope.mono):
+            peer.road = None if peer.road == "synapse" else peer.road
+            self._trouble(peer, event.reason, cure, envelope)
+
+    @on(QueryAdmitted)
+    def hear_question(self, event: QueryAdmitted, envelope: Envelope) -> None:
+        super().hear_question(event, envelope)
+        peer = self._peer(event.hotkey)
+        peer.heard_at = envelope.mono
+        if peer.connection is None and peer.road != "http":
+            peer.road, peer.trouble, peer.cure, peer.trouble_at = "synapse", "", "", None
 
     @on(ReconnectScheduled)
     def wait(self, event: ReconnectScheduled, envelope: Envelope) -> None:
@@ -355,10 +374,12 @@ class MonitorActor(HealthWatcher):
                 peer.cure = ANSWERS_HTTP
 
     @on(PostFailed)
-    def miss_answer(self, event: PostFailed, _: Envelope) -> None:
+    def miss_answer(self, event: PostFailed, envelope: Envelope) -> None:
         peer = self._peer(event.hotkey)
-        if peer.connection is None:
+        if peer.connection is None and peer.road == "http":
             peer.road = None
+        if event.code == AXON:
+            self._trouble(peer, event.reason, cure_for_miner(event.status, event.code), envelope)
 
     @on(AxonAnswered, AxonConfirmed)
     def hear_axon(self, event: AxonAnswered | AxonConfirmed, envelope: Envelope) -> None:
@@ -577,10 +598,17 @@ class MonitorActor(HealthWatcher):
             "offset": None if position is None else position.offset,
             "accepted": peer.accepted,
             "rejected": peer.rejected,
-            "trouble": peer.trouble,
+            "trouble": peer.trouble or self._told_of_road(peer, now),
             "trouble_s": _ago(peer.trouble_at, now),
             "cure": peer.cure,
         }
+
+    def _told_of_road(self, peer: PeerStatus, now: Micros) -> str:
+        """What a miner says of a validator that asks it, and has no other road; no fault."""
+        existing = self.state.existing.get(peer.hotkey)
+        if peer.connection is not None or peer.road != "synapse" or existing is None or existing.asked_at is None:
+            return ""
+        return f"{SPEAKS_SYNAPSE} (asked us {duration((now - existing.asked_at) / SECOND)} ago)"
 
     def _slate(self, validator: Hotkey) -> dict[str, Any]:
         position = self.state.positions[validator]

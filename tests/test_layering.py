@@ -189,6 +189,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "bettensor.actors.actor",
         "bettensor.actors.budget",
         "bettensor.actors.cures",
+        "bettensor.actors.existing",
         "bettensor.actors.health",
         "bettensor.actors.miner.patience",
         "bettensor.actors.miner.targets",

@@ -199,8 +199,9 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
 
 
 def _trouble(peer: Status) -> Text:
-    text = Text.assemble(said(peer["trouble"], "red"))
-    text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
+    text = Text.assemble(said(peer["trouble"], "yellow" if peer["state"] == "by Synapse" else "red"))
+    if peer["trouble_s"] is not None:
+        text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
     if peer["tries_in_s"] is not None:
         text.append(f", next try in {duration(peer['tries_in_s'])}", "dim")
     if peer["cure"]:
