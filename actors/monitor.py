@@ -106,8 +106,6 @@ MAX_STRANGERS: Final = 256
 
 MAX_SHOWN: Final = 20
 """Withheld games, and faults of a file, that a status has; it has the number of all."""
-_WITHOUT_SESSION: Final[dict[Road | None, str]] = {"http": "by HTTP", "synapse": "by Synapse"}
-"""The states of peers that have no session, and were last heard on these roads."""
 _FAILING: Final[dict[type[Event], str]] = {
     SaveFailed: "the outbox cannot be written, so predictions wait",
     CommitFailed: "the ledger cannot be written, so predictions get no verdict",
