@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from bettensor.bus import codec
 from bettensor.bus.clock import ManualClock
-from bettensor.bus.codes import CloseCode
+from bettensor.bus.codes import AXON, CloseCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     CloseRequested,
@@ -287,17 +287,14 @@ class SimulatedNetwork:
             for kind in (PeerAuthenticated, PeerRefused, HttpAnswered, ExchangeCompleted):
                 bus.subscribe(kind, decided, "network")
 
-    def _reached(self, miner: SimulatedMiner, endpoint: str) -> SimulatedValidator | None:
-        neuron = self.at_endpoint(endpoint, miner.hotkey)
-        return neuron if isinstance(neuron, SimulatedValidator) else None
-
     # --- handshakes
 
     def _dial(self, miner: SimulatedMiner, event: DialRequested) -> None:
-        validator = self._reached(miner, event.endpoint)
-        if validator is None or miner.hotkey in self.blocked:
-            reason = f"{event.endpoint}: connection refused"
-            self.deliver(self._tell, miner, DialFailed(event.connection, event.hotkey, reason))
+        validator = self.at_endpoint(event.endpoint, miner.hotkey)
+        if not isinstance(validator, SimulatedValidator) or miner.hotkey in self.blocked:
+            status, code, reason = _not_reached(event.endpoint, validator)
+            failed = DialFailed(event.connection, event.hotkey, reason, status, code=code)
+            self.deliver(self._tell, miner, failed)
             return
         target = f"/ws?netuid={NETUID}{_query(event.position)}"
         request = self._signed(miner, validator, "GET", target, b"", upgrade=True)
@@ -383,10 +380,10 @@ class SimulatedNetwork:
     # --- HTTP
 
     def _request(self, miner: SimulatedMiner, event: PostRequested | GamesRequested) -> None:
-        validator = self._reached(miner, event.endpoint)
-        if validator is None:
-            reason = f"{event.endpoint}: connection refused"
-            self.deliver(self._tell, miner, PostFailed(event.connection, event.hotkey, reason))
+        validator = self.at_endpoint(event.endpoint, miner.hotkey)
+        if not isinstance(validator, SimulatedValidator):
+            status, code, reason = _not_reached(event.endpoint, validator)
+            self.deliver(self._tell, miner, PostFailed(event.connection, event.hotkey, reason, status, code=code))
             return
         self._at(self.clock.mono(), lambda: self._send(miner, event, validator))
 
@@ -478,6 +475,13 @@ def _endpoint(neuron: SimulatedNeuron | ExistingNeuron) -> str | None:
 def _listed(scheme: Scheme) -> Scheme | None:
     """The ``scheme`` in the metagraph; None for sr25519."""
     return None if scheme == "sr25519" else scheme
+
+
+def _not_reached(endpoint: str, neuron: SimulatedNeuron | ExistingMiner | None) -> tuple[int | None, str, str]:
+    """Status, code and reason where no validator of ours answers; an existing miner's Axon has no such path."""
+    if isinstance(neuron, ExistingMiner):
+        return 404, AXON, f"{endpoint}: 404 an Axon answers: no such path"
+    return None, "", f"{endpoint}: connection refused"
 
 
 def _refused(request: DialRequested, refusal: PeerRefused) -> DialFailed:

@@ -225,7 +225,7 @@ class SynapseRoad:
         self._carrier.later(timeout, lambda: self._end(exchange, f"{endpoint}: no answer within {timeout:g} s"))
 
     def _arrive(self, exchange: _Exchange, served: "SimulatedNeuron | Serving") -> None:
-        if exchange.silent or not self._carrier.is_there(served):
+        if exchange.silent or exchange not in self._exchanges or not self._carrier.is_there(served):
             return
         if isinstance(served, SimulatedMiner):
             self._receive_at_miner(exchange, served)

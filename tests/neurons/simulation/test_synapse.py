@@ -142,6 +142,17 @@ def test_a_request_that_is_cut_fails_and_its_answer_is_lost(asking: Asking) -> N
     assert asking.validator.all(AxonAnswered) == []
 
 
+def test_a_request_that_is_cut_on_its_way_there_never_arrives(asking: Asking, answering: "Answering") -> None:
+    asking.ask()
+    asking.cut(asking.miner)
+    asking.advance(30)
+    assert asking.miner.asked == 0
+    answering.ask()
+    answering.cut(answering.miner)
+    answering.advance(30)
+    assert answering.miner.all(QueryReceived) == []
+
+
 @pytest.mark.parametrize("asked", [0, 1], ids=["on its way there", "on its way back"])
 def test_what_is_frozen_ends_by_the_timeout(asking: Asking, asked: int) -> None:
     asking.ask()
