@@ -32,6 +32,7 @@ ELSEWHERE: Final[dict[str, str]] = {
 }
 """Modules without a test file in the mirrored place, and what tests them."""
 OF_NO_MODULE: Final[dict[str, str]] = {
+    "tests/actors/test_mixed_week.py": "all actors of a subnet together with existing neurons, while neurons migrate",
     "tests/actors/test_weather.py": "all actors of a subnet together, in simulated trouble",
     "tests/neurons/config/test_numbers.py": "every number that a configuration has, whichever module defines it",
 }
