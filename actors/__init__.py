@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bettensor.actors.validator.connection import ValidatorConnectionActor
     from bettensor.actors.validator.games import GamesActor
     from bettensor.actors.validator.prediction import PredictionActor
+    from bettensor.actors.validator.synapse import ValidatorSynapseActor
 else:
     __getattr__, __dir__ = open_door(
         __name__,
@@ -55,6 +56,7 @@ else:
             "bettensor.actors.validator.connection": ("ValidatorConnectionActor",),
             "bettensor.actors.validator.games": ("GamesActor",),
             "bettensor.actors.validator.prediction": ("PredictionActor",),
+            "bettensor.actors.validator.synapse": ("ValidatorSynapseActor",),
         },
     )
 
@@ -80,6 +82,7 @@ __all__ = [
     "SupervisorActor",
     "ValidatorAuthActor",
     "ValidatorConnectionActor",
+    "ValidatorSynapseActor",
     "on",
     "on_timer",
 ]
