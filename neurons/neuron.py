@@ -234,7 +234,7 @@ class Neuron(LogSource, Stoppable):
         """``new``, but with the values from the start for keys that actors know and cannot change."""
         start = self._settings_at_start
         if isinstance(new, MinerSettings) and isinstance(start, MinerSettings):
-            return replace(new, validators=start.validators)
+            return replace(new, validators=start.validators, synapse=start.synapse)
         if isinstance(new, ValidatorSettings) and isinstance(start, ValidatorSettings):
             asking = new.synapse
             synapse = replace(start.synapse, query_interval=asking.query_interval, concurrency=asking.concurrency)
