@@ -265,9 +265,9 @@ class Miner:
         return sqlite3.connect(self.file, timeout=10)
 
     async def obey(self, command: Json) -> None:
-        """Keep a prediction, or make none any more: then it goes on to answer."""
-        if "keep" in command:
-            self.keep(command["keep"])
+        """Bet on a game that was asked about; or make no more bets, and go on to answer."""
+        if "bet" in command:
+            self.keep(self._bet(self.games[command["bet"]["game_id"]]) | command["bet"])
         else:
             _done.set()
 
