@@ -24,6 +24,7 @@ ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 40.0
 """Seconds that a test waits for what must come, on a machine that has other things to do."""
 WALLET: Final = "test"
+STRANGER: Final = "stranger"
 
 Json = dict[str, Any]
 
@@ -41,7 +42,7 @@ def python_of(release: int) -> Path:
 
 
 class Mixed:
-    """Neurons by name; a name stands for a hotkey, and its place for a uid."""
+    """Neurons by name; a name stands for a hotkey, and its place for a uid. A stranger is not registered."""
 
     def __init__(self, folder: Path, *names: str) -> None:
         self.folder = folder
@@ -64,6 +65,8 @@ class Mixed:
         """Write the metagraph: which neurons have a permit, and which an axon."""
         neurons = []
         for name in self.names:
+            if name == STRANGER:
+                continue
             neuron: Json = {"hotkey": self.hotkeys[name], "validator_permit": name in validators}
             neurons.append(neuron | ({"axon": f"127.0.0.1:{self.ports[name]}"} if name in axons else {}))
         write(self.folder / "metagraph.yaml", {"neurons": neurons})
@@ -86,8 +89,16 @@ class Mixed:
             games = [starting_soon(game_id=str(10_000 + number)) for number in range(3)]
             (self.folder / "games.json").write_text(json.dumps({"games": games}))
             settings |= {"axon": {"ip": "127.0.0.1", "port": self.ports[role]}, "games": {"path": "games.json"}}
+        else:
+            settings["actors"] = {
+                "predictor": {"class": "bettensor.models:FilePredictor", "path": str(self.folder / "bets.csv")}
+            }
         write(self.folder / f"{role}.yaml", settings | changes)
         self.ours[role] = NeuronProcess(role, self.folder / f"{role}.yaml", self.folder / f"{role}.log")
+
+    def bet(self, *lines: str) -> None:
+        """Write the bets of our miner: game, outcome, wager."""
+        (self.folder / "bets.csv").write_text("\n".join(["game_id,outcome,wager", *lines, ""]))
 
     async def stop(self, role: str) -> None:
         self.ours[role].send_signal(15)
