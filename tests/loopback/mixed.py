@@ -15,7 +15,7 @@ import pytest
 from bettensor.bus.synapse import stats_form
 from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.existing.environment import RELEASES, Environment, requirements_of
-from bettensor.neurons.existing.process import ExistingNeuron
+from bettensor.neurons.existing.process import ExistingNeuron, Role
 from tests.loopback.processes import NeuronProcess, free_port
 from tests.loopback.rig import starting_soon, write
 from tests.support import NETUID
@@ -137,6 +137,7 @@ class Mixed:
         """Start an existing miner, and wait until it listens; it answers only these validators."""
         return self._start(
             release,
+            "miner",
             name,
             "listening",
             port=self.ports[name],
@@ -155,11 +156,10 @@ class Mixed:
             }
             for asked in asks
         ]
-        return self._start(release, name, "ready", neurons=axons)
+        return self._start(release, "validator", name, "ready", neurons=axons)
 
-    def _start(self, release: int, name: str, sign: str, **settings: Any) -> ExistingNeuron:
+    def _start(self, release: int, role: Role, name: str, sign: str, **settings: Any) -> ExistingNeuron:
         wallet = {"name": WALLET, "hotkey": name, "path": str(self.folder / "wallets")}
-        role = "miner" if sign == "listening" else "validator"
         settings |= {"wallet": wallet, "uid": self.names.index(name)}
         neuron = ExistingNeuron(python_of(release), role, settings, self.folder / f"{name}.log")
         self._running.enter_context(neuron)
