@@ -17,6 +17,7 @@ WHERE = {
         "neurons/simulation/substrate.py",
         "neurons/bench/load.py",
         "neurons/cli/demo_visitor.py",  # a client of its own
+        "neurons/existing/program.py",  # an older one
     },
     "bittensor_core": {
         "neurons/config/settings.py",

@@ -95,6 +95,8 @@ class Proxy:
     def __init__(self) -> None:
         self.target = free_port()
         self.port = free_port()
+        self.carried = 0
+        """Connections so far."""
         self._wire: Wire = "open"
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -127,6 +129,7 @@ class Proxy:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.carried += 1
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._writers.add(writer)
