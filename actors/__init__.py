@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bettensor.actors.miner.outbox import OutboxActor
     from bettensor.actors.miner.reconnect import ReconnectActor
     from bettensor.actors.miner.slate import SlateActor
+    from bettensor.actors.miner.synapse import MinerSynapseActor
     from bettensor.actors.monitor import MonitorActor
     from bettensor.actors.supervisor import SupervisorActor
     from bettensor.actors.validator.announce import AnnounceActor
@@ -47,6 +48,7 @@ else:
             "bettensor.actors.miner.outbox": ("OutboxActor",),
             "bettensor.actors.miner.reconnect": ("ReconnectActor",),
             "bettensor.actors.miner.slate": ("SlateActor",),
+            "bettensor.actors.miner.synapse": ("MinerSynapseActor",),
             "bettensor.actors.monitor": ("MonitorActor",),
             "bettensor.actors.supervisor": ("SupervisorActor",),
             "bettensor.actors.validator.announce": ("AnnounceActor",),
@@ -69,6 +71,7 @@ __all__ = [
     "LogbookActor",
     "MetagraphActor",
     "MinerConnectionActor",
+    "MinerSynapseActor",
     "ModelActor",
     "MonitorActor",
     "NoSettings",

@@ -1,8 +1,14 @@
-"""A token bucket, by the monotonic clock that it is shown."""
+"""Token buckets, by the monotonic clock that they are shown."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from bettensor.bus.identifiers import SECOND, Micros
+
+MAX_REMOTES: Final = 10_000
+"""IP addresses whose failures are counted at a time."""
+Party = TypeVar("Party", bound=str)
 
 
 @dataclass(slots=True)
@@ -24,3 +30,16 @@ class Budget:
             return False
         self.tokens -= 1
         return True
+
+
+def is_spent(budgets: Mapping[Party, Budget], party: Party, now: Micros, rate: float, burst: float) -> bool:
+    """Whether ``party`` has no token left; one without a budget has spent nothing yet."""
+    budget = budgets.get(party)
+    return budget is not None and budget.refill(now, rate, burst) < 1
+
+
+def budget_of(budgets: dict[Party, Budget], party: Party, now: Micros, burst: float, most: int) -> Budget:
+    """The budget of ``party``, new if it has none; of more than ``most`` parties the oldest is forgotten."""
+    if party not in budgets and len(budgets) >= most:
+        del budgets[next(iter(budgets))]
+    return budgets.setdefault(party, Budget(burst, now))

@@ -8,8 +8,9 @@ from bettensor.bus import codec
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import GamesUpdated, OutboxOpened, Position
 from bettensor.bus.games import TeamGame
-from bettensor.bus.identifiers import Epoch, GameId, Netuid, Offset
+from bettensor.bus.identifiers import Epoch, GameId, Hotkey, Netuid, Offset
 from bettensor.bus.messages import GameUpdateMessage, HeartbeatMessage
+from bettensor.bus.synapse import SYNAPSE_EPOCH
 
 HISTORY: Final = 256
 """Updates that are kept for miners that missed them."""
@@ -21,12 +22,19 @@ class StreamFollower(Actor):
 
     @on(GamesUpdated)
     def know_position(self, event: GamesUpdated, _: Envelope) -> None:
-        self.state.positions[event.validator] = Position(event.epoch, event.offset)
+        self._follow_to(event.validator, Position(event.epoch, event.offset))
 
     @on(OutboxOpened)
     def recall_positions(self, event: OutboxOpened, _: Envelope) -> None:
         for slate in event.slates:
-            self.state.positions[slate.validator] = Position(slate.epoch, slate.offset)
+            self._follow_to(slate.validator, Position(slate.epoch, slate.offset))
+
+    def _follow_to(self, validator: Hotkey, position: Position) -> None:
+        """A slate that came over Synapse has no place in the validator's stream: the next one must be whole."""
+        if position.epoch == SYNAPSE_EPOCH:
+            self.state.positions.pop(validator, None)
+        else:
+            self.state.positions[validator] = position
 
 
 def heartbeat_message(position: Position | None) -> HeartbeatMessage:

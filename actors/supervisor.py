@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from bettensor.actors.actor import Actor, on
 from bettensor.bus.codes import CloseCode, ErrorCode
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import ActorFailed, CloseRequested, ConnectionClosed, EdgeFailed, MessageRefused, NeuronFailed
+from bettensor.bus.events import (
+    ActorFailed,
+    CloseRequested,
+    ConnectionClosed,
+    EdgeFailed,
+    MessageRefused,
+    NeuronFailed,
+    QueryEnded,
+)
 from bettensor.bus.identifiers import SECOND, ConnectionId, Micros
 
 MAX_FAILURES = 3
@@ -51,8 +59,8 @@ class SupervisorActor(Actor):
     def give_up(self, event: EdgeFailed, _: Envelope) -> None:
         self.publish(NeuronFailed(f"{event.edge} failed ({event.task}):\n{event.error}"))
 
-    @on(ConnectionClosed)
-    def forget(self, event: ConnectionClosed, _: Envelope) -> None:
+    @on(ConnectionClosed, QueryEnded)
+    def forget(self, event: ConnectionClosed | QueryEnded, _: Envelope) -> None:
         self.state.of_connection.pop(event.connection, None)
 
     def _charge(self, connection: ConnectionId) -> None:

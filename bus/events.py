@@ -115,7 +115,7 @@ class NeuronStarted(Observed):
 
 @dataclass(frozen=True, slots=True)
 class ListeningBegun(Observed):
-    """A validator accepts connections."""
+    """A validator accepts connections, or a miner the questions of existing validators."""
 
     endpoint: str
     """The bound address and port."""
@@ -123,7 +123,7 @@ class ListeningBegun(Observed):
 
 @dataclass(frozen=True, slots=True)
 class NeuronDraining(Observed):
-    """A validator is about to stop: it accepts nothing more, and still answers the predictions that it has."""
+    """A neuron is about to stop: it accepts nothing more, and still answers what it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1375,7 +1375,9 @@ class SaveFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class PredictionsRequested(Decided):
-    """Ask the model for predictions on this slate. Answered by any number of ``PredictionMade``."""
+    """Ask the model for predictions on this slate. Answered by any number of ``PredictionMade``, and then by
+    ``ModelAnswered``, unless the slate changes meanwhile.
+    """
 
     validator: Hotkey
     games: tuple[TeamGame, ...]

@@ -16,7 +16,7 @@ import msgspec
 
 from bettensor.bus.errors import Unreadable
 from bettensor.bus.games import MAX_TEXT, TIE, Prediction, TeamGame, TeamGamePrediction, UnreadablePrediction
-from bettensor.bus.identifiers import GameId, Hotkey, Micros, PredictionId, Uid
+from bettensor.bus.identifiers import Epoch, GameId, Hotkey, Micros, PredictionId, Uid
 from bettensor.bus.timestamps import parse_rfc3339, rfc3339
 
 NAME: Final = "GameData"
@@ -27,6 +27,8 @@ SUBNET_VERSION: Final = "2041"
 """The release of the subnet that ``metadata`` names: 2.4.1."""
 BODY_HASH: Final = hashlib.sha3_256(b"").hexdigest()
 """``computed_body_hash`` of each ``GameData``: none of its fields is hashed, so the signature covers no body."""
+SYNAPSE_EPOCH: Final = Epoch("0" * 32)
+"""The epoch of a slate that came over Synapse, which has no stream: it is no position that a validator knows."""
 MAX_NESTING: Final = 32
 """Levels of a body's JSON; an honest one has five."""
 MAX_ANSWERED: Final = 100
@@ -37,6 +39,8 @@ UNFINISHED: Final = "Unfinished"
 """The outcome of a prediction whose game is not settled."""
 NO_PREDICTIONS: Final = "No predictions available"
 """The error of an answer without predictions, as existing miners word it."""
+REJECTED: Final = "rejected"
+"""The code of a rejection: an existing validator gives a text alone."""
 ALREADY_THERE: Final = "already exists in database"
 """A part of an existing validator's message on a prediction that it accepted before."""
 

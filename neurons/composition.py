@@ -18,6 +18,7 @@ from bettensor.actors.miner.model import ModelActor
 from bettensor.actors.miner.outbox import OutboxActor
 from bettensor.actors.miner.reconnect import ReconnectActor
 from bettensor.actors.miner.slate import SlateActor
+from bettensor.actors.miner.synapse import MinerSynapseActor
 from bettensor.actors.monitor import MonitorActor
 from bettensor.actors.supervisor import SupervisorActor
 from bettensor.actors.validator.announce import AnnounceActor
@@ -61,6 +62,7 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         ReconnectActor,
         HeartbeatActor,
         SlateActor,
+        MinerSynapseActor,
         ModelActor,
         OutboxActor,
         HttpFallbackActor,
@@ -126,6 +128,7 @@ EDGES: Final[dict[Role, tuple[Place, ...]]] = {
         Place("dialer", "edges.dialer:Dialer"),
         Place("farewell", "edges.farewell:Farewell"),
         Place("predictor", "edges.predictor:PredictorEdge"),
+        Place("axon", "edges.axon:Axon", needed=lambda settings: settings.synapse.enabled),
     ),
 }
 """In the order in which edges are made and opened: an edge may ask for earlier ones. An operator's own edges come

@@ -8,9 +8,10 @@ verdict is all there is. No validator waits for another.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from bettensor.actors.actor import Actor, on, on_timer
-from bettensor.bus import codec
+from bettensor.bus import codec, synapse
 from bettensor.bus.backoff import backoff
 from bettensor.bus.codes import ErrorCode, VerdictCode
 from bettensor.bus.envelope import Envelope
@@ -22,9 +23,12 @@ from bettensor.bus.events import (
     GamesUpdated,
     LedgerRecognised,
     MessageAccepted,
+    MetagraphSynced,
+    NeuronStarted,
     OutboxEntry,
     OutboxOpened,
     PeerMisbehaved,
+    PendingRequested,
     PostAnswered,
     PostFailed,
     PostRequested,
@@ -32,6 +36,8 @@ from bettensor.bus.events import (
     PredictionExpired,
     PredictionMade,
     PredictionsSaved,
+    QueryAnswered,
+    QueryEnded,
     SaveFailed,
     SaveRequested,
     SendFailed,
@@ -39,9 +45,10 @@ from bettensor.bus.events import (
     SessionActivated,
     VerdictOverdue,
     VerdictReceived,
+    VerdictsConfirmed,
 )
 from bettensor.bus.games import TeamGamePrediction, start_of
-from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, LedgerId, Micros, PredictionId
+from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, LedgerId, Micros, PredictionId, Uid
 from bettensor.bus.messages import (
     ConfirmationMessage,
     ErrorMessage,
@@ -72,6 +79,9 @@ class Item:
     written_at: Micros | None = None
     """When it was first handed to a transport in this run; monotonic."""
     last_written_at: Micros = Micros(0)
+    """On a road that brings its verdict by itself."""
+    waits_to_be_asked: bool = False
+    """It was only written over Synapse, where its validator gives verdicts when it likes: they are never overdue."""
 
 
 @dataclass(slots=True)
@@ -106,6 +116,11 @@ class OutboxState:
     """A save failed; the next one waits for a timer."""
     rest: Micros = FIRST_DELAY
     """How long it waits after the next failure."""
+    hotkey: Hotkey = Hotkey("")
+    uid: Uid | None = None
+    """Of this miner, as the metagraph has it."""
+    asking: dict[ConnectionId, Hotkey] = field(default_factory=dict)
+    """The existing validators that wait for their predictions to be on disk."""
 
 
 class OutboxActor(Actor):
@@ -141,7 +156,7 @@ class OutboxActor(Actor):
         self._save()
 
     @on(PredictionsSaved)
-    def push(self, event: PredictionsSaved, _: Envelope) -> None:
+    def push(self, event: PredictionsSaved, envelope: Envelope) -> None:
         saved, self.state.saving, self.state.rest = self.state.saving, (), FIRST_DELAY
         fresh: dict[Hotkey, list[Item]] = {}
         for entry in saved:
@@ -157,6 +172,7 @@ class OutboxActor(Actor):
         for validator, items in fresh.items():
             self._send(validator, items)
         self._save()
+        self._answer_where_saved(envelope)
 
     @on(SaveFailed)
     def save_later(self, _: SaveFailed, envelope: Envelope) -> None:
@@ -167,6 +183,7 @@ class OutboxActor(Actor):
             self._mind_starts(validator, unsaved, envelope)
         self.set_timer("save", Micros(envelope.mono + state.rest))
         state.rest = Micros(backoff(state.rest, LONGEST_DELAY))
+        self._answer_where_saved(envelope)
 
     @on_timer("save")
     def save_again(self, _: None, __: Envelope) -> None:
@@ -206,14 +223,15 @@ class OutboxActor(Actor):
     def note_written(self, event: FrameWritten, envelope: Envelope) -> None:
         if not isinstance(event.message, PredictionMessage):
             return
-        tray = self._tray(event.hotkey)
+        tray, is_asked_for = self._tray(event.hotkey), event.road == "synapse"
         for prediction in event.message.predictions:
             item = tray.items.get(prediction.prediction_id)
             if item is not None:
+                item.waits_to_be_asked = is_asked_for and (item.written_at is None or item.waits_to_be_asked)
                 item.perhaps_written = True
                 item.written_at = envelope.mono if item.written_at is None else item.written_at
-                item.last_written_at = envelope.mono
-        if not tray.watched:
+                item.last_written_at = item.last_written_at if is_asked_for else envelope.mono
+        if not tray.watched and not is_asked_for:
             tray.watched = True
             self.set_timer("overdue", Micros(envelope.mono + OVERDUE), event.hotkey)
 
@@ -239,7 +257,7 @@ class OutboxActor(Actor):
     @on_timer("overdue")
     def look_for_overdue(self, validator: Hotkey, envelope: Envelope) -> None:
         tray, now = self._tray(validator), envelope.mono
-        written = [item for item in tray.items.values() if item.written_at is not None]
+        written = [item for item in tray.items.values() if item.written_at is not None and not item.waits_to_be_asked]
         overdue = [item for item in written if now - item.last_written_at >= OVERDUE]
         if overdue:
             self.publish(VerdictOverdue(validator, tuple(item.prediction for item in overdue)))
@@ -247,6 +265,39 @@ class OutboxActor(Actor):
         if written:
             soonest = min((at for at in (item.last_written_at for item in written) if now - at < OVERDUE), default=now)
             self.set_timer("overdue", Micros(soonest + OVERDUE), validator)
+
+    # --- existing validators, which ask
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.hotkey = event.hotkey
+
+    @on(MetagraphSynced)
+    def know_uid(self, event: MetagraphSynced, _: Envelope) -> None:
+        own = (neuron.uid for neuron in event.neurons if neuron.hotkey == self.state.hotkey)
+        self.state.uid = next(own, None)
+
+    @on(PendingRequested)
+    def wait_for_disk(self, event: PendingRequested, envelope: Envelope) -> None:
+        self.state.asking[event.connection] = event.hotkey
+        self._answer_where_saved(envelope)
+
+    @on(QueryEnded)
+    def forget_question(self, event: QueryEnded, _: Envelope) -> None:
+        self.state.asking.pop(event.connection, None)
+
+    def _answer_where_saved(self, envelope: Envelope) -> None:
+        """Answer each question whose predictions are on disk; all of them if the disk takes none."""
+        state = self.state
+        unsaved = () if state.resting else (*state.saving, *state.unsaved)
+        busy = {entry.validator: None for entry in unsaved} if state.asking else {}
+        for connection, validator in list(state.asking.items()):
+            if validator not in busy:
+                del state.asking[connection]
+                self._expire(validator, envelope)
+                saved = (item.prediction for item in self._tray(validator).items.values() if item.saved)
+                oldest = tuple(islice(saved, synapse.MAX_ANSWERED))
+                self.publish(QueryAnswered(connection, validator, state.uid, oldest))
 
     # --- the verdict
 
@@ -256,7 +307,11 @@ class OutboxActor(Actor):
         if isinstance(message, ConfirmationMessage):
             tray.delay = FIRST_DELAY
             for result in message.results:
-                self._settle(event.hotkey, result, envelope.mono)
+                item = self._written(tray, result.prediction_id)
+                if item is None:
+                    self._doubt(event.hotkey, result, tray.settled.get(result.prediction_id))
+                else:
+                    self._settle(event.hotkey, item, (result.success, result.code, result.message), envelope.mono)
         elif isinstance(message, ErrorMessage) and message.code != ErrorCode.UNKNOWN_TYPE:
             self._repeat_later(event.hotkey, tray, envelope.mono)
         elif isinstance(message, WelcomeMessage) and message.ledger_id != tray.ledger_id:
@@ -264,18 +319,35 @@ class OutboxActor(Actor):
             tray.settled.clear()  # another ledger owes us nothing that the former one said
             self.publish(LedgerRecognised(event.hotkey, message.ledger_id, former))
 
-    def _settle(self, validator: Hotkey, result: PredictionResult, now: Micros) -> None:
-        tray = self._tray(validator)
-        item = tray.items.get(result.prediction_id)
-        if item is None or not item.perhaps_written:
-            self._doubt(validator, result, tray.settled.get(result.prediction_id))
+    @on(VerdictsConfirmed)
+    def hear_existing(self, event: VerdictsConfirmed, envelope: Envelope) -> None:
+        """Verdicts over Synapse. Nobody has signed them, so they are only believed of what this validator was sent, and
+        only while it has no session, which brings signed ones.
+        """
+        tray = self._tray(event.hotkey)
+        if tray.session is not None:
             return
-        del tray.items[result.prediction_id]
-        tray.settled[result.prediction_id] = result.code
+        for result in event.results:
+            item = self._written(tray, result.prediction_id)
+            if item is not None:
+                success = synapse.is_success(result)
+                code = VerdictCode.ACCEPTED if success else synapse.REJECTED
+                self._settle(event.hotkey, item, (success, code, result.message), envelope.mono)
+
+    def _written(self, tray: Tray, prediction_id: PredictionId) -> Item | None:
+        """The prediction, if it waits for a verdict and its validator may have it."""
+        item = tray.items.get(prediction_id)
+        return item if item is not None and item.perhaps_written else None
+
+    def _settle(self, validator: Hotkey, item: Item, verdict: tuple[bool, str, str], now: Micros) -> None:
+        tray, prediction_id = self._tray(validator), item.prediction.prediction_id
+        success, code, message = verdict
+        del tray.items[prediction_id]
+        tray.settled[prediction_id] = code
         if len(tray.settled) > MAX_SETTLED:
             del tray.settled[next(iter(tray.settled))]
         latency = Micros(0 if item.written_at is None else now - item.written_at)
-        self.publish(VerdictReceived(validator, item.prediction, result.success, result.code, result.message, latency))
+        self.publish(VerdictReceived(validator, item.prediction, success, code, message, latency))
 
     def _doubt(self, validator: Hotkey, result: PredictionResult, code: str | None) -> None:
         """Report a verdict that nothing waits for, unless it is a repetition."""

@@ -12,6 +12,7 @@ from bettensor.bus.events import GamesUpdated, MessageAccepted, OutboxOpened, Pe
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import ConnectionId, Epoch, GameId, Hotkey, Offset
 from bettensor.bus.messages import MAX_SLATE, GameUpdateMessage, HeartbeatMessage, WelcomeMessage
+from bettensor.bus.synapse import SYNAPSE_EPOCH
 
 
 @dataclass(slots=True)
@@ -55,6 +56,14 @@ class SlateActor(Actor):
         for known in event.slates:
             games = dict.fromkeys(game.game_id for game in known.games)
             self.state.streams[known.validator] = Stream(epoch=known.epoch, offset=known.offset, games=games)
+
+    @on(GamesUpdated)
+    def make_way(self, event: GamesUpdated, _: Envelope) -> None:
+        """A slate that came over Synapse is in force: the validator's own stream goes on with a snapshot."""
+        if event.epoch == SYNAPSE_EPOCH:
+            stream = self.state.streams.setdefault(event.validator, Stream())
+            stream.epoch, stream.offset = event.epoch, event.offset
+            stream.games = dict.fromkeys(game.game_id for game in event.games)
 
     @on(MessageAccepted)
     def take(self, event: MessageAccepted, _: Envelope) -> None:

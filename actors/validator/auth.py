@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl
 
 from bettensor.actors.actor import on
 from bettensor.actors.auth import AuthActor, AuthState, Unverified
-from bettensor.actors.budget import Budget
+from bettensor.actors.budget import MAX_REMOTES, Budget, budget_of, is_spent
 from bettensor.actors.health import HEALTH_PATH, asks_for_health
+from bettensor.actors.nonces import Nonce, accept_nonce
 from bettensor.actors.schemes import DEFAULT, SCHEMES, pinned_scheme
 from bettensor.actors.settings import AuthSettings, Count, NotNegative, Positive, WebSocketSettings, settings_class
 from bettensor.bus import codec
@@ -58,10 +59,6 @@ MAX_AGE: Final = Micros(10 * SECOND)
 """How old a signed request may be (btauth/1)."""
 MAX_SKEW: Final = Micros(2 * SECOND)
 """How far ahead of our clock its sender's may be (btauth/1)."""
-NONCE_MEMORY: Final = Micros(60 * SECOND)
-"""The least time that an accepted nonce is remembered, also if the wall clock steps."""
-MAX_REMOTES: Final = 10_000
-"""IP addresses whose failures are counted at a time."""
 
 AUTH_HEADERS: Final = (
     "x-bittensor-version",
@@ -139,16 +136,6 @@ class Peer:
     remote: str
     scheme: Scheme = DEFAULT
     """By which its session was opened."""
-
-
-@dataclass(slots=True)
-class Nonce:
-    """An accepted request: not to be accepted again."""
-
-    hotkey: Hotkey
-    nonce: str
-    accepted_at: Micros
-    """Monotonic."""
 
 
 @dataclass(slots=True)
@@ -323,11 +310,9 @@ class ValidatorAuthActor(AuthActor):
         limits = self.settings
         if self.state.stopping:
             raise Refused(RefusalCode.RESTARTING, "this validator is restarting or shutting down", retry_after=1)
-        failures = self.state.failures.get(request.remote)
-        if failures is not None and failures.refill(now, limits.failures_per_second, limits.failure_burst) < 1:
+        if is_spent(self.state.failures, request.remote, now, limits.failures_per_second, limits.failure_burst):
             raise Refused(RefusalCode.RATE_LIMITED, f"too many failed requests from {request.remote}", retry_after=1)
-        budget = self.state.budgets.get(claims.hotkey)
-        if budget is not None and budget.refill(now, limits.requests_per_second, limits.request_burst) < 1:
+        if is_spent(self.state.budgets, claims.hotkey, now, limits.requests_per_second, limits.request_burst):
             message = f"more than {limits.requests_per_second:g} requests a second from this hotkey"
             raise Refused(RefusalCode.RATE_LIMITED, message, retry_after=1)
         if claims.purpose == "session" and len(self.state.peers) >= limits.max_connections:
@@ -335,24 +320,9 @@ class ValidatorAuthActor(AuthActor):
             raise Refused(RefusalCode.OVER_CAPACITY, message, retry_after=30)
 
     def _remember_nonce(self, claims: Credentials, envelope: Envelope) -> None:
-        """Accept each (hotkey, nonce) once.
-
-        A nonce is forgotten only when it is stale by the wall clock and old by the monotonic one, so that no step of
-        the wall clock makes a replay fresh again.
-        """
-        order = self.state.nonce_order
-        while order and self._is_past(order[0], envelope):
-            past = order.popleft()
-            del self.state.nonces[f"{past.hotkey} {past.nonce}"]
-        key = f"{claims.hotkey} {int(claims.nonce)}"
-        if key in self.state.nonces:
+        """Accept each (hotkey, nonce) once."""
+        if not accept_nonce(self.state, claims.hotkey, claims.nonce, envelope, MAX_AGE):
             raise Refused(RefusalCode.REPLAYED, "this nonce was used already; sign every attempt anew")
-        self.state.nonces[key] = None
-        order.append(Nonce(claims.hotkey, str(int(claims.nonce)), envelope.mono))
-
-    def _is_past(self, nonce: Nonce, envelope: Envelope) -> bool:
-        stale = envelope.at - int(nonce.nonce) // 1000 > MAX_AGE
-        return stale and envelope.mono - nonce.accepted_at > NONCE_MEMORY
 
     def _charge(self, hotkey: Hotkey, now: Micros) -> None:
         limits = self.settings
@@ -360,10 +330,8 @@ class ValidatorAuthActor(AuthActor):
         budget.spend(now, limits.requests_per_second, limits.request_burst)
 
     def _refuse_request(self, request: HttpRequestReceived, refused: Refused, now: Micros) -> None:
-        limits, failures = self.settings, self.state.failures
-        if request.remote not in failures and len(failures) >= MAX_REMOTES:
-            del failures[next(iter(failures))]
-        budget = failures.setdefault(request.remote, Budget(limits.failure_burst, now))
+        limits = self.settings
+        budget = budget_of(self.state.failures, request.remote, now, limits.failure_burst, MAX_REMOTES)
         if refused.code.status < 429:
             budget.spend(now, limits.failures_per_second, limits.failure_burst)
         claimed = dict(request.headers).get("x-bittensor-hotkey")

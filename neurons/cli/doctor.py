@@ -311,9 +311,9 @@ def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
         status = ask(settings.state_dir, {"ask": "status", "slates": False})  # the neuron may run an earlier release
         if (status.get("listening") or "").endswith(f":{settings.axon.port}"):
             return Finding("port", "ok", f"this validator (process {status['process']}) listens on {where}")
-    from bettensor.neurons.edges.listener import cure_for_port
+    from bettensor.neurons.edges.http_server import cure_for_port
 
-    cure = cure_for_port(settings.axon.ip, settings.axon.port, error)
+    cure = cure_for_port("axon", settings.axon.ip, settings.axon.port, error)
     return Finding("port", "failure", f"{where} cannot be bound: {error.strerror or error}", cure)
 
 

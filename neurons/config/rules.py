@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bettensor.neurons.config.faults import Fault
-from bettensor.neurons.config.settings import Settings, ValidatorSettings
+from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
 from bettensor.neurons.config.sources import Sources, Where
 
 
@@ -30,11 +30,23 @@ def conflicts(settings: Settings, where: Where) -> Iterator[Fault]:
         if settings.metagraph.static is not None and value is not None:
             pair = {"metagraph.static": str(settings.metagraph.static), f"subtensor.{key}": value}
             yield _fault("{} and {} exclude each other, because each is a source of the metagraph", pair, where)
-    if isinstance(settings, ValidatorSettings) and settings.metrics.enabled:
-        axon, metrics = settings.axon, settings.metrics
-        if axon.port == metrics.port != 0:
-            pair = {"axon.port": axon.port, "metrics.port": metrics.port}
-            yield _fault("{} and {} are the same port", pair, where)
+    section, port = _listens(settings)
+    if port == _metrics_port(settings) and port:
+        pair = {f"{section}.port": port, "metrics.port": settings.metrics.port}
+        yield _fault("{} and {} are the same port", pair, where)
+
+
+def _listens(settings: Settings) -> tuple[str, int | None]:
+    """The section with the public port, and the port; None if the neuron has none."""
+    if isinstance(settings, ValidatorSettings):
+        return "axon", settings.axon.port
+    if isinstance(settings, MinerSettings) and settings.synapse.enabled:
+        return "synapse", settings.synapse.port
+    return "", None
+
+
+def _metrics_port(settings: Settings) -> int | None:
+    return settings.metrics.port if settings.metrics.enabled else None
 
 
 def _fault(text: str, values: dict[str, Any], where: Where) -> Fault:

@@ -16,6 +16,7 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import (
     HttpRequestReceived,
+    QueryVerificationRequested,
     RequestVerificationRequested,
     Scheme,
     SignatureChecked,
@@ -59,6 +60,12 @@ class Keys(Edge, RequestSigner):
         valid = verify_request(event.request, self.hotkey, event.received_at, event.scheme)
         self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
 
+    @on(QueryVerificationRequested)
+    def verify_query(self, event: QueryVerificationRequested, envelope: Envelope) -> None:
+        """Answer with ``SignatureChecked``. A Dendrite signs its text as it is, without a prefix."""
+        valid = verify_bytes(event.signer, event.scheme, event.text, event.signature)
+        self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
+
 
 class FrameVerifier(Edge):
     """Verifies the signatures of frames in the neuron's own process; ``verifiers.py`` uses further processes."""
@@ -74,8 +81,13 @@ class FrameVerifier(Edge):
 
 def verify(signer: Hotkey, scheme: Scheme, payload: bytes, signature: bytes) -> bool:
     """Whether ``signature`` is ``signer``'s signature over a frame's JSON bytes, under this scheme and no other."""
+    return verify_bytes(signer, scheme, SIGNED_PREFIX + payload, signature)
+
+
+def verify_bytes(signer: Hotkey, scheme: Scheme, signed: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` is ``signer``'s signature over exactly these bytes, under this scheme and no other."""
     try:
-        return bool(bittensor_core.verify(SIGNED_PREFIX + payload, signature, signer, CRYPTO_TYPES[scheme]))
+        return bool(bittensor_core.verify(signed, signature, signer, CRYPTO_TYPES[scheme]))
     except ValueError:  # the signer is not an ss58 address
         return False
 

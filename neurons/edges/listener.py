@@ -6,16 +6,11 @@ Frames of an open session go straight from the socket to the bus.
 
 import asyncio
 import contextlib
-import errno
 import itertools
 import json
-import logging
-import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any, Final
-
-import uvicorn
 
 from bettensor.actors.settings import AxonSettings, WebSocketSettings
 from bettensor.bus.clock import Clock
@@ -41,17 +36,12 @@ from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.bus.redaction import names_a_secret
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, Transports, on
+from bettensor.neurons.edges.http_server import HttpServer, Scope
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
-from bettensor.neurons.system.errors import start_fault
-from bettensor.neurons.system.ports import listen_on
 
-BACKLOG: Final = 2048
-"""Connections that the system accepts before we do."""
 _SECRETS: Final = (b"authorization", b"cookie", b"proxy-authorization")
 """Headers for other programs, such as a proxy. Like all headers with the name of a secret they never become part of an
 event, and so are in no log."""
-
-Scope = dict[str, Any]
 
 
 class Exchange:
@@ -77,17 +67,6 @@ class Exchange:
             self.answer.set_result(event)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Filter out uvicorn's error for each refused handshake."""
-    return "without completing handshake" not in record.getMessage()
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield  # the neuron handles signals itself
-
-
 class Listener(Edge):
     """Serves one address until it is closed."""
 
@@ -104,7 +83,7 @@ class Listener(Edge):
         self._exchanges: dict[ConnectionId, Exchange] = {}
         self._sessions: dict[ConnectionId, SessionProtocol] = {}
         self._draining = False
-        self._serving: asyncio.Task[None] | None = None
+        self._server: HttpServer | None = None
         self._all_ended = asyncio.Event()
 
     async def open(self) -> None:
@@ -114,32 +93,18 @@ class Listener(Edge):
             ConfigurationError: the address cannot be bound; nor at a later start.
             Unavailable: it cannot be bound now.
         """
-        self._socket = _bind(self._axon.ip, self._axon.port)
         self._inbox = Inbox(self._bus)
-        config = uvicorn.Config(
+        self._server = HttpServer(
             self._serve,
-            interface="asgi3",
             http=RequestProtocol,
             ws=SessionProtocol,
             ws_max_size=MAX_FRAME_BYTES,
             ws_ping_interval=None,
             ws_per_message_deflate=False,
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(CLOSE_TIMEOUT),
-            backlog=BACKLOG,
         )
-        self._server = _Server(config)
-        logging.getLogger("uvicorn.error").addFilter(_is_news)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="listener")
-        while not self._server.started and not self._serving.done():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)  # uvicorn has no event for it
-        host, self.port = self._socket.getsockname()[:2]
-        self._bus.publish(ListeningBegun(f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"))
+        await self._server.start("axon", self._axon.ip, self._axon.port)
+        self.port = self._server.port
+        self._bus.publish(ListeningBegun(self._server.endpoint))
 
     async def pause(self) -> None:
         """Stop reading from all sessions. Actors refuse new requests, because they know that the neuron is stopping."""
@@ -164,16 +129,14 @@ class Listener(Edge):
 
         Sessions that are open then are closed with 1012. If cancelled, it stops waiting.
         """
-        if self._serving is None:
+        if self._server is None or not self._server.is_serving:
             return
         try:
             await self._sessions_to_end()
-            self._server.should_exit = True
-            await asyncio.shield(self._serving)
         except asyncio.CancelledError:
-            self._server.should_exit = self._server.force_exit = True
-            await self._serving
+            await self._server.abort()
             raise
+        await self._server.stop()
 
     async def _sessions_to_end(self) -> None:
         """Wait for them; each is aborted ``CLOSE_TIMEOUT`` after our close."""
@@ -325,29 +288,3 @@ async def _read_body(receive: Any) -> bytes | None:
         if not message["more_body"]:
             break
     return bytes(body[: MAX_FRAME_BYTES + 1])
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        listening = listen_on(host, port, BACKLOG)
-    except OSError as error:
-        cure = cure_for_port(host, port, error)
-        text = f"axon.ip {host!r}, axon.port {port}: cannot listen there: {error.strerror or error}"
-        raise start_fault(text + (cure and f"; {cure}"), error) from None
-    listening.setblocking(False)
-    return listening
-
-
-def cure_for_port(ip: str, port: int, error: OSError) -> str:
-    """What the operator must change after ``error`` of ``listen_on`` on the axon; an empty text if that is unknown."""
-    if isinstance(error, socket.gaierror):
-        return "axon.ip must be an IP address of this machine, or 0.0.0.0 for all"
-    every = "::" if ":" in ip else "0.0.0.0"  # noqa: S104 - advice for a public port
-    cures = {
-        errno.EADDRNOTAVAIL: f"{ip} is not an address of this machine: set axon.ip to {every} (all addresses), and "
-        f"announce {ip} by axon.external_ip",
-        errno.EADDRINUSE: f"stop the process that uses port {port} (ss -ltnp shows it), or set another axon.port",
-        errno.EACCES: "ports below 1024 are for root alone: set axon.port to another one",
-        errno.EAFNOSUPPORT: "this machine has no IPv6: set axon.ip to 0.0.0.0",
-    }
-    return cures.get(error.errno or 0, "")

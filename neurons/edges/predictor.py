@@ -18,6 +18,7 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     HandlerFailed,
     MetagraphSynced,
+    ModelAnswered,
     ModelChanged,
     ModelNoted,
     PredictionMade,
@@ -69,7 +70,7 @@ class PredictorEdge(Edge):
 
     @on(PredictionsRequested)
     def ask(self, event: PredictionsRequested, _: Envelope) -> None:
-        """Answered by a ``PredictionMade`` for each forecast."""
+        """Answered by a ``PredictionMade`` for each forecast, and ``ModelAnswered``."""
         if self._closed:
             return
         self._waiting[event.validator] = event
@@ -132,6 +133,8 @@ class PredictorEdge(Edge):
             for forecast in forecasts:
                 with self._telling():
                     self._make(question.validator, forecast)
+            if question.validator not in self._waiting:  # else a newer slate is still to be answered
+                self._bus.publish(ModelAnswered(question.validator, len(forecasts)))
 
     async def _run(self, run: Callable[[ModelHost], Coroutine[Any, Any, None]]) -> None:
         with self._telling():

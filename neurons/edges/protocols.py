@@ -96,6 +96,8 @@ class RequestProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             raise OutOfTurn
         super().on_message_begin()
+        if not self.transport.get_write_buffer_size():
+            self._forget_patience()
         self._deadline.cancel()
         self._deadline = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)
 
@@ -105,7 +107,10 @@ class RequestProtocol(HttpToolsProtocol):
         self._patience = self.loop.call_later(ANSWER_TIMEOUT, self._give_up)
 
     def _give_up(self) -> None:
-        if self.transport.get_write_buffer_size():
+        """End a connection that has not read its answer, or has sent no request since: uvicorn waits for ever if bytes
+        that begin none trickle in.
+        """
+        if self.transport.get_write_buffer_size() or self.cycle.response_complete:
             self.transport.abort()
 
     def _forget_patience(self) -> None:

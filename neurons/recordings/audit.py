@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bettensor.actors.miner.synapse import Inadmissible, read_claims
 from bettensor.actors.schemes import DEFAULT, SCHEMES, pinned_scheme
 from bettensor.bus import codec
 from bettensor.bus.errors import BadEventLog, Unreadable
@@ -21,6 +22,7 @@ from bettensor.bus.events import (
     HttpRequestReceived,
     MetagraphFetched,
     NeuronStarted,
+    QueryReceived,
     Role,
     Scheme,
     SettingsReloaded,
@@ -28,8 +30,9 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import Hotkey
 from bettensor.bus.messages import WelcomeMessage
+from bettensor.bus.synapse import signed_text
 from bettensor.bus.text import counted, printable
-from bettensor.neurons.edges.keys import verify, verify_request
+from bettensor.neurons.edges.keys import verify, verify_bytes, verify_request
 from bettensor.neurons.recordings.recording import Recording
 
 _PINNING: Final[dict[Role, str]] = {"validator": "auth", "miner": "connection"}
@@ -188,6 +191,8 @@ class _Witness:
             line = row.line
             if row.topic == HttpRequestReceived.topic:
                 self._hear_request(row, row.event)
+            elif row.topic == QueryReceived.topic:
+                self._hear_query(row, row.event)
             elif row.topic == FrameReceived.topic:
                 self._hear_frame(row, row.event)
             elif row.topic == SignatureChecked.topic:
@@ -209,6 +214,16 @@ class _Witness:
         if hotkey:
             proven = verify_request(request, self._me, row.at, scheme)
             self._claim(request.connection, _Claim(row.line, "request", hotkey, proven))
+
+    def _hear_query(self, row: Row, query: Any) -> None:
+        try:
+            claims = read_claims(query)
+        except Inadmissible:
+            self._report.unproven += 1
+            return
+        text = signed_text(claims.nonce, claims.hotkey, self._me, claims.uuid)
+        proven = verify_bytes(claims.hotkey, self._pins.scheme(claims.hotkey, DEFAULT), text, claims.signature)
+        self._claim(query.connection, _Claim(row.line, "request", claims.hotkey, proven))
 
     def _hear_frame(self, row: Row, event: Any) -> None:
         try:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from bettensor.actors.auth import Unverified
+from bettensor.actors.budget import MAX_REMOTES
 from bettensor.actors.connection import ConnectionSettings
-from bettensor.actors.validator.auth import MAX_REMOTES, ValidatorAuthSettings
+from bettensor.actors.validator.auth import ValidatorAuthSettings
 from bettensor.bus.codes import RefusalCode
 from bettensor.bus.events import (
     BlacklistLoaded,

@@ -1,8 +1,6 @@
 """The inbox: what sessions say in one turn of the event loop reaches the bus together, and in order. And the port."""
 
 import asyncio
-import errno
-import os
 import socket
 
 import pytest
@@ -13,12 +11,11 @@ from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import ConfigurationError, Unavailable
+from bettensor.bus.errors import Unavailable
 from bettensor.bus.events import ConnectionClosed, Event, FrameReceived
 from bettensor.bus.identifiers import ConnectionId
-from bettensor.neurons.edges import listener
 from bettensor.neurons.edges.keys import Keys
-from bettensor.neurons.edges.listener import Listener, cure_for_port
+from bettensor.neurons.edges.listener import Listener
 from bettensor.neurons.edges.protocols import MAX_TOGETHER, Inbox
 from bettensor.neurons.edges.writer import FrameWriter
 
@@ -88,7 +85,9 @@ async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
 def listener_at(ip: str, port: int) -> Listener:
     clock = SystemClock()
     transports = FrameWriter(Keys(Keypair.create_from_uri("//Alice")), clock)
-    return Listener(AxonSettings(ip=ip, port=port), WebSocketSettings(), transports, clock)
+    listener = Listener(AxonSettings(ip=ip, port=port), WebSocketSettings(), transports, clock)
+    listener.attach(EventBus(clock))
+    return listener
 
 
 async def test_a_port_in_use_may_be_free_later() -> None:
@@ -109,36 +108,3 @@ async def test_an_address_that_this_machine_does_not_have_may_come_later() -> No
         "; 192.0.2.1 is not an address of this machine: set axon.ip to 0.0.0.0 (all addresses), and announce "
         "192.0.2.1 by axon.external_ip"
     )
-
-
-@pytest.mark.parametrize("ip", [":::", "a..b"])
-async def test_what_is_no_address_is_to_be_corrected(ip: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"axon\.ip must be an IP address of this machine"):
-        await listener_at(ip, 8091).open()
-
-
-@pytest.mark.parametrize(
-    ("ip", "number", "cure"),
-    [
-        ("0.0.0.0", errno.EACCES, "ports below 1024 are for root alone"),  # noqa: S104 - root is not refused
-        ("::", errno.EAFNOSUPPORT, "this machine has no IPv6: set axon.ip to 0.0.0.0"),
-    ],
-)
-async def test_what_cannot_be_tried_everywhere_is_to_be_corrected(
-    ip: str, number: int, cure: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(listener, "listen_on", refuse)
-    with pytest.raises(ConfigurationError, match=f"{os.strerror(number)}; {cure}"):
-        await listener_at(ip, 80).open()
-
-
-def test_cures_name_all_addresses_of_the_same_family() -> None:
-    error = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
-    assert "set axon.ip to :: (all addresses)" in cure_for_port("2001:db8::7", 80, error)
-
-
-def test_another_fault_of_the_system_has_no_cure() -> None:
-    assert cure_for_port("127.0.0.1", 80, OSError(errno.EMFILE, os.strerror(errno.EMFILE))) == ""

@@ -1,0 +1,136 @@
+"""A public port, served by uvicorn: what the listener of a validator and the axon of a miner have in common."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Generator
+from typing import Any, Final
+
+import uvicorn
+
+from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT
+from bettensor.neurons.system.errors import start_fault
+from bettensor.neurons.system.ports import listen_on
+
+BACKLOG: Final = 2048
+"""Connections that the system accepts before we do."""
+
+Scope = dict[str, Any]
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield  # the neuron handles signals itself
+
+
+class HttpServer:
+    """Serves an ASGI application at one address, until it is stopped."""
+
+    endpoint: str
+    """The bound address and port."""
+    port: int
+
+    def __init__(self, application: Any, **options: Any) -> None:
+        """
+        Args:
+            application: gets each request.
+            options: of ``uvicorn.Config``: the classes of the protocols, and their limits.
+        """
+        config = uvicorn.Config(
+            application,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(CLOSE_TIMEOUT),
+            backlog=BACKLOG,
+            **options,
+        )
+        self._server = _Server(config)
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self, section: str, ip: str, port: int) -> None:
+        """Bind, and begin to serve.
+
+        Args:
+            section: of the configuration, whose keys ``ip`` and ``port`` are; for messages.
+            ip: the address to bind.
+            port: 0: any free port.
+
+        Raises:
+            ConfigurationError: the address cannot be bound; nor at a later start.
+            Unavailable: it cannot be bound now.
+        """
+        listening = _bind(section, ip, port)
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]), name=section)
+        while not self._server.started and not self._serving.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # uvicorn has no event for it
+        host, self.port = listening.getsockname()[:2]
+        self.endpoint = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it was started."""
+        return self._serving is not None
+
+    async def stop(self) -> None:
+        """Stop serving, after the requests that are under way. If cancelled, it waits for none."""
+        if self._serving is None:
+            return
+        self._server.should_exit = True
+        try:
+            await asyncio.shield(self._serving)
+        except asyncio.CancelledError:
+            await self.abort()
+            raise
+
+    async def abort(self) -> None:
+        """Stop serving at once."""
+        self._server.should_exit = self._server.force_exit = True
+        if self._serving is not None:
+            await self._serving
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Filter out uvicorn's error for each refused handshake."""
+    return "without completing handshake" not in record.getMessage()
+
+
+def _bind(section: str, ip: str, port: int) -> socket.socket:
+    try:
+        listening = listen_on(ip, port, BACKLOG)
+    except OSError as error:
+        cure = cure_for_port(section, ip, port, error)
+        text = f"{section}.ip {ip!r}, {section}.port {port}: cannot listen there: {error.strerror or error}"
+        raise start_fault(text + (cure and f"; {cure}"), error) from None
+    listening.setblocking(False)
+    return listening
+
+
+def cure_for_port(section: str, ip: str, port: int, error: OSError) -> str:
+    """What the operator must change after ``error`` of ``listen_on``; an empty text if that is unknown.
+
+    Args:
+        section: of the configuration: axon of a validator, synapse of a miner.
+        ip: the address.
+        port: the port.
+        error: the system's.
+    """
+    if isinstance(error, socket.gaierror):
+        return f"{section}.ip must be an IP address of this machine, or 0.0.0.0 for all"
+    every = "::" if ":" in ip else "0.0.0.0"  # noqa: S104 - advice for a public port
+    cures = {
+        errno.EADDRNOTAVAIL: f"{ip} is not an address of this machine: set {section}.ip to {every} (all addresses), "
+        f"and announce {ip} by {section}.external_ip",
+        errno.EADDRINUSE: f"stop the process that uses port {port} (ss -ltnp shows it), or set another {section}.port",
+        errno.EACCES: f"ports below 1024 are for root alone: set {section}.port to another one",
+        errno.EAFNOSUPPORT: f"this machine has no IPv6: set {section}.ip to 0.0.0.0",
+    }
+    return cures.get(error.errno or 0, "")

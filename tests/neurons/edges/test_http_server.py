@@ -1,0 +1,58 @@
+"""Where a public port is bound, and what is said if it cannot be."""
+
+import errno
+import os
+
+import pytest
+
+from bettensor.bus.errors import ConfigurationError
+from bettensor.neurons.edges import http_server
+from bettensor.neurons.edges.http_server import HttpServer, cure_for_port
+
+
+async def nothing(*_: object) -> None:
+    raise AssertionError
+
+
+async def serve_at(ip: str, port: int) -> None:
+    await HttpServer(nothing, ws="none").start("axon", ip, port)
+
+
+async def test_what_was_never_started_is_stopped_at_once() -> None:
+    server = HttpServer(nothing, ws="none")
+    await server.stop()
+    await server.abort()
+    assert not server.is_serving
+
+
+@pytest.mark.parametrize("ip", [":::", "a..b"])
+async def test_what_is_no_address_is_to_be_corrected(ip: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"axon\.ip must be an IP address of this machine"):
+        await serve_at(ip, 8091)
+
+
+@pytest.mark.parametrize(
+    ("ip", "number", "cure"),
+    [
+        ("0.0.0.0", errno.EACCES, "ports below 1024 are for root alone"),  # noqa: S104 - root is not refused
+        ("::", errno.EAFNOSUPPORT, "this machine has no IPv6: set axon.ip to 0.0.0.0"),
+    ],
+)
+async def test_what_cannot_be_tried_everywhere_is_to_be_corrected(
+    ip: str, number: int, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(http_server, "listen_on", refuse)
+    with pytest.raises(ConfigurationError, match=f"{os.strerror(number)}; {cure}"):
+        await serve_at(ip, 80)
+
+
+def test_cures_name_all_addresses_of_the_same_family() -> None:
+    error = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+    assert "set synapse.ip to :: (all addresses)" in cure_for_port("synapse", "2001:db8::7", 80, error)
+
+
+def test_another_fault_of_the_system_has_no_cure() -> None:
+    assert cure_for_port("axon", "127.0.0.1", 80, OSError(errno.EMFILE, os.strerror(errno.EMFILE))) == ""
