@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 from typing import Final
 
+from bettensor.actors.miner.synapse import DROPPED
+from bettensor.bus.events import QueryRefused
 from tests.loopback.proxies import needs_nginx, nginx
 from tests.loopback.rig import Rig
 from tests.loopback.test_documents import ROOT, blocks
+from tests.loopback.test_existing_validators import answering_miner, game
 from tests.loopback.test_frames import frames, message
 from tests.support import make_prediction
 
@@ -53,3 +56,25 @@ async def test_an_nginx_that_only_forwards_lets_http_pass_and_the_handshake_is_t
         status, refusal = await rig.refusal()
         assert (status, refusal["error"]) == (400, "no_upgrade")
         await answers_http(rig)
+
+
+async def test_a_miner_behind_an_nginx_of_the_page_answers_existing_validators(tmp_path: Path) -> None:
+    async with answering_miner(tmp_path, "1001,New York Yankees,10\n") as running:
+        page = of_the_page(running.port, "underscores_in_headers")
+        async with nginx(tmp_path / "nginx", page) as running.port:
+            dendrite = running.dendrite()
+            answer = await dendrite.ask(game())
+            ((prediction, _),) = answer.content["prediction_dict"].items()
+            assert answer.headers["bt_header_axon_hotkey"] == running.miner.hotkey
+            assert (await dendrite.post(dendrite.confirmation_body({prediction: ("True", "")}))).status == 200
+            large = dendrite.games_body((game(),), error="x" * 2_000_000)
+            assert (await dendrite.post(large)).status == 200
+
+
+async def test_an_nginx_that_drops_headers_with_underscores_is_named_with_its_cure(tmp_path: Path) -> None:
+    async with answering_miner(tmp_path) as running, nginx(tmp_path / "nginx", forwarded(running.port)) as running.port:
+        answer = await running.dendrite().ask(game())
+        assert answer.status == 400
+        assert answer.content["message"] == DROPPED
+        assert [refused.message for refused in running.all(QueryRefused)] == [DROPPED]
+    assert 'client sent invalid header line: "bt_header_' in (tmp_path / "nginx" / "error.log").read_text()
