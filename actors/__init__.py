@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bettensor.actors.validator.connection import ValidatorConnectionActor
     from bettensor.actors.validator.games import GamesActor
     from bettensor.actors.validator.prediction import PredictionActor
+    from bettensor.actors.validator.synapse import ValidatorSynapseActor
 else:
     __getattr__, __dir__ = open_door(
         __name__,
@@ -57,6 +58,7 @@ else:
             "bettensor.actors.validator.connection": ("ValidatorConnectionActor",),
             "bettensor.actors.validator.games": ("GamesActor",),
             "bettensor.actors.validator.prediction": ("PredictionActor",),
+            "bettensor.actors.validator.synapse": ("ValidatorSynapseActor",),
         },
     )
 
@@ -83,6 +85,7 @@ __all__ = [
     "SupervisorActor",
     "ValidatorAuthActor",
     "ValidatorConnectionActor",
+    "ValidatorSynapseActor",
     "on",
     "on_timer",
 ]

@@ -62,6 +62,38 @@ UNPERMITTED: Final = "this validator has no validator permit, so miners do not c
 NO_PERMIT: Final = "stake more, or ask miners to list this hotkey in `validators`"
 UNREAD: Final = "check the network and subtensor.chain_endpoint"
 
+PUBLIC_AXON: Final = "its operator must announce a public address; a metagraph file may name any"
+_NO_AXON: Final = (
+    "nothing to do here: it may be no miner, or be down; it is asked less and less often, until it answers"
+)
+_NO_SYNAPSE: Final = "nothing to do here: what listens there is no existing miner of this subnet"
+_UNVERIFIED: Final = (
+    "existing miners accept a request of the last seconds alone: compare this machine's clock with NTP, and stop any "
+    "other process with this hotkey"
+)
+_FORBIDDEN: Final = (
+    "existing miners answer validators with a validator permit and enough stake, 1,000 to 10,000 as each of them "
+    "chooses: stake more, or ask its operator"
+)
+_OF_AXON: Final[dict[int | None, str]] = {
+    None: _NO_AXON,
+    401: _UNVERIFIED,
+    403: _FORBIDDEN,
+    404: _NO_SYNAPSE,
+    405: _NO_SYNAPSE,
+}
+OURS: Final = (401, 403)
+"""Statuses with which an existing miner refuses for something that this validator's operator can change."""
+
+
+def cure_for_axon(status: int | None) -> str:
+    """The cure for a question to an existing miner that failed with this HTTP status; an empty text if there is none.
+
+    Args:
+        status: None if there was no HTTP answer.
+    """
+    return _OF_AXON.get(status, "")
+
 
 def cure_for_miner(status: int | None, code: str, *, registered: bool = False) -> str:
     """The cure for an exchange that failed with this HTTP status and refusal code; an empty text if there is none.

@@ -17,9 +17,11 @@ from bettensor.actors.cures import (
     FEW_WATCHES,
     NO_PERMIT,
     ON_VALIDATOR,
+    OURS,
     UNPERMITTED,
     UNREGISTERED,
     WRONG_ENDPOINT,
+    cure_for_axon,
     cure_for_close,
     cure_for_miner,
 )
@@ -33,6 +35,12 @@ from bettensor.bus.events import (
     Announced,
     AnnounceFailed,
     AnnouncePlanned,
+    AxonAnswered,
+    AxonConfirmed,
+    AxonConfirmRequested,
+    AxonFailed,
+    AxonPassedOver,
+    AxonQueryRequested,
     BroadcastWritten,
     ChainFailed,
     ClockStepped,
@@ -94,7 +102,7 @@ from bettensor.bus.events import (
     WithheldGame,
 )
 from bettensor.bus.games import TeamGamePrediction
-from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid, micros
+from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, PredictionId, Uid, micros
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
 from bettensor.bus.text import counted, duration, printable, short
 
@@ -155,6 +163,14 @@ class LogbookState:
     """The readings that have failed since the last success."""
     outages: dict[Hotkey, Outage] = field(default_factory=dict)
     """Of a miner: the validators that it does not reach, or only by HTTP."""
+    asked: dict[Hotkey, ConnectionId] = field(default_factory=dict)
+    """Of a validator: its last exchange with each existing miner."""
+    confirming: dict[ConnectionId, tuple[PredictionId, ...]] = field(default_factory=dict)
+    """The predictions whose verdicts are on their way to an existing miner."""
+    silent: dict[Hotkey, Trouble] = field(default_factory=dict)
+    """Existing miners that do not answer."""
+    deaf: dict[Hotkey, Trouble] = field(default_factory=dict)
+    """Existing miners that answer, and take no confirmation."""
 
 
 class LogbookActor(HealthWatcher):
@@ -296,6 +312,7 @@ class LogbookActor(HealthWatcher):
     @on(MetagraphSynced)
     def synced(self, event: MetagraphSynced, envelope: Envelope) -> None:
         self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
+        self._forget_axons()
         text = f"Metagraph: {counted(len(event.neurons), 'neuron')}"
         if event.source == "file":
             self._line(envelope, "metagraph", text)
@@ -413,7 +430,7 @@ class LogbookActor(HealthWatcher):
     @on(ConnectionClosed)
     def closed(self, event: ConnectionClosed, envelope: Envelope) -> None:
         hotkey = self.state.peers.pop(event.connection, None)
-        if hotkey is not None and event.code:
+        if hotkey is not None and event.code and event.connection >= 0:
             text = f"WebSocket connection with {self._peer(hotkey)} closed: {event.code} {event.reason}".rstrip()
             self._session_ended(hotkey, event.code, text, envelope)
         if event.code == CloseCode.REPLACED and self.state.role == "miner":
@@ -584,6 +601,66 @@ class LogbookActor(HealthWatcher):
         text = f"{have} {what} for {duration(longest)}: {', '.join(named[:NAMED])}{more}; `bettensor peers` says why"
         self._line(envelope, "outages", text, level)
 
+    # --- existing miners that a validator asks
+
+    @on(AxonQueryRequested)
+    def asking(self, event: AxonQueryRequested, _: Envelope) -> None:
+        former = self.state.asked.get(event.hotkey)
+        if former is not None:
+            self.state.peers.pop(former, None)
+        self.state.asked[event.hotkey] = event.connection
+        self.state.peers[event.connection] = event.hotkey
+
+    @on(AxonAnswered)
+    def axon_answered(self, event: AxonAnswered, envelope: Envelope) -> None:
+        miner = self._peer(event.hotkey)
+        trouble = self.state.silent.pop(event.hotkey, None)
+        if trouble is not None:
+            lasted = duration((envelope.mono - trouble.began_at) / SECOND)
+            self._line(envelope, "miners that answer", f"Miner {miner} answers via Synapse after {lasted}")
+        for entry in event.left_out:
+            text = f"A prediction of miner {miner} cannot be read, and has no verdict: {entry.key!r}: {entry.reason}"
+            self._line(envelope, "unreadable predictions", text, "DEBUG")
+
+    @on(AxonConfirmRequested)
+    def confirming(self, event: AxonConfirmRequested, _: Envelope) -> None:
+        self.state.confirming[event.connection] = tuple(result.prediction_id for result in event.results)
+
+    @on(AxonConfirmed)
+    def axon_confirmed(self, event: AxonConfirmed, envelope: Envelope) -> None:
+        self._confirmed(self.state.confirming.pop(event.connection, ()), "synapse", envelope)
+        self.state.deaf.pop(event.hotkey, None)
+
+    @on(AxonFailed)
+    def axon_failed(self, event: AxonFailed, envelope: Envelope) -> None:
+        is_deaf = self.state.confirming.pop(event.connection, None) is not None
+        what = "took no confirmation" if is_deaf else "gave no answer"
+        text = (
+            f"Miner {self._peer(event.hotkey)} {what} via Synapse: {event.reason}{_hint(cure_for_axon(event.status))}"
+        )
+        troubles = self.state.deaf if is_deaf else self.state.silent
+        trouble = troubles.setdefault(event.hotkey, Trouble(envelope.mono))
+        cause = re.sub(r"\d+", "", event.reason) if event.status is None else str(event.status)
+        if trouble.is_news(cause, envelope.mono):
+            level = "WARNING" if event.status in OURS else "INFO"
+            self._line(envelope, "miners that do not answer", text, level)
+        else:
+            self._line(envelope, "repeated failures of miners", text, "DEBUG")
+
+    @on(AxonPassedOver)
+    def axon_passed_over(self, event: AxonPassedOver, envelope: Envelope) -> None:
+        text = f"Miner {self._peer(event.hotkey)} is not asked via Synapse: {event.reason}"
+        self._line(envelope, "miners that are not asked", text, "DEBUG")
+
+    def _forget_axons(self) -> None:
+        """Keep of existing miners what is of the present metagraph."""
+        state = self.state
+        for hotkey in [hotkey for hotkey in state.asked if hotkey not in state.uids]:
+            state.peers.pop(state.asked.pop(hotkey), None)
+        for troubles in (state.silent, state.deaf):
+            for hotkey in [hotkey for hotkey in troubles if hotkey not in state.uids]:
+                del troubles[hotkey]
+
     @on(MessageRefused)
     def message_refused(self, event: MessageRefused, envelope: Envelope) -> None:
         hotkey = self.state.peers.get(event.connection)
@@ -666,13 +743,16 @@ class LogbookActor(HealthWatcher):
     def written(self, event: FrameWritten, envelope: Envelope) -> None:
         message = event.message
         if isinstance(message, ConfirmationMessage):
-            for result in message.results:
-                if self._has_room(envelope, "confirmations sent"):
-                    self._write(f"Sent confirmation for prediction {result.prediction_id} via {_ROADS[event.road]}")
+            self._confirmed((result.prediction_id for result in message.results), event.road, envelope)
         elif isinstance(message, PredictionMessage):
             for prediction in message.predictions:
                 if self._has_room(envelope, "predictions pushed"):
                     self._write(f"Pushed prediction {prediction.prediction_id} via {_ROADS[event.road]}")
+
+    def _confirmed(self, predictions: Iterable[PredictionId], road: Road, envelope: Envelope) -> None:
+        for prediction_id in predictions:
+            if self._has_room(envelope, "confirmations sent"):
+                self._write(f"Sent confirmation for prediction {prediction_id} via {_ROADS[road]}")
 
     @on(PredictionAccepted)
     def accepted(self, event: PredictionAccepted, envelope: Envelope) -> None:

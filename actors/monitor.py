@@ -18,9 +18,11 @@ from bettensor.actors.cures import (
     NO_ENDPOINT,
     NO_PERMIT,
     ON_VALIDATOR,
+    PUBLIC_AXON,
     UNPERMITTED,
     UNREAD,
     WRONG_ENDPOINT,
+    cure_for_axon,
     cure_for_close,
     cure_for_miner,
 )
@@ -29,6 +31,10 @@ from bettensor.actors.stream import fold
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ActorFailed,
+    AxonAnswered,
+    AxonConfirmed,
+    AxonFailed,
+    AxonPassedOver,
     BlacklistLoaded,
     ChainFailed,
     ClockStepped,
@@ -102,6 +108,8 @@ _FAILING: Final[dict[type[Event], str]] = {
     VerifiersFailed: "a signature verifier process cannot start, so the neuron verifies signatures by itself",
 }
 """Failures that last until something succeeds."""
+_WITHOUT_SESSION: Final[dict[Road | None, str]] = {"http": "by HTTP", "synapse": "by Synapse"}
+"""The states of peers that have no session, and were last heard on these roads."""
 _ENDS: Final[dict[type[Event], type[Event]]] = {
     PredictionsSaved: SaveFailed,
     PredictionsStored: CommitFailed,
@@ -352,6 +360,28 @@ class MonitorActor(HealthWatcher):
         if peer.connection is None:
             peer.road = None
 
+    @on(AxonAnswered, AxonConfirmed)
+    def hear_axon(self, event: AxonAnswered | AxonConfirmed, envelope: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        peer.heard_at = envelope.mono
+        if peer.connection is None:
+            peer.road = "synapse"
+            peer.trouble = peer.cure = ""
+            peer.trouble_at = None
+
+    @on(AxonFailed)
+    def miss_axon(self, event: AxonFailed, envelope: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        if peer.connection is None:
+            peer.road = None
+            self._trouble(peer, event.reason, cure_for_axon(event.status), envelope)
+
+    @on(AxonPassedOver)
+    def pass_over_axon(self, event: AxonPassedOver, envelope: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        if peer.connection is None:
+            self._trouble(peer, event.reason, PUBLIC_AXON, envelope)
+
     @on(MessageAccepted)
     def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
         peer = self.state.peers.get(event.hotkey)
@@ -523,12 +553,13 @@ class MonitorActor(HealthWatcher):
     def _described(self, peer: PeerStatus, now: Micros) -> dict[str, Any]:
         if peer.connection is not None:
             presence = "connected"
-        elif peer.road == "http":
-            presence = "by HTTP"
+        elif peer.road in _WITHOUT_SESSION:
+            presence = _WITHOUT_SESSION[peer.road]
         elif peer.trouble:
             presence = "not connected"
         else:
             presence = "not seen"
+        is_heard = peer.road in _WITHOUT_SESSION
         neuron = self.state.neurons.get(peer.hotkey)
         # a miner knows its position in each validator's stream, a validator the position that the miner last named
         position = self.state.positions.get(peer.hotkey, peer.position)
@@ -538,7 +569,7 @@ class MonitorActor(HealthWatcher):
             "registered": neuron is not None,
             "endpoint": peer.endpoint,
             "state": presence,
-            "transport": "websocket" if peer.connection is not None else peer.road if presence == "by HTTP" else None,
+            "transport": "websocket" if peer.connection is not None else peer.road if is_heard else None,
             "since_s": _ago(peer.since, now),
             "heard_s": _ago(peer.heard_at, now),
             "tries_in_s": None if peer.tries_at is None else _seconds(Micros(max(0, peer.tries_at - now))),

@@ -897,6 +897,15 @@ class FallbackChosen(Decided):
 
 
 @dataclass(frozen=True, slots=True)
+class AxonPassedOver(Decided):
+    """A neuron is not asked, because the endpoint that the metagraph names cannot be dialled."""
+
+    hotkey: Hotkey
+    endpoint: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AxonQueryRequested(Decided):
     """Send an existing miner the open slate. Answered by ``AxonAnswered`` or ``AxonFailed``."""
 
@@ -931,7 +940,7 @@ class AxonConfirmRequested(Decided):
 
 
 @dataclass(frozen=True, slots=True)
-class AxonConfirmed(Observed):
+class AxonConfirmed(Observed, FromPeer):
     """An existing miner has taken the verdicts: it answered with 200."""
 
     connection: ConnectionId
@@ -939,7 +948,7 @@ class AxonConfirmed(Observed):
 
 
 @dataclass(frozen=True, slots=True)
-class AxonFailed(Observed):
+class AxonFailed(Observed, FromPeer):
     """A question to an existing miner, or a confirmation, brought no answer of its kind."""
 
     connection: ConnectionId

@@ -27,6 +27,7 @@ from bettensor.actors.validator.broadcast import BroadcastActor
 from bettensor.actors.validator.connection import ValidatorConnectionActor
 from bettensor.actors.validator.games import GamesActor
 from bettensor.actors.validator.prediction import PredictionActor
+from bettensor.actors.validator.synapse import ValidatorSynapseActor
 from bettensor.bus.bus import EVERYTHING, arity
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import (
@@ -52,6 +53,7 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         BroadcastActor,
         HeartbeatActor,
         AnnounceActor,
+        ValidatorSynapseActor,
         MonitorActor,
         LogbookActor,
     ),
@@ -117,6 +119,7 @@ EDGES: Final[dict[Role, tuple[Place, ...]]] = {
         *_WHO_IS_IN_THE_SUBNET,
         Place("game_feed", "edges.game_feed:GameFeed"),
         Place("verifiers", "edges.verifiers:Verifiers", needed=lambda settings: not _verifies_itself(settings)),
+        Place("dendrite", "edges.dendrite:Dendrite", needed=lambda settings: settings.synapse.enabled),
         Place("listener", "edges.listener:Listener"),
     ),
     "miner": (

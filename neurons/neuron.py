@@ -236,7 +236,9 @@ class Neuron(LogSource, Stoppable):
         if isinstance(new, MinerSettings) and isinstance(start, MinerSettings):
             return replace(new, validators=start.validators, synapse=start.synapse)
         if isinstance(new, ValidatorSettings) and isinstance(start, ValidatorSettings):
-            return replace(new, axon=start.axon)
+            asking = new.synapse
+            synapse = replace(start.synapse, query_interval=asking.query_interval, concurrency=asking.concurrency)
+            return replace(new, axon=start.axon, synapse=synapse)
         return new
 
     def _files(self) -> list[Path]:

@@ -30,6 +30,7 @@ WHERE = {
     },
     "dataclasses_json": {"bus/records.py"},
     "httpx": {
+        "neurons/edges/dendrite.py",
         "neurons/edges/http_answers.py",
         "neurons/edges/http_client.py",
         "neurons/edges/odds_api_client.py",

@@ -7,7 +7,6 @@ request whose signature is good leaves a trace in what later requests are judged
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -19,6 +18,7 @@ from bettensor.actors.nonces import Nonce, accept_nonce
 from bettensor.actors.schemes import DEFAULT, SCHEMES, pinned_scheme
 from bettensor.actors.settings import AuthSettings, Count, NotNegative, Positive, WebSocketSettings, settings_class
 from bettensor.bus import codec
+from bettensor.bus.addresses import is_within
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BettensorError, Unreadable
@@ -439,18 +439,9 @@ class ValidatorAuthActor(AuthActor):
             return f"the coldkey of {hotkey} is blacklisted here"
         if neuron is not None and neuron.stake < self.settings.min_stake:
             return f"{hotkey} has {neuron.stake:g} staked, and {self.settings.min_stake:g} is the least here"
-        if any(_is_within(remote, network) for network in state.unwanted_networks):
+        if any(is_within(remote, network) for network in state.unwanted_networks):
             return f"{remote} is blacklisted here"
         return None
-
-
-def _is_within(remote: str, network: str) -> bool:
-    try:
-        address = ip_address(remote)
-    except ValueError:  # a Unix socket, or a test
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address) in ip_network(network)
 
 
 def _check_upgrade(request: HttpRequestReceived) -> None:

@@ -30,6 +30,7 @@ from bettensor.bus.events import (
     PeerRefused,
     SendQueueDrained,
     SendQueueFilled,
+    SendRequested,
     SessionActivated,
     SlateRequested,
 )
@@ -249,8 +250,15 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         elif isinstance(message, GameUpdateMessage) and session.purpose == "games" and self._is_last(message):
             self._complete_exchange(session)
 
+    @on(SendRequested)
+    def address(self, event: SendRequested, envelope: Envelope) -> None:
+        if event.connection is None or event.connection >= 0:  # below 0 it is SynapseActor's
+            super().address(event, envelope)
+
     @on(MessageRefused)
     def answer_refused(self, event: MessageRefused, envelope: Envelope) -> None:
+        if event.connection < 0:  # SynapseActor's
+            return
         session = self.state.sessions.get(event.connection)
         if session is None:  # a failure of ours before the sender was known
             self.publish(PeerRefused(event.connection, RefusalCode.INTERNAL, event.message, remote=""))

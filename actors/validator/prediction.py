@@ -202,8 +202,8 @@ class PredictionActor(Actor):
             text = "too many predictions wait to be stored; send the same prediction again"
             self._refuse(event, ErrorCode.OVERLOADED, text)
             return
-        self._take(event.connection)
         submission = Submission(event, envelope.seq, self.judge(event, envelope.mono))
+        self._take(event.connection)
         undecided = self.state.undecided.get(event.hotkey)
         if undecided is not None:
             undecided.append(submission)  # a miner's predictions are judged in the order in which they came
@@ -248,7 +248,8 @@ class PredictionActor(Actor):
         state = self.state
         mine = state.unanswered[connection] = state.unanswered.get(connection, 0) + 1
         state.total += 1
-        if (mine >= self.settings.max_unanswered or state.total >= PAUSE_ALL) and connection not in state.paused:
+        is_too_much = mine >= self.settings.max_unanswered or state.total >= PAUSE_ALL
+        if is_too_much and connection >= 0 and connection not in state.paused:  # below 0 there is nothing to pause
             state.paused[connection] = None
             self.publish(ReadingPaused(connection))
 

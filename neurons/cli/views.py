@@ -32,6 +32,7 @@ STYLES: Final = {
     "connected": "green",
     "online": "green",
     "by HTTP": "yellow",
+    "by Synapse": "yellow",
     "degraded": "yellow",
     "not connected": "red",
     "offline": "red",
@@ -208,7 +209,7 @@ def _trouble(peer: Status) -> Text:
 
 
 def _rank(peer: Status) -> tuple[int, int]:
-    order = ("connected", "by HTTP", "not connected", "not seen")
+    order = ("connected", "by HTTP", "by Synapse", "not connected", "not seen")
     return order.index(peer["state"]), 65536 if peer["uid"] is None else peer["uid"]
 
 

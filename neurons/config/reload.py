@@ -13,6 +13,8 @@ RELOADABLE: Final = (
     "logging.level",
     "websocket.*",
     "auth.schemes",
+    "synapse.query_interval",
+    "synapse.concurrency",
     "actors.*.*",
 )
 """Keys that a running neuron takes. All others wait for a restart."""

@@ -26,6 +26,7 @@ __all__ = [
     "Isolates",
     "LogSource",
     "Plan",
+    "QuerySigner",
     "Records",
     "RequestSigner",
     "SendQueues",
@@ -124,6 +125,16 @@ class RequestSigner(Signer, Protocol):
 
     def sign_request(self, method: str, target: str, body: bytes, receiver: Hotkey) -> dict[str, str]:
         """Fresh btauth/1 headers for one attempt at one request (protocol, "Signed requests")."""
+        ...
+
+
+class QuerySigner(Protocol):
+    """Signs requests as existing neurons do."""
+
+    hotkey: Hotkey
+
+    def sign_query(self, text: bytes) -> bytes:
+        """64 bytes over exactly ``text``."""
         ...
 
 

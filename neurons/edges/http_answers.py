@@ -23,11 +23,14 @@ async def read_body(response: httpx.Response, most: int) -> bytes:
     Raises:
         httpx.DecodingError: the body has more bytes.
     """
+    declared, fault = response.headers.get("Content-Length", ""), f"an answer of more than {most} bytes"
+    if declared.isdecimal() and int(declared[:20]) > most:
+        raise httpx.DecodingError(fault, request=response.request)
     content = bytearray()
     async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > most:
-            raise httpx.DecodingError(f"an answer of more than {most} bytes", request=response.request)
+            raise httpx.DecodingError(fault, request=response.request)
     return bytes(content)
 
 

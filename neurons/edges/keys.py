@@ -23,7 +23,7 @@ from bettensor.bus.events import (
     VerificationRequested,
 )
 from bettensor.bus.identifiers import Hotkey, Micros
-from bettensor.neurons.edges.edge import Edge, RequestSigner, on
+from bettensor.neurons.edges.edge import Edge, QuerySigner, RequestSigner, on
 
 CRYPTO_TYPES: Final[dict[Scheme, int]] = {
     "ed25519": bittensor_core.CRYPTO_ED25519,
@@ -32,7 +32,7 @@ CRYPTO_TYPES: Final[dict[Scheme, int]] = {
 _SCHEMES: Final[dict[int, Scheme]] = {number: scheme for scheme, number in CRYPTO_TYPES.items()}
 
 
-class Keys(Edge, RequestSigner):
+class Keys(Edge, RequestSigner, QuerySigner):
     """Signs with the neuron's hotkey, and verifies the signatures of requests."""
 
     name = "keys"
@@ -53,6 +53,10 @@ class Keys(Edge, RequestSigner):
     def sign_request(self, method: str, target: str, body: bytes, receiver: Hotkey) -> dict[str, str]:
         """Fresh btauth/1 headers for one attempt at one request (protocol, "Signed requests")."""
         return self._http_auth.sign(self.keypair, method=method, path=target, body=body, receiver_ss58=receiver)
+
+    def sign_query(self, text: bytes) -> bytes:
+        """64 bytes over exactly ``text``."""
+        return bytes(self.keypair.sign(text))
 
     @on(RequestVerificationRequested)
     def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:

@@ -1,11 +1,23 @@
-"""Reads a validator's refusal of a request. It is unsigned, may be anything, and is only a hint."""
+"""Reads another neuron's refusal of a request. It is unsigned, may be anything, and is only a hint."""
+
+from typing import Any, Final
 
 import msgspec
+
+from bettensor.bus.text import printable
+
+_LONGEST_TOLD: Final = 300
+"""Characters of what another neuron says."""
 
 
 class _Refusal(msgspec.Struct):
     error: str
     message: str
+
+
+class _Told(msgspec.Struct):
+    message: Any = None
+    detail: Any = None
 
 
 def read_refusal(body: bytes | bytearray) -> tuple[str, str] | None:
@@ -16,3 +28,14 @@ def read_refusal(body: bytes | bytearray) -> tuple[str, str] | None:
         return None
     code = refusal.error[:64]
     return code, f"{code}: {refusal.message}"
+
+
+def read_told(body: bytes | bytearray) -> str:
+    """What an existing neuron says in a refusal, in a line; an empty text if it says nothing that can be read."""
+    try:
+        told = msgspec.json.decode(body, type=_Told)
+        words = told.message or told.detail or ""
+        text = words if isinstance(words, str) else msgspec.json.encode(words).decode()
+    except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8, or no object
+        return ""
+    return printable(" ".join(text[:_LONGEST_TOLD].split()))

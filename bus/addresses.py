@@ -1,0 +1,57 @@
+"""Addresses as text: ``ip:port`` of neurons, and which of them may be dialled if a stranger names them."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+
+_NAT64: Final = ip_network("64:ff9b::/96")
+"""Its addresses have an IPv4 address in their last 32 bits (RFC 6052)."""
+
+Address = IPv4Address | IPv6Address
+
+
+def split_endpoint(endpoint: str) -> tuple[str, int]:
+    """Host and port of ``203.0.113.7:8091`` or ``[2001:db8::7]:8091``; the host has no brackets.
+
+    Raises:
+        ValueError: ``endpoint`` is not of this form.
+    """
+    host, colon, port = endpoint.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdecimal() and int(port[:6]) < 65536):
+        raise ValueError(f"expected ip:port, and not {endpoint!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_within(host: str, network: str) -> bool:
+    """Whether ``host`` is an address of ``network``, which is in CIDR form. A name is in no network."""
+    address = _read(host)
+    return address is not None and _plain(address) in ip_network(network)
+
+
+def is_public(host: str) -> bool:
+    """Whether ``host`` is an address of the public internet: what a stranger names may lead nowhere else.
+
+    A name is none, because it may stand for any address.
+    """
+    address = _read(host)
+    return address is not None and all(found.is_global and not found.is_multicast for found in _meant(_plain(address)))
+
+
+def _read(host: str) -> Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _plain(address: Address) -> Address:
+    """The IPv4 address that an address like ``::ffff:10.0.0.1`` is."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _meant(address: Address) -> list[Address]:
+    """``address``, and the IPv4 address to which a gateway would pass on what is sent there."""
+    if isinstance(address, IPv4Address):
+        return [address]
+    if address in _NAT64:
+        return [address, IPv4Address(int(address) & 0xFFFFFFFF)]
+    return [address, *filter(None, (address.sixtofour,))]
