@@ -26,7 +26,9 @@ __all__ = [
     "Text",
     "UnreadablePrediction",
     "content_digest",
+    "is_same_wager",
     "millionths",
+    "outcome_number",
     "start_of",
 ]
 
@@ -112,6 +114,15 @@ def start_of(game: TeamGame) -> Micros | None:
         return None
 
 
+def outcome_number(outcome: str | int, team_a: str, team_b: str) -> int | None:
+    """0 for team_a, 1 for team_b, 2 for a tie; None if ``outcome``, by name or by number, is none of them."""
+    if outcome in (team_a, 0):
+        return 0
+    if outcome in (team_b, 1):
+        return 1
+    return 2 if outcome in (TIE, 2) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadablePrediction(JsonRecord):
     """A prediction with a readable id and something else that is not: it still gets its verdict, ``missing_data``."""
@@ -170,6 +181,34 @@ def content_digest(prediction: Prediction) -> str:
     else:
         values = [_as_binary64(prediction.content.get(name)) for name in _CONTENT]
     return hashlib.sha256(_encoder.encode(values)).hexdigest()
+
+
+def is_same_wager(imported: TeamGamePrediction, prediction: Prediction) -> bool:
+    """Whether ``prediction`` repeats one that was imported from an existing validator.
+
+    That validator's table keeps neither the miner's date nor how the outcome was written, some releases of it neither
+    model nor confidence, and PostgreSQL's REAL rounds its numbers. What makes the wager remains.
+    """
+    if not isinstance(prediction, TeamGamePrediction):
+        return False
+    return _terms(imported) == _terms(prediction) and all(
+        math.isclose(kept, came, rel_tol=_REAL)
+        for kept, came in zip(_amounts(imported), _amounts(prediction), strict=True)
+    )
+
+
+_REAL: Final = 1e-6
+"""PostgreSQL's REAL keeps six digits."""
+
+
+def _terms(prediction: TeamGamePrediction) -> tuple[object, ...]:
+    number = outcome_number(prediction.predicted_outcome, prediction.team_a, prediction.team_b)
+    return prediction.game_id, prediction.team_a, prediction.team_b, number
+
+
+def _amounts(prediction: TeamGamePrediction) -> tuple[float, ...]:
+    tie_odds = prediction.tie_odds or 0.0  # as existing neurons write that the game cannot tie
+    return prediction.wager, prediction.predicted_odds, prediction.team_a_odds, prediction.team_b_odds, tie_odds
 
 
 def _as_binary64(value: Any) -> Any:

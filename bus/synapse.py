@@ -265,15 +265,12 @@ def prediction_form(prediction: TeamGamePrediction, uid: Uid | None) -> Json:
         prediction: without a verdict.
         uid: of the miner.
     """
-    outcome = prediction.predicted_outcome
-    if not isinstance(outcome, str):
-        outcome = {0: prediction.team_a, 1: prediction.team_b}.get(outcome, TIE)
     return {
         "prediction_id": prediction.prediction_id,
         "game_id": prediction.game_id,
         "miner_uid": "" if uid is None else str(uid),
         "prediction_date": _with_offset(prediction.prediction_date),
-        "predicted_outcome": outcome,
+        "predicted_outcome": outcome_name(prediction),
         "predicted_odds": prediction.predicted_odds,
         "team_a": prediction.team_a,
         "team_b": prediction.team_b,
@@ -286,6 +283,14 @@ def prediction_form(prediction: TeamGamePrediction, uid: Uid | None) -> Json:
         "outcome": UNFINISHED,
         "payout": 0.0,
     }
+
+
+def outcome_name(prediction: TeamGamePrediction) -> str:
+    """The predicted outcome by name, as existing neurons write it."""
+    outcome = prediction.predicted_outcome
+    if isinstance(outcome, str):
+        return outcome
+    return {0: prediction.team_a, 1: prediction.team_b}.get(outcome, TIE)
 
 
 def confirmation_form(results: Iterable[Result], stats: Mapping[str, str]) -> Json:
@@ -409,6 +414,16 @@ def read_game(key: str, entry: Any) -> TeamGame:
         raise ValueError(str(error)) from None
 
 
+def read_instant(text: str) -> Micros:
+    """The instant of a date as existing neurons write it: with a space or a T; without an offset it is UTC.
+
+    Raises:
+        ValueError: it is no date.
+    """
+    instant = datetime.fromisoformat(text)
+    return parse_rfc3339((instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant).isoformat())
+
+
 def is_success(result: Result) -> bool:
     """Whether a validator has accepted the prediction, now or before: then an existing validator says ``False``."""
     return result.success or ALREADY_THERE in result.message
@@ -501,13 +516,10 @@ def _outcome(entry: Json) -> Any:
 
 
 def _date(value: Any, name: str) -> Any:
-    """A date with a space or a T; one without an offset is UTC."""
     if not isinstance(value, str):
         return value
     try:
-        instant = datetime.fromisoformat(value)
-        aware = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
-        return rfc3339(parse_rfc3339(aware.isoformat()))
+        return rfc3339(read_instant(value))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from bettensor.bus.codes import VerdictCode
-from bettensor.bus.games import TIE, TeamGame, TeamGamePrediction, UnreadablePrediction, millionths
+from bettensor.bus.games import TIE, TeamGame, TeamGamePrediction, UnreadablePrediction, millionths, outcome_number
 from bettensor.bus.identifiers import Micros
 from bettensor.bus.timestamps import parse_rfc3339, rfc3339
 
@@ -196,12 +196,9 @@ RULES: Final[tuple[Callable[[Case], Rejection | None], ...]] = (
 
 def _chosen_odds(case: Case, odds: Odds) -> float | None:
     """The odds of the predicted outcome; None if it is not an outcome of this game."""
-    game, chosen = case.offer.game, case.prediction.predicted_outcome
-    if chosen == game.team_a or chosen == 0:
-        return odds.team_a
-    if chosen == game.team_b or chosen == 1:
-        return odds.team_b
-    return odds.tie if game.can_tie and (chosen == TIE or chosen == 2) else None
+    game = case.offer.game
+    number = outcome_number(case.prediction.predicted_outcome, game.team_a, game.team_b)
+    return None if number is None else (odds.team_a, odds.team_b, odds.tie if game.can_tie else None)[number]
 
 
 def _same_odds(offered: Odds, quoted: TeamGamePrediction) -> bool:

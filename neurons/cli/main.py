@@ -290,7 +290,7 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 
 def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     example = "bettensor ledger backup copy.sqlite3 --config validator.yaml"
-    ledger = _add(commands, "ledger", "check, back up or restore a validator's ledger", example)
+    ledger = _add(commands, "ledger", "check, back up, restore or fill a validator's ledger", example)
     actions = ledger.add_subparsers(metavar="ACTION")
     for action, what, file in (
         ("check", "read every page of a ledger, and report damage", None),
@@ -306,6 +306,28 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
             which.add_argument("file", type=Path, nargs="?", metavar="FILE", help="check this copy of a ledger instead")
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=_operate, operation="ledger", action=action)
+    importer = _add(
+        actions,
+        "import",
+        "take what an existing validator has accepted into the ledger; stop our validator first",
+        "bettensor ledger import validator.db --config validator.yaml",
+    )
+    importer.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="the existing validator's database, bettensor/validator/state/validator.db in its clone; that validator "
+        "may be running, and the file is only read",
+    )
+    _add_import(importer)
+    importer.set_defaults(command=_import_ledger)
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    """The arguments of commands that fill a neuron's database."""
+    _add_neuron(parser, _NO_DEFAULT)
+    parser.add_argument("--dry-run", action="store_true", help="count only, and write nothing; the neuron may run")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -613,7 +635,7 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     importer = _add(
         actions,
         "import",
-        "make a games file from the odds of a service",
+        "make a games file from the odds of a service, or from an existing validator's games",
         "bettensor games import odds.json --output games.json",
     )
     importer.usage = (
@@ -627,7 +649,8 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=Path,
         nargs="?",
         metavar="FILE",
-        help="a JSON list, either of snapshots or of events of The Odds API (docs/games.md shows both)",
+        help="a JSON list, of snapshots, of events of The Odds API or of an existing validator's games, or that "
+        "validator's database, validator.db (docs/games.md shows all)",
     )
     source.add_argument(
         "--odds-api",
@@ -859,6 +882,13 @@ def _import_games(arguments: argparse.Namespace) -> int:
         return 0
     print(f"bettensor: {imported.summary()}", file=sys.stderr)
     return EXIT_FAILED
+
+
+def _import_ledger(arguments: argparse.Namespace) -> int:
+    from bettensor.neurons.cli import imports
+    from bettensor.neurons.cli.ledger_import import import_ledger
+
+    return imports.run(arguments, "validator", import_ledger)
 
 
 def _print_games_schema(_: argparse.Namespace) -> int:

@@ -7,9 +7,10 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, text
+import msgspec
+from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bettensor.bus.clock import Clock
@@ -24,6 +25,7 @@ from bettensor.bus.events import (
     ProposedVerdict,
     StoredVerdict,
 )
+from bettensor.bus.games import TeamGamePrediction, is_same_wager
 from bettensor.bus.identifiers import Hotkey, LedgerId, Micros, Millionths
 from bettensor.bus.timestamps import DAY, utc_day
 from bettensor.neurons.edges.database import Database, Migrations, cause, to_json
@@ -35,7 +37,7 @@ SWEEP_INTERVAL: Final = 3600.0
 """Seconds between two sweeps."""
 
 
-def _key(hotkey: str, prediction_id: str) -> bytes:
+def key_of(hotkey: str, prediction_id: str) -> bytes:
     """The key of a verdict: 128 bits of SHA-256. An index of these is a quarter as large, and halves a commit's writes.
 
     Finding two ids with the same key takes 2^64 tries; the second id would be answered with ``conflict``.
@@ -43,8 +45,13 @@ def _key(hotkey: str, prediction_id: str) -> bytes:
     return sha256(f"{hotkey}\n{prediction_id}".encode()).digest()[:16]
 
 
+def key_of_proposal(proposal: ProposedVerdict) -> bytes:
+    """The key of the verdict that it proposes."""
+    return key_of(proposal.hotkey, proposal.prediction.prediction_id)
+
+
 def _copy_with_keys(connection: Connection) -> None:
-    connection.connection.driver_connection.create_function("key_of", 2, _key)  # type: ignore[union-attr]
+    connection.connection.driver_connection.create_function("key_of", 2, key_of)  # type: ignore[union-attr]
     connection.execute(
         text(
             f"INSERT INTO predictions (id, key, {', '.join(_FIRST_CONTENT)}) "  # noqa: S608 - only our own column names
@@ -125,6 +132,8 @@ _MIGRATIONS: Final[Migrations] = (
     ("ALTER TABLE predictions ADD COLUMN proof TEXT NOT NULL DEFAULT 'signature'",),
 )
 
+FIRST_WITH_KEYS: Final = 3
+"""The schema since which a verdict is found by ``key``."""
 _COLUMNS: Final = ("key", *_FIRST_CONTENT, "proof")
 _ROW: Final = f"({', '.join('?' * len(_COLUMNS))})"
 _TOTALS: Final = text(
@@ -151,6 +160,8 @@ class _Row(NamedTuple):
     digest: str
     code: VerdictCode
     message: str
+    imported: TeamGamePrediction | None
+    """What an existing validator has kept of the prediction, if the verdict is from there."""
 
 
 class LedgerDatabase(Database):
@@ -158,6 +169,15 @@ class LedgerDatabase(Database):
 
     def __init__(self, state_dir: StateDir) -> None:
         super().__init__(state_dir / "ledger.sqlite3", "a ledger", _MIGRATIONS, _REPAIR)
+
+    def insert_new(self, proposals: Sequence[ProposedVerdict]) -> set[bytes]:
+        """Store the verdicts whose keys are new, inside ``fill``; returns the keys that were known."""
+        rows = self.connection.exec_driver_sql(_select(len(proposals)), tuple(map(key_of_proposal, proposals)))
+        known = {row.key for row in rows}
+        new = [proposal for proposal in proposals if key_of_proposal(proposal) not in known]
+        if new:
+            _insert(self.connection, new)
+        return known
 
 
 class Ledger(Edge):
@@ -231,8 +251,7 @@ class Ledger(Edge):
         )
 
     def _store(self, proposals: Sequence[ProposedVerdict]) -> tuple[StoredVerdict, ...]:
-        values = tuple(value for proposal in proposals for value in _values(proposal))
-        result = self._database.connection.exec_driver_sql(_insert(len(proposals)), values)
+        result = _insert(self._database.connection, proposals)
         before, self._last_id = self._last_id, result.lastrowid if result.rowcount else self._last_id
         if result.rowcount == len(proposals):
             return tuple(
@@ -242,9 +261,9 @@ class Ledger(Edge):
 
     def _known(self, proposals: Sequence[ProposedVerdict], before: int) -> tuple[StoredVerdict, ...]:
         """The stored verdict of each key, if some keys were stored before this commit or occur twice in it."""
-        keys = [_key(proposal.hotkey, proposal.prediction.prediction_id) for proposal in proposals]
+        keys = list(map(key_of_proposal, proposals))
         rows = {
-            row.key: _Row(row.id, row.digest, VerdictCode(row.code), row.message)
+            row.key: _Row(row.id, row.digest, VerdictCode(row.code), row.message, _imported(row.imported))
             for row in self._database.connection.exec_driver_sql(_select(len(keys)), tuple(keys))
         }
         answered: set[bytes] = set()
@@ -259,7 +278,13 @@ class Ledger(Edge):
         return self._database.connection.execute(_SWEEP, {"now": self._clock.wall(), "step": SWEEP_STEP}).rowcount
 
 
-def _insert(rows: int) -> str:
+def _insert(connection: Connection, proposals: Sequence[ProposedVerdict]) -> CursorResult[Any]:
+    """Store the verdicts whose keys are new, in order; ``rowcount`` of the result is their number."""
+    values = tuple(value for proposal in proposals for value in _values(proposal))
+    return connection.exec_driver_sql(_insertion(len(proposals)), values)
+
+
+def _insertion(rows: int) -> str:
     """One statement for all rows: see ``database.py``. SQLite takes 32,766 values in one, and a commit is smaller."""
     return (
         f"INSERT INTO predictions ({', '.join(_COLUMNS)}) "  # noqa: S608 - only our own column names
@@ -268,12 +293,17 @@ def _insert(rows: int) -> str:
 
 
 def _select(keys: int) -> str:
-    return f"SELECT id, key, digest, code, message FROM predictions WHERE key IN ({', '.join('?' * keys)})"  # noqa: S608
+    columns = "id, key, digest, code, message, CASE proof WHEN 'imported' THEN content END AS imported"
+    return f"SELECT {columns} FROM predictions WHERE key IN ({', '.join('?' * keys)})"  # noqa: S608
+
+
+def _imported(content: str | None) -> TeamGamePrediction | None:
+    return None if content is None else msgspec.json.decode(content, type=TeamGamePrediction)
 
 
 def _values(proposal: ProposedVerdict) -> tuple[object, ...]:
     return (
-        _key(proposal.hotkey, proposal.prediction.prediction_id),
+        key_of_proposal(proposal),
         proposal.hotkey,
         proposal.prediction.prediction_id,
         proposal.digest,
@@ -289,7 +319,10 @@ def _values(proposal: ProposedVerdict) -> tuple[object, ...]:
 
 def _verdict(proposal: ProposedVerdict, row: _Row, *, fresh: bool) -> StoredVerdict:
     key = proposal.hotkey, proposal.prediction.prediction_id
-    if row.digest == proposal.digest:
+    is_repetition = row.digest == proposal.digest or (
+        row.imported is not None and is_same_wager(row.imported, proposal.prediction)
+    )
+    if is_repetition:
         return StoredVerdict(*key, row.code, row.message, fresh=fresh)
     message = f"this id has its verdict ({row.code}) with other content; a new prediction needs a new id"
     return StoredVerdict(*key, VerdictCode.CONFLICT, message, fresh=False)

@@ -12,6 +12,7 @@ from bettensor.bus.events import (
     ProposedVerdict,
     StoredVerdict,
 )
+from bettensor.bus.games import TeamGamePrediction, is_same_wager
 from bettensor.bus.identifiers import Hotkey, LedgerId, Micros, Millionths, PredictionId
 from bettensor.bus.timestamps import utc_day
 from bettensor.neurons.edges.edge import on
@@ -57,7 +58,7 @@ class SimulatedLedger(SimulatedDisk[CommitRequested]):
         if known is None:
             self.rows[key] = proposal
             return StoredVerdict(*key, proposal.code, proposal.message, fresh=True)
-        if known.digest == proposal.digest:
+        if known.digest == proposal.digest or _is_imported_wager(known, proposal):
             return StoredVerdict(*key, known.code, known.message, fresh=False)
         message = f"this id has its verdict ({known.code}) with other content; a new prediction needs a new id"
         return StoredVerdict(*key, VerdictCode.CONFLICT, message, fresh=False)
@@ -76,3 +77,12 @@ class SimulatedLedger(SimulatedDisk[CommitRequested]):
             DayTotal(day, hotkey, accepted, rejected, Millionths(wagered))
             for (day, hotkey), (accepted, rejected, wagered) in sorted(totals.items())
         )
+
+
+def _is_imported_wager(known: ProposedVerdict, proposal: ProposedVerdict) -> bool:
+    imported = known.prediction
+    return (
+        known.proof == "imported"
+        and isinstance(imported, TeamGamePrediction)
+        and is_same_wager(imported, proposal.prediction)
+    )

@@ -11,7 +11,9 @@ from bettensor.bus.games import (
     TeamGamePrediction,
     UnreadablePrediction,
     content_digest,
+    is_same_wager,
     millionths,
+    outcome_number,
     start_of,
 )
 from bettensor.bus.identifiers import GameId, PredictionId
@@ -33,6 +35,18 @@ def test_a_game_starts_when_its_text_says_so() -> None:
 @pytest.mark.parametrize("text", ["", "soon", "2026-05-28T20:26:40"])
 def test_a_start_that_cannot_be_read_is_none(text: str) -> None:
     assert start_of(make_game(event_start_date=text)) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "number"),
+    [("A", 0), (0, 0), ("B", 1), (1, 1), ("Tie", 2), (2, 2), ("tie", None), (3, None), ("", None)],
+)
+def test_an_outcome_has_a_number(outcome: str | int, number: int | None) -> None:
+    assert outcome_number(outcome, "A", "B") == number
+
+
+def test_a_team_that_is_called_tie_is_a_team() -> None:
+    assert outcome_number("Tie", "A", "Tie") == 1
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -87,3 +101,37 @@ def test_what_can_be_read_and_what_cannot_have_the_same_digest_if_they_say_the_s
 @pytest.mark.parametrize("prediction", [make_prediction(), make_prediction(None, tie_odds=3.0, outcome=2, payout=1.5)])
 def test_people_and_tools_get_a_prediction_as_a_dictionary(prediction: TeamGamePrediction) -> None:
     assert TeamGamePrediction.from_dict(prediction.to_dict()) == prediction
+
+
+SAME_WAGER: list[dict[str, Any]] = [
+    {"prediction_date": "2026-05-28T20:26:41Z"},
+    {"predicted_outcome": 0},
+    {"model_name": None},
+    {"confidence_score": 0.61},
+    {"miner_uid": 7},
+    {"tie_odds": 0.0},
+    {"wager": 10.0000001},
+]
+"""Changes that an existing validator's table may make."""
+
+
+@pytest.mark.parametrize("change", SAME_WAGER, ids="-".join)
+def test_what_an_existing_validator_does_not_keep_makes_no_other_wager(change: dict[str, Any]) -> None:
+    prediction = make_prediction()
+    assert is_same_wager(replace(prediction, **change), prediction)
+
+
+KEPT = [change for change in CHANGES if not any(change.keys() == same.keys() for same in SAME_WAGER)]
+
+
+@pytest.mark.parametrize("change", [*KEPT, {"wager": 10.0001}, {"tie_odds": 3.0}], ids="-".join)
+def test_everything_else_makes_another_wager(change: dict[str, Any]) -> None:
+    prediction = make_prediction()
+    assert not is_same_wager(replace(prediction, **change), prediction)
+
+
+def test_what_cannot_be_read_is_no_wager() -> None:
+    prediction = make_prediction()
+    assert not is_same_wager(
+        prediction, UnreadablePrediction(prediction_id=prediction.prediction_id, fault="", content={})
+    )

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +20,7 @@ from bettensor.bus.events import (
     ProposedVerdict,
     StoredVerdict,
 )
+from bettensor.bus.games import TeamGamePrediction, UnreadablePrediction
 from bettensor.bus.identifiers import Micros, Millionths
 from bettensor.bus.timestamps import DAY, utc_day
 from bettensor.neurons.edges.edge import StateDir
@@ -113,6 +115,44 @@ async def test_other_content_is_a_conflict_and_is_not_stored(bench: Bench) -> No
     assert (conflict.code, conflict.fresh) == (VerdictCode.CONFLICT, False)
     assert "accepted" in conflict.message
     assert (await bench.commit(first))[0].code is VerdictCode.ACCEPTED
+
+
+def imported() -> ProposedVerdict:
+    """An acceptance as an existing validator's table has kept it."""
+    kept = make_prediction(predicted_outcome=0, miner_uid=None, prediction_date="", model_name=None, wager=10.123457)
+    return make_proposal(prediction=kept, proof="imported")
+
+
+async def test_an_imported_wager_is_repeated_as_its_miner_writes_it(bench: Bench) -> None:
+    first = imported()
+    await bench.commit(first)
+    kept = cast("TeamGamePrediction", first.prediction)
+    as_sent = replace(kept, predicted_outcome=kept.team_a, prediction_date="2026-05-28T20:00:00", model_name="m")
+    repetitions = [as_sent, replace(as_sent, wager=10.1234567), replace(as_sent, tie_odds=0.0), kept]
+    for repetition in repetitions:
+        late = make_proposal(prediction=repetition, code=VerdictCode.GAME_STARTED, proof="endpoint")
+        (known,) = await bench.commit(late)
+        assert (known.code, known.fresh) == (VerdictCode.ACCEPTED, False), repetition
+    other: list[dict[str, Any]] = [
+        {"wager": 10.2},
+        {"predicted_outcome": 1},
+        {"game_id": "other"},
+        {"team_b_odds": 2.2},
+        {"tie_odds": 3.1},
+    ]
+    for changes in other:
+        (conflict,) = await bench.commit(make_proposal(prediction=replace(as_sent, **changes)))
+        assert conflict.code is VerdictCode.CONFLICT, changes
+    unreadable = UnreadablePrediction(prediction_id=kept.prediction_id, fault="wager", content={"wager": "ten"})
+    (conflict,) = await bench.commit(make_proposal(prediction=unreadable, code=VerdictCode.MISSING_DATA))
+    assert conflict.code is VerdictCode.CONFLICT
+
+
+async def test_only_an_imported_wager_is_compared_so_loosely(bench: Bench) -> None:
+    first = replace(imported(), proof="endpoint")
+    await bench.commit(first)
+    dated = replace(cast("TeamGamePrediction", first.prediction), prediction_date="2026-05-28T20:00:00")
+    assert (await bench.commit(make_proposal(prediction=dated)))[0].code is VerdictCode.CONFLICT
 
 
 async def test_one_key_twice_in_a_commit_is_stored_once(bench: Bench) -> None:

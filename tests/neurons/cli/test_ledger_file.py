@@ -23,7 +23,7 @@ def ledger(tmp_path: Path) -> Path:
 
 def test_a_ledger_that_is_whole_says_what_it_holds(ledger: Path) -> None:
     report = check_ledger(ledger)
-    assert report == LedgerReport(report.ledger_id, 3, predictions=2, accepted=1)
+    assert report == LedgerReport(report.ledger_id, 4, predictions=2, accepted=1)
     assert len(bytes.fromhex(report.ledger_id)) == 16
 
 
