@@ -78,6 +78,9 @@ _FORMS: Final = {
     "bt_header_dendrite_hotkey": (re.compile(r"5[1-9A-Za-z]{47}"), "an ss58 address"),
     _SIGNATURE: (re.compile(r"0x[0-9a-fA-F]{128}"), "0x and 128 hex digits"),
 }
+DROPPED: Final = (
+    "headers with underscores are missing: if a proxy such as nginx stands in front, set underscores_in_headers on"
+)
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -436,6 +439,8 @@ def read_claims(event: QueryReceived, max_body: float = inf) -> Claims:
         raise Inadmissible(411, "the request must have a Content-Length, and no Transfer-Encoding")
     if int(length) > max_body:
         raise Inadmissible(413, f"the body has {int(length)} bytes; at most {max_body} are read")
+    if not any("_" in name for name in header):
+        raise Inadmissible(400, DROPPED)
     for name, (form, expected) in _FORMS.items():
         if not form.fullmatch(header.get(name, "")):
             raise Inadmissible(400, f"{name} must be {expected}")

@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from bettensor.bus.messages import KINDS, PointToPoint
+from bettensor.neurons.config.loading import load_settings
 from tests.loopback.processes import free_port
-from tests.loopback.rig import running_validator
+from tests.loopback.rig import running_validator, write
 
 ROOT: Final = Path(__file__).parents[2]
 ELSEWHERE: Final = ("make ", "pip install", "bettensor bench", "git clone")
@@ -231,3 +232,11 @@ async def test_the_page_on_edges_shows_one_that_works(tmp_path: Path, monkeypatc
         hotkey = client.hotkey
     (line,) = (tmp_path / "bets.txt").read_text().splitlines()
     assert hotkey in line
+
+
+def test_the_page_on_migrating_shows_configurations_that_are_valid(tmp_path: Path) -> None:
+    shown = [yaml.safe_load(block.text) for block in blocks(ROOT / "docs" / "migrating.md") if block.language == "yaml"]
+    assert [settings["role"] for settings in shown] == ["miner", "validator"]
+    for settings in shown:
+        assert settings["synapse"]["enabled"] is True
+        load_settings(write(tmp_path / f"{settings['role']}.yaml", settings))
