@@ -39,8 +39,8 @@ from bettensor.bus.events import (
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import ConnectionId, Hotkey, LedgerId, Micros, Offset, PredictionId, Uid
 from bettensor.bus.messages import MAX_FRAME_BYTES, ErrorMessage, HeartbeatMessage, PredictionMessage, WebSocketMessage
-from bettensor.neurons.simulation import SimulatedOutbox
 from bettensor.bus.synapse import MAX_ANSWERED, Result
+from bettensor.neurons.simulation import SimulatedOutbox
 from tests.actors.miner.messages import CONNECTION, EPOCH, ME, OTHER, SESSION, VALIDATOR, confirm, welcome
 from tests.support import HOUR, NETUID, NOW, Harness, frame_size, make_game, make_prediction
 
