@@ -19,8 +19,9 @@ from bettensor.actors.cures import (
     ON_VALIDATOR,
     UNPERMITTED,
     UNREGISTERED,
-    WRONG_ENDPOINT,
+    contest_of,
     cure_for_close,
+    cure_for_endpoint,
     cure_for_miner,
 )
 from bettensor.actors.health import SLOW_COMMIT, Health, HealthWatcher
@@ -32,6 +33,8 @@ from bettensor.bus.events import (
     ActorFailed,
     Announced,
     AnnounceFailed,
+    AnnouncementContested,
+    AnnouncementSettled,
     AnnouncePlanned,
     BroadcastWritten,
     ChainFailed,
@@ -78,6 +81,7 @@ from bettensor.bus.events import (
     RecordingResumed,
     ReloadFailed,
     Road,
+    Role,
     RowsSkipped,
     SaveFailed,
     SendFailed,
@@ -134,7 +138,7 @@ class Window:
 class LogbookState:
     """The names that lines need, and the number of lines of each kind."""
 
-    role: str = ""
+    role: Role = "validator"
     hotkey: Hotkey = Hotkey("")
     registered: bool = True
     permitted: bool = True
@@ -351,10 +355,11 @@ class LogbookActor(HealthWatcher):
     @on(EndpointDoubted)
     def endpoint_doubted(self, event: EndpointDoubted, envelope: Envelope) -> None:
         if event.reason:
-            text = f"{_sentence(event.reason)}{_hint(WRONG_ENDPOINT)}"
+            text = f"{_sentence(event.reason)}{_hint(cure_for_endpoint(self.state.role))}"
             self._line(envelope, "doubted endpoints", text, "WARNING")
         else:
-            self._line(envelope, "doubted endpoints", "The metagraph has the right endpoint for this validator again")
+            text = f"The metagraph has the right endpoint for this {self.state.role} again"
+            self._line(envelope, "doubted endpoints", text)
 
     @on(MetagraphDoubted)
     def doubted(self, event: MetagraphDoubted, envelope: Envelope) -> None:
@@ -395,6 +400,18 @@ class LogbookActor(HealthWatcher):
     def not_announced(self, event: AnnounceFailed, envelope: Envelope) -> None:
         text = f"The chain rejected the announcement of {event.endpoint}: {event.reason}; retrying"
         self._line(envelope, "announcements", text, "WARNING")
+
+    @on(AnnouncementContested)
+    def contested(self, event: AnnouncementContested, envelope: Envelope) -> None:
+        text, cure = contest_of(event, self.state.role)
+        level = "DEBUG" if event.rounds else "WARNING"  # told once; `peers` and `top` say it while it lasts
+        self._line(envelope, f"contested announcements: {level}", f"{_sentence(text)}{_hint(cure)}", level)
+
+    @on(AnnouncementSettled)
+    def settled(self, event: AnnouncementSettled, envelope: Envelope) -> None:
+        text = "The announcement on the chain is no longer contested: "
+        text += "the settings have changed" if event.endpoint is None else f"the chain has {event.endpoint}"
+        self._line(envelope, "announcements", text)
 
     @on(PeerAuthenticated)
     def know_peer(self, event: PeerAuthenticated, _: Envelope) -> None:

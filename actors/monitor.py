@@ -20,8 +20,9 @@ from bettensor.actors.cures import (
     ON_VALIDATOR,
     UNPERMITTED,
     UNREAD,
-    WRONG_ENDPOINT,
+    contest_of,
     cure_for_close,
+    cure_for_endpoint,
     cure_for_miner,
 )
 from bettensor.actors.health import Health, HealthWatcher
@@ -29,6 +30,8 @@ from bettensor.actors.stream import fold
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ActorFailed,
+    AnnouncementContested,
+    AnnouncementSettled,
     BlacklistLoaded,
     ChainFailed,
     ClockStepped,
@@ -156,7 +159,9 @@ class MonitorState:
     netuid: Netuid = Netuid(0)
     stopping: bool = False
     endpoint_doubt: str = ""
-    """Why miners do not find this validator."""
+    """Why others do not find this neuron."""
+    contest: str = ""
+    """Which endpoint another process of this hotkey has announced, with the cure."""
     chain_trouble: str = ""
     """Why the chain cannot be read; empty since the last success."""
     lack: str = ""
@@ -267,7 +272,15 @@ class MonitorActor(HealthWatcher):
 
     @on(EndpointDoubted)
     def doubt_endpoint(self, event: EndpointDoubted, _: Envelope) -> None:
-        self.state.endpoint_doubt = f"{event.reason}: {WRONG_ENDPOINT}" if event.reason else ""
+        self.state.endpoint_doubt = f"{event.reason}: {cure_for_endpoint(self.state.role)}" if event.reason else ""
+
+    @on(AnnouncementContested)
+    def contest_announcement(self, event: AnnouncementContested, _: Envelope) -> None:
+        self.state.contest = ": ".join(contest_of(event, self.state.role))
+
+    @on(AnnouncementSettled)
+    def settle_announcement(self, _: AnnouncementSettled, __: Envelope) -> None:
+        self.state.contest = ""
 
     @on(ValidatorsMissed)
     def miss_validators(self, event: ValidatorsMissed, _: Envelope) -> None:
@@ -502,6 +515,8 @@ class MonitorActor(HealthWatcher):
             yield f"{UNPERMITTED}: {NO_PERMIT}"
         if state.lack:
             yield state.lack
+        if state.contest:
+            yield state.contest
         yield from state.failing.values()
 
     def _faulty_files(self) -> dict[str, Any]:

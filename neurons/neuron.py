@@ -234,9 +234,9 @@ class Neuron(LogSource, Stoppable):
         """``new``, but with the values from the start for keys that actors know and cannot change."""
         start = self._settings_at_start
         if isinstance(new, MinerSettings) and isinstance(start, MinerSettings):
-            return replace(new, validators=start.validators)
+            return replace(new, validators=start.validators, synapse=start.synapse)
         if isinstance(new, ValidatorSettings) and isinstance(start, ValidatorSettings):
-            return replace(new, axon=start.axon)
+            return replace(new, axon=start.axon, synapse=start.synapse)
         return new
 
     def _files(self) -> list[Path]:

@@ -17,9 +17,9 @@ from shlex import quote
 from statistics import median
 from typing import Any, Final, Literal, NamedTuple
 
+from bettensor.actors.announce import announced_endpoint
 from bettensor.actors.cures import FEW_WATCHES
 from bettensor.actors.miner.targets import is_wanted, lack_of
-from bettensor.actors.validator.announce import AnnounceSettings
 from bettensor.actors.validator.auth import ValidatorAuthSettings
 from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.bus.events import NeuronInfo
@@ -318,7 +318,7 @@ def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
 
 
 async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:
-    announced = None if settings.metagraph.static else _announced(settings)
+    announced = None if settings.metagraph.static else announced_endpoint(settings.axon)
     endpoint = announced or told
     if endpoint is None:
         cure = "set axon.external_ip to announce it on the chain; in a metagraph file, set axon"
@@ -336,10 +336,6 @@ async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:
         text = f"the metagraph has {told or 'no endpoint'}, and this validator will announce {endpoint}"
         return Finding("endpoint", "warning", text, "start it: it announces itself; miners follow at their next sync")
     return Finding("endpoint", "ok", f"{endpoint} can be reached from this machine")
-
-
-def _announced(settings: ValidatorSettings) -> str | None:
-    return AnnounceSettings(axon=settings.axon).endpoint()
 
 
 async def _validators(

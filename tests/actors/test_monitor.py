@@ -18,6 +18,8 @@ from bettensor.actors.cures import (
 from bettensor.actors.monitor import MAX_SHOWN, MonitorActor
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
+    AnnouncementContested,
+    AnnouncementSettled,
     ChainFailed,
     CommitFailed,
     ConnectionClosed,
@@ -54,7 +56,7 @@ from bettensor.bus.events import (
     WithheldGame,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, Uid
-from tests.support import HOUR, NETUID, Harness, make_game, make_hotkey, make_prediction
+from tests.support import HOUR, NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
 ME, PEER = make_hotkey("me"), make_hotkey("peer")
 
@@ -170,6 +172,16 @@ def test_a_validator_without_an_endpoint_is_told_until_it_has_one() -> None:
     assert bench.peers()[PEER]["trouble"] == ""
     bench.observe(DialFailed(ConnectionId(1), PEER, "refused"), MetagraphSynced((neuron(),)))
     assert bench.peers()[PEER]["trouble"] == "refused"
+
+
+def test_a_contested_announcement_is_told_until_it_is_settled() -> None:
+    bench = Bench("miner", NeuronInfo(Uid(1), ME))
+    bench.observe(AnnouncementContested("1.2.3.4:5", "1.2.3.4:6", NOW, NOW, True, HOUR, 0))
+    (notice,) = bench.status()["notices"]
+    assert notice.startswith("another process of this hotkey announces its own endpoint: the chain has 1.2.3.4:6, ")
+    assert "synapse.serve: false" in notice
+    bench.observe(AnnouncementSettled("1.2.3.4:5"))
+    assert bench.status()["notices"] == []
 
 
 def test_a_validator_that_answers_by_http_is_no_longer_said_to_be_down() -> None:
