@@ -87,6 +87,7 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
     ValidatorsMissed,
@@ -157,6 +158,8 @@ class LogbookState:
     """Whether the log says that files are not watched; each watch is refused, but one line is enough."""
     chain: Trouble | None = None
     """The readings that have failed since the last success."""
+    askers: dict[Hotkey, None] = field(default_factory=dict)
+    """Of a validator: the neurons of the subnet that have asked it over Synapse."""
     outages: dict[Hotkey, Outage] = field(default_factory=dict)
     """Of a miner: the validators that it does not reach, or only by HTTP."""
 
@@ -300,6 +303,7 @@ class LogbookActor(HealthWatcher):
     @on(MetagraphSynced)
     def synced(self, event: MetagraphSynced, envelope: Envelope) -> None:
         self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
+        self.state.askers = {hotkey: None for hotkey in self.state.askers if hotkey in self.state.uids}
         text = f"Metagraph: {counted(len(event.neurons), 'neuron')}"
         if event.source == "file":
             self._line(envelope, "metagraph", text)
@@ -451,6 +455,18 @@ class LogbookActor(HealthWatcher):
         text += _hint(ON_VALIDATOR.get(event.code, ""))
         level = "DEBUG" if event.code is RefusalCode.NO_METAGRAPH else "WARNING"  # the line on the chain says why
         self._line(envelope, f"refusals: {event.code}", text, level, limit=1)
+
+    @on(SynapseAsked)
+    def asked_over_synapse(self, event: SynapseAsked, envelope: Envelope) -> None:
+        """A neuron of the subnet is told once, as long as it stays there; anybody can claim another hotkey."""
+        hotkey = event.hotkey
+        who = event.remote if hotkey is None else f"{event.remote} ({self._peer(hotkey)})"
+        text = f"An existing neuron, {who}, asked this validator over Synapse and got 404: validators answer no queries"
+        if hotkey in self.state.uids and hotkey not in self.state.askers:
+            self.state.askers[hotkey] = None
+            self._line(envelope, "first queries over Synapse", text)
+        else:
+            self._line(envelope, "queries over Synapse", text, "DEBUG", limit=1)
 
     @on(PeerMisbehaved)
     def misbehaved(self, event: PeerMisbehaved, envelope: Envelope) -> None:

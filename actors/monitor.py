@@ -6,7 +6,7 @@ Keeps the figures, and reports them when asked. Decides nothing else.
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from bettensor.actors.actor import on
 from bettensor.actors.cures import (
@@ -68,6 +68,7 @@ from bettensor.bus.events import (
     PredictionRejected,
     PredictionsSaved,
     PredictionsStored,
+    QueryAdmitted,
     ReconnectScheduled,
     ReloadFailed,
     Road,
@@ -76,11 +77,14 @@ from bettensor.bus.events import (
     SaveFailed,
     SessionActivated,
     SettingsReloaded,
+    SlateQueried,
     StatusReported,
     StatusRequested,
+    SynapseAsked,
     ValidatorsMissed,
     VerdictReceived,
     VerdictRepeated,
+    VerdictsConfirmed,
     VerifiersFailed,
     VerifiersResumed,
     WithheldGame,
@@ -96,6 +100,8 @@ MAX_STRANGERS: Final = 256
 """Neurons outside the metagraph that are remembered; the oldest are forgotten."""
 
 
+LATELY: Final = Micros(3600 * SECOND)
+"""How long a peer counts as one that speaks Synapse: existing validators ask every 8 minutes."""
 MAX_SHOWN: Final = 20
 """Withheld games, and faults of a file, that a status has; it has the number of all."""
 _FAILING: Final[dict[type[Event], str]] = {
@@ -126,6 +132,8 @@ class PeerStatus:
     """How it was last heard."""
     since: Micros | None = None
     heard_at: Micros | None = None
+    asked_at: Micros | None = None
+    """When it last asked us over Synapse; on a validator unverified."""
     tries_at: Micros | None = None
     """When it is dialled again."""
     latency: Micros | None = None
@@ -299,6 +307,18 @@ class MonitorActor(HealthWatcher):
             if not peer.trouble:
                 self._trouble(peer, "it has not asked for a WebSocket", HTTP_ALONE, envelope)
 
+    @on(SynapseAsked)
+    def hear_unanswered_query(self, event: SynapseAsked, envelope: Envelope) -> None:
+        if event.hotkey in self.state.neurons:
+            self._peer(event.hotkey).asked_at = envelope.mono
+
+    @on(QueryAdmitted, SlateQueried, VerdictsConfirmed)
+    def hear_query(self, event: QueryAdmitted | SlateQueried | VerdictsConfirmed, envelope: Envelope) -> None:
+        peer = self._peer(event.hotkey)
+        peer.heard_at = peer.asked_at = envelope.mono
+        if peer.connection is None:
+            peer.road = "synapse"
+
     @on(SessionActivated)
     def connect(self, event: SessionActivated, envelope: Envelope) -> None:
         peer = self._peer(event.hotkey)
@@ -468,6 +488,7 @@ class MonitorActor(HealthWatcher):
     def _status(self, envelope: Envelope, *, slates: bool) -> dict[str, Any]:
         state, now = self.state, envelope.mono
         own = state.neurons.get(state.hotkey)
+        peers = [self._described(peer, now) for peer in state.peers.values()]
         return {
             "role": state.role,
             "hotkey": state.hotkey,
@@ -493,7 +514,8 @@ class MonitorActor(HealthWatcher):
                 "repeated": state.repeated,
             },
             "latency_ms": _percentiles(state.latencies),
-            "peers": [self._described(peer, now) for peer in state.peers.values()],
+            "peers": peers,
+            "roads": {road: sum(peer["transport"] == road for peer in peers) for road in get_args(Road)},
             **({"slates": [self._slate(validator) for validator in state.games]} if slates else {}),
             "fallbacks": dict(state.fallbacks),
             **self._faulty_files(),
@@ -536,14 +558,9 @@ class MonitorActor(HealthWatcher):
         return found
 
     def _described(self, peer: PeerStatus, now: Micros) -> dict[str, Any]:
-        if peer.connection is not None:
-            presence = "connected"
-        elif peer.road == "http":
-            presence = "by HTTP"
-        elif peer.trouble:
-            presence = "not connected"
-        else:
-            presence = "not seen"
+        presence, transport = _presence(peer, now)
+        # who asks us over Synapse works, wherever nothing listens for a WebSocket
+        is_troubled = transport in ("websocket", "http") or not _is_lately(peer.asked_at, now)
         neuron = self.state.neurons.get(peer.hotkey)
         # a miner knows its position in each validator's stream, a validator the position that the miner last named
         position = self.state.positions.get(peer.hotkey, peer.position)
@@ -553,7 +570,7 @@ class MonitorActor(HealthWatcher):
             "registered": neuron is not None,
             "endpoint": peer.endpoint,
             "state": presence,
-            "transport": "websocket" if peer.connection is not None else peer.road if presence == "by HTTP" else None,
+            "transport": transport,
             "since_s": _ago(peer.since, now),
             "heard_s": _ago(peer.heard_at, now),
             "tries_in_s": None if peer.tries_at is None else _seconds(Micros(max(0, peer.tries_at - now))),
@@ -561,15 +578,33 @@ class MonitorActor(HealthWatcher):
             "offset": None if position is None else position.offset,
             "accepted": peer.accepted,
             "rejected": peer.rejected,
-            "trouble": peer.trouble,
-            "trouble_s": _ago(peer.trouble_at, now),
-            "cure": peer.cure,
+            "trouble": peer.trouble if is_troubled else "",
+            "trouble_s": _ago(peer.trouble_at, now) if is_troubled else None,
+            "cure": peer.cure if is_troubled else "",
+            **({} if peer.asked_at is None else {"asked_s": _ago(peer.asked_at, now)}),
         }
 
     def _slate(self, validator: Hotkey) -> dict[str, Any]:
         position = self.state.positions[validator]
         games = [game.to_dict() for game in self.state.games[validator].values()]
         return {"validator": validator, "epoch": position.epoch, "offset": position.offset, "games": games}
+
+
+def _presence(peer: PeerStatus, now: Micros) -> tuple[str, Road | None]:
+    """The state of a peer in words, and the road by which it is heard."""
+    if peer.connection is not None:
+        return "connected", "websocket"
+    if peer.road == "http":
+        return "by HTTP", "http"
+    if peer.road == "synapse" and _is_lately(peer.heard_at, now):
+        return "by Synapse", "synapse"
+    if _is_lately(peer.asked_at, now):
+        return "speaks Synapse", None
+    return "not connected" if peer.trouble else "not seen", None
+
+
+def _is_lately(at: Micros | None, now: Micros) -> bool:
+    return at is not None and now - at <= LATELY
 
 
 def _seconds(duration: Micros) -> float:

@@ -633,8 +633,21 @@ class PeerRefused(Decided, FromPeer):
 
 
 @dataclass(frozen=True, slots=True)
+class SynapseAsked(Decided, FromPeer):
+    """An existing neuron asked this validator over Synapse, and is told that validators answer no queries."""
+
+    connection: ConnectionId
+    hotkey: Hotkey | None
+    """The claimed sender; not verified."""
+    remote: str
+    """Its IP address."""
+
+
+@dataclass(frozen=True, slots=True)
 class HttpAnswered(Decided):
-    """Answer an HTTP request with JSON instead of frames: the health of this validator."""
+    """Answer an HTTP request with JSON instead of frames: with the health of this validator, or with a refusal that an
+    existing neuron reads.
+    """
 
     connection: ConnectionId
     status: int

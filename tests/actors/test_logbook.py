@@ -70,6 +70,7 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
     ValidatorsMissed,
@@ -810,3 +811,14 @@ def test_a_contested_announcement_is_told_once() -> None:
 def test_the_right_endpoint_is_this_roles(role: Role) -> None:
     (line,) = Bench(role).lines(EndpointDoubted(""))
     assert line == f"The metagraph has the right endpoint for this {role} again"
+
+
+def test_a_neuron_that_asks_over_synapse_is_told_once_while_it_is_in_the_subnet() -> None:
+    bench = Bench()
+    queries = [SynapseAsked(CONNECTION, hotkey, "1.2.3.4") for hotkey in (PEER, PEER, STRANGER, None)]
+    (line,) = bench.news(*queries)
+    told = "asked this validator over Synapse and got 404: validators answer no queries"
+    assert line == f"INFO An existing neuron, 1.2.3.4 ({KNOWN}), {told}"
+    assert bench.news(MetagraphSynced((NeuronInfo(Uid(12), PEER),)), *queries)[1:] == []
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(12), STRANGER),)))
+    assert [line[:4] for line in bench.news(*queries)] == ["INFO"]
