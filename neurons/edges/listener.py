@@ -331,23 +331,30 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         listening = listen_on(host, port, BACKLOG)
     except OSError as error:
-        cure = cure_for_port(host, port, error)
+        cure = cure_for_port("axon", host, port, error)
         text = f"axon.ip {host!r}, axon.port {port}: cannot listen there: {error.strerror or error}"
         raise start_fault(text + (cure and f"; {cure}"), error) from None
     listening.setblocking(False)
     return listening
 
 
-def cure_for_port(ip: str, port: int, error: OSError) -> str:
-    """What the operator must change after ``error`` of ``listen_on`` on the axon; an empty text if that is unknown."""
+def cure_for_port(section: str, ip: str, port: int, error: OSError) -> str:
+    """What the operator must change after ``error`` of ``listen_on``; an empty text if that is unknown.
+
+    Args:
+        section: of the configuration: axon of a validator, synapse of a miner.
+        ip: the address.
+        port: the port.
+        error: the system's.
+    """
     if isinstance(error, socket.gaierror):
-        return "axon.ip must be an IP address of this machine, or 0.0.0.0 for all"
+        return f"{section}.ip must be an IP address of this machine, or 0.0.0.0 for all"
     every = "::" if ":" in ip else "0.0.0.0"  # noqa: S104 - advice for a public port
     cures = {
-        errno.EADDRNOTAVAIL: f"{ip} is not an address of this machine: set axon.ip to {every} (all addresses), and "
-        f"announce {ip} by axon.external_ip",
-        errno.EADDRINUSE: f"stop the process that uses port {port} (ss -ltnp shows it), or set another axon.port",
-        errno.EACCES: "ports below 1024 are for root alone: set axon.port to another one",
-        errno.EAFNOSUPPORT: "this machine has no IPv6: set axon.ip to 0.0.0.0",
+        errno.EADDRNOTAVAIL: f"{ip} is not an address of this machine: set {section}.ip to {every} (all addresses), "
+        f"and announce {ip} by {section}.external_ip",
+        errno.EADDRINUSE: f"stop the process that uses port {port} (ss -ltnp shows it), or set another {section}.port",
+        errno.EACCES: f"ports below 1024 are for root alone: set {section}.port to another one",
+        errno.EAFNOSUPPORT: f"this machine has no IPv6: set {section}.ip to 0.0.0.0",
     }
     return cures.get(error.errno or 0, "")

@@ -137,8 +137,8 @@ async def test_what_cannot_be_tried_everywhere_is_to_be_corrected(
 
 def test_cures_name_all_addresses_of_the_same_family() -> None:
     error = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
-    assert "set axon.ip to :: (all addresses)" in cure_for_port("2001:db8::7", 80, error)
+    assert "set axon.ip to :: (all addresses)" in cure_for_port("axon", "2001:db8::7", 80, error)
 
 
 def test_another_fault_of_the_system_has_no_cure() -> None:
-    assert cure_for_port("127.0.0.1", 80, OSError(errno.EMFILE, os.strerror(errno.EMFILE))) == ""
+    assert cure_for_port("axon", "127.0.0.1", 80, OSError(errno.EMFILE, os.strerror(errno.EMFILE))) == ""
