@@ -21,9 +21,10 @@ from bettensor.actors.cures import (
     SPEAKS_SYNAPSE,
     UNPERMITTED,
     UNREGISTERED,
-    WRONG_ENDPOINT,
+    contest_of,
     cure_for_axon,
     cure_for_close,
+    cure_for_endpoint,
     cure_for_miner,
 )
 from bettensor.actors.existing import Existing, ExistingFollower
@@ -36,6 +37,8 @@ from bettensor.bus.events import (
     ActorFailed,
     Announced,
     AnnounceFailed,
+    AnnouncementContested,
+    AnnouncementSettled,
     AnnouncePlanned,
     AxonAnswered,
     AxonConfirmed,
@@ -90,11 +93,13 @@ from bettensor.bus.events import (
     RecordingResumed,
     ReloadFailed,
     Road,
+    Role,
     RowsSkipped,
     SaveFailed,
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
     ValidatorsMissed,
@@ -146,7 +151,7 @@ class Window:
 class LogbookState:
     """The names that lines need, and the number of lines of each kind."""
 
-    role: str = ""
+    role: Role = "validator"
     hotkey: Hotkey = Hotkey("")
     registered: bool = True
     permitted: bool = True
@@ -165,6 +170,8 @@ class LogbookState:
     """Whether the log says that files are not watched; each watch is refused, but one line is enough."""
     chain: Trouble | None = None
     """The readings that have failed since the last success."""
+    askers: dict[Hotkey, None] = field(default_factory=dict)
+    """Of a validator: the neurons of the subnet that have asked it over Synapse."""
     outages: dict[Hotkey, Outage] = field(default_factory=dict)
     """Of a miner: the validators that it does not reach, or only by HTTP."""
     asked: dict[Hotkey, ConnectionId] = field(default_factory=dict)
@@ -320,6 +327,7 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     def synced(self, event: MetagraphSynced, envelope: Envelope) -> None:
         self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
         self._forget_axons()
+        self.state.askers = {hotkey: None for hotkey in self.state.askers if hotkey in self.state.uids}
         text = f"Metagraph: {counted(len(event.neurons), 'neuron')}"
         if event.source == "file":
             self._line(envelope, "metagraph", text)
@@ -375,10 +383,11 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     @on(EndpointDoubted)
     def endpoint_doubted(self, event: EndpointDoubted, envelope: Envelope) -> None:
         if event.reason:
-            text = f"{_sentence(event.reason)}{_hint(WRONG_ENDPOINT)}"
+            text = f"{_sentence(event.reason)}{_hint(cure_for_endpoint(self.state.role))}"
             self._line(envelope, "doubted endpoints", text, "WARNING")
         else:
-            self._line(envelope, "doubted endpoints", "The metagraph has the right endpoint for this validator again")
+            text = f"The metagraph has the right endpoint for this {self.state.role} again"
+            self._line(envelope, "doubted endpoints", text)
 
     @on(MetagraphDoubted)
     def doubted(self, event: MetagraphDoubted, envelope: Envelope) -> None:
@@ -419,6 +428,18 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     def not_announced(self, event: AnnounceFailed, envelope: Envelope) -> None:
         text = f"The chain rejected the announcement of {event.endpoint}: {event.reason}; retrying"
         self._line(envelope, "announcements", text, "WARNING")
+
+    @on(AnnouncementContested)
+    def contested(self, event: AnnouncementContested, envelope: Envelope) -> None:
+        text, cure = contest_of(event, self.state.role)
+        level = "DEBUG" if event.rounds else "WARNING"  # told once; `peers` and `top` say it while it lasts
+        self._line(envelope, f"contested announcements: {level}", f"{_sentence(text)}{_hint(cure)}", level)
+
+    @on(AnnouncementSettled)
+    def settled(self, event: AnnouncementSettled, envelope: Envelope) -> None:
+        text = "The announcement on the chain is no longer contested: "
+        text += "the settings have changed" if event.endpoint is None else f"the chain has {event.endpoint}"
+        self._line(envelope, "announcements", text)
 
     @on(PeerAuthenticated)
     def know_peer(self, event: PeerAuthenticated, _: Envelope) -> None:
@@ -464,6 +485,18 @@ class LogbookActor(HealthWatcher, ExistingFollower):
         who = event.remote or "a peer" if event.hotkey is None else f"{event.remote} ({self._peer(event.hotkey)})"
         text = f"Refused a request from {who} via Synapse: {event.status}: {event.message}"
         self._line(envelope, f"refusals via Synapse: {event.status}", text, "WARNING", limit=1)
+
+    @on(SynapseAsked)
+    def asked_over_synapse(self, event: SynapseAsked, envelope: Envelope) -> None:
+        """A neuron of the subnet is told once, as long as it stays there; anybody can claim another hotkey."""
+        hotkey = event.hotkey
+        who = event.remote if hotkey is None else f"{event.remote} ({self._peer(hotkey)})"
+        text = f"An existing neuron, {who}, asked this validator over Synapse and got 404: validators answer no queries"
+        if hotkey in self.state.uids and hotkey not in self.state.askers:
+            self.state.askers[hotkey] = None
+            self._line(envelope, "first queries over Synapse", text)
+        else:
+            self._line(envelope, "queries over Synapse", text, "DEBUG", limit=1)
 
     @on(PeerMisbehaved)
     def misbehaved(self, event: PeerMisbehaved, envelope: Envelope) -> None:

@@ -6,7 +6,7 @@ Keeps the figures, and reports them when asked. Decides nothing else.
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from bettensor.actors.actor import on
 from bettensor.actors.cures import (
@@ -19,12 +19,12 @@ from bettensor.actors.cures import (
     NO_PERMIT,
     ON_VALIDATOR,
     PUBLIC_AXON,
-    SPEAKS_SYNAPSE,
     UNPERMITTED,
     UNREAD,
-    WRONG_ENDPOINT,
+    contest_of,
     cure_for_axon,
     cure_for_close,
+    cure_for_endpoint,
     cure_for_miner,
 )
 from bettensor.actors.existing import Existing, ExistingFollower
@@ -34,6 +34,8 @@ from bettensor.bus.codes import AXON
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ActorFailed,
+    AnnouncementContested,
+    AnnouncementSettled,
     AxonAnswered,
     AxonConfirmed,
     AxonFailed,
@@ -85,6 +87,7 @@ from bettensor.bus.events import (
     SettingsReloaded,
     StatusReported,
     StatusRequested,
+    SynapseAsked,
     ValidatorsMissed,
     VerdictReceived,
     VerdictRepeated,
@@ -96,7 +99,6 @@ from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Netuid
 from bettensor.bus.messages import HeartbeatMessage
 from bettensor.bus.percentiles import percentile
-from bettensor.bus.text import duration
 
 LATENCIES: Final = 1000
 """How many of the last latencies are kept, to take percentiles from."""
@@ -104,6 +106,8 @@ MAX_STRANGERS: Final = 256
 """Neurons outside the metagraph that are remembered; the oldest are forgotten."""
 
 
+LATELY: Final = Micros(3600 * SECOND)
+"""How long a peer counts as one that speaks Synapse: existing validators ask every 8 minutes."""
 MAX_SHOWN: Final = 20
 """Withheld games, and faults of a file, that a status has; it has the number of all."""
 _WITHOUT_SESSION: Final[dict[Road | None, str]] = {"http": "by HTTP", "synapse": "by Synapse"}
@@ -136,6 +140,8 @@ class PeerStatus:
     """How it was last heard."""
     since: Micros | None = None
     heard_at: Micros | None = None
+    asked_at: Micros | None = None
+    """When it last asked us over Synapse; on a validator unverified."""
     tries_at: Micros | None = None
     """When it is dialled again."""
     latency: Micros | None = None
@@ -169,7 +175,9 @@ class MonitorState:
     netuid: Netuid = Netuid(0)
     stopping: bool = False
     endpoint_doubt: str = ""
-    """Why miners do not find this validator."""
+    """Why others do not find this neuron."""
+    contest: str = ""
+    """Which endpoint another process of this hotkey has announced, with the cure."""
     chain_trouble: str = ""
     """Why the chain cannot be read; empty since the last success."""
     lack: str = ""
@@ -281,7 +289,15 @@ class MonitorActor(HealthWatcher, ExistingFollower):
 
     @on(EndpointDoubted)
     def doubt_endpoint(self, event: EndpointDoubted, _: Envelope) -> None:
-        self.state.endpoint_doubt = f"{event.reason}: {WRONG_ENDPOINT}" if event.reason else ""
+        self.state.endpoint_doubt = f"{event.reason}: {cure_for_endpoint(self.state.role)}" if event.reason else ""
+
+    @on(AnnouncementContested)
+    def contest_announcement(self, event: AnnouncementContested, _: Envelope) -> None:
+        self.state.contest = ": ".join(contest_of(event, self.state.role))
+
+    @on(AnnouncementSettled)
+    def settle_announcement(self, _: AnnouncementSettled, __: Envelope) -> None:
+        self.state.contest = ""
 
     @on(ValidatorsMissed)
     def miss_validators(self, event: ValidatorsMissed, _: Envelope) -> None:
@@ -299,6 +315,11 @@ class MonitorActor(HealthWatcher, ExistingFollower):
             peer.road = "http"
             if not peer.trouble:
                 self._trouble(peer, "it has not asked for a WebSocket", HTTP_ALONE, envelope)
+
+    @on(SynapseAsked)
+    def hear_unanswered_query(self, event: SynapseAsked, envelope: Envelope) -> None:
+        if event.hotkey in self.state.neurons:
+            self._peer(event.hotkey).asked_at = envelope.mono
 
     @on(SessionActivated)
     def connect(self, event: SessionActivated, envelope: Envelope) -> None:
@@ -348,7 +369,7 @@ class MonitorActor(HealthWatcher, ExistingFollower):
     def hear_question(self, event: QueryAdmitted, envelope: Envelope) -> None:
         super().hear_question(event, envelope)
         peer = self._peer(event.hotkey)
-        peer.heard_at = envelope.mono
+        peer.heard_at = peer.asked_at = envelope.mono
         if peer.connection is None and peer.road != "http":
             peer.road, peer.trouble, peer.cure, peer.trouble_at = "synapse", "", "", None
 
@@ -506,6 +527,7 @@ class MonitorActor(HealthWatcher, ExistingFollower):
     def _status(self, envelope: Envelope, *, slates: bool) -> dict[str, Any]:
         state, now = self.state, envelope.mono
         own = state.neurons.get(state.hotkey)
+        peers = [self._described(peer, now) for peer in state.peers.values()]
         return {
             "role": state.role,
             "hotkey": state.hotkey,
@@ -531,7 +553,8 @@ class MonitorActor(HealthWatcher, ExistingFollower):
                 "repeated": state.repeated,
             },
             "latency_ms": _percentiles(state.latencies),
-            "peers": [self._described(peer, now) for peer in state.peers.values()],
+            "peers": peers,
+            "roads": {road: sum(peer["transport"] == road for peer in peers) for road in get_args(Road)},
             **({"slates": [self._slate(validator) for validator in state.games]} if slates else {}),
             "fallbacks": dict(state.fallbacks),
             **self._faulty_files(),
@@ -553,6 +576,8 @@ class MonitorActor(HealthWatcher, ExistingFollower):
             yield f"{UNPERMITTED}: {NO_PERMIT}"
         if state.lack:
             yield state.lack
+        if state.contest:
+            yield state.contest
         yield from state.failing.values()
 
     def _faulty_files(self) -> dict[str, Any]:
@@ -572,15 +597,9 @@ class MonitorActor(HealthWatcher, ExistingFollower):
         return found
 
     def _described(self, peer: PeerStatus, now: Micros) -> dict[str, Any]:
-        if peer.connection is not None:
-            presence = "connected"
-        elif peer.road in _WITHOUT_SESSION:
-            presence = _WITHOUT_SESSION[peer.road]
-        elif peer.trouble:
-            presence = "not connected"
-        else:
-            presence = "not seen"
-        is_heard = peer.road in _WITHOUT_SESSION
+        presence, transport = _presence(peer, now)
+        # who asks us over Synapse works, wherever nothing listens for a WebSocket
+        is_troubled = transport in ("websocket", "http") or not _is_lately(peer.asked_at, now)
         neuron = self.state.neurons.get(peer.hotkey)
         # a miner knows its position in each validator's stream, a validator the position that the miner last named
         position = self.state.positions.get(peer.hotkey, peer.position)
@@ -590,7 +609,7 @@ class MonitorActor(HealthWatcher, ExistingFollower):
             "registered": neuron is not None,
             "endpoint": peer.endpoint,
             "state": presence,
-            "transport": "websocket" if peer.connection is not None else peer.road if is_heard else None,
+            "transport": transport,
             "since_s": _ago(peer.since, now),
             "heard_s": _ago(peer.heard_at, now),
             "tries_in_s": None if peer.tries_at is None else _seconds(Micros(max(0, peer.tries_at - now))),
@@ -598,22 +617,33 @@ class MonitorActor(HealthWatcher, ExistingFollower):
             "offset": None if position is None else position.offset,
             "accepted": peer.accepted,
             "rejected": peer.rejected,
-            "trouble": peer.trouble or self._told_of_road(peer, now),
-            "trouble_s": _ago(peer.trouble_at, now),
-            "cure": peer.cure,
+            "trouble": peer.trouble if is_troubled else "",
+            "trouble_s": _ago(peer.trouble_at, now) if is_troubled else None,
+            "cure": peer.cure if is_troubled else "",
+            **({} if peer.asked_at is None else {"asked_s": _ago(peer.asked_at, now)}),
         }
-
-    def _told_of_road(self, peer: PeerStatus, now: Micros) -> str:
-        """What a miner says of a validator that asks it, and has no other road; no fault."""
-        existing = self.state.existing.get(peer.hotkey)
-        if peer.connection is not None or peer.road != "synapse" or existing is None or existing.asked_at is None:
-            return ""
-        return f"{SPEAKS_SYNAPSE} (asked us {duration((now - existing.asked_at) / SECOND)} ago)"
 
     def _slate(self, validator: Hotkey) -> dict[str, Any]:
         position = self.state.positions[validator]
         games = [game.to_dict() for game in self.state.games[validator].values()]
         return {"validator": validator, "epoch": position.epoch, "offset": position.offset, "games": games}
+
+
+def _presence(peer: PeerStatus, now: Micros) -> tuple[str, Road | None]:
+    """The state of a peer in words, and the road by which it is heard."""
+    if peer.connection is not None:
+        return "connected", "websocket"
+    if peer.road == "http":
+        return "by HTTP", "http"
+    if peer.road == "synapse" and _is_lately(peer.heard_at, now):
+        return "by Synapse", "synapse"
+    if _is_lately(peer.asked_at, now):
+        return "speaks Synapse", None
+    return "not connected" if peer.trouble else "not seen", None
+
+
+def _is_lately(at: Micros | None, now: Micros) -> bool:
+    return at is not None and now - at <= LATELY
 
 
 def _seconds(duration: Micros) -> float:

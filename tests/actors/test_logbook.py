@@ -12,6 +12,8 @@ from bettensor.bus.events import (
     ActorFailed,
     Announced,
     AnnounceFailed,
+    AnnouncementContested,
+    AnnouncementSettled,
     AnnouncePlanned,
     BroadcastWritten,
     ChainFailed,
@@ -68,6 +70,7 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
     ValidatorsMissed,
@@ -100,7 +103,7 @@ from bettensor.bus.messages import (
     PredictionResult,
 )
 from bettensor.bus.text import short
-from tests.support import NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
+from tests.support import HOUR, NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
 ME, PEER, STRANGER = make_hotkey("me"), make_hotkey("peer"), make_hotkey("stranger")
 CONNECTION = ConnectionId(1)
@@ -222,6 +225,12 @@ LINES: list[tuple[Event, str]] = [
         AnnounceFailed("1.2.3.4:5", "no"),
         "The chain rejected the announcement of 1.2.3.4:5: no; retrying",
     ),
+    (
+        AnnouncementContested("1.2.3.4:5", "1.2.3.4:6", NOW, NOW, True, HOUR, 0),
+        "Another process of this hotkey announces its own endpoint: the chain has 1.2.3.4:6, seen at ",
+    ),
+    (AnnouncementSettled("1.2.3.4:5"), "The announcement on the chain is no longer contested: the chain has 1.2.3.4:5"),
+    (AnnouncementSettled(None), "The announcement on the chain is no longer contested: the settings have changed"),
     (
         RecordingResumed(),
         "The event log continues in a new file; the events in between are lost",
@@ -788,3 +797,28 @@ def test_summaries_may_be_switched_off_in_an_outage() -> None:
     bench = Bench("miner")
     bench.observe(*DEAD, SettingsReloaded({"logbook": {"summary_interval": None}}, ("x",), ()))
     assert bench.later(3600) == []
+
+
+def test_a_contested_announcement_is_told_once() -> None:
+    bench = Bench("miner")
+    contests = [AnnouncementContested("1.2.3.4:5", "1.2.3.4:6", NOW, NOW, False, Micros(0), n) for n in range(3)]
+    (line,) = bench.news(*contests)
+    assert line.startswith("WARNING Another process of this hotkey announces its own endpoint: ")
+    assert line.endswith("(stop one of the two, set synapse.serve: false in one, or give both the same IP and port)")
+
+
+@pytest.mark.parametrize("role", ["validator", "miner"])
+def test_the_right_endpoint_is_this_roles(role: Role) -> None:
+    (line,) = Bench(role).lines(EndpointDoubted(""))
+    assert line == f"The metagraph has the right endpoint for this {role} again"
+
+
+def test_a_neuron_that_asks_over_synapse_is_told_once_while_it_is_in_the_subnet() -> None:
+    bench = Bench()
+    queries = [SynapseAsked(CONNECTION, hotkey, "1.2.3.4") for hotkey in (PEER, PEER, STRANGER, None)]
+    (line,) = bench.news(*queries)
+    told = "asked this validator over Synapse and got 404: validators answer no queries"
+    assert line == f"INFO An existing neuron, 1.2.3.4 ({KNOWN}), {told}"
+    assert bench.news(MetagraphSynced((NeuronInfo(Uid(12), PEER),)), *queries)[1:] == []
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(12), STRANGER),)))
+    assert [line[:4] for line in bench.news(*queries)] == ["INFO"]

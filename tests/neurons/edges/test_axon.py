@@ -26,6 +26,7 @@ from bettensor.bus.events import (
     VerdictsConfirmed,
 )
 from bettensor.bus.identifiers import Hotkey
+from bettensor.bus.messages import PredictionMessage
 from bettensor.neurons.edges import axon
 from bettensor.neurons.edges.axon import FIRST_CONNECTION, Axon
 from tests.dendrite import Answer
@@ -72,6 +73,7 @@ async def test_an_answer_is_what_a_dendrite_and_an_existing_validator_take(bench
     assert (prediction["predicted_outcome"], prediction["outcome"]) == (prediction["team_b"], "Unfinished")
     (written,) = bench.all(FrameWritten)
     assert (written.road, written.hotkey, written.connection) == ("synapse", dendrite.hotkey, FIRST_CONNECTION)
+    assert isinstance(written.message, PredictionMessage)
     assert [p.prediction_id for p in written.message.predictions] == ["p"]
 
 
