@@ -332,7 +332,7 @@ class PredictionActor(Actor):
             message,
             event.received_at,
             _wager(prediction) if rejection is None else Millionths(0),
-            Micros(RETENTION + (event.received_at if offer is None else max(offer.starts_at, event.received_at))),
+            expiry(event.received_at, None if offer is None else offer.starts_at),
             event.proof,
         )
 
@@ -461,6 +461,16 @@ def _result(about: str, verdict: StoredVerdict) -> PredictionResult:
         code=verdict.code,
         message=verdict.message[:MAX_MESSAGE],
     )
+
+
+def expiry(received_at: Micros, starts_at: Micros | None) -> Micros:
+    """When a verdict may be forgotten.
+
+    Args:
+        received_at: when the prediction was received.
+        starts_at: when its game starts; None if there is no such game.
+    """
+    return Micros(RETENTION + (received_at if starts_at is None else max(starts_at, received_at)))
 
 
 def _wager(prediction: Prediction) -> Millionths:

@@ -15,12 +15,12 @@ from rich.console import Console, RenderableType
 
 from bettensor.actors.cures import UNREGISTERED
 from bettensor.bus.codes import VerdictCode
-from bettensor.bus.errors import ConfigurationError, Unavailable
+from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.identifiers import Micros
 from bettensor.bus.text import chosen, counted, hint, printable
 from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.cli import views
-from bettensor.neurons.cli.control_client import NotRunning, ask, find_state_dir, running_neurons
+from bettensor.neurons.cli.control_client import NotRunning, ask, find_state_dir, refuse_while_it_runs, running_neurons
 from bettensor.neurons.cli.history import (
     COLUMNS,
     LEDGER,
@@ -202,9 +202,12 @@ def predictions(arguments: argparse.Namespace) -> int:
             expected = ", ".join(codes)
             print(f"bettensor: no verdict is called {arguments.code!r}; expected one of {expected}", file=sys.stderr)
             return 1
+    if arguments.proof is not None and file.name != LEDGER:
+        raise ConfigurationError("--proof: only with a validator's ledger: a miner's outbox has its own predictions")
     wanted = VerdictFilter(
         peer=None if arguments.hotkey is None else _peer(file, arguments.hotkey),
         code=arguments.code,
+        proof=arguments.proof,
         game=arguments.game,
         since=None if arguments.since is None else parse_time(arguments.since, "--since"),
         limit=arguments.limit,
@@ -252,7 +255,7 @@ def ledger(arguments: argparse.Namespace) -> int:
             report = backup_ledger(file, arguments.file)
             done = f"copied {file} to {arguments.file}: "
         else:
-            _refuse_while_it_runs(file.parent, arguments)
+            refuse_while_it_runs(file.parent, arguments.config, "validator")
             keep = file.with_name(f"{file.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
             report = _restore(arguments.file, file, keep)
             done = f"restored {arguments.file} as {file}: "
@@ -266,12 +269,6 @@ def ledger(arguments: argparse.Namespace) -> int:
             f"{counted(report.predictions, 'prediction')}, {report.accepted} accepted"
         )
     return 0
-
-
-def _refuse_while_it_runs(state_dir: Path, arguments: argparse.Namespace) -> None:
-    if (state_dir / NAME).exists() and is_held(state_dir / NAME):
-        named = f"--state-dir {state_dir}" if arguments.config is None else f"--config {arguments.config}"
-        raise Unavailable(f"a validator works with {state_dir}; stop it first: `bettensor stop {named}`")
 
 
 def _restore(copy: Path, file: Path, keep: Path) -> LedgerReport:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from bettensor.bus.errors import BettensorError
+from bettensor.bus.errors import BettensorError, Unavailable
 from bettensor.bus.text import short
 from bettensor.neurons.config.sources import DEFAULT_HOME
 from bettensor.neurons.edges.control import NAME, socket_address
@@ -83,6 +83,18 @@ def _how_to_start(config: Path | None) -> str:
         return f"start it with `bettensor {_read(config).role} --config {shlex.quote(str(config))}`"
     start = "start it with `bettensor validator --config FILE` or `bettensor miner --config FILE`"
     return f"{start}, or name another with --config FILE or --state-dir DIR"
+
+
+def refuse_while_it_runs(state_dir: Path, config: Path | None, role: str) -> None:
+    """Refuse to change the files of a neuron that works with them.
+
+    Raises:
+        Unavailable: it runs; the message says how to stop it.
+    """
+    lock = state_dir / locks.NAME
+    if lock.exists() and locks.is_held(lock):
+        named = f"--state-dir {state_dir}" if config is None else f"--config {config}"
+        raise Unavailable(f"a {role} works with {state_dir}; stop it first: `bettensor stop {named}`")
 
 
 class Running(NamedTuple):

@@ -282,15 +282,52 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
         help="only predictions with this verdict, a code from docs/protocol.md such as accepted or game_started; "
         "`none` lists the predictions without a verdict",
     )
+    history.add_argument(
+        "--proof",
+        choices=["signature", "endpoint", "imported"],
+        metavar="PROOF",
+        help="only predictions whose sender is proven so: by their `signature`, by the `endpoint` that gave them over "
+        "Synapse, or `imported` from an existing validator (in a ledger)",
+    )
     history.add_argument("--game", metavar="G", help="only predictions on the game with this id")
     history.add_argument("--since", metavar="TIME", help=f"only predictions since this time: {_TIME}")
     history.add_argument("--limit", type=_count, metavar="N", help="only the newest N predictions")
+    history.usage = (
+        "bettensor predictions [-h] [--config FILE | --state-dir DIR]\n"
+        "                             [--json | --csv] [--hotkey HOTKEY] [--code CODE]\n"
+        "                             [--proof PROOF] [--game G] [--since TIME]\n"
+        "                             [--limit N]\n"
+        "       bettensor predictions import FILE [...]"
+    )
+    _add_predictions_import(history)
     asking("stop", "stop a running neuron gracefully", " --config miner.yaml", data=False)
+
+
+def _add_predictions_import(history: argparse.ArgumentParser) -> None:
+    actions = history.add_subparsers(
+        metavar="ACTION", prog="bettensor predictions", description="Without an action, this command lists predictions."
+    )
+    importer = _add(
+        actions,
+        "import",
+        "take an existing miner's open predictions into the outbox; stop our miner first",
+        "bettensor predictions import predictions.csv --config miner.yaml",
+    )
+    importer.add_argument("file", type=Path, metavar="FILE", help="a CSV file, made by the query in docs/operating.md")
+    importer.add_argument(
+        "--validator",
+        action="append",
+        default=[],
+        metavar="HOTKEY",
+        help="the predictions are for this validator; may be repeated (default: all that the miner connects to)",
+    )
+    _add_import(importer)
+    importer.set_defaults(command=_import_predictions)
 
 
 def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     example = "bettensor ledger backup copy.sqlite3 --config validator.yaml"
-    ledger = _add(commands, "ledger", "check, back up or restore a validator's ledger", example)
+    ledger = _add(commands, "ledger", "check, back up, restore or fill a validator's ledger", example)
     actions = ledger.add_subparsers(metavar="ACTION")
     for action, what, file in (
         ("check", "read every page of a ledger, and report damage", None),
@@ -306,6 +343,28 @@ def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
             which.add_argument("file", type=Path, nargs="?", metavar="FILE", help="check this copy of a ledger instead")
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=_operate, operation="ledger", action=action)
+    importer = _add(
+        actions,
+        "import",
+        "take what an existing validator has accepted into the ledger; stop our validator first",
+        "bettensor ledger import validator.db --config validator.yaml",
+    )
+    importer.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="the existing validator's database, bettensor/validator/state/validator.db in its clone; that validator "
+        "may be running, and the file is only read",
+    )
+    _add_import(importer)
+    importer.set_defaults(command=_import_ledger)
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    """The arguments of commands that fill a neuron's database."""
+    _add_neuron(parser, _NO_DEFAULT)
+    parser.add_argument("--dry-run", action="store_true", help="count only, and write nothing; the neuron may run")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -613,7 +672,7 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     importer = _add(
         actions,
         "import",
-        "make a games file from the odds of a service",
+        "make a games file from the odds of a service, or from an existing validator's games",
         "bettensor games import odds.json --output games.json",
     )
     importer.usage = (
@@ -627,7 +686,8 @@ def _add_games(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=Path,
         nargs="?",
         metavar="FILE",
-        help="a JSON list, either of snapshots or of events of The Odds API (docs/games.md shows both)",
+        help="a JSON list, of snapshots, of events of The Odds API or of an existing validator's games, or that "
+        "validator's database, validator.db (docs/games.md shows all)",
     )
     source.add_argument(
         "--odds-api",
@@ -859,6 +919,22 @@ def _import_games(arguments: argparse.Namespace) -> int:
         return 0
     print(f"bettensor: {imported.summary()}", file=sys.stderr)
     return EXIT_FAILED
+
+
+def _import_ledger(arguments: argparse.Namespace) -> int:
+    from bettensor.neurons.cli import imports
+    from bettensor.neurons.cli.ledger_import import import_ledger
+
+    return imports.run(arguments, "validator", import_ledger)
+
+
+def _import_predictions(arguments: argparse.Namespace) -> int:
+    from functools import partial
+
+    from bettensor.neurons.cli import imports
+    from bettensor.neurons.cli.predictions_import import import_predictions
+
+    return imports.run(arguments, "miner", partial(import_predictions, named=arguments.validator))
 
 
 def _print_games_schema(_: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Makes a games file from the odds of a service: from a saved answer, or from The Odds API by HTTP."""
+"""Makes a games file: from a saved answer of an odds service, from The Odds API, or from an existing validator."""
 
 import asyncio
 from argparse import Namespace
@@ -16,6 +16,7 @@ from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.neurons.config.documents import read_json
 from bettensor.neurons.config.settings import parse
 from bettensor.neurons.edges.odds_api_client import URL, Failed, OddsApiClient, Region, Service, Sport, read_key
+from bettensor.neurons.existing.validator_database import ValidatorDatabase, is_database
 from bettensor.neurons.odds.forms import EVENTS, Form, form_of, read_answer, rows_of
 from bettensor.neurons.odds.listing import ReadOdds, merged
 from bettensor.neurons.odds.prices import OddsFormat
@@ -103,7 +104,7 @@ def import_file(source: Path, output: Path, prices: OddsFormat, starting: dateti
     """Import the file ``source`` into the games file ``output``.
 
     Args:
-        source: a JSON list in one of ``FORMS``.
+        source: a JSON list in one of ``FORMS``, or an existing validator's database.
         output: the games file.
         prices: how the prices in ``source`` are written.
         starting: shift all dates by the same amount, so that the first game starts at this time.
@@ -112,7 +113,7 @@ def import_file(source: Path, output: Path, prices: OddsFormat, starting: dateti
         BettensorError: the list is empty.
         ConfigurationError: a file cannot be read or written, or has no such form; the message names it.
     """
-    document = read_json(source)
+    document = _read(source)
     try:
         rows = rows_of(document)
         if not rows:
@@ -121,6 +122,13 @@ def import_file(source: Path, output: Path, prices: OddsFormat, starting: dateti
     except ConfigurationError as error:
         raise ConfigurationError(f"{source}: {error}") from None
     return _write(output, source.name, form, form.read(rows, prices, datetime.now(UTC)), starting)
+
+
+def _read(source: Path) -> Any:
+    if source.is_file() and is_database(source):
+        with ValidatorDatabase(source) as database:
+            return database.games()
+    return read_json(source)
 
 
 def import_from_odds_api(

@@ -32,6 +32,7 @@ from bettensor.bus.identifiers import SECOND, Hotkey, Micros, Netuid, Uid
 from bettensor.bus.redaction import without_keys
 from bettensor.neurons.config.settings import SubtensorSettings
 from bettensor.neurons.edges.edge import Edge, Identity, StateDir, on
+from bettensor.neurons.edges.kept_metagraph import KEPT, KeptMetagraph, read_kept
 from bettensor.neurons.edges.keys import Keypair
 from bettensor.neurons.system.files import replace
 from bettensor.neurons.system.proxies import spare_loopback
@@ -71,13 +72,6 @@ def make_client(chosen: str) -> Any:
     return client
 
 
-class _Kept(msgspec.Struct):
-    """The content of the file on disk."""
-
-    subnet: str
-    metagraph: MetagraphFetched
-
-
 class ChainTrouble(Exception):
     """The chain gives no answer, or a wrong one."""
 
@@ -111,7 +105,7 @@ class Chain(Edge):
         self._subnet = f"{identity.netuid} on {network}"
         self._sync_interval = settings.sync_interval
         self._keypair = keypair
-        self._kept = state_dir / "metagraph.json"
+        self._kept = state_dir / KEPT
         self._clock = clock
         self._wanted = asyncio.Event()
         self._failures = 0
@@ -143,7 +137,9 @@ class Chain(Edge):
     def keep(self, event: MetagraphSynced, _: Envelope) -> None:
         if event.source == "chain":
             fetched = MetagraphFetched(event.neurons, "disk", event.block, event.fetched_at)
-            self._tasks.start(self._write_kept(msgspec.json.encode(_Kept(self._subnet, fetched))), "metagraph on disk")
+            self._tasks.start(
+                self._write_kept(msgspec.json.encode(KeptMetagraph(self._subnet, fetched))), "metagraph on disk"
+            )
 
     @on(AnnounceRequested)
     def announce(self, event: AnnounceRequested, _: Envelope) -> None:
@@ -243,7 +239,7 @@ class Chain(Edge):
 
     def _read_kept(self) -> MetagraphFetched | None:
         try:
-            kept = msgspec.json.decode(self._kept.read_bytes(), type=_Kept)
+            kept = read_kept(self._kept)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, ValueError) as error:

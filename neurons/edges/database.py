@@ -18,7 +18,9 @@ import msgspec
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import SystemClock
+from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.bus.events import UpgradeBegun
 from bettensor.neurons.edges.edge import Edge, Store
 
@@ -134,6 +136,30 @@ class Database(Edge, Store):
             if self.connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
                 self.connection.exec_driver_sql("ROLLBACK")
             raise
+
+    def fill(self, work: Callable[[], None]) -> None:
+        """For a command: open the file, do ``work`` in one transaction, and close it. No neuron may use the file.
+
+        Raises:
+            ConfigurationError: as ``open``, or ``work`` raised it; the file has nothing of ``work`` then.
+            BettensorError: the file cannot be written now; as before.
+        """
+        self.attach(EventBus(SystemClock()))
+        try:
+            asyncio.run(self._fill(work))
+        except SQLAlchemyError as error:
+            raise BettensorError(f"{self._path}: cannot be written, and stays as it was: {cause(error)}") from None
+
+    async def _fill(self, work: Callable[[], None]) -> None:
+        def whole() -> None:
+            with self.transaction():
+                work()
+
+        try:
+            await self.open()
+            await self.run(whole)
+        finally:
+            await self.close()
 
     def _open(self) -> int:
         """Open the connection; returns the schema's version, 0 for an empty file."""

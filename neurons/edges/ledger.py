@@ -45,6 +45,11 @@ def key_of(hotkey: str, prediction_id: str) -> bytes:
     return sha256(f"{hotkey}\n{prediction_id}".encode()).digest()[:16]
 
 
+def key_of_proposal(proposal: ProposedVerdict) -> bytes:
+    """The key of the verdict that it proposes."""
+    return key_of(proposal.hotkey, proposal.prediction.prediction_id)
+
+
 def _copy_with_keys(connection: Connection) -> None:
     connection.connection.driver_connection.create_function("key_of", 2, key_of)  # type: ignore[union-attr]
     connection.execute(
@@ -127,6 +132,8 @@ _MIGRATIONS: Final[Migrations] = (
     ("ALTER TABLE predictions ADD COLUMN proof TEXT NOT NULL DEFAULT 'signature'",),
 )
 
+FIRST_WITH_KEYS: Final = 3
+"""The schema since which a verdict is found by ``key``."""
 _COLUMNS: Final = ("key", *_FIRST_CONTENT, "proof")
 _ROW: Final = f"({', '.join('?' * len(_COLUMNS))})"
 _TOTALS: Final = text(
@@ -162,6 +169,15 @@ class LedgerDatabase(Database):
 
     def __init__(self, state_dir: StateDir) -> None:
         super().__init__(state_dir / "ledger.sqlite3", "a ledger", _MIGRATIONS, _REPAIR)
+
+    def insert_new(self, proposals: Sequence[ProposedVerdict]) -> set[bytes]:
+        """Store the verdicts whose keys are new, inside ``fill``; returns the keys that were known."""
+        rows = self.connection.exec_driver_sql(_select(len(proposals)), tuple(map(key_of_proposal, proposals)))
+        known = {row.key for row in rows}
+        new = [proposal for proposal in proposals if key_of_proposal(proposal) not in known]
+        if new:
+            _insert(self.connection, new)
+        return known
 
 
 class Ledger(Edge):
@@ -235,7 +251,7 @@ class Ledger(Edge):
         )
 
     def _store(self, proposals: Sequence[ProposedVerdict]) -> tuple[StoredVerdict, ...]:
-        result = insert(self._database.connection, proposals)
+        result = _insert(self._database.connection, proposals)
         before, self._last_id = self._last_id, result.lastrowid if result.rowcount else self._last_id
         if result.rowcount == len(proposals):
             return tuple(
@@ -245,7 +261,7 @@ class Ledger(Edge):
 
     def _known(self, proposals: Sequence[ProposedVerdict], before: int) -> tuple[StoredVerdict, ...]:
         """The stored verdict of each key, if some keys were stored before this commit or occur twice in it."""
-        keys = [key_of(proposal.hotkey, proposal.prediction.prediction_id) for proposal in proposals]
+        keys = list(map(key_of_proposal, proposals))
         rows = {
             row.key: _Row(row.id, row.digest, VerdictCode(row.code), row.message, _imported(row.imported))
             for row in self._database.connection.exec_driver_sql(_select(len(keys)), tuple(keys))
@@ -262,13 +278,13 @@ class Ledger(Edge):
         return self._database.connection.execute(_SWEEP, {"now": self._clock.wall(), "step": SWEEP_STEP}).rowcount
 
 
-def insert(connection: Connection, proposals: Sequence[ProposedVerdict]) -> CursorResult[Any]:
+def _insert(connection: Connection, proposals: Sequence[ProposedVerdict]) -> CursorResult[Any]:
     """Store the verdicts whose keys are new, in order; ``rowcount`` of the result is their number."""
     values = tuple(value for proposal in proposals for value in _values(proposal))
-    return connection.exec_driver_sql(_insert(len(proposals)), values)
+    return connection.exec_driver_sql(_insertion(len(proposals)), values)
 
 
-def _insert(rows: int) -> str:
+def _insertion(rows: int) -> str:
     """One statement for all rows: see ``database.py``. SQLite takes 32,766 values in one, and a commit is smaller."""
     return (
         f"INSERT INTO predictions ({', '.join(_COLUMNS)}) "  # noqa: S608 - only our own column names
@@ -287,7 +303,7 @@ def _imported(content: str | None) -> TeamGamePrediction | None:
 
 def _values(proposal: ProposedVerdict) -> tuple[object, ...]:
     return (
-        key_of(proposal.hotkey, proposal.prediction.prediction_id),
+        key_of_proposal(proposal),
         proposal.hotkey,
         proposal.prediction.prediction_id,
         proposal.digest,

@@ -9,7 +9,7 @@ import msgspec
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.text import counted, printable
 from bettensor.neurons.config.documents import shown
-from bettensor.neurons.odds import odds_api, snapshots
+from bettensor.neurons.odds import existing, odds_api, snapshots
 from bettensor.neurons.odds.listing import ReadOdds
 from bettensor.neurons.odds.prices import OddsFormat
 
@@ -29,17 +29,21 @@ SNAPSHOTS: Final = Form(
     "snapshot", "an odds service", snapshots.MARKS, lambda rows, prices, _: snapshots.read_snapshots(rows, prices)
 )
 EVENTS: Final = Form("event", "The Odds API", odds_api.MARKS, odds_api.read_events)
-FORMS: Final = (SNAPSHOTS, EVENTS)
+GAMES: Final = Form("game", "an existing validator", existing.MARKS, existing.read_games)
+FORMS: Final = (SNAPSHOTS, EVENTS, GAMES)
 
 
 def rows_of(document: Any) -> list[Any]:
-    """``document``, which must be a list.
+    """``document``, which must be a list, or the games of a ``GameData``.
 
     Raises:
         ConfigurationError: it is none. If it is an error of The Odds API, the message has that error.
     """
     if isinstance(document, list):
         return document
+    games = existing.entries_of(document)
+    if games is not None:
+        return games
     if isinstance(document, dict) and isinstance(said := document.get("message"), str):
         raise ConfigurationError(f"expected a list of {_EITHER}, but it is an error: {printable(said)[:300]}")
     raise ConfigurationError(f"expected a list of {_EITHER}, not {shown(document)}")

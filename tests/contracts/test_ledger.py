@@ -133,7 +133,13 @@ async def test_an_imported_wager_is_repeated_as_its_miner_writes_it(bench: Bench
         late = make_proposal(prediction=repetition, code=VerdictCode.GAME_STARTED, proof="endpoint")
         (known,) = await bench.commit(late)
         assert (known.code, known.fresh) == (VerdictCode.ACCEPTED, False), repetition
-    other = [{"wager": 10.2}, {"predicted_outcome": 1}, {"game_id": "other"}, {"team_b_odds": 2.2}, {"tie_odds": 3.1}]
+    other: list[dict[str, Any]] = [
+        {"wager": 10.2},
+        {"predicted_outcome": 1},
+        {"game_id": "other"},
+        {"team_b_odds": 2.2},
+        {"tie_odds": 3.1},
+    ]
     for changes in other:
         (conflict,) = await bench.commit(make_proposal(prediction=replace(as_sent, **changes)))
         assert conflict.code is VerdictCode.CONFLICT, changes
@@ -145,7 +151,7 @@ async def test_an_imported_wager_is_repeated_as_its_miner_writes_it(bench: Bench
 async def test_only_an_imported_wager_is_compared_so_loosely(bench: Bench) -> None:
     first = replace(imported(), proof="endpoint")
     await bench.commit(first)
-    dated = replace(first.prediction, prediction_date="2026-05-28T20:00:00")
+    dated = replace(cast("TeamGamePrediction", first.prediction), prediction_date="2026-05-28T20:00:00")
     assert (await bench.commit(make_proposal(prediction=dated)))[0].code is VerdictCode.CONFLICT
 
 

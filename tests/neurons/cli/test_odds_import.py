@@ -14,7 +14,8 @@ from bettensor.neurons.cli.main import main
 from bettensor.neurons.edges.game_file import read_games
 from bettensor.neurons.odds.prices import OddsFormat
 from tests.neurons.edges.odds_service import KEY, Answer, OddsService
-from tests.neurons.odds.feeds import CUBS, GIANTS, make_bookmaker, make_event, make_snapshot
+from tests.neurons.existing.databases import write_database
+from tests.neurons.odds.feeds import CUBS, GIANTS, make_bookmaker, make_event, make_game_row, make_snapshot
 from tests.support import NOW
 
 SYNTHETIC = Path(__file__).parents[2] / "data" / "mlb_odds_synthetic.json"
@@ -86,6 +87,28 @@ def test_events_of_the_odds_api_become_a_games_file(desk: Desk) -> None:
     assert out.startswith(f"{desk.output}: 2 games from 3 events of The Odds API, 1 skipped")
     assert err == "skipped row 2 (game 'none'): bookmakers: none has odds (h2h)\n"
     assert [(game["team_a"], game["tie_odds"]) for game in desk.games()] == [(CUBS, None), ("Arsenal", 4.2)]
+
+
+def test_games_of_an_existing_validator_keep_their_ids(desk: Desk) -> None:
+    code, out, err = desk.imports_rows(make_game_row(), make_game_row(external_id=2, outcome=1))
+    assert (code, out.startswith(f"{desk.output}: 1 game from 2 games of an existing validator, 1 skipped")) == (
+        0,
+        True,
+    )
+    assert err == "skipped row 1 (game '2'): outcome: it is over: 1\n"
+    assert [game["game_id"] for game in desk.games()] == ["154313"]
+    (game,) = read_games(desk.output, NOW, NOW).games
+    assert (game.game_id, game.tie_odds) == ("154313", None)
+
+
+def test_an_existing_validators_database_is_read_itself(desk: Desk) -> None:
+    write_database(desk.source, games=(make_game_row(), make_game_row(game_id="b", external_id=2, outcome=1)))
+    assert desk.imports(desk.source)[0] == 0
+    assert [game["game_id"] for game in desk.games()] == ["154313"]
+    desk.source.unlink()
+    write_database(desk.source, tables=("CREATE TABLE predictions (name)",))
+    code, _, err = desk.imports(desk.source)
+    assert (code, "it has no table game_data" in err) == (2, True)
 
 
 def test_a_byte_order_mark_and_numbers_as_text_are_read(desk: Desk) -> None:

@@ -39,3 +39,25 @@ def make_snapshot(**changes: Any) -> dict[str, Any]:
         "odds": {"average_home_odds": 1.79, "average_away_odds": 2.05},
     }
     return {name: value for name, value in (snapshot | changes).items() if value is not ...}
+
+
+def make_game_row(**changes: Any) -> dict[str, Any]:
+    """A row of an existing validator's table ``game_data``, as ``sqlite3 -json`` prints it."""
+    row: dict[str, Any] = {
+        "game_id": "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
+        "external_id": 154313,
+        "team_a": CUBS,
+        "team_b": GIANTS,
+        "team_a_odds": 1.91,
+        "team_b_odds": 2.0,
+        "tie_odds": 0.0,
+        "can_tie": 0,
+        "event_start_date": "2027-06-18 00:05:00+00:00",
+        "create_date": "2027-06-10 00:00:00",
+        "last_update_date": "2027-06-17 20:00:00",
+        "sport": "baseball",
+        "league": "MLB",
+        "outcome": 3,
+        "active": 1,
+    }
+    return {name: value for name, value in (row | changes).items() if value is not ...}
