@@ -72,7 +72,7 @@ async def test_an_answer_is_what_a_dendrite_and_an_existing_validator_take(bench
     assert (prediction["predicted_outcome"], prediction["outcome"]) == (prediction["team_b"], "Unfinished")
     (written,) = bench.all(FrameWritten)
     assert (written.road, written.hotkey, written.connection) == ("synapse", dendrite.hotkey, FIRST_CONNECTION)
-    assert [p.prediction_id for p in written.message.predictions] == ["p"]
+    assert [p.prediction_id for p in written.message.predictions] == ["p"]  # type: ignore[attr-defined]
 
 
 async def test_without_predictions_an_answer_says_so_and_nothing_is_written(bench: AxonBench) -> None:
