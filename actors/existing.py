@@ -55,9 +55,12 @@ class ExistingFollower(Actor):
         found.asked_at, found.asks_until = envelope.mono, Micros(envelope.mono + ASKS_FOR)
 
     @on(DialFailed, PostFailed)
-    def recognise_axon(self, event: DialFailed | PostFailed, _: Envelope) -> None:
+    def learn_from_refusal(self, event: DialFailed | PostFailed, _: Envelope) -> None:
+        """An Axon's refusal shows an existing neuron, and one in our protocol shows a new one."""
         if event.code == AXON:
             self.state.existing.setdefault(event.hotkey, Existing()).has_axon = True
+        elif event.code:
+            self.state.existing.pop(event.hotkey, None)
 
     @on(SessionActivated, PostAnswered)
     def find_new(self, event: SessionActivated | PostAnswered, _: Envelope) -> None:

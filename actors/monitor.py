@@ -336,7 +336,9 @@ class MonitorActor(HealthWatcher, ExistingFollower):
 
     @on(DialFailed)
     def fail(self, event: DialFailed, envelope: Envelope) -> None:
-        cure = cure_for_miner(event.status, event.code, registered=self.state.hotkey in self.state.neurons)
+        existing = self.state.existing.get(event.hotkey)
+        code = AXON if existing is not None and existing.has_axon else event.code
+        cure = cure_for_miner(event.status, code, registered=self.state.hotkey in self.state.neurons)
         peer = self._peer(event.hotkey)
         if peer.road != "synapse" or not self.speaks_synapse_alone(event, envelope.mono):
             peer.road = None if peer.road == "synapse" else peer.road

@@ -14,7 +14,7 @@ from bettensor.actors.cures import (
     cure_for_close,
     cure_for_miner,
 )
-from bettensor.bus.codes import CloseCode, RefusalCode
+from bettensor.bus.codes import AXON, CloseCode, RefusalCode
 from bettensor.bus.events import Role
 
 HANDSHAKE = {
@@ -34,7 +34,7 @@ HANDSHAKE = {
 def test_every_cure_is_for_a_code_that_exists_and_every_cause_has_one_on_either_side() -> None:
     assert set(ON_MINER) >= HANDSHAKE
     assert set(ON_VALIDATOR) >= HANDSHAKE
-    assert {*ON_MINER, *ON_VALIDATOR, *AS_REFUSAL.values()} <= set(RefusalCode)
+    assert {*ON_MINER, *ON_VALIDATOR, *AS_REFUSAL.values()} <= {*RefusalCode, AXON}
     assert set(AS_REFUSAL) <= set(CloseCode)
 
 
