@@ -59,6 +59,7 @@ from bettensor.bus.events import (
     PredictionExpired,
     PredictionRejected,
     PredictionsStored,
+    QueryRefused,
     ReconnectScheduled,
     RecordingFailed,
     RecordingResumed,
@@ -70,6 +71,7 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    SlateQueried,
     SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
@@ -102,6 +104,7 @@ from bettensor.bus.messages import (
     PredictionMessage,
     PredictionResult,
 )
+from bettensor.bus.synapse import LeftOut
 from bettensor.bus.text import short
 from tests.support import HOUR, NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
@@ -166,6 +169,15 @@ LINES: list[tuple[Event, str]] = [
     (
         PeerRefused(CONNECTION, RefusalCode.MALFORMED, "bad", "10.0.0.9"),
         "Refused a request from 10.0.0.9: 400 malformed: bad",
+    ),
+    (
+        QueryRefused(CONNECTION, 401, "used already", "10.0.0.9", PEER),
+        f"Refused a request from 10.0.0.9 ({KNOWN}) via Synapse: 401: used already",
+    ),
+    (QueryRefused(CONNECTION, 404, "no", "10.0.0.9"), "Refused a request from 10.0.0.9 via Synapse: 404: no"),
+    (
+        SlateQueried(CONNECTION, PEER, (), (LeftOut("1001", "tie_odds: no number"),)),
+        f"A game of validator {KNOWN} is left out: '1001': tie_odds: no number",
     ),
     (
         DialFailed(CONNECTION, STRANGER, "refused"),
