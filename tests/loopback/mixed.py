@@ -131,6 +131,11 @@ class Mixed:
             except sqlite3.OperationalError:
                 return []
 
+    async def settled(self, file: str) -> None:
+        """Wait until each prediction in a database has its verdict on disk: a confirmation is answered before."""
+        waiting = "SELECT 1 FROM predictions WHERE code IS NULL"
+        await self.until(lambda: not self.rows(file, waiting), f"each prediction in {file} has its verdict")
+
     # --- existing ones
 
     def start_miner(self, release: int, name: str = "old-miner", *, validators: tuple[str, ...]) -> ExistingNeuron:
@@ -202,10 +207,10 @@ class Rounds:
         self._validator = validator
         self._count = 0
 
-    async def ask(self, games: list[Json], stats: Json | None = None) -> Json:
+    async def ask(self, games: list[Json], **changes: Any) -> Json:
         """One round with these games; returns what the validator tells of it."""
         self._count += 1
-        command = {"games": {game["game_id"]: game for game in games}, "stats": stats or stats_form(None)}
-        self._validator.tell(command)
+        command = {"games": {game["game_id"]: game for game in games}, "stats": stats_form(None)}
+        self._validator.tell(command | changes)
         outcome: Json = await news(self._validator, "round", self._count)
         return outcome

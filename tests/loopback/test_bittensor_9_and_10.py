@@ -10,6 +10,7 @@ from tests.loopback.mixed import Mixed, Rounds, news, of_each_release, old_game
 from tests.loopback.processes import Proxy
 
 LEDGER: Final = "validator-state/ledger.sqlite3"
+OUTBOX: Final = "miner-state/outbox.sqlite3"
 OFTEN: Final = {"enabled": True, "query_interval": 0.5}
 
 
@@ -114,7 +115,8 @@ async def test_our_miner_answers_a_real_dendrite_which_books_and_confirms(tmp_pa
         assert [by_game[game]["success"] for game in ("101", "102", "103")] == ["True", "True", "False"]
         assert first["booked"] == {answered[game]["prediction_id"]: 0 for game in ("101", "102")}
         assert first["confirmations"] == {"0": [200, "Success"]}
-        told = dict(mixed.rows("miner-state/outbox.sqlite3", "SELECT prediction_id, code FROM predictions"))
+        await mixed.settled(OUTBOX)
+        told = dict(mixed.rows(OUTBOX, "SELECT prediction_id, code FROM predictions"))
         assert {game: told[prediction["prediction_id"]] for game, prediction in answered.items()} == {
             "101": "accepted",
             "102": "accepted",
@@ -125,6 +127,24 @@ async def test_our_miner_answers_a_real_dendrite_which_books_and_confirms(tmp_pa
         assert (again["status"], again["kind"], again["error"]) == (200, "error", "No predictions available")
         assert proxy.carried == 1, "all requests come over one connection of the Dendrite's pool"
         await proxy.close()
+        await mixed.stop("miner")
+
+
+@of_each_release
+async def test_what_a_lost_confirmation_said_is_heard_in_the_next_round(tmp_path: Path, release: int) -> None:
+    with Mixed(tmp_path, "miner", "old-validator") as mixed:
+        mixed.register(validators=("old-validator",), axons=())
+        mixed.bet("101,Boston,10")
+        mixed.start("miner", synapse={"enabled": True, "ip": "127.0.0.1", "port": mixed.ports["miner"]})
+        await mixed.says("miner", "Listening on")
+        rounds = Rounds(mixed.start_validator(release, asks=("miner",)))
+        ((key, result),) = (await rounds.ask(GAMES, confirmations_get_lost=True))["results"]["0"].items()
+        assert result["success"] == "True"
+        assert mixed.rows(OUTBOX, "SELECT prediction_id, code FROM predictions") == [(key, None)]
+        again = (await rounds.ask(GAMES))["results"]["0"][key]
+        assert again == {"success": "False", "message": f"Prediction {key} already exists in database"}
+        await mixed.settled(OUTBOX)
+        assert mixed.rows(OUTBOX, "SELECT prediction_id, code FROM predictions") == [(key, "accepted")]
         await mixed.stop("miner")
 
 
@@ -150,7 +170,9 @@ async def test_our_miner_refuses_who_is_not_registered_and_who_has_no_permit(tmp
 
 
 @of_each_release
-async def test_an_existing_validator_that_asks_ours_reads_404(tmp_path: Path, release: int) -> None:
+async def test_an_existing_validator_that_asks_ours_is_told_404_and_no_operator_is_troubled(
+    tmp_path: Path, release: int
+) -> None:
     with Mixed(tmp_path, "validator", "old-validator") as mixed:
         mixed.register(validators=("validator", "old-validator"), axons=("validator", "old-validator"))
         mixed.start("validator")
@@ -159,7 +181,9 @@ async def test_an_existing_validator_that_asks_ours_reads_404(tmp_path: Path, re
         for _ in range(2):
             answer = (await rounds.ask(GAMES))["answers"]["0"]
             assert (answer["status"], answer["success"], answer["predictions"]) == (404, False, {})
-            assert answer["message"]
+            assert answer["message"] == "this validator answers no queries over Synapse; it asks miners itself"
+        assert "WARNING" not in mixed.log("validator")
+        assert mixed.log("validator").count("An existing neuron") == 1
         await mixed.stop("validator")
 
 
@@ -197,7 +221,8 @@ async def test_a_mixed_subnet(tmp_path: Path) -> None:
         }
         assert told["results"]["3"][key]["message"] == "Game not found in validator game_data"
         assert [result["success"] for result in told["results"]["1"].values()] == ["True"]
-        verdicts = mixed.rows("miner-state/outbox.sqlite3", "SELECT validator, code FROM predictions")
+        await mixed.settled(OUTBOX)
+        verdicts = mixed.rows(OUTBOX, "SELECT validator, code FROM predictions")
         assert sorted(verdicts) == sorted((mixed.hotkeys[validator], "accepted") for validator in both)
         for role in ("miner", "validator"):
             await mixed.stop(role)
