@@ -202,9 +202,12 @@ def predictions(arguments: argparse.Namespace) -> int:
             expected = ", ".join(codes)
             print(f"bettensor: no verdict is called {arguments.code!r}; expected one of {expected}", file=sys.stderr)
             return 1
+    if arguments.proof is not None and file.name != LEDGER:
+        raise ConfigurationError("--proof: only with a validator's ledger: a miner's outbox has its own predictions")
     wanted = VerdictFilter(
         peer=None if arguments.hotkey is None else _peer(file, arguments.hotkey),
         code=arguments.code,
+        proof=arguments.proof,
         game=arguments.game,
         since=None if arguments.since is None else parse_time(arguments.since, "--since"),
         limit=arguments.limit,

@@ -15,12 +15,23 @@ from bettensor.bus.timestamps import rfc3339
 
 LEDGER: Final = "ledger.sqlite3"
 OUTBOX: Final = "outbox.sqlite3"
-_SOURCES: Final = {
-    LEDGER: "SELECT id, received_at AS at, hotkey AS peer, prediction_id, code, message, content FROM predictions",
-    OUTBOX: "SELECT id, made_at AS at, validator AS peer, prediction_id, code, message, content FROM predictions",
-}
-COLUMNS: Final = ("at", "peer", "prediction_id", "code", "message", "game_id", "outcome", "odds", "wager", "model")
-"""Of one prediction; ``peer`` is the miner in a ledger, and the validator in an outbox."""
+_PEERS: Final = {LEDGER: "received_at AS at, hotkey AS peer", OUTBOX: "made_at AS at, validator AS peer"}
+_PROOFS: Final = {LEDGER: "'signature' AS proof", OUTBOX: "NULL AS proof"}
+"""In files without a column ``proof``: in earlier ledgers, whose predictions were all signed, and in outboxes."""
+COLUMNS: Final = (
+    "at",
+    "peer",
+    "prediction_id",
+    "code",
+    "message",
+    "game_id",
+    "outcome",
+    "odds",
+    "wager",
+    "model",
+    "proof",
+)
+"""Of one prediction; ``peer`` is the miner in a ledger, and the validator in an outbox, where ``proof`` is None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +41,7 @@ class VerdictFilter:
     peer: str | None = None
     code: str | None = None
     """``none`` for predictions without a verdict."""
+    proof: str | None = None
     game: str | None = None
     since: Micros | None = None
     limit: int | None = None
@@ -42,7 +54,7 @@ def history_file(state_dir: Path) -> Path:
     Raises:
         ConfigurationError: the folder has neither.
     """
-    for name in _SOURCES:
+    for name in _PEERS:
         if (state_dir / name).exists():
             return state_dir / name
     raise ConfigurationError(f"{state_dir} has neither {LEDGER} nor {OUTBOX}; is it a neuron's state_dir?")
@@ -57,14 +69,16 @@ def verdicts(file: Path, wanted: VerdictFilter) -> list[dict[str, Any]]:
     conditions = {
         "peer = :peer": wanted.peer,
         "coalesce(code, 'none') = :code": wanted.code,
+        "proof = :proof": wanted.proof,
         "json_extract(content, '$.game_id') = :game": wanted.game,
         "at >= :since": wanted.since,
     }
     where = " AND ".join(condition for condition, value in conditions.items() if value is not None) or "true"
-    query = f"SELECT * FROM ({_SOURCES[file.name]}) WHERE {where} ORDER BY at DESC, id DESC LIMIT :limit"  # noqa: S608 - our own text
     values = {"peer": wanted.peer, "code": wanted.code, "game": wanted.game, "since": wanted.since}
+    values |= {"proof": wanted.proof}
     with _reading(file) as database:
         database.row_factory = sqlite3.Row
+        query = f"SELECT * FROM ({_source(database, file)}) WHERE {where} ORDER BY at DESC, id DESC LIMIT :limit"  # noqa: S608 - our own text
         rows = database.execute(query, values | {"limit": -1 if wanted.limit is None else wanted.limit}).fetchall()
     return [_verdict(row) for row in reversed(rows)]
 
@@ -86,8 +100,15 @@ def history_peers(file: Path) -> list[str]:
         ConfigurationError: the file cannot be read.
     """
     with _reading(file) as database:
-        query = f"SELECT DISTINCT peer FROM ({_SOURCES[file.name]}) ORDER BY peer"  # noqa: S608 - our own text
+        query = f"SELECT DISTINCT peer FROM ({_source(database, file)}) ORDER BY peer"  # noqa: S608 - our own text
         return [peer for (peer,) in database.execute(query)]
+
+
+def _source(database: sqlite3.Connection, file: Path) -> str:
+    """The query for all predictions in ``file``, which may have the schema of an earlier release."""
+    has_proof = database.execute("SELECT 1 FROM pragma_table_info('predictions') WHERE name = 'proof'").fetchone()
+    proof = "proof" if has_proof else _PROOFS[file.name]
+    return f"SELECT id, {_PEERS[file.name]}, prediction_id, code, message, content, {proof} FROM predictions"  # noqa: S608 - our own text
 
 
 def _verdict(row: sqlite3.Row) -> dict[str, Any]:
@@ -104,6 +125,7 @@ def _verdict(row: sqlite3.Row) -> dict[str, Any]:
         "odds": content.get("predicted_odds"),
         "wager": content.get("wager"),
         "model": content.get("model_name"),
+        "proof": row["proof"],
     }
 
 

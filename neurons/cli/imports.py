@@ -34,10 +34,13 @@ class Target(NamedTuple):
 class Import(Protocol):
     """The outcome of an import."""
 
-    imported: int
     known: int
     old: int
     skipped: Skipped
+
+    @property
+    def imported(self) -> int:
+        """New in the database."""
 
     def summary(self) -> str:
         """The outcome in one line."""

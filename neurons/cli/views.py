@@ -355,11 +355,12 @@ def history_table(found: Sequence[Status], width: int, peer: str = "peer") -> Re
     days = sorted({str(verdict["at"])[:10] for verdict in found})
     caption = counted(len(found), "prediction") + (f", {_span(days)}" if days else "")
     if missing:
-        caption += f"; {' and '.join(missing)}: in a wider terminal, or with --json"
+        named = " and ".join([", ".join(missing[:-1]), missing[-1]] if len(missing) > 1 else missing)
+        caption += f"; {named}: in a wider terminal, or with --json"
     return Group(table, Text(caption, "dim"))
 
 
-_DISPENSABLE: Final = ("reason", "game")
+_DISPENSABLE: Final = ("reason", "game", "proof")
 """Columns that are left out, in this order, if the terminal is too narrow."""
 _LEAST: Final = {"game": 20, "outcome": 8, "wager": 8, "reason": 16}
 """Columns whose text may be cut off, and the characters that remain at least."""
@@ -380,8 +381,11 @@ def _history_columns(found: Sequence[Status], width: int, peer: str) -> dict[str
         "outcome": [said(str(verdict["outcome"])) for verdict in found],
         "wager": [said(str(verdict["wager"])) for verdict in found],
         "verdict": [told(verdict["code"]) for verdict in found],
+        "proof": [Text(verdict["proof"] or "") for verdict in found],
         "reason": [said(verdict["message"]) for verdict in found],
     }
+    if all(verdict["proof"] in (None, "signature") for verdict in found):
+        del columns["proof"]
     if _width(columns) > width:
         columns["prediction"] = [Text(short_id(verdict["prediction_id"])) for verdict in found]
     if width < FULL and len({time[:4] for time in times}) == 1:

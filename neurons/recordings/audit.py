@@ -4,7 +4,7 @@ Trusts no conclusion of the neuron: each signature is verified again, over the b
 scheme that the neuron's operator had pinned for the hotkey; in a log of 0.1.0, by the scheme that the peer named.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from bettensor.bus import codec
 from bettensor.bus.errors import BadEventLog, Unreadable
 from bettensor.bus.eventlog import Checkpoint, Row, SignedSeal
 from bettensor.bus.events import (
+    AxonAnswered,
     ConnectionClosed,
     FrameReceived,
     HttpRequestReceived,
@@ -56,6 +57,9 @@ class Report:
     files: list[dict[str, Any]] = field(default_factory=list)
     """For each file: name, owner, lines, last hash, kind of end, and the signer of the end."""
     signers: dict[Hotkey, Words] = field(default_factory=dict)
+    endpoints: Counter[Hotkey] = field(default_factory=Counter)
+    """Predictions by the miner whose endpoint gave them over Synapse. Nobody signs those, so there is nothing to
+    verify."""
     unproven: int = 0
     """Frames and requests with a wrong signature or none, which the neuron refused or did not verify."""
     faults: list[str] = field(default_factory=list)
@@ -197,6 +201,8 @@ class _Witness:
                 self._hear_frame(row, row.event)
             elif row.topic == SignatureChecked.topic:
                 self._compare(row, row.event)
+            elif row.topic == AxonAnswered.topic:
+                self._count_answer(row.event)
             elif row.topic == ConnectionClosed.topic:
                 self._forget_scheme(row.event)
             elif row.topic in (NeuronStarted.topic, MetagraphFetched.topic, SettingsReloaded.topic):
@@ -238,6 +244,9 @@ class _Witness:
         scheme = self._schemes.get(event.connection, DEFAULT)
         proven = verify(hotkey, scheme, frame.payload, frame.signature)
         self._claim(event.connection, _Claim(row.line, "frame", hotkey, proven))
+
+    def _count_answer(self, answer: Any) -> None:
+        self._report.endpoints[answer.hotkey] += len(answer.predictions)
 
     def _forget_scheme(self, closed: Any) -> None:
         self._schemes.pop(closed.connection, None)
@@ -314,6 +323,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "ok": not report.faults,
         "files": report.files,
         "signers": signers,
+        "endpoints": dict(report.endpoints),
         "unproven": report.unproven,
         "faults": report.faults,
     }
@@ -334,6 +344,8 @@ def text(report: Report) -> Iterator[str]:
         yield f"  last hash: {file['hash']}"
     for hotkey, words in sorted(report.signers.items()):
         yield f"{hotkey} signed {counted(words.frames, 'frame')} and {counted(words.requests, 'request')}"
+    for hotkey, predictions in sorted(report.endpoints.items()):
+        yield f"{hotkey}: {counted(predictions, 'prediction')} from its endpoint over Synapse, which nobody signs"
     if report.unproven:
         yield f"{report.unproven} frames and requests have no valid signature; the neuron did not accept them"
     yield from (f"FAULT {fault}" for fault in report.faults)

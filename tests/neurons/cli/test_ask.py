@@ -25,7 +25,7 @@ from bettensor.neurons.cli.ledger_file import check_ledger
 from bettensor.neurons.cli.main import main
 from tests.neurons.cli.answering import answering
 from tests.neurons.cli.terminal import show_on_terminal
-from tests.neurons.disk import write_ledger
+from tests.neurons.disk import write_ledger, write_outbox
 from tests.support import NETUID, NOW, Harness, make_game, make_hotkey, make_proposal
 
 MINER, ME = make_hotkey(), make_hotkey("me")
@@ -320,6 +320,16 @@ def test_what_is_not_there_and_could_be_is_exit_0(run: Run) -> None:
     assert run("predictions", "--since", rfc3339(NOW), "--limit", "1", "--json")[0] == 0
     code, _, err = run("predictions", "--hotkey", MINER[:-1] + "y", "--json")
     assert (code, f"has no prediction of '{MINER[:-1]}y'; the nearest is '{MINER}'" in err) == (0, True)
+
+
+def test_only_predictions_with_one_proof(tmp_path: Path, run: Run) -> None:
+    write_ledger(tmp_path, make_proposal(MINER), make_proposal(MINER, proof="endpoint"))
+    assert [row["proof"] for row in json.loads(run("predictions", "--proof", "endpoint", "--json")[1])] == ["endpoint"]
+    assert [row["proof"] for row in json.loads(run("predictions", "--json")[1])] == ["signature", "endpoint"]
+    (tmp_path / "ledger.sqlite3").unlink()
+    write_outbox(tmp_path)
+    code, _, err = run("predictions", "--proof", "endpoint")
+    assert (code, "--proof: only with a validator's ledger" in err) == (2, True)
 
 
 @pytest.mark.usefixtures("ledger")

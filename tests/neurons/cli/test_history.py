@@ -1,5 +1,7 @@
 """Verdicts read off a ledger or an outbox, beside the neuron that writes them."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 
 from bettensor.bus.codes import VerdictCode
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import OutboxEntry, PredictionExpired, VerdictReceived
+from bettensor.bus.events import OutboxEntry, PredictionExpired, Proof, VerdictReceived
 from bettensor.bus.games import UnreadablePrediction, content_digest
 from bettensor.bus.identifiers import SECOND, GameId, Micros, PredictionId
 from bettensor.bus.timestamps import rfc3339
@@ -74,6 +76,7 @@ def test_verdicts_come_the_oldest_first_with_every_column(ledger: Path) -> None:
         "odds": make_game().team_a_odds,
         "wager": 1.5,
         "model": "test",
+        "proof": "signature",
     }
 
 
@@ -97,6 +100,31 @@ def test_only_what_is_wanted_is_found_and_of_a_limit_the_newest(
     ledger: Path, wanted: dict[str, Any], found: list[str]
 ) -> None:
     assert ids(ledger, **wanted) == found
+
+
+def test_a_ledger_says_what_proves_whose_a_prediction_is(tmp_path: Path) -> None:
+    proofs: tuple[Proof, ...] = ("signature", "endpoint", "imported")
+    rows = [make_proposal(MINER, prediction=prediction(proof), proof=proof) for proof in proofs]
+    file = write_ledger(tmp_path, *rows)
+    assert [verdict["proof"] for verdict in verdicts(file, VerdictFilter())] == list(proofs)
+    for proof in proofs:
+        assert ids(file, proof=proof) == [proof]
+
+
+def test_a_ledger_of_an_earlier_release_has_only_signed_predictions(ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as database:
+        database.execute("ALTER TABLE predictions DROP COLUMN proof")
+        database.execute("PRAGMA user_version = 3")
+    assert {verdict["proof"] for verdict in verdicts(ledger, VerdictFilter())} == {"signature"}
+    assert ids(ledger, proof="signature") == ["first", "second", "third", "fourth"]
+    assert ids(ledger, proof="endpoint") == []
+    assert history_peers(ledger) == sorted([MINER, OTHER])
+    with closing(sqlite3.connect(ledger)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (3,), "nothing is written"
+
+
+def test_an_outbox_has_no_proofs(outbox: Path) -> None:
+    assert {verdict["proof"] for verdict in verdicts(outbox, VerdictFilter())} == {None}
 
 
 def test_a_prediction_that_could_not_be_read_is_shown_as_it_came(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_the_slate_shows_all_that_a_prediction_must_name(width: int) -> None:
 def verdict(**changes: Any) -> dict[str, Any]:
     ids = {"peer": make_hotkey(), "prediction_id": "0123456789abcdef" * 2, "game_id": GAME}
     judged = {"outcome": "Wolverhampton Wanderers", "wager": 2.5, "code": "daily_limit_exceeded", "message": WHY}
-    return {"at": "2026-12-01T18:00:00.000000Z"} | ids | judged | changes
+    return {"at": "2026-12-01T18:00:00.000000Z", "proof": "signature"} | ids | judged | changes
 
 
 WHY = "wagered today 999.5, attempted 2.5, and the limit is 1000"
@@ -257,8 +257,21 @@ def test_a_verdict_is_one_line_under_a_header_that_names_each_column(width: int,
         assert all(text in row for text in ("12-01 18:00:00", shown["prediction_id"][:8], " 2.5  ", shown["code"]))
 
 
+def test_what_proves_whose_a_prediction_is_has_a_column_if_it_is_not_always_the_signature() -> None:
+    def head(*found: dict[str, Any], width: int = views.WIDE) -> list[str]:
+        return drawn(lambda screen: views.history_table(found, screen.width, "miner"), width, 24)
+
+    assert "proof" not in head(ACCEPTED)[0]
+    assert "proof" not in head(ACCEPTED | {"proof": None})[0], "an outbox"
+    lines = head(ACCEPTED, ACCEPTED | {"proof": "endpoint"}, width=160)
+    assert "proof" in lines[0]
+    assert "endpoint" in lines[3]
+    narrow = " ".join(line.strip() for line in head(verdict(proof="endpoint"), width=80))
+    assert "proof, game and reason: in a wider terminal, or with --json" in narrow
+
+
 def test_in_a_pipe_a_verdict_is_whole() -> None:
-    found = [verdict(message=WHY * 5), ACCEPTED]
+    found = [verdict(message=WHY * 5, proof="imported"), ACCEPTED]
     _, _, *rows, _ = drawn(lambda screen: views.history_table(found, screen.width, "miner"), views.WIDE, 24)
     for row, shown in zip(rows, found, strict=True):
         for name, value in shown.items():

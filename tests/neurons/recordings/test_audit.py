@@ -13,6 +13,7 @@ from bettensor.bus import codec
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogWriter
 from bettensor.bus.events import (
+    AxonAnswered,
     Event,
     FrameReceived,
     HttpRequestReceived,
@@ -26,9 +27,9 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, SessionId, Uid
 from bettensor.bus.messages import HeartbeatMessage, WebSocketMessage
 from bettensor.neurons.edges.keys import Keys
-from bettensor.neurons.recordings.audit import Report, audit
+from bettensor.neurons.recordings.audit import Report, as_json, audit, text
 from tests.actors.miner.messages import welcome
-from tests.support import NETUID, NOW, make_hex32, stamp
+from tests.support import NETUID, NOW, make_hex32, make_prediction, stamp
 
 ME = Hotkey(Keypair.create_from_uri("//Me", CRYPTO_SR25519).ss58_address)
 ALICE = Keys(Keypair.create_from_uri("//Alice", CRYPTO_SR25519))
@@ -67,6 +68,15 @@ def test_frames_that_came_together_are_each_compared_with_the_check_of_their_own
     report = audited(tmp_path, *both, checked(), checked(False, 2), checked(), checked(False))
     assert report.faults == []  # Bob's scheme is not known here: the neuron and the audit find the same
     assert (proven(report), report.unproven) == ({ALICE.hotkey: 2}, 2)
+
+
+def test_predictions_over_synapse_are_counted_by_endpoint_and_are_neither_proven_nor_a_fault(tmp_path: Path) -> None:
+    answer = AxonAnswered(ConnectionId(-1), ALICE.hotkey, (make_prediction(), make_prediction()))
+    report = audited(tmp_path, frame(), answer, checked(), answer, AxonAnswered(ConnectionId(-2), BOB.hotkey, ()))
+    assert (report.faults, report.unproven, proven(report)) == ([], 0, {ALICE.hotkey: 1})
+    assert report.endpoints == {ALICE.hotkey: 4, BOB.hotkey: 0}
+    assert as_json(report)["endpoints"] == {ALICE.hotkey: 4, BOB.hotkey: 0}
+    assert f"{ALICE.hotkey}: 4 predictions from its endpoint over Synapse, which nobody signs" in list(text(report))
 
 
 def test_a_frame_that_nobody_checked_is_no_fault(tmp_path: Path) -> None:
