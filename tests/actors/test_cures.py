@@ -93,7 +93,7 @@ CONTESTS: list[tuple[Role, Micros | None, bool, int, str]] = [
         Micros(NOW - 60 * SECOND),
         True,
         3600,
-        "which it took from this validator at 2026-01-31 11:59:00 UTC; the other was there first, so this validator "
+        "which it took from this validator at 2026-05-28 20:25:40 UTC; the other was there first, so this validator "
         "announces again in 60 min",
     ),
     (
@@ -120,5 +120,5 @@ def test_a_contest_is_told_with_both_endpoints_times_and_its_consequence(
     event = AnnouncementContested("1.2.3.4:5", "1.2.3.4:6", ours_at, NOW, yields, Micros(delay * SECOND), 0)
     text, cure = contest_of(event, role)
     head = "another process of this hotkey announces its own endpoint: the chain has 1.2.3.4:6, seen at "
-    assert text == f"{head}2026-01-31 12:00:00 UTC, in place of 1.2.3.4:5, {told}"
+    assert text == f"{head}2026-05-28 20:26:40 UTC, in place of 1.2.3.4:5, {told}"
     assert f"{ {'validator': 'axon', 'miner': 'synapse'}[role] }.serve: false" in cure
