@@ -11,6 +11,8 @@ from bettensor.actors.cures import (
     NO_ANSWER,
     ON_MINER,
     ON_VALIDATOR,
+    OURS,
+    cure_for_axon,
     cure_for_close,
     cure_for_miner,
 )
@@ -76,3 +78,10 @@ def test_a_close_has_the_cure_of_the_refusal_that_says_the_same(code: int) -> No
 @pytest.mark.parametrize("code", [CloseCode.NORMAL, CloseCode.STALE, CloseCode.REPLACED, CloseCode.RESTARTING, 4099])
 def test_any_other_close_has_none(role: Role, code: int) -> None:
     assert cure_for_close(role, code) == ""
+
+
+@pytest.mark.parametrize(("status", "cure"), [(401, "NTP"), (403, "stake"), (404, "no existing miner"), (None, "down")])
+def test_what_existing_miners_refuse_for_has_a_cure(status: int | None, cure: str) -> None:
+    assert cure in cure_for_axon(status)
+    assert cure_for_axon(500) == ""
+    assert all(cure_for_axon(status) for status in OURS)
