@@ -31,12 +31,12 @@ WHERE = {
     },
     "dataclasses_json": {"bus/records.py"},
     "httpx": {
-        "neurons/edges/dendrite.py",
         "neurons/edges/http_answers.py",
         "neurons/edges/http_client.py",
         "neurons/edges/odds_api_client.py",
         "neurons/cli/demo_visitor.py",
     },
+    "h11": {"neurons/edges/http_exchange.py"},
     "loguru": {"neurons/edges/log.py"},
     "prometheus_client": {"neurons/edges/metrics.py"},
     "pyee": {"bus/bus.py"},

@@ -11,7 +11,9 @@ from bettensor.actors.cures import (
     NO_ANSWER,
     ON_MINER,
     ON_VALIDATOR,
+    OURS,
     contest_of,
+    cure_for_axon,
     cure_for_close,
     cure_for_endpoint,
     cure_for_miner,
@@ -122,3 +124,10 @@ def test_a_contest_is_told_with_both_endpoints_times_and_its_consequence(
     head = "another process of this hotkey announces its own endpoint: the chain has 1.2.3.4:6, seen at "
     assert text == f"{head}2026-05-28 20:26:40 UTC, in place of 1.2.3.4:5, {told}"
     assert f"{ {'validator': 'axon', 'miner': 'synapse'}[role] }.serve: false" in cure
+
+
+@pytest.mark.parametrize(("status", "cure"), [(401, "NTP"), (403, "stake"), (404, "no existing miner"), (None, "down")])
+def test_what_existing_miners_refuse_for_has_a_cure(status: int | None, cure: str) -> None:
+    assert cure in cure_for_axon(status)
+    assert cure_for_axon(500) == ""
+    assert all(cure_for_axon(status) for status in OURS)

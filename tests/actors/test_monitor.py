@@ -12,14 +12,20 @@ from bettensor.actors.cures import (
     NO_PERMIT,
     ON_MINER,
     ON_VALIDATOR,
+    PUBLIC_AXON,
     UNPERMITTED,
     UNREAD,
+    cure_for_axon,
 )
 from bettensor.actors.monitor import MAX_SHOWN, MonitorActor
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
     AnnouncementContested,
     AnnouncementSettled,
+    AxonAnswered,
+    AxonConfirmed,
+    AxonFailed,
+    AxonPassedOver,
     ChainFailed,
     CommitFailed,
     ConnectionClosed,
@@ -346,3 +352,36 @@ def test_an_existing_validator_that_asks_a_miner_is_heard_by_synapse(query: Even
     assert bench.peers()[PEER]["state"] == "not connected"
     bench.observe(SessionActivated(ConnectionId(3), PEER, Uid(3), SessionId("")), query)
     assert bench.status()["roads"] == {"websocket": 1, "http": 0, "synapse": 0}
+
+
+# --- existing miners
+
+
+def test_an_existing_miner_is_shown_with_its_road_its_words_and_the_cure() -> None:
+    bench = Bench("validator", NeuronInfo(Uid(3), PEER, axon="203.0.113.7:8091"))
+    bench.observe(AxonFailed(ConnectionId(-1), PEER, "203.0.113.7:8091: 403 no permit", 403))
+    peer = bench.peers()[PEER]
+    assert (peer["state"], peer["transport"]) == ("not connected", None)
+    assert (peer["trouble"], peer["cure"]) == ("203.0.113.7:8091: 403 no permit", cure_for_axon(403))
+    for event in (AxonAnswered(ConnectionId(-2), PEER, ()), AxonConfirmed(ConnectionId(-2), PEER)):
+        bench.advance(5)
+        bench.observe(event)
+        bench.advance(2)
+        peer = bench.peers()[PEER]
+        assert (peer["state"], peer["transport"], peer["heard_s"]) == ("by Synapse", "synapse", 2.0)
+        assert (peer["trouble"], peer["cure"], peer["trouble_s"]) == ("", "", None)
+    bench.observe(AxonPassedOver(PEER, "10.0.0.7:1", "10.0.0.7:1 is no public address"))
+    assert bench.peers()[PEER]["cure"] == PUBLIC_AXON
+
+
+def test_a_miner_with_a_session_is_not_shown_by_what_its_axon_does() -> None:
+    bench = Bench("validator", NeuronInfo(Uid(3), PEER, axon="203.0.113.7:8091"))
+    bench.observe(SessionActivated(ConnectionId(1), PEER, Uid(3), SessionId("5" * 32)))
+    for event in (
+        AxonFailed(ConnectionId(-1), PEER, "no answer"),
+        AxonPassedOver(PEER, "10.0.0.7:1", "no public address"),
+        AxonAnswered(ConnectionId(-1), PEER, ()),
+    ):
+        bench.observe(event)
+        peer = bench.peers()[PEER]
+        assert (peer["state"], peer["transport"], peer["trouble"]) == ("connected", "websocket", "")
