@@ -44,6 +44,7 @@ from bettensor.bus.events import (
     OddsDoubted,
     PeerRefused,
     PostAnswered,
+    PostFailed,
     PredictionsSaved,
     PredictionsStored,
     QueryAdmitted,
@@ -53,7 +54,6 @@ from bettensor.bus.events import (
     SaveFailed,
     SessionActivated,
     SettingsReloaded,
-    SlateQueried,
     StatusReported,
     StatusRequested,
     SynapseAsked,
@@ -61,7 +61,6 @@ from bettensor.bus.events import (
     UpdateStoreFailed,
     ValidatorsMissed,
     VerdictReceived,
-    VerdictsConfirmed,
     VerifiersFailed,
     VerifiersResumed,
     WithheldGame,
@@ -327,16 +326,8 @@ def test_who_claims_to_be_a_neuron_that_the_subnet_does_not_have_is_not_remember
     assert "asked_s" not in bench.peers()[PEER]
 
 
-QUERIES: list[Event] = [
-    QueryAdmitted(ConnectionId(1 << 40), PEER),
-    SlateQueried(ConnectionId(1 << 40), PEER, ()),
-    VerdictsConfirmed(ConnectionId(1 << 40), PEER, (), {}),
-]
-
-
-@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.topic)
-def test_an_existing_validator_that_asks_a_miner_is_heard_by_synapse(query: Event) -> None:
-    bench = Bench("miner", neuron())
+def test_an_existing_validator_that_asks_a_miner_is_heard_by_synapse() -> None:
+    bench, query = Bench("miner", neuron()), QueryAdmitted(ConnectionId(1 << 40), PEER)
     bench.observe(DialFailed(ConnectionId(1), PEER, "refused"), query)
     bench.observe(DialFailed(ConnectionId(2), PEER, "refused"))  # nothing listens at its endpoint
     bench.advance(60)
@@ -347,9 +338,10 @@ def test_an_existing_validator_that_asks_a_miner_is_heard_by_synapse(query: Even
     assert status["roads"] == {"websocket": 0, "http": 0, "synapse": 1}
     bench.observe(PostAnswered(ConnectionId(-1), PEER))  # it has been replaced by a new one
     assert bench.peers()[PEER]["transport"] == "http"
-    bench.observe(query)
+    bench.observe(PostFailed(ConnectionId(-2), PEER, "refused"), query)  # and is back
+    assert bench.peers()[PEER]["transport"] == "synapse"
     bench.advance(3601)
-    assert bench.peers()[PEER]["state"] == "not connected"
+    assert bench.peers()[PEER]["state"] == "not seen"
     bench.observe(SessionActivated(ConnectionId(3), PEER, Uid(3), SessionId("")), query)
     assert bench.status()["roads"] == {"websocket": 1, "http": 0, "synapse": 0}
 
