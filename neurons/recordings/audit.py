@@ -5,7 +5,7 @@ scheme that the neuron's operator had pinned for the hotkey; in a log of 0.1.0, 
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,23 +190,23 @@ class _Witness:
         Raises:
             BadEventLog: a line is damaged.
         """
+        hears: dict[str, Callable[[Row, Any], None]] = {
+            HttpRequestReceived.topic: self._hear_request,
+            QueryReceived.topic: self._hear_query,
+            FrameReceived.topic: self._hear_frame,
+            SignatureChecked.topic: self._compare,
+            AxonAnswered.topic: lambda _, answer: self._count_answer(answer),
+            ConnectionClosed.topic: lambda _, closed: self._forget_scheme(closed),
+            **dict.fromkeys(
+                (NeuronStarted.topic, MetagraphFetched.topic, SettingsReloaded.topic),
+                lambda _, event: self._pins.hear(event),
+            ),
+        }
         line = 1
         for row in self._recording.rows():
             line = row.line
-            if row.topic == HttpRequestReceived.topic:
-                self._hear_request(row, row.event)
-            elif row.topic == QueryReceived.topic:
-                self._hear_query(row, row.event)
-            elif row.topic == FrameReceived.topic:
-                self._hear_frame(row, row.event)
-            elif row.topic == SignatureChecked.topic:
-                self._compare(row, row.event)
-            elif row.topic == AxonAnswered.topic:
-                self._count_answer(row.event)
-            elif row.topic == ConnectionClosed.topic:
-                self._forget_scheme(row.event)
-            elif row.topic in (NeuronStarted.topic, MetagraphFetched.topic, SettingsReloaded.topic):
-                self._pins.hear(row.event)
+            if row.topic in hears:
+                hears[row.topic](row, row.event)
         for claims in self._claims.values():
             for claim in claims:
                 self._judge(claim)
