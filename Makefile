@@ -6,17 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Number of test processes; it may exceed the cores, because many tests mostly wait.
 JOBS ?= 3
+EXISTING := $(VENV)/existing-10 $(VENV)/existing-9
 PYTEST = $(BIN)/pytest -v -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint format bench chaos package clean
+.PHONY: help demo check test lint format bench chaos week package clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target what; do \
 		printf 'make %-9s%s\n' "$$target" "$$what"; done
 
-demo: $(VENV)/.run  ## one validator and three miners at work, for a minute at most
-	@$(BIN)/bettensor demo
+demo: $(VENV)/.run $(if $(MIXED),$(VENV)/existing-10)  ## one validator and three miners at work, for a minute at most; MIXED=1: also existing miners
+	@$(BIN)/bettensor demo $(if $(MIXED),--existing 2)
 
 check:  ## what each change needs: format, lint, types, and the tests that take no longer than a minute together
 	@echo "make check: format, lint and types, then the quick tests: one minute to one and a half on 2 cores"
@@ -29,6 +30,8 @@ test:  ## everything: format, lint, types, and all tests with branch coverage
 	@echo "make test: format, lint and types in half a minute, then all tests: 4 minutes on 2 cores, 9 if they are busy"
 	@$(FIRST_TIME)
 	@$(MAKE) --no-print-directory lint
+	@echo "== environments of their own with bittensor 10 and 9, against which our neurons are tested"
+	@$(MAKE) --no-print-directory --jobs=2 $(EXISTING)
 	@echo "== tests, all of them"
 	$(PYTEST) --cov --cov-fail-under=95
 
@@ -53,6 +56,9 @@ bench: $(VENV)/.run  ## all measurements of docs/performance.md, in 8 to 12 minu
 chaos: $(VENV)/.dev  ## kill validators and miners at random instants: make chaos ROUNDS=300 SEED=7
 	ROUNDS=$(or $(ROUNDS),300) SEED=$(or $(SEED),1) $(BIN)/pytest -q tests/loopback/test_chaos.py
 
+week: $(VENV)/.dev  ## a simulated week with existing neurons, in half a minute: make week DAYS=7 SEED=3
+	DAYS=$(or $(DAYS),7) SEED=$(or $(SEED),1) $(BIN)/pytest -q tests/actors/test_mixed_week.py
+
 package: $(VENV)/.dev  ## build wheel and sdist, install each into an empty environment, and run the demo there
 	rm -rf dist build && $(BIN)/python -m build
 	for artefact in dist/*; do \
@@ -60,6 +66,11 @@ package: $(VENV)/.dev  ## build wheel and sdist, install each into an empty envi
 		&& build/clean/bin/pip install --quiet --disable-pip-version-check $$artefact \
 		&& (cd build && clean/bin/bettensor --version && clean/bin/bettensor demo --duration 5 --json) || exit 1; \
 	done
+
+# REQUIRE_EXISTING=yes: fail if one cannot be made; otherwise the tests that need it are skipped, and say why
+.PHONY: $(EXISTING)
+$(EXISTING): $(VENV)/.run
+	@$(BIN)/python -m bettensor.neurons.existing.environment $@ $(@:$(VENV)/existing-%=%) $(if $(REQUIRE_EXISTING),--required)
 
 clean:  ## remove all that make has made
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ./*.egg-info

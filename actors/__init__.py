@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bettensor.actors.heartbeat import HeartbeatActor
     from bettensor.actors.logbook import LogbookActor
     from bettensor.actors.metagraph import MetagraphActor
+    from bettensor.actors.miner.announce import MinerAnnounceActor
     from bettensor.actors.miner.connection import MinerConnectionActor
     from bettensor.actors.miner.http_fallback import HttpFallbackActor
     from bettensor.actors.miner.model import ModelActor
@@ -43,6 +44,7 @@ else:
             "bettensor.actors.heartbeat": ("HeartbeatActor",),
             "bettensor.actors.logbook": ("LogbookActor",),
             "bettensor.actors.metagraph": ("MetagraphActor",),
+            "bettensor.actors.miner.announce": ("MinerAnnounceActor",),
             "bettensor.actors.miner.connection": ("MinerConnectionActor",),
             "bettensor.actors.miner.http_fallback": ("HttpFallbackActor",),
             "bettensor.actors.miner.model": ("ModelActor",),
@@ -72,6 +74,7 @@ __all__ = [
     "HttpFallbackActor",
     "LogbookActor",
     "MetagraphActor",
+    "MinerAnnounceActor",
     "MinerConnectionActor",
     "MinerSynapseActor",
     "ModelActor",

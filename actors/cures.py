@@ -2,8 +2,11 @@
 
 from typing import Final
 
-from bettensor.bus.codes import CloseCode, RefusalCode
-from bettensor.bus.events import Role
+from bettensor.bus.codes import AXON, CloseCode, RefusalCode
+from bettensor.bus.events import AnnouncementContested, Role
+from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.bus.text import duration
+from bettensor.bus.timestamps import rfc3339
 
 NGINX_UPGRADE: Final = (
     'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"'
@@ -21,6 +24,7 @@ ON_MINER: Final[dict[str, str]] = {
     RefusalCode.NO_UPGRADE: f"ask the validator's operator to have the proxy pass them on; for nginx: {NGINX_UPGRADE}",
     RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update the older side",
     RefusalCode.OVER_CAPACITY: "the validator is full; this miner retries",
+    AXON: "an existing neuron listens there, which speaks Synapse over HTTP: nothing to do here",
 }
 ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WRONG_NETUID: "it is a miner of another subnet",
@@ -47,7 +51,8 @@ HTTP_ALONE: Final = (
     "it waits up to 5 minutes before it tries again; see its log"
 )
 UNREGISTERED: Final = "register this hotkey on the subnet; if the metagraph is a file, add the hotkey to the file"
-WRONG_ENDPOINT: Final = "correct axon.port, axon.external_ip, axon.external_port, or the metagraph file if you use one"
+SECTION: Final[dict[Role, str]] = {"validator": "axon", "miner": "synapse"}
+"""The section of the configuration that says where a neuron serves."""
 NO_ENDPOINT: Final = "the metagraph has no endpoint for it"
 ANNOUNCE: Final = "its operator must set axon.external_ip"
 FEW_WATCHES: Final = "sysctl -w fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288"
@@ -93,6 +98,35 @@ def cure_for_axon(status: int | None) -> str:
         status: None if there was no HTTP answer.
     """
     return _OF_AXON.get(status, "")
+
+
+SPEAKS_SYNAPSE: Final = "speaks Synapse"
+
+
+def cure_for_endpoint(role: Role) -> str:
+    """The cure for a metagraph that has a wrong endpoint for this neuron, or none."""
+    section = SECTION[role]
+    keys = f"{section}.port, {section}.external_ip, {section}.external_port"
+    return f"correct {keys}, or the metagraph file if you use one"
+
+
+def contest_of(event: AnnouncementContested, role: Role) -> tuple[str, str]:
+    """What another process of this hotkey has announced, and what this neuron does about it; and the cure."""
+    since = (
+        f"had when this {role} started" if event.ours_at is None else f"took from this {role} at {_at(event.ours_at)}"
+    )
+    seen = (
+        f"the chain has {event.theirs}, seen at {_at(event.theirs_seen_at)}, in place of {event.ours}, which it {since}"
+    )
+    wait = f"in {duration(event.delay / SECOND)}" if event.delay else "at once"
+    first = f"the other was there first, so this {role}" if event.yields else f"this {role} was there first, so it"
+    text = f"another process of this hotkey announces its own endpoint: {seen}; {first} announces again {wait}"
+    cure = f"stop one of the two, set {SECTION[role]}.serve: false in one, or give both the same IP and port"
+    return text, cure
+
+
+def _at(instant: Micros) -> str:
+    return f"{rfc3339(instant)[:19].replace('T', ' ')} UTC"
 
 
 def cure_for_miner(status: int | None, code: str, *, registered: bool = False) -> str:

@@ -18,13 +18,16 @@ from bettensor.actors.cures import (
     NO_PERMIT,
     ON_VALIDATOR,
     OURS,
+    SPEAKS_SYNAPSE,
     UNPERMITTED,
     UNREGISTERED,
-    WRONG_ENDPOINT,
+    contest_of,
     cure_for_axon,
     cure_for_close,
+    cure_for_endpoint,
     cure_for_miner,
 )
+from bettensor.actors.existing import Existing, ExistingFollower
 from bettensor.actors.health import SLOW_COMMIT, Health, HealthWatcher
 from bettensor.actors.outages import Outage, Trouble
 from bettensor.actors.settings import Seconds, settings_class
@@ -34,6 +37,8 @@ from bettensor.bus.events import (
     ActorFailed,
     Announced,
     AnnounceFailed,
+    AnnouncementContested,
+    AnnouncementSettled,
     AnnouncePlanned,
     AxonAnswered,
     AxonConfirmed,
@@ -81,16 +86,21 @@ from bettensor.bus.events import (
     PredictionExpired,
     PredictionRejected,
     PredictionsRequested,
+    QueryAdmitted,
+    QueryRefused,
     ReconnectScheduled,
     RecordingFailed,
     RecordingResumed,
     ReloadFailed,
     Road,
+    Role,
     RowsSkipped,
     SaveFailed,
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    SlateQueried,
+    SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
     ValidatorsMissed,
@@ -110,6 +120,8 @@ LINES_PER_SECOND: Final = 20
 """Lines of one kind per second, unless that kind has its own limit."""
 NAMED: Final = 10
 """Validators that one summary names."""
+MAX_LEFT_OUT: Final = 20
+"""Unreadable games of one validator that the log names."""
 _ACCEPTED: Final = "accepted predictions"
 _REJECTED: Final = "rejected predictions"
 _WITHOUT_METAGRAPH: Final[dict[str, str]] = {
@@ -142,7 +154,7 @@ class Window:
 class LogbookState:
     """The names that lines need, and the number of lines of each kind."""
 
-    role: str = ""
+    role: Role = "validator"
     hotkey: Hotkey = Hotkey("")
     registered: bool = True
     permitted: bool = True
@@ -161,6 +173,8 @@ class LogbookState:
     """Whether the log says that files are not watched; each watch is refused, but one line is enough."""
     chain: Trouble | None = None
     """The readings that have failed since the last success."""
+    askers: dict[Hotkey, None] = field(default_factory=dict)
+    """Of a validator: the neurons of the subnet that have asked it over Synapse."""
     outages: dict[Hotkey, Outage] = field(default_factory=dict)
     """Of a miner: the validators that it does not reach, or only by HTTP."""
     asked: dict[Hotkey, ConnectionId] = field(default_factory=dict)
@@ -171,9 +185,16 @@ class LogbookState:
     """Existing miners that do not answer."""
     deaf: dict[Hotkey, Trouble] = field(default_factory=dict)
     """Existing miners that answer, and take no confirmation."""
+    existing: dict[Hotkey, Existing] = field(default_factory=dict)
+    told_existing: dict[Hotkey, None] = field(default_factory=dict)
+    """Of a miner: the neurons of which the log says that they speak Synapse alone."""
+    answers_existing: bool = False
+    """Whether this miner listens for existing validators: then some with a permit are existing neurons."""
+    reached: dict[Hotkey, None] = field(default_factory=dict)
+    """Of a miner: the validators that have answered in this run."""
 
 
-class LogbookActor(HealthWatcher):
+class LogbookActor(HealthWatcher, ExistingFollower):
     """Writes all log lines, and is the only one that does."""
 
     name = "logbook"
@@ -196,6 +217,7 @@ class LogbookActor(HealthWatcher):
 
     @on(ListeningBegun)
     def listening(self, event: ListeningBegun, envelope: Envelope) -> None:
+        self.state.answers_existing = self.state.role == "miner"
         self._line(envelope, "listening", f"Listening on {event.endpoint}")
 
     @on(NeuronStopping)
@@ -313,6 +335,7 @@ class LogbookActor(HealthWatcher):
     def synced(self, event: MetagraphSynced, envelope: Envelope) -> None:
         self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
         self._forget_axons()
+        self.state.askers = {hotkey: None for hotkey in self.state.askers if hotkey in self.state.uids}
         text = f"Metagraph: {counted(len(event.neurons), 'neuron')}"
         if event.source == "file":
             self._line(envelope, "metagraph", text)
@@ -368,10 +391,11 @@ class LogbookActor(HealthWatcher):
     @on(EndpointDoubted)
     def endpoint_doubted(self, event: EndpointDoubted, envelope: Envelope) -> None:
         if event.reason:
-            text = f"{_sentence(event.reason)}{_hint(WRONG_ENDPOINT)}"
+            text = f"{_sentence(event.reason)}{_hint(cure_for_endpoint(self.state.role))}"
             self._line(envelope, "doubted endpoints", text, "WARNING")
         else:
-            self._line(envelope, "doubted endpoints", "The metagraph has the right endpoint for this validator again")
+            text = f"The metagraph has the right endpoint for this {self.state.role} again"
+            self._line(envelope, "doubted endpoints", text)
 
     @on(MetagraphDoubted)
     def doubted(self, event: MetagraphDoubted, envelope: Envelope) -> None:
@@ -413,6 +437,18 @@ class LogbookActor(HealthWatcher):
         text = f"The chain rejected the announcement of {event.endpoint}: {event.reason}; retrying"
         self._line(envelope, "announcements", text, "WARNING")
 
+    @on(AnnouncementContested)
+    def contested(self, event: AnnouncementContested, envelope: Envelope) -> None:
+        text, cure = contest_of(event, self.state.role)
+        level = "DEBUG" if event.rounds else "WARNING"  # told once; `peers` and `top` say it while it lasts
+        self._line(envelope, f"contested announcements: {level}", f"{_sentence(text)}{_hint(cure)}", level)
+
+    @on(AnnouncementSettled)
+    def settled(self, event: AnnouncementSettled, envelope: Envelope) -> None:
+        text = "The announcement on the chain is no longer contested: "
+        text += "the settings have changed" if event.endpoint is None else f"the chain has {event.endpoint}"
+        self._line(envelope, "announcements", text)
+
     @on(PeerAuthenticated)
     def know_peer(self, event: PeerAuthenticated, _: Envelope) -> None:
         self.state.peers[event.connection] = event.hotkey
@@ -452,6 +488,24 @@ class LogbookActor(HealthWatcher):
         level = "DEBUG" if event.code is RefusalCode.NO_METAGRAPH else "WARNING"  # the line on the chain says why
         self._line(envelope, f"refusals: {event.code}", text, level, limit=1)
 
+    @on(QueryRefused)
+    def query_refused(self, event: QueryRefused, envelope: Envelope) -> None:
+        who = event.remote or "a peer" if event.hotkey is None else f"{event.remote} ({self._peer(event.hotkey)})"
+        text = f"Refused a request from {who} via Synapse: {event.status}: {event.message}"
+        self._line(envelope, f"refusals via Synapse: {event.status}", text, "WARNING", limit=1)
+
+    @on(SynapseAsked)
+    def asked_over_synapse(self, event: SynapseAsked, envelope: Envelope) -> None:
+        """A neuron of the subnet is told once, as long as it stays there; anybody can claim another hotkey."""
+        hotkey = event.hotkey
+        who = event.remote if hotkey is None else f"{event.remote} ({self._peer(hotkey)})"
+        text = f"An existing neuron, {who}, asked this validator over Synapse and got 404: validators answer no queries"
+        if hotkey in self.state.uids and hotkey not in self.state.askers:
+            self.state.askers[hotkey] = None
+            self._line(envelope, "first queries over Synapse", text)
+        else:
+            self._line(envelope, "queries over Synapse", text, "DEBUG", limit=1)
+
     @on(PeerMisbehaved)
     def misbehaved(self, event: PeerMisbehaved, envelope: Envelope) -> None:
         text = f"{self._peer(event.hotkey)} sent something no honest neuron sends: {event.fault}"
@@ -479,6 +533,11 @@ class LogbookActor(HealthWatcher):
     def dial_failed(self, event: DialFailed, envelope: Envelope) -> None:
         text = f"No WebSocket connection with validator {self._peer(event.hotkey)}: {event.reason}"
         text += self._cure_of(event)
+        if self.speaks_synapse_alone(event, envelope.mono):
+            self._tell_existing(event.hotkey, envelope)
+            self._failure(envelope, "failed dials", text, is_news=False)
+            return
+        self.state.told_existing.pop(event.hotkey, None)
         outage = self._outage(event.hotkey, envelope)
         is_news = outage is None or outage.dial_failed(event, envelope.mono)
         self._failure(envelope, "failed dials", text, is_news=is_news)
@@ -487,7 +546,8 @@ class LogbookActor(HealthWatcher):
     def reconnecting(self, event: ReconnectScheduled, envelope: Envelope) -> None:
         text = f"Reconnecting to validator {self._peer(event.hotkey)} in {event.delay / SECOND:.1f} s"
         outage = self.state.outages.get(event.hotkey)
-        if outage is None or outage.announced:
+        is_told = outage is None and event.hotkey not in self.state.told_existing
+        if is_told or (outage is not None and outage.announced):
             self._line(envelope, "reconnects", text)
         else:
             self._line(envelope, "repeated reconnects", text, "DEBUG")
@@ -516,12 +576,40 @@ class LogbookActor(HealthWatcher):
     @on(PostFailed)
     def post_failed(self, event: PostFailed, envelope: Envelope) -> None:
         text = f"An HTTP request to validator {self._peer(event.hotkey)} failed: {event.reason}"
+        if self.speaks_synapse_alone(event, envelope.mono):
+            self._tell_existing(event.hotkey, envelope)
+            self._failure(envelope, "failed HTTP exchanges", text, is_news=False)
+            return
         outage = self._outage(event.hotkey, envelope)
         if outage is None:
             self._line(envelope, "failed HTTP exchanges", text, "WARNING", limit=1)
             return
         text += self._cure_of(event)
         self._failure(envelope, "failed HTTP exchanges", text, is_news=outage.http_failed(event, envelope.mono))
+
+    @on(QueryAdmitted)
+    def asked(self, event: QueryAdmitted, envelope: Envelope) -> None:
+        """The reason of an outage may be that the validator speaks Synapse alone."""
+        outage = self.state.outages.get(event.hotkey)
+        if outage is not None and not outage.http_works and outage.silent is not None:
+            self._tell_existing(event.hotkey, envelope)
+
+    def _tell_existing(self, hotkey: Hotkey, envelope: Envelope) -> None:
+        self.state.outages.pop(hotkey, None)
+        if hotkey in self.state.told_existing:
+            return
+        self.state.told_existing[hotkey] = None
+        if self.state.existing[hotkey].has_axon:
+            text = f"{self._peer(hotkey)} has an Axon where a validator would listen: it {SPEAKS_SYNAPSE} alone"
+        else:
+            text = f"Validator {self._peer(hotkey)} {SPEAKS_SYNAPSE}: it asks this miner, and its endpoint is silent"
+        self._line(envelope, "existing neurons", f"{text}; this miner tries that once an hour")
+
+    def find_new(self, event: SessionActivated | PostAnswered, envelope: Envelope) -> None:
+        super().find_new(event, envelope)
+        self.state.told_existing.pop(event.hotkey, None)
+        if self.state.role == "miner":
+            self.state.reached[event.hotkey] = None
 
     @on(PostAnswered)
     def post_answered(self, event: PostAnswered, envelope: Envelope) -> None:
@@ -579,7 +667,15 @@ class LogbookActor(HealthWatcher):
         by_http = {hotkey: outage for hotkey, outage in outages.items() if outage.http_works}
         silent = {hotkey: outage for hotkey, outage in outages.items() if hotkey not in by_http and outage.silent}
         refusing = {hotkey: outage for hotkey, outage in outages.items() if hotkey not in {**by_http, **silent}}
-        self._sum_up(silent, "not answered", "WARNING", envelope)
+        never = (
+            {}
+            if not self.state.answers_existing
+            else {key: silent[key] for key in silent if key not in self.state.reached}
+        )
+        self._sum_up(
+            {key: outage for key, outage in silent.items() if key not in never}, "not answered", "WARNING", envelope
+        )
+        self._sum_up(never, "never answered", "INFO", envelope)  # perhaps existing miners with a permit
         self._sum_up(refusing, "refused this miner", "WARNING", envelope)
         self._sum_up(by_http, "answered by HTTP alone", "INFO", envelope)
 
@@ -722,6 +818,15 @@ class LogbookActor(HealthWatcher):
     def update_not_stored(self, event: UpdateStoreFailed, envelope: Envelope) -> None:
         text = f"A game update cannot be stored, so the last slate stays in force: {event.reason}"
         self._line(envelope, "updates that cannot be stored", text, "ERROR", limit=1)
+
+    @on(SlateQueried)
+    def queried(self, event: SlateQueried, envelope: Envelope) -> None:
+        faults = [f"{left_out.key!r}: {left_out.reason}" for left_out in event.left_out[:MAX_LEFT_OUT]]
+        untold = self._untold(f"games of {event.hotkey}", faults)
+        for fault in faults:
+            if fault in untold:
+                text = f"A game of validator {self._peer(event.hotkey)} is left out: {fault}"
+                self._line(envelope, "games left out", text, "WARNING")
 
     @on(GamesUpdated)
     def updated(self, event: GamesUpdated, envelope: Envelope) -> None:

@@ -6,7 +6,7 @@ Keeps the figures, and reports them when asked. Decides nothing else.
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from bettensor.actors.actor import on
 from bettensor.actors.cures import (
@@ -21,16 +21,21 @@ from bettensor.actors.cures import (
     PUBLIC_AXON,
     UNPERMITTED,
     UNREAD,
-    WRONG_ENDPOINT,
+    contest_of,
     cure_for_axon,
     cure_for_close,
+    cure_for_endpoint,
     cure_for_miner,
 )
+from bettensor.actors.existing import Existing, ExistingFollower
 from bettensor.actors.health import Health, HealthWatcher
 from bettensor.actors.stream import fold
+from bettensor.bus.codes import AXON
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ActorFailed,
+    AnnouncementContested,
+    AnnouncementSettled,
     AxonAnswered,
     AxonConfirmed,
     AxonFailed,
@@ -71,6 +76,7 @@ from bettensor.bus.events import (
     PredictionRejected,
     PredictionsSaved,
     PredictionsStored,
+    QueryAdmitted,
     ReconnectScheduled,
     ReloadFailed,
     Road,
@@ -81,6 +87,7 @@ from bettensor.bus.events import (
     SettingsReloaded,
     StatusReported,
     StatusRequested,
+    SynapseAsked,
     ValidatorsMissed,
     VerdictReceived,
     VerdictRepeated,
@@ -99,8 +106,12 @@ MAX_STRANGERS: Final = 256
 """Neurons outside the metagraph that are remembered; the oldest are forgotten."""
 
 
+LATELY: Final = Micros(3600 * SECOND)
+"""How long a peer counts as one that speaks Synapse: existing validators ask every 8 minutes."""
 MAX_SHOWN: Final = 20
 """Withheld games, and faults of a file, that a status has; it has the number of all."""
+_WITHOUT_SESSION: Final[dict[Road | None, str]] = {"http": "by HTTP", "synapse": "by Synapse"}
+"""The states of peers that have no session, and were last heard on these roads."""
 _FAILING: Final[dict[type[Event], str]] = {
     SaveFailed: "the outbox cannot be written, so predictions wait",
     CommitFailed: "the ledger cannot be written, so predictions get no verdict",
@@ -108,8 +119,6 @@ _FAILING: Final[dict[type[Event], str]] = {
     VerifiersFailed: "a signature verifier process cannot start, so the neuron verifies signatures by itself",
 }
 """Failures that last until something succeeds."""
-_WITHOUT_SESSION: Final[dict[Road | None, str]] = {"http": "by HTTP", "synapse": "by Synapse"}
-"""The states of peers that have no session, and were last heard on these roads."""
 _ENDS: Final[dict[type[Event], type[Event]]] = {
     PredictionsSaved: SaveFailed,
     PredictionsStored: CommitFailed,
@@ -131,6 +140,8 @@ class PeerStatus:
     """How it was last heard."""
     since: Micros | None = None
     heard_at: Micros | None = None
+    asked_at: Micros | None = None
+    """When it last asked us over Synapse; on a validator unverified."""
     tries_at: Micros | None = None
     """When it is dialled again."""
     latency: Micros | None = None
@@ -164,7 +175,9 @@ class MonitorState:
     netuid: Netuid = Netuid(0)
     stopping: bool = False
     endpoint_doubt: str = ""
-    """Why miners do not find this validator."""
+    """Why others do not find this neuron."""
+    contest: str = ""
+    """Which endpoint another process of this hotkey has announced, with the cure."""
     chain_trouble: str = ""
     """Why the chain cannot be read; empty since the last success."""
     lack: str = ""
@@ -177,6 +190,7 @@ class MonitorState:
     fetched_at: Micros = Micros(0)
     """When they were read from the chain."""
     peers: dict[Hotkey, PeerStatus] = field(default_factory=dict)
+    existing: dict[Hotkey, Existing] = field(default_factory=dict)
     connections: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     blacklist: int = 0
     made: int = 0
@@ -202,7 +216,7 @@ class MonitorState:
     """When each of ``fallbacks``, ``troubles`` and ``handlers`` last had a fault; monotonic."""
 
 
-class MonitorActor(HealthWatcher):
+class MonitorActor(HealthWatcher, ExistingFollower):
     """Answers ``StatusRequested``."""
 
     name = "monitor"
@@ -275,7 +289,15 @@ class MonitorActor(HealthWatcher):
 
     @on(EndpointDoubted)
     def doubt_endpoint(self, event: EndpointDoubted, _: Envelope) -> None:
-        self.state.endpoint_doubt = f"{event.reason}: {WRONG_ENDPOINT}" if event.reason else ""
+        self.state.endpoint_doubt = f"{event.reason}: {cure_for_endpoint(self.state.role)}" if event.reason else ""
+
+    @on(AnnouncementContested)
+    def contest_announcement(self, event: AnnouncementContested, _: Envelope) -> None:
+        self.state.contest = ": ".join(contest_of(event, self.state.role))
+
+    @on(AnnouncementSettled)
+    def settle_announcement(self, _: AnnouncementSettled, __: Envelope) -> None:
+        self.state.contest = ""
 
     @on(ValidatorsMissed)
     def miss_validators(self, event: ValidatorsMissed, _: Envelope) -> None:
@@ -293,6 +315,11 @@ class MonitorActor(HealthWatcher):
             peer.road = "http"
             if not peer.trouble:
                 self._trouble(peer, "it has not asked for a WebSocket", HTTP_ALONE, envelope)
+
+    @on(SynapseAsked)
+    def hear_unanswered_query(self, event: SynapseAsked, envelope: Envelope) -> None:
+        if event.hotkey in self.state.neurons:
+            self._peer(event.hotkey).asked_at = envelope.mono
 
     @on(SessionActivated)
     def connect(self, event: SessionActivated, envelope: Envelope) -> None:
@@ -330,8 +357,21 @@ class MonitorActor(HealthWatcher):
 
     @on(DialFailed)
     def fail(self, event: DialFailed, envelope: Envelope) -> None:
-        cure = cure_for_miner(event.status, event.code, registered=self.state.hotkey in self.state.neurons)
-        self._trouble(self._peer(event.hotkey), event.reason, cure, envelope)
+        existing = self.state.existing.get(event.hotkey)
+        code = AXON if existing is not None and existing.has_axon else event.code
+        cure = cure_for_miner(event.status, code, registered=self.state.hotkey in self.state.neurons)
+        peer = self._peer(event.hotkey)
+        if peer.road != "synapse" or not self.speaks_synapse_alone(event, envelope.mono):
+            peer.road = None if peer.road == "synapse" else peer.road
+            self._trouble(peer, event.reason, cure, envelope)
+
+    @on(QueryAdmitted)
+    def hear_question(self, event: QueryAdmitted, envelope: Envelope) -> None:
+        super().hear_question(event, envelope)
+        peer = self._peer(event.hotkey)
+        peer.heard_at = peer.asked_at = envelope.mono
+        if peer.connection is None and peer.road != "http":
+            peer.road, peer.trouble, peer.cure, peer.trouble_at = "synapse", "", "", None
 
     @on(ReconnectScheduled)
     def wait(self, event: ReconnectScheduled, envelope: Envelope) -> None:
@@ -355,10 +395,12 @@ class MonitorActor(HealthWatcher):
                 peer.cure = ANSWERS_HTTP
 
     @on(PostFailed)
-    def miss_answer(self, event: PostFailed, _: Envelope) -> None:
+    def miss_answer(self, event: PostFailed, envelope: Envelope) -> None:
         peer = self._peer(event.hotkey)
-        if peer.connection is None:
+        if peer.connection is None and peer.road == "http":
             peer.road = None
+        if event.code == AXON:
+            self._trouble(peer, event.reason, cure_for_miner(event.status, event.code), envelope)
 
     @on(AxonAnswered, AxonConfirmed)
     def hear_axon(self, event: AxonAnswered | AxonConfirmed, envelope: Envelope) -> None:
@@ -485,6 +527,7 @@ class MonitorActor(HealthWatcher):
     def _status(self, envelope: Envelope, *, slates: bool) -> dict[str, Any]:
         state, now = self.state, envelope.mono
         own = state.neurons.get(state.hotkey)
+        peers = [self._described(peer, now) for peer in state.peers.values()]
         return {
             "role": state.role,
             "hotkey": state.hotkey,
@@ -510,7 +553,8 @@ class MonitorActor(HealthWatcher):
                 "repeated": state.repeated,
             },
             "latency_ms": _percentiles(state.latencies),
-            "peers": [self._described(peer, now) for peer in state.peers.values()],
+            "peers": peers,
+            "roads": {road: sum(peer["transport"] == road for peer in peers) for road in get_args(Road)},
             **({"slates": [self._slate(validator) for validator in state.games]} if slates else {}),
             "fallbacks": dict(state.fallbacks),
             **self._faulty_files(),
@@ -532,6 +576,8 @@ class MonitorActor(HealthWatcher):
             yield f"{UNPERMITTED}: {NO_PERMIT}"
         if state.lack:
             yield state.lack
+        if state.contest:
+            yield state.contest
         yield from state.failing.values()
 
     def _faulty_files(self) -> dict[str, Any]:
@@ -551,15 +597,9 @@ class MonitorActor(HealthWatcher):
         return found
 
     def _described(self, peer: PeerStatus, now: Micros) -> dict[str, Any]:
-        if peer.connection is not None:
-            presence = "connected"
-        elif peer.road in _WITHOUT_SESSION:
-            presence = _WITHOUT_SESSION[peer.road]
-        elif peer.trouble:
-            presence = "not connected"
-        else:
-            presence = "not seen"
-        is_heard = peer.road in _WITHOUT_SESSION
+        presence, transport = _presence(peer, now)
+        # who asks us over Synapse works, wherever nothing listens for a WebSocket
+        is_troubled = transport in ("websocket", "http") or not _is_lately(peer.asked_at, now)
         neuron = self.state.neurons.get(peer.hotkey)
         # a miner knows its position in each validator's stream, a validator the position that the miner last named
         position = self.state.positions.get(peer.hotkey, peer.position)
@@ -569,7 +609,7 @@ class MonitorActor(HealthWatcher):
             "registered": neuron is not None,
             "endpoint": peer.endpoint,
             "state": presence,
-            "transport": "websocket" if peer.connection is not None else peer.road if is_heard else None,
+            "transport": transport,
             "since_s": _ago(peer.since, now),
             "heard_s": _ago(peer.heard_at, now),
             "tries_in_s": None if peer.tries_at is None else _seconds(Micros(max(0, peer.tries_at - now))),
@@ -577,15 +617,33 @@ class MonitorActor(HealthWatcher):
             "offset": None if position is None else position.offset,
             "accepted": peer.accepted,
             "rejected": peer.rejected,
-            "trouble": peer.trouble,
-            "trouble_s": _ago(peer.trouble_at, now),
-            "cure": peer.cure,
+            "trouble": peer.trouble if is_troubled else "",
+            "trouble_s": _ago(peer.trouble_at, now) if is_troubled else None,
+            "cure": peer.cure if is_troubled else "",
+            **({} if peer.asked_at is None else {"asked_s": _ago(peer.asked_at, now)}),
         }
 
     def _slate(self, validator: Hotkey) -> dict[str, Any]:
         position = self.state.positions[validator]
         games = [game.to_dict() for game in self.state.games[validator].values()]
         return {"validator": validator, "epoch": position.epoch, "offset": position.offset, "games": games}
+
+
+def _presence(peer: PeerStatus, now: Micros) -> tuple[str, Road | None]:
+    """The state of a peer in words, and the road by which it is heard."""
+    if peer.connection is not None:
+        return "connected", "websocket"
+    if peer.road == "http":
+        return "by HTTP", "http"
+    if peer.road == "synapse" and _is_lately(peer.heard_at, now):
+        return "by Synapse", "synapse"
+    if _is_lately(peer.asked_at, now):
+        return "speaks Synapse", None
+    return "not connected" if peer.trouble else "not seen", None
+
+
+def _is_lately(at: Micros | None, now: Micros) -> bool:
+    return at is not None and now - at <= LATELY
 
 
 def _seconds(duration: Micros) -> float:

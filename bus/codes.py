@@ -1,8 +1,10 @@
 """Every code that crosses the wire, each with its meaning. ``docs/protocol.md`` is the normative text."""
 
 from enum import IntEnum, StrEnum
+from typing import Final
 
 __all__ = [
+    "AXON",
     "CloseCode",
     "ErrorCode",
     "RefusalCode",
@@ -63,6 +65,10 @@ class CloseCode(IntEnum):
     RATE_LIMITED = 4103
     REPLACED = 4104
     RESTARTING = 4200
+
+
+AXON: Final = "axon"
+"""Stands for a refusal's code if the answer is an Axon's: an existing neuron listens there, or a miner."""
 
 
 class RefusalCode(StrEnum):

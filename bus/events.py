@@ -384,7 +384,7 @@ class MetagraphDoubted(Decided):
 
 @dataclass(frozen=True, slots=True)
 class EndpointDoubted(Decided):
-    """The metagraph names a wrong endpoint for this validator, or none."""
+    """The metagraph names a wrong endpoint for this validator, or this miner that serves Synapse; or none."""
 
     reason: str
     """Empty if the endpoint is right again."""
@@ -417,7 +417,7 @@ class ChainFailed(Observed):
 
 @dataclass(frozen=True, slots=True)
 class AnnounceRequested(Decided):
-    """Announce this validator's endpoint on the chain. Answered by ``Announced`` or ``AnnounceFailed``."""
+    """Announce this neuron's endpoint on the chain. Answered by ``Announced`` or ``AnnounceFailed``."""
 
     endpoint: str
     """``ip:port``."""
@@ -444,6 +444,32 @@ class AnnounceFailed(Observed):
 
     endpoint: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncementContested(Decided):
+    """The chain has another endpoint than the one that it took from us: another process of this hotkey announced it."""
+
+    ours: str
+    theirs: str
+    ours_at: Micros | None
+    """Wall clock when the chain last took our announcement; None if it had our endpoint when this run began."""
+    theirs_seen_at: Micros
+    """Wall clock at the reading that showed the other endpoint."""
+    yields: bool
+    """Whether this process leaves the entry to the other one, which was there first."""
+    delay: Micros
+    """Time until ours is announced again; 0: at once."""
+    rounds: int
+    """How often this has happened before, since it was last settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncementSettled(Decided):
+    """No other process of this hotkey contests our announcement any more."""
+
+    endpoint: str | None
+    """Ours, which the chain has again; None if the settings name another one now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -607,8 +633,21 @@ class PeerRefused(Decided, FromPeer):
 
 
 @dataclass(frozen=True, slots=True)
+class SynapseAsked(Decided, FromPeer):
+    """An existing neuron asked this validator over Synapse, and is told that validators answer no queries."""
+
+    connection: ConnectionId
+    hotkey: Hotkey | None
+    """The claimed sender; not verified."""
+    remote: str
+    """Its IP address."""
+
+
+@dataclass(frozen=True, slots=True)
 class HttpAnswered(Decided):
-    """Answer an HTTP request with JSON instead of frames: the health of this validator."""
+    """Answer an HTTP request with JSON instead of frames: with the health of this validator, or with a refusal that an
+    existing neuron reads.
+    """
 
     connection: ConnectionId
     status: int

@@ -381,6 +381,7 @@ def read_prediction(key: str, entry: Any) -> Prediction:
     fields = known | {name: _as_number(known[name]) for name in _NUMBERS}
     uid = known["miner_uid"]
     fields["miner_uid"] = int(uid) if isinstance(uid, str) and _UID.fullmatch(uid) else None
+    fields["prediction_date"] = _one_date(known["prediction_date"])
     fields["predicted_outcome"] = _outcome(known)
     fields["tie_odds"] = fields["tie_odds"] or None  # 0 says that the game cannot tie; no odds are 0
     try:
@@ -513,6 +514,14 @@ def _outcome(entry: Json) -> Any:
     if not isinstance(outcome, str) or outcome in (entry["team_a"], entry["team_b"]):
         return outcome
     return TIE if outcome.casefold() == TIE.casefold() else _DIGITS.get(outcome, outcome)
+
+
+def _one_date(value: Any) -> Any:
+    """One text for each instant, however it is written: a miner may repeat a prediction over WebSocket."""
+    try:
+        return rfc3339(read_instant(value)) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _date(value: Any, name: str) -> Any:

@@ -38,7 +38,8 @@ _POLL_INTERVAL: Final = 15.0
 _ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3.0}
 """Settings with which the actor ``games`` finds all odds above 1 plausible."""
 _OF_0_1: Final[dict[str, dict[str, Any]]] = {
-    "auth": {"pins_schemes": False, "knows_members": True},
+    "announce": {"is_of_0_1": True},
+    "auth": {"pins_schemes": False, "knows_members": True, "knows_synapse": False},
     "connection": {"pins_schemes": False},
     "reconnect": {"is_of_0_1": True},
 }

@@ -12,6 +12,7 @@ from bettensor.actors.auth import AuthActor
 from bettensor.actors.heartbeat import HeartbeatActor
 from bettensor.actors.logbook import LogbookActor
 from bettensor.actors.metagraph import MetagraphActor
+from bettensor.actors.miner.announce import MinerAnnounceActor
 from bettensor.actors.miner.connection import MinerConnectionActor
 from bettensor.actors.miner.http_fallback import HttpFallbackActor
 from bettensor.actors.miner.model import ModelActor
@@ -68,6 +69,7 @@ ACTORS: Final[dict[Role, tuple[type[Actor], ...]]] = {
         ModelActor,
         OutboxActor,
         HttpFallbackActor,
+        MinerAnnounceActor,
         MonitorActor,
         LogbookActor,
     ),

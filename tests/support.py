@@ -36,6 +36,7 @@ __all__ = [
     "NOW",
     "Harness",
     "Injected",
+    "OwnClock",
     "as_json",
     "frame_size",
     "interruptible",
@@ -97,6 +98,21 @@ class Injected(Observed):
     """Lets a test publish a decision as if an actor had made it."""
 
     decision: Decided
+
+
+class OwnClock(ManualClock):
+    """Goes with another clock, but can be set by itself."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.ahead = 0
+
+    def wall(self) -> Micros:
+        return Micros(self._clock.wall() + self.ahead)
+
+    def mono(self) -> Micros:
+        return self._clock.mono()
 
 
 class Harness(EventLog):

@@ -17,6 +17,7 @@ WHERE = {
         "neurons/simulation/substrate.py",
         "neurons/bench/load.py",
         "neurons/cli/demo_visitor.py",  # a client of its own
+        "neurons/existing/program.py",  # an older one
     },
     "bittensor_core": {
         "neurons/config/settings.py",
@@ -30,12 +31,12 @@ WHERE = {
     },
     "dataclasses_json": {"bus/records.py"},
     "httpx": {
-        "neurons/edges/dendrite.py",
         "neurons/edges/http_answers.py",
         "neurons/edges/http_client.py",
         "neurons/edges/odds_api_client.py",
         "neurons/cli/demo_visitor.py",
     },
+    "h11": {"neurons/edges/http_exchange.py"},
     "loguru": {"neurons/edges/log.py"},
     "prometheus_client": {"neurons/edges/metrics.py"},
     "pyee": {"bus/bus.py"},
@@ -189,6 +190,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "bettensor.actors.actor",
         "bettensor.actors.budget",
         "bettensor.actors.cures",
+        "bettensor.actors.existing",
         "bettensor.actors.health",
         "bettensor.actors.miner.patience",
         "bettensor.actors.miner.targets",
@@ -203,6 +205,8 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
     extends = {
         "actors/validator/connection.py": {"bettensor.actors.connection"},
         "actors/miner/connection.py": {"bettensor.actors.connection"},
+        "actors/validator/announce.py": {"bettensor.actors.announce"},
+        "actors/miner/announce.py": {"bettensor.actors.announce"},
         "actors/validator/auth.py": {"bettensor.actors.auth"},
     }
     for module in set(modules("actors")) - {ROOT / "actors" / "__init__.py"}:  # which is the door to all of them

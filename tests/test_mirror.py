@@ -18,6 +18,7 @@ ELSEWHERE: Final[dict[str, str]] = {
     "neurons/bench/start.py": AS_PROCESSES,
     "neurons/edges/game_stream.py": "tests/contracts/test_game_stream.py",
     "neurons/edges/metrics.py": "tests/loopback/test_metrics.py reads them as Prometheus does",
+    "neurons/existing/program.py": "tests/loopback/test_bittensor_9_and_10.py, by the Python of another environment",
     "neurons/miner.py": AS_A_WHOLE,
     "neurons/package/_doors.py": "tests/test_doors.py holds all doors",
     "neurons/package/_version.py": "tests/test_doors.py holds all doors",
@@ -32,6 +33,7 @@ ELSEWHERE: Final[dict[str, str]] = {
 }
 """Modules without a test file in the mirrored place, and what tests them."""
 OF_NO_MODULE: Final[dict[str, str]] = {
+    "tests/actors/test_mixed_week.py": "all actors of a subnet together with existing neurons, while neurons migrate",
     "tests/actors/test_weather.py": "all actors of a subnet together, in simulated trouble",
     "tests/neurons/config/test_numbers.py": "every number that a configuration has, whichever module defines it",
 }

@@ -47,6 +47,7 @@ case "$*" in
         echo "$PWD" > "$packages/bettensor"
         case "$*" in *dev*) touch "$packages/dev" ;; esac
         stage "pip has written all" ;;
+    "-m bettensor."*) echo "python $*" ;;
 esac
 """
 
@@ -67,11 +68,11 @@ class Checkout:
         self.python.chmod(0o755)
         self.running: list[subprocess.Popen[str]] = []
 
-    def start(self, target: str = ".dev", stop_at: str = "") -> "subprocess.Popen[str]":
+    def start(self, target: str = ".dev", *flags: str, stop_at: str = "") -> "subprocess.Popen[str]":
         for name in ("stages", "go"):
             (self.folder / name).unlink(missing_ok=True)
         process = subprocess.Popen(
-            [MAKE, f"PYTHON={self.python}", f".venv/{target}"],
+            [MAKE, f"PYTHON={self.python}", *flags, f".venv/{target}"],
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "STOP_AT": stop_at},
             stdout=subprocess.PIPE,
@@ -202,6 +203,14 @@ def test_a_missing_python_is_told_with_what_to_install(checkout: Checkout) -> No
     )
     assert process.returncode != 0
     assert "Python 3.11 or newer is needed; on Debian: apt install python3 python3-venv" in process.stdout
+
+
+@pytest.mark.parametrize(("flags", "required"), [((), ""), (("REQUIRE_EXISTING=yes",), " --required")])
+def test_an_environment_for_existing_neurons_is_made_by_ours(
+    checkout: Checkout, flags: tuple[str, ...], required: str
+) -> None:
+    said = end(checkout.start("existing-9", *flags))
+    assert f"python -m bettensor.neurons.existing.environment .venv/existing-9 9{required}\n" in said
 
 
 def test_make_alone_lists_what_it_can_do(checkout: Checkout) -> None:

@@ -10,13 +10,14 @@ from itertools import islice
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
+from bettensor.actors.existing import Existing, ExistingFollower
 from bettensor.actors.miner.patience import longest_wait
 from bettensor.actors.miner.targets import is_wanted, wanted
 from bettensor.actors.settings import ChosenValidators, Seconds, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus import codec
 from bettensor.bus.backoff import backoff, full_jitter
-from bettensor.bus.codes import RefusalCode
+from bettensor.bus.codes import AXON, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ClockStepped,
@@ -35,6 +36,7 @@ from bettensor.bus.events import (
     PostFailed,
     PostRequested,
     PredictionExpired,
+    QueryAdmitted,
     ReconnectScheduled,
     SendFailed,
     SessionActivated,
@@ -98,6 +100,8 @@ class HttpRoute:
     """The WebSocket, while there is one."""
     chosen: bool = False
     """The fallback is in use."""
+    answers: bool = False
+    """The last exchange had an answer of a validator, if only a refusal."""
     asking: bool = False
     """The outbox is being asked for all that it has, in its order; until then nothing else is taken."""
 
@@ -113,9 +117,10 @@ class HttpFallbackState:
     stopping: bool = False
     roads: dict[Hotkey, HttpRoute] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
+    existing: dict[Hotkey, Existing] = field(default_factory=dict)
 
 
-class HttpFallbackActor(StreamFollower):
+class HttpFallbackActor(StreamFollower, ExistingFollower):
     """Posts messages that failed, and polls games while there is no session, or one that brings no verdicts."""
 
     name = "http_fallback"
@@ -161,7 +166,16 @@ class HttpFallbackActor(StreamFollower):
         if road.session is not None:  # a transport that takes nothing has ended, though that is told later
             road.session, road.chosen = None, False
         self._choose(event.hotkey, road, "no_session", event.reason, envelope.mono)
-        self._take(event.hotkey, road, [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)])
+        if road.chosen:
+            predictions = [p for p in event.message.predictions if isinstance(p, TeamGamePrediction)]
+            self._take(event.hotkey, road, predictions)
+
+    @on(QueryAdmitted)
+    def hear_question(self, event: QueryAdmitted, envelope: Envelope) -> None:
+        super().hear_question(event, envelope)
+        road = self.state.roads.get(event.hotkey)
+        if road is not None:
+            self._leave_to_synapse(event.hotkey, road, envelope.mono)
 
     @on(FallbackChosen)
     def asked(self, event: FallbackChosen, _: Envelope) -> None:
@@ -242,6 +256,7 @@ class HttpFallbackActor(StreamFollower):
     @on(PostAnswered)
     def go_on(self, event: PostAnswered, envelope: Envelope) -> None:
         road = self.state.roads[event.hotkey]
+        road.answers = True
         self._hear_from(event.hotkey, road, envelope.mono)
         if event.connection == road.polling:
             road.polling = None
@@ -259,7 +274,8 @@ class HttpFallbackActor(StreamFollower):
     @on(PostFailed)
     def back_off(self, event: PostFailed, envelope: Envelope) -> None:
         road = self.state.roads[event.hotkey]
-        road.refusal = event.code
+        road.refusal, road.answers = event.code, event.code not in ("", AXON)
+        self._leave_to_synapse(event.hotkey, road, envelope.mono)
         if event.connection == road.polling:
             road.polling = None
             road.poll_failures += self.settings.max_poll_interval > self.settings.poll_interval
@@ -303,7 +319,7 @@ class HttpFallbackActor(StreamFollower):
                     self._choose(hotkey, road, "disabled", "the WebSocket is disabled here", now)
 
     def _choose(self, hotkey: Hotkey, road: HttpRoute, cause: FallbackCause, reason: str, now: Micros) -> None:
-        if road.chosen:
+        if road.chosen or self._waits_for_question(hotkey, road, now):
             return
         road.chosen = True
         if road.session is None:
@@ -311,6 +327,19 @@ class HttpFallbackActor(StreamFollower):
             road.asking = True
         self.publish(FallbackChosen(hotkey, cause, reason))
         self.set_timer("poll", now, hotkey)
+
+    def _waits_for_question(self, hotkey: Hotkey, road: HttpRoute, now: Micros) -> bool:
+        """Whether predictions go to a validator over Synapse alone: it asks for them, and answers on no other road."""
+        return road.session is None and not road.answers and self._is_existing(hotkey, now)
+
+    def _leave_to_synapse(self, hotkey: Hotkey, road: HttpRoute, now: Micros) -> None:
+        """End the fallback if it can carry nothing: what it holds waits in the outbox for the next question."""
+        if road.chosen and self._waits_for_question(hotkey, road, now):
+            road.chosen = road.asking = road.resting = False
+            road.failures = road.poll_failures = 0
+            road.waiting.clear()
+            self.cancel_timer("poll", hotkey)
+            self.cancel_timer("post", hotkey)
 
     def _post(self, hotkey: Hotkey, road: HttpRoute) -> None:
         if self.state.stopping or road.closed or road.posting is not None or road.resting or not road.waiting:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
+from bettensor.actors.existing import LONGEST_WAIT, Existing, ExistingFollower
 from bettensor.actors.miner.patience import PASSING, longest_wait
 from bettensor.actors.miner.targets import is_wanted, lack_of, wanted
 from bettensor.actors.settings import ChosenValidators, WebSocketSettings, settings_class
@@ -100,6 +101,8 @@ class Target:
     """In a row; the exponent of the back-off."""
     refusal: str = ""
     """The code with which the last try was refused; empty if it ended in another way."""
+    is_existing: bool = False
+    """It speaks Synapse alone, as far as the last try shows."""
     active_since: Micros | None = None
     interval: Micros = Micros(0)
     """The ceiling of the last back-off; a session that outlives it was a good one."""
@@ -118,13 +121,14 @@ class ReconnectState:
     """Whether the metagraph has this miner."""
     targets: dict[Hotkey, Target] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
+    existing: dict[Hotkey, Existing] = field(default_factory=dict)
     lack: str = ""
     """Why there is no validator to dial."""
     is_of_0_1: bool = False
     """The miner tells of no lack, and waits after each refusal alike, as in release 0.1.0."""
 
 
-class ReconnectActor(StreamFollower):
+class ReconnectActor(StreamFollower, ExistingFollower):
     """Keeps a miner connected to its validators."""
 
     name = "reconnect"
@@ -174,7 +178,7 @@ class ReconnectActor(StreamFollower):
         if target is None:
             self.publish(CloseRequested(event.connection, CloseCode.NORMAL, NO_VALIDATOR))
             return
-        target.active_since, target.refusal = envelope.mono, ""
+        target.active_since, target.refusal, target.is_existing = envelope.mono, "", False
         if target.dialled != target.endpoint:  # it has moved meanwhile
             self._follow(target, target.endpoint)
             self._dial(event.hotkey, target)
@@ -206,6 +210,7 @@ class ReconnectActor(StreamFollower):
             answer = Reaction.BACK_OFF  # our metagraph knows better: the validator reads the chain because we knocked
         elif target.refusal in PASSING:
             answer = Reaction.BACK_OFF
+        target.is_existing = self.speaks_synapse_alone(event, envelope.mono)
         self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
 
     @on(ClockStepped)
@@ -278,6 +283,7 @@ class ReconnectActor(StreamFollower):
     def _delay(self, target: Target, answer: Reaction) -> float:
         """Seconds until the next try."""
         longest = longest_wait(target.refusal, self.settings.websocket.max_reconnect_interval)
+        longest = max(longest, LONGEST_WAIT) if target.is_existing else longest
         if answer is Reaction.WAIT:
             return longest
         if answer is Reaction.RETURN:

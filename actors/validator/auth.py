@@ -4,6 +4,7 @@ The order of checks is the protocol's ("Refusals"): what costs nothing comes fir
 request whose signature is good leaves a trace in what later requests are judged by.
 """
 
+import json
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from bettensor.actors.health import HEALTH_PATH, asks_for_health
 from bettensor.actors.nonces import Nonce, accept_nonce
 from bettensor.actors.schemes import DEFAULT, SCHEMES, pinned_scheme
 from bettensor.actors.settings import AuthSettings, Count, NotNegative, Positive, WebSocketSettings, settings_class
-from bettensor.bus import codec
+from bettensor.bus import codec, synapse
 from bettensor.bus.addresses import is_within
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -27,6 +28,7 @@ from bettensor.bus.events import (
     BlacklistLoaded,
     CloseRequested,
     ConnectionClosed,
+    HttpAnswered,
     HttpRequestReceived,
     MessageAccepted,
     MetagraphSynced,
@@ -41,6 +43,7 @@ from bettensor.bus.events import (
     Scheme,
     SettingsReloaded,
     SignatureChecked,
+    SynapseAsked,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, Micros, Netuid, Offset, Uid
 from bettensor.bus.messages import (
@@ -72,6 +75,11 @@ _PATHS: Final[dict[str, tuple[str, Purpose]]] = {
     "/predictions": ("POST", "predictions"),
     "/games": ("GET", "games"),
 }
+SYNAPSE_SENDER: Final = "bt_header_dendrite_hotkey"
+"""The header by which an existing neuron says who asks over Synapse."""
+_SYNAPSE_PATHS: Final = (f"/{synapse.NAME}", "/Synapse")
+_NO_ANSWER: Final = json.dumps({"message": "this validator answers no queries over Synapse"})
+"""In the form in which an existing neuron reads a refusal."""
 _NONCE: Final = re.compile(r"[0-9]{1,20}")
 _SIGNATURE: Final = re.compile(r"0x[0-9a-fA-F]{128}")
 _OFFSET: Final = re.compile(r"[0-9]{1,15}")
@@ -147,6 +155,8 @@ class ValidatorAuthState(AuthState):
     pins_schemes: bool = True
     knows_members: bool = False
     """The metagraph has been read, now or in an earlier run."""
+    knows_synapse: bool = True
+    """Release 0.1.0 took existing neurons for faulty clients."""
     members: dict[Hotkey, NeuronInfo] = field(default_factory=dict)
     blacklist: dict[Hotkey, None] = field(default_factory=dict)
     unwanted_coldkeys: dict[str, None] = field(default_factory=dict)
@@ -160,6 +170,8 @@ class ValidatorAuthState(AuthState):
     """Of members, charged only with verified requests, so that no stranger can use them up."""
     failures: dict[str, Budget] = field(default_factory=dict)
     """Of IP addresses, charged with failed requests."""
+    queries: dict[str, Budget] = field(default_factory=dict)
+    """Of IP addresses, charged with requests over Synapse: as many as may fail, but counted apart from those."""
     stopping: bool = False
 
 
@@ -175,7 +187,8 @@ class ValidatorAuthActor(AuthActor):
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.netuid, self.state.hotkey = event.netuid, event.hotkey
-        self.state.pins_schemes, self.state.knows_members = not event.is_of_0_1, event.is_of_0_1
+        self.state.pins_schemes = self.state.knows_synapse = not event.is_of_0_1
+        self.state.knows_members = event.is_of_0_1
 
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
@@ -205,6 +218,9 @@ class ValidatorAuthActor(AuthActor):
     def check_request(self, event: HttpRequestReceived, envelope: Envelope) -> None:
         if asks_for_health(event):
             return  # open to all; ConnectionActor answers
+        if self.state.knows_synapse and _asks_over_synapse(event):
+            self._turn_away(event, envelope.mono)
+            return
         try:
             credentials = self._claims(event)
             self._check_claims(credentials, event, envelope)
@@ -234,6 +250,21 @@ class ValidatorAuthActor(AuthActor):
     @on(ConnectionClosed)
     def forget_peer(self, event: ConnectionClosed, _: Envelope) -> None:
         self.state.peers.pop(event.connection, None)
+
+    # --- existing neurons
+
+    def _turn_away(self, request: HttpRequestReceived, now: Micros) -> None:
+        """Existing validators ask every axon, validators' too: that is no fault of theirs, unless it is a flood."""
+        limits = self.settings
+        budget = budget_of(self.state.queries, request.remote, now, limits.failure_burst, MAX_REMOTES)
+        if not budget.spend(now, limits.failures_per_second, limits.failure_burst):
+            message = f"too many requests over Synapse from {request.remote}"
+            self._refuse_request(request, Refused(RefusalCode.RATE_LIMITED, message, retry_after=1), now)
+            return
+        claimed = dict(request.headers).get(SYNAPSE_SENDER)
+        hotkey = Hotkey(claimed[: synapse.MAX_NAME]) if claimed else None
+        self.publish(SynapseAsked(request.connection, hotkey, request.remote))
+        self.publish(HttpAnswered(request.connection, RefusalCode.NOT_FOUND.status, _NO_ANSWER))
 
     # --- the claims of a request
 
@@ -442,6 +473,13 @@ class ValidatorAuthActor(AuthActor):
         if any(is_within(remote, network) for network in state.unwanted_networks):
             return f"{remote} is blacklisted here"
         return None
+
+
+def _asks_over_synapse(request: HttpRequestReceived) -> bool:
+    """Whether an existing neuron sent ``request``: to a path of its own, or with its header to one that is not ours."""
+    path, _, _ = request.target.partition("?")
+    is_ours = path in _PATHS or path == HEALTH_PATH
+    return path in _SYNAPSE_PATHS or (not is_ours and any(name == SYNAPSE_SENDER for name, _ in request.headers))
 
 
 def _check_upgrade(request: HttpRequestReceived) -> None:

@@ -9,14 +9,17 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console, RenderableType
 
 from bettensor.neurons.cli import views
+from bettensor.neurons.cli.demo_existing import RELEASE
 from bettensor.neurons.cli.demo_outcome import outcome_of, print_outcome
 from bettensor.neurons.cli.demo_subnet import TICK, Demo, latency_of, verdicts_of
 from bettensor.neurons.cli.demo_view import demo_view
+from bettensor.neurons.existing.environment import CannotInstall, Environment, home_of, requirements_of
 from bettensor.neurons.system.processes import allow_open_files
 from bettensor.neurons.system.scratch import clear_abandoned, scratch_folder
 from bettensor.neurons.system.signals import ends_in_order
@@ -26,11 +29,12 @@ LIVE_DURATION: Final = 60.0
 """Default duration in seconds: without and with a terminal."""
 
 
-def run_demo(*, miners: int, duration: float | None = None, as_json: bool = False) -> int:
+def run_demo(*, miners: int, existing: int = 0, duration: float | None = None, as_json: bool = False) -> int:
     """Run the demo.
 
     Args:
         miners: number of miners, at least one.
+        existing: number of existing miners, which run with bittensor 10; the first time they take a minute more.
         duration: seconds, above 0; by default 60 in a terminal, otherwise 20.
         as_json: print only the outcome, as JSON.
 
@@ -38,6 +42,7 @@ def run_demo(*, miners: int, duration: float | None = None, as_json: bool = Fals
         0 if predictions were accepted and every prediction has its verdict, otherwise 1.
 
     Raises:
+        CannotInstall: what existing miners need cannot be installed; the message says why.
         DemoFailed: a process did not start, or ended by itself; the message has the end of its log.
     """
     watched = not as_json and sys.stdout.isatty() and sys.stdin.isatty()
@@ -48,8 +53,9 @@ def run_demo(*, miners: int, duration: float | None = None, as_json: bool = Fals
     if (cleared := clear_abandoned()) is not None:
         say(str(cleared))
     with ends_in_order(), scratch_folder("demo") as folder:
+        python = _python_of_existing(_say_aside if as_json else _say) if existing else Path()
         say("creating throwaway wallets, metagraph files and configurations")
-        demo = Demo(folder, miners, duration)
+        demo = Demo(folder, miners, duration, existing, python)
         try:
             demo.start()
             say("the validator is running; starting the miners")
@@ -75,8 +81,23 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+def _say_aside(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def _silence(_: str) -> None:
     pass
+
+
+def _python_of_existing(say: Callable[[str], None]) -> Path:
+    """The Python that runs existing miners; its environment is made if it is not there yet."""
+    environment = Environment(home_of(RELEASE), requirements_of(RELEASE))
+    try:
+        environment.make(say)
+    except CannotInstall as failure:
+        what = f"existing miners need bittensor {RELEASE}, which cannot be installed in {environment.folder}"
+        raise CannotInstall(f"{what}: {failure}; without --existing, the demo needs none") from None
+    return environment.python
 
 
 def _tell(demo: Demo, say: Callable[[str], None]) -> None:
@@ -93,7 +114,7 @@ def _tell(demo: Demo, say: Callable[[str], None]) -> None:
 def _progress(demo: Demo) -> str:
     verdicts = verdicts_of(demo)
     accepted = verdicts.pop("accepted", 0)
-    made = sum(miner.codes.total() for miner in demo.miners) + demo.visitor.codes.total()
+    made = sum(miner.codes.total() for miner in demo.betting) + demo.visitor.codes.total()
     return f"{made} predictions pushed, {accepted} accepted, {verdicts.total()} rejected{_latencies(demo)}"
 
 

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import yaml
 
+from bettensor.bus.identifiers import Hotkey
+from bettensor.neurons.cli.demo_existing import EVERY, ExistingPlayer
 from bettensor.neurons.cli.demo_player import VALIDATOR, Player
 from bettensor.neurons.cli.demo_visitor import Visitor
 from bettensor.neurons.edges.game_feed import SHIPPED
@@ -16,6 +18,8 @@ NETUID: Final = 30
 VISITOR: Final = "visitor"
 KICK_OFF: Final = 5
 """Seconds from the validator's start to the start of its first game."""
+QUERY_INTERVAL: Final = 1.0
+"""Seconds between two questions to an existing miner."""
 ODDS_GRACE: Final = 60.0
 """Seconds for which a prediction may quote odds that have moved: longer than a fault lasts, usually."""
 
@@ -26,8 +30,14 @@ def prepare(folder: Path, players: Sequence[Player], port: int, limit: float) ->
     names = [*(player.name for player in players), VISITOR]
     hotkeys = {name: new_wallet("demo", name, wallets, "sr25519") for name in names}
     _write_games(folder / "games.json")
+    existing = [player for player in players if isinstance(player, ExistingPlayer)]
+    axons = {player.name: {"axon": f"127.0.0.1:{player.port}"} for player in existing}
     for number, player in enumerate(players):
-        neurons: list[dict[str, Any]] = [{"hotkey": hotkey} for hotkey in hotkeys.values()]
+        if isinstance(player, ExistingPlayer):
+            player.hotkey = hotkeys[player.name]
+            _write_existing(player, number, wallets, hotkeys[VALIDATOR])
+            continue
+        neurons: list[dict[str, Any]] = [{"hotkey": hotkey} | axons.get(name, {}) for name, hotkey in hotkeys.items()]
         entrance = port if player.wire is None else player.wire.port
         neurons[0] |= {"validator_permit": True, "axon": f"127.0.0.1:{entrance}"}
         _write(folder / f"{player.name}-metagraph.yaml", {"neurons": neurons})
@@ -44,6 +54,7 @@ def prepare(folder: Path, players: Sequence[Player], port: int, limit: float) ->
             settings["axon"] = {"ip": "127.0.0.1", "port": port}
             settings["games"] = {"source": "random", "path": "games.json", "interval": 2.0}
             settings["actors"] = {"prediction": {"odds_grace": ODDS_GRACE, "daily_wager_limit": limit}}
+            settings["synapse"] = {"enabled": bool(existing), "query_interval": QUERY_INTERVAL}
         else:
             settings["actors"] = {
                 "model": {"interval": 1.0},
@@ -52,6 +63,19 @@ def prepare(folder: Path, players: Sequence[Player], port: int, limit: float) ->
             }
         _write(folder / f"{player.name}.yaml", settings)
     return Visitor(load_hotkey("demo", VISITOR, wallets), NETUID, hotkeys[VALIDATOR], port, limit)
+
+
+def _write_existing(player: ExistingPlayer, uid: int, wallets: str, validator: Hotkey) -> None:
+    """What an existing miner's program reads; it answers the demo's validator alone."""
+    settings = {
+        "uid": uid,
+        "wallet": {"name": "demo", "hotkey": player.name, "path": wallets},
+        "port": player.port,
+        "validators": [validator],
+        "file": str(player.file),
+        "every": EVERY,
+    }
+    player.settings.write_text(json.dumps(settings))
 
 
 def _write_games(file: Path) -> None:

@@ -11,20 +11,23 @@ from rich.text import Text
 
 from bettensor.actors.monitor import LATENCIES
 from bettensor.neurons.cli import views
+from bettensor.neurons.cli.demo_existing import RELEASE, ExistingPlayer
 from bettensor.neurons.cli.demo_files import VISITOR
 from bettensor.neurons.cli.demo_subnet import Demo, latency_of
+from bettensor.neurons.cli.history import history_file, history_proofs
 
 
 def outcome_of(demo: Demo) -> dict[str, Any]:
     """What became of every prediction, as plain data."""
-    codes: Counter[str | None] = sum((miner.codes for miner in demo.miners), Counter())
+    codes: Counter[str | None] = sum((miner.codes for miner in demo.betting), Counter())
     for code, count in demo.visitor.codes.items():
         codes[code] += count
     pushed = codes.total()
     unanswered = codes.pop(None, 0)
     return {
-        "ok": codes["accepted"] > 0 and unanswered == 0 and all(miner.has_begun() for miner in demo.miners),
+        "ok": codes["accepted"] > 0 and unanswered == 0 and all(miner.has_begun() for miner in demo.betting),
         "miners": len(demo.miners),
+        "existing": [_existing(miner, demo) for miner in demo.existing],
         "restarts": sum(player.restarts for player in demo.players),
         "pushed": pushed,
         "answered": pushed - unanswered,
@@ -35,11 +38,22 @@ def outcome_of(demo: Demo) -> dict[str, Any]:
     }
 
 
+def _existing(miner: ExistingPlayer, demo: Demo) -> dict[str, Any]:
+    ledger = history_file(demo.validator.state_dir)
+    return {
+        "name": miner.name,
+        "bittensor": RELEASE,
+        "transport": "synapse" if miner.was_asked else None,
+        "proof": history_proofs(ledger, miner.hotkey),
+        "verdicts": dict(miner.judged()),
+    }
+
+
 def print_outcome(demo: Demo, outcome: dict[str, Any]) -> None:
     """The outcome, for people."""
     numbers = ("pushed", "accepted", "rejected", "p50 ms", "p99 ms", "restarts")
     table = views.plain_table("miner", *numbers, right=numbers)
-    for miner in demo.miners:
+    for miner in demo.betting:
         latency = None if miner.last_status is None else miner.last_status["latency_ms"]
         table.add_row(
             miner.name,
@@ -58,6 +72,10 @@ def print_outcome(demo: Demo, outcome: dict[str, Any]) -> None:
     screen.print(
         f"p50, p99: from push to verdict, of each miner's last {LATENCIES:,} since its start{waiting}", style="dim"
     )
+    if demo.existing:
+        proofs = sorted({proof for existing in outcome["existing"] for proof in existing["proof"]})
+        told = f"proof of whose a prediction is: {', '.join(proofs) or 'none'}"
+        screen.print(f"existing miners run with bittensor {RELEASE}, and are asked via Synapse; {told}", style="dim")
     by_code = ", ".join(f"{count} {code}" for code, count in sorted(outcome["verdicts"].items()))
     screen.print(f"verdicts: {by_code or 'none'}")
     _print_faults(demo, screen)

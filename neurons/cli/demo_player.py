@@ -16,6 +16,8 @@ from bettensor.neurons.cli.history import OUTBOX, history_codes, history_file
 from bettensor.neurons.system.processes import spawn
 
 VALIDATOR: Final = "validator"
+FEW: Final = 50
+"""Predictions without a verdict with which a miner may be stopped."""
 STOP_TIMEOUT: Final = 15.0
 """Seconds for a process to stop; then it is killed."""
 
@@ -26,7 +28,7 @@ class Player:
 
     name: str
     folder: Path
-    process: "subprocess.Popen[bytes] | None" = None
+    process: "subprocess.Popen[Any] | None" = None
     wire: Wire | None = None
     status: dict[str, Any] | None = None
     """Its newest status; None while it does not answer."""
@@ -59,6 +61,12 @@ class Player:
         if self.process is not None:
             self.process.kill()
 
+    def close(self) -> None:
+        """Kill it if it still runs."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
     def look(self) -> None:
         """Read its status and its predictions; of the validator the games too."""
         question = {"ask": "status", "slates": self.name == VALIDATOR}
@@ -72,6 +80,10 @@ class Player:
     def has_begun(self) -> bool:
         """Whether a miner has come so far that it keeps its predictions."""
         return (self.state_dir / OUTBOX).exists()
+
+    def is_settled(self) -> bool:
+        """Whether it may be stopped: a miner waits for its last verdicts, but not for ever."""
+        return self.status is not None and bool(self.describe()[1]) and self.status["predictions"]["waiting"] < FEW
 
     def judged(self) -> "Counter[str]":
         """The number of its predictions by verdict."""

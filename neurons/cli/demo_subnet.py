@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bettensor.bus.errors import BettensorError
+from bettensor.neurons.cli.demo_existing import ExistingPlayer
 from bettensor.neurons.cli.demo_faults import DemoFault, Kind
 from bettensor.neurons.cli.demo_files import prepare, set_websocket
 from bettensor.neurons.cli.demo_player import STOP_TIMEOUT, VALIDATOR, Player, await_end
@@ -27,6 +28,8 @@ CLOSE_LOOK: Final = 0.2
 WAGERS_PER_SECOND: Final = 500.0
 """More than a miner wagers, in the subnet's units: by this the daily limit fits the demo's duration."""
 MAX_LIMIT: Final = 1e8
+_NEWS: Final = {"HTTP": "uses HTTP", "Synapse": "answers via Synapse"}
+"""What a miner does without a session, by its transport."""
 
 
 class DemoFailed(BettensorError):
@@ -36,7 +39,15 @@ class DemoFailed(BettensorError):
 class Demo:
     """The neurons, and the keys that act on them."""
 
-    def __init__(self, folder: Path, miners: int, duration: float) -> None:
+    def __init__(self, folder: Path, miners: int, duration: float, existing: int = 0, python: Path = Path()) -> None:
+        """
+        Args:
+            folder: for all files; there is nothing in it.
+            miners: how many.
+            duration: seconds.
+            existing: how many existing miners.
+            python: what runs these.
+        """
         self.folder = folder
         self.duration = duration
         port = free_port()
@@ -44,6 +55,9 @@ class Demo:
         self._wires = Wires(port, miners)
         self.miners = [
             Player(f"miner-{number}", folder, wire=wire) for number, wire in enumerate(self._wires.wires, start=1)
+        ]
+        self.existing = [
+            ExistingPlayer(f"existing-{number}", folder, python=python) for number in range(1, existing + 1)
         ]
         self.chosen = 0
         """Index of the miner that keys act on."""
@@ -59,17 +73,22 @@ class Demo:
         self.moved: dict[str, float] = {}
 
     def age(self) -> float:
-        """Seconds since every miner has reached the validator, or has had ``START_TIMEOUT`` to do so."""
+        """Seconds since the validator has heard every miner, or each has had ``START_TIMEOUT`` for that."""
         if self.begun is None:
             late = time.monotonic() - self.started > START_TIMEOUT
-            if not late and not all(miner.describe()[1] for miner in self.miners):
+            if not late and not all(miner.describe()[1] for miner in self.betting):
                 return 0.0
             self.begun = time.monotonic()
         return time.monotonic() - self.begun
 
     @property
     def players(self) -> list[Player]:
-        return [self.validator, *self.miners]
+        return [self.validator, *self.betting]
+
+    @property
+    def betting(self) -> list[Player]:
+        """All miners, also the existing ones."""
+        return [*self.miners, *self.existing]
 
     def start(self) -> None:
         """Start all neurons, and wait until the validator answers.
@@ -88,7 +107,7 @@ class Demo:
             time.sleep(0.05)
             self.look()
         self._wires.start()
-        for miner in self.miners:
+        for miner in self.betting:
             miner.start()
         self.started = time.monotonic()
 
@@ -103,7 +122,7 @@ class Demo:
         if time.monotonic() - self.looked < (CLOSE_LOOK if closely else LOOK):
             return news
         self.look()
-        for miner in self.miners:
+        for miner in self.betting:
             news += _news_of(miner)
         news += self._recoveries()
         if self.begun is not None and self.validator.works():
@@ -125,12 +144,12 @@ class Demo:
 
     def _affected(self, fault: DemoFault) -> list[str]:
         """The miners whose predictions wait because of a fault."""
-        return [miner.name for miner in self.miners] if fault.who == VALIDATOR else [fault.who]
+        return [miner.name for miner in self.betting] if fault.who == VALIDATOR else [fault.who]
 
     def waiting(self, fault: DemoFault) -> int:
         """The number of predictions without a verdict that a fault affects."""
         affected = self._affected(fault)
-        return sum(miner.codes[None] for miner in self.miners if miner.name in affected)
+        return sum(miner.codes[None] for miner in self.betting if miner.name in affected)
 
     def _begin_fault(self, player: Player, kind: Kind) -> None:
         player.status = None  # what it said before
@@ -169,6 +188,9 @@ class Demo:
             slate = [game for slate in self.validator.status["slates"] for game in slate["games"]]
             self.visitor.see(slate)
             self._compare_odds(slate)
+        peers = [] if self.validator.status is None else self.validator.status["peers"]
+        for miner in self.existing:
+            miner.see(next((peer for peer in peers if peer["hotkey"] == miner.hotkey), None))
 
     def _compare_odds(self, slate: list[dict[str, Any]]) -> None:
         now = {game["game_id"]: game["team_a_odds"] for game in slate}
@@ -213,8 +235,10 @@ class Demo:
             for line in self.check():
                 say(line)
             time.sleep(TICK)
+        for existing in self.existing:
+            existing.rest()
         self._settle(say)
-        for group in (self.miners, [self.validator]):
+        for group in (self.betting, [self.validator]):
             for player in group:
                 if player.process is not None:
                     player.process.terminate()
@@ -227,20 +251,14 @@ class Demo:
             self.look()
             for line in self._recoveries():
                 say(line)
-            if all(
-                m.status is not None and m.describe()[1] and m.status["predictions"]["waiting"] < 50
-                for m in self.miners
-            ):
+            if all(miner.is_settled() for miner in self.betting):
                 return
             time.sleep(0.2)
 
     def close(self) -> None:
         """Kill all processes that still run, and end the wires."""
         for player in self.players:
-            if player.process is not None:
-                if player.process.poll() is None:
-                    player.process.kill()
-                player.process.wait()
+            player.close()
         self._wires.close()
 
 
@@ -249,17 +267,17 @@ def _news_of(miner: Player) -> list[str]:
     if not transport or miner.told == (state, transport):
         return []
     miner.told = state, transport
-    return [f"{miner.name} is connected" if state == "connected" else f"{miner.name} uses HTTP"]
+    return [f"{miner.name} {_NEWS.get(transport, 'is connected')}"]
 
 
 def verdicts_of(demo: Demo) -> "Counter[str]":
     """The number of all miners' and the visitor's predictions by verdict."""
-    return sum((miner.judged() for miner in demo.miners), demo.visitor.codes)
+    return sum((miner.judged() for miner in demo.betting), demo.visitor.codes)
 
 
 def latency_of(demo: Demo) -> dict[str, float] | None:
     """The median of the miners' medians, and the highest of their 99th percentiles; milliseconds to the verdict."""
-    known = [m.last_status["latency_ms"] for m in demo.miners if m.last_status is not None]
+    known = [m.last_status["latency_ms"] for m in demo.betting if m.last_status is not None]
     told = [latency for latency in known if latency is not None]
     if not told:
         return None

@@ -25,7 +25,7 @@ def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> R
     """The whole demo, as high as the terminal, with the keys in its last line; or the size that this view needs."""
     width = screen.width
     title = Text("Bettensor", "bold")
-    title.append(f"  one validator and {counted(len(demo.miners), 'miner')}, each in its own process", "not bold")
+    title.append(f"  {_who(demo)}", "not bold")
     title.append(f"   {elapsed:.0f} of {duration:.0f} s", "dim")
     keys = Text.assemble(
         (" v ", "reverse"), " kill validator  ",
@@ -50,6 +50,12 @@ def demo_view(demo: Demo, elapsed: float, duration: float, screen: Console) -> R
     lines.append("\n" * (left - games - 1 - len(lines.plain.splitlines())))
     events = views.section("last events on the validator's bus", lines, width)
     return Group(above, Columns(counts, padding=(0, 3)), "", events, keys)
+
+
+def _who(demo: Demo) -> str:
+    miners, existing = counted(len(demo.miners), "miner"), counted(len(demo.existing), "existing miner")
+    alone = f"one validator and {miners}, each in its own process"
+    return f"one validator, {miners} and {existing}" if demo.existing else alone
 
 
 def _neurons_table(demo: Demo, width: int) -> RenderableType:

@@ -17,12 +17,12 @@ from shlex import quote
 from statistics import median
 from typing import Any, Final, Literal, NamedTuple
 
-from bettensor.actors.cures import FEW_WATCHES
+from bettensor.actors.announce import Serving, announced_endpoint, dialled_port
+from bettensor.actors.cures import FEW_WATCHES, SECTION
 from bettensor.actors.miner.targets import is_wanted, lack_of
-from bettensor.actors.validator.announce import AnnounceSettings
 from bettensor.actors.validator.auth import ValidatorAuthSettings
 from bettensor.bus.errors import BettensorError, ConfigurationError
-from bettensor.bus.events import NeuronInfo
+from bettensor.bus.events import NeuronInfo, Role
 from bettensor.bus.text import counted
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
@@ -61,6 +61,11 @@ INDENT: Final = 24
 """Columns before the text of a finding."""
 CLOCK_ERROR: Final = 2.0
 """Seconds between two clocks above which requests are refused."""
+LEAST_STAKE: Final = 1_000
+"""The stake that existing miners ask of a validator if they follow the subnet's start script."""
+USUAL_STAKE: Final = 10_000
+"""The same if they do not: their program's default."""
+_ENABLE: Final = "synapse.enabled"
 _NO_CHAIN: Final = "the clock cannot be compared with the chain's: the metagraph is a file"
 
 
@@ -99,11 +104,12 @@ async def _examine(settings: Settings, where: Where, make_client: Callable[[str]
     me = next((neuron for neuron in metagraph or () if neuron.hotkey == hotkey), None)
     if metagraph is not None and hotkey is not None:
         found.append(_registration(settings, hotkey, me))
-    if isinstance(settings, ValidatorSettings):
-        found += [finding async for finding in _port(settings, me)]
-    elif isinstance(settings, MinerSettings) and metagraph is not None:
+    service = _service(settings)
+    if service is not None:
+        found += [finding async for finding in _port(settings, service, me)]
+    if isinstance(settings, MinerSettings) and metagraph is not None:
         found += [finding async for finding in _validators(settings, metagraph, hotkey)]
-    return found
+    return [*found, _synapse(settings, me)]
 
 
 # --- this machine
@@ -292,54 +298,101 @@ def _registration(settings: Settings, hotkey: str, me: NeuronInfo | None) -> Fin
 # --- how they reach each other
 
 
-async def _port(settings: ValidatorSettings, me: NeuronInfo | None) -> AsyncIterator[Finding]:
-    axon = settings.axon
+class Service(NamedTuple):
+    """The public port of a neuron."""
+
+    role: Role
+    serving: Serving
+    callers: str
+    """Who finds its endpoint in the metagraph."""
+    unreached: Health
+    """How bad it is if nobody can."""
+
+    @property
+    def section(self) -> str:
+        """Of the configuration."""
+        return SECTION[self.role]
+
+
+def _service(settings: Settings) -> Service | None:
+    if isinstance(settings, ValidatorSettings):
+        return Service("validator", settings.axon, "miners", "failure")
+    if isinstance(settings, MinerSettings) and settings.synapse.enabled:
+        return Service("miner", settings.synapse, "existing validators", "warning")  # new ones are dialled by the miner
+    return None
+
+
+async def _port(settings: Settings, service: Service, me: NeuronInfo | None) -> AsyncIterator[Finding]:
+    serving = service.serving
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(listen_on(axon.ip, axon.port, 1))
-            yield Finding("port", "ok", f"{axon.ip}:{axon.port} is free")
+            stack.enter_context(listen_on(serving.ip, serving.port, 1))
+            yield Finding("port", "ok", f"{serving.ip}:{serving.port} is free")
         except OSError as error:
-            yield _taken(settings, error)
+            yield _taken(settings, service, error)
         if me is not None:
-            yield await _endpoint(me.axon, settings)
+            yield await _endpoint(me.axon, settings, service)
 
 
-def _taken(settings: ValidatorSettings, error: OSError) -> Finding:
-    """The port cannot be bound; this validator itself may be the one that uses it."""
-    where = f"{settings.axon.ip}:{settings.axon.port}"
+def _taken(settings: Settings, service: Service, error: OSError) -> Finding:
+    """The port cannot be bound; this neuron itself may be the one that uses it."""
+    ip, port = service.serving.ip, service.serving.port
+    where = f"{ip}:{port}"
     with contextlib.suppress(BettensorError):
         status = ask(settings.state_dir, {"ask": "status", "slates": False})  # the neuron may run an earlier release
-        if (status.get("listening") or "").endswith(f":{settings.axon.port}"):
-            return Finding("port", "ok", f"this validator (process {status['process']}) listens on {where}")
+        if (status.get("listening") or "").endswith(f":{port}"):
+            return Finding("port", "ok", f"this {service.role} (process {status['process']}) listens on {where}")
     from bettensor.neurons.edges.http_server import cure_for_port
 
-    cure = cure_for_port("axon", settings.axon.ip, settings.axon.port, error)
+    cure = cure_for_port(service.section, ip, port, error)
     return Finding("port", "failure", f"{where} cannot be bound: {error.strerror or error}", cure)
 
 
-async def _endpoint(told: str | None, settings: ValidatorSettings) -> Finding:
-    announced = None if settings.metagraph.static else _announced(settings)
+async def _endpoint(told: str | None, settings: Settings, service: Service) -> Finding:
+    section, role = service.section, service.role
+    announced = None if settings.metagraph.static else announced_endpoint(service.serving)
     endpoint = announced or told
     if endpoint is None:
-        cure = "set axon.external_ip to announce it on the chain; in a metagraph file, set axon"
-        return Finding("endpoint", "failure", "the metagraph has no endpoint for this validator", cure)
-    port = settings.axon.external_port or settings.axon.port
+        cure = f"set {section}.external_ip to announce it on the chain; in a metagraph file, set axon"
+        text = f"the metagraph has no endpoint for this {role}, so {service.callers} do not find it"
+        return Finding("endpoint", service.unreached, text, cure)
+    port = dialled_port(service.serving)
     if announced is None and port and int(endpoint.rpartition(":")[2]) != port:
-        cure = "set axon.external_ip to announce the endpoint, or correct axon.port or axon.external_port"
-        return Finding("endpoint", "failure", f"the metagraph has {told}, but the port is {port}", cure)
+        cure = f"set {section}.external_ip to announce it, or correct {section}.port or {section}.external_port"
+        return Finding("endpoint", service.unreached, f"the metagraph has {told}, but the port is {port}", cure)
     visit = await _visit(endpoint)
     if not visit.reached:
-        text = f"miners will dial {endpoint}, which cannot be reached from this machine: {visit.reason}"
+        text = f"{service.callers} will dial {endpoint}, which cannot be reached from this machine: {visit.reason}"
         cure = "open the port in the firewall and forward it; ignore this if your router has no NAT loopback"
         return Finding("endpoint", "warning", text, cure)
     if endpoint != told:
-        text = f"the metagraph has {told or 'no endpoint'}, and this validator will announce {endpoint}"
-        return Finding("endpoint", "warning", text, "start it: it announces itself; miners follow at their next sync")
+        text = f"the metagraph has {told or 'no endpoint'}, and this {role} will announce {endpoint}"
+        cure = f"start it: it announces itself; {service.callers} follow at their next sync"
+        if told is not None:
+            cure += (
+                f"; if another process of this hotkey announces {told}, set {section}.serve: false in one of the two"
+            )
+        return Finding("endpoint", "warning", text, cure)
     return Finding("endpoint", "ok", f"{endpoint} can be reached from this machine")
 
 
-def _announced(settings: ValidatorSettings) -> str | None:
-    return AnnounceSettings(axon=settings.axon).endpoint()
+def _synapse(settings: Settings, me: NeuronInfo | None) -> Finding:
+    """Whether this neuron speaks with existing ones, and why they would not speak with it."""
+    if isinstance(settings, MinerSettings):
+        if not settings.synapse.enabled:
+            return Finding("synapse", "ok", f"off: this miner answers no existing validators ({_ENABLE})")
+        announced = None if settings.metagraph.static else announced_endpoint(settings.synapse)
+        known = "no endpoint" if me is None or me.axon is None else me.axon
+        text = f"on: this miner answers existing validators; it announces {announced or 'nothing'}, and the metagraph "
+        return Finding("synapse", "ok", f"{text}has {known}")
+    if not isinstance(settings, ValidatorSettings) or not settings.synapse.enabled:
+        return Finding("synapse", "ok", f"off: this validator asks no existing miners ({_ENABLE})")
+    if me is not None and not me.validator_permit:
+        return Finding("synapse", "warning", "on, but existing miners refuse validators without a permit", "stake more")
+    if me is not None and me.stake < USUAL_STAKE:
+        text = f"on, but the stake is {me.stake:,.0f}, and existing miners refuse less than {LEAST_STAKE:,} to "
+        return Finding("synapse", "warning", f"{text}{USUAL_STAKE:,}, as each of them chooses", "stake more")
+    return Finding("synapse", "ok", f"on: existing miners are asked every {settings.synapse.query_interval:g} s")
 
 
 async def _validators(

@@ -129,6 +129,17 @@ def _verdict(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
+def history_proofs(file: Path, peer: str) -> list[str]:
+    """What proves in a ledger that the predictions of a miner are its own.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    with _reading(file) as database:
+        query = "SELECT DISTINCT proof FROM predictions WHERE hotkey = ? ORDER BY proof"
+        return [proof for (proof,) in database.execute(query, (peer,))]
+
+
 @contextmanager
 def _reading(file: Path) -> Iterator[sqlite3.Connection]:
     try:

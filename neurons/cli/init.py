@@ -16,8 +16,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Final
 
+from bettensor.actors.announce import announced_endpoint
 from bettensor.actors.settings import AxonSettings
-from bettensor.actors.validator.announce import AnnounceSettings
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import NeuronInfo, Role
 from bettensor.bus.identifiers import Hotkey
@@ -222,7 +222,7 @@ def _known_endpoint(setup: Setup) -> str | None:
     if not isinstance(settings, ValidatorSettings):
         listed = (setup.metagraph or {}).get(setup.hotkeys.get("validator", Hotkey("")))
         return None if listed is None else listed.axon
-    endpoint = AnnounceSettings(axon=settings.axon).endpoint() or _local_endpoint(settings.axon)
+    endpoint = announced_endpoint(settings.axon) or _local_endpoint(settings.axon)
     if endpoint.endswith(":0") and METAGRAPH in _missing_files(setup):
         file = setup.directory / "validator.yaml"
         raise ConfigurationError(f"{file}: axon.port is 0, any free port, which {METAGRAPH} cannot list; set a port")

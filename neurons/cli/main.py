@@ -226,6 +226,13 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     demo.add_argument("--miners", type=_count, default=3, metavar="N", help="number of miners (default 3)")
     demo.add_argument(
+        "--existing",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="number of existing miners beside them, of bittensor 10, which is installed for them the first time",
+    )
+    demo.add_argument(
         "--duration", type=_amount, metavar="S", help="duration in seconds (default 60 in a terminal, otherwise 20)"
     )
     demo.add_argument("--json", action="store_true", help="print only the outcome, as JSON")
@@ -794,7 +801,9 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     streams.prepare_for_neurons()
     from bettensor.neurons.cli.demo import run_demo
 
-    return run_demo(miners=arguments.miners, duration=arguments.duration, as_json=arguments.json)
+    return run_demo(
+        miners=arguments.miners, existing=arguments.existing, duration=arguments.duration, as_json=arguments.json
+    )
 
 
 def _run_doctor(arguments: argparse.Namespace) -> int:

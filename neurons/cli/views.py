@@ -32,7 +32,8 @@ STYLES: Final = {
     "connected": "green",
     "online": "green",
     "by HTTP": "yellow",
-    "by Synapse": "yellow",
+    "by Synapse": "cyan",
+    "speaks Synapse": "cyan",
     "degraded": "yellow",
     "not connected": "red",
     "offline": "red",
@@ -170,6 +171,7 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
     table = plain_table("UID", "hotkey", "state", *numbers[1:], right=numbers)
     peers = sorted(status["peers"], key=_rank)
     troubled = [peer for peer in peers if peer["trouble"]]
+    troubled += [peer for peer in peers if not peer["trouble"] and _asked(peer)]  # is told where there is room for it
     if room is not None:
         troubled = troubled[: max(1, room // 4)]
         peers = peers[: max(2, room - 3 - 2 * len(troubled))]
@@ -198,7 +200,15 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
     return Group(table, away) if away.row_count else table
 
 
+def _asked(peer: Status) -> str:
+    """What a peer without a session that asks us over Synapse is; an empty text for any other."""
+    asks = peer["state"] in ("by Synapse", "speaks Synapse") and peer.get("asked_s") is not None
+    return f"speaks Synapse (asked us {duration(peer['asked_s'])} ago)" if asks else ""
+
+
 def _trouble(peer: Status) -> Text:
+    if not peer["trouble"]:
+        return Text(_asked(peer), "dim")
     text = Text.assemble(said(peer["trouble"], "red"))
     text.append(f" ({duration(peer['trouble_s'])} ago)", "dim")
     if peer["tries_in_s"] is not None:
@@ -209,7 +219,7 @@ def _trouble(peer: Status) -> Text:
 
 
 def _rank(peer: Status) -> tuple[int, int]:
-    order = ("connected", "by HTTP", "by Synapse", "not connected", "not seen")
+    order = ["connected", "by HTTP", "by Synapse", "speaks Synapse", "not connected", "not seen", peer["state"]]
     return order.index(peer["state"]), 65536 if peer["uid"] is None else peer["uid"]
 
 
@@ -442,6 +452,8 @@ def headline(status: Status, width: int) -> Text:
         Text(f"up {duration(status['uptime_s'])}"),
         Text(counted(status["sessions"], "session")),
     ]
+    by_synapse = status.get("roads", {}).get("synapse", 0)  # the neuron may run an earlier release
+    parts += [Text(f"{by_synapse} by Synapse")] if by_synapse else []
     latency = status["latency_ms"]
     if latency is not None:
         parts += [Text(f"p50 {milliseconds(latency['p50'])}"), Text(f"p99 {milliseconds(latency['p99'])}")]

@@ -36,10 +36,9 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey
 from bettensor.bus.messages import PredictionMessage
-from bettensor.bus.redaction import names_a_secret
 from bettensor.neurons.edges.axon_protocol import AxonProtocol, Crowd, refusal_body
 from bettensor.neurons.edges.edge import Edge, Identity, on
-from bettensor.neurons.edges.http_server import HttpServer, Scope
+from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
 
 FIRST_CONNECTION: Final = 1 << 40
 """The number of the first request: no WebSocket and no query of a miner has it."""
@@ -109,8 +108,9 @@ class Axon(Edge):
 
     async def _serve(self, scope: Scope, receive: Any, send: Any) -> None:
         began_at = self._clock.mono()
-        request = self._request(scope)
-        query = self._queries[request.connection] = OpenQuery(request)
+        connection = ConnectionId(next(self._ids))
+        request = QueryReceived(connection, scope["method"], target_of(scope), headers_of(scope), remote_of(scope))
+        query = self._queries[connection] = OpenQuery(request)
         try:
             self._bus.publish(request)
             decision: Event | None = await query.decisions.get()
@@ -123,22 +123,10 @@ class Axon(Edge):
             elif isinstance(decision, QueryRefused):
                 await _refuse(decision, send)
         finally:
-            del self._queries[request.connection]
-            self._bus.publish(QueryEnded(request.connection))
+            del self._queries[connection]
+            self._bus.publish(QueryEnded(connection))
             if not self._queries:
                 self._all_ended.set()
-
-    def _request(self, scope: Scope) -> QueryReceived:
-        query: bytes = scope["query_string"]
-        target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
-        headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
-        return QueryReceived(
-            ConnectionId(next(self._ids)),
-            scope["method"],
-            target.decode("latin-1"),
-            tuple((name, value) for name, value in headers if not names_a_secret(name)),
-            scope["client"][0] if scope["client"] else "",
-        )
 
     async def _hear(self, admitted: QueryAdmitted, query: OpenQuery, receive: Any) -> Event | None:
         """Read the body, and return what is decided about it; None if its sender leaves before."""

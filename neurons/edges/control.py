@@ -46,6 +46,7 @@ NAME: Final = "control.sock"
 MAX_LINE: Final = 1024 * 1024
 PATIENCE: Final = 60.0
 """Seconds that ``predict`` waits for verdicts."""
+_TAKES_WHEN_IT_ASKS: Final = "it takes predictions when it asks for them over Synapse, every 8 minutes"
 _TOLD: Final = (
     "hotkey",
     "validator",
@@ -222,7 +223,8 @@ class Control(Edge):
         for validator, prediction_id in waiting:
             peer = peers.get(validator, {"state": "not seen", "trouble": "it is not in the metagraph"})
             is_connected = peer["state"] in ("connected", "by HTTP")
-            trouble = "" if is_connected else peer["trouble"] or "this miner has not reached it yet"
+            reason = _TAKES_WHEN_IT_ASKS if peer["state"] == "by Synapse" else "this miner has not reached it yet"
+            trouble = "" if is_connected else peer["trouble"] or reason
             placed.append(_named(validator, prediction_id) | {"connected": is_connected, "trouble": trouble})
         return placed
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from bettensor.bus.redaction import names_a_secret
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT
 from bettensor.neurons.system.errors import start_fault
 from bettensor.neurons.system.ports import listen_on
@@ -17,7 +18,29 @@ from bettensor.neurons.system.ports import listen_on
 BACKLOG: Final = 2048
 """Connections that the system accepts before we do."""
 
+_SECRETS: Final = ("authorization", "cookie", "proxy-authorization")
+"""Headers for other programs, such as a proxy. Like all headers with the name of a secret they never become part of an
+event, and so are in no log."""
+
 Scope = dict[str, Any]
+
+
+def target_of(scope: Scope) -> str:
+    """Path and query of a request, exactly as received."""
+    query: bytes = scope["query_string"]
+    target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
+    return target.decode("latin-1")
+
+
+def headers_of(scope: Scope) -> tuple[tuple[str, str], ...]:
+    """The headers of a request for an event: names in lower case, in the order received, and without secrets."""
+    decoded = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
+    return tuple((name, value) for name, value in decoded if name not in _SECRETS and not names_a_secret(name))
+
+
+def remote_of(scope: Scope) -> str:
+    """The peer's IP address."""
+    return scope["client"][0] if scope["client"] else ""
 
 
 class _Server(uvicorn.Server):

@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any
 
 from bettensor.actors.settings import AxonSettings, WebSocketSettings
 from bettensor.bus.clock import Clock
@@ -33,15 +33,10 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
-from bettensor.bus.redaction import names_a_secret
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, Transports, on
-from bettensor.neurons.edges.http_server import HttpServer, Scope
+from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
-
-_SECRETS: Final = (b"authorization", b"cookie", b"proxy-authorization")
-"""Headers for other programs, such as a proxy. Like all headers with the name of a secret they never become part of an
-event, and so are in no log."""
 
 
 class Exchange:
@@ -209,19 +204,13 @@ class Listener(Edge):
     def _request(
         self, scope: Scope, connection: ConnectionId, body: bytes, *, upgrade: bool = False
     ) -> HttpRequestReceived:
-        query: bytes = scope["query_string"]
-        target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
         return HttpRequestReceived(
             connection,
             scope.get("method", "GET"),
-            target.decode("latin-1"),
-            tuple(
-                (name.decode("latin-1").lower(), value.decode("latin-1"))
-                for name, value in scope["headers"]
-                if name.lower() not in _SECRETS and not names_a_secret(name.decode("latin-1"))
-            ),
+            target_of(scope),
+            headers_of(scope),
             body,
-            scope["client"][0] if scope["client"] else "",
+            remote_of(scope),
             upgrade,
             token_hex(16),
         )

@@ -8,18 +8,23 @@ import asyncio
 from bisect import bisect_left
 from collections import Counter as Count
 from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ActorFailed,
+    AxonAnswered,
+    AxonConfirmed,
+    AxonFailed,
     BroadcastWritten,
     ChainFailed,
     ClockStepped,
@@ -40,7 +45,9 @@ from bettensor.bus.events import (
     MetricsUnavailable,
     OddsDoubted,
     OutboxOpened,
+    PeerAuthenticated,
     PeerRefused,
+    PostAnswered,
     PredictionAccepted,
     PredictionConflicted,
     PredictionDiscarded,
@@ -48,18 +55,28 @@ from bettensor.bus.events import (
     PredictionMade,
     PredictionRejected,
     PredictionsStored,
+    QueryAdmitted,
+    QueryAnswered,
+    QueryRefused,
+    QueryUnreadable,
+    Road,
     Role,
     RowsSkipped,
     SessionActivated,
+    SynapseAsked,
     VerdictReceived,
 )
-from bettensor.bus.identifiers import SECOND, ConnectionId, Micros
+from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros
 from bettensor.neurons.config.settings import MetricsSettings
 from bettensor.neurons.edges.edge import Edge, Identity, SendQueues
 
 DEFAULT_PORTS: Final[dict[Role, int]] = {"validator": 9464, "miner": 9465}
 _LATENCIES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _COMMITS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+HEARD_LATELY: Final = Micros(3600 * SECOND)
+"""How long a peer without a session counts as one of its last road: existing validators ask every 8 minutes."""
+_STATUSES: Final = frozenset(str(int(status)) for status in HTTPStatus)
+"""The labels of HTTP statuses; a peer may answer with any number."""
 _Direction = tuple[str, str]
 """``in`` or ``out``, and the transport."""
 
@@ -69,7 +86,7 @@ class Metrics(Edge):
 
     name = "metrics"
 
-    def __init__(self, settings: MetricsSettings, identity: Identity, queues: SendQueues) -> None:
+    def __init__(self, settings: MetricsSettings, identity: Identity, queues: SendQueues, clock: Clock) -> None:
         self._settings = settings
         self._role = role = identity.role
         self._server: Any = None
@@ -83,6 +100,13 @@ class Metrics(Edge):
         self._frames: Count[_Direction] = Count()
         self._bytes: Count[_Direction] = Count()
         self._latency = _Latencies()
+        self._roads = _Roads(clock)
+        self._exchanges = Counter(
+            "bettensor_synapse_exchanges",
+            "Over Synapse by HTTP status: a validator's questions and confirmations, or what a miner was asked.",
+            ["status"],
+            registry=registry,
+        )
         self._commit = Histogram(
             "bettensor_commit_seconds", "One commit of the ledger.", buckets=_COMMITS, registry=registry
         )
@@ -130,6 +154,7 @@ class Metrics(Edge):
         """Count from now on; some figures exist only on a miner, or only on a validator."""
         super().attach(bus)
         counted = _Collector(bus, self._stages, self._verdicts, self._frames, self._bytes, self._latency)
+        self.registry.register(self._roads)
         self.registry.register(counted)
         for event, handler in self._handlers_of_role():
             bus.subscribe(event, handler, self.name)
@@ -158,9 +183,9 @@ class Metrics(Edge):
     def _handlers_of_role(self) -> list[tuple[Any, Callable[[Any, Envelope], object]]]:
         handlers: list[tuple[Any, Callable[[Any, Envelope], object]]] = [
             (ConnectionOpened, self._opened),
-            (SessionActivated, lambda event, _: self._stages.update({event.connection: "active"})),
+            (SessionActivated, self._activated),
             (CloseRequested, self._closing),
-            (ConnectionClosed, lambda event, _: self._stages.pop(event.connection, None)),
+            (ConnectionClosed, self._closed),
             (PredictionAccepted, self._judged),
             (PredictionRejected, self._judged),
             (PredictionConflicted, lambda _, __: self._verdicts.update(("conflict",))),
@@ -188,9 +213,24 @@ class Metrics(Edge):
                 (PredictionMade, lambda _, __: self._waiting.inc()),
                 (PredictionDiscarded, lambda _, __: self._waiting.dec()),
                 (PredictionExpired, self._expired),
+                (PostAnswered, lambda event, _: self._roads.heard(event.hotkey, "http")),
+                (QueryAdmitted, lambda event, _: self._roads.heard(event.hotkey, "synapse")),
+                (QueryAnswered, lambda _, __: self._exchanged(HTTPStatus.OK)),
+                (QueryRefused, lambda event, _: self._exchanged(event.status)),
+                (QueryUnreadable, lambda event, _: self._exchanged(event.status)),
             ]
         else:
+            self._turned_away = Counter(
+                "bettensor_synapse_turned_away",
+                "Requests of existing neurons over Synapse, which a validator answers with 404.",
+                registry=self.registry,
+            )
             handlers += [
+                (PeerAuthenticated, self._authenticated),
+                (SynapseAsked, lambda _, __: self._turned_away.inc()),
+                (AxonAnswered, self._answered),
+                (AxonConfirmed, self._answered),
+                (AxonFailed, lambda event, _: self._exchanged(event.status)),
                 (GamesFetched, self._read_games),
                 (FeedFailed, lambda _, __: self._feed_fails.set(1)),
                 (OddsDoubted, lambda event, _: self._withheld.labels("odds").set(len(event.games))),
@@ -204,6 +244,26 @@ class Metrics(Edge):
     def _opened(self, event: ConnectionOpened, _: Envelope) -> None:
         if event.purpose == "session":
             self._stages[event.connection] = "greeting"
+
+    def _activated(self, event: SessionActivated, _: Envelope) -> None:
+        self._stages[event.connection] = "active"
+        self._roads.connected(event.hotkey, event.connection)
+
+    def _closed(self, event: ConnectionClosed, _: Envelope) -> None:
+        self._stages.pop(event.connection, None)
+        self._roads.closed(event.connection)
+
+    def _authenticated(self, event: PeerAuthenticated, _: Envelope) -> None:
+        if event.purpose != "session":
+            self._roads.heard(event.hotkey, "http")
+
+    def _answered(self, event: AxonAnswered | AxonConfirmed, _: Envelope) -> None:
+        self._roads.heard(event.hotkey, "synapse")
+        self._exchanged(HTTPStatus.OK)
+
+    def _exchanged(self, status: int | None) -> None:
+        label = "none" if status is None else str(int(status))
+        self._exchanges.labels(label if label in _STATUSES or status is None else "other").inc()
 
     def _closing(self, event: CloseRequested, _: Envelope) -> None:
         if event.connection in self._stages:
@@ -245,6 +305,43 @@ class Metrics(Edge):
     def _overflowed(self, event: HandlerOverflowed, _: Envelope) -> None:
         self._dropped.labels(event.handler).inc(event.dropped - self._dropped_so_far[event.handler])
         self._dropped_so_far[event.handler] = event.dropped
+
+
+class _Roads(Collector):
+    """By which road each peer is heard: its session, or else the road by which it was heard last."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sessions: dict[ConnectionId, Hotkey] = {}
+        self._heard: dict[Hotkey, tuple[Road, Micros]] = {}
+
+    def connected(self, hotkey: Hotkey, connection: ConnectionId) -> None:
+        """A peer has a session."""
+        self._sessions[connection] = hotkey
+        self._heard.pop(hotkey, None)
+
+    def closed(self, connection: ConnectionId) -> None:
+        """A session has ended, or something that was none."""
+        self._sessions.pop(connection, None)
+
+    def heard(self, hotkey: Hotkey, road: Road) -> None:
+        """A peer was heard otherwise; who was heard long ago is forgotten."""
+        now = self._clock.mono()
+        self._heard.pop(hotkey, None)
+        self._heard[hotkey] = road, now
+        while now - self._heard[oldest := next(iter(self._heard))][1] > HEARD_LATELY:
+            del self._heard[oldest]
+
+    def collect(self) -> Iterator[Metric]:
+        """The number of peers by road. In the thread that serves: it reads copies, and changes nothing."""
+        present = dict.fromkeys(list(self._sessions.values()))
+        since = self._clock.mono() - HEARD_LATELY
+        roads = Count(road for hotkey, (road, at) in list(self._heard.items()) if at >= since and hotkey not in present)
+        roads["websocket"] = len(present)
+        peers = GaugeMetricFamily("bettensor_peers", "Peers by the road by which they are heard.", labels=["road"])
+        for road in get_args(Road):
+            peers.add_metric([road], roads[road])
+        yield peers
 
 
 class _Latencies:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bettensor.bus.codes import AXON
 from bettensor.bus.text import printable
 
 _LONGEST_TOLD: Final = 300
@@ -11,8 +12,8 @@ _LONGEST_TOLD: Final = 300
 
 
 class _Refusal(msgspec.Struct):
-    error: str
     message: str
+    error: str | None = None
 
 
 class _Told(msgspec.Struct):
@@ -21,11 +22,13 @@ class _Told(msgspec.Struct):
 
 
 def read_refusal(body: bytes | bytearray) -> tuple[str, str] | None:
-    """Its code, and code and message for people; None if the body is not a refusal."""
+    """Its code, and code and message for people; None if the body is not a refusal. An Axon's has no code: ``AXON``."""
     try:
         refusal = msgspec.json.decode(body, type=_Refusal)
     except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8, or other keys
         return None
+    if refusal.error is None:
+        return AXON, f"an Axon answers: {refusal.message}"
     code = refusal.error[:64]
     return code, f"{code}: {refusal.message}"
 

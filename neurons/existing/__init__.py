@@ -1,1 +1,1 @@
-"""Reads what existing neurons, which speak Synapse over HTTP, keep on disk. Never writes there."""
+"""Existing neurons, which speak Synapse over HTTP: what they keep on disk, and real ones for tests and the demo."""

@@ -183,6 +183,17 @@ class _Witness:
         """Claims that the neuron may still check, by connection, in the order of their arrival."""
         self._passed: dict[int, _Claim] = {}
         """By connection, the last claim that the neuron seems to have skipped: it checked a later claim first."""
+        self._listeners: Final[dict[str, Callable[[Row, Any], None]]] = {
+            HttpRequestReceived.topic: self._hear_request,
+            QueryReceived.topic: self._hear_query,
+            FrameReceived.topic: self._hear_frame,
+            SignatureChecked.topic: self._compare,
+            AxonAnswered.topic: self._count_answer,
+            ConnectionClosed.topic: self._forget_scheme,
+        } | dict.fromkeys(
+            (NeuronStarted.topic, MetagraphFetched.topic, SettingsReloaded.topic),
+            lambda _, event: self._pins.hear(event),
+        )
 
     def hear(self) -> int:
         """Verify the whole file; returns the number of its lines.
@@ -190,23 +201,12 @@ class _Witness:
         Raises:
             BadEventLog: a line is damaged.
         """
-        hears: dict[str, Callable[[Row, Any], None]] = {
-            HttpRequestReceived.topic: self._hear_request,
-            QueryReceived.topic: self._hear_query,
-            FrameReceived.topic: self._hear_frame,
-            SignatureChecked.topic: self._compare,
-            AxonAnswered.topic: lambda _, answer: self._count_answer(answer),
-            ConnectionClosed.topic: lambda _, closed: self._forget_scheme(closed),
-            **dict.fromkeys(
-                (NeuronStarted.topic, MetagraphFetched.topic, SettingsReloaded.topic),
-                lambda _, event: self._pins.hear(event),
-            ),
-        }
         line = 1
         for row in self._recording.rows():
             line = row.line
-            if row.topic in hears:
-                hears[row.topic](row, row.event)
+            listener = self._listeners.get(row.topic)
+            if listener is not None:
+                listener(row, row.event)
         for claims in self._claims.values():
             for claim in claims:
                 self._judge(claim)
@@ -245,10 +245,10 @@ class _Witness:
         proven = verify(hotkey, scheme, frame.payload, frame.signature)
         self._claim(event.connection, _Claim(row.line, "frame", hotkey, proven))
 
-    def _count_answer(self, answer: Any) -> None:
+    def _count_answer(self, _: Row, answer: Any) -> None:
         self._report.endpoints[answer.hotkey] += len(answer.predictions)
 
-    def _forget_scheme(self, closed: Any) -> None:
+    def _forget_scheme(self, _: Row, closed: Any) -> None:
         self._schemes.pop(closed.connection, None)
 
     def _claim(self, connection: int, claim: _Claim) -> None:

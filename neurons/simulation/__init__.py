@@ -17,6 +17,7 @@ Each simulated edge keeps the contract of the real one (``tests/contracts``).
 from bettensor.bus.clock import ManualClock
 from bettensor.neurons.simulation.at_once import at_once
 from bettensor.neurons.simulation.event_log import EventLog
+from bettensor.neurons.simulation.existing import ExistingMiner, ExistingNeuron, ExistingValidator
 from bettensor.neurons.simulation.factories import (
     NETUID,
     NOW,
@@ -39,6 +40,9 @@ __all__ = [
     "NETUID",
     "NOW",
     "EventLog",
+    "ExistingMiner",
+    "ExistingNeuron",
+    "ExistingValidator",
     "ManualClock",
     "SimulatedGameStream",
     "SimulatedKeys",

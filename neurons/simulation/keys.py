@@ -4,7 +4,12 @@ from hashlib import sha512
 
 from bettensor.bus.codec import SIGNED_PREFIX
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import RequestVerificationRequested, SignatureChecked, VerificationRequested
+from bettensor.bus.events import (
+    QueryVerificationRequested,
+    RequestVerificationRequested,
+    SignatureChecked,
+    VerificationRequested,
+)
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.edges.edge import Edge, Identity, Signer, on
 
@@ -25,6 +30,12 @@ class SimulatedKeys(Edge, Signer):
     def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
         """Answer with ``SignatureChecked``, in the same drain."""
         self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid=True))
+
+    @on(QueryVerificationRequested)
+    def verify_query(self, event: QueryVerificationRequested, envelope: Envelope) -> None:
+        """Answer with ``SignatureChecked``, in the same drain."""
+        valid = event.signature == simulated_signature(event.signer, event.text)
+        self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
 
 
 class SimulatedVerifier(Edge):

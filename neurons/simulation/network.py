@@ -1,4 +1,5 @@
-"""Connects simulated validators and miners: sessions and HTTP, with delays, and faults on demand.
+"""Connects simulated validators and miners, existing ones too: sessions, HTTP and Synapse, with delays, and faults on
+demand.
 
 One ``ManualClock`` serves all neurons; a simulated day takes seconds. Randomness comes from a seed. The events on each
 neuron's bus are those that real edges would publish, in an order that real edges could have.
@@ -12,7 +13,7 @@ from typing import Final, NamedTuple
 
 from bettensor.bus import codec
 from bettensor.bus.clock import ManualClock
-from bettensor.bus.codes import CloseCode
+from bettensor.bus.codes import AXON, CloseCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     CloseRequested,
@@ -42,8 +43,10 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import SUBPROTOCOL, PointToPoint
 from bettensor.neurons.edges.writer import TransportGone
+from bettensor.neurons.simulation.existing import ExistingMiner, ExistingNeuron
 from bettensor.neurons.simulation.factories import NETUID, NOW
 from bettensor.neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
+from bettensor.neurons.simulation.synapse import Party, SynapseRoad, endpoint_of
 
 LATENCY: Final = Micros(1_000)
 """Delay of a message, one way."""
@@ -136,14 +139,16 @@ class SimulatedNetwork:
     ) -> None:
         self.clock = clock or ManualClock(NOW)
         self.neurons: list[SimulatedNeuron] = []
-        """The running neurons."""
+        """The running neurons of ours."""
+        self.existing: list[ExistingNeuron] = []
+        """The running neurons of the subnet's release 2.4.1."""
         self.metagraph: tuple[NeuronInfo, ...] = ()
         """All neurons that were ever added, in the order of their hotkeys."""
         self.blocked: set[Hotkey] = set()
         """Miners whose WebSocket handshakes fail; HTTP works."""
         self.unreachable: set[Hotkey] = set()
         """Neurons that cannot reach others and cannot be reached."""
-        self._gone: list[SimulatedNeuron] = []
+        self._gone: list[SimulatedNeuron | ExistingNeuron] = []
         self._latency = latency
         self._jitter = jitter
         self._random = Random(seed)  # noqa: S311 - simulated weather
@@ -154,20 +159,28 @@ class SimulatedNetwork:
         self._sessions: dict[tuple[Hotkey, ConnectionId], _Session] = {}
         self._dials: dict[tuple[Hotkey, ConnectionId], tuple[SimulatedMiner, DialRequested, str]] = {}
         self._exchanges: dict[tuple[Hotkey, ConnectionId], _Exchange] = {}
+        self._synapse = SynapseRoad(self)
 
-    def add(self, *neurons: SimulatedNeuron) -> None:
+    def add(self, *neurons: SimulatedNeuron | ExistingNeuron) -> None:
         """Connect neurons with this network's clock, and start them; the metagraph lists all of them.
 
-        A known hotkey is a restarted neuron; a new one changes the metagraph of the running neurons.
+        A known hotkey is a restarted neuron; a new one changes the metagraph of the running neurons, as does one that
+        comes back with another endpoint.
         """
         running, known = list(self.neurons), self.metagraph
         for neuron in neurons:
-            self.neurons.append(neuron)
-            self._wire(neuron)
-        everybody = {neuron.hotkey: neuron for neuron in [*self._gone, *self.neurons]}
+            if isinstance(neuron, ExistingNeuron):
+                self.existing.append(neuron)
+            else:
+                self.neurons.append(neuron)
+                self._wire(neuron)
+        everybody = {neuron.hotkey: neuron for neuron in [*self._gone, *self.existing, *self.neurons]}
         self.metagraph = _metagraph(everybody.values())
         for neuron in neurons:
-            neuron.start(self.metagraph)
+            if isinstance(neuron, ExistingNeuron):
+                neuron.start(self._synapse)
+            else:
+                neuron.start(self.metagraph)
         if self.metagraph != known:
             for neuron in running:
                 neuron.bus.publish(MetagraphFetched(self.metagraph))
@@ -196,24 +209,33 @@ class SimulatedNetwork:
 
     # --- faults
 
-    def cut(self, *ends: SimulatedNeuron) -> None:
-        """Break every session of ``ends``, without a close."""
+    def cut(self, *ends: SimulatedNeuron | ExistingNeuron) -> None:
+        """Break every session of ``ends``, and every exchange over Synapse, without a close."""
         for session in self._of(ends):
             self._end(session, CloseCode.ABNORMAL, "")
+        self._synapse.cut(ends)
 
-    def freeze(self, *ends: SimulatedNeuron) -> None:
-        """Silence every session of ``ends``: present and future messages are lost, and neither side is told."""
+    def freeze(self, *ends: SimulatedNeuron | ExistingNeuron) -> None:
+        """Silence every session of ``ends``: present and future messages are lost, and neither side is told.
+
+        The same for exchanges over Synapse that are under way.
+        """
         for session in self._of(ends):
             session.silent = True
+        self._synapse.freeze(ends)
 
-    def remove(self, *neurons: SimulatedNeuron) -> None:
+    def remove(self, *neurons: SimulatedNeuron | ExistingNeuron) -> None:
         """Kill ``neurons``. Their disks stay: start their next runs with ``restarted``."""
         for neuron in neurons:
             for session in self._of((neuron,)):
                 session.ended = True
                 for end in (session.miner, session.validator):
                     self._close_end(session, end, CloseCode.ABNORMAL, "")
-            self.neurons.remove(neuron)
+            if isinstance(neuron, ExistingNeuron):
+                self.existing.remove(neuron)
+            else:
+                self.neurons.remove(neuron)
+            self._synapse.cut((neuron,))
             self._gone.append(neuron)
 
     # --- messages on their way
@@ -224,15 +246,34 @@ class SimulatedNetwork:
         self._last = max(self._last, Micros(self.clock.mono() + delay))
         self._at(self._last, lambda: act(*arguments))
 
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
+        """Call ``act`` after so many seconds."""
+        self._at(Micros(self.clock.mono() + round(seconds * SECOND)), act)
+
+    def is_there(self, party: Party) -> bool:
+        """Whether this run of the neuron still lives."""
+        return party in self.neurons or party in self.existing
+
+    def at_endpoint(self, endpoint: str, asker: Hotkey) -> SimulatedNeuron | ExistingMiner | None:
+        """The neuron that ``asker`` reaches at ``endpoint``; None if nothing listens there."""
+        hotkey = Hotkey(endpoint.partition(":")[0])
+        if self.unreachable & {hotkey, asker}:
+            return None
+        everybody: list[SimulatedNeuron | ExistingNeuron] = [*self.neurons, *self.existing]
+        found = (neuron for neuron in everybody if neuron.hotkey == hotkey and _endpoint(neuron) == endpoint)
+        neuron = next(found, None)
+        return neuron if isinstance(neuron, SimulatedNeuron | ExistingMiner) else None
+
     def _at(self, due: Micros, act: Callable[[], object]) -> None:
         heappush(self._due, (due, next(self._order), act))
 
-    def _of(self, ends: tuple[SimulatedNeuron, ...]) -> list[_Session]:
+    def _of(self, ends: tuple[SimulatedNeuron | ExistingNeuron, ...]) -> list[_Session]:
         sessions = dict.fromkeys(self._sessions.values())
         return [session for session in sessions if session.miner in ends or session.validator in ends]
 
     def _wire(self, neuron: SimulatedNeuron) -> None:
         bus = neuron.bus
+        self._synapse.wire(neuron)
         bus.subscribe(CloseRequested, lambda event, _: self._close(neuron, event), "network")
         if isinstance(neuron, SimulatedMiner):
             bus.subscribe(DialRequested, lambda event, _: self._dial(neuron, event), "network")
@@ -246,19 +287,14 @@ class SimulatedNetwork:
             for kind in (PeerAuthenticated, PeerRefused, HttpAnswered, ExchangeCompleted):
                 bus.subscribe(kind, decided, "network")
 
-    def _reached(self, miner: SimulatedMiner, endpoint: str) -> SimulatedValidator | None:
-        if self.unreachable & {miner.hotkey, endpoint}:
-            return None
-        found = (n for n in self.neurons if n.hotkey == endpoint and isinstance(n, SimulatedValidator))
-        return next(found, None)
-
     # --- handshakes
 
     def _dial(self, miner: SimulatedMiner, event: DialRequested) -> None:
-        validator = self._reached(miner, event.endpoint)
-        if validator is None or miner.hotkey in self.blocked:
-            reason = f"{event.endpoint}: connection refused"
-            self.deliver(self._tell, miner, DialFailed(event.connection, event.hotkey, reason))
+        validator = self.at_endpoint(event.endpoint, miner.hotkey)
+        if not isinstance(validator, SimulatedValidator) or miner.hotkey in self.blocked:
+            status, code, reason = _not_reached(event.endpoint, validator)
+            failed = DialFailed(event.connection, event.hotkey, reason, status, code=code)
+            self.deliver(self._tell, miner, failed)
             return
         target = f"/ws?netuid={NETUID}{_query(event.position)}"
         request = self._signed(miner, validator, "GET", target, b"", upgrade=True)
@@ -344,10 +380,10 @@ class SimulatedNetwork:
     # --- HTTP
 
     def _request(self, miner: SimulatedMiner, event: PostRequested | GamesRequested) -> None:
-        validator = self._reached(miner, event.endpoint)
-        if validator is None:
-            reason = f"{event.endpoint}: connection refused"
-            self.deliver(self._tell, miner, PostFailed(event.connection, event.hotkey, reason))
+        validator = self.at_endpoint(event.endpoint, miner.hotkey)
+        if not isinstance(validator, SimulatedValidator):
+            status, code, reason = _not_reached(event.endpoint, validator)
+            self.deliver(self._tell, miner, PostFailed(event.connection, event.hotkey, reason, status, code=code))
             return
         self._at(self.clock.mono(), lambda: self._send(miner, event, validator))
 
@@ -396,6 +432,8 @@ class SimulatedNetwork:
         exchange = self._exchanges.pop((validator.hotkey, event.connection), None)
         validator.writer.remove(event.connection)
         validator.bus.publish(ConnectionClosed(event.connection, 0, ""))
+        if not isinstance(event, ExchangeCompleted):
+            self._synapse.decided_by_validator(validator, event)
         if exchange is None or exchange.miner not in self.neurons:
             return
         request = exchange.request
@@ -414,19 +452,36 @@ class SimulatedNetwork:
         self._tell(miner, ConnectionClosed(request.connection, CloseCode.NORMAL, ""))
 
 
-def _metagraph(everybody: Iterable[SimulatedNeuron]) -> tuple[NeuronInfo, ...]:
-    ordered = sorted((neuron.hotkey, neuron.role == "validator", neuron.identity.scheme) for neuron in everybody)
-    return tuple(
-        NeuronInfo(
-            Uid(uid), hotkey, validator_permit=validates, axon=hotkey if validates else None, crypto=_listed(scheme)
-        )
-        for uid, (hotkey, validates, scheme) in enumerate(ordered)
-    )
+def _metagraph(everybody: Iterable[SimulatedNeuron | ExistingNeuron]) -> tuple[NeuronInfo, ...]:
+    ordered = sorted(everybody, key=lambda neuron: neuron.hotkey)
+    return tuple(_row(Uid(uid), neuron) for uid, neuron in enumerate(ordered))
+
+
+def _row(uid: Uid, neuron: SimulatedNeuron | ExistingNeuron) -> NeuronInfo:
+    axon = _endpoint(neuron)
+    if isinstance(neuron, ExistingNeuron):
+        return NeuronInfo(uid, neuron.hotkey, validator_permit=neuron.permit, stake=neuron.stake, axon=axon)
+    permit, crypto = neuron.role == "validator", _listed(neuron.identity.scheme)
+    return NeuronInfo(uid, neuron.hotkey, validator_permit=permit, axon=axon, crypto=crypto)
+
+
+def _endpoint(neuron: SimulatedNeuron | ExistingNeuron) -> str | None:
+    """What the metagraph has; a miner of ours serves only if it answers existing validators."""
+    if isinstance(neuron, SimulatedMiner) and not neuron.settings.synapse.enabled:
+        return None
+    return endpoint_of(neuron.hotkey)
 
 
 def _listed(scheme: Scheme) -> Scheme | None:
     """The ``scheme`` in the metagraph; None for sr25519."""
     return None if scheme == "sr25519" else scheme
+
+
+def _not_reached(endpoint: str, neuron: SimulatedNeuron | ExistingMiner | None) -> tuple[int | None, str, str]:
+    """Status, code and reason where no validator of ours answers; an existing miner's Axon has no such path."""
+    if isinstance(neuron, ExistingMiner):
+        return 404, AXON, f"{endpoint}: 404 an Axon answers: no such path"
+    return None, "", f"{endpoint}: connection refused"
 
 
 def _refused(request: DialRequested, refusal: PeerRefused) -> DialFailed:

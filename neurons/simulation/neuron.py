@@ -26,7 +26,7 @@ from bettensor.bus.games import TeamGame, TeamGamePrediction
 from bettensor.bus.identifiers import SECOND, Epoch, Hotkey, Micros, PredictionId
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.composition import build_actors, build_edges
-from bettensor.neurons.config.settings import ROLES, Settings, parse
+from bettensor.neurons.config.settings import ROLES, MinerSettings, Settings, ValidatorSettings, parse
 from bettensor.neurons.edges.edge import Edge, Identity
 from bettensor.neurons.edges.writer import FrameWriter
 from bettensor.neurons.recordings.recording import log_header, saving, take_checkpoint
@@ -122,6 +122,7 @@ class SimulatedValidator(SimulatedNeuron):
     """A validator; ``ledger`` and ``stream`` are its disk, which it shares with the run it is ``restarted`` from."""
 
     role = "validator"
+    settings: ValidatorSettings
 
     def __init__(
         self,
@@ -159,6 +160,7 @@ class SimulatedMiner(SimulatedNeuron):
     """A miner; ``outbox`` is its disk, which it shares with the run it is ``restarted`` from."""
 
     role = "miner"
+    settings: MinerSettings
 
     def __init__(
         self,

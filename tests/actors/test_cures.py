@@ -11,11 +11,17 @@ from bettensor.actors.cures import (
     NO_ANSWER,
     ON_MINER,
     ON_VALIDATOR,
+    OURS,
+    contest_of,
+    cure_for_axon,
     cure_for_close,
+    cure_for_endpoint,
     cure_for_miner,
 )
-from bettensor.bus.codes import CloseCode, RefusalCode
-from bettensor.bus.events import Role
+from bettensor.bus.codes import AXON, CloseCode, RefusalCode
+from bettensor.bus.events import AnnouncementContested, Role
+from bettensor.bus.identifiers import SECOND, Micros
+from tests.support import NOW
 
 HANDSHAKE = {
     RefusalCode.WRONG_NETUID,
@@ -34,7 +40,7 @@ HANDSHAKE = {
 def test_every_cure_is_for_a_code_that_exists_and_every_cause_has_one_on_either_side() -> None:
     assert set(ON_MINER) >= HANDSHAKE
     assert set(ON_VALIDATOR) >= HANDSHAKE
-    assert {*ON_MINER, *ON_VALIDATOR, *AS_REFUSAL.values()} <= set(RefusalCode)
+    assert {*ON_MINER, *ON_VALIDATOR, *AS_REFUSAL.values()} <= {*RefusalCode, AXON}
     assert set(AS_REFUSAL) <= set(CloseCode)
 
 
@@ -76,3 +82,52 @@ def test_a_close_has_the_cure_of_the_refusal_that_says_the_same(code: int) -> No
 @pytest.mark.parametrize("code", [CloseCode.NORMAL, CloseCode.STALE, CloseCode.REPLACED, CloseCode.RESTARTING, 4099])
 def test_any_other_close_has_none(role: Role, code: int) -> None:
     assert cure_for_close(role, code) == ""
+
+
+def test_a_wrong_endpoint_is_corrected_in_the_section_of_the_role() -> None:
+    assert cure_for_endpoint("validator").startswith("correct axon.port, axon.external_ip, axon.external_port, or")
+    assert cure_for_endpoint("miner").startswith("correct synapse.port, synapse.external_ip, synapse.external_port, or")
+
+
+CONTESTS: list[tuple[Role, Micros | None, bool, int, str]] = [
+    (
+        "validator",
+        Micros(NOW - 60 * SECOND),
+        True,
+        3600,
+        "which it took from this validator at 2026-05-28 20:25:40 UTC; the other was there first, so this validator "
+        "announces again in 60 min",
+    ),
+    (
+        "miner",
+        None,
+        False,
+        0,
+        "which it had when this miner started; this miner was there first, so it announces again at once",
+    ),
+    (
+        "miner",
+        None,
+        False,
+        120,
+        "which it had when this miner started; this miner was there first, so it announces again in 2 min",
+    ),
+]
+
+
+@pytest.mark.parametrize(("role", "ours_at", "yields", "delay", "told"), CONTESTS)
+def test_a_contest_is_told_with_both_endpoints_times_and_its_consequence(
+    role: Role, ours_at: Micros | None, yields: bool, delay: int, told: str
+) -> None:
+    event = AnnouncementContested("1.2.3.4:5", "1.2.3.4:6", ours_at, NOW, yields, Micros(delay * SECOND), 0)
+    text, cure = contest_of(event, role)
+    head = "another process of this hotkey announces its own endpoint: the chain has 1.2.3.4:6, seen at "
+    assert text == f"{head}2026-05-28 20:26:40 UTC, in place of 1.2.3.4:5, {told}"
+    assert f"{ {'validator': 'axon', 'miner': 'synapse'}[role] }.serve: false" in cure
+
+
+@pytest.mark.parametrize(("status", "cure"), [(401, "NTP"), (403, "stake"), (404, "no existing miner"), (None, "down")])
+def test_what_existing_miners_refuse_for_has_a_cure(status: int | None, cure: str) -> None:
+    assert cure in cure_for_axon(status)
+    assert cure_for_axon(500) == ""
+    assert all(cure_for_axon(status) for status in OURS)

@@ -12,12 +12,20 @@ from bettensor.actors.cures import (
     NO_PERMIT,
     ON_MINER,
     ON_VALIDATOR,
+    PUBLIC_AXON,
     UNPERMITTED,
     UNREAD,
+    cure_for_axon,
 )
 from bettensor.actors.monitor import MAX_SHOWN, MonitorActor
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
+    AnnouncementContested,
+    AnnouncementSettled,
+    AxonAnswered,
+    AxonConfirmed,
+    AxonFailed,
+    AxonPassedOver,
     ChainFailed,
     CommitFailed,
     ConnectionClosed,
@@ -34,27 +42,32 @@ from bettensor.bus.events import (
     NeuronInfo,
     NeuronStarted,
     OddsDoubted,
+    PeerRefused,
     PostAnswered,
     PredictionsSaved,
     PredictionsStored,
+    QueryAdmitted,
     ReloadFailed,
     Role,
     RowsSkipped,
     SaveFailed,
     SessionActivated,
     SettingsReloaded,
+    SlateQueried,
     StatusReported,
     StatusRequested,
+    SynapseAsked,
     UpdateStored,
     UpdateStoreFailed,
     ValidatorsMissed,
     VerdictReceived,
+    VerdictsConfirmed,
     VerifiersFailed,
     VerifiersResumed,
     WithheldGame,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, SessionId, Uid
-from tests.support import HOUR, NETUID, Harness, make_game, make_hotkey, make_prediction
+from tests.support import HOUR, NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
 ME, PEER = make_hotkey("me"), make_hotkey("peer")
 
@@ -172,6 +185,16 @@ def test_a_validator_without_an_endpoint_is_told_until_it_has_one() -> None:
     assert bench.peers()[PEER]["trouble"] == "refused"
 
 
+def test_a_contested_announcement_is_told_until_it_is_settled() -> None:
+    bench = Bench("miner", NeuronInfo(Uid(1), ME))
+    bench.observe(AnnouncementContested("1.2.3.4:5", "1.2.3.4:6", NOW, NOW, True, HOUR, 0))
+    (notice,) = bench.status()["notices"]
+    assert notice.startswith("another process of this hotkey announces its own endpoint: the chain has 1.2.3.4:6, ")
+    assert "synapse.serve: false" in notice
+    bench.observe(AnnouncementSettled("1.2.3.4:5"))
+    assert bench.status()["notices"] == []
+
+
 def test_a_validator_that_answers_by_http_is_no_longer_said_to_be_down() -> None:
     bench = Bench("miner")
     bench.observe(DialFailed(ConnectionId(1), PEER, "refused"))
@@ -278,3 +301,87 @@ def test_skipped_rows_are_in_the_status_until_they_are_right() -> None:
     assert bench.status()["skipped_rows"] == {"metagraph": {"file": "m.yaml", "count": 1, "first": ["neurons.0: x"]}}
     bench.observe(RowsSkipped("metagraph", "m.yaml", ()))
     assert "skipped_rows" not in bench.status()
+
+
+def test_an_existing_validator_that_asks_a_validator_is_no_trouble() -> None:
+    bench = Bench("validator", neuron())
+    refused = PeerRefused(ConnectionId(1), RefusalCode.STALE, "too old", "1.2.3.4", PEER)
+    bench.observe(refused, SynapseAsked(ConnectionId(2), PEER, "1.2.3.4"))
+    bench.advance(180)
+    peer = bench.peers()[PEER]
+    assert (peer["state"], peer["transport"], peer["asked_s"]) == ("speaks Synapse", None, 180)
+    assert (peer["trouble"], peer["cure"], peer["trouble_s"]) == ("", "", None)
+    bench.advance(3600)  # it has not asked again
+    peer = bench.peers()[PEER]
+    assert (peer["state"], peer["trouble"]) == ("not connected", "stale: too old")
+    bench.observe(
+        SessionActivated(ConnectionId(3), PEER, Uid(3), SessionId("")), SynapseAsked(ConnectionId(4), PEER, "")
+    )
+    assert bench.peers()[PEER]["state"] == "connected"
+
+
+def test_who_claims_to_be_a_neuron_that_the_subnet_does_not_have_is_not_remembered() -> None:
+    bench = Bench("validator", neuron())
+    bench.observe(SynapseAsked(ConnectionId(1), make_hotkey("other"), ""), SynapseAsked(ConnectionId(1), None, ""))
+    assert list(bench.peers()) == [PEER]
+    assert "asked_s" not in bench.peers()[PEER]
+
+
+QUERIES: list[Event] = [
+    QueryAdmitted(ConnectionId(1 << 40), PEER),
+    SlateQueried(ConnectionId(1 << 40), PEER, ()),
+    VerdictsConfirmed(ConnectionId(1 << 40), PEER, (), {}),
+]
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.topic)
+def test_an_existing_validator_that_asks_a_miner_is_heard_by_synapse(query: Event) -> None:
+    bench = Bench("miner", neuron())
+    bench.observe(DialFailed(ConnectionId(1), PEER, "refused"), query)
+    bench.observe(DialFailed(ConnectionId(2), PEER, "refused"))  # nothing listens at its endpoint
+    bench.advance(60)
+    status = bench.status()
+    (peer,) = status["peers"]
+    assert (peer["state"], peer["transport"], peer["heard_s"], peer["asked_s"]) == ("by Synapse", "synapse", 60, 60)
+    assert (peer["trouble"], peer["cure"]) == ("", "")
+    assert status["roads"] == {"websocket": 0, "http": 0, "synapse": 1}
+    bench.observe(PostAnswered(ConnectionId(-1), PEER))  # it has been replaced by a new one
+    assert bench.peers()[PEER]["transport"] == "http"
+    bench.observe(query)
+    bench.advance(3601)
+    assert bench.peers()[PEER]["state"] == "not connected"
+    bench.observe(SessionActivated(ConnectionId(3), PEER, Uid(3), SessionId("")), query)
+    assert bench.status()["roads"] == {"websocket": 1, "http": 0, "synapse": 0}
+
+
+# --- existing miners
+
+
+def test_an_existing_miner_is_shown_with_its_road_its_words_and_the_cure() -> None:
+    bench = Bench("validator", NeuronInfo(Uid(3), PEER, axon="203.0.113.7:8091"))
+    bench.observe(AxonFailed(ConnectionId(-1), PEER, "203.0.113.7:8091: 403 no permit", 403))
+    peer = bench.peers()[PEER]
+    assert (peer["state"], peer["transport"]) == ("not connected", None)
+    assert (peer["trouble"], peer["cure"]) == ("203.0.113.7:8091: 403 no permit", cure_for_axon(403))
+    for event in (AxonAnswered(ConnectionId(-2), PEER, ()), AxonConfirmed(ConnectionId(-2), PEER)):
+        bench.advance(5)
+        bench.observe(event)
+        bench.advance(2)
+        peer = bench.peers()[PEER]
+        assert (peer["state"], peer["transport"], peer["heard_s"]) == ("by Synapse", "synapse", 2.0)
+        assert (peer["trouble"], peer["cure"], peer["trouble_s"]) == ("", "", None)
+    bench.observe(AxonPassedOver(PEER, "10.0.0.7:1", "10.0.0.7:1 is no public address"))
+    assert bench.peers()[PEER]["cure"] == PUBLIC_AXON
+
+
+def test_a_miner_with_a_session_is_not_shown_by_what_its_axon_does() -> None:
+    bench = Bench("validator", NeuronInfo(Uid(3), PEER, axon="203.0.113.7:8091"))
+    bench.observe(SessionActivated(ConnectionId(1), PEER, Uid(3), SessionId("5" * 32)))
+    for event in (
+        AxonFailed(ConnectionId(-1), PEER, "no answer"),
+        AxonPassedOver(PEER, "10.0.0.7:1", "no public address"),
+        AxonAnswered(ConnectionId(-1), PEER, ()),
+    ):
+        bench.observe(event)
+        peer = bench.peers()[PEER]
+        assert (peer["state"], peer["transport"], peer["trouble"]) == ("connected", "websocket", "")

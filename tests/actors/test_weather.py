@@ -29,7 +29,7 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import SECOND, Hotkey, LedgerId, Micros, PredictionId
 from bettensor.bus.timestamps import DAY, utc_day
 from bettensor.neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedNeuron, SimulatedValidator
-from tests.support import make_game
+from tests.support import OwnClock, make_game
 
 GAME = make_game()
 NAMES = ("one", "two")
@@ -160,21 +160,6 @@ def assert_order_and_rest(weather: Weather, *, websocket: bool) -> None:
     for neuron in (*weather.gone, *weather.neurons):
         assert not neuron.all(ActorFailed)
         assert not neuron.all(PeerMisbehaved)
-
-
-class OwnClock(ManualClock):
-    """Goes with another clock, but can be set by itself."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        super().__init__()
-        self._clock = clock
-        self.ahead = 0
-
-    def wall(self) -> Micros:
-        return Micros(self._clock.wall() + self.ahead)
-
-    def mono(self) -> Micros:
-        return self._clock.mono()
 
 
 class Storm(Weather):

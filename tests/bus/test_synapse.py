@@ -170,6 +170,28 @@ def test_a_sent_prediction_is_what_a_validator_reads() -> None:
     assert synapse.prediction_form(make_prediction(game, predicted_outcome=2), None)["predicted_outcome"] == "Tie"
 
 
+@pytest.mark.parametrize("date", ["2026-11-28T07:25:25Z", "2026-11-28 07:25:25+00:00", "2026-11-28T08:25:25.000+01:00"])
+def test_one_instant_is_one_content_however_it_is_written(date: str) -> None:
+    assert content_digest(read(prediction_date=date)) == content_digest(read(prediction_date="2026-11-28T07:25:25"))
+
+
+def test_a_prediction_that_is_repeated_over_websocket_has_the_same_content() -> None:
+    prediction = make_prediction(make_game())
+    form = synapse.prediction_form(prediction, Uid(5))
+    assert content_digest(synapse.read_prediction(prediction.prediction_id, form)) == content_digest(prediction)
+
+
+@pytest.mark.parametrize("date", ["yesterday", "", 5, None])
+def test_what_is_no_date_stays_as_it_is(date: Any) -> None:
+    prediction = read(prediction_date=date)
+    said = (
+        prediction.content
+        if isinstance(prediction, UnreadablePrediction)
+        else {"prediction_date": prediction.prediction_date}
+    )
+    assert said["prediction_date"] == date
+
+
 # --- whole bodies
 
 

@@ -112,6 +112,7 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
     assert runs_were_of_0_1("neuron_started", {"seed": 1}) == ("neuron_started", {"seed": 1, "is_of_0_1": True})
     health: dict[str, Any] = {"disk": {}, "degraded_until": 0}
     before: dict[str, dict[str, Any]] = {
+        "announce": {},
         "auth": {"netuid": 30},
         "connection": {"health": dict(health)},
         "mine": {"x": 1},
@@ -120,7 +121,8 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
     actors = {name: {"settings": {}, "state": state} for name, state in before.items()}
     _, checkpoint = runs_were_of_0_1("checkpoint", {"seq": 1, "actors": actors})
     assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
-        "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True},
+        "announce": {"is_of_0_1": True},
+        "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True, "knows_synapse": False},
         "connection": {"health": health | {"is_of_0_1": True, "knows_metagraph": True}, "pins_schemes": False},
         "mine": {"x": 1},
         "reconnect": {"is_of_0_1": True},

@@ -66,6 +66,10 @@ class NeuronProcess:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
     def poll(self) -> int | None:
         """The exit code, or minus the signal that ended it; None while it runs."""
         return self._process.exitcode
@@ -95,6 +99,8 @@ class Proxy:
     def __init__(self) -> None:
         self.target = free_port()
         self.port = free_port()
+        self.carried = 0
+        """Connections so far."""
         self._wire: Wire = "open"
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -127,6 +133,7 @@ class Proxy:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.carried += 1
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._writers.add(writer)

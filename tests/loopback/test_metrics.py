@@ -5,29 +5,43 @@ import json
 import urllib.request
 from pathlib import Path
 
+import httpx
 import yaml
 from bittensor_core import Keypair
 from prometheus_client.parser import text_string_to_metric_families
 
 from bettensor.bus.bus import EventBus
-from bettensor.bus.clock import SystemClock
+from bettensor.bus.clock import Clock, ManualClock, SystemClock
 from bettensor.bus.events import (
+    AxonAnswered,
+    AxonConfirmed,
+    AxonFailed,
+    ConnectionClosed,
     FallbackChosen,
     FeedFailed,
     LineLogged,
     MetricsUnavailable,
     OddsDoubted,
+    PostAnswered,
     PredictionMade,
+    QueryAdmitted,
+    QueryAnswered,
+    QueryRefused,
+    QueryUnreadable,
+    SessionActivated,
     VerdictReceived,
 )
+from bettensor.bus.identifiers import ConnectionId, Micros, SessionId, Uid
+from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MetricsSettings
+from bettensor.neurons.edges.edge import Identity
 from bettensor.neurons.edges.keys import Keys
-from bettensor.neurons.edges.metrics import Metrics
+from bettensor.neurons.edges.metrics import HEARD_LATELY, Metrics
 from bettensor.neurons.edges.writer import FrameWriter
 from bettensor.neurons.neuron import Neuron
-from tests.loopback.rig import running_miner, running_validator, starting_soon
+from tests.loopback.rig import ALICE, running_miner, running_validator, starting_soon
 from tests.loopback.test_miner import events, register_miner, until
-from tests.support import make_identity, make_prediction
+from tests.support import NOW, Injected, make_hotkey, make_identity, make_prediction
 
 SERVED = {"port": 0}
 
@@ -128,9 +142,86 @@ async def test_they_can_be_switched_off(tmp_path: Path) -> None:
         assert rig.validator.metrics is None
 
 
+def metrics_of(identity: Identity, clock: Clock) -> tuple[Metrics, EventBus]:
+    """The metrics of a neuron without its other parts, on a bus that takes decisions of actors too."""
+    bus = EventBus(clock)
+    bus.subscribe(Injected, lambda event, _: bus.publish(event.decision), "test")
+    metrics = Metrics(
+        MetricsSettings(port=0), identity, FrameWriter(Keys(Keypair.create_from_uri("//Alice")), clock), clock
+    )
+    metrics.attach(bus)
+    return metrics, bus
+
+
+def roads(metrics: Metrics) -> list[float | None]:
+    sample = metrics.registry.get_sample_value
+    return [sample("bettensor_peers", {"road": road}) for road in ("websocket", "http", "synapse")]
+
+
+ONE, OTHER, QUERY = make_hotkey("one"), make_hotkey("other"), ConnectionId(1 << 40)
+
+
+def test_a_miner_counts_its_peers_by_road_and_what_existing_validators_asked() -> None:
+    clock = ManualClock(NOW)
+    metrics, bus = metrics_of(make_identity(role="miner"), clock)
+    assert roads(metrics) == [0, 0, 0]
+    for event in (QueryAdmitted(QUERY, ONE), QueryAdmitted(QUERY, OTHER), QueryAnswered(QUERY, ONE, None)):
+        bus.publish(Injected(event))
+    bus.publish(Injected(QueryRefused(QUERY, 403, "no permit", "1.2.3.4")))
+    bus.publish(QueryUnreadable(QUERY, ONE, 400, "not JSON"))
+    assert roads(metrics) == [0, 0, 2]
+    exchanges = {
+        status: metrics.registry.get_sample_value("bettensor_synapse_exchanges_total", {"status": status})
+        for status in ("200", "400", "403")
+    }
+    assert exchanges == {"200": 1, "400": 1, "403": 1}
+    bus.publish(PostAnswered(ConnectionId(-1), OTHER))
+    assert roads(metrics) == [0, 1, 1]
+    bus.publish(Injected(SessionActivated(ConnectionId(7), OTHER, Uid(1), SessionId(""))))
+    assert roads(metrics) == [1, 0, 1]
+    bus.publish(ConnectionClosed(ConnectionId(7), 1006, ""))
+    assert roads(metrics) == [0, 0, 1]
+    clock.advance(Micros(HEARD_LATELY + 1))
+    assert roads(metrics) == [0, 0, 0]
+    bus.publish(Injected(QueryAdmitted(QUERY, OTHER)))
+    assert roads(metrics) == [0, 0, 1]
+
+
+def test_a_validator_counts_what_existing_miners_answer_and_any_status_is_one_of_few_labels() -> None:
+    metrics, bus = metrics_of(make_identity(), ManualClock(NOW))
+    connection = ConnectionId(-1)
+    bus.publish(AxonAnswered(connection, ONE, ()))
+    bus.publish(AxonConfirmed(connection, ONE))
+    for status in (None, 403, 777, 10**9):
+        bus.publish(AxonFailed(connection, OTHER, "", status))
+    sample = metrics.registry.get_sample_value
+    statuses = ("200", "none", "403", "other")
+    assert [sample("bettensor_synapse_exchanges_total", {"status": s}) for s in statuses] == [2, 1, 1, 2]
+    assert roads(metrics) == [0, 0, 1]
+
+
+async def test_an_existing_neuron_that_asks_a_validator_is_no_failed_request(tmp_path: Path) -> None:
+    headers = {"name": "GameData", "timeout": "12.0", "bt_header_dendrite_hotkey": ALICE.ss58_address}
+    headers |= {"bt_header_dendrite_signature": "0x00", "computed_body_hash": "a7ff"}
+    async with running_validator(tmp_path, metrics=SERVED) as rig, httpx.AsyncClient(trust_env=False) as client:
+        for path in ("GameData", "Synapse"):
+            answer = await client.post(f"http://{rig.address}/{path}", json={"name": path}, headers=headers)
+            assert (answer.status_code, list(answer.json())) == (404, ["message"])
+            assert answer.headers["content-type"] == "application/json"
+        samples = await scrape(rig.validator)
+        state = str(rig.validator.settings.state_dir)
+        status = await asyncio.to_thread(ask, Path(state), {"ask": "status"})
+    assert samples["bettensor_synapse_turned_away_total", ()] == 2
+    assert [sample for sample in samples if sample[0] == "bettensor_refusals_total"] == []
+    (peer,) = [peer for peer in status["peers"] if peer["hotkey"] == ALICE.ss58_address]
+    assert (peer["state"], peer["trouble"]) == ("speaks Synapse", "")
+    told = [line.level for line in rig.all(LineLogged) if "over Synapse" in line.text]
+    assert told == ["INFO", "DEBUG"]
+
+
 async def test_their_end_does_not_hold_up_the_neuron() -> None:
     writer = FrameWriter(Keys(Keypair.create_from_uri("//Alice")), SystemClock())
-    metrics = Metrics(MetricsSettings(port=0), make_identity(), writer)
+    metrics = Metrics(MetricsSettings(port=0), make_identity(), writer, SystemClock())
     metrics.attach(EventBus(SystemClock()))
     await metrics.open()
     closing = asyncio.ensure_future(metrics.close())

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import httpx
 import pytest
 from bittensor import Client
 
+from bettensor.actors import announce
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     Announced,
+    AnnouncementContested,
     AnnouncePlanned,
     ChainFailed,
     ConnectionClosed,
@@ -24,13 +27,13 @@ from bettensor.bus.events import (
     PostFailed,
     SessionActivated,
 )
-from bettensor.bus.identifiers import Hotkey, Uid
+from bettensor.bus.identifiers import Hotkey, Micros, Uid
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.edges import chain
 from bettensor.neurons.simulation import SimulatedSubstrate
 from tests.loopback.processes import free_port
-from tests.loopback.rig import ALICE, Place, running_miner, running_validator, write
+from tests.loopback.rig import ALICE, Place, Rig, running_miner, running_validator, write
 from tests.loopback.test_miner import events, register_miner, until
 from tests.support import NETUID
 
@@ -183,6 +186,51 @@ async def test_a_validator_is_found_where_it_announces_itself_and_followed_when_
             await until(lambda: miner.hotkey in [n.hotkey for n in rig.all(MetagraphSynced)[-1].neurons])
             miner.reload()
             await until(lambda: events(theirs, SessionActivated))
+
+
+async def test_a_miner_that_answers_existing_validators_announces_where(
+    tmp_path: Path, substrate: SimulatedSubstrate
+) -> None:
+    register_miner(tmp_path)
+    miner_hotkey = (tmp_path / "miner-hotkey").read_text()
+    substrate.neurons = [neuron(0, ALICE.ss58_address, validator_permit=True), neuron(1, miner_hotkey)]
+    place = Place(tmp_path, Hotkey((tmp_path / "hotkey").read_text()), "127.0.0.1:1")
+    port = free_port()
+    synapse = {"enabled": True, "ip": "127.0.0.1", "port": port, "external_ip": "127.0.0.1", "external_port": 443}
+    async with running_miner(place, actors=SILENT | EAGER, **ON_CHAIN, synapse=synapse) as (_, theirs):
+        await until(lambda: events(theirs, Announced))
+        assert substrate.neurons[1] == neuron(1, miner_hotkey, axon="127.0.0.1:443")
+        assert "Announced 127.0.0.1:443 on the chain" in [line.text for line in events(theirs, LineLogged)]
+    assert len(substrate.submitted) == 1
+
+
+async def read_until(rig: Rig, reached: Callable[[], object]) -> None:
+    """Have the validator read the chain again and again."""
+    async with asyncio.timeout(20):
+        while not reached():
+            rig.validator.reload()
+            await asyncio.sleep(0.01)
+
+
+async def test_two_processes_of_one_hotkey_do_not_fight_over_the_entry(
+    tmp_path: Path, substrate: SimulatedSubstrate, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(announce, "SETTLING", Micros(50_000))
+    there, here = "127.0.0.1:12345", {"ip": "127.0.0.1", "port": 0, "external_ip": "127.0.0.1", "external_port": 1}
+    async with running_validator(tmp_path, actors=EAGER, axon=here, **ON_CHAIN) as rig:
+        substrate.neurons = [neuron(0, rig.hotkey, validator_permit=True, axon=there)]
+        rig.validator.reload()
+        await rig.until(Announced)
+        await read_until(rig, lambda: rig.all(MetagraphSynced)[-1].neurons[0].axon == "127.0.0.1:1")
+        substrate.neurons = [neuron(0, rig.hotkey, validator_permit=True, axon=there)]  # it was there first
+        await read_until(rig, lambda: rig.all(AnnouncementContested))
+        state = str(rig.validator.settings.state_dir)
+        assert await asyncio.to_thread(main, ["peers", "--state-dir", state]) == 0
+        told = "another process of this hotkey announces its own endpoint: the chain has 127.0.0.1:12345, "
+        assert told in " ".join("".join(capsys.readouterr()).split())
+        assert substrate.neurons[0].axon == there
+    (line,) = [line for line in rig.all(LineLogged) if "Another process of this hotkey" in line.text]
+    assert (line.level, "the other was there first" in line.text) == ("WARNING", True)
 
 
 ROADS: list[dict[str, Any]] = [{}, {"websocket": {"enabled": False}}]

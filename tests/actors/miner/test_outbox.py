@@ -15,12 +15,18 @@ from bettensor.bus.events import (
     GamesUpdated,
     LedgerRecognised,
     MessageAccepted,
+    MetagraphSynced,
+    NeuronInfo,
+    NeuronStarted,
     PeerMisbehaved,
+    PendingRequested,
     PostFailed,
     PostRequested,
     PredictionDiscarded,
     PredictionExpired,
     PredictionMade,
+    QueryAnswered,
+    QueryEnded,
     SaveRequested,
     SendFailed,
     SendRequested,
@@ -28,13 +34,15 @@ from bettensor.bus.events import (
     TimerRequested,
     VerdictOverdue,
     VerdictReceived,
+    VerdictsConfirmed,
 )
 from bettensor.bus.games import TeamGame
-from bettensor.bus.identifiers import ConnectionId, Hotkey, LedgerId, Micros, Offset, Uid
+from bettensor.bus.identifiers import ConnectionId, Hotkey, LedgerId, Micros, Offset, PredictionId, Uid
 from bettensor.bus.messages import MAX_FRAME_BYTES, ErrorMessage, HeartbeatMessage, PredictionMessage, WebSocketMessage
+from bettensor.bus.synapse import MAX_ANSWERED, Result
 from bettensor.neurons.simulation import SimulatedOutbox
-from tests.actors.miner.messages import CONNECTION, EPOCH, OTHER, SESSION, VALIDATOR, confirm, welcome
-from tests.support import HOUR, NOW, Harness, frame_size, make_game, make_prediction
+from tests.actors.miner.messages import CONNECTION, EPOCH, ME, OTHER, SESSION, VALIDATOR, confirm, welcome
+from tests.support import HOUR, NETUID, NOW, Harness, frame_size, make_game, make_prediction
 
 
 class OutboxBench(Harness):
@@ -54,6 +62,23 @@ class OutboxBench(Harness):
         for event in events:
             self.observe(event)
             self.write(event)
+
+    def ask(self, connection: int = 1, validator: Hotkey = VALIDATOR) -> None:
+        """Over Synapse."""
+        self.observe(PendingRequested(ConnectionId((1 << 40) + connection), validator))
+
+    def write_answer(self) -> None:
+        """What was answered last reaches the existing validator."""
+        answer = self.last(QueryAnswered)
+        message = PredictionMessage(predictions=answer.predictions or ())
+        self.observe(FrameWritten(answer.connection, answer.hotkey, message, 100, "synapse"))
+
+    def be_told(self, *verdicts: tuple[str, bool, str], validator: Hotkey = VALIDATOR) -> None:
+        results = tuple(Result(PredictionId(i), success, text) for i, success, text in verdicts)
+        self.observe(VerdictsConfirmed(ConnectionId(1 << 40), validator, results, {}))
+
+    def answers(self) -> list[list[str]]:
+        return [[p.prediction_id for p in event.predictions or ()] for event in self.all(QueryAnswered)]
 
     def waiting(self, validator: Hotkey = VALIDATOR) -> list[str]:
         return list(self.actor.state.trays[validator].items)
@@ -517,3 +542,111 @@ def test_what_could_not_even_be_saved_expires_too() -> None:
     bench.open()
     bench.advance(60)
     assert bench.sent() == []
+
+
+# --- existing validators, which ask
+
+
+def test_an_existing_validator_gets_the_oldest_saved_predictions_in_their_order() -> None:
+    bench = OutboxBench()
+    bench.observe(NeuronStarted("miner", NETUID, ME, "sr25519", seed=1))
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(0), VALIDATOR), NeuronInfo(Uid(7), ME))))
+    bench.observe(*(made(f"p{i}") for i in range(MAX_ANSWERED + 5)), made("for-another", OTHER))
+    bench.ask()
+    assert bench.answers() == [[f"p{i}" for i in range(MAX_ANSWERED)]]
+    assert bench.last(QueryAnswered).uid == 7
+    bench.ask(2, OTHER)
+    bench.ask(3, ME)
+    assert bench.answers()[1:] == [["for-another"], []]
+
+
+def test_an_answer_waits_for_the_save_that_is_under_way() -> None:
+    bench = OutboxBench()
+    bench.store.held = True
+    bench.observe(made("p"))
+    bench.ask(1)
+    bench.ask(2, OTHER)
+    assert bench.answers() == [[]]  # of the other one nothing is being saved
+    bench.ask(3)
+    bench.observe(QueryEnded(ConnectionId((1 << 40) + 3)))
+    bench.store.release()
+    assert bench.answers() == [[], ["p"]]
+
+
+def test_an_answer_waits_for_no_disk_that_takes_nothing() -> None:
+    bench = OutboxBench()
+    bench.observe(made("p"))
+    bench.store.failing = "the disk is full"
+    bench.observe(made("q"))
+    bench.ask()
+    assert bench.answers() == [["p"]]
+
+
+def test_an_answer_does_not_outlast_a_save_that_fails() -> None:
+    bench = OutboxBench()
+    bench.store.held = True
+    bench.observe(made("p"))
+    bench.ask()
+    bench.store.failing = "the disk is full"
+    bench.store.release()
+    assert bench.answers() == [[]]
+
+
+def test_a_confirmation_settles_what_was_written_to_that_validator_alone() -> None:
+    bench = OutboxBench()
+    bench.observe(*(made(name) for name in ("a", "b", "c", "unwritten")))
+    bench.observe(made("a", OTHER))
+    bench.ask()
+    message = PredictionMessage(predictions=(bench.last(QueryAnswered).predictions or ())[:3])
+    bench.observe(FrameWritten(ConnectionId(1 << 40), VALIDATOR, message, 100, "synapse"))
+    bench.advance(2)
+    text = "Prediction b already exists in database"
+    bench.be_told(("a", True, ""), ("b", False, text), ("c", False, "Wager"), ("unwritten", True, ""), ("x", True, ""))
+    verdicts = [(e.prediction.prediction_id, e.success, e.code, e.message) for e in bench.all(VerdictReceived)]
+    assert verdicts == [("a", True, "accepted", ""), ("b", True, "accepted", text), ("c", False, "rejected", "Wager")]
+    assert bench.last(VerdictReceived).latency == 2_000_000
+    assert (bench.waiting(), bench.waiting(OTHER)) == (["unwritten"], ["a"])
+    bench.be_told(("a", False, "second thoughts"))
+    assert len(bench.all(VerdictReceived)) == 3
+    assert bench.all(PeerMisbehaved) == []
+
+
+def test_nobody_has_signed_a_confirmation_so_it_counts_for_nothing_beside_a_session() -> None:
+    bench = OutboxBench()
+    bench.observe(made("p"))
+    bench.ask()
+    bench.write_answer()
+    bench.open()
+    bench.be_told(("p", True, ""))
+    assert bench.all(VerdictReceived) == []
+    bench.observe(ConnectionClosed(CONNECTION, CloseCode.ABNORMAL, ""))
+    bench.be_told(("p", True, ""))
+    assert len(bench.all(VerdictReceived)) == 1
+
+
+def test_what_went_over_synapse_is_not_overdue_before_it_has_gone_by_another_road() -> None:
+    bench = OutboxBench()
+    bench.observe(made("p"))
+    bench.ask()
+    bench.write_answer()
+    bench.open()
+    bench.push(made("q"))
+    bench.advance(11)
+    assert [[p.prediction_id for p in event.predictions] for event in bench.all(VerdictOverdue)] == [["q"]]
+    bench.write(made("p"))
+    bench.ask()
+    bench.write_answer()  # once more, and that changes nothing
+    bench.advance(11)
+    assert [p.prediction_id for p in bench.last(VerdictOverdue).predictions] == ["p", "q"]
+
+
+def test_what_was_never_written_expires_before_it_is_answered() -> None:
+    bench = OutboxBench()
+    soon = make_game("soon", starts_at=Micros(NOW + 60_000_000))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (soon,), snapshot=True))
+    bench.observe(made("written", game_id="soon"), made("late", game_id="soon"))
+    bench.write(made("written", game_id="soon"))
+    bench.advance(60)
+    bench.ask()
+    assert bench.answers() == [["written"]]
+    assert bench.last(PredictionExpired).prediction.prediction_id == "late"

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from bettensor.actors.announce import FIRST_DELAY, LONGEST_DELAY, SETTLING
 from bettensor.actors.settings import AxonSettings
-from bettensor.actors.validator.announce import FIRST_DELAY, LONGEST_DELAY, SETTLING, AnnounceActor, AnnounceSettings
+from bettensor.actors.validator.announce import AnnounceActor, AnnounceSettings
 from bettensor.bus.events import (
     Announced,
     AnnounceFailed,

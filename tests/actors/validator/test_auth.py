@@ -15,6 +15,7 @@ from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
     Event,
+    HttpAnswered,
     MessageAccepted,
     MetagraphSynced,
     NeuronInfo,
@@ -25,12 +26,13 @@ from bettensor.bus.events import (
     Scheme,
     SettingsReloaded,
     SignatureChecked,
+    SynapseAsked,
     VerificationRequested,
 )
 from bettensor.bus.identifiers import Hotkey, Micros, Uid
 from bettensor.bus.messages import HeartbeatMessage
 from tests.actors.validator.sessions import MINER, OTHER, VALIDATOR, Bench
-from tests.support import HOUR, NETUID, NOW
+from tests.support import HOUR, NETUID, NOW, as_json
 
 
 @pytest.fixture
@@ -246,6 +248,62 @@ def test_a_validator_of_release_0_1_0_went_by_what_a_request_named(bench: Bench)
     assert bench.last(RequestVerificationRequested).scheme == "ed25519"
     bench.observe(members("sr25519"))
     assert bench.all(CloseRequested) == []
+
+
+QUERIES: list[dict[str, Any]] = [
+    {"target": "/GameData", "headers": {"bt_header_dendrite_hotkey": MINER}},
+    {"target": "/GameData?x=1", "headers": {"bt_header_dendrite_hotkey": MINER}},
+    {"target": "/Synapse", "headers": {"bt_header_dendrite_hotkey": MINER}},
+    {"target": "/AnotherSynapse", "headers": {"bt_header_dendrite_hotkey": MINER}},
+]
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query["target"])
+def test_an_existing_neuron_that_asks_is_turned_away_in_a_form_that_it_reads(
+    bench: Bench, query: dict[str, Any]
+) -> None:
+    connection = bench.request(method="POST", body=b"x" * 3_000_000, **query)
+    assert bench.last(SynapseAsked) == SynapseAsked(connection, MINER, "10.0.0.1")
+    answer = bench.last(HttpAnswered)
+    assert (answer.connection, answer.status, list(as_json(answer.body))) == (connection, 404, ["message"])
+    assert (bench.all(PeerRefused), bench.all(RequestVerificationRequested)) == ([], [])
+
+
+def test_a_query_without_a_sender_is_turned_away_too(bench: Bench) -> None:
+    connection = bench.request(target="/GameData", method="POST")
+    assert bench.last(SynapseAsked) == SynapseAsked(connection, None, "10.0.0.1")
+    bench.request(target="/GameData", headers={"bt_header_dendrite_hotkey": "x" * 999})
+    assert bench.last(SynapseAsked).hotkey == "x" * 64
+
+
+def test_a_request_to_a_path_of_ours_is_judged_as_always_whatever_else_it_says(bench: Bench) -> None:
+    bench.request(target="/nothing")
+    bench.request(target="/ws?netuid=31", headers={"bt_header_dendrite_hotkey": MINER})
+    assert bench.refusals() == [RefusalCode.NOT_FOUND, RefusalCode.WRONG_NETUID]
+    bench.request(headers={"bt_header_dendrite_hotkey": MINER})
+    assert len(bench.all(PeerAuthenticated)) == 1
+    assert bench.all(SynapseAsked) == []
+
+
+def test_a_flood_of_queries_is_bounded_and_uses_up_no_budget_of_failures() -> None:
+    bench = Bench(auth={"failure_burst": 3.0, "failures_per_second": 1.0})
+    for _ in range(5):
+        bench.request(**QUERIES[0])
+    assert (len(bench.all(SynapseAsked)), bench.refusals()) == (3, [RefusalCode.RATE_LIMITED] * 2)
+    bench.request()  # from the same address
+    assert len(bench.all(PeerAuthenticated)) == 1
+    bench.advance(1)
+    bench.request(**QUERIES[0])
+    assert len(bench.all(SynapseAsked)) == 4
+    for number in range(MAX_REMOTES + 10):
+        bench.request(remote=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", **QUERIES[0])
+    assert len(bench.auth.state.queries) == MAX_REMOTES
+
+
+def test_release_0_1_0_refused_a_query_like_any_other_request(bench: Bench) -> None:
+    bench.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0, is_of_0_1=True))
+    bench.request(**QUERIES[0])
+    assert (bench.refusals(), bench.all(SynapseAsked)) == ([RefusalCode.NOT_FOUND], [])
 
 
 @pytest.mark.parametrize(

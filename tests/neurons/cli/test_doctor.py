@@ -124,7 +124,7 @@ def test_a_sound_validator_has_nothing_wrong(place: Place) -> None:
         "clock",
         "metagraph",
     ]
-    assert list(health(findings)) == [*things, "registration", "port", "endpoint"]
+    assert list(health(findings)) == [*things, "registration", "port", "endpoint", "synapse"]
     assert can_run(findings)
 
 
@@ -415,10 +415,91 @@ def test_an_endpoint_that_is_to_be_announced_stands_in_nobodys_way(place: Place,
     findings = place.examine()
     (endpoint,) = [finding for finding in findings if finding.what == "endpoint"]
     assert (endpoint.health, endpoint.cure[:9]) == ("warning", "start it:")
+    assert ("axon.serve: false in one of them" in endpoint.cure) == bool(told)
     assert f"this validator will announce 127.0.0.1:{place.port}" in endpoint.text
     assert can_run(findings)
     place.changes["axon"]["serve"] = False
     assert not can_run(place.examine())
+
+
+def finding(findings: list[Finding], what: str) -> Finding:
+    (found,) = [found for found in findings if found.what == what]
+    return found
+
+
+def test_a_miner_that_answers_no_existing_validators_needs_no_port(place: Place) -> None:
+    findings = place.examine("miner")
+    assert finding(findings, "synapse").text == "off: this miner answers no existing validators (synapse.enabled)"
+    assert {"port", "endpoint"}.isdisjoint(health(findings))
+
+
+def serving_miner(place: Place, **changes: Any) -> int:
+    """A miner that answers existing validators, on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    place.changes = {"synapse": {"enabled": True, "ip": "127.0.0.1", "port": port} | changes}
+    return port
+
+
+def test_a_miners_synapse_port_is_checked_like_a_validators(place: Place, listening: None) -> None:
+    assert listening is None
+    port = serving_miner(place)
+    findings = place.examine("miner")
+    assert finding(findings, "port").text == f"127.0.0.1:{port} is free"
+    endpoint = finding(findings, "endpoint")
+    text = "the metagraph has no endpoint for this miner, so existing validators do not find it"
+    assert (endpoint.health, endpoint.text) == ("warning", text)
+    assert "set synapse.external_ip" in endpoint.cure
+    assert can_run(findings)
+    with socket.create_server(("127.0.0.1", port)):
+        taken = finding(place.examine("miner"), "port")
+    assert (taken.health, "or set another synapse.port" in taken.cure) == ("failure", True)
+
+
+@pytest.mark.parametrize("told", [None, "127.0.0.1:1", "ours"])
+def test_what_a_miner_announces_and_what_the_chain_has(place: Place, listening: None, told: str | None) -> None:
+    assert listening is None
+    port = serving_miner(place, external_ip="127.0.0.1")
+    ours = f"127.0.0.1:{port}"
+    told = ours if told == "ours" else told
+    place.rows[1] = NeuronInfo(Uid(1), place.hotkeys["miner"], axon=told)
+    findings = place.examine("miner")
+    has = f"it announces {ours}, and the metagraph has {told or 'no endpoint'}"
+    assert finding(findings, "synapse").text == f"on: this miner answers existing validators; {has}"
+    assert finding(findings, "endpoint").health == ("ok" if told == ours else "warning")
+    assert can_run(findings)
+
+
+def test_a_miner_that_announces_nothing_may_be_announced_already(place: Place, listening: None) -> None:
+    assert listening is None
+    port = serving_miner(place)
+    place.rows[1] = NeuronInfo(Uid(1), place.hotkeys["miner"], axon=f"127.0.0.1:{port}")
+    findings = place.examine("miner")
+    assert "it announces nothing, and the metagraph has 127.0.0.1:" in finding(findings, "synapse").text
+    assert finding(findings, "endpoint").health == "ok"
+    place.rows[1] = NeuronInfo(Uid(1), place.hotkeys["miner"], axon="127.0.0.1:1")
+    endpoint = finding(place.examine("miner"), "endpoint")
+    assert (endpoint.health, "the metagraph has 127.0.0.1:1, but the port is" in endpoint.text) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    ("permit", "stake", "found", "said"),
+    [
+        (False, 1e6, "warning", "existing miners refuse validators without a permit"),
+        (True, 999.0, "warning", "the stake is 999, and existing miners refuse less than 1,000 to 10,000"),
+        (True, 10_000.0, "ok", "on: existing miners are asked every 60 s"),
+    ],
+)
+def test_a_validator_that_existing_miners_would_refuse_is_warned(
+    place: Place, permit: bool, stake: float, found: str, said: str
+) -> None:
+    assert "off: this validator asks no existing miners" in finding(place.examine(), "synapse").text
+    place.changes = {"synapse": {"enabled": True}}
+    me = place.rows[0]
+    place.rows[0] = NeuronInfo(Uid(0), me.hotkey, validator_permit=permit, stake=stake, axon=me.axon)
+    synapse = finding(place.examine(), "synapse")
+    assert (synapse.health, said in synapse.text) == (found, True), synapse
 
 
 def serve_date(listening: socket.socket, ahead: int | None) -> None:

@@ -331,3 +331,41 @@ def test_what_peers_say_is_shown_as_it_is_and_does_nothing(nasty: str, width: in
         shown = "\n".join(drawn(view, width, 40))
         assert shown.replace("\n", "").isprintable()
         assert printable(nasty) in shown
+
+
+def synapse_status() -> dict[str, Any]:
+    """Of a miner with a validator by Synapse, one that only asks, and a session."""
+    status = status_of(6, refused=1, roads={"websocket": 3, "http": 0, "synapse": 1})
+    status["peers"][3] |= {"state": "by Synapse", "transport": "synapse", "heard_s": 180.0, "asked_s": 180.0}
+    status["peers"][4] |= {"state": "speaks Synapse", "asked_s": 7200.0}
+    return status
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_who_speaks_synapse_is_no_trouble(width: int) -> None:
+    lines = drawn(lambda screen: views.peers_table(synapse_status(), screen.width), width, 40)
+    shown = "\n".join(lines)
+    assert max(len(line.rstrip()) for line in lines) <= width
+    states = [line.split()[2:4] for line in lines if "Synapse" in line and "asked" not in line]
+    assert states == [["by", "Synapse"], ["speaks", "Synapse"]]
+    assert "speaks Synapse (asked us 3 min ago)" in shown
+    assert "speaks Synapse (asked us 2 h ago)" in shown
+    assert shown.count("→") == 1  # of the one that was refused
+    short_of_room = "\n".join(drawn(lambda screen: views.peers_table(synapse_status(), screen.width, 7), width, 40))
+    assert ("→" in short_of_room, "asked us" in short_of_room) == (True, False)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_headline_counts_who_is_heard_by_synapse(width: int) -> None:
+    lines = drawn(lambda screen: views.headline(synapse_status(), screen.width), width, 24)
+    assert "3 sessions 1 by Synapse" in " ".join(" ".join(lines).split())
+    assert "Synapse" not in "".join(drawn(lambda screen: views.headline(status_of(2), screen.width), width, 24))
+
+
+def test_a_state_of_another_release_is_shown_last() -> None:
+    status = status_of(2)
+    status["peers"][0]["state"] = "by pigeon"
+    lines = drawn(lambda screen: views.peers_table(status, screen.width), 120, 24)
+    assert "by pigeon" in next(
+        line for line in lines if line.strip() and line.split()[0] == str(status["peers"][0]["uid"])
+    )

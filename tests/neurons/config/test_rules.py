@@ -57,6 +57,16 @@ def test_a_validator_and_its_metrics_have_different_ports() -> None:
         load_settings(None, flags | harmless, "validator", {})
 
 
+def test_a_miner_that_answers_existing_validators_and_its_metrics_have_different_ports() -> None:
+    flags = {"synapse.enabled": "true", "synapse.port": "9000", "metrics.port": "9000"}
+    with pytest.raises(ConfigurationError, match=r"synapse.port \(9000, .*\) and metrics.port \(9000, .*the same port"):
+        load_settings(None, flags, "miner", {})
+    harmless = {"synapse.enabled": "false"}, {"metrics.enabled": "false"}, {"synapse.port": "0", "metrics.port": "0"}
+    for changes in harmless:
+        load_settings(None, flags | changes, "miner", {})
+    load_settings(None, {"metrics.enabled": "false"}, "miner", {})
+
+
 def test_settings_of_a_recorded_log_may_be_anything() -> None:
     document: dict[str, Any] = {"websocket": {"heartbeat_interval": 400}}
     settings = parse(ROLES["validator"], document, "the log's settings")

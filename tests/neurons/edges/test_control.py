@@ -110,6 +110,11 @@ async def test_a_validator_may_be_abbreviated(tmp_path: Path, validator: str) ->
         ([{"state": "by HTTP", "trouble": "an old one"}], True, ""),
         ([{"state": "not connected", "trouble": "refused"}], False, "refused"),
         ([{"state": "not seen", "trouble": ""}], False, "this miner has not reached it yet"),
+        (
+            [{"state": "by Synapse", "trouble": ""}],
+            False,
+            "it takes predictions when it asks for them over Synapse, every 8 minutes",
+        ),
         ([], False, "it is not in the metagraph"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from bettensor.bus.events import MetagraphSynced, NeuronInfo
+from bettensor.bus.events import MetagraphSynced, ModelAnswered, NeuronInfo
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import Uid
 from bettensor.neurons.models.model import Forecast
@@ -64,7 +64,26 @@ async def test_validators_are_asked_about_in_turn_however_often_one_changes() ->
         bench.slates = {VALIDATOR: (make_game("again"),)}
         bench.ask()
         model.may_go_on.set()
-        await bench.until(lambda: model.asked == ["first", "waits", "again"])
+        await bench.until(lambda: len(bench.all(ModelAnswered)) == 2)
+    assert model.asked == ["first", "waits", "again"]
+    answered = [event.validator for event in bench.all(ModelAnswered)]
+    assert answered == [OTHER, VALIDATOR], "a question that a newer one has replaced is not the last one"
+
+
+async def test_a_model_has_answered_when_all_its_bets_are_made_also_if_it_raises() -> None:
+    class Failing:
+        def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
+            if games[0].game_id == "bad":
+                raise RuntimeError("mine")
+            return [Forecast(game=game, outcome=game.team_a, wager=1.0, model_name="m") for game in games]
+
+    async with bench_of(Failing()) as bench:
+        bench.slates = {VALIDATOR: (make_game("a"), make_game("b")), OTHER: (make_game("bad"),)}
+        bench.ask()
+        await bench.until(lambda: len(bench.all(ModelAnswered)) == 2)
+    assert bench.all(ModelAnswered) == [ModelAnswered(VALIDATOR, 2), ModelAnswered(OTHER, 0)]
+    kinds = [envelope.event.topic for envelope in bench.envelopes]
+    assert kinds.index("model_answered") > kinds.index("prediction_made") + 1
 
 
 async def test_a_model_whose_run_raises_is_told_and_still_asked() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from bettensor.bus.codes import AXON
 from bettensor.bus.events import DialFailed, PostFailed
 from bettensor.neurons.edges.refusals import read_refusal
 from tests.neurons.edges.validators import Bench, benched, refusal, serving
@@ -22,6 +23,13 @@ def test_a_code_is_cut_before_it_fills_a_log() -> None:
     assert refusal == ("x" * 64, f"{'x' * 64}: ")
 
 
+def test_an_axon_refuses_without_a_code() -> None:
+    assert read_refusal(b'{"message":"Synapse name ws not found"}') == (
+        AXON,
+        "an Axon answers: Synapse name ws not found",
+    )
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -32,7 +40,6 @@ def test_a_code_is_cut_before_it_fills_a_log() -> None:
         b"null",
         b"{}",
         b'{"error":"stale"}',
-        b'{"message":"x"}',
         b'{"error":401,"message":"x"}',
         b'{"error":"stale","message":null}',
         b'{"error":"\xff","message":"x"}',

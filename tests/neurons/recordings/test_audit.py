@@ -20,12 +20,14 @@ from bettensor.bus.events import (
     MetagraphFetched,
     NeuronInfo,
     NeuronStarted,
+    QueryReceived,
     Scheme,
     SettingsReloaded,
     SignatureChecked,
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, SessionId, Uid
 from bettensor.bus.messages import HeartbeatMessage, WebSocketMessage
+from bettensor.bus.synapse import BODY_HASH, signed_text
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.recordings.audit import Report, as_json, audit, text
 from tests.actors.miner.messages import welcome
@@ -198,3 +200,26 @@ def test_settings_and_checkpoints_that_no_neuron_wrote_are_faults(tmp_path: Path
 def test_a_welcome_is_verified_by_the_scheme_of_its_validator_whatever_it_names(tmp_path: Path, crypto: Scheme) -> None:
     report = audited(tmp_path, frame(message=welcome(crypto=crypto)), checked(), header=replace(HEADER, role="miner"))
     assert (report.faults, proven(report)) == ([], {ALICE.hotkey: 1})
+
+
+def query(keys: Keys = ALICE, *, forged: bool = False, nonce: str = "7") -> QueryReceived:
+    """The head of a question of an existing validator."""
+    text = signed_text(nonce, keys.hotkey, ME, "u") + (b"!" if forged else b"")
+    head = {
+        "content-length": "2",
+        "bt_header_dendrite_nonce": nonce,
+        "bt_header_dendrite_uuid": "u",
+        "bt_header_dendrite_hotkey": keys.hotkey,
+        "bt_header_dendrite_signature": f"0x{bytes(keys.keypair.sign(text)).hex()}",
+        "computed_body_hash": BODY_HASH,
+    }
+    return QueryReceived(ConnectionId(1), "POST", "/GameData", tuple(head.items()), "203.0.113.9")
+
+
+def test_the_head_of_a_question_over_synapse_is_verified_again(tmp_path: Path) -> None:
+    header = replace(HEADER, role="miner")
+    report = audited(tmp_path, query(), checked(), query(forged=True), checked(False), query(nonce="x"), header=header)
+    assert (report.faults, report.unproven) == ([], 2)
+    assert {hotkey: words.requests for hotkey, words in report.signers.items()} == {ALICE.hotkey: 1}
+    (fault,) = audited(tmp_path, query(forged=True), checked(), header=header).faults
+    assert f"the signature of this request by {ALICE.hotkey} is bad" in fault

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bettensor.bus.codes import CloseCode, VerdictCode
+from bettensor.bus.codes import AXON, CloseCode, VerdictCode
 from bettensor.bus.events import (
     BroadcastWritten,
     ConnectionClosed,
@@ -18,7 +18,14 @@ from bettensor.bus.events import (
     VerdictReceived,
 )
 from bettensor.bus.identifiers import SECOND, Micros
-from bettensor.neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedValidator, make_game
+from bettensor.neurons.simulation import (
+    ExistingMiner,
+    SimulatedMiner,
+    SimulatedNetwork,
+    SimulatedValidator,
+    make_game,
+    make_hotkey,
+)
 from tests.stories import Subnet
 
 
@@ -157,6 +164,15 @@ def test_validators_have_a_permit_and_an_endpoint_and_miners_have_neither(subnet
     validator, miner = rows[subnet.validator.hotkey], rows[subnet.miner.hotkey]
     assert (validator.validator_permit, miner.validator_permit) == (True, False)
     assert (validator.axon is None, miner.axon is None) == (False, True)
+
+
+def test_a_miner_that_dials_an_existing_one_hears_its_axon_by_either_road(subnet: Subnet) -> None:
+    """Stake gives a permit to miners too."""
+    subnet.add(ExistingMiner(clock=subnet.clock, permit=True))
+    subnet.miner.predict("p", make_hotkey("existingminer"))
+    subnet.advance(60)
+    for failed in (subnet.miner.last(DialFailed), subnet.miner.last(PostFailed)):
+        assert (failed.hotkey, failed.status, failed.code) == (make_hotkey("existingminer"), 404, AXON)
 
 
 # --- what waits for an answer that does not come

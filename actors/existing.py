@@ -1,0 +1,78 @@
+"""Which neurons speak Synapse alone: a miner does not reach them, and that is no fault.
+
+An existing validator announces an endpoint at which nothing listens, and asks its miners. An existing miner with a
+validator permit has an Axon there.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bettensor.actors.actor import Actor, on
+from bettensor.bus.codes import AXON
+from bettensor.bus.envelope import Envelope
+from bettensor.bus.events import (
+    DialFailed,
+    OutboxOpened,
+    PostAnswered,
+    PostFailed,
+    QueryAdmitted,
+    SessionActivated,
+)
+from bettensor.bus.identifiers import SECOND, Hotkey, Micros
+from bettensor.bus.synapse import SYNAPSE_EPOCH
+
+ASKS_FOR: Final = Micros(3600 * SECOND)
+"""How long a validator counts as asking after its last question: existing ones ask every 8 minutes."""
+LONGEST_WAIT: Final = 3600.0
+"""Seconds; the longest wait between two tries to reach such a neuron, which may have been replaced by a new one."""
+
+
+@dataclass(slots=True)
+class Existing:
+    """A neuron that speaks Synapse. All times are monotonic."""
+
+    asked_at: Micros | None = None
+    """When its last question of this run was admitted."""
+    asks_until: Micros = Micros(0)
+    """So long it counts as asking."""
+    has_axon: bool = False
+    """Its endpoint has answered as an Axon does."""
+
+
+class ExistingFollower(Actor):
+    """Base of actors that treat neurons differently that speak Synapse alone: they are in ``state.existing``."""
+
+    @on(OutboxOpened)
+    def recall_existing(self, event: OutboxOpened, envelope: Envelope) -> None:
+        """A validator whose last slate came over Synapse will ask again."""
+        for slate in event.slates:
+            if slate.epoch == SYNAPSE_EPOCH:
+                self.state.existing[slate.validator] = Existing(asks_until=Micros(envelope.mono + ASKS_FOR))
+
+    @on(QueryAdmitted)
+    def hear_question(self, event: QueryAdmitted, envelope: Envelope) -> None:
+        found = self.state.existing.setdefault(event.hotkey, Existing())
+        found.asked_at, found.asks_until = envelope.mono, Micros(envelope.mono + ASKS_FOR)
+
+    @on(DialFailed, PostFailed)
+    def learn_from_refusal(self, event: DialFailed | PostFailed, _: Envelope) -> None:
+        """An Axon's refusal shows an existing neuron, and one in our protocol shows a new one."""
+        if event.code == AXON:
+            self.state.existing.setdefault(event.hotkey, Existing()).has_axon = True
+        elif event.code:
+            self.state.existing.pop(event.hotkey, None)
+
+    @on(SessionActivated, PostAnswered)
+    def find_new(self, event: SessionActivated | PostAnswered, _: Envelope) -> None:
+        """It answers as a validator of Bettensor does."""
+        self.state.existing.pop(event.hotkey, None)
+
+    def speaks_synapse_alone(self, event: DialFailed | PostFailed, now: Micros) -> bool:
+        """Whether a failure to reach a neuron is none: it asks by Synapse or has an Axon, and refuses nothing in our
+        protocol.
+        """
+        return event.code in ("", AXON) and self._is_existing(event.hotkey, now)
+
+    def _is_existing(self, hotkey: Hotkey, now: Micros) -> bool:
+        found: Any = self.state.existing.get(hotkey)
+        return found is not None and (found.has_axon or now < found.asks_until)
