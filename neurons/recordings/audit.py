@@ -193,24 +193,27 @@ class _Witness:
         line = 1
         for row in self._recording.rows():
             line = row.line
-            if row.topic == HttpRequestReceived.topic:
-                self._hear_request(row, row.event)
-            elif row.topic == QueryReceived.topic:
-                self._hear_query(row, row.event)
-            elif row.topic == FrameReceived.topic:
-                self._hear_frame(row, row.event)
-            elif row.topic == SignatureChecked.topic:
-                self._compare(row, row.event)
-            elif row.topic == AxonAnswered.topic:
-                self._count_answer(row.event)
-            elif row.topic == ConnectionClosed.topic:
-                self._forget_scheme(row.event)
-            elif row.topic in (NeuronStarted.topic, MetagraphFetched.topic, SettingsReloaded.topic):
-                self._pins.hear(row.event)
+            self._hear_event(row)
         for claims in self._claims.values():
             for claim in claims:
                 self._judge(claim)
         return line + (self._recording.reader.sealed is not None)
+
+    def _hear_event(self, row: Row) -> None:
+        if row.topic == HttpRequestReceived.topic:
+            self._hear_request(row, row.event)
+        elif row.topic == QueryReceived.topic:
+            self._hear_query(row, row.event)
+        elif row.topic == FrameReceived.topic:
+            self._hear_frame(row, row.event)
+        elif row.topic == SignatureChecked.topic:
+            self._compare(row, row.event)
+        elif row.topic == AxonAnswered.topic:
+            self._count_answer(row.event)
+        elif row.topic == ConnectionClosed.topic:
+            self._forget_scheme(row.event)
+        elif row.topic in (NeuronStarted.topic, MetagraphFetched.topic, SettingsReloaded.topic):
+            self._pins.hear(row.event)
 
     def _hear_request(self, row: Row, request: Any) -> None:
         headers = dict(request.headers)
