@@ -10,7 +10,7 @@ EXISTING := $(VENV)/existing-10 $(VENV)/existing-9
 PYTEST = $(BIN)/pytest -v -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint format bench chaos package clean
+.PHONY: help demo check test lint format bench chaos week package clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target what; do \
@@ -55,6 +55,9 @@ bench: $(VENV)/.run  ## all measurements of docs/performance.md, in 8 to 12 minu
 
 chaos: $(VENV)/.dev  ## kill validators and miners at random instants: make chaos ROUNDS=300 SEED=7
 	ROUNDS=$(or $(ROUNDS),300) SEED=$(or $(SEED),1) $(BIN)/pytest -q tests/loopback/test_chaos.py
+
+week: $(VENV)/.dev  ## a simulated week with existing neurons, in half a minute: make week DAYS=7 SEED=3
+	DAYS=$(or $(DAYS),7) SEED=$(or $(SEED),1) $(BIN)/pytest -q tests/actors/test_mixed_week.py
 
 package: $(VENV)/.dev  ## build wheel and sdist, install each into an empty environment, and run the demo there
 	rm -rf dist build && $(BIN)/python -m build

@@ -99,6 +99,7 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    SlateQueried,
     SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
@@ -119,6 +120,8 @@ LINES_PER_SECOND: Final = 20
 """Lines of one kind per second, unless that kind has its own limit."""
 NAMED: Final = 10
 """Validators that one summary names."""
+MAX_LEFT_OUT: Final = 20
+"""Unreadable games of one validator that the log names."""
 _ACCEPTED: Final = "accepted predictions"
 _REJECTED: Final = "rejected predictions"
 _WITHOUT_METAGRAPH: Final[dict[str, str]] = {
@@ -185,6 +188,10 @@ class LogbookState:
     existing: dict[Hotkey, Existing] = field(default_factory=dict)
     told_existing: dict[Hotkey, None] = field(default_factory=dict)
     """Of a miner: the neurons of which the log says that they speak Synapse alone."""
+    answers_existing: bool = False
+    """Whether this miner listens for existing validators: then some with a permit are existing neurons."""
+    reached: dict[Hotkey, None] = field(default_factory=dict)
+    """Of a miner: the validators that have answered in this run."""
 
 
 class LogbookActor(HealthWatcher, ExistingFollower):
@@ -210,6 +217,7 @@ class LogbookActor(HealthWatcher, ExistingFollower):
 
     @on(ListeningBegun)
     def listening(self, event: ListeningBegun, envelope: Envelope) -> None:
+        self.state.answers_existing = self.state.role == "miner"
         self._line(envelope, "listening", f"Listening on {event.endpoint}")
 
     @on(NeuronStopping)
@@ -600,6 +608,8 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     def find_new(self, event: SessionActivated | PostAnswered, envelope: Envelope) -> None:
         super().find_new(event, envelope)
         self.state.told_existing.pop(event.hotkey, None)
+        if self.state.role == "miner":
+            self.state.reached[event.hotkey] = None
 
     @on(PostAnswered)
     def post_answered(self, event: PostAnswered, envelope: Envelope) -> None:
@@ -657,7 +667,15 @@ class LogbookActor(HealthWatcher, ExistingFollower):
         by_http = {hotkey: outage for hotkey, outage in outages.items() if outage.http_works}
         silent = {hotkey: outage for hotkey, outage in outages.items() if hotkey not in by_http and outage.silent}
         refusing = {hotkey: outage for hotkey, outage in outages.items() if hotkey not in {**by_http, **silent}}
-        self._sum_up(silent, "not answered", "WARNING", envelope)
+        never = (
+            {}
+            if not self.state.answers_existing
+            else {key: silent[key] for key in silent if key not in self.state.reached}
+        )
+        self._sum_up(
+            {key: outage for key, outage in silent.items() if key not in never}, "not answered", "WARNING", envelope
+        )
+        self._sum_up(never, "never answered", "INFO", envelope)  # perhaps existing miners with a permit
         self._sum_up(refusing, "refused this miner", "WARNING", envelope)
         self._sum_up(by_http, "answered by HTTP alone", "INFO", envelope)
 
@@ -800,6 +818,15 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     def update_not_stored(self, event: UpdateStoreFailed, envelope: Envelope) -> None:
         text = f"A game update cannot be stored, so the last slate stays in force: {event.reason}"
         self._line(envelope, "updates that cannot be stored", text, "ERROR", limit=1)
+
+    @on(SlateQueried)
+    def queried(self, event: SlateQueried, envelope: Envelope) -> None:
+        faults = [f"{left_out.key!r}: {left_out.reason}" for left_out in event.left_out[:MAX_LEFT_OUT]]
+        untold = self._untold(f"games of {event.hotkey}", faults)
+        for fault in faults:
+            if fault in untold:
+                text = f"A game of validator {self._peer(event.hotkey)} is left out: {fault}"
+                self._line(envelope, "games left out", text, "WARNING")
 
     @on(GamesUpdated)
     def updated(self, event: GamesUpdated, envelope: Envelope) -> None:

@@ -1385,6 +1385,8 @@ class OutboxOpened(Observed):
     """The ledger of each validator, as its last welcome named it."""
     settled: tuple[tuple[Hotkey, PredictionId, str], ...] = ()
     """The last verdicts, each with its validator and its code; the newest is the last."""
+    imported: tuple[tuple[Hotkey, GameId], ...] = ()
+    """Games on which there is a prediction to a validator that an existing miner has made."""
 
 
 @dataclass(frozen=True, slots=True)

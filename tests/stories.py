@@ -12,11 +12,15 @@ from pathlib import Path
 
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.events import (
+    AxonAnswered,
+    AxonConfirmed,
     ClockStepped,
     ConnectionClosed,
     FallbackChosen,
+    FrameWritten,
     GamesUpdated,
     PeerRefused,
+    PostAnswered,
     PredictionConflicted,
     ReconnectScheduled,
     SessionActivated,
@@ -27,6 +31,8 @@ from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.bus.timestamps import DAY, rfc3339
 from bettensor.neurons.simulation import (
     NOW,
+    ExistingMiner,
+    ExistingValidator,
     ManualClock,
     SimulatedMiner,
     SimulatedNetwork,
@@ -203,6 +209,46 @@ def validator_restart() -> Iterator[SimulatedNeuron]:
     assert subnet.verdicts() == ["p accepted"]
     assert len(after.all(VerdictRepeated)) == 1
     yield after
+
+
+@story
+def existing_miner_is_asked() -> Iterator[SimulatedNeuron]:
+    """An existing miner is asked, answers, and is confirmed; what it repeats has its verdict and is told no more."""
+    network = SimulatedNetwork()
+    validator = SimulatedValidator(clock=network.clock, settings={"synapse": {"enabled": True}})
+    miner = ExistingMiner(clock=network.clock)
+    network.add(validator, miner)
+    validator.offer(GAME)
+    good = miner.predict(GAME, wager=5.0)
+    bad = miner.predict(GAME, wager=5.0, team_a_odds=9.0)
+    network.advance(300)
+    codes = {prediction_id: row.code for (_, prediction_id), row in validator.ledger.rows.items()}
+    assert codes == {good.prediction_id: "accepted", bad.prediction_id: "odds_mismatch"}
+    assert {row.proof for row in validator.ledger.rows.values()} == {"endpoint"}
+    assert len(validator.all(AxonAnswered)) > len(validator.all(AxonConfirmed)) == 1
+    assert all(bet.confirmed for bet in miner.database.bets.values())
+    yield validator
+
+
+@story
+def existing_validator_asks() -> Iterator[SimulatedNeuron]:
+    """An existing validator asks, gets what is saved, and its confirmation ends it; a rejected one ends too."""
+    network = SimulatedNetwork()
+    validator = ExistingValidator(clock=network.clock)
+    miner = SimulatedMiner(clock=network.clock, settings={"synapse": {"enabled": True}})
+    network.add(validator, miner)
+    game = replace(GAME, event_start_date=rfc3339(Micros(NOW + 2 * DAY)))  # it sends those of the next 8 days
+    validator.offer(game)
+    network.advance(490)
+    for prediction_id, odds in (("good", game.team_a_odds), ("bad", 9.0)):
+        miner.predict(prediction_id, validator.hotkey, game, team_a_odds=odds, prediction_date=rfc3339(NOW))
+    network.advance(480)
+    verdicts = {verdict.prediction.prediction_id: verdict.code for verdict in miner.all(VerdictReceived)}
+    assert verdicts == {"good": "accepted", "bad": "rejected"}
+    assert [written.road for written in miner.all(FrameWritten)] == ["synapse"]
+    assert not miner.all(PostAnswered)
+    assert not miner.all(SessionActivated)
+    yield miner
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from tests.prediction_trace import Step, trace
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
-FOR_USERS_ALONE: Final = ["peer_stale"]
+FOR_USERS_ALONE: Final = ["peer_stale", "miner_stats_reported"]
 """Events that nobody here listens to."""
 _SECTION: Final = re.compile(r"^# --- (.+)$", re.MULTILINE)
 _OURS: Final = "bettensor.bus.events"

@@ -171,6 +171,8 @@ def test_a_class_name_means_one_thing() -> None:
     places: defaultdict[str, list[str]] = defaultdict(list)
     for layer in ("bus", "actors", "neurons"):
         for file in sorted((ROOT / layer).rglob("*.py")):
+            if file == ROOT / "neurons" / "existing" / "program.py":
+                continue  # another interpreter runs it, with bittensor's classes
             for node in ast.walk(ast.parse(file.read_text())):
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places[node.name].append(f"{file.relative_to(ROOT)}:{node.lineno}")

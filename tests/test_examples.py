@@ -94,7 +94,7 @@ def test_the_operators_guide_calls_btcli_as_it_is(
 def test_the_operators_guide_names_commands_and_files_that_there_are() -> None:
     page = (ROOT / "docs" / "operating.md").read_text()
     for link in re.findall(r"\]\(\.\./([^)]+)\)", page):
-        assert (ROOT / link).exists(), link
+        assert (ROOT / link.partition("#")[0]).exists(), link
     commands = re.findall(r"bettensor (doctor|ledger backup|top|peers)\b([^`\n]*)", page)
     assert len(commands) >= 4
     for name, rest in commands:

@@ -31,12 +31,12 @@ WHERE = {
     },
     "dataclasses_json": {"bus/records.py"},
     "httpx": {
-        "neurons/edges/dendrite.py",
         "neurons/edges/http_answers.py",
         "neurons/edges/http_client.py",
         "neurons/edges/odds_api_client.py",
         "neurons/cli/demo_visitor.py",
     },
+    "h11": {"neurons/edges/http_exchange.py"},
     "loguru": {"neurons/edges/log.py"},
     "prometheus_client": {"neurons/edges/metrics.py"},
     "pyee": {"bus/bus.py"},
@@ -205,6 +205,8 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
     extends = {
         "actors/validator/connection.py": {"bettensor.actors.connection"},
         "actors/miner/connection.py": {"bettensor.actors.connection"},
+        "actors/validator/announce.py": {"bettensor.actors.announce"},
+        "actors/miner/announce.py": {"bettensor.actors.announce"},
         "actors/validator/auth.py": {"bettensor.actors.auth"},
     }
     for module in set(modules("actors")) - {ROOT / "actors" / "__init__.py"}:  # which is the door to all of them

@@ -44,6 +44,8 @@ class ModelState:
     """The games about which the model can be asked."""
 
     slates: dict[Hotkey, Slate] = field(default_factory=dict)
+    imported: dict[Hotkey, dict[GameId, None]] = field(default_factory=dict)
+    """Games that an existing miner has bet on: the model would bet on them a second time."""
 
 
 class ModelActor(Actor):
@@ -60,6 +62,8 @@ class ModelActor(Actor):
         for known in event.slates:
             slate = self.state.slates[known.validator] = Slate(Position(known.epoch, known.offset))
             fold(slate.games, known.games, snapshot=True)
+        for validator, game_id in event.imported:
+            self.state.imported.setdefault(validator, {})[game_id] = None
 
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, envelope: Envelope) -> None:
@@ -99,7 +103,8 @@ class ModelActor(Actor):
         self._ask(validator, self.state.slates[validator], envelope)
 
     def _ask(self, validator: Hotkey, slate: Slate, envelope: Envelope) -> None:
-        starts = ((game, start_of(game)) for game in slate.games.values())
+        imported = self.state.imported.get(validator, {})
+        starts = ((game, start_of(game)) for game in slate.games.values() if game.game_id not in imported)
         open_games = tuple(game for game, starts_at in starts if starts_at is not None and starts_at > envelope.at)
         if open_games:
             self.publish(PredictionsRequested(validator, open_games))

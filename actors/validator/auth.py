@@ -78,7 +78,7 @@ _PATHS: Final[dict[str, tuple[str, Purpose]]] = {
 SYNAPSE_SENDER: Final = "bt_header_dendrite_hotkey"
 """The header by which an existing neuron says who asks over Synapse."""
 _SYNAPSE_PATHS: Final = (f"/{synapse.NAME}", "/Synapse")
-_NO_ANSWER: Final = json.dumps({"message": "this validator answers no queries over Synapse; it asks miners itself"})
+_NO_ANSWER: Final = json.dumps({"message": "this validator answers no queries over Synapse"})
 """In the form in which an existing neuron reads a refusal."""
 _NONCE: Final = re.compile(r"[0-9]{1,20}")
 _SIGNATURE: Final = re.compile(r"0x[0-9a-fA-F]{128}")

@@ -66,7 +66,7 @@ class AskingSettings:
 
 
 @dataclass(slots=True)
-class Existing:
+class Askable:
     """A neuron whose endpoint can be dialled."""
 
     uid: Uid
@@ -110,7 +110,7 @@ class AskingState:
     has_slate: bool = False
     has_metagraph: bool = False
     stopping: bool = False
-    existing: dict[Hotkey, Existing] = field(default_factory=dict)
+    existing: dict[Hotkey, Askable] = field(default_factory=dict)
     passed_over: dict[Hotkey, str] = field(default_factory=dict)
     """Endpoints that are not dialled."""
     contacts: dict[Hotkey, Micros] = field(default_factory=dict)
@@ -229,19 +229,19 @@ class ValidatorSynapseActor(Actor):
             return
         if known is None:
             running = (number for number, exchange in self.state.exchanges.items() if exchange.hotkey == hotkey)
-            known = Existing(neuron.uid, neuron.coldkey, endpoint, exchange=next(running, None))
+            known = Askable(neuron.uid, neuron.coldkey, endpoint, exchange=next(running, None))
             self.state.existing[hotkey] = known
         else:
             known.uid, known.coldkey, known.endpoint, known.failures = neuron.uid, neuron.coldkey, endpoint, 0
         if known.exchange is None:
             self._schedule(hotkey, known, now)
 
-    def _is_wanted(self, hotkey: Hotkey, existing: Existing, now: Micros) -> bool:
+    def _is_wanted(self, hotkey: Hotkey, existing: Askable, now: Micros) -> bool:
         state, contact = self.state, self.state.contacts.get(hotkey)
         speaks_for_itself = hotkey in state.present or (contact is not None and now - contact < 2 * self._interval())
         return not speaks_for_itself and not self._is_blacklisted(hotkey, existing)
 
-    def _is_blacklisted(self, hotkey: Hotkey, existing: Existing) -> bool:
+    def _is_blacklisted(self, hotkey: Hotkey, existing: Askable) -> bool:
         state, (host, _) = self.state, split_endpoint(existing.endpoint)
         if hotkey in state.hotkeys or existing.coldkey in state.coldkeys:
             return True
@@ -263,7 +263,7 @@ class ValidatorSynapseActor(Actor):
             if existing.exchange is None and hotkey not in self.state.due:
                 self._schedule(hotkey, existing, now)
 
-    def _schedule(self, hotkey: Hotkey, existing: Existing, now: Micros) -> None:
+    def _schedule(self, hotkey: Hotkey, existing: Askable, now: Micros) -> None:
         """Ask in its slot of the next interval; of a later one if it has failed."""
         if not self.state.is_ready():
             return
@@ -285,7 +285,7 @@ class ValidatorSynapseActor(Actor):
             else:
                 self._schedule(hotkey, existing, now)
 
-    def _ask(self, hotkey: Hotkey, existing: Existing) -> None:
+    def _ask(self, hotkey: Hotkey, existing: Askable) -> None:
         self.state.begun += 1
         connection = existing.exchange = ConnectionId(-self.state.begun)
         self.state.exchanges[connection] = AxonExchange(hotkey, existing.endpoint)
@@ -407,7 +407,7 @@ class ValidatorSynapseActor(Actor):
             existing.failures += 1
         self._end(event.connection, envelope.mono)
 
-    def _still_there(self, exchange: AxonExchange) -> Existing | None:
+    def _still_there(self, exchange: AxonExchange) -> Askable | None:
         """The miner that was dialled, if the metagraph still has it at that endpoint."""
         existing = self.state.existing.get(exchange.hotkey)
         return existing if existing is not None and existing.endpoint == exchange.endpoint else None

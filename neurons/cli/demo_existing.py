@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bettensor.neurons.cli.demo_player import Player
-from bettensor.neurons.existing.process import ExistingNeuron
+from bettensor.neurons.existing.process import ExistingProcess
 from bettensor.neurons.system.ports import free_port
 
 RELEASE: Final = 10
@@ -31,7 +31,7 @@ class ExistingPlayer(Player):
     peer: Mapping[str, Any] | None = None
     """What the validator says of it."""
     was_asked: bool = False
-    _neuron: ExistingNeuron | None = None
+    _neuron: ExistingProcess | None = None
 
     @property
     def file(self) -> Path:
@@ -45,7 +45,7 @@ class ExistingPlayer(Player):
     def start(self) -> None:
         self.close()
         settings = json.loads(self.settings.read_text())
-        self._neuron = ExistingNeuron(self.python, "miner", settings, self.folder / f"{self.name}.log")
+        self._neuron = ExistingProcess(self.python, "miner", settings, self.folder / f"{self.name}.log")
         self.process = self._neuron.process
         self.dead_since = None
 

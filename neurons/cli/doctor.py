@@ -358,9 +358,7 @@ async def _endpoint(told: str | None, settings: Settings, service: Service) -> F
         return Finding("endpoint", service.unreached, text, cure)
     port = dialled_port(service.serving)
     if announced is None and port and int(endpoint.rpartition(":")[2]) != port:
-        cure = (
-            f"set {section}.external_ip to announce the endpoint, or correct {section}.port or {section}.external_port"
-        )
+        cure = f"set {section}.external_ip to announce it, or correct {section}.port or {section}.external_port"
         return Finding("endpoint", service.unreached, f"the metagraph has {told}, but the port is {port}", cure)
     visit = await _visit(endpoint)
     if not visit.reached:
@@ -369,12 +367,11 @@ async def _endpoint(told: str | None, settings: Settings, service: Service) -> F
         return Finding("endpoint", "warning", text, cure)
     if endpoint != told:
         text = f"the metagraph has {told or 'no endpoint'}, and this {role} will announce {endpoint}"
-        cure = (
-            f"start it: it announces itself; {service.callers} follow at their next sync. If another process of this "
-        )
-        cure += (
-            f"hotkey announces {told}, set {section}.serve: false in one of the two" if told else "hotkey runs, stop it"
-        )
+        cure = f"start it: it announces itself; {service.callers} follow at their next sync"
+        if told is not None:
+            cure += (
+                f"; if another process of this hotkey announces {told}, set {section}.serve: false in one of the two"
+            )
         return Finding("endpoint", "warning", text, cure)
     return Finding("endpoint", "ok", f"{endpoint} can be reached from this machine")
 

@@ -299,7 +299,37 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     history.add_argument("--game", metavar="G", help="only predictions on the game with this id")
     history.add_argument("--since", metavar="TIME", help=f"only predictions since this time: {_TIME}")
     history.add_argument("--limit", type=_count, metavar="N", help="only the newest N predictions")
+    history.usage = (
+        "bettensor predictions [-h] [--config FILE | --state-dir DIR]\n"
+        "                             [--json | --csv] [--hotkey HOTKEY] [--code CODE]\n"
+        "                             [--proof PROOF] [--game G] [--since TIME]\n"
+        "                             [--limit N]\n"
+        "       bettensor predictions import FILE [...]"
+    )
+    _add_predictions_import(history)
     asking("stop", "stop a running neuron gracefully", " --config miner.yaml", data=False)
+
+
+def _add_predictions_import(history: argparse.ArgumentParser) -> None:
+    actions = history.add_subparsers(
+        metavar="ACTION", prog="bettensor predictions", description="Without an action, this command lists predictions."
+    )
+    importer = _add(
+        actions,
+        "import",
+        "take an existing miner's open predictions into the outbox; stop our miner first",
+        "bettensor predictions import predictions.csv --config miner.yaml",
+    )
+    importer.add_argument("file", type=Path, metavar="FILE", help="a CSV file, made by the query in docs/operating.md")
+    importer.add_argument(
+        "--validator",
+        action="append",
+        default=[],
+        metavar="HOTKEY",
+        help="the predictions are for this validator; may be repeated (default: all that the miner connects to)",
+    )
+    _add_import(importer)
+    importer.set_defaults(command=_import_predictions)
 
 
 def _add_ledger(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -905,6 +935,15 @@ def _import_ledger(arguments: argparse.Namespace) -> int:
     from bettensor.neurons.cli.ledger_import import import_ledger
 
     return imports.run(arguments, "validator", import_ledger)
+
+
+def _import_predictions(arguments: argparse.Namespace) -> int:
+    from functools import partial
+
+    from bettensor.neurons.cli import imports
+    from bettensor.neurons.cli.predictions_import import import_predictions
+
+    return imports.run(arguments, "miner", partial(import_predictions, named=arguments.validator))
 
 
 def _print_games_schema(_: argparse.Namespace) -> int:

@@ -170,7 +170,8 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
     numbers = ("UID", "for", heard, "latency", "offset", *counts)
     table = plain_table("UID", "hotkey", "state", *numbers[1:], right=numbers)
     peers = sorted(status["peers"], key=_rank)
-    troubled = [peer for peer in peers if peer["trouble"] or _asked(peer)]
+    troubled = [peer for peer in peers if peer["trouble"]]
+    troubled += [peer for peer in peers if not peer["trouble"] and _asked(peer)]  # is told where there is room for it
     if room is not None:
         troubled = troubled[: max(1, room // 4)]
         peers = peers[: max(2, room - 3 - 2 * len(troubled))]

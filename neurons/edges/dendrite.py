@@ -1,14 +1,15 @@
-"""The validator's questions to existing miners, by httpx: requests as a Dendrite of bittensor 10 makes them.
+"""The validator's questions to existing miners: requests as a Dendrite of bittensor 10 makes them.
 
 A miner may answer anything, or not at all: each exchange has its deadline and its limit of bytes, redirects are not
 followed, and what is compressed is not unpacked.
 """
 
 import asyncio
+from contextlib import AsyncExitStack
+from http import HTTPStatus
 from typing import Final, NamedTuple
 from uuid import uuid4
 
-import httpx
 import msgspec
 
 from bettensor.actors.settings import AxonSettings, ValidatorSynapseSettings
@@ -35,7 +36,7 @@ from bettensor.bus.identifiers import GameId, Micros, Uid
 from bettensor.bus.synapse import Metadata, Terminal
 from bettensor.bus.text import printable
 from bettensor.neurons.edges.edge import Edge, QuerySigner, Store, on
-from bettensor.neurons.edges.http_answers import read_body
+from bettensor.neurons.edges.http_exchange import NoAnswer, Reply, posting
 from bettensor.neurons.edges.refusals import read_told
 from bettensor.neurons.edges.tasks import Tasks
 
@@ -44,6 +45,8 @@ MAX_TOLD: Final = 64 * 1024
 """Bytes that are read of a refusal."""
 MAX_REASON: Final = 500
 """Characters of the reason for a failure."""
+MAX_LARGE: Final = 4
+"""Large answers in memory at a time; the next is read only when one of them is done. Honest ones are not large."""
 FAREWELL: Final = 2.0
 """Seconds for the confirmations that are on their way when the validator stops."""
 USER_AGENT: Final = "Bettensor"
@@ -83,9 +86,7 @@ class Dendrite(Edge):
         self._uid: Uid | None = None
         self._slate: dict[GameId, _Offer] = {}
         self._reading = asyncio.Lock()
-        # no limit on connections, which the actor has; none is kept, because one miner's is used once a minute
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(timeout=None, trust_env=False, limits=limits)  # noqa: S113 - the deadline covers the whole exchange
+        self._large = asyncio.Semaphore(MAX_LARGE)
 
     def attach(self, bus: EventBus) -> None:
         """Subscribe every handler."""
@@ -135,44 +136,43 @@ class Dendrite(Edge):
         """End all exchanges."""
         await self._tasks.cancel()
         await self._confirmations.cancel()
-        await self._client.aclose()
 
     async def _exchange(self, event: Request) -> None:
         where, timeout = event.endpoint, self._settings.timeout
         try:
-            async with asyncio.timeout(timeout):
-                content = await self._send(event)
-            if isinstance(event, AxonConfirmRequested):
-                self._bus.publish(AxonConfirmed(event.connection, event.hotkey))
-            else:
-                self._bus.publish(await self._read(event, content))
+            async with AsyncExitStack() as room:
+                async with asyncio.timeout(timeout):
+                    content = await self._send(event, room)
+                if isinstance(event, AxonConfirmRequested):
+                    self._bus.publish(AxonConfirmed(event.connection, event.hotkey))
+                else:
+                    self._bus.publish(await self._read(event, content))
         except TimeoutError:
             self._fail(event, f"{where}: no answer within {timeout:g} s")
         except _Refused as refused:
             self._fail(event, f"{where}: {refused.status} {refused}".rstrip(), refused.status)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, Unreadable) as error:  # ValueError: no address
+        except (NoAnswer, Unreadable, OSError, ValueError) as error:  # ValueError: not an address
             self._fail(event, f"{where}: {error or type(error).__name__}")
 
-    async def _send(self, event: Request) -> bytes:
-        """The body of the answer; nothing of an answer to a confirmation, which says nothing new.
+    async def _send(self, event: Request, room: AsyncExitStack) -> bytes:
+        """The body of the answer; nothing of an answer to a confirmation, whose status says all.
+
+        A large one takes its place in ``room``.
 
         Raises:
-            httpx.HTTPError: there is no answer that can be read.
+            NoAnswer: there is no answer that can be read.
+            OSError: the miner cannot be reached.
             _Refused: its status is another than 200.
         """
-        most = self._settings.max_answer_bytes
-        response = await self._client.send(self._compose(event), stream=True)
-        try:
-            if response.status_code != httpx.codes.OK:
-                raise _Refused(response.status_code, await _told(response))
+        host, port = split_endpoint(event.endpoint)
+        async with posting(host, port, PATH, *self._compose(event, host, port)) as reply:
+            if reply.status != HTTPStatus.OK:
+                raise _Refused(reply.status, await _told(reply))
             if isinstance(event, AxonConfirmRequested):
-                await _pass_over(response, most)
                 return b""
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise httpx.DecodingError("the answer is compressed, which was not asked for", request=response.request)
-            return await read_body(response, most)
-        finally:
-            await response.aclose()
+            if reply.header("content-encoding").lower() not in ("", "identity"):
+                raise NoAnswer("the answer is compressed, which was not asked for")
+            return await reply.read(self._settings.max_answer_bytes, lambda: room.enter_async_context(self._large))
 
     async def _read(self, event: AxonQueryRequested, content: bytes) -> AxonAnswered:
         """The predictions of an answer, which are read in a thread, one answer after the other: each may be large.
@@ -189,9 +189,8 @@ class Dendrite(Edge):
 
     # --- requests
 
-    def _compose(self, event: Request) -> httpx.Request:
-        """The request with its headers in a Dendrite's order, signed now."""
-        host, port = split_endpoint(event.endpoint)
+    def _compose(self, event: Request, host: str, port: int) -> tuple[list[tuple[str, str]], bytes]:
+        """Headers, in a Dendrite's order, and body, signed now."""
         timeout, me = self._settings.timeout, self._signer.hotkey
         now = self._clock.wall()
         self._nonce = max(self._nonce + 1, now * 1000)
@@ -208,7 +207,7 @@ class Dendrite(Edge):
             ("Content-Length", str(len(body))),
             ("Content-Type", "application/json"),
         ]
-        return httpx.Request("POST", f"http://{event.endpoint}{PATH}", headers=headers, content=body)
+        return headers, body
 
     def _body(self, event: Request, dendrite: Terminal, axon: Terminal, now: Micros) -> bytes:
         kind: synapse.Kind = "game_data" if isinstance(event, AxonQueryRequested) else "confirmation"
@@ -233,18 +232,11 @@ def _offer(game: TeamGame) -> _Offer:
     return _Offer(start_of(game) or Micros(0), synapse.game_form(game))
 
 
-async def _told(response: httpx.Response) -> str:
+async def _told(reply: Reply) -> str:
     """Why the miner refused, if it says so."""
-    if response.is_redirect:
+    if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
         return "a redirect, which is not followed"
     try:
-        return read_told(await read_body(response, MAX_TOLD))
-    except httpx.DecodingError:
+        return read_told(await reply.read(MAX_TOLD))
+    except NoAnswer:
         return ""
-
-
-async def _pass_over(response: httpx.Response, most: int) -> None:
-    """Let the other side send what it has to say, at most so many bytes."""
-    async for _ in response.aiter_raw():
-        if response.num_bytes_downloaded > most:
-            return

@@ -8,6 +8,7 @@ from typing import Final
 import httpx
 
 from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.neurons.edges.http_exchange import is_crumbled
 
 LONGEST_WAIT: Final = 86_400
 """Seconds: whoever asks for more is asked again after a day."""
@@ -21,16 +22,16 @@ async def read_body(response: httpx.Response, most: int) -> bytes:
         most: bytes.
 
     Raises:
-        httpx.DecodingError: the body has more bytes.
+        httpx.DecodingError: the body has more bytes, or comes in far too many parts.
     """
-    declared, fault = response.headers.get("Content-Length", ""), f"an answer of more than {most} bytes"
-    if declared.isdecimal() and int(declared[:20]) > most:
-        raise httpx.DecodingError(fault, request=response.request)
-    content = bytearray()
+    content, parts = bytearray(), 0
     async for chunk in response.aiter_raw():
         content += chunk
+        parts += 1
+        if is_crumbled(parts, len(content)):
+            raise httpx.DecodingError("an answer in far too many parts", request=response.request)
         if len(content) > most:
-            raise httpx.DecodingError(fault, request=response.request)
+            raise httpx.DecodingError(f"an answer of more than {most} bytes", request=response.request)
     return bytes(content)
 
 

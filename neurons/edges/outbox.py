@@ -5,14 +5,16 @@ validator again.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bettensor.bus.clock import Clock
+from bettensor.bus.codes import VerdictCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     GamesUpdated,
@@ -27,7 +29,7 @@ from bettensor.bus.events import (
     VerdictReceived,
 )
 from bettensor.bus.games import TeamGame, TeamGamePrediction
-from bettensor.bus.identifiers import Epoch, GameId, Hotkey, LedgerId, Offset, PredictionId
+from bettensor.bus.identifiers import Epoch, GameId, Hotkey, LedgerId, Micros, Offset, PredictionId
 from bettensor.bus.timestamps import DAY
 from bettensor.neurons.edges.database import Database, Migrations, cause, to_json
 from bettensor.neurons.edges.edge import Edge, StateDir, on
@@ -63,12 +65,26 @@ _MIGRATIONS: Final[Migrations] = (
         "PRIMARY KEY (validator, game_id)) WITHOUT ROWID",
     ),
     ("CREATE TABLE ledgers (validator TEXT PRIMARY KEY, ledger_id TEXT NOT NULL)",),
+    (
+        "ALTER TABLE predictions ADD COLUMN imported INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX predictions_imported ON predictions (validator) WHERE imported",
+    ),
 )
 
 _SAVE: Final = text(
     "INSERT INTO predictions (validator, prediction_id, content, made_at) "
     "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), :now "
     "FROM json_each(:rows) WHERE true ON CONFLICT (validator, prediction_id) DO NOTHING"
+)
+_VALUES: Final = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(7))
+_IMPORT: Final = text(
+    "INSERT INTO predictions (validator, prediction_id, content, made_at, code, message, settled_at, imported) "  # noqa: S608 - our own text
+    f"SELECT {_VALUES}, 1 "
+    "FROM json_each(:rows) WHERE true ON CONFLICT (validator, prediction_id) DO NOTHING"
+)
+_IMPORTED: Final = text(
+    "SELECT DISTINCT validator, json_extract(content, '$.game_id') AS game_id FROM predictions WHERE imported "
+    "ORDER BY validator, game_id"
 )
 _SETTLED: Final = text(
     "SELECT p.validator, p.prediction_id FROM json_each(:rows) AS r JOIN predictions AS p "
@@ -108,11 +124,41 @@ _REPAIR: Final = (
 )
 
 
+class ImportedEntry(NamedTuple):
+    """A prediction that an existing miner has made, for one validator."""
+
+    validator: Hotkey
+    prediction: TeamGamePrediction
+    made_at: Micros
+    confirmed_at: Micros | None
+    """When the import learned that the validator had confirmed it; None if it waits for its verdict."""
+
+
+CONFIRMED: Final = "confirmed to the existing miner"
+"""The message of the verdict on a prediction that was confirmed before it was imported."""
+
+
 class OutboxDatabase(Database):
     """The miner's database file."""
 
     def __init__(self, state_dir: StateDir) -> None:
         super().__init__(state_dir / "outbox.sqlite3", "an outbox", _MIGRATIONS, _REPAIR)
+
+    def insert_imported(self, entries: Sequence[ImportedEntry]) -> int:
+        """Save the predictions that are new, inside ``fill``; returns their number."""
+        rows = [
+            (
+                entry.validator,
+                entry.prediction.prediction_id,
+                to_json(entry.prediction),
+                entry.made_at,
+                VerdictCode.ACCEPTED if entry.confirmed_at else None,
+                CONFIRMED if entry.confirmed_at else None,
+                entry.confirmed_at,
+            )
+            for entry in entries
+        ]
+        return self.connection.execute(_IMPORT, {"rows": to_json(rows)}).rowcount
 
 
 @dataclass(slots=True)
@@ -260,6 +306,7 @@ class Outbox(Edge):
                 for row in connection.execute(text("SELECT validator, ledger_id FROM ledgers ORDER BY validator"))
             ),
             tuple((Hotkey(row.validator), PredictionId(row.prediction_id), row.code) for row in reversed(settled)),
+            tuple((Hotkey(row.validator), GameId(row.game_id)) for row in connection.execute(_IMPORTED)),
         )
 
     def _slate(self, stream: Row[Any]) -> KnownSlate:

@@ -25,6 +25,8 @@ from bettensor.bus.events import (
     PeerAuthenticated,
     PostAnswered,
     PostRequested,
+    QueryAdmitted,
+    QueryReceived,
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey
 from bettensor.bus.messages import KINDS, WebSocketMessage
@@ -93,6 +95,14 @@ class Traffic(Subscriber):
     def requested(self, event: HttpRequestReceived, envelope: Envelope) -> None:
         what = "handshake" if event.upgrade else f"{len(event.body)} bytes"
         self._line(f"Received {event.method} {event.target} from {event.remote}: {what}", event.connection, envelope)
+
+    @on(QueryReceived)
+    def queried(self, event: QueryReceived, envelope: Envelope) -> None:
+        self._line(f"Received {event.method} {event.target} from {event.remote}: the head", event.connection, envelope)
+
+    @on(QueryAdmitted)
+    def admitted(self, event: QueryAdmitted, envelope: Envelope) -> None:
+        self._line(f"Admitted {event.hotkey}", event.connection, envelope)
 
     @on(HttpAnswered)
     def answered(self, event: HttpAnswered, envelope: Envelope) -> None:

@@ -25,7 +25,7 @@ class Silent(BettensorError):
     """An existing neuron has not told in time what must come, or has ended; the message has the end of its log."""
 
 
-class ExistingNeuron:
+class ExistingProcess:
     """A process that runs ``program.py``; it ends with this one."""
 
     def __init__(self, python: Path, role: Role, settings: Json, log: Path) -> None:

@@ -213,6 +213,19 @@ def is_unfinished(outcome: Any) -> bool:
     return outcome is None or str(outcome).casefold() in _UNFINISHED
 
 
+def date_of(prediction: Mapping[str, Any]) -> Micros:
+    """The ``prediction_date`` of a row.
+
+    Raises:
+        ValueError: it is none.
+    """
+    date = prediction["prediction_date"]
+    try:
+        return read_instant(str(date))
+    except ValueError:
+        raise ValueError(f"prediction_date: expected a date, not {date!r}") from None
+
+
 def _check_file(file: Path) -> None:
     try:
         if not file.exists():
@@ -240,11 +253,9 @@ def _accepted(row: sqlite3.Row, hotkeys: Mapping[str, Hotkey]) -> Accepted:
     content |= {"game_id": _id_text(row["game_id"]), "miner_uid": _id_text(row["miner_uid"])}
     name = str(row["prediction_id"])
     try:
-        received_at = read_instant(str(row["prediction_date"]))
-    except ValueError:
-        raise UnusableRow(
-            "without a date", name, f"prediction_date: expected a date, not {row['prediction_date']!r}"
-        ) from None
+        received_at = date_of(content)
+    except ValueError as error:
+        raise UnusableRow("without a date", name, str(error)) from None
     hotkey = content.pop("miner_hotkey", None) or hotkeys.get(_id_text(row["miner_uid"]))
     content |= {"prediction_date": rfc3339(received_at), "outcome": None, "payout": None}
     try:

@@ -15,7 +15,7 @@ from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 from bettensor.bus.percentiles import percentile
 from bettensor.bus.replay import Recorded
 from bettensor.neurons.recordings.recording import Recording, ReplayedEvent
-from bettensor.neurons.recordings.text import said_in
+from bettensor.neurons.recordings.text import said_in, topic
 
 REMEMBERED: Final = 200_000
 """Events that are kept while a prediction is traced, to find the causes of its events."""
@@ -95,7 +95,14 @@ def _grown(found: dict[int, ReplayedEvent], named: re.Pattern[bytes]) -> list[St
         steps[seq] = step = Step(row, actor, _narrowed(row.fields, named))
         parent = next((cause for cause in row.causes if cause in steps), None)
         (roots if parent is None else steps[parent].following).append(step)
-    return roots
+    return _without_repetitions(roots)
+
+
+def _without_repetitions(roots: list[Step]) -> list[Step]:
+    """An existing miner repeats its open predictions in each answer: one that led to nothing need not be shown."""
+    answers = [step for step in roots if topic(step.envelope) == "axon_answered"]
+    telling = [step for step in answers if step.following] or answers[:1]
+    return [step for step in roots if step not in answers or step in telling]
 
 
 def _narrowed(value: Any, named: re.Pattern[bytes]) -> Any:
@@ -138,13 +145,16 @@ def _naming(hotkey: Hotkey) -> re.Pattern[bytes]:
     return re.compile(rb"%b\w*%b" % (re.escape(begin).encode(), re.escape(end).encode()))
 
 
+_FIRST_OF_A_CONNECTION: Final = ("http_request_received", "connection_opened", "query_received", "axon_query_requested")
+
+
 def _concerned(row: Row, named: re.Pattern[bytes], connections: set[int]) -> bool:
     """Whether it names the hotkey, or belongs to one of its ``connections``, which this keeps up to date."""
     names = named.search(row.raw) is not None
     connection = row.fields.get("connection")
     if connection is None:
         return names
-    if row.topic in ("http_request_received", "connection_opened"):
+    if row.topic in _FIRST_OF_A_CONNECTION:
         # a restarted neuron gives the same numbers to other connections
         (connections.add if names else connections.discard)(connection)
     return names or connection in connections

@@ -87,7 +87,11 @@ def _with_short_ids(text: str) -> str:
 
 
 def _of_field(name: str, value: Any, few: int | None) -> str:
-    return f"{len(value)} bytes" if name == "signature" else printable(_gist(value, few))
+    if name == "signature":
+        return f"{len(value)} bytes"
+    if name == "stats" and few is not None:
+        return counted(len(value), "figure")
+    return printable(_gist(value, few))
 
 
 def _shortened(text: str) -> str:
@@ -134,6 +138,10 @@ def _gist_of_object(value: dict[str, Any], few: int | None) -> str:
             "code": code,
         }:
             return f"{prediction_id}:{code}"
+        case {"prediction_id": prediction_id, "success": bool() as success, "message": message}:
+            return f"{prediction_id}:{success}" if success else f"{prediction_id}:{success}({message})"
+        case {"key": key, "reason": reason}:
+            return f"{key}({reason})"
         case {"prediction_id": prediction_id, "game_id": game_id, "predicted_outcome": outcome, "wager": wager}:
             return f"{prediction_id}({wager} on {outcome} in {game_id})"
         case {"game_id": game_id}:

@@ -364,7 +364,7 @@ class Booked(NamedTuple):
 
 
 @dataclass(slots=True)
-class ValidatorDatabase:
+class ExistingBooks:
     """What an existing validator keeps over restarts."""
 
     games: dict[GameId, TeamGame] = field(default_factory=dict)
@@ -409,7 +409,7 @@ class ExistingValidator(ExistingNeuron):
         restarted: "ExistingValidator | None" = None,
     ) -> None:
         super().__init__(name, clock, permit=True, stake=stake)
-        self.database: ValidatorDatabase = ValidatorDatabase() if restarted is None else restarted.database
+        self.database: ExistingBooks = ExistingBooks() if restarted is None else restarted.database
         self.answered = 0
         """Answers in this run, refusals and what cannot be read included."""
         self._interval = query_interval

@@ -11,7 +11,9 @@ from bettensor.actors.cures import (
     NO_ANSWER,
     ON_MINER,
     ON_VALIDATOR,
+    OURS,
     contest_of,
+    cure_for_axon,
     cure_for_close,
     cure_for_endpoint,
     cure_for_miner,
@@ -93,7 +95,7 @@ CONTESTS: list[tuple[Role, Micros | None, bool, int, str]] = [
         Micros(NOW - 60 * SECOND),
         True,
         3600,
-        "which it took from this validator at 2026-01-31 11:59:00 UTC; the other was there first, so this validator "
+        "which it took from this validator at 2026-05-28 20:25:40 UTC; the other was there first, so this validator "
         "announces again in 60 min",
     ),
     (
@@ -120,5 +122,12 @@ def test_a_contest_is_told_with_both_endpoints_times_and_its_consequence(
     event = AnnouncementContested("1.2.3.4:5", "1.2.3.4:6", ours_at, NOW, yields, Micros(delay * SECOND), 0)
     text, cure = contest_of(event, role)
     head = "another process of this hotkey announces its own endpoint: the chain has 1.2.3.4:6, seen at "
-    assert text == f"{head}2026-01-31 12:00:00 UTC, in place of 1.2.3.4:5, {told}"
+    assert text == f"{head}2026-05-28 20:26:40 UTC, in place of 1.2.3.4:5, {told}"
     assert f"{ {'validator': 'axon', 'miner': 'synapse'}[role] }.serve: false" in cure
+
+
+@pytest.mark.parametrize(("status", "cure"), [(401, "NTP"), (403, "stake"), (404, "no existing miner"), (None, "down")])
+def test_what_existing_miners_refuse_for_has_a_cure(status: int | None, cure: str) -> None:
+    assert cure in cure_for_axon(status)
+    assert cure_for_axon(500) == ""
+    assert all(cure_for_axon(status) for status in OURS)

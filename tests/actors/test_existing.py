@@ -15,6 +15,7 @@ from bettensor.bus.events import (
     GamesRequested,
     KnownSlate,
     LineLogged,
+    ListeningBegun,
     MetagraphFetched,
     MetagraphSynced,
     NeuronInfo,
@@ -27,12 +28,13 @@ from bettensor.bus.events import (
     ReconnectScheduled,
     SendFailed,
     SessionActivated,
+    SlateQueried,
     StatusReported,
     StatusRequested,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Offset, Uid
 from bettensor.bus.messages import PredictionMessage
-from bettensor.bus.synapse import SYNAPSE_EPOCH
+from bettensor.bus.synapse import SYNAPSE_EPOCH, LeftOut
 from tests.actors.miner.messages import ME, OTHER, SESSION, VALIDATOR
 from tests.support import NETUID, Harness, make_game, make_prediction
 
@@ -108,7 +110,7 @@ def test_peers_shows_how_it_is_heard() -> None:
     bench.fail_dial()
     peer = bench.peer()
     assert (peer["state"], peer["transport"]) == ("by Synapse", "synapse")
-    assert (peer["trouble"], peer["cure"]) == ("speaks Synapse (asked us 3 min ago)", "")
+    assert (peer["trouble"], peer["cure"], peer["asked_s"]) == ("", "", 180)
     bench.advance(HOUR)
     bench.fail_dial()
     assert (bench.peer()["state"], bench.peer()["trouble"]) == ("not connected", REFUSED)
@@ -222,3 +224,33 @@ def test_a_validator_of_which_nothing_is_known_is_treated_as_before() -> None:
     bench.fail_dial()
     assert len(bench.lines("WARNING")) == 1
     assert bench.all(GamesRequested)
+
+
+def test_what_never_answered_is_no_warning_an_hour_of_a_miner_that_existing_neurons_ask() -> None:
+    """It may be an existing miner with a permit whose port is closed."""
+    for listens, level in ((True, "INFO"), (False, "WARNING")):
+        bench = Bench()
+        if listens:
+            bench.observe(ListeningBegun("0.0.0.0:8091"))
+        for _ in range(10):
+            bench.advance(500)
+            bench.fail_dial()
+        told = [(line.level, line.text) for line in bench.all(LineLogged) if "answered for" in line.text]
+        assert [line for line, _ in told] == [level]
+
+
+def test_a_validator_that_answered_before_is_missed_each_hour() -> None:
+    bench = Bench()
+    bench.observe(ListeningBegun("0.0.0.0:8091"))
+    bench.observe(SessionActivated(bench.last(DialRequested).connection, VALIDATOR, Uid(0), SESSION))
+    for _ in range(10):
+        bench.fail_dial()
+        bench.advance(500)
+    assert sum("has not answered for" in line for line in bench.lines("WARNING")) == 1
+
+
+def test_an_unreadable_game_is_told_once() -> None:
+    bench = Bench()
+    for reason in ("odds", "odds", "teams"):
+        bench.observe(SlateQueried(QUESTION, VALIDATOR, (), (LeftOut("1001", reason),)))
+    assert [line.rpartition(" ")[2] for line in bench.lines("WARNING")] == ["odds", "teams"]

@@ -15,6 +15,12 @@ from bettensor.bus.events import (
     AnnouncementContested,
     AnnouncementSettled,
     AnnouncePlanned,
+    AxonAnswered,
+    AxonConfirmed,
+    AxonConfirmRequested,
+    AxonFailed,
+    AxonPassedOver,
+    AxonQueryRequested,
     BroadcastWritten,
     ChainFailed,
     ClockStepped,
@@ -59,6 +65,7 @@ from bettensor.bus.events import (
     PredictionExpired,
     PredictionRejected,
     PredictionsStored,
+    QueryRefused,
     ReconnectScheduled,
     RecordingFailed,
     RecordingResumed,
@@ -70,6 +77,7 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    SlateQueried,
     SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
@@ -102,6 +110,7 @@ from bettensor.bus.messages import (
     PredictionMessage,
     PredictionResult,
 )
+from bettensor.bus.synapse import LeftOut, Result
 from bettensor.bus.text import short
 from tests.support import HOUR, NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
@@ -113,7 +122,8 @@ NAMED = f"{short(PEER)} (UID: 12)"
 
 class Bench(Harness):
     def __init__(self, role: Role = "validator", **settings: Any) -> None:
-        super().__init__(LogbookActor(LogbookSettings(**settings)))
+        self.actor = LogbookActor(LogbookSettings(**settings))
+        super().__init__(self.actor)
         self.observe(NeuronStarted(role, NETUID, ME, "sr25519", 0), MetagraphSynced((NeuronInfo(Uid(12), PEER),)))
 
     def lines(self, *events: Event) -> list[str]:
@@ -166,6 +176,15 @@ LINES: list[tuple[Event, str]] = [
     (
         PeerRefused(CONNECTION, RefusalCode.MALFORMED, "bad", "10.0.0.9"),
         "Refused a request from 10.0.0.9: 400 malformed: bad",
+    ),
+    (
+        QueryRefused(CONNECTION, 401, "used already", "10.0.0.9", PEER),
+        f"Refused a request from 10.0.0.9 ({KNOWN}) via Synapse: 401: used already",
+    ),
+    (QueryRefused(CONNECTION, 404, "no", "10.0.0.9"), "Refused a request from 10.0.0.9 via Synapse: 404: no"),
+    (
+        SlateQueried(CONNECTION, PEER, (), (LeftOut("1001", "tie_odds: no number"),)),
+        f"A game of validator {KNOWN} is left out: '1001': tie_odds: no number",
     ),
     (
         DialFailed(CONNECTION, STRANGER, "refused"),
@@ -822,3 +841,66 @@ def test_a_neuron_that_asks_over_synapse_is_told_once_while_it_is_in_the_subnet(
     assert bench.news(MetagraphSynced((NeuronInfo(Uid(12), PEER),)), *queries)[1:] == []
     bench.observe(MetagraphSynced((NeuronInfo(Uid(12), STRANGER),)))
     assert [line[:4] for line in bench.news(*queries)] == ["INFO"]
+
+
+# --- existing miners
+
+ASKED = AxonQueryRequested(ConnectionId(-1), PEER, "203.0.113.7:8091")
+SILENT = AxonFailed(ConnectionId(-1), PEER, "203.0.113.7:8091: no answer within 12 s")
+
+
+def test_a_miner_that_does_not_answer_is_told_once_for_each_cause_and_that_it_does_again() -> None:
+    bench = Bench()
+    assert [line.partition(" via ")[0] for line in bench.news(SILENT)] == [f"INFO Miner {KNOWN} gave no answer"]
+    assert "nothing to do here" in bench.lines(replace(SILENT, reason="no answer within 13 s"))[0]  # at DEBUG
+    assert bench.news(SILENT) == []
+    refused = AxonFailed(ConnectionId(-2), PEER, "203.0.113.7:8091: 403 no permit", 403)
+    (told,) = bench.news(refused)
+    assert told.startswith(f"WARNING Miner {KNOWN} gave no answer via Synapse: 203.0.113.7:8091: 403 no permit (")
+    assert bench.news(replace(refused, reason="403 other words")) == []
+    bench.advance(120)
+    assert bench.news(AxonAnswered(ConnectionId(-3), PEER, ())) == [
+        f"INFO Miner {KNOWN} answers via Synapse after 2 min"
+    ]
+    assert bench.news(AxonAnswered(ConnectionId(-4), PEER, ())) == []
+
+
+def test_a_miner_that_takes_no_confirmation_is_told_once_though_it_answers() -> None:
+    bench = Bench()
+    confirm = AxonConfirmRequested(ConnectionId(-1), PEER, "", (Result(PredictionId("p1"), True, ""),), {})
+    failed = AxonFailed(ConnectionId(-1), PEER, "500 KeyError", 500)
+    assert bench.news(confirm, failed) == [f"INFO Miner {KNOWN} took no confirmation via Synapse: 500 KeyError"]
+    assert bench.news(AxonAnswered(ConnectionId(-1), PEER, ()), confirm, failed) == []
+    assert bench.news(confirm, AxonConfirmed(ConnectionId(-1), PEER)) == [
+        "INFO Sent confirmation for prediction p1 via Synapse"
+    ]
+    assert len(bench.news(confirm, failed)) == 1
+
+
+def test_what_is_left_out_of_an_answer_and_who_is_not_asked_is_at_debug() -> None:
+    bench = Bench()
+    answered = AxonAnswered(ConnectionId(-1), PEER, (), (LeftOut("a b", "its prediction_id must be its key"),))
+    passed_over = AxonPassedOver(PEER, "10.0.0.7:1", "10.0.0.7:1 is no public address")
+    assert bench.news(answered, passed_over) == []
+    assert bench.lines(answered) == [
+        f"A prediction of miner {KNOWN} cannot be read, and has no verdict: 'a b': its prediction_id must be its key"
+    ]
+    assert bench.lines(passed_over) == [f"Miner {KNOWN} is not asked via Synapse: 10.0.0.7:1 is no public address"]
+
+
+def test_an_exchange_that_fails_here_names_its_miner_and_is_no_websocket() -> None:
+    bench = Bench()
+    later = replace(ASKED, connection=ConnectionId(-2))
+    refused = MessageRefused(ConnectionId(-2), "a" * 32, "internal", "the disk is full")
+    assert bench.lines(ASKED, later, refused) == [f"Not accepted from {KNOWN}: the disk is full"]
+    bench.advance(1)
+    assert bench.lines(replace(refused, connection=ConnectionId(-1))) == ["Not accepted from a peer: the disk is full"]
+    assert bench.lines(ConnectionClosed(ConnectionId(-2), 4000, "a bug")) == []
+
+
+def test_of_existing_miners_only_those_in_the_metagraph_are_remembered() -> None:
+    bench = Bench()
+    bench.observe(ASKED, replace(SILENT, hotkey=STRANGER), SILENT)
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(12), ME),)))
+    state = bench.actor.state
+    assert (state.asked, state.peers, state.silent) == ({}, {}, {})

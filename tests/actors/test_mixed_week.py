@@ -65,7 +65,9 @@ MINING: Final = {
     "actors": {"model": {"interval": 7200.0}},
 }
 MOST_WARNINGS: Final = 160
-"""Of one neuron in a day of such trouble."""
+"""Of one neuron in a day of such trouble; each question of an existing validator to one of ours may be one."""
+MOST_IN_AN_OUTAGE: Final = 1200
+"""The same, if its disk is full for an hour of that day, or its clock wrong."""
 WAITING: Final = ("exchanges", "questions", "asking", "undecided", "waiting", "committing", "unverified")
 """Parts of states that are empty when nothing is under way."""
 MOST_STATE: Final = 150_000
@@ -341,8 +343,9 @@ def test_no_prediction_has_two_verdicts_of_one_validator(week: Week) -> None:
                     assert len(bet.told.get(make_hotkey(name), {"never": None})) == 1
     for validator in week.ours_that_judge():
         told = week.codes[validator.hotkey]
-        stored = {key: row.code for key, row in validator.ledger.rows.items()}
-        assert {key: code for key, code in told.items() if stored.get(key, code) != code} == {}
+        stored = {key: row.code for key, row in validator.ledger.rows.items()}  # Synapse has no other code for "no"
+        accepted = {key: stored.get(key, code) == "accepted" for key, code in told.items()}
+        assert {key: code for key, code in told.items() if accepted[key] != (code == "accepted")} == {}
 
 
 def test_a_migrated_miners_open_predictions_keep_their_verdicts(week: Week) -> None:
@@ -392,9 +395,11 @@ def test_those_that_migrate_use_the_roads_of_before_and_of_after(week: Week) -> 
 
 def test_the_logs_have_no_storms_and_no_actor_fails(week: Week) -> None:
     assert week.faults == []
-    full = make_hotkey(OUR_VALIDATORS[0])
-    for (hotkey, _), lines in week.warnings.items():
-        assert len(lines) <= (4 * MOST_WARNINGS if hotkey == full else MOST_WARNINGS), Counter(lines).most_common(5)
+    days = {(week.names[hotkey], day): len(lines) for (hotkey, day), lines in week.warnings.items()}
+    loud = {day: lines for day, lines in days.items() if lines > MOST_WARNINGS}
+    assert {name for name, _ in loud} <= set(OUR_VALIDATORS)
+    assert len(loud) <= 2  # a full disk and a wrong clock concern each peer
+    assert max(days.values()) <= MOST_IN_AN_OUTAGE
 
 
 def test_actors_remember_little(week: Week) -> None:

@@ -12,14 +12,20 @@ from bettensor.actors.cures import (
     NO_PERMIT,
     ON_MINER,
     ON_VALIDATOR,
+    PUBLIC_AXON,
     UNPERMITTED,
     UNREAD,
+    cure_for_axon,
 )
 from bettensor.actors.monitor import MAX_SHOWN, MonitorActor
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
     AnnouncementContested,
     AnnouncementSettled,
+    AxonAnswered,
+    AxonConfirmed,
+    AxonFailed,
+    AxonPassedOver,
     ChainFailed,
     CommitFailed,
     ConnectionClosed,
@@ -38,6 +44,7 @@ from bettensor.bus.events import (
     OddsDoubted,
     PeerRefused,
     PostAnswered,
+    PostFailed,
     PredictionsSaved,
     PredictionsStored,
     QueryAdmitted,
@@ -47,7 +54,6 @@ from bettensor.bus.events import (
     SaveFailed,
     SessionActivated,
     SettingsReloaded,
-    SlateQueried,
     StatusReported,
     StatusRequested,
     SynapseAsked,
@@ -55,7 +61,6 @@ from bettensor.bus.events import (
     UpdateStoreFailed,
     ValidatorsMissed,
     VerdictReceived,
-    VerdictsConfirmed,
     VerifiersFailed,
     VerifiersResumed,
     WithheldGame,
@@ -321,16 +326,8 @@ def test_who_claims_to_be_a_neuron_that_the_subnet_does_not_have_is_not_remember
     assert "asked_s" not in bench.peers()[PEER]
 
 
-QUERIES: list[Event] = [
-    QueryAdmitted(ConnectionId(1 << 40), PEER),
-    SlateQueried(ConnectionId(1 << 40), PEER, ()),
-    VerdictsConfirmed(ConnectionId(1 << 40), PEER, (), {}),
-]
-
-
-@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.topic)
-def test_an_existing_validator_that_asks_a_miner_is_heard_by_synapse(query: Event) -> None:
-    bench = Bench("miner", neuron())
+def test_an_existing_validator_that_asks_a_miner_is_heard_by_synapse() -> None:
+    bench, query = Bench("miner", neuron()), QueryAdmitted(ConnectionId(1 << 40), PEER)
     bench.observe(DialFailed(ConnectionId(1), PEER, "refused"), query)
     bench.observe(DialFailed(ConnectionId(2), PEER, "refused"))  # nothing listens at its endpoint
     bench.advance(60)
@@ -341,8 +338,42 @@ def test_an_existing_validator_that_asks_a_miner_is_heard_by_synapse(query: Even
     assert status["roads"] == {"websocket": 0, "http": 0, "synapse": 1}
     bench.observe(PostAnswered(ConnectionId(-1), PEER))  # it has been replaced by a new one
     assert bench.peers()[PEER]["transport"] == "http"
-    bench.observe(query)
+    bench.observe(PostFailed(ConnectionId(-2), PEER, "refused"), query)  # and is back
+    assert bench.peers()[PEER]["transport"] == "synapse"
     bench.advance(3601)
-    assert bench.peers()[PEER]["state"] == "not connected"
+    assert bench.peers()[PEER]["state"] == "not seen"
     bench.observe(SessionActivated(ConnectionId(3), PEER, Uid(3), SessionId("")), query)
     assert bench.status()["roads"] == {"websocket": 1, "http": 0, "synapse": 0}
+
+
+# --- existing miners
+
+
+def test_an_existing_miner_is_shown_with_its_road_its_words_and_the_cure() -> None:
+    bench = Bench("validator", NeuronInfo(Uid(3), PEER, axon="203.0.113.7:8091"))
+    bench.observe(AxonFailed(ConnectionId(-1), PEER, "203.0.113.7:8091: 403 no permit", 403))
+    peer = bench.peers()[PEER]
+    assert (peer["state"], peer["transport"]) == ("not connected", None)
+    assert (peer["trouble"], peer["cure"]) == ("203.0.113.7:8091: 403 no permit", cure_for_axon(403))
+    for event in (AxonAnswered(ConnectionId(-2), PEER, ()), AxonConfirmed(ConnectionId(-2), PEER)):
+        bench.advance(5)
+        bench.observe(event)
+        bench.advance(2)
+        peer = bench.peers()[PEER]
+        assert (peer["state"], peer["transport"], peer["heard_s"]) == ("by Synapse", "synapse", 2.0)
+        assert (peer["trouble"], peer["cure"], peer["trouble_s"]) == ("", "", None)
+    bench.observe(AxonPassedOver(PEER, "10.0.0.7:1", "10.0.0.7:1 is no public address"))
+    assert bench.peers()[PEER]["cure"] == PUBLIC_AXON
+
+
+def test_a_miner_with_a_session_is_not_shown_by_what_its_axon_does() -> None:
+    bench = Bench("validator", NeuronInfo(Uid(3), PEER, axon="203.0.113.7:8091"))
+    bench.observe(SessionActivated(ConnectionId(1), PEER, Uid(3), SessionId("5" * 32)))
+    for event in (
+        AxonFailed(ConnectionId(-1), PEER, "no answer"),
+        AxonPassedOver(PEER, "10.0.0.7:1", "no public address"),
+        AxonAnswered(ConnectionId(-1), PEER, ()),
+    ):
+        bench.observe(event)
+        peer = bench.peers()[PEER]
+        assert (peer["state"], peer["transport"], peer["trouble"]) == ("connected", "websocket", "")

@@ -16,6 +16,7 @@ from bettensor.bus.events import (
     MessageRefused,
     NeuronFailed,
     NeuronStopping,
+    QueryEnded,
     SendFailed,
 )
 from bettensor.bus.identifiers import ConnectionId
@@ -69,6 +70,7 @@ def test_failures_of_a_connection_are_forgotten_with_it() -> None:
     bench = Bench()
     for _ in range(3):
         bench.observe(BinaryReceived(PEER, 1), BinaryReceived(PEER, 1), ConnectionClosed(PEER, 1006, ""))
+        bench.observe(BinaryReceived(PEER, 1), BinaryReceived(PEER, 1), QueryEnded(PEER))
     assert bench.all(CloseRequested) == []
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from bettensor.bus import synapse
 from bettensor.bus.identifiers import Hotkey, Uid
 from tests.support import make_game, make_prediction
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 ERRORS = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 
@@ -67,9 +68,6 @@ async def read_request(
     return body
 
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
-
-
 @asynccontextmanager
 async def serving(serve: Serve) -> AsyncIterator[str]:
     """A server that serves each connection so; yields its endpoint."""
@@ -80,7 +78,7 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
         assert task is not None
         tasks.add(task)
         try:
-            with contextlib.suppress(*ERRORS):
+            with contextlib.suppress(asyncio.CancelledError, *ERRORS):  # cancelled at the end of the test
                 await serve(reader, writer)
         finally:
             tasks.discard(task)
@@ -95,3 +93,119 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+class TimedMiner(ExistingMiner):
+    """One that notes when it was first asked, and first confirmed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.asked_at: float | None = None
+        self.confirmed_at: float | None = None
+
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        answer = super().answer(asked)
+        now = asyncio.get_running_loop().time()
+        if self.confirmations:
+            self.confirmed_at = self.confirmed_at or now
+        self.asked_at = self.asked_at or now
+        return answer
+
+
+# --- what an existing miner may do instead of answering
+
+
+async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Take the request, and say nothing."""
+    await reader.read()
+
+
+async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An answer of a byte at a time."""
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+    while True:
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def drip_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Headers without end, slowly."""
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"x: y\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An answer without end, as fast as it can be read."""
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        await writer.drain()
+
+
+async def pour_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Headers without end, as fast as they can be read."""
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"x: " + b"y" * 1000 + b"\r\n")
+        await writer.drain()
+
+
+async def pour_hints(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Preliminary answers without end."""
+    await read_request(reader)
+    while True:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+async def crumble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A body in chunks of one byte."""
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"1\r\n \r\n" * 10_000)
+        await writer.drain()
+
+
+async def leave(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Take the request, and close."""
+    await read_request(reader)
+
+
+async def speak_otherwise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Something that is no HTTP."""
+    await read_request(reader)
+    writer.write(b"\x00\xff SSH-2.0\r\n\r\n")
+
+
+def saying(body: bytes, *headers: bytes, status: bytes = b"200 OK", more: int = 0) -> Serve:
+    """The same answer to everything; ``more`` is the error of its content-length."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        head = [b"HTTP/1.1 " + status, b"content-length: %d" % (len(body) + more), *headers, b"", b""]
+        writer.write(b"\r\n".join(head) + body)
+        await writer.drain()
+
+    return serve
+
+
+def packed(entries: Any, kind: str = "prediction", **more: Any) -> bytes:
+    """The body of an answer in which only these parts are given."""
+    return json.dumps({"metadata": {"synapse_type": kind}, "prediction_dict": entries} | more).encode()
+
+
+def forms(count: int, prefix: str = "p") -> dict[str, Any]:
+    """So many predictions, as existing miners send them."""
+    form = synapse.prediction_form(make_prediction(), Uid(7))
+    names = [f"{prefix}{number}" for number in range(count)]
+    return {name: form | {"prediction_id": name} for name in names}

@@ -15,7 +15,7 @@ import pytest
 from bettensor.bus.synapse import stats_form
 from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.existing.environment import RELEASES, Environment, requirements_of
-from bettensor.neurons.existing.process import ExistingNeuron, Role
+from bettensor.neurons.existing.process import ExistingProcess, Role
 from tests.loopback.processes import NeuronProcess, free_port
 from tests.loopback.rig import starting_soon, write
 from tests.support import NETUID
@@ -138,7 +138,7 @@ class Mixed:
 
     # --- existing ones
 
-    def start_miner(self, release: int, name: str = "old-miner", *, validators: tuple[str, ...]) -> ExistingNeuron:
+    def start_miner(self, release: int, name: str = "old-miner", *, validators: tuple[str, ...]) -> ExistingProcess:
         """Start an existing miner, and wait until it listens; it answers only these validators."""
         return self._start(
             release,
@@ -150,7 +150,7 @@ class Mixed:
             file=str(self.folder / f"{name}.sqlite3"),
         )
 
-    def start_validator(self, release: int, name: str = "old-validator", *, asks: tuple[str, ...]) -> ExistingNeuron:
+    def start_validator(self, release: int, name: str = "old-validator", *, asks: tuple[str, ...]) -> ExistingProcess:
         """Start an existing validator, which has the axons of these neurons."""
         axons = [
             {
@@ -163,10 +163,10 @@ class Mixed:
         ]
         return self._start(release, "validator", name, "ready", neurons=axons)
 
-    def _start(self, release: int, role: Role, name: str, sign: str, **settings: Any) -> ExistingNeuron:
+    def _start(self, release: int, role: Role, name: str, sign: str, **settings: Any) -> ExistingProcess:
         wallet = {"name": WALLET, "hotkey": name, "path": str(self.folder / "wallets")}
         settings |= {"wallet": wallet, "uid": self.names.index(name)}
-        neuron = ExistingNeuron(python_of(release), role, settings, self.folder / f"{name}.log")
+        neuron = ExistingProcess(python_of(release), role, settings, self.folder / f"{name}.log")
         self._running.enter_context(neuron)
         neuron.await_news(sign, timeout=PATIENCE)
         return neuron
@@ -194,7 +194,7 @@ def old_game(game_id: str, **changes: Any) -> Json:
     }
 
 
-async def news(neuron: ExistingNeuron, what: str, count: int = 1) -> Any:
+async def news(neuron: ExistingProcess, what: str, count: int = 1) -> Any:
     """The last of so many things that an existing neuron must have told since its start."""
     told = await asyncio.to_thread(neuron.await_news, what, count, PATIENCE)
     return told[count - 1]
@@ -203,7 +203,7 @@ async def news(neuron: ExistingNeuron, what: str, count: int = 1) -> Any:
 class Rounds:
     """An existing validator's rounds, one after the other."""
 
-    def __init__(self, validator: ExistingNeuron) -> None:
+    def __init__(self, validator: ExistingProcess) -> None:
         self._validator = validator
         self._count = 0
 

@@ -66,6 +66,10 @@ class NeuronProcess:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
     def poll(self) -> int | None:
         """The exit code, or minus the signal that ended it; None while it runs."""
         return self._process.exitcode

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from bettensor.neurons.existing.process import ExistingNeuron
+from bettensor.neurons.existing.process import ExistingProcess
 from tests.loopback.mixed import Mixed, Rounds, news, of_each_release, old_game
 from tests.loopback.processes import Proxy
 
@@ -228,7 +228,7 @@ async def test_a_mixed_subnet(tmp_path: Path) -> None:
             await mixed.stop(role)
 
 
-async def results_of(miner: ExistingNeuron, count: int) -> dict[str, Any]:
+async def results_of(miner: ExistingProcess, count: int) -> dict[str, Any]:
     """All that was confirmed to an existing miner, once it is so many predictions."""
     results: dict[str, Any] = {}
     number = 0

@@ -19,6 +19,7 @@ from bettensor.bus.messages import KINDS, PointToPoint
 from bettensor.neurons.config.loading import load_settings
 from tests.loopback.processes import free_port
 from tests.loopback.rig import running_validator, write
+from tests.test_examples import is_a_command
 
 ROOT: Final = Path(__file__).parents[2]
 ELSEWHERE: Final = ("make ", "pip install", "bettensor bench", "git clone")
@@ -240,3 +241,11 @@ def test_the_page_on_migrating_shows_configurations_that_are_valid(tmp_path: Pat
     for settings in shown:
         assert settings["synapse"]["enabled"] is True
         load_settings(write(tmp_path / f"{settings['role']}.yaml", settings))
+
+
+def test_the_page_on_migrating_shows_commands_that_there_are() -> None:
+    shown = [block.text for block in blocks(ROOT / "docs" / "migrating.md") if block.language == "sh"]
+    lines = [shlex.split(line.partition(" | ")[0]) for line in "".join(shown).splitlines()]
+    ours = [words for program, *words in lines if program == "bettensor"]
+    assert len(ours) > 8
+    assert all(is_a_command(words) for words in ours)

@@ -13,7 +13,7 @@ from bettensor.bus.events import (
     OutboxOpened,
     PredictionsRequested,
 )
-from bettensor.bus.identifiers import SECOND, Micros, Offset, Uid
+from bettensor.bus.identifiers import SECOND, GameId, Micros, Offset, Uid
 from tests.actors.miner.messages import CONNECTION, EPOCH, OTHER, VALIDATOR, welcome
 from tests.support import NOW, Harness, make_game
 
@@ -45,6 +45,18 @@ def test_games_that_have_started_or_whose_start_cannot_be_read_are_not_asked_abo
     bench.advance(600)
     asked = [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)]
     assert asked == [["soon", "later"], ["later"]]
+
+
+def test_the_model_does_not_bet_again_on_a_game_that_an_existing_miner_has_bet_on() -> None:
+    bench = Harness(ModelActor())
+    bench.observe(OutboxOpened((), (), imported=((VALIDATOR, GameId("a")), (OTHER, GameId("b")))))
+    games = (make_game("a"), make_game("b"))
+    for validator in (VALIDATOR, OTHER):
+        bench.observe(GamesUpdated(validator, EPOCH, Offset(1), games, snapshot=True))
+    asked = {event.validator: [game.game_id for game in event.games] for event in bench.all(PredictionsRequested)}
+    assert asked == {VALIDATOR: ["b"], OTHER: ["a"]}
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(2), (make_game("b", active=False),), snapshot=False))
+    assert len(bench.all(PredictionsRequested)) == 2, "no game is left"
 
 
 def test_a_slate_of_an_earlier_run_is_for_the_model_once_its_validator_has_confirmed_it() -> None:

@@ -20,6 +20,7 @@ from bettensor.bus.events import (
     MessageRefused,
     NeuronDraining,
     NeuronStopping,
+    PeerRefused,
     PredictionsStored,
     PredictionSubmitted,
     SendQueueDrained,
@@ -275,3 +276,17 @@ def test_actors_state_survives_a_snapshot(bench: Bench) -> None:
         before = actor.state
         actor.restore(actor.snapshot())
         assert actor.state == before
+
+
+def test_exchanges_with_existing_miners_are_none_of_its_own(bench: Bench) -> None:
+    bench.open()
+    written = len(bench.all(WriteRequested))
+    bench.observe(
+        SendRequested(MINER, ConfirmationMessage(results=()), ConnectionId(-1)),
+        SendRequested(OTHER, ConfirmationMessage(results=()), ConnectionId(-2)),
+        MessageRefused(ConnectionId(-1), "a" * 32, "internal", "the disk is full"),
+    )
+    assert len(bench.all(WriteRequested)) == written
+    assert bench.all(PeerRefused) == []
+    bench.open(OTHER)  # nothing was kept for it
+    assert not any(isinstance(write.message, ConfirmationMessage) for write in bench.all(WriteRequested))

@@ -511,6 +511,21 @@ def test_a_session_with_too_much_unanswered_is_not_read_until_half_of_it_is_answ
     assert (bench.actor.state.total, bench.actor.state.unanswered) == (0, {})
 
 
+def test_an_exchange_with_an_existing_miner_has_nothing_that_could_be_paused() -> None:
+    bench = pressed(limit=1)
+    bench.submit(make_prediction(wager=0.1), make_prediction(wager=0.1), connection=ConnectionId(-1))
+    bench.ledger.release()
+    assert not bench.all(ReadingPaused)
+    assert not bench.all(ReadingResumed)
+
+
+def test_a_rule_that_fails_leaves_nothing_to_wait_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionActor, "judge", None)
+        bench.submit(make_prediction())
+    assert (bench.actor.state.total, bench.actor.state.unanswered) == (0, {})
+
+
 def test_a_failed_commit_answers_too() -> None:
     bench = pressed(limit=1)
     bench.ledger.failing = "disk full"

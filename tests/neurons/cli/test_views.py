@@ -351,6 +351,8 @@ def test_who_speaks_synapse_is_no_trouble(width: int) -> None:
     assert "speaks Synapse (asked us 3 min ago)" in shown
     assert "speaks Synapse (asked us 2 h ago)" in shown
     assert shown.count("→") == 1  # of the one that was refused
+    short_of_room = "\n".join(drawn(lambda screen: views.peers_table(synapse_status(), screen.width, 7), width, 40))
+    assert ("→" in short_of_room, "asked us" in short_of_room) == (True, False)
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,11 +33,29 @@ from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, Micros, Offset, PredictionId, Uid
 from bettensor.bus.synapse import Result
 from bettensor.bus.timestamps import parse_rfc3339
-from bettensor.neurons.edges.dendrite import FAREWELL, Dendrite
+from bettensor.neurons.edges.dendrite import FAREWELL, MAX_LARGE, Dendrite
+from bettensor.neurons.edges.http_exchange import LARGE
 from bettensor.neurons.edges.keys import Keys
-from tests.loopback.existing import ExistingMiner, read_request
-from tests.neurons.edges.validators import PATIENCE, Serve, recording_proxy, serving
-from tests.support import Injected, make_game, make_prediction, rfc3339_from_now
+from tests.loopback.existing import (
+    ExistingMiner,
+    Serve,
+    crumble,
+    drip,
+    drip_head,
+    forms,
+    hang,
+    leave,
+    packed,
+    pour,
+    pour_headers,
+    pour_hints,
+    read_request,
+    saying,
+    serving,
+    speak_otherwise,
+)
+from tests.neurons.edges.validators import PATIENCE, recording_proxy
+from tests.support import Injected, make_game, rfc3339_from_now
 
 KEYPAIR = Keypair.create_from_uri("//Alice")
 ME = Hotkey(KEYPAIR.ss58_address)
@@ -135,27 +152,6 @@ async def benched(**settings: Any) -> AsyncIterator[Bench]:
 async def bench() -> AsyncIterator[Bench]:
     async with benched() as bench:
         yield bench
-
-
-def saying(answer: bytes, *headers: bytes, status: bytes = b"200 OK") -> Serve:
-    """A miner with this answer to everything."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        head = [b"HTTP/1.1 " + status, b"content-length: %d" % len(answer), *headers, b"", b""]
-        writer.write(b"\r\n".join(head) + answer)
-        await writer.drain()
-
-    return serve
-
-
-def packed(entries: Any, kind: str = "prediction", **more: Any) -> bytes:
-    return json.dumps({"metadata": {"synapse_type": kind}, "prediction_dict": entries} | more).encode()
-
-
-def forms(count: int) -> dict[str, Any]:
-    form = synapse.prediction_form(make_prediction(), Uid(7))
-    return {f"p{number}": form | {"prediction_id": f"p{number}"} for number in range(count)}
 
 
 # --- what is sent
@@ -260,72 +256,6 @@ async def test_an_answer_is_read_and_says_nothing_of_whose_it_is(bench: Bench) -
     assert [entry.key for entry in answered.left_out] == ["x"]
 
 
-async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await reader.read()
-
-
-async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-    while True:
-        writer.write(b" ")
-        await writer.drain()
-        await asyncio.sleep(0.01)
-
-
-async def drip_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    writer.write(b"HTTP/1.1 200 OK\r\n")
-    for number in range(100_000):
-        writer.write(b"x%d: y\r\n" % number)
-        await writer.drain()
-        await asyncio.sleep(0.01)
-
-
-async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-    while True:
-        writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
-        await writer.drain()
-
-
-async def header_flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    writer.write(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        writer.write(b"x: " + b"y" * 1000 + b"\r\n")
-        await writer.drain()
-
-
-async def endless_hints(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    while True:
-        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
-        await writer.drain()
-        await asyncio.sleep(0)
-
-
-async def closes_early(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-
-
-async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    writer.write(b"\x00\xff SSH-2.0\r\n\r\n")
-
-
-def cut(more: int) -> Serve:
-    """An answer whose length is said to be another."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        body = packed(forms(1))
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (len(body) + more) + body)
-
-    return serve
-
-
 REDIRECTS = (b"301 Moved", b"302 Found", b"307 Temporary Redirect", b"308 Permanent Redirect")
 GZIP = b"content-encoding: gzip"
 
@@ -336,14 +266,15 @@ GZIP = b"content-encoding: gzip"
         (hang, "no answer within 0.3 s"),
         (drip, "no answer within 0.3 s"),
         (drip_head, "no answer within 0.3 s"),
-        (endless_hints, "no answer within 0.3 s"),
-        (endless, "an answer of more than 100000 bytes"),
+        (pour_hints, "preliminary ones without end"),
+        (pour, "an answer of more than 100000 bytes"),
         (saying(b" " * 20_000_000), "an answer of more than 100000 bytes"),
-        (header_flood, ""),
-        (closes_early, ""),
-        (garbage, ""),
-        (cut(5), "peer closed connection"),
-        (cut(-5), "not JSON"),
+        (pour_headers, ""),
+        (crumble, "an answer in far too many parts"),
+        (leave, ""),
+        (speak_otherwise, ""),
+        (saying(packed(forms(1)), more=5), "peer closed connection"),
+        (saying(packed(forms(1)), more=-5), "not JSON"),
         (saying(gzip.compress(packed(forms(1))), GZIP), "the answer is compressed"),
         (saying(gzip.compress(bytes(10_000_000)), GZIP), "the answer is compressed"),
         (saying(gzip.compress(packed(forms(1)))), "not JSON"),
@@ -471,9 +402,35 @@ async def test_a_confirmation_that_is_not_taken(bench: Bench) -> None:
 
 
 async def test_an_endless_answer_to_a_confirmation_is_left(bench: Bench) -> None:
-    async with serving(endless) as endpoint:
+    async with serving(pour) as endpoint:
         bench.confirm(endpoint)
         assert await bench.outcomes() == [AxonConfirmed(ConnectionId(-1), MINER)]
+
+
+async def test_few_large_answers_are_in_memory_at_a_time_and_small_ones_do_not_wait_for_them() -> None:
+    begun: list[int] = []
+    ends = asyncio.Event()
+    body = packed({}, padding="x" * 3 * LARGE)
+
+    async def large(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        begun.append(1)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body[:-1])
+        await ends.wait()
+        writer.write(body[-1:])
+
+    async with benched(timeout=20.0) as bench, serving(large) as endpoint, serving(saying(packed(forms(1)))) as small:
+        for number in range(1, MAX_LARGE + 3):
+            bench.ask(endpoint, number)
+        async with asyncio.timeout(PATIENCE):
+            while len(begun) < MAX_LARGE + 2 or bench.edge._large._value:  # noqa: ASYNC110, SLF001 - no event says so
+                await asyncio.sleep(0.01)
+        bench.ask(small, 100)
+        (first,) = await bench.outcomes()
+        assert first.connection == -100
+        ends.set()
+        outcomes = await bench.outcomes(MAX_LARGE + 3)
+    assert {type(outcome) for outcome in outcomes} == {AxonAnswered}
 
 
 # --- the end

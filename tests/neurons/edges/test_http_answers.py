@@ -69,3 +69,13 @@ async def test_a_body_is_read_up_to_its_limit_and_no_further() -> None:
     with pytest.raises(httpx.DecodingError, match="an answer of more than 25 bytes"):
         await read_body(response(), 25)
     assert sent == 3
+
+
+async def test_a_body_of_crumbs_is_not_read() -> None:
+    async def crumbs() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+
+    response = httpx.Response(200, content=crumbs(), request=httpx.Request("GET", "http://validator"))
+    with pytest.raises(httpx.DecodingError, match="far too many parts"):
+        await read_body(response, 1_000_000)

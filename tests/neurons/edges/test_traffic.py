@@ -28,6 +28,8 @@ from bettensor.bus.events import (
     PeerAuthenticated,
     PostAnswered,
     PostRequested,
+    QueryAdmitted,
+    QueryReceived,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, Offset, SessionId, Uid
 from bettensor.bus.messages import GameUpdateMessage, HeartbeatMessage, PredictionMessage
@@ -79,6 +81,11 @@ TRAFFIC: list[tuple[Event, str]] = [
         HttpRequestReceived(ONE, "POST", "/p\x1b", (), b"abc", "10.0.0.1", False, "0" * 32),
         "Connection 1: Received POST /p\\x1b from 10.0.0.1: 3 bytes",
     ),
+    (
+        QueryReceived(ONE, "POST", "/GameData", (), "10.0.0.1"),
+        "Connection 1: Received POST /GameData from 10.0.0.1: the head",
+    ),
+    (QueryAdmitted(ONE, PEER), f"Connection 1: Admitted {PEER}"),
     (HttpAnswered(ONE, 200, "{}"), "Connection 1: Answered with status 200: 2 bytes"),
     (
         PeerAuthenticated(ONE, PEER, Uid(4), "sr25519", "session", SessionId("0" * 32), "", ""),

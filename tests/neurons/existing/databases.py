@@ -1,5 +1,6 @@
 """Databases as existing neurons write them: columns and types of the subnet's releases 2.2.0 and 2.4.1."""
 
+import csv
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -103,3 +104,38 @@ def insert_rows(database: sqlite3.Connection, table: str, rows: Any) -> None:
     for row in rows:
         marks = ", ".join("?" * len(row))
         database.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+
+
+MADE: Final = {
+    "prediction_id": "4d1b2f0c-9b0e-4c0e-8f5e-0d9a3c1e7a10",
+    "game_id": "101",
+    "miner_uid": "7",
+    "prediction_date": "2026-05-28T19:00:00.123456+00:00",
+    "predicted_outcome": "Boston",
+    "predicted_odds": "1.91",
+    "team_a": "Boston",
+    "team_b": "New York",
+    "wager": "250.5",
+    "team_a_odds": "1.91",
+    "team_b_odds": "2.1",
+    "tie_odds": "0",
+    "model_name": "Soccer Model",
+    "confidence_score": "0.61",
+    "outcome": "Unfinished",
+    "payout": "0",
+    "sent_to_site": "0",
+    "validators_sent_to": "2",
+    "validators_confirmed": "1",
+    "confirmed_by": "\\N",
+}
+"""A row of an existing miner's CSV file, as PostgreSQL writes it."""
+
+
+def write_csv(file: Path, *rows: Mapping[str, str | None]) -> Path:
+    """The CSV file of an existing miner; a change to None takes its column out."""
+    whole = [{name: value for name, value in {**MADE, **row}.items() if value is not None} for row in rows or (MADE,)]
+    with file.open("w", newline="") as out:
+        writer = csv.DictWriter(out, whole[0])
+        writer.writeheader()
+        writer.writerows(whole)
+    return file

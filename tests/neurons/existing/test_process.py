@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bettensor.neurons.existing import process
-from bettensor.neurons.existing.process import ExistingNeuron, Silent
+from bettensor.neurons.existing.process import ExistingProcess, Silent
 
 ECHO = """
 import json, os, sys
@@ -20,16 +20,16 @@ for line in sys.stdin:
 DEAF = "import time\nwhile True: time.sleep(1)"
 BROKEN = "import sys\nsys.exit('cannot be imported')"
 
-Start = Callable[[str], ExistingNeuron]
+Start = Callable[[str], ExistingProcess]
 
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    def start(program: str) -> ExistingNeuron:
+    def start(program: str) -> ExistingProcess:
         file = tmp_path / "program.py"
         file.write_text(program)
         monkeypatch.setattr(process, "PROGRAM", file)
-        return ExistingNeuron(Path(sys.executable), "miner", {"uid": 1}, tmp_path / "log")
+        return ExistingProcess(Path(sys.executable), "miner", {"uid": 1}, tmp_path / "log")
 
     return start
 

@@ -11,13 +11,13 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BadEventLog
 from bettensor.bus.event_json import encode_event
 from bettensor.bus.eventlog import Row
-from bettensor.bus.events import Event, FrameReceived, FrameWritten, HttpRequestReceived, NeuronStopping
+from bettensor.bus.events import AxonAnswered, Event, FrameReceived, FrameWritten, HttpRequestReceived, NeuronStopping
 from bettensor.bus.identifiers import SECOND, ConnectionId, MessageId, Micros, PredictionId
 from bettensor.bus.messages import ConfirmationMessage, PredictionMessage, PredictionResult
 from bettensor.neurons.recordings import inspection
-from bettensor.neurons.recordings.inspection import EventFilter, Step, Summary, trace
-from bettensor.neurons.recordings.recording import Recording
-from tests.stories import Subnet
+from bettensor.neurons.recordings.inspection import EventFilter, Step, Summary, trace, trace_in
+from bettensor.neurons.recordings.recording import Recording, ReplayedEvent
+from tests.stories import STORIES, Subnet
 from tests.support import NOW, make_hotkey, make_prediction, stamp
 
 PEER = make_hotkey()
@@ -54,6 +54,23 @@ def test_what_an_actor_decided_names_it_and_what_was_observed_names_nobody(log: 
     actors = {step.envelope.event.topic: step.actor for step in steps(trace(Recording(log), "one"))}
     assert (actors["frame_received"], actors["predictions_stored"]) == ("", "")
     assert (actors["prediction_submitted"], actors["commit_requested"]) == ("auth", "prediction")
+
+
+def test_what_an_existing_miner_repeats_in_each_answer_is_shown_where_it_led_to_something(tmp_path: Path) -> None:
+    (validator,) = STORIES["existing_miner_is_asked"]()
+    validator.save(tmp_path / "log.jsonl")
+    answers = validator.all(AxonAnswered)
+    first = answers[0].predictions[0].prediction_id
+    way = [step.envelope.event.topic for step in steps(trace(Recording(tmp_path / "log.jsonl"), first))]
+    assert len(answers) > 2
+    assert way.count("axon_answered") == 1
+    assert {"prediction_submitted", "predictions_stored", "axon_confirm_requested"} <= set(way)
+
+
+def test_an_answer_is_shown_even_if_none_led_to_anything() -> None:
+    answered = AxonAnswered(ConnectionId(-1), PEER, (make_prediction(prediction_id="p"),))
+    found = trace_in([ReplayedEvent(row(answered, seq=seq), "") for seq in (1, 2)], "p")
+    assert [step.envelope.seq for step in found] == [1]
 
 
 def test_an_id_within_another_one_is_not_it(log: Path) -> None:

@@ -8,13 +8,24 @@ from bettensor.bus.codes import VerdictCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.event_json import encode_event
 from bettensor.bus.eventlog import Row
-from bettensor.bus.events import Event, FrameReceived, FrameWritten, PredictionSubmitted, UpdateStored
+from bettensor.bus.events import (
+    AxonAnswered,
+    AxonConfirmRequested,
+    Event,
+    FrameReceived,
+    FrameWritten,
+    PredictionSubmitted,
+    UpdateStored,
+)
 from bettensor.bus.identifiers import ConnectionId, Epoch, MessageId, Offset, PredictionId, SessionId, Uid
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, HeartbeatMessage, PredictionResult
+from bettensor.bus.synapse import LeftOut, Result, stats_form
 from bettensor.bus.text import printable
 from bettensor.neurons.recordings.inspection import EventFilter, Summary
 from bettensor.neurons.recordings.text import LONG, Abridged, abridged, brief, line, plain
 from bettensor.neurons.simulation import (
+    ExistingMiner,
+    ExistingValidator,
     SimulatedMiner,
     SimulatedNetwork,
     SimulatedValidator,
@@ -58,6 +69,21 @@ def shown(event: Event) -> str:
             PredictionSubmitted(ConnectionId(1), PEER, Uid(3), "b", PREDICTION, NOW),
             f"connection=1 hotkey={PEER} uid=3 about=b prediction=p(10.0 on New York Yankees in yankees-mets) "
             f"received_at={NOW} proof=signature",
+        ),
+        (
+            AxonConfirmRequested(
+                ConnectionId(-1),
+                PEER,
+                "1.2.3.4:5",
+                (Result(PredictionId("p"), True, "accepted"), Result(PredictionId("q"), False, "no such game")),
+                stats_form(None),
+            ),
+            f"connection=-1 hotkey={PEER} endpoint=1.2.3.4:5 results=[p:True, q:False(no such game)] stats=16 figures",
+        ),
+        (
+            AxonAnswered(ConnectionId(-1), PEER, (PREDICTION,), (LeftOut("k", "not an object"),)),
+            f"connection=-1 hotkey={PEER} predictions=[p(10.0 on New York Yankees in yankees-mets)] "
+            "left_out=[k(not an object)]",
         ),
         (FrameReceived(ConnectionId(1), b'{"message_type":"heartbeat"}\n0x00'), "connection=1 data=heartbeat"),
         (FrameReceived(ConnectionId(1), b'{"message_type":\n'), 'connection=1 data={"message_type":\\n'),
@@ -132,6 +158,30 @@ def test_a_connections_number_is_anothers_once_the_neuron_was_started_again() ->
     alices = list(EventFilter(hotkey=make_hotkey("alice")).of(heard[0]))
     assert "frame_received" in [one.topic for one in alices]
     assert list(EventFilter(hotkey=make_hotkey("alice")).of([*heard[0], *heard[1]])) == alices
+
+
+def test_an_exchange_over_synapse_is_of_one_hotkey_though_its_number_comes_again_after_a_restart() -> None:
+    """On both sides."""
+    asking: list[Row] = []
+    asked: list[Row] = []
+    for name in ("alice", "bob"):
+        network = SimulatedNetwork()
+        settings = {"synapse": {"enabled": True}}
+        validator = SimulatedValidator("v", network.clock, settings)
+        miner = SimulatedMiner("m", network.clock, settings)
+        network.add(validator, ExistingMiner(name, network.clock))
+        network.add(miner, ExistingValidator(name + "x", network.clock))
+        validator.offer(make_game())
+        network.advance(500)
+        asking += map(row, validator.envelopes)
+        asked += map(row, miner.envelopes)
+    for rows, hotkey, kind in (
+        (asking, make_hotkey("alice"), "axon_answered"),
+        (asked, make_hotkey("alicex"), "query_ended"),
+    ):
+        found = [one for one in EventFilter(hotkey=hotkey).of(rows) if one.topic == kind]
+        assert found
+        assert found == [one for one in found if one in rows[: len(rows) // 2]]
 
 
 def row(envelope: Envelope) -> Row:
