@@ -16,7 +16,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target what; do \
 		printf 'make %-9s%s\n' "$$target" "$$what"; done
 
-demo: $(VENV)/.run $(if $(MIXED),$(VENV)/existing-10)  ## one validator and three miners at work, for a minute at most; MIXED=1: also existing miners
+demo: $(VENV)/.run $(if $(MIXED),$(VENV)/existing-10)  ## one validator and three miners at work, for a minute at most; MIXED=1: also two of bittensor 10
 	@$(BIN)/bettensor demo $(if $(MIXED),--existing 2)
 
 check:  ## what each change needs: format, lint, types, and the tests that take no longer than a minute together
@@ -27,10 +27,10 @@ check:  ## what each change needs: format, lint, types, and the tests that take 
 	$(PYTEST) -m "not slow"
 
 test:  ## everything: format, lint, types, and all tests with branch coverage
-	@echo "make test: format, lint and types in half a minute, then all tests: 4 minutes on 2 cores, 9 if they are busy"
+	@echo "make test: format, lint and types in half a minute, then all tests: 5 minutes on 2 cores, 10 if they are busy"
 	@$(FIRST_TIME)
 	@$(MAKE) --no-print-directory lint
-	@echo "== environments of their own with bittensor 10 and 9, against which our neurons are tested"
+	@echo "== bittensor 10 and 9, each in an environment of its own: real existing neurons for the tests"
 	@$(MAKE) --no-print-directory --jobs=2 $(EXISTING)
 	@echo "== tests, all of them"
 	$(PYTEST) --cov --cov-fail-under=95

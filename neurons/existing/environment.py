@@ -22,14 +22,18 @@ from bettensor.neurons.system.processes import dying_with_parent
 
 RELEASES: Final = (10, 9)
 """The releases of bittensor for which there is an environment."""
-MODULE: Final = "bittensor.core.axon"
-"""What must be importable in each; it imports the rest."""
+MODULES: Final = "bittensor.core.axon, bittensor.core.dendrite"
+"""What must be importable in each; the first import also writes the bytecode, for quick starts."""
 _STAMP: Final = "made"
 """The file that tells of what an environment was made; it is written last."""
 _REASON: Final = "reason"
 """The file that tells why there is no environment."""
 _LOOK: Final = 0.2
 """Seconds between two looks at a lock that another process holds."""
+_ENVIRONMENT: Final = {
+    "READ_ONLY": "1",  # bittensor makes no folders in the home
+    "PYTHONDONTWRITEBYTECODE": "",
+}
 _LINES: Final = 3
 """Lines of the output of ``pip`` that a reason has."""
 
@@ -53,17 +57,17 @@ def home_of(release: int) -> Path:
 class Environment:
     """An environment of Python with an older bittensor."""
 
-    def __init__(self, folder: Path, requirements: str, module: str = MODULE) -> None:
+    def __init__(self, folder: Path, requirements: str, modules: str = MODULES) -> None:
         """
         Args:
             folder: of this environment alone; it is made if it is not there.
             requirements: the text of a requirements file.
-            module: what must be importable.
+            modules: what must be importable, with commas between.
         """
         self.folder = folder
         self.python = folder / "bin" / "python"
         self._requirements = requirements
-        self._module = module
+        self._modules = modules
 
     def is_made(self) -> bool:
         """Whether it is whole, of the packages that are asked for, and its Python is ours and still there."""
@@ -103,7 +107,7 @@ class Environment:
             asked_for.write_text(self._requirements, encoding="utf-8")
             pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-compile")
             self._run(lock, str(self.python), *pip, "--requirement", str(asked_for))
-            self._run(lock, str(self.python), "-c", f"import {self._module}")
+            self._run(lock, str(self.python), "-c", f"import {self._modules}")
         except CannotInstall as failure:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
@@ -124,7 +128,7 @@ class Environment:
             errors="replace",
             check=False,
             pass_fds=(lock,),
-            env=os.environ | {"READ_ONLY": "1"},  # so that bittensor makes no folders in the home
+            env=os.environ | _ENVIRONMENT,
             preexec_fn=dying_with_parent(),
         )
         if done.returncode:
