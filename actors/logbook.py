@@ -114,6 +114,7 @@ from bettensor.bus.events import (
 from bettensor.bus.games import TeamGamePrediction
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, PredictionId, Uid, micros
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
+from bettensor.bus.synapse import SYNAPSE_EPOCH
 from bettensor.bus.text import counted, duration, printable, short
 
 LINES_PER_SECOND: Final = 20
@@ -836,6 +837,7 @@ class LogbookActor(HealthWatcher, ExistingFollower):
             offered = sum(game.active for game in event.games)
             text = f"Received {what} of {counted(offered, 'game')} from validator {self._peer(event.validator)}"
             text += f"; {len(event.games) - offered} withdrawn" if offered < len(event.games) else ""
+            text += " via Synapse" if event.epoch == SYNAPSE_EPOCH else ""
             self._line(envelope, "game updates", text)
 
     @on(BroadcastWritten)

@@ -273,8 +273,7 @@ class MonitorActor(HealthWatcher, ExistingFollower):
         state.neurons = {neuron.hotkey: neuron for neuron in event.neurons}
         state.metagraph, state.block, state.fetched_at = event.source, event.block, event.fetched_at
         for neuron in event.neurons:
-            is_listed = state.role == "validator" or neuron.validator_permit or neuron.axon is not None
-            if neuron.hotkey != state.hotkey and is_listed:
+            if neuron.hotkey != state.hotkey and (state.role == "validator" or neuron.validator_permit):
                 peer = self._peer(neuron.hotkey)
                 peer.endpoint = neuron.axon or peer.endpoint
                 if state.role == "miner":

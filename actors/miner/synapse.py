@@ -174,6 +174,8 @@ class MinerSynapseState:
     sessions: dict[Hotkey, ConnectionId] = field(default_factory=dict)
     """Open WebSocket sessions."""
     slates: dict[Hotkey, SynapseSlate] = field(default_factory=dict)
+    imported: dict[Hotkey, dict[GameId, None]] = field(default_factory=dict)
+    """Games about which the model is not asked, see ``ModelActor``."""
 
 
 class MinerSynapseActor(Actor):
@@ -216,6 +218,8 @@ class MinerSynapseActor(Actor):
         for known in event.slates:
             if known.epoch == SYNAPSE_EPOCH:
                 self.state.slates[known.validator] = SynapseSlate(known.offset)
+        for validator, game_id in event.imported:
+            self.state.imported.setdefault(validator, {})[game_id] = None
 
     @on(SessionActivated)
     def note_session(self, event: SessionActivated, _: Envelope) -> None:
@@ -371,7 +375,8 @@ class MinerSynapseActor(Actor):
             self.publish(PeerMisbehaved(event.hotkey, fault))
             self._refuse(event.connection, Inadmissible(400, fault), question.remote, event.hotkey, envelope.mono)
             return
-        question.awaits_model = self._put_in_force(event.hotkey, games) and bool(games)
+        is_new, imported = self._put_in_force(event.hotkey, games), self.state.imported.get(event.hotkey, {})
+        question.awaits_model = is_new and bool(games.keys() - imported.keys())
         if question.awaits_model and not self.state.stopping:
             self.set_timer("model", Micros(envelope.mono + micros(self.settings.model_timeout)), event.connection)
         else:

@@ -418,7 +418,10 @@ async def _validators(
         yield Finding("validators", "failure", f"there is no validator to connect to: {lack.reason}", lack.cure)
     else:
         cure = "check this machine's network, and correct the key `validators` if it is set"
-        yield Finding("validators", "failure", f"none {count} can be reached from this machine", cure)
+        text = f"none {count} can be reached from this machine"
+        if settings.synapse.enabled:  # existing validators cannot be reached, and ask
+            cure += "; existing validators need not be reached, because they ask this miner"
+        yield Finding("validators", "warning" if settings.synapse.enabled else "failure", text, cure)
     ahead = [visit.ahead for visit in reached if visit.ahead is not None]
     if ahead and abs(median(ahead)) > CLOCK_ERROR:
         which = "ahead of" if median(ahead) > 0 else "behind"

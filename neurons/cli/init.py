@@ -365,6 +365,9 @@ def _validator_text(setup: Setup) -> str:
 axon: {{ip: {LOOPBACK}, port: {setup.endpoint.rpartition(":")[2]}}}
 # axon: {{ip: 0.0.0.0, port: 8091, external_ip: 203.0.113.7}}
 
+# Miners of bittensor 7.2 to 10 dial no validator; with this key it asks them (docs/migrating.md).
+# synapse: {{enabled: true}}
+
 # The games that it offers; without this key, the sample games of the package. The file is watched:
 #   bettensor games import odds.json --output games.json
 # games: {{path: games.json}}
@@ -380,6 +383,9 @@ def _miner_text(setup: Setup) -> str:
 {_head(setup, "miner")}
 # The validators to connect to; without this key, all validators with a permit and an endpoint in the list of neurons.
 # validators: [{setup.hotkeys["validator"]}]
+
+# Validators of bittensor 7.2 to 10 ask their miners; with this key it listens, and answers them (docs/migrating.md).
+# synapse: {{enabled: true, ip: 0.0.0.0, port: 8091, external_ip: 203.0.113.7}}
 
 # The model, which decides what to bet. This one bets by the Kelly criterion on the odds, with an opinion at random.
 # Replace it by a file of bets, by a program in any language, or by a class of yours.

@@ -450,6 +450,15 @@ def test_after_a_restart_the_slate_goes_on_where_it_was_and_the_model_is_asked_a
     assert len(bench.all(PredictionsRequested)) == 2
 
 
+def test_an_answer_does_not_wait_for_a_model_that_is_not_asked() -> None:
+    bench = SynapseBench()
+    game = make_game()
+    bench.observe(OutboxOpened((), (), imported=((VALIDATOR, game.game_id),)))
+    bench.ask(game)
+    assert bench.all(PredictionsRequested) == []
+    assert [event.predictions for event in bench.all(QueryAnswered)] == [()]
+
+
 def test_a_validator_that_was_away_from_the_subnet_has_its_slate_confirmed_anew() -> None:
     bench = SynapseBench()
     bench.ask(make_game())

@@ -129,7 +129,7 @@ def test_every_choice_in_a_comment_can_be_made(newcomer: Newcomer) -> None:
             Path("changed.yaml").write_text(yaml.safe_dump(document))
             load_settings(Path("changed.yaml"))
             choices += 1
-    assert choices == 9
+    assert choices == 11
 
 
 def test_another_wallet_in_another_folder(newcomer: Newcomer) -> None:
