@@ -10,11 +10,14 @@ from bettensor.actors.miner.model import ModelActor
 from bettensor.actors.miner.outbox import OutboxActor
 from bettensor.actors.miner.slate import SlateActor
 from bettensor.actors.miner.synapse import (
+    DROPPED,
     KNOWN_FACTOR,
     KNOWN_FOR,
     MAX_OPEN,
+    Inadmissible,
     MinerSynapseActor,
     MinerSynapseActorSettings,
+    read_claims,
 )
 from bettensor.actors.settings import AuthSettings, ChosenValidators, MinerSynapseSettings
 from bettensor.bus.events import (
@@ -248,6 +251,13 @@ def test_nothing_is_verified_of_a_head_that_fails_another_check() -> None:
     bench.status(axon=OTHER)
     bench.status(hotkey=MINER.hotkey)
     assert bench.all(QueryVerificationRequested) == []
+
+
+def test_a_head_without_any_underscore_names_the_proxy_that_drops_them() -> None:
+    dropped = (("content-length", "10"), ("timeout", "12.0"))
+    with pytest.raises(Inadmissible, match="set underscores_in_headers on") as refused:
+        read_claims(QueryReceived(ConnectionId(FIRST), "POST", "/GameData", dropped, REMOTE))
+    assert (refused.value.status, str(refused.value)) == (400, DROPPED)
 
 
 def test_a_replay_is_refused_and_nonces_may_come_in_any_order() -> None:
