@@ -27,6 +27,7 @@ from bettensor.bus.events import (
     NeuronStarted,
     NeuronStopping,
     Position,
+    PostAnswered,
     ReconnectScheduled,
     SessionActivated,
     SettingsReloaded,
@@ -212,6 +213,15 @@ class ReconnectActor(StreamFollower, ExistingFollower):
             answer = Reaction.BACK_OFF
         target.is_existing = self.speaks_synapse_alone(event, envelope.mono)
         self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
+
+    @on(PostAnswered)
+    def dial_as_ours(self, event: PostAnswered, envelope: Envelope) -> None:
+        """One that was taken for an existing validator answers by HTTP: its WebSocket need not wait for an hour."""
+        target = self.state.targets.get(event.hotkey)
+        if target is not None and target.is_existing:
+            target.is_existing, target.failures = False, 0
+            if target.connection is None:
+                self._schedule(event.hotkey, target, Reaction.BACK_OFF, "it answers by HTTP", envelope.mono)
 
     @on(ClockStepped)
     def sign_anew(self, _: ClockStepped, __: Envelope) -> None:

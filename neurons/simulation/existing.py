@@ -173,7 +173,7 @@ class ExistingBet:
 
 
 @dataclass(slots=True)
-class MinerDatabase:
+class ExistingMinerDisk:
     """What an existing miner keeps over restarts; it has one set of predictions for all validators."""
 
     random: Random
@@ -211,7 +211,7 @@ class ExistingMiner(ExistingNeuron):
     ) -> None:
         super().__init__(name, clock, permit=permit, stake=stake)
         seed = crc32(self.hotkey.encode())
-        self.database: MinerDatabase = MinerDatabase(Random(seed)) if restarted is None else restarted.database  # noqa: S311
+        self.database: ExistingMinerDisk = ExistingMinerDisk(Random(seed)) if restarted is None else restarted.database  # noqa: S311
         self.asked = 0
         """Requests in this run."""
         self._min_stake = min_stake
@@ -364,7 +364,7 @@ class Booked(NamedTuple):
 
 
 @dataclass(slots=True)
-class ExistingBooks:
+class ExistingValidatorDisk:
     """What an existing validator keeps over restarts."""
 
     games: dict[GameId, TeamGame] = field(default_factory=dict)
@@ -409,7 +409,7 @@ class ExistingValidator(ExistingNeuron):
         restarted: "ExistingValidator | None" = None,
     ) -> None:
         super().__init__(name, clock, permit=True, stake=stake)
-        self.database: ExistingBooks = ExistingBooks() if restarted is None else restarted.database
+        self.database: ExistingValidatorDisk = ExistingValidatorDisk() if restarted is None else restarted.database
         self.answered = 0
         """Answers in this run, refusals and what cannot be read included."""
         self._interval = query_interval

@@ -178,6 +178,22 @@ def test_what_answers_in_our_protocol_is_no_existing_validator() -> None:
     assert len(bench.all(GamesRequested)) > 1  # HTTP works, and goes on
 
 
+def test_one_that_answers_by_http_after_all_is_dialled_as_any_other_validator() -> None:
+    bench = Bench()
+    bench.ask()
+    bench.fail_dial()
+    bench.keep_failing(hours=6)
+    assert max(scheduled.delay for scheduled in bench.all(ReconnectScheduled)[-3:]) > 300 * SECOND
+    bench.observe(PostAnswered(ConnectionId(-1), VALIDATOR))
+    scheduled = bench.all(ReconnectScheduled)
+    assert scheduled[-1].delay <= 5 * SECOND
+    dialled = len(bench.all(DialRequested))
+    bench.advance(5)
+    assert len(bench.all(DialRequested)) == dialled + 1
+    bench.observe(PostAnswered(ConnectionId(-1), VALIDATOR))  # while it is dialled
+    assert bench.all(ReconnectScheduled) == scheduled
+
+
 def test_when_it_has_stopped_asking_its_outage_counts_again() -> None:
     bench = Bench()
     bench.ask()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from typing import Any, ClassVar
 
 import pytest
 
@@ -27,6 +28,7 @@ from bettensor.bus.events import (
     VerdictReceived,
 )
 from bettensor.bus.identifiers import SECOND, Hotkey, LedgerId, Micros, PredictionId
+from bettensor.bus.synapse import REJECTED
 from bettensor.bus.timestamps import DAY, utc_day
 from bettensor.neurons.simulation import SimulatedMiner, SimulatedNetwork, SimulatedNeuron, SimulatedValidator
 from tests.support import OwnClock, make_game
@@ -40,12 +42,18 @@ SPELLS = (0, 0.0005, 0.0011, 0.05, 1, 3, 5, 12, 30)
 class Weather(SimulatedNetwork):
     """One trouble after the other, by a seed."""
 
+    rest = 1_500
+    """Seconds after which all is well again."""
+    validating: ClassVar[dict[str, Any]] = {}
+    mining: ClassVar[dict[str, Any]] = {}
+    """The settings of each role."""
+
     def __init__(self, seed: int) -> None:
         self.luck = Random(seed)
         super().__init__(seed=seed, jitter=Micros(self.luck.choice((0, 5_000, 50_000))))
         self.clocks: dict[str, OwnClock] = {}
-        self.validators = [SimulatedValidator(name, self.clock_of(name)) for name in NAMES]
-        self.miner = SimulatedMiner(clock=self.clock_of("miner"), seed=seed)
+        self.validators = [SimulatedValidator(name, self.clock_of(name), self.validating) for name in NAMES]
+        self.miner = SimulatedMiner(clock=self.clock_of("miner"), settings=self.mining, seed=seed)
         self.gone: list[SimulatedNeuron] = []
         """Earlier runs."""
         self.made = 0
@@ -228,7 +236,8 @@ class Storm(Weather):
         self.set_clock(NAMES[place], by=0)
         self.remove(validator)
         self.gone.append(validator)
-        self.validators[place] = SimulatedValidator(NAMES[place], self.clock_of(NAMES[place]), restarted=validator)
+        clock = self.clock_of(NAMES[place])
+        self.validators[place] = SimulatedValidator(NAMES[place], clock, self.validating, restarted=validator)
         self.add(self.validators[place])
         self.validators[place].offer(GAME)
 
@@ -247,7 +256,8 @@ class Storm(Weather):
         self.set_clock("miner", by=0)
         self.remove(miner)
         self.gone.append(miner)
-        self.miner = SimulatedMiner(clock=self.clock_of("miner"), seed=len(self.gone), restarted=miner)
+        clock = self.clock_of("miner")
+        self.miner = SimulatedMiner(clock=clock, settings=self.mining, seed=len(self.gone), restarted=miner)
         self.add(self.miner)
 
     def clear_up(self, *, websocket: bool) -> None:
@@ -258,12 +268,33 @@ class Storm(Weather):
             validator.bus.publish(MetagraphFetched(self.metagraph))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_after_any_storm_every_prediction_that_was_saved_has_ended_once_and_the_books_are_right(seed: int) -> None:
-    storm = Storm(seed)
-    websocket = storm.live_through(60, rest=1_500)
+class StormWithSynapse(Storm):
+    """The validators ask over Synapse too, whenever the miner does not come: an id may take either road, or both."""
+
+    validating: ClassVar[dict[str, Any]] = {"synapse": {"enabled": True, "query_interval": 40.0}}
+    mining: ClassVar[dict[str, Any]] = {"synapse": {"enabled": True}}
+    rest = 5_000
+    """A validator that asks, and cannot be reached, is tried once an hour: dialled, so the WebSocket stays on."""
+
+    def switch(self, *, websocket: bool) -> None:  # noqa: ARG002 - it stays on
+        super().switch(websocket=True)
+
+    def live_through(self, most: int, *, rest: float) -> bool:
+        super().live_through(most, rest=rest)
+        return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"), [*((Storm, seed) for seed in range(20)), *((StormWithSynapse, seed) for seed in (*range(11), 16))]
+)
+def test_after_any_storm_every_prediction_that_was_saved_has_ended_once_and_the_books_are_right(
+    kind: type[Storm], seed: int
+) -> None:
+    storm = kind(seed)
+    websocket = storm.live_through(60, rest=storm.rest)
     verdicts = [verdict for run in storm.runs_of(storm.miner) for verdict in run.all(VerdictReceived)]
-    assert {verdict.code for verdict in verdicts} <= {"accepted", "odds_mismatch"}  # whatever the clocks said
+    no = REJECTED if kind is StormWithSynapse else "odds_mismatch"  # existing neurons have no other code
+    assert {verdict.code for verdict in verdicts} <= {"accepted", "odds_mismatch", no}  # whatever the clocks said
     ended = Counter(verdict.prediction.prediction_id for verdict in verdicts)
     assert ended == Counter({str(number) for number in range(storm.made)} - storm.unsaved)
     for validator in storm.validators:
