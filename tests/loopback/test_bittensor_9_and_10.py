@@ -181,7 +181,7 @@ async def test_an_existing_validator_that_asks_ours_is_told_404_and_no_operator_
         for _ in range(2):
             answer = (await rounds.ask(GAMES))["answers"]["0"]
             assert (answer["status"], answer["success"], answer["predictions"]) == (404, False, {})
-            assert answer["message"] == "this validator answers no queries over Synapse; it asks miners itself"
+            assert answer["message"].startswith("this validator answers no queries over Synapse")
         assert "WARNING" not in mixed.log("validator")
         assert mixed.log("validator").count("An existing neuron") == 1
         await mixed.stop("validator")
