@@ -62,7 +62,7 @@ class Database(Edge, Store):
 
     name = "database"
     connection: Connection
-    """Only for work inside ``run``."""
+    """Only for work inside ``run`` or ``fill``."""
 
     def __init__(self, path: Path, kind: str, migrations: Migrations, repair: str) -> None:
         """
@@ -146,20 +146,13 @@ class Database(Edge, Store):
         """
         self.attach(EventBus(SystemClock()))
         try:
-            asyncio.run(self._fill(work))
+            asyncio.run(self.open())
+            with self.transaction():  # in this thread, so that Ctrl-C takes it back
+                work()
         except SQLAlchemyError as error:
             raise BettensorError(f"{self._path}: cannot be written, and stays as it was: {cause(error)}") from None
-
-    async def _fill(self, work: Callable[[], None]) -> None:
-        def whole() -> None:
-            with self.transaction():
-                work()
-
-        try:
-            await self.open()
-            await self.run(whole)
         finally:
-            await self.close()
+            asyncio.run(self.close())
 
     def _open(self) -> int:
         """Open the connection; returns the schema's version, 0 for an empty file."""

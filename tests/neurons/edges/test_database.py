@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
-from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.bus.events import UpgradeBegun
 from bettensor.neurons.edges import database as module
 from bettensor.neurons.edges.database import Database, Migrations, cause, check_folder, to_json
@@ -321,3 +321,50 @@ def test_parameters_are_json_that_sqlite_reads() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         (rows,) = connection.execute("SELECT json_array_length(?)", (to_json([("ü \u2028", 1), (None, 2)]),)).fetchone()
     assert rows == 2
+
+
+# --- filling one for a command
+
+
+def filling(path: Path, work: Callable[[Database], None]) -> None:
+    database = Database(path, "a notebook", (FIRST,), "Buy another one")
+    database.fill(lambda: work(database))
+
+
+def write(database: Database) -> None:
+    database.connection.execute(text("INSERT INTO rows VALUES ('a')"))
+
+
+def test_a_command_fills_a_database_that_is_new_or_there(tmp_path: Path) -> None:
+    for _ in range(2):
+        filling(tmp_path / "x.sqlite3", write)
+    assert stored(tmp_path / "x.sqlite3") == ["a", "a"]
+    assert [file.name for file in tmp_path.iterdir()] == ["x.sqlite3"], "it is closed"
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, ConfigurationError("the source is damaged")])
+def test_work_that_ends_half_way_leaves_nothing(tmp_path: Path, end: Any) -> None:
+    filling(tmp_path / "x.sqlite3", write)
+
+    def work(database: Database) -> None:
+        write(database)
+        raise end
+
+    with pytest.raises(type(end) if isinstance(end, Exception) else end):
+        filling(tmp_path / "x.sqlite3", work)
+    assert stored(tmp_path / "x.sqlite3") == ["a"]
+
+
+def test_a_database_that_takes_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BUSY_TIMEOUT", 0.02)
+    path = tmp_path / "x.sqlite3"
+    filling(path, write)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(
+            BettensorError, match=f"^{path}: cannot be written, and stays as it was: database is locked"
+        ):
+            filling(path, write)
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(ConfigurationError, match="cannot be opened as a notebook"):
+        filling(path, write)
