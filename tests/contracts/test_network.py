@@ -14,8 +14,8 @@ from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import register_miner, until
 from tests.loopback.test_operations import SILENT, bettensor
 
-UNRELATED = {"status_requested", "timer_fired", "model_changed"}
-"""What only the control socket or time says."""
+UNRELATED = {"status_requested", "timer_fired", "model_changed", "model_answered"}
+"""What only the control socket, time or a model says."""
 
 
 def observations(envelopes: Iterable[Envelope], first: str) -> list[tuple[str, ...]]:
