@@ -29,14 +29,14 @@ LONGEST_WAIT: Final = 3600.0
 
 @dataclass(slots=True)
 class Existing:
-    """A neuron that speaks Synapse. All times are monotonic."""
+    """A neuron that speaks Synapse, or one of ours."""
 
-    asked_at: Micros | None = None
-    """When its last question of this run was admitted."""
     asks_until: Micros = Micros(0)
-    """So long it counts as asking."""
+    """So long it counts as asking; monotonic."""
     has_axon: bool = False
     """Its endpoint has answered as an Axon does."""
+    is_ours: bool = False
+    """It has answered in our protocol, now or in an earlier run: it asks because it cannot be heard otherwise."""
 
 
 class ExistingFollower(Actor):
@@ -44,28 +44,34 @@ class ExistingFollower(Actor):
 
     @on(OutboxOpened)
     def recall_existing(self, event: OutboxOpened, envelope: Envelope) -> None:
-        """A validator whose last slate came over Synapse will ask again."""
+        """A validator whose last slate came over Synapse will ask again; one that named a ledger is one of ours."""
         for slate in event.slates:
             if slate.epoch == SYNAPSE_EPOCH:
                 self.state.existing[slate.validator] = Existing(asks_until=Micros(envelope.mono + ASKS_FOR))
+        for validator, _ in event.ledgers:
+            self.state.existing.setdefault(validator, Existing()).is_ours = True
 
     @on(QueryAdmitted)
     def hear_question(self, event: QueryAdmitted, envelope: Envelope) -> None:
         found = self.state.existing.setdefault(event.hotkey, Existing())
-        found.asked_at, found.asks_until = envelope.mono, Micros(envelope.mono + ASKS_FOR)
+        found.asks_until = Micros(envelope.mono + ASKS_FOR)
 
     @on(DialFailed, PostFailed)
     def learn_from_refusal(self, event: DialFailed | PostFailed, _: Envelope) -> None:
         """An Axon's refusal shows an existing neuron, and one in our protocol shows a new one."""
         if event.code == AXON:
-            self.state.existing.setdefault(event.hotkey, Existing()).has_axon = True
+            found = self.state.existing.setdefault(event.hotkey, Existing())
+            found.has_axon, found.is_ours = True, False
         elif event.code:
-            self.state.existing.pop(event.hotkey, None)
+            self._find_ours(event.hotkey)
 
     @on(SessionActivated, PostAnswered)
     def find_new(self, event: SessionActivated | PostAnswered, _: Envelope) -> None:
         """It answers as a validator of Bettensor does."""
-        self.state.existing.pop(event.hotkey, None)
+        self._find_ours(event.hotkey)
+
+    def _find_ours(self, hotkey: Hotkey) -> None:
+        self.state.existing[hotkey] = Existing(is_ours=True)
 
     def speaks_synapse_alone(self, event: DialFailed | PostFailed, now: Micros) -> bool:
         """Whether a failure to reach a neuron is none: it asks by Synapse or has an Axon, and refuses nothing in our
@@ -75,4 +81,4 @@ class ExistingFollower(Actor):
 
     def _is_existing(self, hotkey: Hotkey, now: Micros) -> bool:
         found: Any = self.state.existing.get(hotkey)
-        return found is not None and (found.has_axon or now < found.asks_until)
+        return found is not None and not found.is_ours and (found.has_axon or now < found.asks_until)

@@ -329,7 +329,12 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
         self.set_timer("poll", now, hotkey)
 
     def _waits_for_question(self, hotkey: Hotkey, road: HttpRoute, now: Micros) -> bool:
-        """Whether predictions go to a validator over Synapse alone: it asks for them, and answers on no other road."""
+        """Whether predictions go to a validator over Synapse alone: it asks for them, and answers on no other road.
+
+        Where nothing is dialled, HTTP goes on trying: nothing else finds out that the validator has migrated.
+        """
+        if not self.settings.websocket.enabled:
+            return False
         return road.session is None and not road.answers and self._is_existing(hotkey, now)
 
     def _leave_to_synapse(self, hotkey: Hotkey, road: HttpRoute, now: Micros) -> None:

@@ -4,11 +4,13 @@ import pytest
 
 from bettensor.actors.existing import ASKS_FOR, LONGEST_WAIT
 from bettensor.actors.logbook import LogbookActor
-from bettensor.actors.miner.http_fallback import HttpFallbackActor
+from bettensor.actors.miner.http_fallback import HttpFallbackActor, HttpFallbackSettings
 from bettensor.actors.miner.reconnect import ReconnectActor
 from bettensor.actors.monitor import MonitorActor
-from bettensor.bus.codes import AXON, RefusalCode
+from bettensor.actors.settings import WebSocketSettings
+from bettensor.bus.codes import AXON, CloseCode, RefusalCode
 from bettensor.bus.events import (
+    ConnectionClosed,
     DialFailed,
     DialRequested,
     FallbackChosen,
@@ -32,7 +34,7 @@ from bettensor.bus.events import (
     StatusReported,
     StatusRequested,
 )
-from bettensor.bus.identifiers import SECOND, ConnectionId, Offset, Uid
+from bettensor.bus.identifiers import SECOND, ConnectionId, LedgerId, Offset, Uid
 from bettensor.bus.messages import PredictionMessage
 from bettensor.bus.synapse import SYNAPSE_EPOCH, LeftOut
 from tests.actors.miner.messages import ME, OTHER, SESSION, VALIDATOR
@@ -46,9 +48,9 @@ REFUSED = "203.0.113.7:8091: Connection refused"
 class Bench(Harness):
     """A miner's actors that deal with a validator which may speak Synapse alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, fallback: HttpFallbackSettings | None = None) -> None:
         self.logbook = LogbookActor()
-        super().__init__(ReconnectActor(), HttpFallbackActor(), MonitorActor(), self.logbook)
+        super().__init__(ReconnectActor(), HttpFallbackActor(fallback), MonitorActor(), self.logbook)
         self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", seed=1))
         neurons = (
             NeuronInfo(Uid(0), VALIDATOR, validator_permit=True, axon="203.0.113.7:8091"),
@@ -192,6 +194,43 @@ def test_one_that_answers_by_http_after_all_is_dialled_as_any_other_validator() 
     assert len(bench.all(DialRequested)) == dialled + 1
     bench.observe(PostAnswered(ConnectionId(-1), VALIDATOR))  # while it is dialled
     assert bench.all(ReconnectScheduled) == scheduled
+
+
+@pytest.mark.parametrize("is_recalled", [False, True])
+def test_a_validator_of_ours_that_asks_too_is_dialled_as_ever(is_recalled: bool) -> None:
+    """It asks because its session broke: its WebSocket must be back within minutes, and not within an hour."""
+    bench = Bench()
+    if is_recalled:
+        bench.observe(OutboxOpened((), (), ledgers=((VALIDATOR, LedgerId("1" * 32)),)))
+        bench.ask()
+        bench.fail_dial()
+    else:
+        bench.observe(SessionActivated(bench.last(DialRequested).connection, VALIDATOR, Uid(0), SESSION))
+        bench.observe(ConnectionClosed(bench.last(DialRequested).connection, CloseCode.ABNORMAL, ""))
+        bench.ask()
+    bench.keep_failing(hours=3)
+    assert max(scheduled.delay for scheduled in bench.all(ReconnectScheduled)) <= 300 * SECOND
+    assert bench.all(GamesRequested)
+
+
+def test_an_axon_in_the_place_of_a_validator_of_ours_is_an_existing_neuron_again() -> None:
+    bench = Bench()
+    bench.observe(OutboxOpened((), (), ledgers=((VALIDATOR, LedgerId("1" * 32)),)))
+    bench.fail_dial(404, AXON)
+    bench.ask()
+    bench.keep_failing(hours=6)
+    assert max(scheduled.delay for scheduled in bench.all(ReconnectScheduled)[-3:]) > 300 * SECOND
+
+
+def test_where_nothing_is_dialled_http_finds_a_validator_that_has_migrated() -> None:
+    bench = Bench(HttpFallbackSettings(websocket=WebSocketSettings(enabled=False)))
+    bench.ask()
+    bench.advance(0)
+    bench.fail_poll()
+    bench.ask()
+    polled = len(bench.all(GamesRequested))
+    bench.advance(300)
+    assert len(bench.all(GamesRequested)) > polled
 
 
 def test_when_it_has_stopped_asking_its_outage_counts_again() -> None:
