@@ -79,7 +79,7 @@ async def test_the_miner_sends_what_waits_as_it_was_and_bets_on_none_of_the_game
         (BOB, "one"),
         (ALICE, "two"),
     ]
-    assert opened.entries[0].prediction.prediction_date == MADE["prediction_date"]
+    assert opened.entries[0].prediction.prediction_date == "2026-05-28T19:00:00.123456Z"  # as over Synapse
     assert opened.settled == ((BOB, "two", "accepted"),)
     assert opened.imported == ((BOB, "101"), (ALICE, "101"))
     await bench.close()
