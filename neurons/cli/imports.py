@@ -21,7 +21,7 @@ _OTHER: dict[Role, tuple[Role, str]] = {"validator": ("miner", OUTBOX), "miner":
 """For each role the other one, and the file by which its state_dir is known."""
 
 
-class Filled(NamedTuple):
+class Destination(NamedTuple):
     """The neuron that is filled."""
 
     state_dir: Path
@@ -49,7 +49,7 @@ class Import(Protocol):
         """The outcome as plain data."""
 
 
-def run(arguments: Namespace, role: Role, fill: Callable[[Path, Filled, bool], Import]) -> int:
+def run(arguments: Namespace, role: Role, fill: Callable[[Path, Destination, bool], Import]) -> int:
     """Fill a neuron as the command line says, and tell the outcome.
 
     Args:
@@ -69,7 +69,7 @@ def run(arguments: Namespace, role: Role, fill: Callable[[Path, Filled, bool], I
     return 1 if done.skipped and not (done.imported or done.known or done.old) else 0
 
 
-def _target(arguments: Namespace, role: Role) -> Filled:
+def _target(arguments: Namespace, role: Role) -> Destination:
     state_dir = find_state_dir(arguments.state_dir, arguments.config, role)
     other, mark = _OTHER[role]
     if (state_dir / mark).exists():
@@ -77,9 +77,9 @@ def _target(arguments: Namespace, role: Role) -> Filled:
     if not arguments.dry_run:
         refuse_while_it_runs(state_dir, arguments.config, role)
     if arguments.config is None:
-        return Filled(state_dir, local_neurons(state_dir, None))
+        return Destination(state_dir, local_neurons(state_dir, None))
     settings = load_settings(arguments.config)
     if settings.role != role:
         raise ConfigurationError(f"{arguments.config} configures a {settings.role}; name the file of a {role}")
     validators = tuple(settings.validators) if isinstance(settings, MinerSettings) else ()
-    return Filled(state_dir, local_neurons(state_dir, settings.metagraph.static), validators)
+    return Destination(state_dir, local_neurons(state_dir, settings.metagraph.static), validators)

@@ -24,7 +24,7 @@ from bettensor.bus.identifiers import Hotkey, Micros, Millionths
 from bettensor.bus.text import counted
 from bettensor.bus.timestamps import utc_day
 from bettensor.neurons.cli.history import LEDGER
-from bettensor.neurons.cli.imports import Filled
+from bettensor.neurons.cli.imports import Destination
 from bettensor.neurons.config.settings import Address, parse
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.ledger import FIRST_WITH_KEYS, LedgerDatabase, key_of_proposal
@@ -79,7 +79,7 @@ class LedgerImport:
         }
 
 
-def import_ledger(source: Path, target: Filled, is_trial: bool, clock: Clock | None = None) -> LedgerImport:
+def import_ledger(source: Path, target: Destination, is_trial: bool, clock: Clock | None = None) -> LedgerImport:
     """Import the database ``source`` into the ledger of ``target``, which is made if there is none.
 
     Args:

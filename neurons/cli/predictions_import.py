@@ -21,7 +21,7 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.identifiers import Hotkey, Micros, Uid
 from bettensor.bus.text import counted
 from bettensor.neurons.cli.history import OUTBOX
-from bettensor.neurons.cli.imports import Filled
+from bettensor.neurons.cli.imports import Destination
 from bettensor.neurons.config.settings import Address, parse
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.outbox import ImportedEntry, OutboxDatabase
@@ -83,7 +83,7 @@ class PredictionsImport:
 
 
 def import_predictions(
-    source: Path, target: Filled, is_trial: bool, named: Sequence[str] = (), clock: Clock | None = None
+    source: Path, target: Destination, is_trial: bool, named: Sequence[str] = (), clock: Clock | None = None
 ) -> PredictionsImport:
     """Import the CSV file ``source`` into the outbox of ``target``, which is made if there is none.
 
@@ -115,7 +115,7 @@ def import_predictions(
     return report
 
 
-def _validators(target: Filled, named: Sequence[str]) -> dict[Hotkey, Uid | None]:
+def _validators(target: Destination, named: Sequence[str]) -> dict[Hotkey, Uid | None]:
     """The validators, each with its UID if the metagraph has it."""
     uids = {neuron.hotkey: neuron.uid for neuron in target.neurons}
     chosen: list[Hotkey] = [parse(Address, hotkey, "--validator") for hotkey in named]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bettensor.neurons.cli.imports import Filled, run
+from bettensor.neurons.cli.imports import Destination, run
 from bettensor.neurons.existing.skipped import Skipped, UnusableRow
 
 
@@ -28,14 +28,14 @@ class Outcome:
 def test_exit_1_says_that_nothing_could_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = Namespace(file=tmp_path / "f", config=None, state_dir=tmp_path, dry_run=False, json=False)
     outcome = Outcome()
-    asked: list[tuple[Path, Filled, bool]] = []
+    asked: list[tuple[Path, Destination, bool]] = []
 
     def fill(*question: Any) -> Outcome:
         asked.append(question)
         return outcome
 
     assert run(arguments, "miner", fill) == 0
-    assert asked == [(tmp_path / "f", Filled(tmp_path), False)]
+    assert asked == [(tmp_path / "f", Destination(tmp_path), False)]
     outcome.skipped.add(UnusableRow("unreadable", "row 1", "why"))
     assert run(arguments, "miner", fill) == 1
     assert capsys.readouterr() == ("done\ndone\n", "skipped row 1: why\n")

@@ -21,7 +21,7 @@ from bettensor.bus.identifiers import Hotkey, Micros, Uid
 from bettensor.bus.synapse import prediction_form, read_prediction
 from bettensor.bus.timestamps import DAY, rfc3339
 from bettensor.neurons.cli.history import LEDGER, OUTBOX, VerdictFilter, verdicts
-from bettensor.neurons.cli.imports import Filled
+from bettensor.neurons.cli.imports import Destination
 from bettensor.neurons.cli.ledger_file import check_ledger
 from bettensor.neurons.cli.ledger_import import LedgerImport, import_ledger
 from bettensor.neurons.cli.main import main
@@ -47,7 +47,7 @@ class Switch:
         write_database(self.source, rows, (stored_game(101),), miners={7: MINER})
 
     def imports(self, *, is_trial: bool = False) -> LedgerImport:
-        return import_ledger(self.source, Filled(self.state_dir, self.neurons), is_trial, ManualClock(NOW))
+        return import_ledger(self.source, Destination(self.state_dir, self.neurons), is_trial, ManualClock(NOW))
 
     def rows(self) -> list[sqlite3.Row]:
         with closing(sqlite3.connect(self.state_dir / LEDGER)) as database:
@@ -123,7 +123,7 @@ async def test_its_miner_is_told_accepted_again_and_the_days_wagers_count(tmp_pa
     row |= {"team_a_odds": 1.8, "team_b_odds": 2.1, "miner_uid": 7}
     bench = Bench(real=True, folder=tmp_path)
     write_database(tmp_path / "validator.db", (row,), miners={7: MINER})
-    await asyncio.to_thread(import_ledger, tmp_path / "validator.db", Filled(tmp_path), False, ManualClock(NOW))
+    await asyncio.to_thread(import_ledger, tmp_path / "validator.db", Destination(tmp_path), False, ManualClock(NOW))
     opened = await bench.open()
     assert [(day.hotkey, day.accepted, day.wagered) for day in opened.days] == [(MINER, 1, 250_000_000)]
     heard = read_prediction("one", prediction_form(sent, Uid(7)))

@@ -15,7 +15,7 @@ from bettensor.bus.errors import BettensorError, ConfigurationError, Unavailable
 from bettensor.bus.events import MetagraphFetched, NeuronInfo
 from bettensor.bus.identifiers import Uid
 from bettensor.neurons.cli.history import LEDGER, OUTBOX
-from bettensor.neurons.cli.imports import Filled
+from bettensor.neurons.cli.imports import Destination
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.cli.predictions_import import PredictionsImport, import_predictions
 from bettensor.neurons.edges.kept_metagraph import KEPT, KeptMetagraph
@@ -39,7 +39,7 @@ class Switch:
     def __init__(self, folder: Path) -> None:
         self.source = folder / "predictions.csv"
         self.state_dir = folder / "state"
-        self.target = Filled(self.state_dir, VALIDATORS)
+        self.target = Destination(self.state_dir, VALIDATORS)
 
     def imports(self, *named: str, is_trial: bool = False) -> PredictionsImport:
         return import_predictions(self.source, self.target, is_trial, named, ManualClock(NOW))
@@ -101,12 +101,12 @@ def test_only_for_the_validators_that_are_named(switch: Switch) -> None:
 
 
 def test_a_miners_own_choice_of_validators_counts(switch: Switch) -> None:
-    switch.target = Filled(switch.state_dir, VALIDATORS, (ALICE,))
+    switch.target = Destination(switch.state_dir, VALIDATORS, (ALICE,))
     assert switch.imports().validators == (ALICE,)
 
 
 def test_without_a_validator_nothing_can_be_imported(switch: Switch) -> None:
-    switch.target = Filled(switch.state_dir)
+    switch.target = Destination(switch.state_dir)
     with pytest.raises(ConfigurationError, match="name each with --validator HOTKEY"):
         switch.imports()
     assert not switch.state_dir.exists()
