@@ -441,7 +441,7 @@ def read_claims(event: QueryReceived, max_body: float = inf) -> Claims:
         raise Inadmissible(415, "the body must have no Content-Encoding")
     length = header.get("content-length", "")
     if not _LENGTH.fullmatch(length) or "transfer-encoding" in header:
-        raise Inadmissible(411, "the request must have a Content-Length, and no Transfer-Encoding")
+        raise Inadmissible(413, "the request must have a Content-Length, and no Transfer-Encoding")
     if int(length) > max_body:
         raise Inadmissible(413, f"the body has {int(length)} bytes; at most {max_body} are read")
     if not any("_" in name for name in header):

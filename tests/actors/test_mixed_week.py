@@ -64,9 +64,9 @@ MINING: Final = {
     "websocket": VALIDATING["websocket"],
     "actors": {"model": {"interval": 7200.0}},
 }
-MOST_WARNINGS: Final = 160
-"""Of one neuron in a day of such trouble; each question of an existing validator to one of ours may be one."""
-MOST_IN_AN_OUTAGE: Final = 1200
+MOST_WARNINGS: Final = 60
+"""Of one neuron in a day of such trouble."""
+MOST_IN_AN_OUTAGE: Final = 700
 """The same, if its disk is full for an hour of that day, or its clock wrong."""
 WAITING: Final = ("exchanges", "questions", "asking", "undecided", "waiting", "committing", "unverified")
 """Parts of states that are empty when nothing is under way."""

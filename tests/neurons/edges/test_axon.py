@@ -205,7 +205,7 @@ async def test_a_body_without_its_length_is_refused(bench: AxonBench) -> None:
     dendrite = bench.dendrite()
     async with dendrite.line() as line:
         line.send([*dendrite.head(), ("Transfer-Encoding", "chunked")], b"1\r\na\r\n0\r\n\r\n", length=None)
-        assert refusal(await line.answer())[0] == 411
+        assert refusal(await line.answer())[0] == 413
 
 
 async def test_a_body_of_11_mb_is_refused_by_its_length_and_its_sender_can_read_that(bench: AxonBench) -> None:
