@@ -31,6 +31,8 @@ SYNAPSE_EPOCH: Final = Epoch("0" * 32)
 """The epoch of a slate that came over Synapse, which has no stream: it is no position that a validator knows."""
 MAX_NESTING: Final = 32
 """Levels of a body's JSON; an honest one has five."""
+MAX_ENTRIES: Final = 25_000
+"""Games or verdicts of one body; a body of 8 MiB has no more games, but could have a million entries that are none."""
 MAX_ANSWERED: Final = 100
 """Predictions of one answer, as existing miners send them."""
 MAX_NAME: Final = 64
@@ -468,6 +470,8 @@ def _mapping(content: Json, name: str) -> Json:
     value = content.get(name)
     if not isinstance(value, dict):
         raise Unreadable(f"{name} must be an object")
+    if len(value) > MAX_ENTRIES:
+        raise Unreadable(f"{name} has {len(value)} entries; at most {MAX_ENTRIES} are read")
     return value
 
 

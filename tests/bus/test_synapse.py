@@ -223,6 +223,15 @@ def test_a_query_without_its_part(kind: str, value: Any) -> None:
         synapse.read_query(packed(kind, gamedata_dict=value, confirmation_dict=value))
 
 
+@pytest.mark.parametrize("kind", ["game_data", "confirmation"])
+def test_a_query_with_more_entries_than_an_honest_one_is_not_read(kind: str) -> None:
+    entries = {str(number): 0 for number in range(synapse.MAX_ENTRIES)}
+    synapse.read_query(packed(kind, gamedata_dict=entries, confirmation_dict=entries))
+    entries["one more"] = 0
+    with pytest.raises(Unreadable, match="has 25001 entries; at most 25000 are read"):
+        synapse.read_query(packed(kind, gamedata_dict=entries, confirmation_dict=entries))
+
+
 def test_an_answer_without_predictions() -> None:
     nothing = synapse.Answer((), ())
     assert synapse.read_answer(packed("prediction", prediction_dict=None), 10) == nothing
