@@ -1,8 +1,8 @@
 """HTTP as the axon of a miner speaks it: strangers get a short hearing, and cannot use up the miner's connections."""
 
-import json
 from typing import Any, Final
 
+from bettensor.bus.synapse import refusal
 from bettensor.neurons.edges.protocols import RequestProtocol
 
 MAX_HEAD_BYTES: Final = 16 * 1024
@@ -15,11 +15,6 @@ MAX_STRANGERS: Final = 128
 """Of these, connections on which no validator has proven itself."""
 MAX_STRANGERS_OF_ADDRESS: Final = 32
 """Of these, those of one IP address."""
-
-
-def refusal_body(message: str) -> bytes:
-    """A refusal as a Dendrite reads it."""
-    return json.dumps({"message": message}).encode()
 
 
 class Crowd:
@@ -117,7 +112,7 @@ class AxonProtocol(RequestProtocol):
 
     def _refuse(self, message: str) -> None:
         """Answer what cannot be read as a request, and close."""
-        content = refusal_body(message)
+        content = refusal(message)
         head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
         head += f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
         self.transport.write(head.encode() + content)

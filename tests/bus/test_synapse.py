@@ -312,6 +312,28 @@ def test_a_body_has_the_keys_and_the_order_of_a_real_one() -> None:
     assert list(sent["gamedata_dict"]["101"]) == list(HEARD_GAME)
 
 
+@pytest.mark.parametrize(
+    ("predictions", "kind", "error"),
+    [
+        ((make_prediction(prediction_id="p1"),), "prediction", None),
+        ((), "error", "No predictions available"),
+        (None, "confirmation", None),
+    ],
+)
+def test_an_answer_is_of_the_kind_that_was_asked_for(
+    predictions: tuple[TeamGamePrediction, ...] | None, kind: str, error: str | None
+) -> None:
+    terminals = Terminal(Hotkey("v")), Terminal(Hotkey("m"))
+    said = json.loads(synapse.answer(12.0, *terminals, predictions, synapse_id="an id", uid=Uid(5), at=Micros(0)))
+    assert (said["metadata"]["synapse_type"], said["error"]) == (kind, error)
+    assert list(said["prediction_dict"] or ()) == [p.prediction_id for p in predictions or ()]
+    assert [form["miner_uid"] for form in (said["prediction_dict"] or {}).values()] == ["5"] * len(predictions or ())
+
+
+def test_a_refusal_is_the_message_that_a_dendrite_reads() -> None:
+    assert json.loads(synapse.refusal("no such path")) == {"message": "no such path"}
+
+
 def test_a_head_has_the_names_and_the_order_of_a_real_one() -> None:
     sender = Terminal(Hotkey("V"), "203.0.113.9", None, synapse.VERSION, 17, "uuid", "0xab")
     head = synapse.head(3, sender, Terminal(Hotkey("M"), "127.0.0.1", 21540))
