@@ -1222,7 +1222,7 @@ class UpdateMissed(Decided):
 @dataclass(frozen=True, slots=True)
 class PredictionSubmitted(Decided, FromPeer):
     """A prediction of a known sender. AuthActor publishes those whose signature is good; those of existing miners come
-    from the validator's SynapseActor.
+    from ValidatorSynapseActor.
     """
 
     connection: ConnectionId

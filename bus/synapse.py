@@ -7,7 +7,7 @@ signed by nobody, and may be anything: what cannot be read is left out alone. Re
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -20,7 +20,8 @@ from bettensor.bus.identifiers import Epoch, GameId, Hotkey, Micros, PredictionI
 from bettensor.bus.timestamps import parse_rfc3339, rfc3339
 
 NAME: Final = "GameData"
-"""The name of the subnet's only synapse; its path is ``/GameData``."""
+"""The name of the subnet's only synapse."""
+PATH: Final = f"/{NAME}"
 VERSION: Final = 10_005_000
 """The release of bittensor that our requests name: 10.5.0."""
 SUBNET_VERSION: Final = "2041"
@@ -31,6 +32,8 @@ SYNAPSE_EPOCH: Final = Epoch("0" * 32)
 """The epoch of a slate that came over Synapse, which has no stream: it is no position that a validator knows."""
 MAX_NESTING: Final = 32
 """Levels of a body's JSON; an honest one has five."""
+MAX_ENTRIES: Final = 25_000
+"""Games or verdicts of one body; a body of 8 MiB has no more games, but could have a million entries that are none."""
 MAX_ANSWERED: Final = 100
 """Predictions of one answer, as existing miners send them."""
 MAX_NAME: Final = 64
@@ -220,6 +223,43 @@ def body(
             "synapse_type": metadata.kind,
         }
     )
+
+
+def answer(
+    timeout: float,
+    dendrite: Terminal,
+    axon: Terminal,
+    predictions: Sequence[TeamGamePrediction] | None,
+    *,
+    synapse_id: str,
+    uid: Uid | None,
+    at: Micros,
+) -> bytes:
+    """What a miner answers, whole.
+
+    Args:
+        timeout: seconds that the asking side waits.
+        dendrite: the validator.
+        axon: the miner.
+        predictions: without a verdict; None in the answer to a confirmation.
+        synapse_id: of ``metadata``.
+        uid: of the miner.
+        at: the time of the answer.
+    """
+    kind: Kind = "confirmation" if predictions is None else "prediction" if predictions else "error"
+    return body(
+        timeout,
+        dendrite,
+        axon,
+        Metadata(synapse_id, uid, at, kind),
+        predictions={p.prediction_id: prediction_form(p, uid) for p in predictions or ()} or None,
+        error=NO_PREDICTIONS if kind == "error" else None,
+    )
+
+
+def refusal(message: str) -> bytes:
+    """A refusal as a Dendrite reads it."""
+    return _encoder.encode({"message": message})
 
 
 def _terminal(terminal: Terminal) -> Json:
@@ -468,6 +508,8 @@ def _mapping(content: Json, name: str) -> Json:
     value = content.get(name)
     if not isinstance(value, dict):
         raise Unreadable(f"{name} must be an object")
+    if len(value) > MAX_ENTRIES:
+        raise Unreadable(f"{name} has {len(value)} entries; at most {MAX_ENTRIES} are read")
     return value
 
 

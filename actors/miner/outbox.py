@@ -351,6 +351,8 @@ class OutboxActor(Actor):
 
     def _doubt(self, validator: Hotkey, result: PredictionResult, code: str | None) -> None:
         """Report a verdict that nothing waits for, unless it is a repetition."""
+        if code == synapse.REJECTED and not result.success:
+            return  # it came over Synapse, without its code
         if code is None:
             fault = f"a verdict ({result.code}) on {result.prediction_id}, which it was never sent, or only long ago"
         elif code != result.code and result.code != VerdictCode.CONFLICT:

@@ -55,9 +55,8 @@ from bettensor.bus.events import (
 from bettensor.bus.games import TeamGame, start_of
 from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Offset, Uid, micros
 from bettensor.bus.messages import MAX_SLATE
-from bettensor.bus.synapse import BODY_HASH, MAX_NAME, NAME, SYNAPSE_EPOCH, signed_text
+from bettensor.bus.synapse import BODY_HASH, MAX_NAME, NAME, PATH, SYNAPSE_EPOCH, signed_text
 
-PATH: Final = f"/{NAME}"
 MAX_AGE: Final = Micros(24 * SECOND)
 """How old a request may be, whatever its ``timeout`` says: a Dendrite gives up after 12 or 20 s."""
 MAX_SKEW: Final = Micros(5 * SECOND)

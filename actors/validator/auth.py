@@ -4,7 +4,6 @@ The order of checks is the protocol's ("Refusals"): what costs nothing comes fir
 request whose signature is good leaves a trace in what later requests are judged by.
 """
 
-import json
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -77,8 +76,8 @@ _PATHS: Final[dict[str, tuple[str, Purpose]]] = {
 }
 SYNAPSE_SENDER: Final = "bt_header_dendrite_hotkey"
 """The header by which an existing neuron says who asks over Synapse."""
-_SYNAPSE_PATHS: Final = (f"/{synapse.NAME}", "/Synapse")
-_NO_ANSWER: Final = json.dumps({"message": "this validator answers no queries over Synapse"})
+_SYNAPSE_PATHS: Final = (synapse.PATH, "/Synapse")
+_NO_ANSWER: Final = synapse.refusal("this validator answers no queries over Synapse").decode()
 """In the form in which an existing neuron reads a refusal."""
 _NONCE: Final = re.compile(r"[0-9]{1,20}")
 _SIGNATURE: Final = re.compile(r"0x[0-9a-fA-F]{128}")

@@ -252,12 +252,12 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     @on(SendRequested)
     def address(self, event: SendRequested, envelope: Envelope) -> None:
-        if event.connection is None or event.connection >= 0:  # below 0 it is SynapseActor's
+        if event.connection is None or event.connection >= 0:  # below 0 it is ValidatorSynapseActor's
             super().address(event, envelope)
 
     @on(MessageRefused)
     def answer_refused(self, event: MessageRefused, envelope: Envelope) -> None:
-        if event.connection < 0:  # SynapseActor's
+        if event.connection < 0:  # ValidatorSynapseActor's
             return
         session = self.state.sessions.get(event.connection)
         if session is None:  # a failure of ours before the sender was known

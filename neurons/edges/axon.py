@@ -36,7 +36,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey
 from bettensor.bus.messages import PredictionMessage
-from bettensor.neurons.edges.axon_protocol import AxonProtocol, Crowd, refusal_body
+from bettensor.neurons.edges.axon_protocol import AxonProtocol, Crowd
 from bettensor.neurons.edges.edge import Edge, Identity, on
 from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
 
@@ -155,15 +155,8 @@ class Axon(Edge):
         dendrite, timeout = _dendrite(answer.hotkey, query.header), _timeout(query.header)
         axon = synapse.Terminal(self._hotkey, status_code=200, status_message="Success")
         predictions = answer.predictions
-        kind: synapse.Kind = "confirmation" if predictions is None else "prediction" if predictions else "error"
-        content = synapse.body(
-            timeout,
-            dendrite,
-            axon,
-            synapse.Metadata(str(uuid4()), answer.uid, self._clock.wall(), kind),
-            predictions={p.prediction_id: synapse.prediction_form(p, answer.uid) for p in predictions or ()} or None,
-            error=synapse.NO_PREDICTIONS if kind == "error" else None,
-        )
+        at = self._clock.wall()
+        content = synapse.answer(timeout, dendrite, axon, predictions, synapse_id=str(uuid4()), uid=answer.uid, at=at)
         await _send(send, 200, _answer_headers(timeout, dendrite, axon, took), content)
         if scope["extensions"]["bettensor"].transport.is_closing():
             return  # its sender has left: nothing was written
@@ -213,7 +206,7 @@ async def _decision_unless_left(query: OpenQuery, receive: Any) -> Event | None:
 
 async def _refuse(refused: QueryRefused, send: Any) -> None:
     headers = [("allow", "POST")] if refused.status == 405 else []
-    await _send(send, refused.status, headers, refusal_body(refused.message))
+    await _send(send, refused.status, headers, synapse.refusal(refused.message))
 
 
 async def _send(send: Any, status: int, headers: list[tuple[str, str]], content: bytes) -> None:

@@ -1,9 +1,8 @@
 """HTTP as the axon of a miner speaks it: strangers get a short hearing, and cannot use up the miner's connections."""
 
-import json
-from http import HTTPStatus
 from typing import Any, Final
 
+from bettensor.bus.synapse import refusal
 from bettensor.neurons.edges.protocols import RequestProtocol
 
 MAX_HEAD_BYTES: Final = 16 * 1024
@@ -16,11 +15,6 @@ MAX_STRANGERS: Final = 128
 """Of these, connections on which no validator has proven itself."""
 MAX_STRANGERS_OF_ADDRESS: Final = 32
 """Of these, those of one IP address."""
-
-
-def refusal_body(message: str) -> bytes:
-    """A refusal as a Dendrite reads it."""
-    return json.dumps({"message": message}).encode()
 
 
 class Crowd:
@@ -85,7 +79,7 @@ class AxonProtocol(RequestProtocol):
             super().data_received(data[:room])
         if len(data) > room and not self.transport.is_closing():
             if self._reads_head:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a head of more than {MAX_HEAD_BYTES} bytes")
+                self._refuse(f"a head of more than {MAX_HEAD_BYTES} bytes")
             else:
                 super().data_received(data[room:])
 
@@ -114,12 +108,12 @@ class AxonProtocol(RequestProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+        self._refuse(msg)
 
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
+    def _refuse(self, message: str) -> None:
         """Answer what cannot be read as a request, and close."""
-        content = refusal_body(message)
-        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
+        content = refusal(message)
+        head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
         head += f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
         self.transport.write(head.encode() + content)
         self.transport.close()

@@ -40,7 +40,6 @@ from bettensor.neurons.edges.http_exchange import NoAnswer, Reply, posting
 from bettensor.neurons.edges.refusals import read_told
 from bettensor.neurons.edges.tasks import Tasks
 
-PATH: Final = f"/{synapse.NAME}"
 MAX_TOLD: Final = 64 * 1024
 """Bytes that are read of a refusal."""
 MAX_REASON: Final = 500
@@ -165,7 +164,7 @@ class Dendrite(Edge):
             _Refused: its status is another than 200.
         """
         host, port = split_endpoint(event.endpoint)
-        async with posting(host, port, PATH, *self._compose(event, host, port)) as reply:
+        async with posting(host, port, synapse.PATH, *self._compose(event, host, port)) as reply:
             if reply.status != HTTPStatus.OK:
                 raise _Refused(reply.status, await _told(reply))
             if isinstance(event, AxonConfirmRequested):

@@ -58,7 +58,6 @@ from bettensor.bus.events import (
     QueryAdmitted,
     QueryAnswered,
     QueryRefused,
-    QueryUnreadable,
     Road,
     Role,
     RowsSkipped,
@@ -217,7 +216,6 @@ class Metrics(Edge):
                 (QueryAdmitted, lambda event, _: self._roads.heard(event.hotkey, "synapse")),
                 (QueryAnswered, lambda _, __: self._exchanged(HTTPStatus.OK)),
                 (QueryRefused, lambda event, _: self._exchanged(event.status)),
-                (QueryUnreadable, lambda event, _: self._exchanged(event.status)),
             ]
         else:
             self._turned_away = Counter(

@@ -48,7 +48,6 @@ from bettensor.bus.synapse import Metadata, Terminal
 from bettensor.neurons.simulation.keys import simulated_signature
 from bettensor.neurons.simulation.neuron import SimulatedMiner, SimulatedNeuron, SimulatedValidator
 
-PATH: Final = f"/{synapse.NAME}"
 PORT: Final = 8091
 """Of every endpoint."""
 FIRST_QUERY: Final = 1 << 40
@@ -119,7 +118,7 @@ def endpoint_of(hotkey: Hotkey) -> str:
 
 def refusal(status: int, message: str) -> SynapseAnswer:
     """As existing neurons refuse, and ours refuse them."""
-    return SynapseAnswer(status, msgspec.json.encode({"message": message}))
+    return SynapseAnswer(status, synapse.refusal(message))
 
 
 class SimulatedDendrite:
@@ -279,7 +278,7 @@ class SynapseRoad:
         connection = exchange.query = ConnectionId(next(self._query_numbers))
         self._queries[miner.hotkey, connection] = exchange
         headers = tuple((name.lower(), value) for name, value in exchange.request.headers)
-        miner.bus.publish(QueryReceived(connection, "POST", PATH, headers, IP))
+        miner.bus.publish(QueryReceived(connection, "POST", synapse.PATH, headers, IP))
 
     def _decided_by_miner(
         self, miner: SimulatedMiner, event: QueryAdmitted | QueryAnswered | QueryRefused, _: Envelope
@@ -334,7 +333,7 @@ class SynapseRoad:
         headers = tuple((name.lower(), value) for name, value in exchange.request.headers)
         body, salt = exchange.request.body, f"{number:032x}"
         validator.bus.publish(
-            HttpRequestReceived(ConnectionId(number), "POST", PATH, headers, body, IP, upgrade=False, salt=salt)
+            HttpRequestReceived(ConnectionId(number), "POST", synapse.PATH, headers, body, IP, upgrade=False, salt=salt)
         )
 
     def decided_by_validator(self, validator: SimulatedValidator, event: PeerRefused | HttpAnswered) -> None:
@@ -416,13 +415,12 @@ def _offered(game: TeamGame) -> tuple[Micros, msgspec.Raw]:
 
 
 def _answer_of(miner: SimulatedMiner, event: QueryAnswered) -> bytes:
-    predictions = event.predictions
-    kind: synapse.Kind = "confirmation" if predictions is None else "prediction" if predictions else "error"
-    return synapse.body(
+    return synapse.answer(
         12.0,
         Terminal(event.hotkey),
         Terminal(miner.hotkey, status_code=200, status_message="Success"),
-        Metadata(f"{event.connection:032x}", event.uid, miner.clock.wall(), kind),
-        predictions={p.prediction_id: synapse.prediction_form(p, event.uid) for p in predictions or ()} or None,
-        error=synapse.NO_PREDICTIONS if kind == "error" else None,
+        event.predictions,
+        synapse_id=f"{event.connection:032x}",
+        uid=event.uid,
+        at=miner.clock.wall(),
     )

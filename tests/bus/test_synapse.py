@@ -223,6 +223,15 @@ def test_a_query_without_its_part(kind: str, value: Any) -> None:
         synapse.read_query(packed(kind, gamedata_dict=value, confirmation_dict=value))
 
 
+@pytest.mark.parametrize("kind", ["game_data", "confirmation"])
+def test_a_query_with_more_entries_than_an_honest_one_is_not_read(kind: str) -> None:
+    entries = {str(number): 0 for number in range(synapse.MAX_ENTRIES)}
+    synapse.read_query(packed(kind, gamedata_dict=entries, confirmation_dict=entries))
+    entries["one more"] = 0
+    with pytest.raises(Unreadable, match="has 25001 entries; at most 25000 are read"):
+        synapse.read_query(packed(kind, gamedata_dict=entries, confirmation_dict=entries))
+
+
 def test_an_answer_without_predictions() -> None:
     nothing = synapse.Answer((), ())
     assert synapse.read_answer(packed("prediction", prediction_dict=None), 10) == nothing
@@ -301,6 +310,28 @@ def test_a_body_has_the_keys_and_the_order_of_a_real_one() -> None:
         "synapse_type": "game_data",
     }
     assert list(sent["gamedata_dict"]["101"]) == list(HEARD_GAME)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "kind", "error"),
+    [
+        ((make_prediction(prediction_id="p1"),), "prediction", None),
+        ((), "error", "No predictions available"),
+        (None, "confirmation", None),
+    ],
+)
+def test_an_answer_is_of_the_kind_that_was_asked_for(
+    predictions: tuple[TeamGamePrediction, ...] | None, kind: str, error: str | None
+) -> None:
+    terminals = Terminal(Hotkey("v")), Terminal(Hotkey("m"))
+    said = json.loads(synapse.answer(12.0, *terminals, predictions, synapse_id="an id", uid=Uid(5), at=Micros(0)))
+    assert (said["metadata"]["synapse_type"], said["error"]) == (kind, error)
+    assert list(said["prediction_dict"] or ()) == [p.prediction_id for p in predictions or ()]
+    assert [form["miner_uid"] for form in (said["prediction_dict"] or {}).values()] == ["5"] * len(predictions or ())
+
+
+def test_a_refusal_is_the_message_that_a_dendrite_reads() -> None:
+    assert json.loads(synapse.refusal("no such path")) == {"message": "no such path"}
 
 
 def test_a_head_has_the_names_and_the_order_of_a_real_one() -> None:

@@ -169,6 +169,7 @@ def test_a_miner_counts_its_peers_by_road_and_what_existing_validators_asked() -
         bus.publish(Injected(event))
     bus.publish(Injected(QueryRefused(QUERY, 403, "no permit", "1.2.3.4")))
     bus.publish(QueryUnreadable(QUERY, ONE, 400, "not JSON"))
+    bus.publish(Injected(QueryRefused(QUERY, 400, "not JSON", "1.2.3.4", ONE)))  # by which an unreadable body ends
     assert roads(metrics) == [0, 0, 2]
     exchanges = {
         status: metrics.registry.get_sample_value("bettensor_synapse_exchanges_total", {"status": status})

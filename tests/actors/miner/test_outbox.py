@@ -624,6 +624,20 @@ def test_nobody_has_signed_a_confirmation_so_it_counts_for_nothing_beside_a_sess
     assert len(bench.all(VerdictReceived)) == 1
 
 
+def test_a_rejection_over_synapse_has_no_code_so_the_code_that_comes_by_another_road_is_no_second_verdict() -> None:
+    bench = OutboxBench()
+    bench.observe(made("p"))
+    bench.ask()
+    bench.write_answer()
+    bench.be_told(("p", False, "odds_mismatch: the odds have changed"))
+    bench.open()
+    bench.hear(confirm("p", code="odds_mismatch"))
+    assert bench.all(PeerMisbehaved) == []
+    bench.hear(confirm("p"))
+    assert "a second verdict (accepted) on p; the first counts: rejected" in bench.last(PeerMisbehaved).fault
+    assert len(bench.all(VerdictReceived)) == 1
+
+
 def test_what_went_over_synapse_is_not_overdue_before_it_has_gone_by_another_road() -> None:
     bench = OutboxBench()
     bench.observe(made("p"))
