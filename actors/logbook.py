@@ -174,6 +174,8 @@ class LogbookState:
     """Whether the log says that files are not watched; each watch is refused, but one line is enough."""
     chain: Trouble | None = None
     """The readings that have failed since the last success."""
+    turned_away: dict[Hotkey, int] = field(default_factory=dict)
+    """Of a miner: the status with which it last refused each neuron of the subnet that asked over Synapse."""
     askers: dict[Hotkey, None] = field(default_factory=dict)
     """Of a validator: the neurons of the subnet that have asked it over Synapse."""
     outages: dict[Hotkey, Outage] = field(default_factory=dict)
@@ -493,7 +495,11 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     def query_refused(self, event: QueryRefused, envelope: Envelope) -> None:
         who = event.remote or "a peer" if event.hotkey is None else f"{event.remote} ({self._peer(event.hotkey)})"
         text = f"Refused a request from {who} via Synapse: {event.status}: {event.message}"
-        self._line(envelope, f"refusals via Synapse: {event.status}", text, "WARNING", limit=1)
+        level = "WARNING"
+        if event.hotkey in self.state.uids:  # an existing validator asks each 8 minutes, whatever it was told
+            level = "WARNING" if self.state.turned_away.get(event.hotkey) != event.status else "DEBUG"
+            self.state.turned_away[event.hotkey] = event.status
+        self._line(envelope, f"refusals via Synapse: {event.status}", text, level, limit=1)
 
     @on(SynapseAsked)
     def asked_over_synapse(self, event: SynapseAsked, envelope: Envelope) -> None:
@@ -750,8 +756,9 @@ class LogbookActor(HealthWatcher, ExistingFollower):
         self._line(envelope, "miners that are not asked", text, "DEBUG")
 
     def _forget_axons(self) -> None:
-        """Keep of existing miners what is of the present metagraph."""
+        """Keep of existing neurons what is of the present metagraph."""
         state = self.state
+        state.turned_away = {hotkey: status for hotkey, status in state.turned_away.items() if hotkey in state.uids}
         for hotkey in [hotkey for hotkey in state.asked if hotkey not in state.uids]:
             state.peers.pop(state.asked.pop(hotkey), None)
         for troubles in (state.silent, state.deaf):

@@ -964,6 +964,8 @@ class AxonAnswered(Observed, FromPeer):
     predictions: tuple[Prediction, ...]
     left_out: tuple[LeftOut, ...] = ()
     """Entries without a readable id."""
+    repeated: int = 0
+    """Predictions that are not told again: the whole answer is as the last one, whose verdicts the miner has taken."""
 
 
 @dataclass(frozen=True, slots=True)

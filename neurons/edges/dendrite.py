@@ -6,6 +6,7 @@ followed, and what is compressed is not unpacked.
 
 import asyncio
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Final, NamedTuple
 from uuid import uuid4
@@ -32,7 +33,7 @@ from bettensor.bus.events import (
     MetagraphSynced,
 )
 from bettensor.bus.games import TeamGame, start_of
-from bettensor.bus.identifiers import GameId, Micros, Uid
+from bettensor.bus.identifiers import ConnectionId, GameId, Hotkey, Micros, Uid
 from bettensor.bus.synapse import Metadata, Terminal
 from bettensor.bus.text import printable
 from bettensor.neurons.edges.edge import Edge, QuerySigner, Store, on
@@ -62,6 +63,15 @@ class _Offer(NamedTuple):
     form: msgspec.Raw
 
 
+class _Answered(NamedTuple):
+    """An answer whose predictions were told."""
+
+    connection: ConnectionId
+    digest: bytes
+    predictions: int
+    """Their number."""
+
+
 class Dendrite(Edge):
     """Makes the requested exchanges; each request is signed anew."""
 
@@ -85,6 +95,10 @@ class Dendrite(Edge):
         self._uid: Uid | None = None
         self._slate: dict[GameId, _Offer] = {}
         self._reading = asyncio.Lock()
+        self._answered: dict[Hotkey, _Answered] = {}
+        """The last answer of each miner that had news."""
+        self._told: dict[Hotkey, bytes] = {}
+        """The digest of the last answer of each miner that has taken a verdict on each of its predictions."""
         self._large = asyncio.Semaphore(MAX_LARGE)
 
     def attach(self, bus: EventBus) -> None:
@@ -102,7 +116,11 @@ class Dendrite(Edge):
     @on(MetagraphSynced)
     def know_uid(self, event: MetagraphSynced, _: Envelope) -> None:
         """The uid that requests name as their sender's."""
-        self._uid = next((neuron.uid for neuron in event.neurons if neuron.hotkey == self._signer.hotkey), None)
+        uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
+        self._uid = uids.get(self._signer.hotkey)
+        for gone in [hotkey for hotkey in self._answered if hotkey not in uids]:
+            del self._answered[gone]
+            self._told.pop(gone, None)
 
     # --- exchanges
 
@@ -143,6 +161,7 @@ class Dendrite(Edge):
                 async with asyncio.timeout(timeout):
                     content = await self._send(event, room)
                 if isinstance(event, AxonConfirmRequested):
+                    self._note_told(event)
                     self._bus.publish(AxonConfirmed(event.connection, event.hotkey))
                 else:
                     self._bus.publish(await self._read(event, content))
@@ -179,9 +198,21 @@ class Dendrite(Edge):
         Raises:
             Unreadable: it is no answer of a miner.
         """
+        connection, hotkey = event.connection, event.hotkey
         async with self._reading:
-            answer = await asyncio.to_thread(synapse.read_answer, content, self._settings.max_predictions)
-        return AxonAnswered(event.connection, event.hotkey, answer.predictions, answer.left_out)
+            answer, digest = await asyncio.to_thread(_read_answer, content, self._settings.max_predictions)
+        if self._told.get(hotkey) == digest:
+            return AxonAnswered(connection, hotkey, (), repeated=len(answer.predictions))
+        self._answered[hotkey] = _Answered(connection, digest, len(answer.predictions))
+        return AxonAnswered(connection, hotkey, answer.predictions, answer.left_out)
+
+    def _note_told(self, event: AxonConfirmRequested) -> None:
+        answered = self._answered.get(event.hotkey)
+        if answered is not None and (answered.connection, answered.predictions) == (
+            event.connection,
+            len(event.results),
+        ):
+            self._told[event.hotkey] = answered.digest
 
     def _fail(self, event: Request, reason: str, status: int | None = None) -> None:
         self._bus.publish(AxonFailed(event.connection, event.hotkey, printable(reason)[:MAX_REASON], status))
@@ -229,6 +260,12 @@ class _Refused(BettensorError):
 
 def _offer(game: TeamGame) -> _Offer:
     return _Offer(start_of(game) or Micros(0), synapse.game_form(game))
+
+
+def _read_answer(content: bytes, most: int) -> tuple[synapse.Answer, bytes]:
+    """An answer, and a digest of all that it says."""
+    answer = synapse.read_answer(content, most)
+    return answer, sha256(msgspec.json.encode(answer)).digest()
 
 
 async def _told(reply: Reply) -> str:

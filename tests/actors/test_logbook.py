@@ -832,6 +832,19 @@ def test_the_right_endpoint_is_this_roles(role: Role) -> None:
     assert line == f"The metagraph has the right endpoint for this {role} again"
 
 
+def test_a_validator_that_a_miner_refuses_each_time_is_told_once_for_each_status() -> None:
+    bench = Bench("miner")
+    without, late = (QueryRefused(CONNECTION, status, "no", "10.0.0.9", PEER) for status in (403, 401))
+    assert [line[:7] for line in bench.news(without, without, without, late)] == ["WARNING", "WARNING"]
+    stranger = QueryRefused(CONNECTION, 403, "no", "10.0.0.9", STRANGER)
+    for _ in range(2):  # whom the subnet does not have
+        bench.later(2)
+        assert len(bench.news(stranger)) == 1
+    bench.later(2)
+    bench.observe(MetagraphSynced((NeuronInfo(Uid(12), STRANGER),)), MetagraphSynced((NeuronInfo(Uid(12), PEER),)))
+    assert [line[:7] for line in bench.news(late)] == ["WARNING"]
+
+
 def test_a_neuron_that_asks_over_synapse_is_told_once_while_it_is_in_the_subnet() -> None:
     bench = Bench()
     queries = [SynapseAsked(CONNECTION, hotkey, "1.2.3.4") for hotkey in (PEER, PEER, STRANGER, None)]

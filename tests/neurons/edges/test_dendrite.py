@@ -114,9 +114,9 @@ class Bench:
     def ask(self, endpoint: str, number: int = 1) -> None:
         self.decide(AxonQueryRequested(ConnectionId(-number), MINER, endpoint))
 
-    def confirm(self, endpoint: str, *results: Result) -> None:
+    def confirm(self, endpoint: str, *results: Result, number: int = 1) -> None:
         told = results or (Result(PredictionId("p1"), True, "accepted"),)
-        request = AxonConfirmRequested(ConnectionId(-1), MINER, endpoint, told, synapse.stats_form(None))
+        request = AxonConfirmRequested(ConnectionId(-number), MINER, endpoint, told, synapse.stats_form(None))
         self.decide(request)
 
     async def outcomes(self, count: int = 1) -> list[AxonAnswered | AxonConfirmed | AxonFailed]:
@@ -399,6 +399,46 @@ async def test_a_confirmation_that_is_not_taken(bench: Bench) -> None:
         bench.confirm(endpoint)
         failed = await bench.failure()
     assert (failed.status, failed.reason) == (500, f"{endpoint}: 500 KeyError")
+
+
+async def test_an_answer_that_was_confirmed_whole_is_not_told_again(bench: Bench) -> None:
+    """Existing miners repeat up to 100 predictions each time: every event log would be full of them."""
+    miner = ExistingMiner("Bob")
+    miner.predict(wager=2.0)
+    first, second = (Result(PredictionId(name), True, "accepted") for name in miner.predictions)
+    told: list[tuple[int, int]] = []
+    async with serving(miner.serve) as endpoint:
+
+        async def round_of(number: int, *results: Result) -> None:
+            bench.ask(endpoint, number)
+            answered = (await bench.outcomes(2 * number - 1))[-1]
+            assert isinstance(answered, AxonAnswered)
+            told.append((len(answered.predictions), answered.repeated))
+            bench.confirm(endpoint, *results, number=number)
+            await bench.outcomes(2 * number)
+
+        await round_of(1, first)  # the other one got no verdict
+        await round_of(2, first, second)
+        await round_of(3, first, second)  # nothing says that the actor must not confirm anew
+        miner.predict(wager=3.0)
+        await round_of(4, first, second)
+        bench.decide(MetagraphSynced((NeuronInfo(Uid(0), ME),)))  # it has left the subnet
+        await round_of(5, first, second, first)
+    assert told == [(2, 0), (2, 0), (0, 2), (3, 0), (3, 0)]
+    assert len(bench.edge._told) == 1  # noqa: SLF001
+
+
+async def test_an_answer_whose_confirmation_was_lost_is_told_again(bench: Bench) -> None:
+    (name,) = predictions = forms(1)
+    async with serving(saying(packed(predictions))) as endpoint, serving(saying(b"", status=b"500 No")) as deaf:
+        bench.ask(endpoint)
+        await bench.outcomes()
+        bench.confirm(deaf, Result(PredictionId(name), True, "accepted"))
+        await bench.outcomes(2)
+        bench.ask(endpoint, 2)
+        answered = (await bench.outcomes(3))[-1]
+    assert isinstance(answered, AxonAnswered)
+    assert (len(answered.predictions), answered.repeated) == (1, 0)
 
 
 async def test_an_endless_answer_to_a_confirmation_is_left(bench: Bench) -> None:
