@@ -1,12 +1,15 @@
 """Signals that this process handles for the time of a block."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN: Final = 0.05
+"""Seconds until an interruption that was swallowed comes again."""
 
 
 @contextmanager
@@ -29,7 +32,8 @@ def handling(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameTyp
 def ends_in_order() -> Iterator[None]:
     """Within the block SIGINT, SIGTERM and SIGHUP raise ``KeyboardInterrupt`` once, so that the block cleans up.
 
-    Further ones are ignored meanwhile.
+    Further ones are ignored meanwhile. Python swallows what is raised in some callbacks, such as those around a fork:
+    the interruption then comes again.
     """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -37,8 +41,21 @@ def ends_in_order() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    with handling(_ENDS, stop):
-        yield
+    def stop_again(swallowed: "sys.UnraisableHookArgs") -> None:
+        if swallowed.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        else:
+            former(swallowed)
+
+    former, sys.unraisablehook = sys.unraisablehook, stop_again
+    try:
+        with handling((*_ENDS, signal.SIGALRM), stop):
+            try:
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        sys.unraisablehook = former
 
 
 @contextmanager

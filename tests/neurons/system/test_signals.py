@@ -36,6 +36,33 @@ os.kill(os.getpid(), signal.SIGTERM)
     assert done.returncode == -signal.SIGTERM, "its handler is there again"
 
 
+def test_an_interruption_that_python_swallows_comes_again() -> None:
+    """As in a callback around a fork: a demo that was told to end while it started a process went on for ever."""
+    code = """
+import os, signal, time
+from bettensor.neurons.system.signals import ends_in_order
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+try:
+    with ends_in_order():
+        if os.fork() == 0:
+            os._exit(0)
+        print("swallowed", flush=True)
+        time.sleep(30)
+        print("lost", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+class Odd:
+    def __del__(self):
+        raise ValueError("of something else")
+with ends_in_order():
+    Odd()
+"""
+    done = subprocess.run([sys.executable, "-uc", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == ["swallowed", "interrupted"]
+    assert "KeyboardInterrupt" not in done.stderr
+    assert "ValueError: of something else" in done.stderr
+
+
 @pytest.mark.parametrize("former", [signal.SIG_DFL, lambda *_: None])
 def test_after_the_block_the_former_handler_is_there_again(former: signal.Handlers) -> None:
     outer = signal.signal(signal.SIGUSR1, former)
