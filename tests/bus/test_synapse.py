@@ -207,6 +207,8 @@ def test_what_is_no_date_stays_as_it_is(date: Any) -> None:
         (b'{"metadata": null}', "metadata must be an object"),
         (b'{"metadata": {"synapse_type": "other"}}', "metadata.synapse_type must be"),
         (b'{"metadata": {"synapse_type": ["game_data"]}}', "metadata.synapse_type must be"),
+        (b'{"x": [' + b"[]," * synapse.MAX_PARTS + b"0]}", "more than 100000 objects and lists"),
+        (b'{"x": [' + b"{}," * synapse.MAX_PARTS + b"0]}", "more than 100000 objects and lists"),
     ],
 )
 def test_a_body_that_is_none(data: bytes, fault: str) -> None:
@@ -214,6 +216,15 @@ def test_a_body_that_is_none(data: bytes, fault: str) -> None:
         synapse.read_query(data)
     with pytest.raises(Unreadable, match=fault):
         synapse.read_answer(data, 10)
+
+
+@pytest.mark.parametrize("kind", ["game_data", "confirmation"])
+def test_a_query_with_more_entries_than_anyone_sends(kind: str) -> None:
+    entries = {str(number): 1 for number in range(synapse.MAX_ENTRIES + 1)}
+    with pytest.raises(Unreadable, match="has 50001 entries; at most 50000 are read"):
+        synapse.read_query(packed(kind, gamedata_dict=entries, confirmation_dict=entries))
+    del entries["0"]
+    synapse.read_query(packed(kind, gamedata_dict=entries, confirmation_dict=entries))
 
 
 @pytest.mark.parametrize("kind", ["game_data", "confirmation"])
