@@ -34,6 +34,8 @@ MAX_NESTING: Final = 32
 """Levels of a body's JSON; an honest one has five."""
 MAX_ENTRIES: Final = 25_000
 """Games or verdicts of one body; a body of 8 MiB has no more games, but could have a million entries that are none."""
+MAX_PARTS: Final = 100_000
+"""Objects and lists of a body. Each may cost as much time and memory as dozens of bytes of text."""
 MAX_ANSWERED: Final = 100
 """Predictions of one answer, as existing miners send them."""
 MAX_NAME: Final = 64
@@ -368,9 +370,9 @@ def read_query(data: bytes) -> Query | Confirmation:
     content = _read(data)
     kind = _kind(content)
     if kind == "game_data":
-        return _read_slate(_mapping(content, "gamedata_dict"))
+        return _read_slate(_entries(content, "gamedata_dict"))
     if kind == "confirmation":
-        return _read_confirmation(_mapping(content, "confirmation_dict"))
+        return _read_confirmation(_entries(content, "confirmation_dict"))
     raise Unreadable(f"metadata.synapse_type must be game_data or confirmation, and is {kind!r}"[:MAX_TEXT])
 
 
@@ -471,6 +473,8 @@ def is_success(result: Result) -> bool:
 
 
 def _read(data: bytes) -> Json:
+    if data.count(b"{") + data.count(b"[") > MAX_PARTS:
+        raise Unreadable(f"more than {MAX_PARTS} objects and lists")
     try:
         content = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -504,7 +508,7 @@ def _kind(content: Json) -> Any:
     return metadata.get("synapse_type")
 
 
-def _mapping(content: Json, name: str) -> Json:
+def _entries(content: Json, name: str) -> Json:
     value = content.get(name)
     if not isinstance(value, dict):
         raise Unreadable(f"{name} must be an object")

@@ -25,7 +25,7 @@ from bettensor.bus.text import counted
 from bettensor.bus.timestamps import utc_day
 from bettensor.neurons.cli.history import LEDGER
 from bettensor.neurons.cli.imports import Destination
-from bettensor.neurons.config.settings import Address, parse
+from bettensor.neurons.config.settings import LONGEST_ADDRESS, Address, parse
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.ledger import FIRST_WITH_KEYS, LedgerDatabase, key_of_proposal
 from bettensor.neurons.existing.skipped import Skipped, UnusableRow
@@ -183,7 +183,8 @@ class _Proposals:
         if hotkey not in self._valid:
             self._valid[hotkey] = _is_address(hotkey)
         if not self._valid[hotkey]:
-            raise UnusableRow("of an unknown miner", name, f"UID {row.uid}: {hotkey!r} is no ss58 address")
+            text = f"UID {row.uid}: {hotkey[:LONGEST_ADDRESS]!r} is no ss58 address"
+            raise UnusableRow("of an unknown miner", name, text)
         return hotkey
 
 

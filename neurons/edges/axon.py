@@ -115,7 +115,7 @@ class Axon(Edge):
             self._bus.publish(request)
             decision: Event | None = await query.decisions.get()
             if isinstance(decision, QueryAdmitted):
-                self._crowd.recognise(scope["extensions"]["bettensor"])
+                self._crowd.recognise(scope["extensions"]["bettensor"], decision.hotkey)
                 decision = await self._hear(decision, query, receive)
             if isinstance(decision, QueryAnswered):
                 took = (self._clock.mono() - began_at) / SECOND

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from bettensor.bus.identifiers import Hotkey
 from bettensor.bus.synapse import refusal
 from bettensor.neurons.edges.protocols import RequestProtocol
 
@@ -15,15 +16,20 @@ MAX_STRANGERS: Final = 128
 """Of these, connections on which no validator has proven itself."""
 MAX_STRANGERS_OF_ADDRESS: Final = 32
 """Of these, those of one IP address."""
+MAX_HOMES: Final = 256
+"""Validators whose IP address is remembered."""
 
 
 class Crowd:
     """All open connections. If one more comes than there may be, the stranger that has waited longest must leave.
 
-    A validator's request is verified within milliseconds of its arrival, and no stranger after that.
+    A validator's request is verified within milliseconds of its arrival, and no stranger after that. In a storm of
+    connections from many addresses these are too many: then who comes from a validator's address stays longer.
     """
 
     def __init__(self) -> None:
+        self._homes: dict[Hotkey, str] = {}
+        """The IP address at which each validator has proven itself last; the one seen last is the last."""
         self._strangers: dict[AxonProtocol, str] = {}
         """Each with its IP address; the oldest first."""
         self._known: dict[AxonProtocol, None] = {}
@@ -34,15 +40,23 @@ class Crowd:
         if len(of_address) >= MAX_STRANGERS_OF_ADDRESS:
             self._send_away(of_address[0])
         elif len(self._strangers) >= MAX_STRANGERS:
-            self._send_away(next(iter(self._strangers)))
+            homes = set(self._homes.values())
+            oldest = next(iter(self._strangers))
+            self._send_away(next((other for other, theirs in self._strangers.items() if theirs not in homes), oldest))
         elif len(self._strangers) + len(self._known) >= MAX_CONNECTIONS:
             self._send_away(next(iter([*self._strangers, *self._known])))
         self._strangers[guest] = address
 
-    def recognise(self, guest: "AxonProtocol") -> None:
+    def recognise(self, guest: "AxonProtocol", hotkey: Hotkey) -> None:
         """A validator has proven itself on this connection."""
-        if self._strangers.pop(guest, None) is not None:
-            self._known[guest] = None
+        address = self._strangers.pop(guest, None)
+        if address is None:
+            return
+        self._known[guest] = None
+        self._homes.pop(hotkey, None)
+        self._homes[hotkey] = address
+        if len(self._homes) > MAX_HOMES:
+            del self._homes[next(iter(self._homes))]
 
     def leave(self, guest: "AxonProtocol") -> None:
         """The connection has ended."""

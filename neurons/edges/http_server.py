@@ -18,6 +18,7 @@ from bettensor.neurons.system.ports import listen_on
 BACKLOG: Final = 2048
 """Connections that the system accepts before we do."""
 
+_NO_NEWS: Final = ("without completing handshake", "timeout graceful shutdown exceeded")
 _SECRETS: Final = ("authorization", "cookie", "proxy-authorization")
 """Headers for other programs, such as a proxy. Like all headers with the name of a secret they never become part of an
 event, and so are in no log."""
@@ -122,8 +123,10 @@ class HttpServer:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Filter out uvicorn's error for each refused handshake."""
-    return "without completing handshake" not in record.getMessage()
+    """Filter out uvicorn's errors for each refused handshake, and for each request that a stop of ours ends."""
+    if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+        return False
+    return not any(text in record.getMessage() for text in _NO_NEWS)
 
 
 def _bind(section: str, ip: str, port: int) -> socket.socket:

@@ -207,6 +207,8 @@ def test_what_is_no_date_stays_as_it_is(date: Any) -> None:
         (b'{"metadata": null}', "metadata must be an object"),
         (b'{"metadata": {"synapse_type": "other"}}', "metadata.synapse_type must be"),
         (b'{"metadata": {"synapse_type": ["game_data"]}}', "metadata.synapse_type must be"),
+        (b'{"x": [' + b"[]," * synapse.MAX_PARTS + b"0]}", "more than 100000 objects and lists"),
+        (b'{"x": [' + b"{}," * synapse.MAX_PARTS + b"0]}", "more than 100000 objects and lists"),
     ],
 )
 def test_a_body_that_is_none(data: bytes, fault: str) -> None:

@@ -166,12 +166,13 @@ def test_a_trial_says_what_it_cannot_look_into(switch: Switch) -> None:
 
 def test_miners_that_the_database_does_not_name_are_in_the_metagraph_or_skipped(switch: Switch) -> None:
     switch.neurons = (NeuronInfo(Uid(7), OTHER), NeuronInfo(Uid(8), OTHER))
-    rows = [stored_prediction(f"of-{uid}", miner_uid=uid) for uid in (7, 8, 9, 10)]
-    write_database(switch.source, tuple(rows), miners={7: MINER, 10: "no address"})
+    rows = [stored_prediction(f"of-{uid}", miner_uid=uid) for uid in (7, 8, 9, 10, 11)]
+    write_database(switch.source, tuple(rows), miners={7: MINER, 10: "no address", 11: "x" * 1_000_000})
     done = switch.imports()
     assert {row["prediction_id"]: row["hotkey"] for row in switch.rows()} == {"of-7": MINER, "of-8": OTHER}
     assert list(done.skipped.lines()) == [
         "skipped of-10: UID 10: 'no address' is no ss58 address",
+        f"skipped of-11: UID 11: {'x' * 64!r} is no ss58 address",
         "skipped of-9: UID 9 has no hotkey, neither in the table miner_stats nor in a metagraph on this machine",
     ]
 

@@ -422,7 +422,7 @@ def test_a_blacklist(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_of_a_blacklist_each_right_row_blocks_whatever_the_others_are(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "blacklist.yaml"
-    rows = {"hotkeys": ["x", ALICE, 7], "coldkeys": [BOB, None], "networks": ["10.0.0.1/8", "10.0.0.0/8"]}
+    rows = {"hotkeys": ["x" * 1_000_000, ALICE, 7], "coldkeys": [BOB, None], "networks": ["10.0.0.1/8", "10.0.0.0/8"]}
     file.write_bytes(yaml.safe_dump(rows).replace("\n", "\r\n").encode(encoding))
     read = read_blacklist(file)
     assert read.contents == BlacklistLoaded((Hotkey(ALICE),), (BOB,), ("10.0.0.0/8",))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bettensor.bus.events import QueryReceived, QueryRefused
+from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.edges import axon_protocol, protocols
 from bettensor.neurons.edges.axon_protocol import MAX_HEAD_BYTES, Crowd
 from tests.dendrite import Line
@@ -127,25 +128,64 @@ def test_who_has_waited_longest_leaves_and_a_validator_last(monkeypatch: pytest.
     def come(number: int) -> None:
         crowd.enter(guests[number], f"203.0.113.{number}")
 
+    def recognise(number: int) -> None:
+        crowd.recognise(guests[number], Hotkey(str(number)))
+
     def here() -> list[int]:
         return [number for number, guest in enumerate(guests) if guest.is_here]
 
     for number in range(3):
         come(number)
-    crowd.recognise(guests[0])
-    crowd.recognise(guests[1])
+    recognise(0)
+    recognise(1)
     for number in range(3, 6):
         come(number)
     assert here() == [0, 1, 3, 4, 5, *range(6, 12)]
-    crowd.recognise(guests[3])
+    recognise(3)
     come(6)
     assert here() == [0, 1, 3, 5, 6, *range(7, 12)]
-    crowd.recognise(guests[5])
-    crowd.recognise(guests[6])
+    recognise(5)
+    recognise(6)
     come(7)  # only validators are here: the first of them makes room
     assert here() == [1, 3, 5, 6, 7, *range(8, 12)]
     crowd.leave(guests[7])
     crowd.leave(guests[7])
-    crowd.recognise(guests[7])
+    recognise(7)
     come(8)
     assert here() == [1, 3, 5, 6, 7, *range(8, 12)]
+
+
+def test_strangers_of_many_addresses_do_not_crowd_out_who_comes_from_a_validators(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(axon_protocol, "MAX_STRANGERS", 3)
+    monkeypatch.setattr(axon_protocol, "MAX_HOMES", 2)
+    crowd = Crowd()
+
+    def come(address: str) -> Any:
+        guest: Any = Guest()
+        crowd.enter(guest, address)
+        return guest
+
+    def prove(hotkey: str, address: str) -> None:
+        guest = come(address)
+        crowd.recognise(guest, Hotkey(hotkey))
+        crowd.leave(guest)
+
+    prove("one", "203.0.113.1")
+    again = come("203.0.113.1")
+    for number in range(9):
+        come(f"198.51.100.{number}")
+    assert again.is_here
+    for _ in range(3):
+        come("203.0.113.1")  # only guests of that address are left
+    assert not again.is_here
+    prove("one", "203.0.113.2")  # it has moved
+    prove("two", "203.0.113.3")
+    former, moved, other = come("203.0.113.1"), come("203.0.113.2"), come("203.0.113.3")
+    come("198.51.100.1")
+    assert (former.is_here, moved.is_here, other.is_here) == (False, True, True)
+    prove("three", "203.0.113.4")  # of too many, the one that was not seen for longest is forgotten
+    come("198.51.100.2")
+    come("198.51.100.3")
+    assert (moved.is_here, other.is_here) == (False, True)

@@ -1,7 +1,9 @@
 """Where a public port is bound, and what is said if it cannot be."""
 
+import asyncio
 import errno
 import os
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,40 @@ async def test_what_was_never_started_is_stopped_at_once() -> None:
     await server.stop()
     await server.abort()
     assert not server.is_serving
+
+
+async def test_a_request_that_is_not_answered_in_time_ends_with_the_server_and_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http_server, "CLOSE_TIMEOUT", 0.0)
+    asked = asyncio.Event()
+
+    async def wait(_: Any, __: Any, ___: Any) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    server = HttpServer(wait, ws="none")
+    await server.start("axon", "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nx")
+    await asked.wait()
+    await server.stop()
+    writer.close()
+    assert caplog.messages == []
+
+
+async def test_a_fault_of_an_application_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(_: Any, __: Any, ___: Any) -> None:
+        raise AssertionError
+
+    server = HttpServer(fail, ws="none")
+    await server.start("axon", "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b" 500 " in await reader.read()
+    writer.close()
+    await server.stop()
+    assert "Exception in ASGI application" in caplog.text
 
 
 @pytest.mark.parametrize("ip", [":::", "a..b"])
