@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from bettensor.actors.validator.rules import MAX_WAGER
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.games import TIE, TeamGamePrediction, millionths, outcome_number
 from bettensor.bus.identifiers import Hotkey, Micros, Uid
@@ -286,8 +287,9 @@ def _checked(prediction: TeamGamePrediction) -> TeamGamePrediction:
         )
     if not prediction.game_id:
         raise UnusableRow("unreadable", name, "game_id: it is empty")
-    if (millionths(prediction.wager) or 0) <= 0:
-        raise UnusableRow("unreadable", name, f"wager: expected a number above 0, not {prediction.wager!r}")
+    if not 0 < (millionths(prediction.wager) or 0) <= MAX_WAGER * 1_000_000:  # more is no integer of the ledger
+        expected = f"a number above 0, and at most {MAX_WAGER:.0f}"
+        raise UnusableRow("unreadable", name, f"wager: expected {expected}, not {prediction.wager!r}")
     odds = (prediction.predicted_odds, prediction.team_a_odds, prediction.team_b_odds, prediction.tie_odds or 0.0)
     if not all(map(math.isfinite, odds)):
         raise UnusableRow("unreadable", name, f"its odds are no numbers: {odds!r}")

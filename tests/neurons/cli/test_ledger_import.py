@@ -248,7 +248,7 @@ def test_the_command_tells_what_it_did(switch: Switch, run: Run) -> None:
     code, out, err = run()
     assert code == 0
     assert out.startswith(f"{switch.state_dir / LEDGER}: imported 1 prediction of 1 miner, 1 open; 0 known before")
-    assert err == "skipped two: wager: expected a number above 0, not -1.0\n"
+    assert err == "skipped two: wager: expected a number above 0, and at most 1000000000, not -1.0\n"
     code, out, _ = run("--json")
     done = json.loads(out)
     assert (code, done["imported"], done["known"], done["skipped"]["kinds"]) == (0, 0, 1, {"unreadable": 1})
