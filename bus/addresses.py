@@ -21,6 +21,14 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def host_of(endpoint: str) -> str:
+    """The host of an endpoint; all of it if it has no port, as on a simulated network."""
+    try:
+        return split_endpoint(endpoint)[0]
+    except ValueError:
+        return endpoint
+
+
 def is_within(host: str, network: str) -> bool:
     """Whether ``host`` is an address of ``network``, which is in CIDR form. A name is in no network."""
     address = _read(host)

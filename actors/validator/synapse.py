@@ -12,7 +12,7 @@ from typing import Final
 
 from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.actors.settings import ValidatorSynapseSettings, settings_class
-from bettensor.bus.addresses import is_public, is_within, split_endpoint
+from bettensor.bus.addresses import host_of, is_public, is_within, split_endpoint
 from bettensor.bus.backoff import backoff
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
@@ -242,7 +242,7 @@ class ValidatorSynapseActor(Actor):
         return not speaks_for_itself and not self._is_blacklisted(hotkey, existing)
 
     def _is_blacklisted(self, hotkey: Hotkey, existing: Askable) -> bool:
-        state, (host, _) = self.state, split_endpoint(existing.endpoint)
+        state, host = self.state, host_of(existing.endpoint)
         if hotkey in state.hotkeys or existing.coldkey in state.coldkeys:
             return True
         return any(is_within(host, network) for network in state.networks)
@@ -375,7 +375,7 @@ class ValidatorSynapseActor(Actor):
 
     def _go_on(self, connection: ConnectionId, exchange: AxonExchange, envelope: Envelope) -> None:
         self._submit()
-        if exchange.waiting or exchange.submitted:
+        if exchange.waiting or exchange.submitted or exchange.confirming:
             return
         existing = self._still_there(exchange)
         if not exchange.results or existing is None:
@@ -426,13 +426,15 @@ class ValidatorSynapseActor(Actor):
 
 def _fault_of(endpoint: str, *, is_own_file: bool) -> str:
     """Why ``endpoint`` is not dialled; an empty text if it is."""
+    if is_own_file:
+        return ""  # its reader has checked it
     try:
         host, port = split_endpoint(endpoint)
     except ValueError as error:
         return str(error)
     if not port:
         return f"no neuron can serve at port 0 of {endpoint}"
-    if not is_own_file and not is_public(host):
+    if not is_public(host):
         return f"{endpoint} is no public address, and the chain may name any, so it is not dialled"
     return ""
 

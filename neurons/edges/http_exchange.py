@@ -131,13 +131,19 @@ async def posting(
     reader, writer = await asyncio.open_connection(host, port, limit=2 * CHUNK)
     try:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        request = h11.Request(method="POST", target=path, headers=list(headers))
-        for event in (request, h11.Data(body), h11.EndOfMessage()):
-            writer.write(connection.send(event) or b"")
+        writer.write(_encoded(connection, path, headers, body))
         wire = _Wire(connection, reader)
         yield Reply(wire, await _head(wire))
     finally:
         writer.transport.abort()  # without waiting for what the other side has not read
+
+
+def _encoded(connection: h11.Connection, path: str, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
+    try:
+        request = h11.Request(method="POST", target=path, headers=list(headers))
+        return b"".join(connection.send(event) or b"" for event in (request, h11.Data(body), h11.EndOfMessage()))
+    except h11.LocalProtocolError as error:  # a host with characters that no header may have
+        raise NoAnswer(f"the request cannot be made: {error}") from None
 
 
 async def _head(wire: _Wire) -> h11.Response:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bettensor.bus.addresses import is_public, is_within, split_endpoint
+from bettensor.bus.addresses import host_of, is_public, is_within, split_endpoint
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,8 @@ def test_addresses_that_a_stranger_may_not_name(host: str) -> None:
 )
 def test_networks(host: str, network: str, *, within: bool) -> None:
     assert is_within(host, network) is within
+
+
+def test_what_has_no_port_is_a_host() -> None:
+    assert host_of("[2001:db8::7]:1") == "2001:db8::7"
+    assert host_of("a-simulated-neuron") == "a-simulated-neuron"

@@ -240,7 +240,7 @@ def test_the_chain_names_public_addresses_alone_and_others_are_passed_over_once(
 
 
 def test_a_metagraph_file_may_name_any_address() -> None:
-    bench = Bench(at("127.0.0.1:8091"), at("miner.example:1", uid=1, hotkey=OTHER))
+    bench = Bench(at("127.0.0.1:8091"), at("a-simulated-one", uid=1, hotkey=OTHER))
     bench.advance(INTERVAL)
     assert bench.asked() == [OTHER, OLD]
     assert bench.all(AxonPassedOver) == []

@@ -94,3 +94,14 @@ def test_parts_of_real_servers_are_no_crumbs() -> None:
     assert not is_crumbled(MAX_PARTS, 0)
     assert not is_crumbled(4096, 4096 * PART)
     assert is_crumbled(MAX_PARTS + 1, PART - 1)
+
+
+async def test_a_request_that_is_none() -> None:
+    async def hear(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serving(hear) as endpoint:
+        port = int(endpoint.rpartition(":")[2])
+        with pytest.raises(NoAnswer, match="cannot be made"):
+            async with posting("127.0.0.1", port, "/", [("Host", "a\0b"), ("Content-Length", "4")], b"body"):
+                raise AssertionError("this cannot be reached")
