@@ -21,8 +21,8 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 from bettensor.bus.synapse import SYNAPSE_EPOCH
 
-ASKS_FOR: Final = Micros(3600 * SECOND)
-"""How long a validator counts as asking after its last question: existing ones ask every 8 minutes."""
+LATELY: Final = Micros(3600 * SECOND)
+"""How long a neuron counts as one that speaks Synapse after it was heard: existing validators ask every 8 minutes."""
 LONGEST_WAIT: Final = 3600.0
 """Seconds; the longest wait between two tries to reach such a neuron, which may have been replaced by a new one."""
 
@@ -47,14 +47,14 @@ class ExistingFollower(Actor):
         """A validator whose last slate came over Synapse will ask again; one that named a ledger is one of ours."""
         for slate in event.slates:
             if slate.epoch == SYNAPSE_EPOCH:
-                self.state.existing[slate.validator] = Existing(asks_until=Micros(envelope.mono + ASKS_FOR))
+                self.state.existing[slate.validator] = Existing(asks_until=Micros(envelope.mono + LATELY))
         for validator, _ in event.ledgers:
             self.state.existing.setdefault(validator, Existing()).is_ours = True
 
     @on(QueryAdmitted)
     def hear_question(self, event: QueryAdmitted, envelope: Envelope) -> None:
         found = self.state.existing.setdefault(event.hotkey, Existing())
-        found.asks_until = Micros(envelope.mono + ASKS_FOR)
+        found.asks_until = Micros(envelope.mono + LATELY)
 
     @on(DialFailed, PostFailed)
     def learn_from_refusal(self, event: DialFailed | PostFailed, _: Envelope) -> None:

@@ -27,7 +27,7 @@ from bettensor.actors.cures import (
     cure_for_endpoint,
     cure_for_miner,
 )
-from bettensor.actors.existing import Existing, ExistingFollower
+from bettensor.actors.existing import LATELY, Existing, ExistingFollower
 from bettensor.actors.health import Health, HealthWatcher
 from bettensor.actors.stream import fold
 from bettensor.bus.codes import AXON
@@ -106,8 +106,6 @@ MAX_STRANGERS: Final = 256
 """Neurons outside the metagraph that are remembered; the oldest are forgotten."""
 
 
-LATELY: Final = Micros(3600 * SECOND)
-"""How long a peer counts as one that speaks Synapse: existing validators ask every 8 minutes."""
 MAX_SHOWN: Final = 20
 """Withheld games, and faults of a file, that a status has; it has the number of all."""
 _WITHOUT_SESSION: Final[dict[Road | None, str]] = {"http": "by HTTP", "synapse": "by Synapse"}

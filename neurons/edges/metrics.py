@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bettensor.actors.existing import LATELY
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
@@ -72,8 +73,6 @@ from bettensor.neurons.edges.edge import Edge, Identity, SendQueues
 DEFAULT_PORTS: Final[dict[Role, int]] = {"validator": 9464, "miner": 9465}
 _LATENCIES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _COMMITS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
-HEARD_LATELY: Final = Micros(3600 * SECOND)
-"""How long a peer without a session counts as one of its last road: existing validators ask every 8 minutes."""
 _STATUSES: Final = frozenset(str(int(status)) for status in HTTPStatus)
 """The labels of HTTP statuses; a peer may answer with any number."""
 _Direction = tuple[str, str]
@@ -327,13 +326,13 @@ class _Roads(Collector):
         now = self._clock.mono()
         self._heard.pop(hotkey, None)
         self._heard[hotkey] = road, now
-        while now - self._heard[oldest := next(iter(self._heard))][1] > HEARD_LATELY:
+        while now - self._heard[oldest := next(iter(self._heard))][1] > LATELY:
             del self._heard[oldest]
 
     def collect(self) -> Iterator[Metric]:
         """The number of peers by road. In the thread that serves: it reads copies, and changes nothing."""
         present = dict.fromkeys(list(self._sessions.values()))
-        since = self._clock.mono() - HEARD_LATELY
+        since = self._clock.mono() - LATELY
         roads = Count(road for hotkey, (road, at) in list(self._heard.items()) if at >= since and hotkey not in present)
         roads["websocket"] = len(present)
         peers = GaugeMetricFamily("bettensor_peers", "Peers by the road by which they are heard.", labels=["road"])

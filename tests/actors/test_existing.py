@@ -2,7 +2,7 @@
 
 import pytest
 
-from bettensor.actors.existing import ASKS_FOR, LONGEST_WAIT
+from bettensor.actors.existing import LATELY, LONGEST_WAIT
 from bettensor.actors.logbook import LogbookActor
 from bettensor.actors.miner.http_fallback import HttpFallbackActor, HttpFallbackSettings
 from bettensor.actors.miner.reconnect import ReconnectActor
@@ -41,7 +41,7 @@ from tests.actors.miner.messages import ME, OTHER, SESSION, VALIDATOR
 from tests.support import NETUID, Harness, make_game, make_prediction
 
 QUESTION = ConnectionId(1 << 40)
-HOUR = ASKS_FOR / SECOND
+HOUR = LATELY / SECOND
 REFUSED = "203.0.113.7:8091: Connection refused"
 
 

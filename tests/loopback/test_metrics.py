@@ -10,6 +10,7 @@ import yaml
 from bittensor_core import Keypair
 from prometheus_client.parser import text_string_to_metric_families
 
+from bettensor.actors.existing import LATELY
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock, ManualClock, SystemClock
 from bettensor.bus.events import (
@@ -36,7 +37,7 @@ from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MetricsSettings
 from bettensor.neurons.edges.edge import Identity
 from bettensor.neurons.edges.keys import Keys
-from bettensor.neurons.edges.metrics import HEARD_LATELY, Metrics
+from bettensor.neurons.edges.metrics import Metrics
 from bettensor.neurons.edges.writer import FrameWriter
 from bettensor.neurons.neuron import Neuron
 from tests.loopback.rig import ALICE, running_miner, running_validator, starting_soon
@@ -182,7 +183,7 @@ def test_a_miner_counts_its_peers_by_road_and_what_existing_validators_asked() -
     assert roads(metrics) == [1, 0, 1]
     bus.publish(ConnectionClosed(ConnectionId(7), 1006, ""))
     assert roads(metrics) == [0, 0, 1]
-    clock.advance(Micros(HEARD_LATELY + 1))
+    clock.advance(Micros(LATELY + 1))
     assert roads(metrics) == [0, 0, 0]
     bus.publish(Injected(QueryAdmitted(QUERY, OTHER)))
     assert roads(metrics) == [0, 0, 1]
