@@ -123,8 +123,8 @@ class ValidatorAuthSettings:
     failure_burst: Positive = 100.0
     """Failed requests that one IP address may send at once after a silence."""
     min_stake: NotNegative = 0.0
-    """Minimum stake with which a neuron is admitted, in the subnet's own token. Existing miners are asked whatever their
-    stake."""
+    """Minimum stake with which a neuron is admitted, in the subnet's own token. Existing miners are asked whatever
+    their stake."""
 
 
 @dataclass(slots=True)
