@@ -5,6 +5,8 @@ from typing import Final
 
 _NAT64: Final = ip_network("64:ff9b::/96")
 """Its addresses have an IPv4 address in their last 32 bits (RFC 6052)."""
+_6TO4: Final = ip_network("2002::/16")
+"""Its addresses lead to an IPv4 address through relays, which no longer exist (RFC 7526); Pythons differ on them."""
 
 Address = IPv4Address | IPv6Address
 
@@ -41,7 +43,9 @@ def is_public(host: str) -> bool:
     A name is none, because it may stand for any address.
     """
     address = _read(host)
-    return address is not None and all(found.is_global and not found.is_multicast for found in _meant(_plain(address)))
+    if address is None or address in _6TO4:
+        return False
+    return all(found.is_global and not found.is_multicast for found in _meant(_plain(address)))
 
 
 def _read(host: str) -> Address | None:
@@ -60,6 +64,4 @@ def _meant(address: Address) -> list[Address]:
     """``address``, and the IPv4 address to which a gateway would pass on what is sent there."""
     if isinstance(address, IPv4Address):
         return [address]
-    if address in _NAT64:
-        return [address, IPv4Address(int(address) & 0xFFFFFFFF)]
-    return [address, *filter(None, (address.sixtofour,))]
+    return [address, IPv4Address(int(address) & 0xFFFFFFFF)] if address in _NAT64 else [address]

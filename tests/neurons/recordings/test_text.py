@@ -83,7 +83,7 @@ def shown(event: Event) -> str:
         (
             AxonAnswered(ConnectionId(-1), PEER, (PREDICTION,), (LeftOut("k", "not an object"),)),
             f"connection=-1 hotkey={PEER} predictions=[p(10.0 on New York Yankees in yankees-mets)] "
-            "left_out=[k(not an object)]",
+            "left_out=[k(not an object)] repeated=0",
         ),
         (FrameReceived(ConnectionId(1), b'{"message_type":"heartbeat"}\n0x00'), "connection=1 data=heartbeat"),
         (FrameReceived(ConnectionId(1), b'{"message_type":\n'), 'connection=1 data={"message_type":\\n'),
