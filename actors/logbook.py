@@ -111,10 +111,10 @@ from bettensor.bus.events import (
     WatchRefused,
     WithheldGame,
 )
-from bettensor.bus.games import TeamGamePrediction
+from bettensor.bus.games import Prediction, TeamGamePrediction
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, PredictionId, Uid, micros
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
-from bettensor.bus.synapse import SYNAPSE_EPOCH
+from bettensor.bus.synapse import REJECTED, SYNAPSE_EPOCH
 from bettensor.bus.text import counted, duration, printable, short
 
 LINES_PER_SECOND: Final = 20
@@ -174,6 +174,8 @@ class LogbookState:
     """Whether the log says that files are not watched; each watch is refused, but one line is enough."""
     chain: Trouble | None = None
     """The readings that have failed since the last success."""
+    offered: dict[Hotkey, dict[PredictionId, None]] = field(default_factory=dict)
+    """Of a miner: the predictions without a verdict that it has told to have pushed over Synapse, by validator."""
     turned_away: dict[Hotkey, int] = field(default_factory=dict)
     """Of a miner: the status with which it last refused each neuron of the subnet that asked over Synapse."""
     askers: dict[Hotkey, None] = field(default_factory=dict)
@@ -859,9 +861,18 @@ class LogbookActor(HealthWatcher, ExistingFollower):
         if isinstance(message, ConfirmationMessage):
             self._confirmed((result.prediction_id for result in message.results), event.road, envelope)
         elif isinstance(message, PredictionMessage):
-            for prediction in message.predictions:
+            for prediction in self._first_pushed(event.hotkey, message, event.road):
                 if self._has_room(envelope, "predictions pushed"):
                     self._write(f"Pushed prediction {prediction.prediction_id} via {_ROADS[event.road]}")
+
+    def _first_pushed(self, validator: Hotkey, message: PredictionMessage, road: Road) -> list[Prediction]:
+        """Of predictions over Synapse, which each answer repeats until they have their verdict, those that are new."""
+        if road != "synapse":
+            return list(message.predictions)
+        known = self.state.offered.setdefault(validator, {})
+        fresh = [prediction for prediction in message.predictions if prediction.prediction_id not in known]
+        known.update((prediction.prediction_id, None) for prediction in fresh)
+        return fresh
 
     def _confirmed(self, predictions: Iterable[PredictionId], road: Road, envelope: Envelope) -> None:
         for prediction_id in predictions:
@@ -894,11 +905,14 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     @on(VerdictReceived)
     def verdict(self, event: VerdictReceived, envelope: Envelope) -> None:
         prediction = event.prediction
+        if event.validator in self.state.offered:
+            self.state.offered[event.validator].pop(prediction.prediction_id, None)
         if event.success:
             text = f"Prediction {prediction.prediction_id} accepted in {event.latency / 1000:.1f} ms"
             self._line(envelope, _ACCEPTED, text, "SUCCESS")
         else:
-            text = f"Prediction {prediction.prediction_id} rejected: {event.code}: {event.message}"
+            why = event.message if event.code == REJECTED else f"{event.code}: {event.message}"
+            text = f"Prediction {prediction.prediction_id} rejected: {why}"
             self._line(envelope, _REJECTED, text, "WARNING")
 
     @on(ModelNoted)

@@ -77,6 +77,7 @@ from bettensor.bus.events import (
     PredictionsSaved,
     PredictionsStored,
     QueryAdmitted,
+    QueryRefused,
     ReconnectScheduled,
     ReloadFailed,
     Road,
@@ -106,6 +107,8 @@ MAX_STRANGERS: Final = 256
 """Neurons outside the metagraph that are remembered; the oldest are forgotten."""
 
 
+FORBIDDEN: Final = 403
+"""The status with which a miner refuses a neuron that may not ask: it has no permit, or too little stake."""
 MAX_SHOWN: Final = 20
 """Withheld games, and faults of a file, that a status has; it has the number of all."""
 _WITHOUT_SESSION: Final[dict[Road | None, str]] = {"http": "by HTTP", "synapse": "by Synapse"}
@@ -369,6 +372,14 @@ class MonitorActor(HealthWatcher, ExistingFollower):
         peer.heard_at = peer.asked_at = envelope.mono
         if peer.connection is None and peer.road != "http":
             peer.road, peer.trouble, peer.cure, peer.trouble_at = "synapse", "", "", None
+
+    @on(QueryRefused)
+    def refuse_question(self, event: QueryRefused, envelope: Envelope) -> None:
+        """Of a neuron that its metagraph has: that it asked, and why it was refused. Who it was is not verified."""
+        if event.hotkey in self.state.neurons and event.status == FORBIDDEN:
+            peer = self._peer(event.hotkey)
+            if peer.connection is None and peer.road is None:
+                self._trouble(peer, f"asked over Synapse, and was refused: {event.message}", "", envelope)
 
     @on(ReconnectScheduled)
     def wait(self, event: ReconnectScheduled, envelope: Envelope) -> None:

@@ -8,7 +8,6 @@ verdict is all there is. No validator waits for another.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 
 from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.bus import codec, synapse
@@ -295,9 +294,17 @@ class OutboxActor(Actor):
             if validator not in busy:
                 del state.asking[connection]
                 self._expire(validator, envelope)
-                saved = (item.prediction for item in self._tray(validator).items.values() if item.saved)
-                oldest = tuple(islice(saved, synapse.MAX_ANSWERED))
-                self.publish(QueryAnswered(connection, validator, state.uid, oldest))
+                self.publish(QueryAnswered(connection, validator, state.uid, self._offered(validator, envelope.at)))
+
+    def _offered(self, validator: Hotkey, now: Micros) -> tuple[TeamGamePrediction, ...]:
+        """The oldest predictions without a verdict. If there are too many, those of open games come first: a validator
+        that confirms nothing would be sent the same ones for ever.
+        """
+        tray = self._tray(validator)
+        saved = [item.prediction for item in tray.items.values() if item.saved]
+        if len(saved) > synapse.MAX_ANSWERED:
+            saved.sort(key=lambda prediction: tray.starts.get(prediction.game_id, now) <= now)
+        return tuple(saved[: synapse.MAX_ANSWERED])
 
     # --- the verdict
 

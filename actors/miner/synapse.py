@@ -293,8 +293,10 @@ class MinerSynapseActor(Actor):
         state = self.state
         age = envelope.at - int(claims.nonce) // 1000
         if not -MAX_SKEW <= age <= MAX_AGE:
-            when = f"{age / SECOND:.1f} s ago" if age > 0 else f"{-age / SECOND:.1f} s in the future"
-            raise Inadmissible(401, f"signed {when} by our clock; from {MAX_AGE // SECOND} s ago on is in time")
+            when, limit = (f"{age / SECOND:.1f} s ago", MAX_AGE)
+            if age < 0:
+                when, limit = f"{-age / SECOND:.1f} s in the future", MAX_SKEW
+            raise Inadmissible(401, f"signed {when} by our clock; {limit // SECOND} s is the limit")
         if state.stopping:
             raise Inadmissible(503, "this miner is stopping")
         if not state.knows_members:

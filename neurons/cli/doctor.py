@@ -360,7 +360,7 @@ async def _endpoint(told: str | None, settings: Settings, service: Service) -> F
     if announced is None and port and int(endpoint.rpartition(":")[2]) != port:
         cure = f"set {section}.external_ip to announce it, or correct {section}.port or {section}.external_port"
         return Finding("endpoint", service.unreached, f"the metagraph has {told}, but the port is {port}", cure)
-    visit = await _visit(endpoint)
+    visit = await _visit(endpoint, asks=service.role == "validator")
     if not visit.reached:
         text = f"{service.callers} will dial {endpoint}, which cannot be reached from this machine: {visit.reason}"
         cure = "open the port in the firewall and forward it; ignore this if your router has no NAT loopback"
@@ -399,6 +399,7 @@ async def _validators(
     settings: MinerSettings, metagraph: Sequence[NeuronInfo], own: str | None
 ) -> AsyncIterator[Finding]:
     chosen = settings.validators
+    unreached: Health = "warning" if settings.synapse.enabled else "failure"
     wanted = [neuron for neuron in metagraph if is_wanted(neuron, chosen) and neuron.hotkey != own]
     for hotkey in chosen:
         if hotkey not in [neuron.hotkey for neuron in wanted]:
@@ -415,13 +416,13 @@ async def _validators(
     if reached:
         yield Finding("validators", "ok", f"{len(reached)} {count} can be reached from this machine")
     elif lack := lack_of(metagraph, chosen, own):
-        yield Finding("validators", "failure", f"there is no validator to connect to: {lack.reason}", lack.cure)
+        yield Finding("validators", unreached, f"there is no validator to connect to: {lack.reason}", lack.cure)
     else:
         cure = "check this machine's network, and correct the key `validators` if it is set"
         text = f"none {count} can be reached from this machine"
-        if settings.synapse.enabled:  # existing validators cannot be reached, and ask
+        if settings.synapse.enabled:
             cure += "; existing validators need not be reached, because they ask this miner"
-        yield Finding("validators", "warning" if settings.synapse.enabled else "failure", text, cure)
+        yield Finding("validators", unreached, text, cure)
     ahead = [visit.ahead for visit in reached if visit.ahead is not None]
     if ahead and abs(median(ahead)) > CLOCK_ERROR:
         which = "ahead of" if median(ahead) > 0 else "behind"
@@ -439,7 +440,8 @@ class Visit(NamedTuple):
     """Why it cannot be reached."""
 
 
-async def _visit(endpoint: str) -> Visit:
+async def _visit(endpoint: str, *, asks: bool = True) -> Visit:
+    """Connect, and ask a validator for its health, which shows its clock; a miner's port would refuse the question."""
     host, _, port = endpoint.rpartition(":")
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
@@ -449,6 +451,9 @@ async def _visit(endpoint: str) -> Visit:
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None) or 0
         return Visit(reached=False, reason=os.strerror(number) if number > 0 else str(error))
+    if not asks:
+        writer.close()
+        return Visit(reached=True)
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
             writer.write(f"GET /ws/health HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n".encode())

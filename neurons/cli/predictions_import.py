@@ -124,8 +124,7 @@ def _validators(target: Destination, named: Sequence[str]) -> dict[Hotkey, Uid |
         chosen = [n.hotkey for n in target.neurons if n.axon is not None and is_wanted(n, ())]
     if not chosen:
         raise ConfigurationError(
-            "no validator is known on this machine: name each with --validator HOTKEY, or let the miner read the "
-            "metagraph once"
+            "no validator is known on this machine: name each one with a permit and an endpoint with --validator HOTKEY"
         )
     return {hotkey: uids.get(hotkey) for hotkey in chosen}
 
@@ -161,7 +160,13 @@ class _Entries:
                 self._report.skipped.add(row)
             else:
                 for validator, uid in self._validators.items():
-                    if uid is None or uid != row.prediction.miner_uid:  # this miner may have a permit itself
+                    if uid is not None and uid == row.prediction.miner_uid:  # this miner may have a permit itself
+                        if len(self._validators) == 1:
+                            fault = f"{validator} is the miner that made it"
+                            self._report.skipped.add(
+                                UnusableRow("for the miner itself", row.prediction.prediction_id, fault)
+                            )
+                    else:
                         confirmed_at = self._now if validator in row.confirmed_by else None
                         yield ImportedEntry(validator, row.prediction, row.made_at, confirmed_at)
 

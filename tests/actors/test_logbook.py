@@ -110,7 +110,7 @@ from bettensor.bus.messages import (
     PredictionMessage,
     PredictionResult,
 )
-from bettensor.bus.synapse import LeftOut, Result
+from bettensor.bus.synapse import REJECTED, LeftOut, Result
 from bettensor.bus.text import short
 from tests.support import HOUR, NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
@@ -830,6 +830,16 @@ def test_a_contested_announcement_is_told_once() -> None:
 def test_the_right_endpoint_is_this_roles(role: Role) -> None:
     (line,) = Bench(role).lines(EndpointDoubted(""))
     assert line == f"The metagraph has the right endpoint for this {role} again"
+
+
+def test_what_an_answer_repeats_is_told_once_and_a_rejection_without_a_code_has_its_words() -> None:
+    bench = Bench("miner")
+    prediction = make_prediction(prediction_id="p")
+    pushed = FrameWritten(CONNECTION, PEER, PredictionMessage(predictions=(prediction,)), 300, "synapse")
+    assert bench.news(pushed, pushed, pushed) == ["INFO Pushed prediction p via Synapse"]
+    rejected = VerdictReceived(PEER, prediction, False, REJECTED, "odds", Micros(0))
+    assert bench.news(rejected) == ["WARNING Prediction p rejected: odds"]
+    assert bench.news(pushed) == ["INFO Pushed prediction p via Synapse"]
 
 
 def test_a_validator_that_a_miner_refuses_each_time_is_told_once_for_each_status() -> None:

@@ -48,6 +48,7 @@ from bettensor.bus.events import (
     PredictionsSaved,
     PredictionsStored,
     QueryAdmitted,
+    QueryRefused,
     ReloadFailed,
     Role,
     RowsSkipped,
@@ -344,6 +345,18 @@ def test_an_existing_validator_that_asks_a_miner_is_heard_by_synapse() -> None:
     assert bench.peers()[PEER]["state"] == "not seen"
     bench.observe(SessionActivated(ConnectionId(3), PEER, Uid(3), SessionId("")), query)
     assert bench.status()["roads"] == {"websocket": 1, "http": 0, "synapse": 0}
+
+
+def test_an_existing_validator_that_may_not_ask_is_shown_with_the_reason() -> None:
+    bench = Bench("miner", neuron())
+    for hotkey in (PEER, make_hotkey("other"), None):
+        bench.observe(QueryRefused(ConnectionId(1 << 40), 403, "it has 5 staked", "1.2.3.4", hotkey))
+    bench.observe(QueryRefused(ConnectionId(1 << 40), 401, "another reason", "1.2.3.4", PEER))
+    assert list(bench.peers()) == [PEER]
+    assert bench.peers()[PEER]["trouble"] == "asked over Synapse, and was refused: it has 5 staked"
+    bench.observe(SessionActivated(ConnectionId(3), PEER, Uid(3), SessionId("")))
+    bench.observe(QueryRefused(ConnectionId(1 << 40), 403, "it has 5 staked", "1.2.3.4", PEER))
+    assert bench.peers()[PEER]["trouble"] == ""
 
 
 # --- existing miners

@@ -5,13 +5,22 @@ from typing import Any, Final
 
 import pytest
 
+from bettensor.neurons.existing.environment import RELEASES
 from bettensor.neurons.existing.process import ExistingProcess
-from tests.loopback.mixed import Mixed, Rounds, news, of_each_release, old_game
+from tests.loopback.mixed import Mixed, Rounds, news, of_each_release, old_game, python_of
 from tests.loopback.processes import Proxy
 
 LEDGER: Final = "validator-state/ledger.sqlite3"
 OUTBOX: Final = "miner-state/outbox.sqlite3"
 OFTEN: Final = {"enabled": True, "query_interval": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def _environments(request: pytest.FixtureRequest) -> None:
+    """Skip before anything is opened, if an environment of this test could not be made."""
+    callspec = getattr(request.node, "callspec", None)
+    for release in RELEASES if callspec is None else callspec.params.values():
+        python_of(release)
 
 
 # --- existing neurons among themselves: what the tests below compare with

@@ -560,6 +560,17 @@ def test_an_existing_validator_gets_the_oldest_saved_predictions_in_their_order(
     assert bench.answers()[1:] == [["for-another"], []]
 
 
+def test_if_there_are_too_many_those_of_open_games_are_offered_first() -> None:
+    """A validator that confirms nothing would be sent the same ones for ever."""
+    bench = OutboxBench()
+    later = make_game("later", starts_at=Micros(NOW + 10_000_000))
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (later,), snapshot=True))
+    bench.observe(*(made(f"of-an-old-game-{i}") for i in range(MAX_ANSWERED)), made("new", game=later))
+    bench.ask()
+    (answer,) = bench.answers()
+    assert answer == ["new", *(f"of-an-old-game-{i}" for i in range(MAX_ANSWERED - 1))]
+
+
 def test_an_answer_waits_for_the_save_that_is_under_way() -> None:
     bench = OutboxBench()
     bench.store.held = True

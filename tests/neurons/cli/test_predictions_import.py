@@ -100,6 +100,13 @@ def test_only_for_the_validators_that_are_named(switch: Switch) -> None:
         switch.imports("5GrwvaEF")
 
 
+def test_the_miner_itself_is_no_validator_of_its_predictions(switch: Switch) -> None:
+    write_csv(switch.source, {"miner_uid": "7"})
+    report = switch.imports(CHARLIE)
+    assert (report.imported, len(report.skipped)) == (0, 1)
+    assert f"{CHARLIE} is the miner that made it" in next(report.skipped.lines())
+
+
 def test_a_miners_own_choice_of_validators_counts(switch: Switch) -> None:
     switch.target = Destination(switch.state_dir, VALIDATORS, (ALICE,))
     assert switch.imports().validators == (ALICE,)
@@ -107,7 +114,7 @@ def test_a_miners_own_choice_of_validators_counts(switch: Switch) -> None:
 
 def test_without_a_validator_nothing_can_be_imported(switch: Switch) -> None:
     switch.target = Destination(switch.state_dir)
-    with pytest.raises(ConfigurationError, match="name each with --validator HOTKEY"):
+    with pytest.raises(ConfigurationError, match="name each one with a permit and an endpoint with --validator HOTKEY"):
         switch.imports()
     assert not switch.state_dir.exists()
 
