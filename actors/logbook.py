@@ -6,7 +6,7 @@ A trouble that lasts is told when it begins, when its cause changes and when it 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -339,8 +339,7 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     @on(MetagraphSynced)
     def synced(self, event: MetagraphSynced, envelope: Envelope) -> None:
         self.state.uids = {neuron.hotkey: neuron.uid for neuron in event.neurons}
-        self._forget_axons()
-        self.state.askers = {hotkey: None for hotkey in self.state.askers if hotkey in self.state.uids}
+        self._forget_existing()
         text = f"Metagraph: {counted(len(event.neurons), 'neuron')}"
         if event.source == "file":
             self._line(envelope, "metagraph", text)
@@ -757,9 +756,10 @@ class LogbookActor(HealthWatcher, ExistingFollower):
         text = f"Miner {self._peer(event.hotkey)} is not asked via Synapse: {event.reason}"
         self._line(envelope, "miners that are not asked", text, "DEBUG")
 
-    def _forget_axons(self) -> None:
+    def _forget_existing(self) -> None:
         """Keep of existing neurons what is of the present metagraph."""
         state = self.state
+        state.askers = {hotkey: None for hotkey in state.askers if hotkey in state.uids}
         state.turned_away = {hotkey: status for hotkey, status in state.turned_away.items() if hotkey in state.uids}
         for hotkey in [hotkey for hotkey in state.asked if hotkey not in state.uids]:
             state.peers.pop(state.asked.pop(hotkey), None)
@@ -865,10 +865,10 @@ class LogbookActor(HealthWatcher, ExistingFollower):
                 if self._has_room(envelope, "predictions pushed"):
                     self._write(f"Pushed prediction {prediction.prediction_id} via {_ROADS[event.road]}")
 
-    def _first_pushed(self, validator: Hotkey, message: PredictionMessage, road: Road) -> list[Prediction]:
+    def _first_pushed(self, validator: Hotkey, message: PredictionMessage, road: Road) -> Sequence[Prediction]:
         """Of predictions over Synapse, which each answer repeats until they have their verdict, those that are new."""
         if road != "synapse":
-            return list(message.predictions)
+            return message.predictions
         known = self.state.offered.setdefault(validator, {})
         fresh = [prediction for prediction in message.predictions if prediction.prediction_id not in known]
         known.update((prediction.prediction_id, None) for prediction in fresh)
