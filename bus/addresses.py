@@ -7,6 +7,8 @@ _NAT64: Final = ip_network("64:ff9b::/96")
 """Its addresses have an IPv4 address in their last 32 bits (RFC 6052)."""
 _6TO4: Final = ip_network("2002::/16")
 """Its addresses lead to an IPv4 address through relays, which no longer exist (RFC 7526); Pythons differ on them."""
+_HOST_BITS: Final = 64
+"""The bits of an IPv6 address that its holder chooses (RFC 4291, section 2.5.1)."""
 
 Address = IPv4Address | IPv6Address
 
@@ -35,6 +37,23 @@ def is_within(host: str, network: str) -> bool:
     """Whether ``host`` is an address of ``network``, which is in CIDR form. A name is in no network."""
     address = _read(host)
     return address is not None and _plain(address) in ip_network(network)
+
+
+def network_of(remote: str) -> str:
+    """The network that counts as one party, if parties are told apart by their addresses.
+
+    Of IPv4 it is the address itself; of IPv6 the 64 bits that one line has, because its holder chooses the other 64.
+
+    Args:
+        remote: an IP address; any other text is its own network.
+    """
+    address = _read(remote)
+    if address is None:
+        return remote
+    plain = _plain(address)
+    if isinstance(plain, IPv4Address):
+        return str(plain)
+    return f"{IPv6Address(int(plain) >> _HOST_BITS << _HOST_BITS)}/{128 - _HOST_BITS}"
 
 
 def is_public(host: str) -> bool:

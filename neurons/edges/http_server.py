@@ -1,16 +1,17 @@
-"""A public port, served by uvicorn: what the listener of a validator and the axon of a miner have in common."""
+"""A public port: we accept, and uvicorn serves. A validator's listener and a miner's axon share it."""
 
 import asyncio
 import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Final
 
 import uvicorn
 
 from bettensor.bus.redaction import names_a_secret
+from bettensor.neurons.edges.acceptor import Acceptor, GetContext
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT
 from bettensor.neurons.system.errors import start_fault
 from bettensor.neurons.system.ports import listen_on
@@ -49,6 +50,16 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         yield  # the neuron handles signals itself
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
+        """uvicorn listens nowhere: it only serves what the acceptor accepts."""
+        self.servers = []
+        self.started = True
+
+    def make_protocol(self) -> asyncio.Protocol:
+        """The protocol of a new connection."""
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state={})
+
 
 class HttpServer:
     """Serves an ASGI application at one address, until it is stopped."""
@@ -57,12 +68,15 @@ class HttpServer:
     """The bound address and port."""
     port: int
 
-    def __init__(self, application: Any, **options: Any) -> None:
+    def __init__(self, application: Any, *, tls: GetContext | None = None, **options: Any) -> None:
         """
         Args:
             application: gets each request.
+            tls: gives the context for the next TLS handshake; None from it refuses handshakes. If given, the port
+                speaks both plain and TLS. The transport's ``sslcontext`` is the context that serves a connection.
             options: of ``uvicorn.Config``: the classes of the protocols, and their limits.
         """
+        self._tls = tls
         config = uvicorn.Config(
             application,
             interface="asgi3",
@@ -73,11 +87,11 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=int(CLOSE_TIMEOUT),
-            backlog=BACKLOG,
             **options,
         )
         self._server = _Server(config)
         self._serving: asyncio.Task[None] | None = None
+        self._acceptor: Acceptor | None = None
 
     async def start(self, section: str, ip: str, port: int) -> None:
         """Bind, and begin to serve.
@@ -93,9 +107,11 @@ class HttpServer:
         """
         listening = _bind(section, ip, port)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]), name=section)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[]), name=section)
         while not self._server.started and not self._serving.done():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)  # uvicorn has no event for it
+            await asyncio.sleep(0)  # uvicorn has no event for it
+        self._acceptor = Acceptor(listening, self._server.make_protocol, tls=self._tls)
+        self._acceptor.open()
         host, self.port = listening.getsockname()[:2]
         self.endpoint = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
@@ -108,6 +124,7 @@ class HttpServer:
         """Stop serving, after the requests that are under way. If cancelled, it waits for none."""
         if self._serving is None:
             return
+        await self._stop_accepting()
         self._server.should_exit = True
         try:
             await asyncio.shield(self._serving)
@@ -118,8 +135,13 @@ class HttpServer:
     async def abort(self) -> None:
         """Stop serving at once."""
         self._server.should_exit = self._server.force_exit = True
+        await self._stop_accepting()
         if self._serving is not None:
             await self._serving
+
+    async def _stop_accepting(self) -> None:
+        if self._acceptor is not None:
+            await self._acceptor.close()
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -1,0 +1,196 @@
+"""Accepts the connections of a port, and gives each its protocol, over TLS if its first byte begins a handshake.
+
+asyncio and uvloop would accept too, but they close what they cannot take without a word, and choose between plain and
+TLS for a whole port. This works with the event loops of both.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from bettensor.bus.addresses import network_of
+from bettensor.neurons.edges.crowd import Strangers
+
+MAX_AT_ONCE: Final = 64
+"""Connections accepted in one turn of the event loop: some 3 ms of work."""
+SHORTAGE_PAUSE: Final = 0.1
+"""Seconds without accepting after the system has refused: the connections wait in its own queue meanwhile."""
+_OF_ONE_CONNECTION: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EPROTO,
+    }
+)
+"""Errors of accept(2) that only say that one connection has ended before, or that a firewall forbids it."""
+_CLIENT_HELLO: Final = 0x16
+"""The first byte of a TLS handshake (RFC 8446, section 5.1): no method of HTTP begins with it."""
+
+GetContext = Callable[[], ssl.SSLContext | None]
+
+
+class Acceptor:
+    """Accepts at one listening socket from ``open`` until ``close``."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        make_protocol: Callable[[], asyncio.Protocol],
+        *,
+        tls: GetContext | None = None,
+        greeting_timeout: float = 5.0,
+        handshake_timeout: float = 5.0,
+        shutdown_timeout: float = 5.0,
+        handshakes: Strangers | None = None,
+        on_shortage: Callable[[OSError | None], None] = lambda _: None,
+    ) -> None:
+        """
+        Args:
+            listening: does not block; it is closed by ``close``.
+            make_protocol: makes the protocol of one connection.
+            tls: gives the context for the next handshake; None from it refuses handshakes. Without ``tls`` all is
+                plain, and no first byte is waited for.
+            greeting_timeout: seconds within which the first byte must come, if there is ``tls``.
+            handshake_timeout: seconds for a handshake.
+            shutdown_timeout: seconds in which a peer must answer the end of TLS.
+            handshakes: bounds the handshakes under way, first bytes that are waited for included.
+            on_shortage: hears the error if the system refuses to accept, such as for too many open files; and None as
+                soon as it accepts again.
+        """
+        self._listening = listening
+        self._make_protocol = make_protocol
+        self._tls = tls
+        self._greeting_timeout = greeting_timeout
+        self._handshake_timeout = handshake_timeout
+        self._shutdown_timeout = shutdown_timeout
+        self._handshakes = Strangers(256, 64) if handshakes is None else handshakes
+        self._on_shortage = on_shortage
+        self._is_short = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._arrivals: set[Arrival] = set()
+        self._loop = asyncio.get_running_loop()
+
+    def open(self) -> None:
+        """Begin to accept."""
+        self._loop.add_reader(self._listening, self._accept)
+
+    async def close(self) -> None:
+        """Stop accepting, and end the connections that have no protocol yet. It may be called again."""
+        if self._listening.fileno() >= 0:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
+        if self._retry is not None:
+            self._retry.cancel()
+        arrivals = list(self._arrivals)
+        for arrival in arrivals:
+            arrival.abort()
+        await asyncio.gather(*(arrival.task for arrival in arrivals), return_exceptions=True)
+
+    def _accept(self) -> None:
+        for _ in range(MAX_AT_ONCE):
+            try:
+                accepted, address = self._listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _OF_ONE_CONNECTION:
+                    continue
+                self._pause(error)
+                return
+            if self._is_short:
+                self._is_short = False
+                self._on_shortage(None)
+            accepted.setblocking(False)
+            self._take(accepted, address[0])
+
+    def _pause(self, error: OSError) -> None:
+        """Accept nothing for a while: the socket stays readable, so the loop would do nothing else."""
+        self._loop.remove_reader(self._listening)
+        self._retry = self._loop.call_later(SHORTAGE_PAUSE, self._loop.add_reader, self._listening, self._accept)
+        if not self._is_short:
+            self._is_short = True
+            self._on_shortage(error)
+
+    def _take(self, accepted: socket.socket, remote: str) -> None:
+        arrival = Arrival(accepted)
+        if self._tls is None:
+            arrival.task = self._loop.create_task(self._connect(arrival, None))
+        else:
+            arrival.task = self._loop.create_task(self._greet(arrival, self._tls))
+            oldest = self._handshakes.enter(arrival, network_of(remote))
+            if oldest is not None:
+                oldest.abort()
+        self._arrivals.add(arrival)
+        arrival.task.add_done_callback(lambda _: self._forget(arrival))
+
+    def _forget(self, arrival: "Arrival") -> None:
+        self._arrivals.discard(arrival)
+        self._handshakes.leave(arrival)
+        if not arrival.is_connected:
+            arrival.socket.close()
+
+    async def _greet(self, arrival: "Arrival", tls: GetContext) -> None:
+        deadline = self._loop.call_later(self._greeting_timeout, arrival.abort)
+        try:
+            first = await self._first_byte(arrival.socket)
+        finally:
+            deadline.cancel()
+        if not first:
+            return  # its peer has left
+        context = tls() if first[0] == _CLIENT_HELLO else None
+        if context is not None or first[0] != _CLIENT_HELLO:
+            await self._connect(arrival, context)
+
+    async def _first_byte(self, accepted: socket.socket) -> bytes:
+        """The first byte, which stays to be read; none if the peer has left."""
+        readable = self._loop.create_future()
+        self._loop.add_reader(accepted, _resolve, readable)
+        try:
+            await readable
+            return accepted.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return b""
+        finally:
+            self._loop.remove_reader(accepted)
+
+    async def _connect(self, arrival: "Arrival", context: ssl.SSLContext | None) -> None:
+        """Give it its protocol; over TLS after the handshake. A handshake that fails is the peer's matter."""
+        over_tls = {
+            "ssl": context,
+            "ssl_handshake_timeout": self._handshake_timeout,
+            "ssl_shutdown_timeout": self._shutdown_timeout,
+        }
+        options = {} if context is None else over_tls
+        arrival.is_connected = True  # the transport closes the socket from now on
+        with contextlib.suppress(OSError):
+            await self._loop.connect_accepted_socket(self._make_protocol, arrival.socket, **options)  # type: ignore[arg-type]
+
+
+class Arrival:
+    """A connection without a protocol."""
+
+    task: asyncio.Task[None]
+    """Ends with the protocol, or with the connection."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        self.socket = accepted
+        self.is_connected = False
+
+    def abort(self) -> None:
+        """End it, unless it has just got its protocol."""
+        self.task.cancel()
+
+
+def _resolve(readable: asyncio.Future[None]) -> None:
+    if not readable.done():
+        readable.set_result(None)

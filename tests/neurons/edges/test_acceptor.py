@@ -1,0 +1,285 @@
+"""How a port accepts: on both event loops, plain and over TLS, and when the system has no file left."""
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import uvloop
+
+from bettensor.neurons.edges.acceptor import Acceptor
+from bettensor.neurons.edges.crowd import Strangers
+from bettensor.neurons.system.ports import listen_on
+from tests.neurons.edges.certificates import make_context, trusting_anyone
+
+PATIENCE: Final = 10.0
+HELLO: Final = b"\x16\x03\x01\x02\x00"
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a scenario on asyncio's event loop, and on uvloop's."""
+
+    def run(scenario: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            runner.run(asyncio.wait_for(scenario, PATIENCE))
+
+    return run
+
+
+class Echo(asyncio.Protocol):
+    """Sends everything back."""
+
+    def __init__(self, made: list["Echo"]) -> None:
+        self.made = made
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.made.append(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class Bench:
+    """A port on loopback."""
+
+    def __init__(self, **options: Any) -> None:
+        self.made: list[Echo] = []
+        self.shortages: list[OSError | None] = []
+        options = {"on_shortage": self.shortages.append} | options
+        listening = listen_on("127.0.0.1", 0, 100)
+        listening.setblocking(False)
+        self.port: int = listening.getsockname()[1]
+        self.acceptor = Acceptor(listening, partial(Echo, self.made), **options)
+        self.acceptor.open()
+
+    @asynccontextmanager
+    async def line(
+        self, context: ssl.SSLContext | None = None
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=context)
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+
+    async def echoes(self, context: ssl.SSLContext | None = None) -> bool:
+        async with self.line(context) as (reader, writer):
+            writer.write(b"hello")
+            return await reader.readexactly(5) == b"hello"
+
+    def transports(self) -> list[Any]:
+        return [echo.transport for echo in self.made]
+
+
+@asynccontextmanager
+async def accepting(**options: Any) -> AsyncIterator[Bench]:
+    bench = Bench(**options)
+    try:
+        yield bench
+    finally:
+        await bench.acceptor.close()
+        for transport in bench.transports():
+            transport.abort()
+        await asyncio.sleep(0)
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the connection ends."""
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+async def is_cut(reader: asyncio.StreamReader) -> bool:
+    return await rest(reader) == b""
+
+
+def test_all_who_come_at_once_are_served(run: Run) -> None:
+    async def scenario() -> None:
+        async with accepting() as bench:
+            assert all(await asyncio.gather(*(bench.echoes() for _ in range(200))))
+
+    run(scenario())
+
+
+def test_one_port_speaks_plain_and_tls(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        context = make_context(tmp_path)
+        async with accepting(tls=lambda: context) as bench:
+            assert await bench.echoes()
+            assert await bench.echoes(trusting_anyone())
+            plain, over_tls = bench.transports()
+            assert plain.get_extra_info("sslcontext") is None
+            assert over_tls.get_extra_info("sslcontext") is context
+            assert over_tls.get_extra_info("ssl_object").version() == "TLSv1.3"
+
+    run(scenario())
+
+
+def test_a_new_certificate_serves_the_next_handshake_and_the_old_one_its_connections(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        contexts = [make_context(tmp_path, "old"), make_context(tmp_path, "new")]
+        async with accepting(tls=lambda: contexts[0]) as bench, bench.line(trusting_anyone()) as (reader, writer):
+            writer.write(b"a")
+            assert await reader.readexactly(1) == b"a"
+            old = contexts.pop(0)
+            assert await bench.echoes(trusting_anyone())
+            writer.write(b"b")
+            assert await reader.readexactly(1) == b"b"
+            assert [each.get_extra_info("sslcontext") for each in bench.transports()] == [old, contexts[0]]
+
+    run(scenario())
+
+
+def test_without_a_certificate_a_handshake_ends_at_once_and_plain_goes_on(run: Run) -> None:
+    async def scenario() -> None:
+        async with accepting(tls=lambda: None) as bench, bench.line() as (reader, writer):
+            writer.write(HELLO)
+            assert await is_cut(reader)
+            assert await bench.echoes()
+
+    run(scenario())
+
+
+def test_a_port_that_speaks_no_tls_waits_for_no_first_byte(run: Run) -> None:
+    async def scenario() -> None:
+        async with accepting() as bench, bench.line():
+            while not bench.made:  # noqa: ASYNC110 - the protocol is made without a byte
+                await asyncio.sleep(0)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("bytes_sent", [b"", HELLO, HELLO + b"\x01\x00\x01\xfc" + b"\x00" * 300])
+def test_silence_and_handshakes_that_do_not_end_are_cut_off(run: Run, tmp_path: Path, bytes_sent: bytes) -> None:
+    async def scenario() -> None:
+        context = make_context(tmp_path)
+        patience = {"greeting_timeout": 0.05, "handshake_timeout": 0.05}
+        async with accepting(tls=lambda: context, **patience) as bench, bench.line() as (reader, writer):
+            writer.write(bytes_sent)
+            assert (await rest(reader))[:1] in (b"", b"\x15")  # 0x15: an alert says what could not be read
+            assert bench.made == []
+
+    run(scenario())
+
+
+def test_a_peer_that_leaves_before_its_first_byte_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        context = make_context(tmp_path)
+        handshakes = Strangers(10, 10)
+        async with accepting(tls=lambda: context, handshakes=handshakes) as bench:
+            for linger in (b"\0" * 8, b"\1\0\0\0\0\0\0\0"):  # in order, and by a reset
+                leaving = socket.create_connection(("127.0.0.1", bench.port))
+                while not len(handshakes):  # noqa: ASYNC110 - it is accepted soon
+                    await asyncio.sleep(0)
+                leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                leaving.close()
+                while len(handshakes):  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            assert await bench.echoes()
+            assert bench.made != []
+
+    run(scenario())
+
+
+def test_of_too_many_handshakes_the_oldest_ends(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        context = make_context(tmp_path)
+        async with (
+            accepting(tls=lambda: context, handshakes=Strangers(10, 3)) as bench,
+            AsyncExitStack() as lines,
+        ):
+            readers = []
+            for number in range(5):
+                reader, writer = await lines.enter_async_context(bench.line())
+                writer.write(HELLO if number % 2 else b"")
+                readers.append(reader)
+            assert await is_cut(readers[0])
+            assert await is_cut(readers[1])
+            assert await bench.echoes(trusting_anyone())
+            assert await is_cut(readers[2])
+            assert await bench.echoes()  # nobody else has to leave: those who got their protocol do not count
+
+    run(scenario())
+
+
+def test_a_shortage_of_files_is_told_once_and_passes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failing = socket.socket.accept, [errno.EMFILE, errno.ENFILE]
+
+    def accept(listening: socket.socket) -> Any:
+        if failing:
+            raise OSError(failing.pop(), os.strerror(errno.EMFILE))
+        return real(listening)
+
+    async def scenario() -> None:
+        async with accepting() as bench:
+            assert await bench.echoes()
+            assert [error and error.errno for error in bench.shortages] == [errno.ENFILE, None]
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    run(scenario())
+
+
+def test_the_fault_of_one_connection_is_none_of_the_port(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failing = socket.socket.accept, [errno.ECONNABORTED, errno.EPERM]
+
+    def accept(listening: socket.socket) -> Any:
+        if failing:
+            raise OSError(failing.pop(), "gone")
+        return real(listening)
+
+    async def scenario() -> None:
+        async with accepting() as bench:
+            assert await bench.echoes()
+            assert bench.shortages == []
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    run(scenario())
+
+
+def test_closing_ends_who_has_no_protocol_yet_and_may_be_repeated(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        context, handshakes = make_context(tmp_path), Strangers(10, 10)
+        async with (
+            accepting(tls=lambda: context, handshakes=handshakes) as bench,
+            bench.line() as (silent, _),
+            bench.line() as (greeting, writer),
+        ):
+            writer.write(HELLO)
+            while len(handshakes) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await bench.acceptor.close()
+            await bench.acceptor.close()
+            assert await is_cut(silent)
+            assert await is_cut(greeting)
+            with pytest.raises(ConnectionError):
+                await bench.echoes()
+
+    run(scenario())
+
+
+def test_closing_during_a_shortage_accepts_nothing_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def accept(_: socket.socket) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def scenario() -> None:
+        async with accepting() as bench, bench.line():
+            while not bench.shortages:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await bench.acceptor.close()
+            await asyncio.sleep(0.15)  # longer than the pause
+        assert len(bench.shortages) == 1
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    run(scenario())
