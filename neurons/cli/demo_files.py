@@ -11,6 +11,7 @@ from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.cli.demo_existing import EVERY, ExistingPlayer
 from bettensor.neurons.cli.demo_player import VALIDATOR, Player
 from bettensor.neurons.cli.demo_visitor import Visitor
+from bettensor.neurons.config.yaml_text import read_yaml
 from bettensor.neurons.edges.game_feed import SHIPPED
 from bettensor.neurons.edges.wallets import load_hotkey, new_wallet
 
@@ -88,7 +89,7 @@ def _write_games(file: Path) -> None:
 def set_websocket(folder: Path, player: Player) -> None:
     """Edit the miner's file, as an operator would; the running miner reloads it."""
     file = folder / f"{player.name}.yaml"
-    settings = yaml.safe_load(file.read_text())
+    settings = read_yaml(file)
     settings["websocket"]["enabled"] = player.websocket
     _write(file, settings)
 

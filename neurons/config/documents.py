@@ -14,7 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from bettensor.bus.errors import ConfigurationError
+from bettensor.neurons.system.files import read_file
 
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of a file of games or bets: the largest slate, with 20,000 games, has 8 MB."""
 MAX_SHOWN: Final = 60
 """Characters of a wrong value that a message shows."""
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -25,20 +28,19 @@ _MOST_DIGITS: Final = 400
 """An integer of more digits is beyond every float."""
 
 
-def read_text(file: Path, advice: str = "") -> str:
+def read_text(file: Path, advice: str = "", most: int = MOST_BYTES) -> str:
     """The text of ``file``, in UTF-8 with or without a byte order mark. Line ends stay as they are.
 
     Args:
         file: the file.
         advice: the cure if it is missing, for the message.
+        most: bytes that the file may have.
 
     Raises:
-        ConfigurationError: the file cannot be read, is no regular file, or is not UTF-8 text.
+        ConfigurationError: the file cannot be read, is no regular file, is too large, or is not UTF-8 text.
     """
     try:
-        if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe has an end only when its writer has
-            raise ConfigurationError(f"{file}: cannot be read: it is a pipe or a device; save it as a file")
-        return decoded(file.read_bytes())
+        return decoded(read_file(file, most))
     except FileNotFoundError:
         raise ConfigurationError(f"{file}: there is no such file{advice}") from None
     except OSError as error:
@@ -70,7 +72,9 @@ def read_json(file: Path) -> Any:
     text = read_text(file)
     try:
         return json.loads(text, parse_int=_integer)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ConfigurationError(f"{file}: not JSON: lists and objects are nested too deeply") from None
+    except ValueError as error:
         raise ConfigurationError(f"{file}: not JSON: {error}") from None
 
 
@@ -106,8 +110,18 @@ def shown(value: Any) -> str:
     try:
         text = json.dumps(value)
     except (TypeError, ValueError, RecursionError):
-        text = repr(value)
+        text = safe_repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def safe_repr(value: Any) -> str:
+    """``repr(value)``; for a number of more digits than Python writes, and for what is nested too deeply, words."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of very many digits"
+    except RecursionError:
+        return "a value that is nested too deeply"
 
 
 def explained(fault: msgspec.ValidationError) -> str:

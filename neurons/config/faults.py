@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.redaction import names_a_secret, without_secrets
 from bettensor.bus.text import hint
+from bettensor.neurons.config.documents import safe_repr
 from bettensor.neurons.config.sources import Where, blame, blame_together
 
 Location = tuple[str | int, ...]
@@ -23,6 +24,8 @@ _EXPECTED: Final = {
     "tuple_type": "expected a list",
 }
 """The messages for pydantic's faults whose own text is for programmers, by pydantic's name."""
+_MOST_SHOWN: Final = 500
+"""Characters of a wrong value that a message shows."""
 _UNKNOWN: Final = ("unexpected_keyword_argument", "extra_forbidden")
 _MISSING: Final = ("missing", "missing_argument")
 
@@ -114,7 +117,10 @@ def _fault(kind: Any, details: ErrorDetails) -> Fault:
 def _shown(key: str, value: Any) -> str:
     if names_a_secret(key):
         return "a secret"
-    return "a list" if isinstance(value, list) else repr(without_secrets(value))
+    if isinstance(value, list):
+        return "a list"
+    text = safe_repr(without_secrets(value))
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:

@@ -34,7 +34,7 @@ from bettensor.neurons.config.settings import SubtensorSettings
 from bettensor.neurons.edges.edge import Edge, Identity, StateDir, on
 from bettensor.neurons.edges.kept_metagraph import KEPT, KeptMetagraph, read_kept
 from bettensor.neurons.edges.keys import Keypair
-from bettensor.neurons.system.files import replace
+from bettensor.neurons.system.files import PRIVATE, replace
 from bettensor.neurons.system.proxies import spare_loopback
 
 CONNECT_TIMEOUT: Final = 60.0
@@ -242,7 +242,7 @@ class Chain(Edge):
             kept = read_kept(self._kept)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError, ValueError) as error:
+        except (OSError, msgspec.MsgspecError, RecursionError, ValueError) as error:
             self._bus.publish(ChainFailed(f"the metagraph kept in {self._kept} cannot be read: {error}", Micros(0)))
             return None
         return kept.metagraph if kept.subnet == self._subnet else None
@@ -250,7 +250,7 @@ class Chain(Edge):
     async def _write_kept(self, data: bytes) -> None:
         try:
             async with self._keeping:  # one at a time: all writers share the temporary file
-                await asyncio.to_thread(replace, self._kept, data, durable=True)
+                await asyncio.to_thread(replace, self._kept, data, durable=True, mode=PRIVATE)
         except OSError as error:
             self._bus.publish(ChainFailed(f"the metagraph cannot be kept on disk: {error}", Micros(0)))
 

@@ -6,9 +6,12 @@ from typing import Final
 import msgspec
 
 from bettensor.bus.events import MetagraphFetched
+from bettensor.neurons.system.files import read_file
 
 KEPT: Final = "metagraph.json"
 """The file's name."""
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of the file: a neuron of the chain takes 200, and a subnet has at most 65,536."""
 
 
 class KeptMetagraph(msgspec.Struct):
@@ -25,6 +28,6 @@ def read_kept(file: Path) -> KeptMetagraph:
     Raises:
         FileNotFoundError: no metagraph is kept yet.
         OSError: it cannot be read.
-        msgspec.MsgspecError, ValueError: it is damaged.
+        msgspec.MsgspecError, RecursionError, ValueError: it is damaged, too large, or no regular file.
     """
-    return msgspec.json.decode(file.read_bytes(), type=KeptMetagraph)
+    return msgspec.json.decode(read_file(file, MOST_BYTES), type=KeptMetagraph)

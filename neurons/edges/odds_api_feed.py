@@ -19,6 +19,7 @@ from bettensor.bus.clock import Clock
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import FeedFailed, GamesFetched, RowsSkipped, WithheldGame
 from bettensor.bus.identifiers import SECOND, Epoch, Micros, micros
+from bettensor.neurons.config.documents import MOST_BYTES
 from bettensor.neurons.edges.edge import Edge, Plan, StateDir, Store
 from bettensor.neurons.edges.game_file import FetchedSlate, read_games
 from bettensor.neurons.edges.odds_api_client import (
@@ -34,7 +35,7 @@ from bettensor.neurons.edges.odds_api_client import (
 from bettensor.neurons.odds.book import AnswerVersion, OddsBook
 from bettensor.neurons.odds.forms import EVENTS, read_answer
 from bettensor.neurons.odds.listing import Omission
-from bettensor.neurons.system.files import replace
+from bettensor.neurons.system.files import PRIVATE, read_file, replace
 
 FILE: Final = "odds_api.json"
 """The games file in ``state_dir``."""
@@ -141,7 +142,7 @@ class OddsApiFeed(Edge):
     def _restore(self) -> None:
         """Take the odds of the last run; what is fresh enough needs no request."""
         try:
-            self._book.restore(self._path.read_bytes())
+            self._book.restore(read_file(self._path, MOST_BYTES))
         except (OSError, ValueError):  # the first run, or a file that is not ours: the service has the odds
             return
         now, interval = self._clock.wall(), micros(self._settings.interval)
@@ -241,7 +242,7 @@ class OddsApiFeed(Edge):
         document = self._book.document(list(self._sports))
         if document != self._written:
             try:
-                replace(self._path, document.encode(), durable=True)
+                replace(self._path, document.encode(), durable=True, mode=PRIVATE)
             except OSError as error:
                 raise ConfigurationError(f"{self._path}: cannot be written: {error.strerror}") from None
             self._written = document

@@ -30,6 +30,8 @@ from bettensor.neurons.edges.edge import Edge, Plan
 _STRICT = ConfigDict(extra="forbid")
 MAX_FAULT = 512
 """Characters of the message about a row."""
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of either file: a row of the metagraph has about 200, and MOST_NODES of ``yaml_text.py`` allows 7,000 rows."""
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}")
 
 
@@ -162,7 +164,7 @@ def read_metagraph(file: Path) -> Reading[MetagraphFetched]:
     Raises:
         ConfigurationError: the file cannot be read, or has no list of neurons.
     """
-    rows = parse(_MetagraphFile, read_yaml(file), str(file)).neurons
+    rows = parse(_MetagraphFile, read_yaml(file, most=MOST_BYTES), str(file)).neurons
     entries, faults = _checked(_NeuronEntry, rows, "neurons")
     neurons: list[NeuronInfo] = []
     owners: dict[tuple[str, object], int] = {}
@@ -195,7 +197,7 @@ def read_blacklist(file: Path) -> Reading[BlacklistLoaded]:
     Raises:
         ConfigurationError: the file cannot be read, or is not a blacklist.
     """
-    listed = parse(_BlacklistFile, read_yaml(file), str(file))
+    listed = parse(_BlacklistFile, read_yaml(file, most=MOST_BYTES), str(file))
     hotkeys, of_hotkeys = _checked(Address, listed.hotkeys, "hotkeys")
     coldkeys, of_coldkeys = _checked(Address, listed.coldkeys, "coldkeys")
     networks, of_networks = _checked(Network, listed.networks, "networks")

@@ -26,5 +26,5 @@ def local_neurons(state_dir: Path, static: Path | None) -> tuple[NeuronInfo, ...
         return read_kept(state_dir / KEPT).metagraph.neurons
     except FileNotFoundError:
         return ()
-    except (OSError, msgspec.MsgspecError, ValueError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise ConfigurationError(f"{state_dir / KEPT}: cannot be read: {error}") from None

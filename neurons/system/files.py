@@ -1,7 +1,9 @@
-"""Watches files of this machine for changes, and replaces files in one step."""
+"""Files of this machine: reads them within bounds, watches them for changes, and replaces them in one step."""
 
 import asyncio
+import errno
 import os
+import stat
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
@@ -9,6 +11,11 @@ from threading import Event
 from typing import Final
 
 from watchfiles import awatch, watch
+
+PRIVATE: Final = 0o600
+"""The mode of a file that only its owner may read."""
+PUBLIC: Final = 0o666
+"""The mode of a file that others may read, as far as the umask allows."""
 
 DEBOUNCE: Final = 50
 """Milliseconds for which a file must stay unchanged before it is read."""
@@ -106,35 +113,110 @@ def _stat(file: Path) -> tuple[int, int, int] | None:
     return stat.st_ino, stat.st_size, stat.st_ctime_ns  # new permissions are a change too
 
 
+class Unfit(ValueError):
+    """A file is no regular file, or too large; the message says how to repair it."""
+
+
+def read_file(file: Path, most: int) -> bytes:
+    """The content of a regular file. A pipe or a device, which may have no end, is not read.
+
+    Args:
+        file: the file.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it cannot be read.
+        Unfit: it is no regular file, or has more bytes.
+    """
+    _require_regular(file.stat(), file)  # opening some devices does something
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:
+        _require_regular(os.fstat(opened.fileno()), file)
+        data = opened.read(most + 1)
+    if len(data) > most:
+        raise Unfit(f"it has more than {size(most)}; make it smaller")
+    return data
+
+
+def _require_regular(status: os.stat_result, file: Path) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+    if not stat.S_ISREG(status.st_mode):
+        raise Unfit("it is a pipe or a device; save it as a file")
+
+
+def size(count: int) -> str:
+    """A limit in bytes, for a message: ``4 MiB``, ``64 KiB``, ``100 bytes``."""
+    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if not count % unit:
+            return f"{count // unit} {name}"
+    return f"{count} bytes"
+
+
 @contextmanager
-def temporary_file(file: Path) -> Iterator[Path]:
-    """``file`` for the block, which may rename it; otherwise it is deleted, as is a leftover of that name."""
+def temporary_file(file: Path, mode: int = PRIVATE) -> Iterator[Path]:
+    """``file``, new and empty, for the block, which may rename it; otherwise it is deleted.
+
+    A leftover of that name is deleted first. A link of that name is deleted too, and never followed.
+    """
     file.unlink(missing_ok=True)
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
     try:
         yield file
     finally:
         file.unlink(missing_ok=True)
 
 
-def replace(file: Path, data: bytes, *, durable: bool = False) -> None:
+def replace(file: Path, data: bytes, *, durable: bool = False, mode: int = PUBLIC) -> None:
     """Write a file in one step, for those who watch it; a pipe or device is written to directly.
 
     Args:
-        file: the file; if it is a link, the file where it leads.
+        file: the file; if it is a link of this user or of root, the file where it leads. Operators link a file into
+            another folder, and that file must change.
         data: its new content.
         durable: the content is on the disk when the old one is given up, so that a power cut leaves one of the two.
+        mode: of a new file, as far as the umask allows; an existing file that others may read keeps its mode.
 
     Raises:
-        OSError: it cannot be written; the file stays as it was.
+        OSError: it cannot be written, or it is a link of another user; the file stays as it was.
     """
+    target = _target(file)
     if file.exists() and not file.is_file():
         file.write_bytes(data)
         return
-    target = Path(os.path.realpath(file))  # where a link leads
-    with temporary_file(target.with_name(f".{target.name}.part")) as part:
+    if mode == PUBLIC and target.exists():
+        mode = stat.S_IMODE(target.stat().st_mode)
+    with temporary_file(target.with_name(f".{target.name}.part"), mode) as part:
         with part.open("wb") as out:
             out.write(data)
             if durable:
                 out.flush()
                 os.fsync(out.fileno())
         part.replace(target)
+
+
+def _target(file: Path) -> Path:
+    """Where ``file`` leads; ``file`` itself if links form a circle.
+
+    Raises:
+        PermissionError: a link on the way belongs to another user, who could have any file of ours overwritten.
+    """
+    target = file
+    for _ in range(_MOST_LINKS):
+        status = _lstat(target)
+        if status is None or not stat.S_ISLNK(status.st_mode):
+            return target
+        if status.st_uid not in (os.geteuid(), 0):
+            raise PermissionError(errno.EPERM, f"{target} is a link of another user; choose another folder", str(file))
+        target = target.parent / target.readlink()
+    return file
+
+
+_MOST_LINKS: Final = 40
+"""Links on the way to one file, as Linux counts."""
+
+
+def _lstat(file: Path) -> os.stat_result | None:
+    try:
+        return file.lstat()
+    except FileNotFoundError:
+        return None

@@ -155,3 +155,20 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "games.json")
     with pytest.raises(ConfigurationError, match=r"games\.json: cannot be read: it is a pipe or a device; save it as"):
         read_json(tmp_path / "games.json")
+
+
+def test_a_number_of_very_many_digits_and_a_deep_value_are_shown_in_words() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert shown(10**5000) == "a number of very many digits"
+    assert shown(deep) == "a value that is nested too deeply"
+    while deep:
+        deep = deep.pop()
+
+
+def test_what_is_nested_too_deeply_is_refused_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "games.json"
+    file.write_bytes(b"[" * 100_000)
+    with pytest.raises(ConfigurationError, match="not JSON: lists and objects are nested too deeply"):
+        read_json(file)

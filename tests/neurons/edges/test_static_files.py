@@ -12,8 +12,8 @@ from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import BlacklistLoaded, MetagraphFetched, RowsSkipped
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.config.settings import ROLES, Settings, parse
-from bettensor.neurons.edges.static_files import StaticFiles, files_of
-from bettensor.neurons.simulation import EventLog
+from bettensor.neurons.edges.static_files import StaticFiles, files_of, read_blacklist, read_metagraph
+from bettensor.neurons.simulation import EventLog, make_hotkey
 
 ALICE = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 
@@ -116,3 +116,19 @@ async def test_wrong_rows_do_not_stop_the_start(bench: Bench) -> None:
     assert bench.last(BlacklistLoaded) == BlacklistLoaded((), (), ("10.0.0.0/8",))
     told = {event.what: (event.file, event.faults[0][:9]) for event in bench.all(RowsSkipped)}
     assert told == {"metagraph": ("metagraph.yaml", "neurons.0"), "blacklist": ("blacklist.yaml", "hotkeys.0")}
+
+
+def test_a_file_whose_aliases_multiply_is_refused_and_one_of_five_thousand_neurons_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "metagraph.yaml"
+    laughs = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+    file.write_text(f"a0: &a0 [lol]\n{laughs}neurons: *a11\n")
+    with pytest.raises(
+        ConfigurationError, match=r"metagraph\.yaml: not YAML: line 6: more than 100000 keys and values"
+    ):
+        read_metagraph(file)
+    with pytest.raises(
+        ConfigurationError, match=r"metagraph\.yaml: not YAML: line 6: more than 100000 keys and values"
+    ):
+        read_blacklist(file)
+    file.write_text("neurons:\n" + "".join(f"  - {{hotkey: {make_hotkey(str(n))}}}\n" for n in range(5_000)))
+    assert len(read_metagraph(file).contents.neurons) == 5_000

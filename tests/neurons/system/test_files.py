@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -255,9 +256,77 @@ def test_a_temporary_file_is_gone_unless_it_was_renamed(tmp_path: Path) -> None:
     file, kept = tmp_path / "part", tmp_path / "whole"
     file.write_text("a leftover")
     with temporary_file(file):
-        assert not file.exists()
-        file.touch()
+        assert file.read_bytes() == b""
     with temporary_file(file):
         file.write_text("new")
         file.rename(kept)
     assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_a_temporary_file_is_private_from_its_first_byte_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with temporary_file(tmp_path / "part") as part:
+            assert stat.S_IMODE(part.stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+def test_a_temporary_file_follows_no_link_of_its_name(tmp_path: Path) -> None:
+    victim, part = tmp_path / "victim", tmp_path / "part"
+    victim.write_text("precious")
+    part.symlink_to(victim)
+    with temporary_file(part):
+        part.write_text("new")
+    part.hardlink_to(victim)
+    with temporary_file(part):
+        part.write_text("new")
+    assert victim.read_text() == "precious"
+
+
+def test_a_new_file_has_the_mode_that_is_asked_for_and_an_old_one_keeps_its_own(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        files.replace(tmp_path / "games.json", b"1")
+        files.replace(tmp_path / "kept.json", b"1", mode=files.PRIVATE)
+        (tmp_path / "mine.json").touch(0o640)
+        files.replace(tmp_path / "mine.json", b"1")
+    finally:
+        os.umask(before)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes == {"games.json": 0o644, "kept.json": 0o600, "mine.json": 0o640}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_of_another_user_is_not_followed(tmp_path: Path) -> None:
+    victim, link, through = tmp_path / "victim", tmp_path / "games.json", tmp_path / "mine.json"
+    victim.write_text("precious")
+    link.symlink_to(victim)
+    os.lchown(link, 12345, 12345)
+    through.symlink_to(link)
+    for file in (link, through):
+        with pytest.raises(PermissionError, match=r"games\.json is a link of another user; choose another folder"):
+            files.replace(file, b"new")
+    assert victim.read_text() == "precious"
+
+
+def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * 1024)
+    assert files.read_file(file, 1024) == b"x" * 1024
+    with pytest.raises(files.Unfit, match="it has more than 1023 bytes; make it smaller"):
+        files.read_file(file, 1023)
+    with pytest.raises(IsADirectoryError):
+        files.read_file(tmp_path, 1024)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "fifo"])
+def test_a_device_or_a_pipe_is_not_read(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(files.Unfit, match="it is a pipe or a device; save it as a file"):
+        files.read_file(tmp_path / name, 1024)
+
+
+@pytest.mark.parametrize(("count", "text"), [(64 * 1024, "64 KiB"), (4 << 20, "4 MiB"), (1536 << 10, "1536 KiB")])
+def test_a_limit_is_told_in_its_unit(count: int, text: str) -> None:
+    assert files.size(count) == text
