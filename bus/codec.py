@@ -4,7 +4,6 @@ Knows the grammar and the limits of a frame. Verifies no signature and knows no 
 formed, and no more than that.
 """
 
-import math
 import re
 from binascii import hexlify, unhexlify
 from collections.abc import Callable, Iterable, Iterator
@@ -40,8 +39,10 @@ _RESULT_BYTES: Final = 256
 """Bytes of a result without its text: the names of fields, two ids and a code, at most."""
 _CHARACTER_BYTES: Final = 6
 """The most that one character of a string becomes in JSON."""
-_MAX_NESTING: Final = 32
-"""Levels of JSON that are kept of an unreadable prediction: deeper ones are decoded here, and might not be encoded."""
+_MAX_CONTAINERS: Final = 29
+"""Lists and objects that are read in one field of an unreadable prediction; a field with more is kept as its text. No
+field of ours has any, and with so many a message cannot be nested deeper than the 32 levels of the protocol.
+"""
 _SIGNATURE_BYTES: Final = 64
 _PREDICTION_FIELDS: Final = tuple(f.name for f in fields(TeamGamePrediction))
 _PREDICTION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -99,6 +100,13 @@ _head: Final = msgspec.json.Decoder(_Head)
 _prediction_message: Final = msgspec.json.Decoder(_PredictionMessage)
 _raw_predictions: Final = msgspec.json.Decoder(_RawPredictions)
 _prediction: Final = msgspec.json.Decoder(TeamGamePrediction)
+_written_fields: Final = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "_WrittenFields", [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in _PREDICTION_FIELDS]
+    )
+)
+"""The JSON text of each known field of a prediction, whatever its type."""
+_anything: Final = msgspec.json.Decoder()
 
 
 @cache
@@ -225,31 +233,33 @@ def _read_prediction(raw: msgspec.Raw) -> Prediction:
     try:
         return _prediction.decode(raw)
     except msgspec.ValidationError as error:
-        content = _content.decode(raw)
-        if _is_deeper(content, _MAX_NESTING - 2):  # the message, and its list
-            raise Unreadable("JSON nested too deeply") from None
-        if not isinstance(content, dict):
-            content = {}
-        prediction_id = content.get("prediction_id")
-        if not isinstance(prediction_id, str) or not _PREDICTION_ID.fullmatch(prediction_id):
-            prediction_id = ""
-        return UnreadablePrediction(prediction_id=PredictionId(prediction_id), fault=str(error), content=content)
+        return _unreadable(raw, str(error))
 
 
-def _binary64_or_text(digits: str) -> float | str:
-    """A number that binary64 cannot hold is kept as text, which is no field's type."""
-    number = float(digits)
-    return number if math.isfinite(number) else digits
+def _unreadable(raw: msgspec.Raw, fault: str) -> UnreadablePrediction:
+    """The known fields of a prediction; other fields are skipped, which costs as little as in a readable one."""
+    try:
+        written = msgspec.structs.asdict(_written_fields.decode(raw))
+    except msgspec.ValidationError:  # not an object
+        written = {}
+    content = {name: _content(value) for name, value in written.items() if value is not msgspec.UNSET}
+    prediction_id = content.get("prediction_id")
+    if not isinstance(prediction_id, str) or not _PREDICTION_ID.fullmatch(prediction_id):
+        prediction_id = ""
+    return UnreadablePrediction(prediction_id=PredictionId(prediction_id), fault=fault, content=content)
 
 
-_content: Final = msgspec.json.Decoder(float_hook=_binary64_or_text)
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
+def _content(written: msgspec.Raw) -> Any:
+    """The value of a field; its text, which is no field's type, if it has too many parts, or a number that has too many
+    digits or is beyond binary64.
+    """
+    text = bytes(written)
+    if text[:1] in (b"[", b"{") and text.count(b"[") + text.count(b"{") > _MAX_CONTAINERS:
+        return text.decode()
+    try:
+        return _anything.decode(text)
+    except msgspec.ValidationError:
+        return text.decode()
 
 
 def fault_of(prediction: TeamGamePrediction) -> str | None:

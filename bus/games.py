@@ -132,7 +132,7 @@ class UnreadablePrediction(JsonRecord):
     fault: str
     """The fault and its field."""
     content: dict[str, Any]
-    """The JSON object as it came."""
+    """The known fields as they came; a value that no field could have may be its JSON text."""
 
 
 Prediction = TeamGamePrediction | UnreadablePrediction

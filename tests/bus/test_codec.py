@@ -187,6 +187,41 @@ def test_a_prediction_that_cannot_be_read_keeps_its_id_if_it_is_one(spoilt: dict
     assert prediction.fault
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"[" + b",".join([b"[]"] * 20_000) + b"]",
+        b"[" + b",".join([b"{}"] * 20_000) + b"]",
+        b'{"a":' * 100 + b"1" + b"}" * 100,
+        b"[1e999]",
+    ],
+    ids=["lists", "objects", "nested objects", "a list with a number beyond binary64"],
+)
+def test_a_value_that_no_field_could_have_is_not_read_but_kept_as_its_text(written: bytes) -> None:
+    spoilt = b'[{"prediction_id":"mine","wager":%b}]' % written
+    payload = heartbeat(message_type="prediction", predictions=1).replace(
+        b'"predictions":1', b'"predictions":' + spoilt
+    )
+    message = codec.read(payload)
+    assert isinstance(message, PredictionMessage)
+    (prediction,) = message.predictions
+    assert isinstance(prediction, UnreadablePrediction)
+    assert (prediction.prediction_id, prediction.content["wager"]) == ("mine", written.decode())
+
+
+@pytest.mark.parametrize("unknown", [b"9" * 5000, b"1e999", b"[" * 400 + b"]" * 400])
+def test_a_field_that_is_unknown_may_have_any_value_beside_one_that_cannot_be_read(unknown: bytes) -> None:
+    spoilt = b'[{"prediction_id":"mine","more":%b,"wager":"ten"}]' % unknown
+    payload = heartbeat(message_type="prediction", predictions=1).replace(
+        b'"predictions":1', b'"predictions":' + spoilt
+    )
+    message = codec.read(payload)
+    assert isinstance(message, PredictionMessage)
+    (prediction,) = message.predictions
+    assert isinstance(prediction, UnreadablePrediction)
+    assert prediction.content == {"prediction_id": "mine", "wager": "ten"}
+
+
 @pytest.mark.parametrize("instead", [7, [], "text", None])
 def test_a_prediction_that_is_no_object_has_no_content(instead: Any) -> None:
     message = codec.read(heartbeat(message_type="prediction", predictions=[instead]))

@@ -100,7 +100,7 @@ def test_no_bytes_are_worse_than_unreadable(data: bytes) -> None:
     assert closes <= {CloseCode.PROTOCOL_VIOLATION, CloseCode.BAD_SIGNATURE, CloseCode.INVALID_DATA}
 
 
-@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"9" * 400])
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"9" * 400, b"9" * 5000, b"9" * 5000 + b".5"])
 def test_a_number_beyond_binary64_spoils_its_own_prediction_alone(number: bytes) -> None:
     predictions = (make_prediction(wager=1.25), make_prediction())
     written = codec.encode(stamp(PredictionMessage(session="ab" * 16, predictions=predictions), make_hotkey()))  # type: ignore[arg-type]
@@ -119,13 +119,15 @@ def nested(levels: int) -> bytes:
     return re.sub(rb'"predicted_outcome":"[^"]*"', b'"predicted_outcome":' + outcome.encode(), good)
 
 
-def test_what_is_nested_deeper_than_32_levels_is_not_read() -> None:
-    message = codec.read(nested(32))
-    assert isinstance(message, PredictionMessage)
-    (prediction,) = message.predictions
-    assert isinstance(prediction, UnreadablePrediction)
+def test_a_field_nested_deeper_than_32_levels_is_kept_as_its_text() -> None:
+    for levels, kept in ((32, list), (33, str), (400, str)):
+        message = codec.read(nested(levels))
+        assert isinstance(message, PredictionMessage)
+        (prediction,) = message.predictions
+        assert isinstance(prediction, UnreadablePrediction)
+        assert (prediction.prediction_id != "", type(prediction.content["predicted_outcome"])) == (True, kept)
     with pytest.raises(Unreadable, match="nested too deeply"):
-        codec.read(nested(33))
+        codec.read(nested(30_000))
 
 
 @given(
