@@ -100,6 +100,7 @@ from bettensor.bus.events import (
     SessionActivated,
     SettingsReloaded,
     SlateQueried,
+    StateDirTightened,
     SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
@@ -292,6 +293,11 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     def save_failed(self, event: SaveFailed, envelope: Envelope) -> None:
         text = f"The outbox cannot be written, so predictions wait: {event.reason}"
         self._line(envelope, "failed saves", text, "ERROR", limit=1)
+
+    @on(StateDirTightened)
+    def state_dir_tightened(self, event: StateDirTightened, envelope: Envelope) -> None:
+        text = f"Other users had access to the neuron's files, and no longer have: {', '.join(event.what)}"
+        self._line(envelope, "permissions", text, "WARNING")
 
     @on(UpgradeBegun)
     def upgrade_begun(self, event: UpgradeBegun, envelope: Envelope) -> None:

@@ -277,6 +277,14 @@ class RecordingResumed(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class StateDirTightened(Observed):
+    """Other users could read or change files in ``state_dir``, such as those of release 0.1.0; now they cannot."""
+
+    what: tuple[str, ...]
+    """Each file, or the folder, with its former permissions."""
+
+
+@dataclass(frozen=True, slots=True)
 class UpgradeBegun(Observed):
     """A database of an older release is being upgraded; the neuron starts when this is done."""
 

@@ -23,6 +23,7 @@ from bettensor.bus.events import (
     NeuronStopping,
     ReloadFailed,
     SettingsReloaded,
+    StateDirTightened,
 )
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.composition import build_actors, build_edges, load_handlers, role_of
@@ -41,7 +42,7 @@ from bettensor.neurons.edges.traffic import TrafficLines
 from bettensor.neurons.edges.wallets import load_hotkey
 from bettensor.neurons.edges.watches import watched_changes
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
-from bettensor.neurons.state_dir import lock_state_dir
+from bettensor.neurons.state_dir import lock_state_dir, secure_state_dir
 from bettensor.neurons.system.files import Sight, look_at
 from bettensor.neurons.system.terminals import has_terminal
 
@@ -121,9 +122,12 @@ class Neuron(LogSource, Stoppable):
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as opened:  # closes the last edge first, also if one cannot be opened
+            tightened = secure_state_dir(self.settings.state_dir)
             opened.callback(os.close, lock_state_dir(self.settings.state_dir))
             seen = look_at(self._files())
             self.bus.publish(NeuronStarted(*self._identity, self._seed))
+            if tightened:
+                self.bus.publish(StateDirTightened(tightened))
             for edge in self.edges:
                 opened.push_async_callback(edge.close)
                 await edge.open()

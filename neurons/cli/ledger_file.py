@@ -4,6 +4,7 @@ With SQLite's backup API (https://www.sqlite.org/backup.html): a copy of the fil
 """
 
 import contextlib
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def backup_ledger(file: Path, copy: Path) -> LedgerReport:
     Raises:
         ConfigurationError: the ledger cannot be read, or the copy exists already or cannot be written.
     """
-    if copy.exists():
+    if os.path.lexists(copy):
         raise ConfigurationError(f"{copy} exists already; name a new file")
     if not copy.parent.is_dir():
         raise ConfigurationError(f"{copy} cannot be written: there is no folder {copy.parent}; make it first")

@@ -15,7 +15,8 @@ from bettensor.neurons.config.documents import MAX_SHOWN, read_text
 MOST_BYTES: Final = 1024 * 1024
 """Bytes of a configuration: one with every key and its comment has 20 kB."""
 MOST_NODES: Final = 100_000
-"""Keys, values, lists and mappings in one text, each as often as aliases repeat it. PyYAML takes 15 us for each."""
+"""Keys, values, lists and mappings in one text, each as often as aliases repeat it; PyYAML takes 15 to 40 us for
+each."""
 MOST_DEPTH: Final = 50
 """Lists and mappings inside of each other: a configuration has six."""
 _MOST_DIGITS: Final = 400
@@ -72,7 +73,7 @@ class _Loader(yaml.SafeLoader):
         """Nodes in each list and mapping that is complete, itself included."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         self._depth += 1
         if self._depth > MOST_DEPTH:
             raise _fault(f"lists and mappings are nested too deeply: more than {MOST_DEPTH}", event.start_mark)
@@ -85,7 +86,7 @@ class _Loader(yaml.SafeLoader):
             self._sizes[node] = self._size(node, event.start_mark)
         return node
 
-    def _size(self, node: yaml.Node, at: yaml.Mark) -> int:
+    def _size(self, node: yaml.Node, at: Any) -> int:
         """How many nodes ``node`` stands for.
 
         Raises:
@@ -130,7 +131,7 @@ for _tag in ("int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)
 
 
-def _fault(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+def _fault(problem: str, mark: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 

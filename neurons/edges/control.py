@@ -11,12 +11,13 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager, suppress
+import struct
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
@@ -41,9 +42,15 @@ from bettensor.bus.text import chosen, hint, short
 from bettensor.neurons.edges.edge import Edge, Isolates, StateDir, Stoppable, on
 from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
 from bettensor.neurons.system.errors import start_fault
+from bettensor.neurons.system.files import PRIVATE
 
 NAME: Final = "control.sock"
-MAX_LINE: Final = 1024 * 1024
+MAX_LINE: Final = 64 * 1024
+"""Bytes of a question."""
+MOST_CLIENTS: Final = 32
+"""Connections at a time. An operator's commands need one each, for a moment; only ``predict`` waits for long."""
+DEADLINE: Final = 10.0
+"""Seconds within which a client must ask, and within which it must take an answer."""
 PATIENCE: Final = 60.0
 """Seconds that ``predict`` waits for verdicts."""
 _TAKES_WHEN_IT_ASKS: Final = "it takes predictions when it asks for them over Synapse, every 8 minutes"
@@ -62,6 +69,7 @@ _TOLD: Final = (
 """The most informative fields of events, for a line."""
 
 Answer = dict[str, Any]
+Result = TypeVar("Result")
 Waiting = dict[tuple[Hotkey, PredictionId], "asyncio.Future[Answer]"]
 """The verdicts to come."""
 
@@ -117,16 +125,25 @@ class Control(Edge):
         await asyncio.gather(*self._clients, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._clients) >= MOST_CLIENTS or not _is_ours(writer):
+            writer.close()
+            return
         client = asyncio.create_task(self._serve(reader, writer), name="control")
         self._clients.add(client)
         client.add_done_callback(self._clients.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer), suppress(OSError, ValueError):  # the client has gone, or sent a line without end
-            while (line := await reader.readline()) and self._server is not None:
+        try:
+            while (line := await _within_deadline(reader.readline())) and self._server is not None:
                 async for answer in self._answers(line):
                     writer.write(json.dumps(answer).encode() + b"\n")
-                    await writer.drain()
+                    await _within_deadline(writer.drain())
+        except TimeoutError:  # otherwise what it does not read would be kept
+            writer.transport.abort()
+        except (OSError, ValueError):
+            pass  # the client has gone, or sent a line without end
+        finally:
+            writer.close()
 
     async def _answers(self, line: bytes) -> AsyncIterator[Answer]:
         try:
@@ -267,6 +284,11 @@ class Control(Edge):
             future.set_result(_named(validator, prediction_id) | verdict)
 
 
+async def _within_deadline(work: Awaitable[Result]) -> Result:
+    async with asyncio.timeout(DEADLINE):
+        return await work
+
+
 def _named(validator: Hotkey, prediction_id: PredictionId) -> Answer:
     return {"validator": validator, "prediction_id": prediction_id}
 
@@ -294,15 +316,31 @@ def _short(value: object) -> str:
 
 
 def _bind(state_dir: Path) -> socket.socket:
+    """A socket that listens, for its owner alone."""
     (state_dir / NAME).unlink(missing_ok=True)  # we hold the lock: an existing socket is left over
-    listening = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)
-    try:
+    with ExitStack() as unless_it_listens:
+        listening = unless_it_listens.enter_context(socket.socket(socket.AF_UNIX))
+        os.fchmod(listening.fileno(), PRIVATE)  # Linux makes the file with this mode
         with socket_address(state_dir) as address:
             listening.bind(address)
-    finally:
-        os.umask(mask)
+        (state_dir / NAME).chmod(PRIVATE)  # other systems do not
+        listening.listen(MOST_CLIENTS)
+        unless_it_listens.pop_all()
     return listening
+
+
+def _is_ours(writer: asyncio.StreamWriter) -> bool:
+    """Whether a client runs as this user or as root, if the system says so; nobody else should get this far."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    peer = writer.get_extra_info("socket")
+    _, user, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return user in (os.geteuid(), _ROOT)
+
+
+_ROOT: Final = 0
+_CREDENTIALS: Final = struct.Struct("3i")
+"""Linux's ``struct ucred``: process, user and group."""
 
 
 @contextmanager

@@ -6,6 +6,7 @@ written in one statement.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from bettensor.bus.clock import SystemClock
 from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.bus.events import UpgradeBegun
 from bettensor.neurons.edges.edge import Edge, Store
+from bettensor.neurons.system.private import NotPrivate, open_private, refuse_foreign, tighten
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another process (a backup, an operator's query) that locks the database."""
@@ -83,7 +85,8 @@ class Database(Edge, Store):
         """Open or create the file, and bring its schema up to date.
 
         Raises:
-            ConfigurationError: the file is not such a database, has a newer schema, or cannot be written.
+            ConfigurationError: the file is not such a database, has a newer schema, cannot be written, or is not this
+                user's alone.
         """
         schema, newest = await self.load(self._open), len(self._migrations)
         if 0 < schema < newest:
@@ -156,6 +159,12 @@ class Database(Edge, Store):
 
     def _open(self) -> int:
         """Open the connection; returns the schema's version, 0 for an empty file."""
+        try:
+            make_private(self._path)
+        except NotPrivate as error:
+            raise ConfigurationError(str(error)) from None
+        except OSError:
+            pass  # SQLite tells what is wrong
         engine = _engine(self._path)
         self.connection = engine.connect()
         self._engine = engine
@@ -185,6 +194,26 @@ class Database(Edge, Store):
         if self._engine is not None:
             self.connection.close()
             self._engine.dispose()
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file, unless there is one, and let only its owner read it, its log and its index.
+
+    SQLite gives the log and the index, which are files beside it, the permissions of the database.
+
+    Raises:
+        OSError: it cannot be made, or one of them is a link or belongs to another user.
+    """
+    os.close(open_private(path))
+    for beside in BESIDE:
+        file = path.with_name(path.name + beside)
+        refuse_foreign(file)
+        if file.exists():
+            tighten(file)
+
+
+BESIDE: Final = ("-wal", "-shm", "-journal")
+"""Ends of the names of SQLite's files beside a database."""
 
 
 def _engine(path: Path) -> Engine:

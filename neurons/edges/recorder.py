@@ -27,6 +27,7 @@ from bettensor.neurons.config.settings import RecorderSettings
 from bettensor.neurons.edges.edge import Edge, LogSource, Records, Signer, StateDir
 from bettensor.neurons.system.errors import start_fault
 from bettensor.neurons.system.files import temporary_file
+from bettensor.neurons.system.private import create_private, refuse_foreign
 
 FLUSH_INTERVAL: Final = 0.1
 """Seconds until an event is in the file, and so the most that a crash costs the recording."""
@@ -106,6 +107,7 @@ class Recorder(Edge, Records):
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            refuse_foreign(self._path)
             previous = self._begin_first_file()
         except OSError as error:
             raise start_fault(f"recorder.path {self._path} cannot be written: {error}", error) from None
@@ -249,10 +251,8 @@ class Recorder(Edge, Records):
 
     def _try_disk(self) -> None:
         attempt = self._path.with_name(f".{self._path.name}.attempt")
-        try:
+        with temporary_file(attempt):
             attempt.write_bytes(bytes(ROOM))
-        finally:
-            attempt.unlink(missing_ok=True)
 
     def _begin_first_file(self) -> str:
         """Begin a run's first file, or the first after a failure, beside the old ones; returns the hash before it."""
@@ -270,7 +270,7 @@ class Recorder(Edge, Records):
 
     def _open_file(self) -> FileIO:
         """Open without a buffer: lines that failed must not be written later."""
-        return FileIO(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+        return FileIO(create_private(self._path), "wb")
 
     def _write_file(self, data: bytes) -> None:
         left = memoryview(data)
@@ -303,7 +303,6 @@ class Recorder(Edge, Records):
     def _compress(self, aside: Path) -> None:
         packed = aside.with_name(f"{aside.name}.gz")
         with temporary_file(aside.with_name(f".{packed.name}")) as part:
-            part.touch(mode=0o600)  # private from the start
             with aside.open("rb") as source, gzip.open(part, "wb", compresslevel=6) as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
             part.rename(packed)
@@ -319,9 +318,11 @@ class Recorder(Edge, Records):
 
 
 def closed_files(path: Path) -> list[Path]:
-    """The closed files beside ``path``, the oldest first; other files are ignored."""
+    """The closed files beside ``path``, the oldest first; other files are ignored, and so are links."""
     named = re.compile(rf"{re.escape(path.stem)}\.\d{{6,}}\.jsonl(\.gz)?")
-    files = (file for file in path.parent.glob(f"{path.stem}.*") if named.fullmatch(file.name))
+    files = (
+        file for file in path.parent.glob(f"{path.stem}.*") if named.fullmatch(file.name) and not file.is_symlink()
+    )
     return sorted(files, key=lambda file: (_number(file), file.name))
 
 

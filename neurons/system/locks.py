@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from bettensor.neurons.system.private import NotPrivate, open_private
+
 NAME: Final = "lock"
 """The file that a running neuron holds open and locked in its state_dir."""
 
@@ -22,11 +24,13 @@ def take(file: Path) -> int:
 
     Raises:
         Held: another process holds the lock.
-        OSError: the file cannot be opened, locked or written.
+        OSError: the file cannot be opened, locked or written, or is not this user's alone.
     """
-    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = open_private(file)
     with contextlib.ExitStack() as unless_taken:
         unless_taken.callback(os.close, lock)
+        if os.fstat(lock).st_nlink > 1:  # another file of ours would be overwritten
+            raise NotPrivate(file, "it is another name of a file (a hard link); delete it")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -43,9 +47,11 @@ def is_held(file: Path) -> bool:
     Raises:
         OSError: the file cannot be opened.
     """
-    with file.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    lock = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for its writer
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
     return False

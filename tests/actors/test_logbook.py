@@ -78,6 +78,7 @@ from bettensor.bus.events import (
     SessionActivated,
     SettingsReloaded,
     SlateQueried,
+    StateDirTightened,
     SynapseAsked,
     UpdateStoreFailed,
     UpgradeBegun,
@@ -253,6 +254,10 @@ LINES: list[tuple[Event, str]] = [
     (
         RecordingResumed(),
         "The event log continues in a new file; the events in between are lost",
+    ),
+    (
+        StateDirTightened(("the folder itself (0777)", "lock (0644)")),
+        "Other users had access to the neuron's files, and no longer have: the folder itself (0777), lock (0644)",
     ),
     (
         UpgradeBegun("ledger.sqlite3", 2, 3, 728_068_096),

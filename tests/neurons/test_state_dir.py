@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bettensor.bus.errors import ConfigurationError, Unavailable
-from bettensor.neurons.state_dir import lock_state_dir
+from bettensor.neurons.state_dir import lock_state_dir, secure_state_dir
 
 
 def test_a_folder_is_made_for_its_owner_alone_and_says_whose_it_is(tmp_path: Path) -> None:
@@ -79,3 +79,50 @@ def test_a_refusal_is_to_be_corrected(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(ConfigurationError, match="Permission denied"):
         lock_state_dir(tmp_path / "state")
+
+
+def test_files_that_others_could_read_are_tightened_and_told_once(tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
+    state_dir.chmod(0o777)
+    theirs = ["ledger.sqlite3", "ledger.sqlite3-wal", "ledger.sqlite3.before-20260101T000000Z", "events.jsonl"]
+    for name in (*theirs, "events.000001.jsonl.gz", "metagraph.json", "games.json"):
+        (state_dir / name).touch()
+        (state_dir / name).chmod(0o644)
+    (state_dir / "outbox.sqlite3").symlink_to(tmp_path / "elsewhere")
+    told = secure_state_dir(state_dir)
+    assert told == (
+        "the folder itself (0777)",
+        "events.000001.jsonl.gz (0644)",
+        "events.jsonl (0644)",
+        "ledger.sqlite3 (0644)",
+        "ledger.sqlite3-wal (0644)",
+        "ledger.sqlite3.before-20260101T000000Z (0644)",
+        "metagraph.json (0644)",
+    )
+    assert secure_state_dir(state_dir) == ()
+    assert {name: (state_dir / name).stat().st_mode & 0o777 for name in (*theirs, "games.json")} == dict.fromkeys(
+        theirs, 0o600
+    ) | {"games.json": 0o644}
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "pipe"])
+def test_a_lock_that_leads_elsewhere_is_refused_and_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
+    state_dir, victim = tmp_path / "state", tmp_path / "victim"
+    state_dir.mkdir()
+    victim.write_text("precious")
+    lock = state_dir / "lock"
+    {"symlink": lambda: lock.symlink_to(victim), "hard link": lambda: lock.hardlink_to(victim)}.get(
+        kind, lambda: os.mkfifo(lock)
+    )()
+    with pytest.raises(ConfigurationError, match=r"state_dir .* cannot be used: .*/lock: it is "):
+        lock_state_dir(state_dir)
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    with pytest.raises(ConfigurationError, match=r"it belongs to another user \(UID 12345\); give it to this user"):
+        lock_state_dir(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,8 @@
 """A ledger as a file: checked, copied and put back. What ends a copy half-way is tried in ``tests/loopback``."""
 
+import os
 import sqlite3
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -161,3 +163,27 @@ def test_a_ledger_that_another_process_reads_is_not_replaced(
             restore_ledger(copy, ledger, keep)
     assert check_ledger(ledger).predictions == 3
     assert not keep.exists()
+
+
+def test_a_copy_is_its_owner_s_alone_and_so_is_a_restored_ledger(ledger: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.sqlite3"
+    before = os.umask(0)
+    try:
+        backup_ledger(ledger, copy)
+        restore_ledger(copy, ledger, ledger.with_name("kept"))
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (copy, ledger)} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["copy.sqlite3", "copy.sqlite3.unfinished"])
+def test_a_copy_follows_no_link(ledger: Path, tmp_path: Path, name: str) -> None:
+    victim, copy = tmp_path / "victim", tmp_path / "copy.sqlite3"
+    (tmp_path / name).symlink_to(victim)
+    if name == copy.name:
+        with pytest.raises(ConfigurationError, match="exists already; name a new file"):
+            backup_ledger(ledger, copy)
+    else:
+        backup_ledger(ledger, copy)
+        assert not copy.is_symlink()
+    assert not victim.exists()

@@ -4,8 +4,10 @@ import asyncio
 import errno
 import json
 import os
+import socket
+import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ async def controlled(state_dir: Path, **slates: TeamGame) -> AsyncIterator[Bench
 
 @pytest.mark.parametrize(
     "line",
-    [b"[" * 100_000, b'{"ask": "predict", "game": "g", "outcome": "x", "wager": 1' + b"0" * 400 + b"}", b"\xff"],
+    [b"[" * 50_000, b'{"ask": "predict", "game": "g", "outcome": "x", "wager": 1' + b"0" * 400 + b"}", b"\xff"],
     ids=["nested without end", "a wager beyond all numbers", "no text"],
 )
 async def test_whatever_is_asked_is_answered(tmp_path: Path, line: bytes) -> None:
@@ -201,3 +203,78 @@ async def test_a_socket_that_cannot_be_made_is_told(
     bench = Bench(tmp_path, {})
     with pytest.raises(kind, match=rf"control\.sock: cannot create the control socket: .*{os.strerror(number)}"):
         await bench.control.open()
+
+
+async def test_the_socket_is_its_owner_s_alone_without_a_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with controlled(tmp_path):
+            assert stat.S_IMODE((tmp_path / "control.sock").stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+async def test_a_client_of_another_user_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with controlled(tmp_path) as bench:
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        monkeypatch.setattr(control, "_ROOT", os.getuid() + 2)
+        reader, writer = await bench.connect()
+        async with asyncio.timeout(PATIENCE):
+            assert await reader.read() == b""
+        writer.close()
+        monkeypatch.undo()
+        assert (await bench.ask(b'{"ask": "status"}'))["role"] == "miner"
+
+
+def test_credentials_are_read_on_either_loop(tmp_path: Path) -> None:
+    import uvloop
+
+    async def ask() -> Any:
+        async with controlled(tmp_path) as bench:
+            return await bench.ask(b'{"ask": "status"}')
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(ask())["role"] == "miner"
+
+
+async def test_more_clients_than_a_person_has_are_sent_away_and_a_silent_one_loses_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "MOST_CLIENTS", 2)
+    monkeypatch.setattr(control, "DEADLINE", 0.2)
+    async with controlled(tmp_path) as bench:
+        silent = [await bench.connect() for _ in range(3)]
+        async with asyncio.timeout(PATIENCE):
+            for reader, _ in silent:
+                assert await reader.read() == b""
+        assert (await bench.ask(b'{"ask": "status"}'))["role"] == "miner"
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "DEADLINE", 0.2)
+    game = make_game("g", team_a="x" * 100)
+    async with controlled(tmp_path, **{f"v{number}": game for number in range(2_000)}) as bench:
+        tasks = asyncio.all_tasks()
+        with socket.socket(socket.AF_UNIX) as client, socket_address(tmp_path) as address:
+            client.connect(address)
+            client.sendall(b'{"ask": "status"}\n' * 10)
+            async with asyncio.timeout(PATIENCE):
+                while not asyncio.all_tasks() - tasks:  # noqa: ASYNC110 - a connection has no event
+                    await asyncio.sleep(0.002)
+                while asyncio.all_tasks() - tasks:  # noqa: ASYNC110 - nor has its end
+                    await asyncio.sleep(0.002)
+        assert "expected" in (await bench.ask(b"{}"))["error"]
+
+
+async def test_a_question_without_end_is_no_question(tmp_path: Path) -> None:
+    async with controlled(tmp_path) as bench:
+        reader, writer = await bench.connect()
+        async with asyncio.timeout(PATIENCE):
+            writer.write(b"x" * (control.MAX_LINE * 4))
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+        writer.close()

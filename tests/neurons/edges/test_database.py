@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -133,10 +134,6 @@ async def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
         assert (folder / "x.sqlite3").exists()
 
 
-def make_folder(path: Path) -> None:
-    path.mkdir()
-
-
 def lock(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
@@ -145,28 +142,58 @@ def lock(path: Path) -> sqlite3.Connection:
     return connection
 
 
-@pytest.mark.parametrize(
-    ("break_it", "words", "cure"),
-    [
-        (make_folder, "unable to open database file", "Make the file and its folder readable and writable"),
-        (lock, "database is locked", "End the other process"),
-    ],
-)
-async def test_what_is_not_damaged_is_not_called_so(
-    tmp_path: Path, break_it: Callable[[Path], Any], words: str, cure: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_file_that_another_process_locks_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BUSY_TIMEOUT", 0.05)
     path = tmp_path / "x.sqlite3"
-    broken = break_it(path)
-    with pytest.raises(ConfigurationError, match=rf"cannot be opened as a notebook: {words}\. {cure}") as refused:
+    words = r"cannot be opened as a notebook: database is locked\. End the other process"
+    with closing(lock(path)), pytest.raises(ConfigurationError, match=words) as refused:
         async with opened(path):
             raise AssertionError
     assert "Buy another one" not in str(refused.value)
-    if broken is not None:
-        broken.close()
 
 
-async def test_a_file_that_cannot_have_a_write_ahead_log_is_refused() -> None:
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+async def test_a_file_that_is_not_ours_is_refused_before_sqlite_opens_it(tmp_path: Path, end: str, kind: str) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "x.sqlite3"
+    victim.write_text("precious")
+    file = tmp_path / f"x.sqlite3{end}"
+    if kind == "link":
+        file.symlink_to(victim)
+    else:
+        os.mkfifo(file)
+    with pytest.raises(ConfigurationError, match=rf"x\.sqlite3{end}: it is (a symbolic link|no regular file)"):
+        async with opened(path):
+            raise AssertionError
+    assert victim.read_text() == "precious"
+
+
+def modes(folder: Path, pattern: str = "*") -> dict[str, int]:
+    """The permissions of the files in ``folder``."""
+    return {file.name: stat.S_IMODE(file.lstat().st_mode) for file in folder.glob(pattern)}
+
+
+async def test_only_its_owner_may_read_a_database_its_log_and_its_index(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite3"
+    before = os.umask(0)
+    try:
+        async with opened(path) as database:
+            await database.run(lambda: insert(database, "secret"))
+            found = modes(tmp_path)
+        assert found == dict.fromkeys(("x.sqlite3", "x.sqlite3-wal", "x.sqlite3-shm"), 0o600)
+        path.chmod(0o644)  # as release 0.1.0 made it
+        async with opened(path):
+            assert modes(tmp_path)[path.name] == 0o600
+    finally:
+        os.umask(before)
+
+
+async def test_a_file_that_cannot_have_a_write_ahead_log_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=r"write-ahead log\. Set state_dir to a folder on a local disk"):
         async with opened(Path(":memory:")):
             raise AssertionError

@@ -2,8 +2,10 @@
 
 import asyncio
 import gzip
+import os
 import resource
 import shutil
+import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -451,3 +453,50 @@ async def test_a_run_in_which_nothing_happened_leaves_a_log_that_says_so(tmp_pat
         pass
     assert topics(bench.path) == []
     assert audit([bench.path]).faults == []
+
+
+@pytest.mark.parametrize("kind", ["symlink", "pipe", "folder"])
+async def test_a_path_that_leads_elsewhere_is_refused_and_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "events.jsonl"
+    victim.write_text("precious")
+    if kind == "symlink":
+        path.symlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(ConfigurationError, match=r"recorder\.path .* cannot be written: .*events\.jsonl: it is "):
+        async with recording(path):
+            raise AssertionError
+    assert victim.read_text() == "precious"
+
+
+async def test_another_name_of_the_file_keeps_its_content(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "events.jsonl"
+    victim.write_text("precious")
+    path.hardlink_to(victim)
+    async with recording(path) as bench:
+        bench.happen()
+    assert victim.read_text() == "precious"
+    assert path.read_bytes().startswith(b'{"bettensor":"event log"')
+
+
+def modes(folder: Path, pattern: str = "*") -> dict[str, int]:
+    """The permissions of the files in ``folder``."""
+    return {file.name: stat.S_IMODE(file.lstat().st_mode) for file in folder.glob(pattern)}
+
+
+async def test_all_files_are_private_without_a_umask_and_a_link_is_no_closed_file(tmp_path: Path) -> None:
+    path, victim = tmp_path / "events.jsonl", tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "events.000001.jsonl").symlink_to(victim)
+    before = os.umask(0)
+    try:
+        async with recording(path):
+            pass
+        async with recording(path) as bench:
+            bench.happen()
+    finally:
+        os.umask(before)
+    assert modes(tmp_path, "*.jsonl*") == {"events.jsonl": 0o600, "events.000001.jsonl.gz": 0o600}
+    assert victim.read_text() == "precious"
