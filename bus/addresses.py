@@ -1,6 +1,6 @@
 """Addresses as text: ``ip:port`` of neurons, and which of them may be dialled if a stranger names them."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 _NAT64: Final = ip_network("64:ff9b::/96")
@@ -35,6 +35,18 @@ def is_within(host: str, network: str) -> bool:
     """Whether ``host`` is an address of ``network``, which is in CIDR form. A name is in no network."""
     address = _read(host)
     return address is not None and _plain(address) in ip_network(network)
+
+
+def network_of(remote: str) -> str:
+    """The network whose addresses belong to one party: an IPv4 address alone, of IPv6 the /64 (RFC 6177).
+
+    An address like ``::ffff:10.0.0.1`` is the IPv4 address. Text that is no address stands for itself.
+    """
+    address = _read(remote)
+    if address is None:
+        return remote
+    plain = _plain(address)
+    return str(plain) if isinstance(plain, IPv4Address) else str(IPv6Network((int(plain) >> 64 << 64, 64)))
 
 
 def is_public(host: str) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bettensor.bus.addresses import host_of, is_public, is_within, split_endpoint
+from bettensor.bus.addresses import host_of, is_public, is_within, network_of, split_endpoint
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,20 @@ def test_networks(host: str, network: str, *, within: bool) -> None:
 def test_what_has_no_port_is_a_host() -> None:
     assert host_of("[2001:db8::7]:1") == "2001:db8::7"
     assert host_of("a-simulated-neuron") == "a-simulated-neuron"
+
+
+@pytest.mark.parametrize(
+    ("remote", "network"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("a socket", "a socket"),
+        ("", ""),
+    ],
+)
+def test_an_address_of_ipv6_counts_with_all_of_its_subnet(remote: str, network: str) -> None:
+    assert network_of(remote) == network
