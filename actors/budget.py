@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from bettensor.bus.identifiers import SECOND, Micros
 
 MAX_REMOTES: Final = 10_000
-"""IP addresses whose failures are counted at a time."""
+"""Networks, or addresses, whose failures are counted at a time."""
 Party = TypeVar("Party", bound=str)
 
 

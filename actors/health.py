@@ -15,7 +15,6 @@ from bettensor.bus.events import (
     CommitRequested,
     FeedFailed,
     GamesFetched,
-    HttpRequestReceived,
     MetagraphSynced,
     NeuronStarted,
     PredictionsStored,
@@ -32,10 +31,10 @@ MEMORY = Micros(10 * SECOND)
 """For how long a slow commit counts."""
 
 
-def asks_for_health(request: HttpRequestReceived) -> bool:
-    """Whether ``request`` is for the health of a validator; with another method it is refused like any other."""
-    path, _, _ = request.target.partition("?")
-    return path == HEALTH_PATH and request.method in ("GET", "HEAD")
+def asks_for_health(method: str, target: str) -> bool:
+    """Whether a request is for the health of a validator; with another method it is refused like any other."""
+    path, _, _ = target.partition("?")
+    return path == HEALTH_PATH and method in ("GET", "HEAD")
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ from bettensor.bus.events import (
     AxonFailed,
     AxonPassedOver,
     AxonQueryRequested,
+    BarCause,
     BroadcastWritten,
     ChainFailed,
     ClockStepped,
@@ -92,6 +93,7 @@ from bettensor.bus.events import (
     RecordingFailed,
     RecordingResumed,
     ReloadFailed,
+    RequestsTurnedAway,
     Road,
     Role,
     RowsSkipped,
@@ -130,6 +132,12 @@ _WITHOUT_METAGRAPH: Final[dict[str, str]] = {
     "validator": "every miner gets 503",
     "miner": "this miner has no validator to connect to",
 }
+_SPENT: Final[dict[BarCause, str]] = {
+    "network": "too many failures of their network",
+    "everybody": "too many failures of all networks",
+    "hotkey": "too many requests of their hotkey",
+}
+"""Why requests are turned away."""
 _ROADS: Final[dict[Road, str]] = {"websocket": "WebSocket", "http": "HTTP", "synapse": "Synapse"}
 
 
@@ -497,6 +505,13 @@ class LogbookActor(HealthWatcher, ExistingFollower):
         text += _hint(ON_VALIDATOR.get(event.code, ""))
         level = "DEBUG" if event.code is RefusalCode.NO_METAGRAPH else "WARNING"  # the line on the chain says why
         self._line(envelope, f"refusals: {event.code}", text, level, limit=1)
+
+    @on(RequestsTurnedAway)
+    def turned_away(self, event: RequestsTurnedAway, envelope: Envelope) -> None:
+        causes = ", ".join(f"{count} for {_SPENT[cause]}" for cause, count in event.counts.items())
+        what = f"{counted(sum(event.counts.values()), 'request')} in {event.seconds:.0f} s"
+        text = f"Turned away {what} with 429: {causes}; {event.most} came from {event.network}"
+        self._line(envelope, "requests turned away", text, "WARNING", limit=1)
 
     @on(QueryRefused)
     def query_refused(self, event: QueryRefused, envelope: Envelope) -> None:

@@ -4,7 +4,7 @@ Bytes are text in Latin-1, one character a byte, so that frames can be read.
 """
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import MISSING, Field, fields, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, get_type_hints
@@ -116,7 +116,7 @@ def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -
     if not messages and not texts:
         return _plain_reader(kind)
     stored = dict.fromkeys(messages, msgspec.Raw) | dict.fromkeys(texts, str)
-    columns = [(name, stored.get(name, hints[name])) for name in names]
+    columns = [(f.name, stored.get(f.name, hints[f.name]), *_default_of(f)) for f in fields(kind)]  # type: ignore[arg-type]
     decoder = msgspec.json.Decoder(msgspec.defstruct(kind.__name__, columns))
 
     def read(raw: bytes) -> Event:
@@ -129,6 +129,13 @@ def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -
         return kind(**values)
 
     return read
+
+
+def _default_of(column: Field[Any]) -> tuple[Any, ...]:
+    """What an older log, which lacks the field, is taken to have; empty if the field must be there."""
+    if column.default is MISSING:
+        return ()
+    return (column.default.decode("latin-1") if isinstance(column.default, bytes) else column.default,)
 
 
 def _plain_reader(kind: type[Event]) -> Callable[[bytes], Event]:

@@ -9,6 +9,7 @@ A subclass of ``Observed`` or ``Decided`` anywhere is an event: its topic is its
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, ClassVar, Final, Literal
 
 from bettensor.bus.codes import RefusalCode, VerdictCode
@@ -36,6 +37,8 @@ Scheme = Literal["sr25519", "ed25519"]
 Purpose = Literal["session", "predictions", "games"]
 """The purpose of a miner's request: a WebSocket, or one HTTP exchange."""
 
+BarCause = Literal["network", "everybody", "hotkey"]
+"""Whose budget is spent for which a request is turned away."""
 TimerKey = int | str | tuple[str, ...] | None
 """The object of a timer: a connection, a hotkey, or a hotkey and a game."""
 Road = Literal["websocket", "http", "synapse"]
@@ -47,6 +50,9 @@ FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
 
 TOPICS: Final[dict[str, type["Event"]]] = {}
 """Topic -> event class: all that can be subscribed to."""
+
+NO_BODY: Final = sha256().hexdigest()
+"""The digest of a request without a body."""
 
 _WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -496,21 +502,53 @@ class BlacklistLoaded(Observed):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequestReceived(Observed, FromPeer):
-    """A whole HTTP request, or a WebSocket handshake, that waits for its answer."""
+    """A whole HTTP request, or a WebSocket handshake, that waits for its answer.
+
+    Anybody may have sent it, so it has only what decisions, the audit and the trace need: ``neurons/edges/incoming.py``
+    says what that is. A value of another form is ``redaction.HIDDEN``.
+    """
 
     connection: ConnectionId
     method: str
     target: str
-    """Path and query, exactly as received."""
+    """Path and query."""
     headers: tuple[tuple[str, str], ...]
     """Names in lower case, in the order received, duplicates included."""
-    body: bytes
     remote: str
     """The peer's IP address."""
     upgrade: bool
     """Whether this is a WebSocket handshake."""
     salt: str
     """32 random hex digits, for the session that this request may become."""
+    digest: str = NO_BODY
+    """SHA-256 of the body as received, 64 hex digits; the signature covers it."""
+    size: int = 0
+    """Bytes of the body. Of a larger body than the protocol allows, one more than it allows."""
+    is_whole: bool = True
+    """False: ``target`` is not all that was sent, so the signature cannot be verified by this event."""
+    body: bytes = b""
+    """Only in logs of release 0.1.0; later ones have it in ``request_body_received``, once its sender is proven."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBodyReceived(Observed, FromPeer):
+    """The body of a request whose sender is proven. It came with the request, and is recorded only now."""
+
+    connection: ConnectionId
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestsTurnedAway(Observed):
+    """Requests were answered with 429 at the door, without an event for each: their sums, once a second at most."""
+
+    counts: dict[BarCause, int]
+    seconds: float
+    """The time in which they came."""
+    network: str
+    """The network from which most of them came."""
+    most: int
+    """The number of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -638,6 +676,32 @@ class PeerRefused(Decided, FromPeer):
     """The claimed sender; not verified."""
     retry_after: int | None = None
     """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkBarred(Decided):
+    """A network has sent so many requests that failed that further ones are answered at the door, without an event.
+
+    Those that a hotkey of the subnet has signed still pass.
+    """
+
+    network: str | None
+    """An IPv4 address, or a /64 of IPv6; None: all of them."""
+    until: Micros
+    """Monotonic."""
+    reason: str
+    """What the senders of these requests are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class HotkeyBarred(Decided):
+    """A hotkey has sent so many requests that further ones are answered at the door, without an event."""
+
+    hotkey: Hotkey
+    until: Micros
+    """Monotonic."""
+    reason: str
+    """What the senders of these requests are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1512,7 +1576,9 @@ class VerdictReceived(Decided):
 
 
 __all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
+    "NO_BODY",
     "TOPICS",
+    "BarCause",
     "DayTotal",
     "Decided",
     "Event",

@@ -9,6 +9,7 @@ this level or code, and all words of messages and verdicts.
 """
 
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -39,7 +40,7 @@ _ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3
 """Settings with which the actor ``games`` finds all odds above 1 plausible."""
 _OF_0_1: Final[dict[str, dict[str, Any]]] = {
     "announce": {"is_of_0_1": True},
-    "auth": {"pins_schemes": False, "knows_members": True, "knows_synapse": False},
+    "auth": {"pins_schemes": False, "knows_members": True, "knows_synapse": False, "is_of_0_1": True},
     "connection": {"pins_schemes": False},
     "reconnect": {"is_of_0_1": True},
 }
@@ -103,6 +104,35 @@ def requests_had_their_scheme_in_a_header(topic: str, event: dict[str, Any]) -> 
         return topic, event
     headers = dict(event["request"]["headers"])
     return topic, event | {"scheme": headers.get("x-bittensor-crypto", "sr25519")}
+
+
+def requests_had_bodies(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A request had its whole body, and neither digest nor size."""
+    if topic == "http_request_received":
+        return topic, _with_digest(event)
+    if topic == "request_verification_requested":
+        return topic, event | {"request": _with_digest(event["request"])}
+    if topic == "checkpoint":
+        for waiting in event["actors"].get("auth", {}).get("state", {}).get("requests", {}).values():
+            waiting["request"] = _with_digest(waiting["request"])
+    return topic, event
+
+
+def _with_digest(request: dict[str, Any]) -> dict[str, Any]:
+    body = request["body"].encode("latin-1")
+    return request | {"digest": sha256(body).hexdigest(), "size": len(body), "is_whole": True}
+
+
+def nonces_were_in_one_list(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The state of auth had the nonces of all hotkeys in one list."""
+    state = event["actors"].get("auth", {}).get("state", {}) if topic == "checkpoint" else {}
+    if "nonce_order" in state:
+        nonces: dict[str, Any] = {}
+        for past in state.pop("nonce_order"):
+            accepted = nonces.setdefault(past["hotkey"], {"accepted": {}, "floor": 0})["accepted"]
+            accepted[past["nonce"]] = past["accepted_at"]
+        state["nonces"] = nonces
+    return topic, event
 
 
 def metagraphs_said_nothing_of_schemes(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -224,6 +254,8 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         actors_take_whole_sections,
         runs_were_of_0_1,
         requests_had_their_scheme_in_a_header,
+        requests_had_bodies,
+        nonces_were_in_one_list,
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
         each_failed_try_had_its_line,

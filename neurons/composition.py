@@ -122,6 +122,7 @@ EDGES: Final[dict[Role, tuple[Place, ...]]] = {
         Place("game_feed", "edges.game_feed:GameFeed"),
         Place("verifiers", "edges.verifiers:Verifiers", needed=lambda settings: not _verifies_itself(settings)),
         Place("dendrite", "edges.dendrite:Dendrite", needed=lambda settings: settings.synapse.enabled),
+        Place("turnstile", "edges.turnstile:Turnstile"),
         Place("listener", "edges.listener:Listener"),
     ),
     "miner": (

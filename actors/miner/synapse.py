@@ -6,7 +6,6 @@ is a snapshot like any other, and the model and the outbox do the rest.
 """
 
 import re
-from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, NamedTuple
@@ -14,7 +13,7 @@ from typing import Final, NamedTuple
 from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.actors.budget import MAX_REMOTES, Budget, budget_of, is_spent
 from bettensor.actors.miner.targets import is_wanted
-from bettensor.actors.nonces import Nonce, accept_nonce
+from bettensor.actors.nonces import Nonces, accept_nonce
 from bettensor.actors.schemes import pinned_scheme
 from bettensor.actors.settings import (
     AuthSettings,
@@ -163,8 +162,7 @@ class MinerSynapseState:
     unverified: dict[int, ConnectionId] = field(default_factory=dict)
     """The connections that wait for ``SignatureChecked``, by the ``seq`` of the request."""
     questions: dict[ConnectionId, Question] = field(default_factory=dict)
-    nonces: dict[str, None] = field(default_factory=dict)
-    nonce_order: deque[Nonce] = field(default_factory=deque)
+    nonces: dict[Hotkey, Nonces] = field(default_factory=dict)
     budgets: dict[Hotkey, Budget] = field(default_factory=dict)
     """Of validators, charged only with verified requests."""
     failures: dict[str, Budget] = field(default_factory=dict)
@@ -266,7 +264,7 @@ class MinerSynapseActor(Actor):
         try:
             if not event.valid:
                 raise Inadmissible(401, f"the head is not signed by {hotkey} for {self.state.hotkey}")
-            if not accept_nonce(self.state, hotkey, question.nonce, envelope, MAX_AGE):
+            if not accept_nonce(self.state.nonces, hotkey, question.nonce, envelope.at, envelope.mono, MAX_AGE):
                 raise Inadmissible(401, "this nonce was used already")
         except Inadmissible as refused:
             self._refuse(connection, refused, question.remote, hotkey, envelope.mono)

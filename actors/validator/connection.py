@@ -136,7 +136,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     @on(HttpRequestReceived)
     def report_health(self, event: HttpRequestReceived, envelope: Envelope) -> None:
-        if not asks_for_health(event):
+        if not asks_for_health(event.method, event.target):
             return
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
         active = sum(envelope.mono - session.heard_at <= 1.5 * session.rhythm for session in open_sessions)

@@ -30,6 +30,7 @@ __all__ = [
     "Records",
     "RequestSigner",
     "SendQueues",
+    "SentTargets",
     "Signer",
     "StateDir",
     "Stoppable",
@@ -135,6 +136,14 @@ class QuerySigner(Protocol):
 
     def sign_query(self, text: bytes) -> bytes:
         """64 bytes over exactly ``text``."""
+        ...
+
+
+class SentTargets(Protocol):
+    """The targets of requests exactly as they were sent, where the events do not have them: signatures cover them."""
+
+    def expect(self, connection: ConnectionId, target: str) -> None:
+        """Verify the request of ``connection`` by this target."""
         ...
 
 

@@ -1,20 +1,22 @@
 """Signs and verifies everything, and is the only adapter to bittensor's ``http_auth``.
 
-Holds the hotkey in memory: signing through a wallet would read the key file each time.
+Holds the hotkey in memory: signing through a wallet would read the key file each time. Requests are verified by the
+digest of their body, and not by ``http_auth.verify``, which needs the body: that is not in the event, and so not in the
+log that an audit reads.
 """
 
-import inspect
-from collections.abc import Callable
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import bittensor_core
 from bittensor_core import Keypair as Keypair
 
+from bettensor.actors.schemes import DEFAULT
+from bettensor.actors.validator.auth import CLAIMED, NONCE, SIGNATURE
 from bettensor.bus.codec import SIGNED_PREFIX
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import (
+    ConnectionClosed,
     HttpRequestReceived,
     QueryVerificationRequested,
     RequestVerificationRequested,
@@ -22,8 +24,8 @@ from bettensor.bus.events import (
     SignatureChecked,
     VerificationRequested,
 )
-from bettensor.bus.identifiers import Hotkey, Micros
-from bettensor.neurons.edges.edge import Edge, QuerySigner, RequestSigner, on
+from bettensor.bus.identifiers import ConnectionId, Hotkey
+from bettensor.neurons.edges.edge import Edge, QuerySigner, RequestSigner, SentTargets, on
 
 CRYPTO_TYPES: Final[dict[Scheme, int]] = {
     "ed25519": bittensor_core.CRYPTO_ED25519,
@@ -32,7 +34,7 @@ CRYPTO_TYPES: Final[dict[Scheme, int]] = {
 _SCHEMES: Final[dict[int, Scheme]] = {number: scheme for scheme, number in CRYPTO_TYPES.items()}
 
 
-class Keys(Edge, RequestSigner, QuerySigner):
+class Keys(Edge, RequestSigner, QuerySigner, SentTargets):
     """Signs with the neuron's hotkey, and verifies the signatures of requests."""
 
     name = "keys"
@@ -45,6 +47,7 @@ class Keys(Edge, RequestSigner, QuerySigner):
         self.keypair = keypair
         self.hotkey = Hotkey(keypair.ss58_address)
         self.scheme = scheme_of(keypair)
+        self._targets: dict[ConnectionId, str] = {}
 
     def sign(self, payload: bytes) -> bytes:
         """64 bytes over a frame's JSON bytes (protocol, "Frame")."""
@@ -58,11 +61,19 @@ class Keys(Edge, RequestSigner, QuerySigner):
         """64 bytes over exactly ``text``."""
         return bytes(self.keypair.sign(text))
 
+    def expect(self, connection: ConnectionId, target: str) -> None:
+        """Verify the request of ``connection`` by this target, and not by the one in its event."""
+        self._targets[connection] = target
+
     @on(RequestVerificationRequested)
     def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
         """Answer with ``SignatureChecked``. AuthActor has judged shape, receiver and age; this checks the signature."""
-        valid = verify_request(event.request, self.hotkey, event.received_at, event.scheme)
+        valid = verify_request(event.request, self.hotkey, event.scheme, self._targets.get(event.connection))
         self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid))
+
+    @on(ConnectionClosed)
+    def forget_target(self, event: ConnectionClosed, _: Envelope) -> None:
+        self._targets.pop(event.connection, None)
 
     @on(QueryVerificationRequested)
     def verify_query(self, event: QueryVerificationRequested, envelope: Envelope) -> None:
@@ -96,41 +107,25 @@ def verify_bytes(signer: Hotkey, scheme: Scheme, signed: bytes, signature: bytes
         return False
 
 
-def verify_request(request: HttpRequestReceived, receiver: Hotkey, received_at: Micros, scheme: Scheme) -> bool:
-    """Whether the hotkey that a request's btauth/1 headers name signed them, for ``receiver``, under this scheme."""
-    from bittensor import http_auth
+def verify_request(request: HttpRequestReceived, receiver: Hotkey, scheme: Scheme, target: str | None = None) -> bool:
+    """Whether the hotkey that a request's btauth/1 headers name signed it, for ``receiver``, under this scheme.
 
-    expected = CRYPTO_TYPES[scheme]
-    pin: dict[str, Any] = {"expected_crypto_type": expected} if _takes_a_pin(http_auth.verify) else {}
-    try:
-        caller = http_auth.verify(
-            dict(request.headers),
-            request.body,
-            method=request.method,
-            path=request.target,
-            self_hotkey_ss58=receiver,
-            now_ns=received_at * 1000,
-            max_age=60.0,
-            allowed_skew=60.0,
-            nonce_store=_AnyNonce(),
-            **pin,
-        )
-    except http_auth.AuthError:
+    Args:
+        request: of any form; only its signature is judged, and not its age.
+        receiver: the validator's hotkey.
+        scheme: by which its sender must sign; a request that names another is not its word.
+        target: as it was sent, if the event does not have it whole.
+    """
+    header = dict(request.headers)
+    sender, nonce = Hotkey(header.get(CLAIMED, "")), header.get("x-bittensor-nonce", "")
+    signature = header.get("x-bittensor-signature", "")
+    is_for_us = header.get("x-bittensor-version") == "1" and header.get("x-bittensor-receiver") == receiver
+    is_in_form = NONCE.fullmatch(nonce) and SIGNATURE.fullmatch(signature)
+    if not is_for_us or not is_in_form or header.get("x-bittensor-crypto", DEFAULT) != scheme:
         return False
-    return caller.crypto_type == expected
-
-
-@cache
-def _takes_a_pin(verify: Callable[..., Any]) -> bool:
-    """Whether bittensor's ``verify`` takes the sender's scheme: it requires it from 11.3.2 on, and lacks it before."""
-    return "expected_crypto_type" in inspect.signature(verify).parameters
-
-
-class _AnyNonce:
-    """Accepts every nonce: AuthActor detects replays, because a replay of the log must repeat that decision."""
-
-    def check_and_store(self, hotkey_ss58: str, nonce_ns: int) -> bool:  # noqa: ARG002 - the protocol's signature
-        return True
+    method, sent = request.method.upper(), request.target if target is None else target
+    lines = ("btauth/1", scheme, method, sent, request.digest, str(int(nonce)), sender, receiver)
+    return verify_bytes(sender, scheme, "\n".join(lines).encode(), bytes.fromhex(signature[2:]))
 
 
 class UnusableHotkey(ConfigurationError):

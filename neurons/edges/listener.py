@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
+from bettensor.actors.health import asks_for_health
 from bettensor.actors.settings import AxonSettings, WebSocketSettings
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode, RefusalCode
@@ -29,14 +30,27 @@ from bettensor.bus.events import (
     PeerRefused,
     ReadingPaused,
     ReadingResumed,
+    RequestBodyReceived,
     Road,
 )
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.bus.timestamps import rfc3339
-from bettensor.neurons.edges.edge import Edge, Transports, on
-from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
+from bettensor.neurons.edges.edge import Edge, SentTargets, Transports, on
+from bettensor.neurons.edges.http_server import HttpServer, Scope, remote_of, target_of
+from bettensor.neurons.edges.incoming import claimed_by, request_of
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
+from bettensor.neurons.edges.turnstile import Barrier, Turnstile
+
+_Header = tuple[bytes, bytes]
+
+
+class HttpAnswer(NamedTuple):
+    """The whole answer to a request."""
+
+    status: int
+    headers: list[_Header]
+    content: bytes
 
 
 class Exchange:
@@ -44,7 +58,11 @@ class Exchange:
 
     road: Road = "http"
 
-    def __init__(self) -> None:
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        """Of no event before its sender is proven."""
+        self.close: CloseRequested | None = None
+        """What was decided about the session that this handshake becomes, before it is one."""
         self.frames: list[bytes] = []
         self.answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
 
@@ -61,6 +79,11 @@ class Exchange:
         if not self.answer.done():
             self.answer.set_result(event)
 
+    def end(self, event: CloseRequested) -> None:
+        """Refuse, or close the session as soon as it is open."""
+        self.close = event
+        self.decide(PeerRefused(event.connection, RefusalCode.INTERNAL, event.reason, remote=""))
+
 
 class Listener(Edge):
     """Serves one address until it is closed."""
@@ -69,8 +92,18 @@ class Listener(Edge):
     port: int
     """The port on which it listens, once it is open."""
 
-    def __init__(self, axon: AxonSettings, websocket: WebSocketSettings, transports: Transports, clock: Clock) -> None:
+    def __init__(
+        self,
+        axon: AxonSettings,
+        websocket: WebSocketSettings,
+        transports: Transports,
+        targets: SentTargets,
+        turnstile: Turnstile,
+        clock: Clock,
+    ) -> None:
         self._axon = axon
+        self._targets = targets
+        self._turnstile = turnstile
         self._limits = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
         self._transports = transports
         self._clock = clock
@@ -149,32 +182,52 @@ class Listener(Edge):
             await self._open_session(scope, receive, send)
 
     async def _answer_request(self, scope: Scope, receive: Any, send: Any) -> None:
+        answer = await self._answer_to(scope, receive)
+        if answer is not None:
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            await send({"type": "http.response.body", "body": answer.content})
+
+    async def _answer_to(self, scope: Scope, receive: Any) -> HttpAnswer | None:
+        """The answer to a request; None if its client has left."""
+        is_check = asks_for_health(scope["method"], target_of(scope))
+        known = self._turnstile.known_health() if is_check else None
+        if known is not None:
+            return self._answer(known)
+        bar = None if is_check else self._bar(scope)
+        if bar is not None and not self._may_prove(bar, scope):
+            return self._turn_away(bar)
         body = await _read_body(receive)
         if body is None:
-            return
-        connection, exchange = self._begin()
+            return None
+        request = self._request(scope, body)
+        if bar is not None and not self._turnstile.proves(request, target_of(scope)):
+            return self._turn_away(bar)
+        exchange = self._begin(request, scope, body)
         try:
-            self._bus.publish(self._request(scope, connection, body))
-            status, headers, content = self._answer(await exchange.answer, exchange)
+            self._bus.publish(request)
+            decision = await exchange.answer
         finally:
-            self._finish(connection)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+            self._finish(request.connection)
+        if is_check and isinstance(decision, HttpAnswered):
+            self._turnstile.remember_health(decision)
+        return self._answer(decision, exchange.frames)
 
     async def _open_session(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
-        connection, exchange = self._begin()
+        bar, request = self._bar(scope), self._request(scope, b"", upgrade=True)
+        if bar is not None and not (self._may_prove(bar, scope) and self._turnstile.proves(request, target_of(scope))):
+            await _refuse_handshake(self._turn_away(bar), send)
+            return
+        connection, exchange = request.connection, self._begin(request, scope)
         try:
-            self._bus.publish(self._request(scope, connection, b"", upgrade=True))
+            self._bus.publish(request)
             decision = await exchange.answer
         except asyncio.CancelledError:
             self._finish(connection)
             raise
         if not isinstance(decision, PeerAuthenticated):
             self._finish(connection)
-            status, headers, content = self._answer(decision, exchange)
-            await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-            await send({"type": "websocket.http.response.body", "body": content})
+            await _refuse_handshake(self._answer(decision, exchange.frames), send)
             return
         del self._exchanges[connection]
         protocol: SessionProtocol = scope["extensions"]["bettensor"]
@@ -187,53 +240,52 @@ class Listener(Edge):
         self._sessions[connection] = protocol
         self._transports.add(connection, protocol)
         self._bus.publish(ConnectionOpened(connection, decision.hotkey, decision.challenge))
+        if exchange.close is not None:
+            protocol.end(exchange.close.code, exchange.close.reason)
         while (await receive())["type"] != "websocket.disconnect":
             pass
 
-    def _begin(self) -> tuple[ConnectionId, Exchange]:
-        connection, exchange = ConnectionId(next(self._ids)), Exchange()
+    def _request(self, scope: Scope, body: bytes, *, upgrade: bool = False) -> HttpRequestReceived:
+        return request_of(scope, ConnectionId(next(self._ids)), body, token_hex(16), upgrade=upgrade)
+
+    def _begin(self, request: HttpRequestReceived, scope: Scope, body: bytes = b"") -> Exchange:
+        connection, exchange = request.connection, Exchange(body)
         self._exchanges[connection] = exchange
         self._transports.add(connection, exchange)
-        return connection, exchange
+        if not request.is_whole:
+            self._targets.expect(connection, target_of(scope))
+        return exchange
 
     def _finish(self, connection: ConnectionId) -> None:
         del self._exchanges[connection]
         self._transports.remove(connection)
         self._bus.publish(ConnectionClosed(connection, 0, ""))
 
-    def _request(
-        self, scope: Scope, connection: ConnectionId, body: bytes, *, upgrade: bool = False
-    ) -> HttpRequestReceived:
-        return HttpRequestReceived(
-            connection,
-            scope.get("method", "GET"),
-            target_of(scope),
-            headers_of(scope),
-            body,
-            remote_of(scope),
-            upgrade,
-            token_hex(16),
-        )
+    # --- at the door
 
-    def _answer(self, decision: Event, exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        headers = [(b"content-type", b"application/json")]
+    def _bar(self, scope: Scope) -> Barrier | None:
+        return self._turnstile.bar(remote_of(scope), claimed_by(scope))
+
+    def _may_prove(self, bar: Barrier, scope: Scope) -> bool:
+        return bar.lets_members_in and self._turnstile.is_member(claimed_by(scope))
+
+    def _turn_away(self, bar: Barrier) -> HttpAnswer:
+        return self._refusal(RefusalCode.RATE_LIMITED, bar.reason, self._turnstile.turn_away(bar))
+
+    # --- answers
+
+    def _answer(self, decision: Event, frames: Sequence[bytes] = ()) -> HttpAnswer:
         if isinstance(decision, HttpAnswered):
-            status, content = decision.status, decision.body.encode()
-        elif isinstance(decision, PeerRefused):
-            status = decision.code.status
-            content = json.dumps(
-                {
-                    "error": decision.code,
-                    "message": decision.message,
-                    "server_time": rfc3339(self._clock.wall()),
-                }
-            ).encode()
-            if decision.retry_after is not None:
-                headers.append((b"retry-after", str(decision.retry_after).encode()))
-        else:
-            status, content = 200, b"".join(frame + b"\n" for frame in exchange.frames)
-            headers = [(b"content-type", b"text/plain; charset=utf-8")]
-        return status, [*headers, (b"content-length", str(len(content)).encode())], content
+            return _json(decision.status, decision.body.encode())
+        if isinstance(decision, PeerRefused):
+            return self._refusal(decision.code, decision.message, decision.retry_after)
+        content = b"".join(frame + b"\n" for frame in frames)
+        return _with_length(200, (b"content-type", b"text/plain; charset=utf-8"), content=content)
+
+    def _refusal(self, code: RefusalCode, message: str, retry_after: int | None) -> HttpAnswer:
+        told = {"error": code, "message": message, "server_time": rfc3339(self._clock.wall())}
+        again = () if retry_after is None else ((b"retry-after", str(retry_after).encode()),)
+        return _json(code.status, json.dumps(told).encode(), *again)
 
     # --- decisions of actors
 
@@ -242,6 +294,8 @@ class Listener(Edge):
         exchange = self._exchanges.get(event.connection)
         if exchange is not None and event.purpose == "session":
             exchange.decide(event)
+        elif exchange is not None and event.purpose == "predictions":
+            self._bus.publish(RequestBodyReceived(event.connection, exchange.body))
 
     @on(PeerRefused, HttpAnswered, ExchangeCompleted)
     def answer(self, event: PeerRefused | HttpAnswered | ExchangeCompleted, _: Envelope) -> None:
@@ -256,7 +310,7 @@ class Listener(Edge):
             session.end(event.code, event.reason)
         exchange = self._exchanges.get(event.connection)
         if exchange is not None:
-            exchange.decide(PeerRefused(event.connection, RefusalCode.INTERNAL, event.reason, remote=""))
+            exchange.end(event)
 
     @on(ConnectionClosed)
     def forget_session(self, event: ConnectionClosed, _: Envelope) -> None:
@@ -264,6 +318,19 @@ class Listener(Edge):
         if not self._sessions:
             self._all_ended.set()
         self._transports.remove(event.connection)
+
+
+async def _refuse_handshake(answer: HttpAnswer, send: Any) -> None:
+    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "websocket.http.response.body", "body": answer.content})
+
+
+def _json(status: int, content: bytes, *headers: _Header) -> HttpAnswer:
+    return _with_length(status, (b"content-type", b"application/json"), *headers, content=content)
+
+
+def _with_length(status: int, *headers: _Header, content: bytes) -> HttpAnswer:
+    return HttpAnswer(status, [*headers, (b"content-length", str(len(content)).encode())], content)
 
 
 async def _read_body(receive: Any) -> bytes | None:

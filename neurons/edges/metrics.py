@@ -59,6 +59,7 @@ from bettensor.bus.events import (
     QueryAdmitted,
     QueryAnswered,
     QueryRefused,
+    RequestsTurnedAway,
     Road,
     Role,
     RowsSkipped,
@@ -222,8 +223,15 @@ class Metrics(Edge):
                 "Requests of existing neurons over Synapse, which a validator answers with 404.",
                 registry=self.registry,
             )
+            self._at_the_door = Counter(
+                "bettensor_requests_turned_away",
+                "Requests that were answered with 429 without an event for each, by whose budget is spent.",
+                ["cause"],
+                registry=self.registry,
+            )
             handlers += [
                 (PeerAuthenticated, self._authenticated),
+                (RequestsTurnedAway, self._turned_away_at_the_door),
                 (SynapseAsked, lambda _, __: self._turned_away.inc()),
                 (AxonAnswered, self._answered),
                 (AxonConfirmed, self._answered),
@@ -253,6 +261,10 @@ class Metrics(Edge):
     def _authenticated(self, event: PeerAuthenticated, _: Envelope) -> None:
         if event.purpose != "session":
             self._roads.heard(event.hotkey, "http")
+
+    def _turned_away_at_the_door(self, event: RequestsTurnedAway, _: Envelope) -> None:
+        for cause, count in event.counts.items():
+            self._at_the_door.labels(cause).inc(count)
 
     def _answered(self, event: AxonAnswered | AxonConfirmed, _: Envelope) -> None:
         self._roads.heard(event.hotkey, "synapse")

@@ -93,7 +93,7 @@ class Traffic(Subscriber):
 
     @on(HttpRequestReceived)
     def requested(self, event: HttpRequestReceived, envelope: Envelope) -> None:
-        what = "handshake" if event.upgrade else f"{len(event.body)} bytes"
+        what = "handshake" if event.upgrade else f"{event.size} bytes"
         self._line(f"Received {event.method} {event.target} from {event.remote}: {what}", event.connection, envelope)
 
     @on(QueryReceived)

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from bettensor.bus.events import (
     MetagraphFetched,
     NeuronStarted,
     QueryReceived,
+    RequestBodyReceived,
     Role,
     Scheme,
     SettingsReloaded,
@@ -62,6 +64,8 @@ class Report:
     verify."""
     unproven: int = 0
     """Frames and requests with a wrong signature or none, which the neuron refused or did not verify."""
+    partial: int = 0
+    """Requests that the neuron found to be signed, of which the query is not recorded whole: nobody can verify them."""
     faults: list[str] = field(default_factory=list)
     """The faults of the log; empty for a log that passes the audit."""
 
@@ -73,7 +77,8 @@ class _Claim:
     line: int
     what: str
     hotkey: Hotkey
-    proven: bool
+    proven: bool | None
+    """None: the log does not have all that was signed."""
 
 
 def audit(files: Iterable[Path]) -> Report:
@@ -179,17 +184,20 @@ class _Witness:
         self._pins = _Pins(recording)
         self._schemes = {} if checkpoint is None else _schemes_at(recording.file, checkpoint)
         """By connection."""
+        self._digests: dict[int, str] = {}
+        """By connection, the digest of the body that its request was signed with."""
         self._claims: dict[int, deque[_Claim]] = {}
         """Claims that the neuron may still check, by connection, in the order of their arrival."""
         self._passed: dict[int, _Claim] = {}
         """By connection, the last claim that the neuron seems to have skipped: it checked a later claim first."""
         self._listeners: Final[dict[str, Callable[[Row, Any], None]]] = {
             HttpRequestReceived.topic: self._hear_request,
+            RequestBodyReceived.topic: self._hear_body,
             QueryReceived.topic: self._hear_query,
             FrameReceived.topic: self._hear_frame,
             SignatureChecked.topic: self._compare,
             AxonAnswered.topic: self._count_answer,
-            ConnectionClosed.topic: self._forget_scheme,
+            ConnectionClosed.topic: self._forget_connection,
         } | dict.fromkeys(
             (NeuronStarted.topic, MetagraphFetched.topic, SettingsReloaded.topic),
             lambda _, event: self._pins.hear(event),
@@ -216,10 +224,16 @@ class _Witness:
         headers = dict(request.headers)
         hotkey = Hotkey(headers.get("x-bittensor-hotkey", ""))
         scheme = self._pins.scheme(hotkey, headers.get("x-bittensor-crypto", DEFAULT))
-        self._schemes[request.connection] = scheme
+        self._schemes[request.connection], self._digests[request.connection] = scheme, request.digest
         if hotkey:
-            proven = verify_request(request, self._me, row.at, scheme)
+            proven = verify_request(request, self._me, scheme) if request.is_whole else None
             self._claim(request.connection, _Claim(row.line, "request", hotkey, proven))
+
+    def _hear_body(self, row: Row, received: Any) -> None:
+        if self._digests.get(received.connection) != sha256(received.body).hexdigest():
+            self._report.faults.append(
+                f"{self._where(row.line)}: the body of this request is not the one that was signed"
+            )
 
     def _hear_query(self, row: Row, query: Any) -> None:
         try:
@@ -248,8 +262,9 @@ class _Witness:
     def _count_answer(self, _: Row, answer: Any) -> None:
         self._report.endpoints[answer.hotkey] += len(answer.predictions)
 
-    def _forget_scheme(self, _: Row, closed: Any) -> None:
+    def _forget_connection(self, _: Row, closed: Any) -> None:
         self._schemes.pop(closed.connection, None)
+        self._digests.pop(closed.connection, None)
 
     def _claim(self, connection: int, claim: _Claim) -> None:
         self._claims.setdefault(connection, deque()).append(claim)
@@ -264,7 +279,11 @@ class _Witness:
             return
         connection, found = checked.connection, checked.valid
         claims = self._claims.get(connection, deque())
-        if any(claim.proven == found for claim in claims):
+        if claims and claims[0].proven is None:
+            claims.popleft()
+            self._report.partial += found
+            self._report.unproven += not found
+        elif any(claim.proven == found for claim in claims):
             while (claim := claims.popleft()).proven != found:
                 self._judge(claim)
                 self._passed[connection] = claim
@@ -325,6 +344,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "signers": signers,
         "endpoints": dict(report.endpoints),
         "unproven": report.unproven,
+        "partial": report.partial,
         "faults": report.faults,
     }
 
@@ -348,4 +368,6 @@ def text(report: Report) -> Iterator[str]:
         yield f"{hotkey}: {counted(predictions, 'prediction')} from its endpoint over Synapse, which nobody signs"
     if report.unproven:
         yield f"{report.unproven} frames and requests have no valid signature; the neuron did not accept them"
+    if report.partial:
+        yield f"{counted(report.partial, 'request')} cannot be verified: the query is not recorded whole"
     yield from (f"FAULT {fault}" for fault in report.faults)

@@ -230,7 +230,7 @@ def _message(row: Row) -> dict[str, Any]:
     """The message of this event; empty if it has none."""
     if row.topic == "frame_written":
         message: dict[str, Any] = row.fields["message"]
-    elif row.topic in ("frame_received", "http_request_received"):
+    elif row.topic in ("frame_received", "request_body_received", "http_request_received"):  # the last one in 0.1.0
         fields = row.fields
         message = said_in(fields.get("data") or fields.get("body", ""))
     else:

@@ -7,6 +7,7 @@ neuron's bus are those that real edges would publish, in an order that real edge
 
 import itertools
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from heapq import heappop, heappush
 from random import Random
 from typing import Final, NamedTuple
@@ -37,6 +38,7 @@ from bettensor.bus.events import (
     PostFailed,
     PostRequested,
     Purpose,
+    RequestBodyReceived,
     Road,
     Scheme,
 )
@@ -120,6 +122,7 @@ class _Exchange(NamedTuple):
 
     miner: SimulatedMiner
     request: PostRequested | GamesRequested
+    body: bytes
     answer: _Answer
     challenge: str
 
@@ -284,6 +287,7 @@ class SimulatedNetwork:
             def decided(event: Event, envelope: Envelope) -> None:  # noqa: ARG001 - the bus's signature
                 self._at(self.clock.mono(), lambda: self._decided(neuron, event))
 
+            bus.subscribe(PeerAuthenticated, lambda event, _: self._hand_over_body(neuron, event), "network")
             for kind in (PeerAuthenticated, PeerRefused, HttpAnswered, ExchangeCompleted):
                 bus.subscribe(kind, decided, "network")
 
@@ -326,7 +330,9 @@ class SimulatedNetwork:
         if upgrade:
             headers["sec-websocket-protocol"] = SUBPROTOCOL
         connection, salt = ConnectionId(number), f"{number:032x}"  # a restarted validator uses no number twice
-        return HttpRequestReceived(connection, method, target, tuple(headers.items()), body, "127.0.0.1", upgrade, salt)
+        digest, size = sha256(body).hexdigest(), len(body)
+        named = tuple(headers.items())
+        return HttpRequestReceived(connection, method, target, named, "127.0.0.1", upgrade, salt, digest, size)
 
     def _give_up_dial(self, key: tuple[Hotkey, ConnectionId]) -> None:
         dialled = self._dials.pop(key, None)
@@ -398,10 +404,11 @@ class SimulatedNetwork:
             request = self._signed(miner, validator, "POST", f"/predictions?netuid={NETUID}", body)
         else:
             target = f"/games?netuid={NETUID}{_query(event.position)}"
-            request = self._signed(miner, validator, "GET", target, b"")
+            body = b""
+            request = self._signed(miner, validator, "GET", target, body)
         answer = _Answer()
         validator.writer.add(request.connection, answer)
-        self._exchanges[validator.hotkey, request.connection] = _Exchange(miner, event, answer, _nonce(request))
+        self._exchanges[validator.hotkey, request.connection] = _Exchange(miner, event, body, answer, _nonce(request))
         self.deliver(self._tell, validator, request)
         self._at(Micros(self.clock.mono() + GIVING_UP), lambda: self._give_up(validator.hotkey, request.connection))
 
@@ -410,6 +417,11 @@ class SimulatedNetwork:
         if exchange is not None:
             request = exchange.request
             self._tell(exchange.miner, PostFailed(request.connection, request.hotkey, "no answer within 15 s"))
+
+    def _hand_over_body(self, validator: SimulatedValidator, event: PeerAuthenticated) -> None:
+        exchange = self._exchanges.get((validator.hotkey, event.connection))
+        if exchange is not None and event.purpose == "predictions":
+            validator.bus.publish(RequestBodyReceived(event.connection, exchange.body))
 
     def _decided(self, validator: SimulatedValidator, event: Event) -> None:
         assert isinstance(event, PeerAuthenticated | PeerRefused | HttpAnswered | ExchangeCompleted)  # noqa: S101

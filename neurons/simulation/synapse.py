@@ -331,9 +331,11 @@ class SynapseRoad:
         number = next(self._query_numbers)
         self._visits[validator.hotkey, ConnectionId(number)] = exchange
         headers = tuple((name.lower(), value) for name, value in exchange.request.headers)
-        body, salt = exchange.request.body, f"{number:032x}"
+        size, salt = len(exchange.request.body), f"{number:032x}"
         validator.bus.publish(
-            HttpRequestReceived(ConnectionId(number), "POST", synapse.PATH, headers, body, IP, upgrade=False, salt=salt)
+            HttpRequestReceived(
+                ConnectionId(number), "POST", synapse.PATH, headers, IP, upgrade=False, salt=salt, size=size
+            )
         )
 
     def decided_by_validator(self, validator: SimulatedValidator, event: PeerRefused | HttpAnswered) -> None:

@@ -39,7 +39,7 @@ def waiting() -> ValidatorAuthActor:
     unread = beat.replace(b'"heartbeat"', b'"prediction"')
     for seq, payload in enumerate((beat, codec.encode(bet), unread)):
         actor.state.unverified[seq] = Unverified(asked(payload), NOW)
-    request = HttpRequestReceived(ConnectionId(2), "POST", "/x\xff", (("a", "ü"),), b"\xff\x00", "here", False, "")
+    request = HttpRequestReceived(ConnectionId(2), "POST", "/x\xff", (("a", "ü"),), "here", False, "", body=b"\xff\x00")
     claims = Credentials("session", PEER, ME, "1", "sr25519", None, None)
     actor.state.requests[9] = UnverifiedRequest(request, claims, NOW)
     return actor

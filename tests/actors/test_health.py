@@ -16,7 +16,6 @@ from bettensor.bus.events import (
     Event,
     FeedFailed,
     GamesFetched,
-    HttpRequestReceived,
     MetagraphSynced,
     NeuronStarted,
     PredictionsStored,
@@ -24,7 +23,7 @@ from bettensor.bus.events import (
     UpdateStoreFailed,
     WithheldGame,
 )
-from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, Micros
+from bettensor.bus.identifiers import SECOND, Epoch, Micros
 from tests.support import NETUID, Harness, make_hotkey
 
 
@@ -128,14 +127,10 @@ def later(by: int) -> Micros:
     return Micros(NOON + by)
 
 
-def request(method: str, target: str) -> HttpRequestReceived:
-    return HttpRequestReceived(ConnectionId(1), method, target, (), b"", "10.0.0.1", False, "5" * 32)
-
-
 @pytest.mark.parametrize("target", ["/ws/health", "/ws/health?", "/ws/health?from=monitoring"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_health_is_asked_for_by_its_path_whatever_the_query(method: str, target: str) -> None:
-    assert asks_for_health(request(method, target))
+    assert asks_for_health(method, target)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +138,7 @@ def test_health_is_asked_for_by_its_path_whatever_the_query(method: str, target:
     [("POST", "/ws/health"), ("get", "/ws/health"), ("GET", "/ws/health/"), ("GET", "/ws"), ("GET", "/?/ws/health")],
 )
 def test_anything_else_is_not(method: str, target: str) -> None:
-    assert not asks_for_health(request(method, target))
+    assert not asks_for_health(method, target)
 
 
 def test_a_disk_that_has_done_nothing_is_in_no_trouble() -> None:

@@ -70,6 +70,7 @@ from bettensor.bus.events import (
     RecordingFailed,
     RecordingResumed,
     ReloadFailed,
+    RequestsTurnedAway,
     Road,
     Role,
     RowsSkipped,
@@ -549,6 +550,15 @@ def test_refusals_of_a_kind_are_one_line_a_second_whoever_makes_them() -> None:
     assert len(bench.lines(*floods)) == 1
     late = bench.during(lambda: bench.advance(1.0), LineLogged)
     assert [line.text for line in late] == ["... and 99 more lines within a second (refusals: stale)"]
+
+
+def test_requests_that_were_turned_away_are_one_line_with_their_sums() -> None:
+    bench = Bench()
+    turned_away = RequestsTurnedAway({"network": 1290, "hotkey": 10}, 1.002, "2001:db8::/64", 1200)
+    assert bench.news(turned_away) == [
+        "WARNING Turned away 1300 requests in 1 s with 429: 1290 for too many failures of their network, "
+        "10 for too many requests of their hotkey; 1200 came from 2001:db8::/64"
+    ]
 
 
 def test_a_peers_words_neither_end_the_line_nor_speak_to_the_terminal() -> None:

@@ -1,29 +1,31 @@
-"""Nonces: each once, for as long as any clock could find it fresh."""
+"""Nonces: each once, for as long as any clock could find it fresh, and a bounded number of each hotkey."""
 
-from collections import deque
-from dataclasses import dataclass, field
-
-from bettensor.actors.nonces import NONCE_MEMORY, Nonce, accept_nonce
-from bettensor.bus.envelope import Envelope
-from bettensor.bus.events import ConnectionClosed
-from bettensor.bus.identifiers import SECOND, ConnectionId, Micros
+from bettensor.actors.nonces import MAX_NONCES, NONCE_MEMORY, Nonces, accept_nonce, forget_past_nonces
+from bettensor.bus.identifiers import SECOND, Hotkey, Micros
 from tests.actors.miner.messages import OTHER, VALIDATOR
 from tests.support import NOW
 
 AGE = Micros(10 * SECOND)
+MEMORY = NONCE_MEMORY / SECOND
 
 
-@dataclass
-class State:
-    nonces: dict[str, None] = field(default_factory=dict)
-    nonce_order: deque[Nonce] = field(default_factory=deque)
+class Bench:
+    def __init__(self) -> None:
+        self.nonces: dict[Hotkey, Nonces] = {}
+
+    def accepts(self, nonce: str, at: float, mono: float | None = None, hotkey: Hotkey = VALIDATOR) -> bool:
+        """``at`` and ``mono`` are seconds after the beginning."""
+        return accept_nonce(self.nonces, hotkey, nonce, *moments(at, mono), AGE)
+
+    def forget(self, at: float, mono: float | None = None) -> None:
+        forget_past_nonces(self.nonces, *moments(at, mono), AGE)
+
+    def count(self) -> int:
+        return sum(len(own.accepted) for own in self.nonces.values())
 
 
-def at(wall: float, mono: float | None = None) -> Envelope:
-    """``wall`` and ``mono`` are seconds after the beginning."""
-    moved = wall if mono is None else mono
-    event = ConnectionClosed(ConnectionId(1), 1000, "")
-    return Envelope(1, Micros(NOW + round(wall * SECOND)), Micros(round(moved * SECOND)), (), event)
+def moments(at: float, mono: float | None) -> tuple[Micros, Micros]:
+    return Micros(NOW + round(at * SECOND)), Micros(round((at if mono is None else mono) * SECOND))
 
 
 def nonce(seconds: float = 0) -> str:
@@ -31,18 +33,64 @@ def nonce(seconds: float = 0) -> str:
 
 
 def test_a_nonce_counts_once_for_each_hotkey_in_any_order() -> None:
-    state = State()
-    assert accept_nonce(state, VALIDATOR, nonce(2), at(2), AGE)
-    assert accept_nonce(state, VALIDATOR, nonce(1), at(2), AGE)
-    assert accept_nonce(state, OTHER, nonce(2), at(2), AGE)
-    assert not accept_nonce(state, VALIDATOR, nonce(2), at(3), AGE)
-    assert not accept_nonce(state, VALIDATOR, f"0{nonce(1)}", at(3), AGE)
+    bench = Bench()
+    assert bench.accepts(nonce(2), 2)
+    assert bench.accepts(nonce(1), 2)
+    assert bench.accepts(nonce(2), 2, hotkey=OTHER)
+    assert not bench.accepts(nonce(2), 3)
+    assert not bench.accepts(f"0{nonce(1)}", 3)
 
 
 def test_it_is_forgotten_when_it_is_stale_by_both_clocks() -> None:
-    state, memory = State(), NONCE_MEMORY / SECOND
-    assert accept_nonce(state, VALIDATOR, nonce(), at(0), AGE)
-    assert accept_nonce(state, VALIDATOR, nonce(3600), at(3600, 1), AGE)  # the wall clock stepped
-    assert len(state.nonces) == len(state.nonce_order) == 2
-    assert accept_nonce(state, VALIDATOR, nonce(3700), at(3700, memory + 2), AGE)
-    assert len(state.nonces) == len(state.nonce_order) == 1
+    bench = Bench()
+    assert bench.accepts(nonce(), 0)
+    assert bench.accepts(nonce(3600), 3600, 1)  # the wall clock stepped
+    assert bench.count() == 2
+    assert bench.accepts(nonce(3700), 3700, MEMORY + 2)
+    assert bench.count() == 1
+
+
+def test_a_hotkey_that_sends_nothing_more_is_forgotten_too() -> None:
+    bench = Bench()
+    bench.accepts(nonce(), 0)
+    bench.accepts(nonce(30), 30, hotkey=OTHER)
+    bench.forget(MEMORY + 1)
+    assert list(bench.nonces) == [OTHER]
+    bench.forget(0, 1000)  # stale by one clock alone
+    assert list(bench.nonces) == [OTHER]
+
+
+def test_of_many_the_last_are_remembered_and_none_is_accepted_twice() -> None:
+    bench = Bench()
+    sent = [nonce(number / 1000) for number in range(3 * MAX_NONCES)]
+    assert all(bench.accepts(each, 1) for each in sent)
+    assert bench.count() == MAX_NONCES
+    assert not any(bench.accepts(each, 1) for each in sent)
+    assert bench.accepts(nonce(9), 1)
+
+
+def test_what_comes_late_is_accepted_if_it_is_not_too_late() -> None:
+    bench = Bench()
+    late, too_late = nonce(0.5), nonce(0.0005)
+    assert all(bench.accepts(nonce(number / 1000), 1) for number in range(MAX_NONCES + 9) if number != 500)
+    assert bench.accepts(late, 1)
+    assert not bench.accepts(too_late, 1)
+    assert bench.count() == MAX_NONCES
+
+
+def test_one_that_is_older_than_all_that_are_remembered_is_not_accepted_though_it_is_new() -> None:
+    bench = Bench()
+    for number in range(MAX_NONCES):
+        bench.accepts(nonce(1 + number / 1000), 2)
+    assert not bench.accepts(nonce(0.5), 2)  # it would be the first to be forgotten
+
+
+def test_the_bound_is_kept_until_what_it_stands_for_is_stale() -> None:
+    bench = Bench()
+    for number in range(MAX_NONCES + 1):
+        bench.accepts(nonce(100 if number == 0 else number / 1000), 1)
+    bench.forget(80, 1000)
+    assert bench.count() == 0
+    assert list(bench.nonces) == [VALIDATOR]  # the first one is from the future
+    bench.forget(111, 1001)
+    assert bench.nonces == {}

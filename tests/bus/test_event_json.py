@@ -11,6 +11,7 @@ from bettensor.bus.events import (
     BinaryReceived,
     Event,
     FrameReceived,
+    HttpRequestReceived,
     MessageAccepted,
     NeuronDraining,
     Observed,
@@ -80,6 +81,12 @@ def test_secrets_are_left_out_of_settings_and_what_is_no_json_is_made_some() -> 
 def test_what_is_no_such_event_is_refused(raw: bytes) -> None:
     with pytest.raises((msgspec.MsgspecError, ValueError)):
         decode_event(BinaryReceived, raw)
+
+
+def test_an_event_with_bytes_lacks_in_older_logs_what_has_a_default() -> None:
+    raw = b'{"connection":1,"method":"GET","target":"/ws","headers":[],"remote":"10.0.0.1","upgrade":true,"salt":"5"}'
+    event = decode_event(HttpRequestReceived, raw)
+    assert event == HttpRequestReceived(ConnectionId(1), "GET", "/ws", (), "10.0.0.1", True, "5")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Upcasts: what a log of an earlier format says is what the next format says."""
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from bettensor.bus.upcasts import (
     each_failed_try_had_its_line,
     health_is_one_value,
     metagraphs_said_nothing_of_schemes,
+    nonces_were_in_one_list,
+    requests_had_bodies,
     requests_had_their_scheme_in_a_header,
     runs_were_of_0_1,
     slates_were_offered_whatever_their_odds,
@@ -107,6 +110,31 @@ def test_schemes_were_what_peers_named(topic: str, before: dict[str, Any], after
     assert of_format_1(topic, before) == (topic, after)
 
 
+def test_a_request_had_its_body() -> None:
+    before = {"method": "POST", "body": "{\u00ff}"}
+    after = before | {"digest": sha256(b"{\xff}").hexdigest(), "size": 3, "is_whole": True}
+    assert requests_had_bodies("http_request_received", dict(before)) == ("http_request_received", after)
+    asked = {"connection": 1, "request": dict(before)}
+    assert requests_had_bodies("request_verification_requested", asked)[1] == {"connection": 1, "request": after}
+    actors = {"auth": {"state": {"requests": {"7": {"request": dict(before)}}}}, "mine": {"state": {}}}
+    _, checkpoint = requests_had_bodies("checkpoint", {"actors": actors})
+    assert checkpoint["actors"]["auth"]["state"]["requests"] == {"7": {"request": after}}
+    assert requests_had_bodies("header", {"format": 1}) == ("header", {"format": 1})
+
+
+def test_nonces_were_those_of_all_hotkeys_in_one_list() -> None:
+    order = [
+        {"hotkey": hotkey, "nonce": nonce, "accepted_at": at}
+        for hotkey, nonce, at in (("a", "1", 7), ("b", "2", 8), ("a", "3", 9))
+    ]
+    state = {"nonces": {"a 1": None, "b 2": None, "a 3": None}, "nonce_order": order}
+    _, checkpoint = nonces_were_in_one_list("checkpoint", {"actors": {"auth": {"state": state}}})
+    nonces = {"a": {"accepted": {"1": 7, "3": 9}, "floor": 0}, "b": {"accepted": {"2": 8}, "floor": 0}}
+    assert checkpoint["actors"]["auth"]["state"] == {"nonces": nonces}
+    without: dict[str, Any] = {"actors": {"mine": {"state": {}}}}
+    assert nonces_were_in_one_list("checkpoint", without) == ("checkpoint", without)
+
+
 def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
     assert runs_were_of_0_1 in UPCASTS[1]
     assert runs_were_of_0_1("neuron_started", {"seed": 1}) == ("neuron_started", {"seed": 1, "is_of_0_1": True})
@@ -122,7 +150,8 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
     _, checkpoint = runs_were_of_0_1("checkpoint", {"seq": 1, "actors": actors})
     assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
         "announce": {"is_of_0_1": True},
-        "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True, "knows_synapse": False},
+        "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True, "knows_synapse": False}
+        | {"is_of_0_1": True},
         "connection": {"health": health | {"is_of_0_1": True, "knows_metagraph": True}, "pins_schemes": False},
         "mine": {"x": 1},
         "reconnect": {"is_of_0_1": True},

@@ -4,27 +4,37 @@ import asyncio
 import contextlib
 import json
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
 from bittensor import http_auth
 from bittensor_core import CRYPTO_ED25519, Keypair
+from loguru import logger
 
 from bettensor.bus.events import (
+    BlacklistLoaded,
+    ConnectionClosed,
     ExchangeCompleted,
     GamesUpdated,
+    HttpAnswered,
     HttpRequestReceived,
     LineLogged,
+    PeerAuthenticated,
     PeerRefused,
+    RequestBodyReceived,
+    RequestsTurnedAway,
     SessionActivated,
 )
+from bettensor.bus.identifiers import Hotkey
 from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.neurons.cli.control_client import ask
+from bettensor.neurons.recordings.audit import audit
+from bettensor.neurons.recordings.recording import log_files
 from tests.loopback.rig import ALICE, BOB, CHARLIE, EVE, Client, Rig, old, running_validator, starting_soon
-from tests.support import make_prediction
+from tests.support import NETUID, make_prediction
 
 Headers = dict[str, str]
 
@@ -192,16 +202,136 @@ async def test_other_paths_and_methods_are_refused(rig: Rig, method: str, path: 
     assert (response.status_code, response.json()["error"]) == (status, code)
 
 
-async def test_a_flood_of_bad_requests_is_slowed_down_and_logged_once_a_second(tmp_path: Path) -> None:
-    settings = {"auth": {"failures_per_second": 1.0, "failure_burst": 5.0}}
-    async with running_validator(tmp_path, actors=settings) as rig:
-        codes = [(await rig.refusal(rig.sign(nonce_ns=old(60))))[0] for _ in range(8)]
-        assert set(codes) == {401}
-        status, body = await rig.refusal()
-        assert (status, body["error"]) == (429, "rate_limited")
-        began = time.monotonic()
-        lines = [line.text for line in rig.all(LineLogged) if "401 stale" in line.text]
-        assert len(lines) <= 1 + (time.monotonic() - began) + 1
+BARRED: Final[dict[str, Any]] = {"auth": {"failures_per_second": 0.001, "failure_burst": 5.0}}
+"""Settings by which the network of the tests is barred for 10 s after five failures."""
+
+
+async def fail(rig: Rig, times: int = 5) -> list[int]:
+    return [(await rig.refusal(rig.sign(nonce_ns=old(60))))[0] for _ in range(times)]
+
+
+async def test_a_flood_of_bad_requests_is_turned_away_and_is_few_events(tmp_path: Path) -> None:
+    async with running_validator(tmp_path, actors=BARRED) as rig:
+        assert await fail(rig, 30) == [401] * 5 + [429] * 25
+        for keypair in (EVE, ALICE):  # a stranger, and what an older request of a miner would be
+            status, body = await rig.refusal(rig.sign(keypair, nonce_ns=old(60)))
+            assert (status, body["error"]) == (429, "rate_limited")
+            assert body["message"] == "too many failed requests from 127.0.0.1"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            response = await client.post(f"http://{rig.address}/predictions?netuid={NETUID}", content=bytes(9999))
+        assert (response.status_code, response.headers["retry-after"]) == (429, "10")
+        (told,) = await rig.until(RequestsTurnedAway)
+        assert (told.counts, told.network, told.most) == ({"network": 28}, "127.0.0.1", 28)
+        assert len(rig.all(HttpRequestReceived)) == len(rig.all(PeerRefused)) == len(rig.all(ConnectionClosed)) == 5
+        lines = [line.text for line in rig.all(LineLogged)]
+        assert len([line for line in lines if "401 stale" in line]) <= 3
+        assert "Turned away 28 requests in 1 s with 429: 28 for too many failures of their network; " in "".join(lines)
+
+
+async def test_a_strangers_failures_keep_no_miner_of_the_same_address_out(tmp_path: Path) -> None:
+    async with running_validator(tmp_path, actors=BARRED) as rig:
+        for _ in range(20):
+            await fail(rig)
+            async with rig.client() as client:
+                await client.works()
+            async with rig.client(BOB) as client:
+                await client.works()
+        prediction = make_prediction(wager=0.01)
+        answer = await rig.post(PredictionMessage(sender_hotkey=ALICE.ss58_address, **stamped(prediction)))
+        assert answer.status_code == 200
+        assert await fail(rig, 1) == [429]
+
+
+async def test_a_replay_does_not_pass_a_barred_door_twice(tmp_path: Path) -> None:
+    async with running_validator(tmp_path, actors=BARRED) as rig:
+        await fail(rig)
+        headers = rig.sign()
+        async with await rig.dial(headers):
+            assert (await rig.refusal(headers))[0] == 429
+
+
+async def test_the_health_is_told_at_a_barred_door_too_and_a_flood_of_checks_is_few_events(tmp_path: Path) -> None:
+    async with running_validator(tmp_path, actors=BARRED) as rig, httpx.AsyncClient(trust_env=False) as client:
+        await fail(rig)
+        answers = [await client.get(f"http://{rig.address}/ws/health") for _ in range(100)]
+        assert {(answer.status_code, answer.json()["status"]) for answer in answers} == {(200, "online")}
+        assert 20 <= len(rig.all(HttpAnswered)) < 90
+
+
+# --- what is recorded of strangers
+
+PLANTED: Final = "Planted-Secret-7"
+
+
+HEADERS: Final = (
+    *("Authorization", "Cookie", "X-Forwarded-For", "Forwarded", "User-Agent", "Referer", "X-My-Token"),
+    *("X-Bittensor-Version", "X-Bittensor-Hotkey", "X-Bittensor-Receiver", "X-Bittensor-Nonce", "X-Bittensor-Crypto"),
+    *("X-Bittensor-Signature", "X-Bittensor-Extra", "Sec-WebSocket-Protocol", "Sec-WebSocket-Key"),
+    "bt_header_dendrite_hotkey",
+)
+
+
+async def say(rig: Rig, head: str, body: bytes = b"") -> int:
+    """The status with which a request is answered that no library would send."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.validator.port)
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    writer.write(f"{head}\r\nHost: {PLANTED}\r\nConnection: close\r\n{length}\r\n".encode() + body)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    return int(answer.split()[1])
+
+
+async def test_a_secret_that_a_stranger_sends_is_nowhere_but_in_his_request(tmp_path: Path) -> None:
+    body = f'{{"token":"{PLANTED}"}}'.encode()
+    written: list[str] = []
+    plenty = {"auth": {"failure_burst": 1e6, "all_failure_burst": 1e6}}
+    async with running_validator(tmp_path, actors=plenty) as rig:
+        sink = logger.add(written.append, level=0)
+        rig.validator.bus.on("*", lambda event: written.append(repr(event)))
+        for method in ("GET", "POST", "PATCH"):
+            for target in ("/ws", "/predictions", "/games", "/ws/health", "/nothing", "/GameData"):
+                query = f"?netuid={PLANTED}&epoch={PLANTED}&token={PLANTED}&{PLANTED}"
+                headers = "".join(f"\r\n{name}: {PLANTED}" for name in HEADERS)
+                await say(rig, f"{method} {target}{query} HTTP/1.1{headers}", body if method != "GET" else b"")
+                for name in HEADERS:  # each is refused for its own reason
+                    await say(rig, f"{method} {target}?netuid=30 HTTP/1.1\r\n{name}: {PLANTED}")
+        await say(rig, f"{PLANTED} / HTTP/1.1")
+        bad = await rig.post(body)  # signed, and no prediction
+        assert (bad.status_code, bad.json()["error"]) == (400, "malformed")
+        target = f"/ws?netuid=30&token={PLANTED}"
+        signed = rig.sign(path=target) | {"X-Forwarded-For": PLANTED, "Authorization": PLANTED, "X-Any": PLANTED}
+        opened = await rig.dial(signed, target)
+        async with opened:
+            client = Client(opened, ALICE)
+            await client.be_welcomed()
+            await client.say(HeartbeatMessage())
+        state = Path(str(rig.validator.settings.state_dir))
+        status = await asyncio.to_thread(ask, state, {"ask": "status"})
+        logger.remove(sink)
+    admitted = [event for event in rig.all(RequestBodyReceived) if event.body == body]
+    assert len(admitted) == 1  # its sender had proven who it is
+    log = (state / "events.jsonl").read_text().splitlines()
+    assert len(log) > 100
+    told = [line for line in [*log, *written, json.dumps(status)] if PLANTED in line]
+    assert [line for line in told if "request_body_received" not in line and "RequestBodyReceived" not in line] == []
+    report = audit(log_files(state))
+    assert (report.faults, report.partial) == ([], 1)
+
+
+async def test_a_session_that_was_closed_before_it_was_open_is_closed(tmp_path: Path) -> None:
+    """The decision to close it may come in the same drain as the one to open it."""
+    async with running_validator(tmp_path) as rig:
+        bus = rig.validator.bus
+
+        bus.subscribe(
+            PeerAuthenticated, lambda _, __: bus.publish(BlacklistLoaded((Hotkey(ALICE.ss58_address),))), "test"
+        )
+        socket = await rig.dial()
+        async with asyncio.timeout(5):
+            await socket.wait_closed()
+        assert socket.close_code == 4003
+        assert rig.validator.bus.counts["session_activated"] == 0
 
 
 async def test_a_full_validator_says_when_to_come_again(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """A validator's connections and admissions together, as they must be shown: neither opens a session alone."""
 
+from hashlib import sha256
 from typing import Any, Final
 
 from bettensor.actors.validator.auth import ValidatorAuthActor, ValidatorAuthSettings
 from bettensor.actors.validator.connection import ValidatorConnectionActor, ValidatorConnectionSettings
 from bettensor.bus.codes import RefusalCode
+from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ConnectionOpened,
     HttpAnswered,
@@ -14,10 +16,15 @@ from bettensor.bus.events import (
     MetagraphSynced,
     NeuronInfo,
     NeuronStarted,
+    PeerAuthenticated,
     PeerRefused,
+    RequestBodyReceived,
+    RequestVerificationRequested,
+    SignatureChecked,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, LedgerId, Uid
 from bettensor.bus.messages import HeartbeatMessage
+from bettensor.neurons.edges.edge import on
 from bettensor.neurons.simulation import SimulatedKeys, SimulatedVerifier
 from tests.support import NETUID, Harness, as_json, make_hex32, make_hotkey, make_identity
 
@@ -26,6 +33,15 @@ VALIDATOR, MINER, OTHER = make_hotkey("validator"), make_hotkey(), make_hotkey("
 
 
 EVERYBODY: Final = tuple(NeuronInfo(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
+
+
+class DoubtfulKeys(SimulatedKeys):
+    valid = True
+    """What is found about the next requests."""
+
+    @on(RequestVerificationRequested)
+    def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
+        self._bus.publish(SignatureChecked(event.connection, envelope.seq, self.valid))
 
 
 class Bench(Harness):
@@ -39,8 +55,12 @@ class Bench(Harness):
         self.connection = ValidatorConnectionActor(ValidatorConnectionSettings(**(connection or {})))
         self.auth = ValidatorAuthActor(ValidatorAuthSettings(**(auth or {})))
         super().__init__(self.connection, self.auth)
-        self.add(SimulatedKeys(make_identity(VALIDATOR)))
+        self.keys = DoubtfulKeys(make_identity(VALIDATOR))
+        self.add(self.keys)
         self.add(SimulatedVerifier())
+        self.body = b""
+        """Of the last request."""
+        self.bus.subscribe(PeerAuthenticated, self._hand_over_body, "test")
         self.ids = iter(range(1, 1_000_000))
         self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0))
         if neurons is not None:
@@ -61,15 +81,24 @@ class Bench(Harness):
         headers |= changes.pop("headers", {})
         facts: dict[str, Any] = {
             "method": "GET" if "/predictions" not in target else "POST",
-            "body": b"",
             "remote": "10.0.0.1",
             "upgrade": target.startswith("/ws?"),
             "salt": make_hex32(),
         }
+        if "of_0_1_0" in changes:
+            changes["body"] = changes.pop("of_0_1_0")
+        else:
+            self.body = changes.pop("body", b"")
+        facts |= {"digest": sha256(self.body).hexdigest(), "size": len(self.body)}
         self.observe(
             HttpRequestReceived(connection, target=target, headers=tuple(headers.items()), **(facts | changes))
         )
         return connection
+
+    def _hand_over_body(self, event: PeerAuthenticated, _: Envelope) -> None:
+        """As the listener does."""
+        if event.purpose == "predictions":
+            self.bus.publish(RequestBodyReceived(event.connection, self.body))
 
     def open(self, hotkey: Hotkey = MINER) -> ConnectionId:
         """A session that has been welcomed and activated."""

@@ -14,10 +14,13 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import Unavailable
 from bettensor.bus.events import ConnectionClosed, Event, FrameReceived
 from bettensor.bus.identifiers import ConnectionId
+from bettensor.neurons.edges.edge import Identity
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.edges.listener import Listener
 from bettensor.neurons.edges.protocols import MAX_TOGETHER, Inbox
+from bettensor.neurons.edges.turnstile import Turnstile
 from bettensor.neurons.edges.writer import FrameWriter
+from tests.support import NETUID
 
 
 class Bench:
@@ -61,7 +64,8 @@ async def test_no_more_than_so_many_wait(count: int) -> None:
 async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
     """Two may bind a port that nobody listens on yet: who listens first has it."""
     bus, clock = EventBus(SystemClock()), SystemClock()
-    writer = FrameWriter(Keys(Keypair.create_from_uri("//Alice")), clock)
+    keys = Keys(Keypair.create_from_uri("//Alice"))
+    writer = FrameWriter(keys, clock)
     faults: list[OSError] = []
 
     def steal() -> None:
@@ -74,7 +78,7 @@ async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", 0))
         axon = AxonSettings(ip="127.0.0.1", port=other.getsockname()[1])
-        listener = Listener(axon, WebSocketSettings(), writer, clock)
+        listener = Listener(axon, WebSocketSettings(), writer, keys, turnstile_of(keys), clock)
         listener.attach(bus)
         asyncio.get_running_loop().call_soon(steal)  # before the server begins
         await listener.open()
@@ -82,10 +86,15 @@ async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
     assert len(faults) == 1
 
 
+def turnstile_of(keys: Keys) -> Turnstile:
+    return Turnstile(Identity("validator", NETUID, keys.hotkey, keys.scheme), SystemClock())
+
+
 def listener_at(ip: str, port: int) -> Listener:
     clock = SystemClock()
-    transports = FrameWriter(Keys(Keypair.create_from_uri("//Alice")), clock)
-    listener = Listener(AxonSettings(ip=ip, port=port), WebSocketSettings(), transports, clock)
+    keys = Keys(Keypair.create_from_uri("//Alice"))
+    axon = AxonSettings(ip=ip, port=port)
+    listener = Listener(axon, WebSocketSettings(), FrameWriter(keys, clock), keys, turnstile_of(keys), clock)
     listener.attach(EventBus(clock))
     return listener
 

@@ -74,11 +74,11 @@ def publish(bus: EventBus, event: Event) -> None:
 
 TRAFFIC: list[tuple[Event, str]] = [
     (
-        HttpRequestReceived(ONE, "GET", "/ws", (), b"", "10.0.0.1", True, "0" * 32),
+        HttpRequestReceived(ONE, "GET", "/ws", (), "10.0.0.1", True, "0" * 32),
         "Connection 1: Received GET /ws from 10.0.0.1: handshake",
     ),
     (
-        HttpRequestReceived(ONE, "POST", "/p\x1b", (), b"abc", "10.0.0.1", False, "0" * 32),
+        HttpRequestReceived(ONE, "POST", "/p\x1b", (), "10.0.0.1", False, "0" * 32, size=3),
         "Connection 1: Received POST /p\\x1b from 10.0.0.1: 3 bytes",
     ),
     (

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogWriter
 from bettensor.bus.events import (
     AxonAnswered,
+    ConnectionClosed,
     Event,
     FrameReceived,
     HttpRequestReceived,
@@ -21,6 +23,7 @@ from bettensor.bus.events import (
     NeuronInfo,
     NeuronStarted,
     QueryReceived,
+    RequestBodyReceived,
     Scheme,
     SettingsReloaded,
     SignatureChecked,
@@ -28,6 +31,7 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, SessionId, Uid
 from bettensor.bus.messages import HeartbeatMessage, WebSocketMessage
 from bettensor.bus.synapse import BODY_HASH, signed_text
+from bettensor.neurons.edges.incoming import recorded_target
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.recordings.audit import Report, as_json, audit, text
 from tests.actors.miner.messages import welcome
@@ -131,7 +135,39 @@ def request(keys: Keys, connection: int = 1) -> HttpRequestReceived:
     target = "/ws?netuid=30"
     signed = http_auth.sign(keys.keypair, method="GET", path=target, receiver_ss58=ME, nonce_ns=NOW * 1000)
     headers = tuple((name.lower(), value) for name, value in signed.items())
-    return HttpRequestReceived(ConnectionId(connection), "GET", target, headers, b"", "10.0.0.1", True, make_hex32())
+    return HttpRequestReceived(ConnectionId(connection), "GET", target, headers, "10.0.0.1", True, make_hex32())
+
+
+def posted(keys: Keys, body: bytes = b"{}", target: str = "/predictions?netuid=30") -> HttpRequestReceived:
+    """A request with a body, of which the log has what ``incoming.py`` keeps."""
+    signed = http_auth.sign(keys.keypair, method="POST", path=target, body=body, receiver_ss58=ME, nonce_ns=NOW * 1000)
+    headers = tuple((name.lower(), value) for name, value in signed.items())
+    recorded, digest = recorded_target(target), sha256(body).hexdigest()
+    facts = (ConnectionId(1), "POST", recorded, headers, "10.0.0.1", False, make_hex32(), digest, len(body))
+    return HttpRequestReceived(*facts, is_whole=recorded == target)
+
+
+def test_a_request_is_proven_by_the_digest_of_its_body_and_the_body_by_the_digest(tmp_path: Path) -> None:
+    body = RequestBodyReceived(ConnectionId(1), b"{}")
+    report = audited(tmp_path, posted(ALICE), checked(), body)
+    assert (report.faults, {hotkey: words.requests for hotkey, words in report.signers.items()}) == (
+        [],
+        {ALICE.hotkey: 1},
+    )
+    (fault,) = audited(tmp_path, posted(ALICE, b"{ }"), checked(), body).faults
+    assert "line 4: the body of this request is not the one that was signed" in fault
+    (fault,) = audited(tmp_path, body).faults
+    assert "line 2: the body of this request is not the one" in fault
+    (fault,) = audited(tmp_path, posted(ALICE), ConnectionClosed(ConnectionId(1), 0, ""), body).faults
+    assert "line 4: the body of this request is not the one" in fault
+
+
+def test_a_request_that_is_not_recorded_whole_is_counted_by_itself(tmp_path: Path) -> None:
+    hidden = posted(ALICE, target="/predictions?netuid=30&token=x")
+    report = audited(tmp_path, hidden, checked(), hidden, checked(False), hidden)
+    assert (report.faults, report.partial, report.unproven, report.signers) == ([], 1, 2, {})
+    assert as_json(report)["partial"] == 1
+    assert "1 request cannot be verified: the query is not recorded whole" in list(text(report))
 
 
 def listed(crypto: Scheme | None) -> MetagraphFetched:

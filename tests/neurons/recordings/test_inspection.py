@@ -143,7 +143,7 @@ def test_only_what_is_wanted_is_found(wanted: EventFilter, found: list[int]) -> 
 
 def request(connection: int, hotkey: str) -> Row:
     headers = (("x-bittensor-hotkey", hotkey),)
-    return row(HttpRequestReceived(ConnectionId(connection), "GET", "/ws", headers, b"", "10.0.0.1", True, "5" * 32))
+    return row(HttpRequestReceived(ConnectionId(connection), "GET", "/ws", headers, "10.0.0.1", True, "5" * 32))
 
 
 def test_what_happens_on_a_connection_concerns_the_hotkey_that_opened_it() -> None:
