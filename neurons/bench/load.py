@@ -15,6 +15,7 @@ from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 
 from bettensor.bus import codec
+from bettensor.bus.codes import CloseCode
 from bettensor.bus.games import TeamGamePrediction
 from bettensor.bus.identifiers import GameId, Hotkey, MessageId, PredictionId, SessionId
 from bettensor.bus.messages import SUBPROTOCOL, HeartbeatMessage, PredictionMessage, WebSocketMessage
@@ -36,6 +37,8 @@ class RawSocket(asyncio.Protocol):
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.fault: str | None = None
         """The reason if it has failed."""
+        self.close_code: int | None = None
+        """The code of the other side's close."""
         self._target = target
         self._headers = headers
         self._buffer = b""
@@ -112,6 +115,7 @@ class RawSocket(asyncio.Protocol):
             return None
         self._buffer = buffer[start + length :]
         if buffer[0] & 0x0F == Opcode.CLOSE:
+            self.close_code = int.from_bytes(buffer[start : start + 2], "big") if length else CloseCode.NO_STATUS
             self._fail(f"closed: {buffer[start : start + length]!r}")
             return None
         return buffer[start : start + length]

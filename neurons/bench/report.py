@@ -33,9 +33,14 @@ def result(scenario: Scenario, variant: Variant, figures: Figures) -> Result:
         **figures,
         "bars": bars,
         "versions": {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **_packages()},
-        "machine": {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "system": platform.platform()},
+        "machine": machine(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def machine() -> dict[str, Any]:
+    """This machine, without its name."""
+    return {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
 
 
 def table(result: Result) -> Table:

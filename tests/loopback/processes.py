@@ -27,22 +27,19 @@ _RESET = struct.pack("ii", 1, 0)
 
 Wire = Literal["open", "refused", "half-open"]
 
+PRELOADED = [
+    "pytest",
+    "uvloop",
+    "sqlalchemy.dialects.sqlite",
+    "bettensor.neurons.launch",
+    *(f"bettensor.neurons.edges.{name}" for name in ("ledger", "listener", "game_feed", "game_stream", "verifiers")),
+    *(f"bettensor.neurons.edges.{name}" for name in ("recorder", "dialer", "http_client", "outbox")),
+    "bettensor.neurons.edges.predictor",
+    "tests.loopback.processes",
+]
+"""Modules that the process imports from which neurons are forked."""
 _nursery = multiprocessing.get_context("forkserver")
-_nursery.set_forkserver_preload(
-    [
-        "pytest",
-        "uvloop",
-        "sqlalchemy.dialects.sqlite",
-        "bettensor.neurons.launch",
-        *(
-            f"bettensor.neurons.edges.{name}"
-            for name in ("ledger", "listener", "game_feed", "game_stream", "verifiers")
-        ),
-        *(f"bettensor.neurons.edges.{name}" for name in ("recorder", "dialer", "http_client", "outbox")),
-        "bettensor.neurons.edges.predictor",
-        "tests.loopback.processes",
-    ]
-)
+_nursery.set_forkserver_preload(PRELOADED)
 
 
 class NeuronProcess:

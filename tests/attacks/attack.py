@@ -1,0 +1,196 @@
+"""What an attack is, what was measured while it ran, and the ceilings that the measurements must keep."""
+
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from tests.attacks.target import Target
+
+Role = Literal["validator", "miner", "axon"]
+"""The attacked neuron; axon: a miner that also listens, for existing validators."""
+Strike = Callable[[Target, "Force"], Coroutine[Any, Any, Counter[str]]]
+"""Runs in a process of its own; returns the number of times that the attackers got each answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How long and how strictly all attacks are tried."""
+
+    normal: float
+    """Seconds of honest work alone, before the attack."""
+    seconds: float
+    """Seconds of the attack."""
+    after: float
+    """Seconds between its end and the last measurement."""
+    share: float
+    """Share of an attack's sockets, sessions and rates."""
+    floor_ms: float
+    """A p99 below this many milliseconds is no fault, whatever the normal one."""
+
+
+FULL: Final = Form(normal=3.0, seconds=6.0, after=3.0, share=1.0, floor_ms=25.0)
+"""For `make attack`. The floor is what two busy cores do to a p99 by themselves."""
+SHORT: Final = Form(normal=0.4, seconds=1.0, after=0.5, share=0.2, floor_ms=250.0)
+"""For the suite, whose machine has other tests to run: the floor of the p99 is generous, the other ceilings are not."""
+
+
+@dataclass(frozen=True)
+class Force:
+    """The strength of one run of an attack."""
+
+    seconds: float
+    share: float
+
+    def some(self, most: int, least: int = 1) -> int:
+        """Of ``most`` sockets, sessions or messages a second, those of this form."""
+        return max(least, round(most * self.share))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceilings:
+    """What one attack may cost the attacked process at most, beyond the honest work beside it."""
+
+    memory_mb: float = 40.0
+    """Growth of the resident memory until its peak: 16 MB for the heap of a process that works for the first time, and
+    what all unread requests and answers may hold together."""
+    left_mb: float = 32.0
+    """Growth that is left some seconds after the attack: freed memory is not always given back to the system."""
+    descriptors: int = 1200
+    """Growth of the number of open descriptors."""
+    left_descriptors: int = 4
+    """Growth that is left after the attack."""
+    cpu_share: float = 0.8
+    """CPU seconds a second. Honest work and probes alone take 0.15 to 0.25."""
+    recorded_mb: float = 3.0
+    """Growth of the event log."""
+    told: int = 20
+    """Warnings and errors in the operator's log."""
+    stored: int = 0
+    """Rows in the ledger of hotkeys that attack, or in the outbox for a validator that does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """One row of the table."""
+
+    name: str
+    sentence: str
+    strike: Strike
+    gets: frozenset[str]
+    """The answers that its attackers may get: a status or close code, perhaps with the name of the error, or an end
+    without an answer."""
+    gets_soon: frozenset[str] = frozenset()
+    """Further answers in the short form, which ends before the deadlines of the attacked neuron."""
+    per_second: Mapping[str, float] = field(default_factory=dict)
+    """The largest number of an answer a second; five more may come at once."""
+    role: Role = "validator"
+    ceilings: Ceilings = field(default_factory=Ceilings)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Changes of the default configuration, if the attack needs one."""
+    games: int = 1
+    """Games of the slate in the full form."""
+    short_games: int | None = None
+    seconds: float | None = None
+    """Length of the full form, if not the usual one."""
+    short_seconds: float | None = None
+    after: float | None = None
+    """Seconds until the last measurement in both forms, if the promise needs longer than usual."""
+
+    def force(self, form: Form) -> Force:
+        """The strength of this attack in ``form``."""
+        own = self.short_seconds if form is SHORT else self.seconds
+        return Force(form.seconds if own is None else own, form.share)
+
+    def slate(self, form: Form) -> int:
+        """The number of games on the slate in ``form``."""
+        return self.short_games if form is SHORT and self.short_games is not None else self.games
+
+
+@dataclass(frozen=True)
+class Honest:
+    """How the honest neurons fared in one phase."""
+
+    p50_ms: float
+    p99_ms: float
+    confirmed: int
+    failures: tuple[str, ...]
+    """Sessions that ended, predictions that were refused or got no verdict, newcomers that were not let in."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The state of a process at one instant."""
+
+    memory_mb: float
+    peak_mb: float
+    """Since it was started."""
+    descriptors: int
+    cpu_seconds: float
+    recorded_mb: float
+    """All files of the event log."""
+    stored: int
+    told: int
+    """Warnings and errors in the operator's log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """All that was seen of one attack."""
+
+    answers: Counter[str]
+    seconds: float
+    before: Reading
+    after: Reading
+    most_descriptors: int
+    recorded_mb: float
+    """Growth of the event log, beyond that of the honest work."""
+    cpu_share: float
+    """CPU seconds a second, during the attack."""
+    normal: Honest
+    during: Honest
+    health: Counter[str]
+    """Answers of /ws/health during the attack."""
+    log: str
+    """What the operator was told."""
+    stop_seconds: float
+    """From SIGTERM to the end of the process."""
+    exit_code: int | None
+
+
+AT_ONCE: Final = 5
+"""Answers that may come before a rate is limited."""
+LONGEST_STOP: Final = 10.0
+"""Seconds from SIGTERM to the end, as docs/operating.md promises."""
+
+
+def faults(attack: Attack, outcome: Outcome, form: Form) -> list[str]:
+    """Each ceiling that was not kept."""
+    ceilings, before, after = attack.ceilings, outcome.before, outcome.after
+    bounds = [
+        ("memory grew by {:.0f} MB", after.peak_mb - before.memory_mb, ceilings.memory_mb),
+        ("memory is {:.0f} MB above that before", after.memory_mb - before.memory_mb, ceilings.left_mb),
+        ("open descriptors grew by {:.0f}", outcome.most_descriptors - before.descriptors, ceilings.descriptors),
+        ("{:.0f} more descriptors are open", after.descriptors - before.descriptors, ceilings.left_descriptors),
+        ("it took {:.2f} CPU seconds a second", outcome.cpu_share, ceilings.cpu_share),
+        ("the event log grew by {:.1f} MB", outcome.recorded_mb, ceilings.recorded_mb),
+        ("{:.0f} warnings in the operator's log", after.told - before.told, ceilings.told),
+        ("{:.0f} rows were stored", after.stored - before.stored, ceilings.stored),
+        ("honest p99 {:.1f} ms", outcome.during.p99_ms, max(2 * outcome.normal.p99_ms, form.floor_ms)),
+        ("SIGTERM took {:.1f} s", outcome.stop_seconds, LONGEST_STOP),
+    ]
+    found = [f"{text.format(value)}; the ceiling is {bound:g}" for text, value, bound in bounds if value > bound]
+    allowed = attack.gets | attack.gets_soon if form is SHORT else attack.gets
+    found += [f"an attacker got {answer!r}" for answer in sorted(outcome.answers) if answer not in allowed]
+    found += [
+        f"{outcome.answers[answer]} times {answer!r} in {outcome.seconds:.1f} s; the ceiling is {rate:g} a second"
+        for answer, rate in attack.per_second.items()
+        if outcome.answers[answer] > AT_ONCE + rate * outcome.seconds
+    ]
+    found += [] if outcome.answers else ["no attacker got anything"]
+    found += [f"/ws/health: {answer}" for answer in sorted(outcome.health) if answer != "200 online"]
+    found += [f"honest: {failure}" for failure in outcome.during.failures[:5]]
+    found += ["a traceback in the operator's log"] if "Traceback" in outcome.log else []
+    found += ["an escape sequence in the operator's log"] if "\x1b" in outcome.log or "\x9b" in outcome.log else []
+    found += [] if outcome.exit_code == 0 else [f"exit code {outcome.exit_code}"]
+    return found
