@@ -4,6 +4,7 @@ Opens, reads and writes a WebSocket. Actors decide when to dial, and whose ident
 """
 
 import asyncio
+import contextlib
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -13,10 +14,13 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
+from bettensor.actors.settings import WebSocketSettings
+from bettensor.bus import packing
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import Unreadable
 from bettensor.bus.events import (
     BinaryReceived,
     CloseRequested,
@@ -80,6 +84,7 @@ class Dialled:
     """One open WebSocket. Frames are queued, and written in order by a task."""
 
     road: Road = "websocket"
+    packs = False
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -153,8 +158,16 @@ class Dialer(Edge):
 
     name = "dialer"
 
-    def __init__(self, identity: Identity, signer: RequestSigner, transports: Transports, clock: Clock) -> None:
+    def __init__(
+        self,
+        websocket: WebSocketSettings,
+        identity: Identity,
+        signer: RequestSigner,
+        transports: Transports,
+        clock: Clock,
+    ) -> None:
         self._netuid = identity.netuid
+        self._unpacks = websocket.compression
         self._signer = signer
         self._transports = transports
         self._clock = clock
@@ -188,6 +201,8 @@ class Dialer(Edge):
         target = f"/ws?netuid={self._netuid}"
         if event.position is not None:
             target += f"&epoch={event.position.epoch}&offset={event.position.offset}"
+        if self._unpacks:
+            target += f"&encoding={packing.DEFLATE}"
         headers = self._signer.sign_request("GET", target, b"", event.hotkey)
         try:
             socket = await _Handshake(
@@ -221,10 +236,7 @@ class Dialer(Edge):
                 async for data in socket:
                     if dialled.ending:
                         continue  # until our close is answered: earlier frames mean nothing, and stay out of the log
-                    if isinstance(data, str):
-                        self._bus.publish(FrameReceived(connection, data.encode()))
-                    else:
-                        self._bus.publish(BinaryReceived(connection, len(data)))
+                    self._bus.publish(self._received(connection, data))
         except SocketClosed:
             pass  # the socket knows its close code
         finally:
@@ -232,6 +244,14 @@ class Dialer(Edge):
             del self._open[connection]
             await dialled.stop()
             self._bus.publish(ConnectionClosed(connection, *dialled.ended()))
+
+    def _received(self, connection: ConnectionId, data: str | bytes) -> FrameReceived | BinaryReceived:
+        if isinstance(data, str):
+            return FrameReceived(connection, data.encode())
+        if self._unpacks:
+            with contextlib.suppress(Unreadable):
+                return FrameReceived(connection, packing.unpack(data))
+        return BinaryReceived(connection, len(data))
 
 
 def _refused(event: DialRequested, refusal: InvalidStatus, now: Micros) -> DialFailed:

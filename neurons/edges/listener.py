@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any
 
-from bettensor.actors.settings import AxonSettings, WebSocketSettings
+from bettensor.actors.settings import AxonSettings, PortLimits, WebSocketSettings
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -36,25 +36,52 @@ from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, Transports, on
 from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
+from bettensor.neurons.edges.outlet import Outlet
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
+from bettensor.neurons.edges.shared_frames import Frames, Written
 
 
 class Exchange:
     """One HTTP request that waits for its answer, or a handshake. Frames written to it become the answer's body."""
 
     road: Road = "http"
+    packs = False
 
     def __init__(self) -> None:
-        self.frames: list[bytes] = []
         self.answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self.shared: Frames = ()
+        self._own: list[bytes] = []
+        self._parcels: list[tuple[Frames, Written | None]] = []
+        self._task = asyncio.current_task()
 
     def queued(self) -> int:
-        """Always 0: the answer is sent as a whole."""
+        """Always 0: frames wait here for the decision, and then for the reader, but in no queue of this connection."""
         return 0
 
     def write(self, data: bytes) -> None:
         """Add a frame to the answer."""
-        self.frames.append(data)
+        self._own.append(data + b"\n")
+
+    def share(self, frames: Frames, written: Written | None = None) -> None:
+        """Add shared frames to the answer, after those that are its own."""
+        self.shared += frames
+        self._parcels.append((frames, written))
+
+    async def body(self, outlet: Outlet) -> list[bytes]:
+        """The body of the answer, in pieces that each are written as they are."""
+        for frame in self.shared:
+            if not frame.is_made:
+                await outlet.turn()
+                frame.make()
+        for frames, written in self._parcels:
+            if written is not None:
+                written(sum(frame.size for frame in frames))
+        return [b"".join(self._own), *(frame.line for frame in self.shared)]
+
+    def give_up(self, reason: str) -> None:  # noqa: ARG002 - HTTP has no words for it once an answer has begun
+        """End the connection: the peer is too slow for what waits."""
+        if self._task is not None:
+            self._task.cancel()
 
     def decide(self, event: Event) -> None:
         """Take the decision; only the first one counts."""
@@ -69,8 +96,16 @@ class Listener(Edge):
     port: int
     """The port on which it listens, once it is open."""
 
-    def __init__(self, axon: AxonSettings, websocket: WebSocketSettings, transports: Transports, clock: Clock) -> None:
+    def __init__(
+        self,
+        axon: AxonSettings,
+        websocket: WebSocketSettings,
+        limits: PortLimits,
+        transports: Transports,
+        clock: Clock,
+    ) -> None:
         self._axon = axon
+        self._outlet = Outlet(limits.unread_bytes)
         self._limits = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
         self._transports = transports
         self._clock = clock
@@ -155,11 +190,18 @@ class Listener(Edge):
         connection, exchange = self._begin()
         try:
             self._bus.publish(self._request(scope, connection, body))
-            status, headers, content = self._answer(await exchange.answer, exchange)
+            status, headers, pieces = await self._answer(await exchange.answer, exchange)
         finally:
             self._finish(connection)
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        self._outlet.hold(exchange.shared, exchange)
+        try:
+            for piece in pieces[:-1]:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await self._outlet.turn()
+            await send({"type": "http.response.body", "body": pieces[-1]})
+        finally:
+            self._outlet.release(exchange.shared, exchange)
 
     async def _open_session(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
@@ -172,13 +214,13 @@ class Listener(Edge):
             raise
         if not isinstance(decision, PeerAuthenticated):
             self._finish(connection)
-            status, headers, content = self._answer(decision, exchange)
+            status, headers, pieces = await self._answer(decision, exchange)
             await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-            await send({"type": "websocket.http.response.body", "body": content})
+            await send({"type": "websocket.http.response.body", "body": b"".join(pieces)})
             return
         del self._exchanges[connection]
         protocol: SessionProtocol = scope["extensions"]["bettensor"]
-        protocol.attach(self._bus, self._inbox, connection, self._limits)
+        protocol.attach(self._bus, self._inbox, self._outlet, connection, self._limits, decision.encoding)
         if protocol.transport.is_closing():  # the client left before the decision
             self._bus.publish(ConnectionClosed(connection, CloseCode.ABNORMAL, ""))
             return
@@ -215,25 +257,26 @@ class Listener(Edge):
             token_hex(16),
         )
 
-    def _answer(self, decision: Event, exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _answer(self, decision: Event, exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]], list[bytes]]:
+        """Status, headers, and the body in pieces."""
         headers = [(b"content-type", b"application/json")]
         if isinstance(decision, HttpAnswered):
-            status, content = decision.status, decision.body.encode()
+            status, pieces = decision.status, [decision.body.encode()]
         elif isinstance(decision, PeerRefused):
             status = decision.code.status
-            content = json.dumps(
-                {
-                    "error": decision.code,
-                    "message": decision.message,
-                    "server_time": rfc3339(self._clock.wall()),
-                }
-            ).encode()
+            refusal = {
+                "error": decision.code,
+                "message": decision.message,
+                "server_time": rfc3339(self._clock.wall()),
+            }
+            pieces = [json.dumps(refusal).encode()]
             if decision.retry_after is not None:
                 headers.append((b"retry-after", str(decision.retry_after).encode()))
         else:
-            status, content = 200, b"".join(frame + b"\n" for frame in exchange.frames)
+            status, pieces = 200, await exchange.body(self._outlet)
             headers = [(b"content-type", b"text/plain; charset=utf-8")]
-        return status, [*headers, (b"content-length", str(len(content)).encode())], content
+        size = sum(map(len, pieces))
+        return status, [*headers, (b"content-length", str(size).encode())], pieces
 
     # --- decisions of actors
 

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame
 
+from bettensor.actors.settings import WebSocketSettings
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.envelope import Envelope
@@ -30,7 +32,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Bench:
     """A bus with the miner's edges, and all that they observe."""
 
-    def __init__(self) -> None:
+    def __init__(self, websocket: WebSocketSettings) -> None:
         self.heard: list[Event] = []
         self.bus = EventBus(SystemClock())
         self.bus.subscribe("*", self._hear, "test")
@@ -38,7 +40,7 @@ class Bench:
         keys = Keys(Keypair.create_from_uri("//Alice"))
         identity = make_identity(keys.hotkey, "miner")
         self.writer = FrameWriter(keys, SystemClock())
-        self.dialer = Dialer(identity, keys, self.writer, SystemClock())
+        self.dialer = Dialer(websocket, identity, keys, self.writer, SystemClock())
         self.http = HttpClient(identity, keys, SystemClock())
         for edge in (self.writer, self.dialer, self.http):
             edge.attach(self.bus)
@@ -67,9 +69,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def benched() -> AsyncIterator[Bench]:
+async def benched(**websocket: Any) -> AsyncIterator[Bench]:
     """A bench whose edges are closed at the end."""
-    bench = Bench()
+    bench = Bench(WebSocketSettings(**websocket))
     yield bench
     await bench.dialer.close()
     await bench.http.close()
