@@ -27,6 +27,7 @@ __all__ = [
     "MinerSynapseSettings",
     "NotNegative",
     "Port",
+    "PortLimits",
     "Positive",
     "Seconds",
     "ValidatorSynapseSettings",
@@ -125,14 +126,27 @@ class WebSocketSettings:
     change."""
     send_queue_bytes: Annotated[Whole, Field(ge=65536)] = 1024 * 1024
     """Validator only: if more bytes than this wait to be sent to a slow miner, the validator closes its session
-    (close code 4101)."""
+    (close code 4101). Game updates do not count: they are sent at the miner's pace."""
     send_timeout: Seconds = 10.0
     """Validator only: if bytes wait for a miner that reads none of them for this many seconds, the validator closes its
     session (close code 4101)."""
 
+    compression: bool = True
+    """Miner only: true asks validators to compress large game updates, which makes them about 7 times smaller."""
+
     def __post_init__(self) -> None:
         if self.reconnect_base_interval > self.max_reconnect_interval:
             raise ValueError("reconnect_base_interval must be at most max_reconnect_interval")
+
+
+@settings_class
+class PortLimits:
+    """The limits of a public port that are not about one session."""
+
+    unread_bytes: Annotated[Whole, Field(ge=16 * 1024 * 1024)] = 64 * 1024 * 1024
+    """Validator only: bytes of game updates that may wait for slow readers, over WebSocket and HTTP together. Frames
+    that several readers wait for count once. Beyond, the validator ends the connections that wait for the oldest
+    frames."""
 
 
 @settings_class

@@ -662,6 +662,8 @@ class PeerAuthenticated(Decided, FromPeer):
     known_epoch: Epoch | None = None
     """The miner's place in the game stream, if it named one."""
     known_offset: Offset | None = None
+    encoding: str = ""
+    """How this session is sent large game updates (protocol, "Compressed updates"); empty: as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -756,6 +758,43 @@ class SlateRequested(Decided, FromPeer):
     """Whether one update merges them, instead of one by one."""
 
 
+@dataclass(frozen=True, slots=True)
+class SlatePrepared(Decided):
+    """A snapshot, or several updates merged into one: made once, for all miners that need it while it is up to date."""
+
+    parts: tuple[GameUpdateMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlateWriteRequested(Decided):
+    """Write updates that were broadcast or prepared before. Answered by ``SlateWritten``, if the connection lasts."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    epoch: Epoch
+    offset: Offset
+    """Of the last one."""
+    known: Offset | None
+    """The offset after which they begin; None: it is a snapshot."""
+    merged: bool
+    """Whether one update merges them, instead of one by one."""
+    frames: int
+    """Number of all parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlateWritten(Observed):
+    """The transport has taken all parts: of a slow reader that may be long after the request."""
+
+    connection: ConnectionId
+    hotkey: Hotkey
+    offset: Offset
+    frames: int
+    size: int
+    """Bytes, as sent."""
+    road: Road
+
+
 @quick
 @dataclass(frozen=True, slots=True)
 class MessageAccepted(Decided, FromPeer):
@@ -842,6 +881,15 @@ class BroadcastWritten(Observed):
     size: int
     """Bytes of one frame."""
     count: int
+    packed_size: int = 0
+    """Bytes of its compressed form."""
+    packed_count: int = 0
+    """The transports, of these, that were handed that form."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes of all that was sent."""
+        return (self.count - self.packed_count) * self.size + self.packed_count * self.packed_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ _ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3
 _OF_0_1: Final[dict[str, dict[str, Any]]] = {
     "announce": {"is_of_0_1": True},
     "auth": {"pins_schemes": False, "knows_members": True, "knows_synapse": False, "is_of_0_1": True},
+    "broadcast": {"is_of_0_1": True},
     "connection": {"pins_schemes": False},
     "http_fallback": {"is_of_0_1": True},
     "model": {"is_of_0_1": True},

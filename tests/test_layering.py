@@ -47,7 +47,12 @@ WHERE = {
     "uvicorn": {"neurons/edges/http_server.py", "neurons/edges/protocols.py", "neurons/bench/bare.py"},
     "uvloop": {"neurons/launch.py", "neurons/bench/budget.py"},
     "watchfiles": {"neurons/system/files.py"},
-    "websockets": {"neurons/edges/protocols.py", "neurons/edges/dialer.py", "neurons/bench/load.py"},
+    "websockets": {
+        "neurons/edges/protocols.py",
+        "neurons/edges/dialer.py",
+        "neurons/bench/load.py",
+        "neurons/edges/shared_frames.py",
+    },
     "rich": {
         "neurons/cli/ask.py",
         "neurons/cli/demo.py",

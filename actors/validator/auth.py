@@ -16,7 +16,7 @@ from bettensor.actors.health import HEALTH_PATH, asks_for_health
 from bettensor.actors.nonces import Nonces, accept_nonce, forget_past_nonces
 from bettensor.actors.schemes import DEFAULT, SCHEMES, pinned_scheme
 from bettensor.actors.settings import AuthSettings, Count, NotNegative, Positive, WebSocketSettings, settings_class
-from bettensor.bus import codec, synapse
+from bettensor.bus import codec, packing, synapse
 from bettensor.bus.addresses import is_within, network_of
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -114,6 +114,7 @@ class Credentials(NamedTuple):
     scheme: Scheme
     epoch: Epoch | None
     offset: Offset | None
+    encoding: str = ""
 
 
 @settings_class
@@ -353,7 +354,7 @@ class ValidatorAuthActor(AuthActor):
             raise Refused(RefusalCode.TOO_LARGE, f"the body has more than {MAX_FRAME_BYTES} bytes")
         if purpose == "session":
             _check_upgrade(request)
-        epoch, offset = self._check_query(query)
+        epoch, offset, encoding = self._check_query(query)
         header = _single_headers(request)
         return Credentials(
             purpose,
@@ -363,6 +364,7 @@ class ValidatorAuthActor(AuthActor):
             _scheme(header.get("x-bittensor-crypto", "sr25519")),
             epoch,
             offset,
+            encoding,
         )
 
     def _purpose(self, request: HttpRequestReceived, path: str) -> Purpose:
@@ -377,7 +379,7 @@ class ValidatorAuthActor(AuthActor):
             raise Refused(RefusalCode.WEBSOCKET_DISABLED, "the WebSocket is disabled here; use POST /predictions")
         return purpose
 
-    def _check_query(self, query: str) -> tuple[Epoch | None, Offset | None]:
+    def _check_query(self, query: str) -> tuple[Epoch | None, Offset | None, str]:
         pairs = parse_qsl(query, keep_blank_values=True)
         named = dict(pairs)
         if len(named) != len(pairs):
@@ -386,11 +388,12 @@ class ValidatorAuthActor(AuthActor):
             message = f"this is netuid {self.state.netuid}; the query must say netuid={self.state.netuid}"
             raise Refused(RefusalCode.WRONG_NETUID, message)
         epoch, offset = named.get("epoch"), named.get("offset")
+        encoding = packing.chosen(named.get("encoding", ""))
         if epoch is None and offset is None:
-            return None, None
+            return None, None, encoding
         if epoch is None or offset is None or not re.match(HEX32, epoch) or not OFFSET.fullmatch(offset):
             raise Refused(RefusalCode.MALFORMED, "epoch (32 hex digits) and offset (a number) must be given together")
-        return Epoch(epoch), Offset(int(offset))
+        return Epoch(epoch), Offset(int(offset)), encoding
 
     # --- whether it may be
 
@@ -556,6 +559,7 @@ class ValidatorAuthActor(AuthActor):
                 request.salt,
                 claims.epoch,
                 claims.offset,
+                claims.encoding,
             )
         )
         if message is not None:

@@ -4,13 +4,15 @@ An HTTP request is a session of one request: it is active at once, replaces noth
 """
 
 import json
+import math
 from dataclasses import dataclass, field
+from typing import Final
 
 from bettensor.actors.actor import on, on_timer
-from bettensor.actors.budget import Budget
+from bettensor.actors.budget import Budget, budget_of
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
 from bettensor.actors.health import Health, HealthWatcher, asks_for_health
-from bettensor.actors.settings import Seconds, settings_class
+from bettensor.actors.settings import Positive, Seconds, settings_class
 from bettensor.actors.stream import recoverable
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -33,8 +35,9 @@ from bettensor.bus.events import (
     SendRequested,
     SessionActivated,
     SlateRequested,
+    SlateWriteRequested,
 )
-from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, LedgerId, Micros, Offset, micros
+from bettensor.bus.identifiers import SECOND, ConnectionId, Epoch, Hotkey, LedgerId, Micros, Offset, micros
 from bettensor.bus.messages import (
     MAX_FRAME_BYTES,
     MAX_PREDICTIONS,
@@ -46,6 +49,9 @@ from bettensor.bus.messages import (
     WelcomeMessage,
 )
 
+MAX_HOTKEYS: Final = 10_000
+"""Hotkeys whose slates are counted at a time: more than a subnet registers."""
+
 
 @settings_class
 class ValidatorConnectionSettings(ConnectionSettings):
@@ -53,6 +59,12 @@ class ValidatorConnectionSettings(ConnectionSettings):
 
     verdict_timeout: Seconds = 10.0
     """If verdicts for a POST /predictions are still missing after this many seconds, the answer is 503."""
+    slate_frames_per_second: Positive = 16.0
+    """Frames of the slate and of missed updates, of up to 64 KiB each, that one hotkey is sent per second in the long
+    run, whatever it reconnects or asks for. Live updates do not count."""
+    slate_burst: Positive = 512.0
+    """Frames of the slate and of missed updates that one hotkey is sent at once. The largest slate has about 130. After
+    that a session waits for its slate, and GET /games is answered with 429."""
 
 
 @dataclass(slots=True)
@@ -67,6 +79,10 @@ class ValidatorConnectionState(ConnectionState):
     """Offset of the last update whose parts were all broadcast."""
     lagging: dict[ConnectionId, Offset] = field(default_factory=dict)
     """Slow readers, from whom updates are held back, with the last update that each was sent."""
+    waiting: dict[ConnectionId, Offset] = field(default_factory=dict)
+    """The same of sessions whose hotkey has used up its budget of slates; 0: it was sent none."""
+    slates: dict[Hotkey, Budget] = field(default_factory=dict)
+    """Frames that each hotkey may be sent to bring it up to date."""
 
 
 class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
@@ -160,13 +176,14 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
         for parcel in self.state.parcels.pop(session.hotkey, ()):
             self._write(session, parcel)
-        self._bring_up_to_date(session)
+        self._bring_up_to_date(session, session.heard_at)
 
     @on(BroadcastRequested)
     def broadcast(self, event: BroadcastRequested, _: Envelope) -> None:
         connections, message = tuple(self.state.present.values()), event.message
         if isinstance(message, GameUpdateMessage):
-            connections = tuple(connection for connection in connections if connection not in self.state.lagging)
+            held_back = self.state.lagging.keys() | self.state.waiting.keys()
+            connections = tuple(connection for connection in connections if connection not in held_back)
             if message.part == message.parts:
                 self.state.told = message.offset
         if connections:
@@ -174,20 +191,59 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     @on(SendQueueFilled)
     def hold_back(self, event: SendQueueFilled, _: Envelope) -> None:
-        self.state.lagging.setdefault(event.connection, self.state.told)
+        known = self.state.waiting.get(event.connection, self.state.told)
+        self.state.lagging.setdefault(event.connection, known)
 
     @on(SendQueueDrained)
-    def catch_up(self, event: SendQueueDrained, _: Envelope) -> None:
+    def catch_up(self, event: SendQueueDrained, envelope: Envelope) -> None:
         """Send the updates that were held back, merged into one."""
         known = self.state.lagging.pop(event.connection, None)
-        session, here = self.state.sessions.get(event.connection), self.state.offset
-        if session is None or session.stage is not Stage.ACTIVE or known is None or here is None or known == here:
+        if known is not None and event.connection not in self.state.waiting:
+            self._send_what_was_held_back(event.connection, known, envelope.mono)
+
+    @on_timer("slate")
+    def end_wait(self, connection: ConnectionId, envelope: Envelope) -> None:
+        known = self.state.waiting.pop(connection, None)
+        if (
+            known is not None and connection not in self.state.lagging
+        ):  # otherwise it follows when the queue has drained
+            self._send_what_was_held_back(connection, known, envelope.mono)
+
+    def _send_what_was_held_back(self, connection: ConnectionId, known: Offset, now: Micros) -> None:
+        session, here = self.state.sessions.get(connection), self.state.offset
+        if session is None or session.stage is not Stage.ACTIVE or here is None or known == here:
             return
-        place = known if recoverable(known, here) else None
-        self.publish(SlateRequested(session.connection, session.hotkey, place, merged=True))
+        self._request_slate(session, known if recoverable(known, here) else None, now, merged=True)
+
+    def _request_slate(self, session: Session, known: Offset | None, now: Micros, *, merged: bool = False) -> None:
+        """Have the session sent what it lacks after ``known``, as soon as the budget of its hotkey allows."""
+        rate, burst = self.settings.slate_frames_per_second, self.settings.slate_burst
+        budget = self.state.slates.get(session.hotkey)
+        debt = 0.0 if budget is None else -budget.refill(now, rate, burst)
+        if debt <= 0:
+            self.publish(SlateRequested(session.connection, session.hotkey, known, merged))
+        elif session.purpose == "games":
+            seconds = math.ceil(debt / rate)
+            reason = f"{session.hotkey} was sent more of the slate than {rate:g} frames a second; ask in {seconds} s"
+            self._fail_exchange(session, RefusalCode.RATE_LIMITED, reason, seconds)
+        else:
+            self.state.waiting[session.connection] = known or Offset(0)
+            self.set_timer("slate", Micros(now + math.ceil(debt / rate * SECOND)), session.connection)
+
+    @on(SlateWriteRequested)
+    def charge_slate(self, event: SlateWriteRequested, envelope: Envelope) -> None:
+        now, burst = envelope.mono, self.settings.slate_burst
+        budget = budget_of(self.state.slates, event.hotkey, now, burst, MAX_HOTKEYS)
+        budget.refill(now, self.settings.slate_frames_per_second, burst)
+        budget.tokens -= event.frames
+        session = self.state.sessions.get(event.connection)
+        if session is not None and session.purpose == "games" and session.stage is Stage.ACTIVE:
+            self._complete_exchange(session)
 
     def _forgotten(self, session: Session) -> None:
         self.state.lagging.pop(session.connection, None)
+        if self.state.waiting.pop(session.connection, None) is not None:
+            self.cancel_timer("slate", session.connection)
         self.cancel_timer("greeting" if session.purpose == "session" else "exchange", session.connection)
 
     def _welcome(self, session: Session) -> WelcomeMessage:
@@ -211,10 +267,10 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
             ),
         )
 
-    def _bring_up_to_date(self, session: Session) -> None:
+    def _bring_up_to_date(self, session: Session, now: Micros) -> None:
         known = session.known_offset if self._recovered(session) else None
         if known is None or known != self.state.offset:
-            self.publish(SlateRequested(session.connection, session.hotkey, known))
+            self._request_slate(session, known, now)
 
     def _recovered(self, session: Session) -> bool:
         """Whether updates alone bring the miner up to date."""
@@ -231,7 +287,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         deadline = Micros(envelope.mono + micros(self.settings.verdict_timeout))
         self.set_timer("exchange", deadline, session.connection)
         if session.purpose == "games":
-            self._bring_up_to_date(session)
+            self._bring_up_to_date(session, envelope.mono)
             has_it_all = self._recovered(session) and session.known_offset == self.state.offset
             if has_it_all or self.state.offset is None:
                 self._complete_exchange(session)  # the welcome says so
@@ -278,6 +334,6 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         self._leave(session)
         self.publish(ExchangeCompleted(session.connection))
 
-    def _fail_exchange(self, session: Session, code: RefusalCode, reason: str) -> None:
+    def _fail_exchange(self, session: Session, code: RefusalCode, reason: str, retry_after: int = 1) -> None:
         self._leave(session)
-        self.publish(PeerRefused(session.connection, code, reason, remote="", hotkey=session.hotkey, retry_after=1))
+        self.publish(PeerRefused(session.connection, code, reason, "", session.hotkey, retry_after))

@@ -16,6 +16,7 @@ from bettensor.actors.settings import (
     IsNumber,
     MinerSynapseSettings,
     Port,
+    PortLimits,
     Seconds,
     ValidatorSynapseSettings,
     WebSocketSettings,
@@ -213,6 +214,7 @@ class Settings:
     it is missing, it is created with mode 0700. null: ~/.bettensor/ROLE-NETUID-WALLET.HOTKEY, on the test network
     ~/.bettensor/ROLE-test-NETUID-WALLET.HOTKEY, so that each neuron of this machine has its own."""
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    limits: PortLimits = field(default_factory=PortLimits)
     auth: CheckedAuthSettings = field(default_factory=CheckedAuthSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

@@ -4,6 +4,7 @@ Opens, reads and writes a WebSocket. Actors decide when to dial, and whose ident
 """
 
 import asyncio
+import contextlib
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -13,10 +14,13 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
+from bettensor.actors.settings import WebSocketSettings
+from bettensor.bus import packing
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
+from bettensor.bus.errors import Unreadable
 from bettensor.bus.events import (
     BinaryReceived,
     CloseRequested,
@@ -87,6 +91,7 @@ class Dialled:
     """One open WebSocket. Frames are queued, and written in order by a task."""
 
     road: Road = "websocket"
+    packs = False
 
     def __init__(self, socket: _Socket) -> None:
         self._socket = socket
@@ -171,9 +176,16 @@ class Dialer(Edge):
     name = "dialer"
 
     def __init__(
-        self, identity: Identity, signer: RequestSigner, transports: Transports, intake: Intake, clock: Clock
+        self,
+        websocket: WebSocketSettings,
+        identity: Identity,
+        signer: RequestSigner,
+        transports: Transports,
+        intake: Intake,
+        clock: Clock,
     ) -> None:
         self._netuid = identity.netuid
+        self._unpacks = websocket.compression
         self._signer = signer
         self._transports = transports
         self._intake = intake
@@ -208,6 +220,8 @@ class Dialer(Edge):
         target = f"/ws?netuid={self._netuid}"
         if event.position is not None:
             target += f"&epoch={event.position.epoch}&offset={event.position.offset}"
+        if self._unpacks:
+            target += f"&encoding={packing.DEFLATE}"
         headers = self._signer.sign_request("GET", target, b"", event.hotkey)
         try:
             socket = await _shake_hands(f"ws://{event.endpoint}{target}", headers)
@@ -240,17 +254,26 @@ class Dialer(Edge):
 
     async def _take(self, event: DialRequested, dialled: Dialled, data: str | bytes) -> None:
         """Publish a message when it is this validator's turn."""
-        content = data.encode() if isinstance(data, str) else data
+        received = self._received(event.connection, data)
         try:
-            await self._intake.turn(event.hotkey, len(content))
+            await self._intake.turn(event.hotkey, _size(received))
         except Flooded as flood:
             dialled.abandon(CloseCode.RATE_LIMITED, str(flood))
         if dialled.ending:
             return
+        self._bus.publish(received)
+
+    def _received(self, connection: ConnectionId, data: str | bytes) -> FrameReceived | BinaryReceived:
         if isinstance(data, str):
-            self._bus.publish(FrameReceived(event.connection, content))
-        else:
-            self._bus.publish(BinaryReceived(event.connection, len(content)))
+            return FrameReceived(connection, data.encode())
+        if self._unpacks:
+            with contextlib.suppress(Unreadable):
+                return FrameReceived(connection, packing.unpack(data))
+        return BinaryReceived(connection, len(data))
+
+
+def _size(received: FrameReceived | BinaryReceived) -> int:
+    return len(received.data) if isinstance(received, FrameReceived) else received.size
 
 
 async def _shake_hands(url: str, headers: dict[str, str]) -> _Socket:

@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any, NamedTuple
 
 from bettensor.actors.health import asks_for_health
-from bettensor.actors.settings import AxonSettings, WebSocketSettings
+from bettensor.actors.settings import AxonSettings, PortLimits, WebSocketSettings
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -39,7 +39,9 @@ from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, SentTargets, Transports, on
 from bettensor.neurons.edges.http_server import HttpServer, Scope, remote_of, target_of
 from bettensor.neurons.edges.incoming import claimed_by, request_of
+from bettensor.neurons.edges.outlet import Outlet
 from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
+from bettensor.neurons.edges.shared_frames import Frames, Written
 from bettensor.neurons.edges.turnstile import Barrier, Turnstile
 
 _Header = tuple[bytes, bytes]
@@ -50,29 +52,55 @@ class HttpAnswer(NamedTuple):
 
     status: int
     headers: list[_Header]
-    content: bytes
+    pieces: list[bytes]
+    """The body; each piece is written as it is."""
 
 
 class Exchange:
     """One HTTP request that waits for its answer, or a handshake. Frames written to it become the answer's body."""
 
     road: Road = "http"
+    packs = False
 
     def __init__(self, body: bytes) -> None:
-        self.body = body
+        self.request_body = body
         """Of no event before its sender is proven."""
         self.close: CloseRequested | None = None
         """What was decided about the session that this handshake becomes, before it is one."""
-        self.frames: list[bytes] = []
         self.answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self.shared: Frames = ()
+        self._own: list[bytes] = []
+        self._parcels: list[tuple[Frames, Written | None]] = []
+        self._task = asyncio.current_task()
 
     def queued(self) -> int:
-        """Always 0: the answer is sent as a whole."""
+        """Always 0: frames wait here for the decision, and then for the reader, but in no queue of this connection."""
         return 0
 
     def write(self, data: bytes) -> None:
         """Add a frame to the answer."""
-        self.frames.append(data)
+        self._own.append(data + b"\n")
+
+    def share(self, frames: Frames, written: Written | None = None) -> None:
+        """Add shared frames to the answer, after those that are its own."""
+        self.shared += frames
+        self._parcels.append((frames, written))
+
+    async def body(self, outlet: Outlet) -> list[bytes]:
+        """The body of the answer, in pieces that each are written as they are."""
+        for frame in self.shared:
+            if not frame.is_made:
+                await outlet.turn()
+                frame.make()
+        for frames, written in self._parcels:
+            if written is not None:
+                written(sum(frame.size for frame in frames))
+        return [b"".join(self._own), *(frame.line for frame in self.shared)]
+
+    def give_up(self, reason: str) -> None:  # noqa: ARG002 - HTTP has no words for it once an answer has begun
+        """End the connection: the peer is too slow for what waits."""
+        if self._task is not None:
+            self._task.cancel()
 
     def decide(self, event: Event) -> None:
         """Take the decision; only the first one counts."""
@@ -96,6 +124,7 @@ class Listener(Edge):
         self,
         axon: AxonSettings,
         websocket: WebSocketSettings,
+        limits: PortLimits,
         transports: Transports,
         targets: SentTargets,
         turnstile: Turnstile,
@@ -104,6 +133,7 @@ class Listener(Edge):
         self._axon = axon
         self._targets = targets
         self._turnstile = turnstile
+        self._outlet = Outlet(limits.unread_bytes)
         self._limits = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
         self._transports = transports
         self._clock = clock
@@ -182,17 +212,22 @@ class Listener(Edge):
             await self._open_session(scope, receive, send)
 
     async def _answer_request(self, scope: Scope, receive: Any, send: Any) -> None:
-        answer = await self._answer_to(scope, receive)
-        if answer is not None:
+        with contextlib.ExitStack() as held:
+            answer = await self._answer_to(scope, receive, held)
+            if answer is None:
+                return
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-            await send({"type": "http.response.body", "body": answer.content})
+            for piece in answer.pieces[:-1]:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await self._outlet.turn()
+            await send({"type": "http.response.body", "body": answer.pieces[-1]})
 
-    async def _answer_to(self, scope: Scope, receive: Any) -> HttpAnswer | None:
-        """The answer to a request; None if its client has left."""
+    async def _answer_to(self, scope: Scope, receive: Any, held: contextlib.ExitStack) -> HttpAnswer | None:
+        """The answer to a request; None if its client has left. Closing ``held`` frees the answer's frames."""
         is_check = asks_for_health(scope["method"], target_of(scope))
         known = self._turnstile.known_health() if is_check else None
         if known is not None:
-            return self._answer(known)
+            return _json(known.status, known.body.encode())
         bar = None if is_check else self._bar(scope)
         if bar is not None and not self._may_prove(bar, scope):
             return self._turn_away(bar)
@@ -206,11 +241,14 @@ class Listener(Edge):
         try:
             self._bus.publish(request)
             decision = await exchange.answer
+            answer = await self._answer(decision, exchange)
         finally:
             self._finish(request.connection)
         if is_check and isinstance(decision, HttpAnswered):
             self._turnstile.remember_health(decision)
-        return self._answer(decision, exchange.frames)
+        self._outlet.hold(exchange.shared, exchange)
+        held.callback(self._outlet.release, exchange.shared, exchange)
+        return answer
 
     async def _open_session(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
@@ -227,11 +265,11 @@ class Listener(Edge):
             raise
         if not isinstance(decision, PeerAuthenticated):
             self._finish(connection)
-            await _refuse_handshake(self._answer(decision, exchange.frames), send)
+            await _refuse_handshake(await self._answer(decision, exchange), send)
             return
         del self._exchanges[connection]
         protocol: SessionProtocol = scope["extensions"]["bettensor"]
-        protocol.attach(self._bus, self._inbox, connection, self._limits)
+        protocol.attach(self._bus, self._inbox, self._outlet, connection, self._limits, decision.encoding)
         if protocol.transport.is_closing():  # the client left before the decision
             self._bus.publish(ConnectionClosed(connection, CloseCode.ABNORMAL, ""))
             return
@@ -274,13 +312,13 @@ class Listener(Edge):
 
     # --- answers
 
-    def _answer(self, decision: Event, frames: Sequence[bytes] = ()) -> HttpAnswer:
+    async def _answer(self, decision: Event, exchange: Exchange) -> HttpAnswer:
         if isinstance(decision, HttpAnswered):
             return _json(decision.status, decision.body.encode())
         if isinstance(decision, PeerRefused):
             return self._refusal(decision.code, decision.message, decision.retry_after)
-        content = b"".join(frame + b"\n" for frame in frames)
-        return _with_length(200, (b"content-type", b"text/plain; charset=utf-8"), content=content)
+        pieces = await exchange.body(self._outlet)
+        return _with_length(200, (b"content-type", b"text/plain; charset=utf-8"), pieces=pieces)
 
     def _refusal(self, code: RefusalCode, message: str, retry_after: int | None) -> HttpAnswer:
         told = {"error": code, "message": message, "server_time": rfc3339(self._clock.wall())}
@@ -295,7 +333,7 @@ class Listener(Edge):
         if exchange is not None and event.purpose == "session":
             exchange.decide(event)
         elif exchange is not None and event.purpose == "predictions":
-            self._bus.publish(RequestBodyReceived(event.connection, exchange.body))
+            self._bus.publish(RequestBodyReceived(event.connection, exchange.request_body))
 
     @on(PeerRefused, HttpAnswered, ExchangeCompleted)
     def answer(self, event: PeerRefused | HttpAnswered | ExchangeCompleted, _: Envelope) -> None:
@@ -322,15 +360,16 @@ class Listener(Edge):
 
 async def _refuse_handshake(answer: HttpAnswer, send: Any) -> None:
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": "websocket.http.response.body", "body": answer.content})
+    await send({"type": "websocket.http.response.body", "body": b"".join(answer.pieces)})
 
 
 def _json(status: int, content: bytes, *headers: _Header) -> HttpAnswer:
-    return _with_length(status, (b"content-type", b"application/json"), *headers, content=content)
+    return _with_length(status, (b"content-type", b"application/json"), *headers, pieces=[content])
 
 
-def _with_length(status: int, *headers: _Header, content: bytes) -> HttpAnswer:
-    return HttpAnswer(status, [*headers, (b"content-length", str(len(content)).encode())], content)
+def _with_length(status: int, *headers: _Header, pieces: list[bytes]) -> HttpAnswer:
+    size = sum(map(len, pieces))
+    return HttpAnswer(status, [*headers, (b"content-length", str(size).encode())], pieces)
 
 
 async def _read_body(receive: Any) -> bytes | None:

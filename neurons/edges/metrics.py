@@ -64,6 +64,7 @@ from bettensor.bus.events import (
     Role,
     RowsSkipped,
     SessionActivated,
+    SlateWritten,
     SynapseAsked,
     VerdictReceived,
 )
@@ -193,7 +194,8 @@ class Metrics(Edge):
             (CommitFailed, self._commit_failed),
             (FrameReceived, self._received),
             (FrameWritten, lambda event, _: self._sent(event.road, 1, event.size)),
-            (BroadcastWritten, lambda event, _: self._sent("websocket", event.count, event.size)),
+            (SlateWritten, lambda event, _: self._sent(event.road, event.frames, event.size)),
+            (BroadcastWritten, lambda event, _: self._sent("websocket", event.count, event.sent)),
             (PeerRefused, lambda event, _: self._refusals.labels(event.code).inc()),
             (FallbackChosen, lambda event, _: self._fallbacks.labels(event.cause).inc()),
             (ActorFailed, lambda event, _: self._failures.labels(event.actor).inc()),
@@ -309,7 +311,7 @@ class Metrics(Edge):
     def _sent(self, transport: str, count: int, size: int) -> None:
         direction = "out", transport
         self._frames[direction] += count
-        self._bytes[direction] += count * size
+        self._bytes[direction] += size
 
     def _overflowed(self, event: HandlerOverflowed, _: Envelope) -> None:
         self._dropped.labels(event.handler).inc(event.dropped - self._dropped_so_far[event.handler])

@@ -4,12 +4,14 @@ A request has deadlines, and frames of an open session go from the socket to the
 """
 
 import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import InvalidState
 from websockets.frames import Frame
+from websockets.protocol import State
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.codes import CloseCode
@@ -23,7 +25,11 @@ from bettensor.bus.events import (
     SendQueueFilled,
 )
 from bettensor.bus.identifiers import ConnectionId
+from bettensor.bus.packing import DEFLATE
 from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
+from bettensor.neurons.edges.outlet import Outlet
+from bettensor.neurons.edges.reading_watch import ReadingWatch
+from bettensor.neurons.edges.shared_frames import Frames, Written, size_of
 from bettensor.neurons.edges.writer import TransportGone
 
 REQUEST_TIMEOUT: Final = 10.0
@@ -44,9 +50,26 @@ class SendLimits(NamedTuple):
     """The limits of a slow reader."""
 
     queue_bytes: int
-    """Bytes that may wait for it; beyond, its session ends with 4101."""
+    """Bytes of its own frames that may wait for it; beyond, its session ends with 4101."""
     timeout: float
-    """Seconds for which its socket may take nothing; then its session ends with 4101."""
+    """Seconds for which it may read nothing while bytes wait; then its session ends with 4101."""
+
+
+@dataclass(slots=True, eq=False)
+class Parcel:
+    """Shared frames that a session was given together."""
+
+    frames: Frames
+    written: Written | None
+    sent: int = 0
+    """Frames that its transport has taken."""
+    size: int = 0
+    """Their bytes."""
+
+    @property
+    def left(self) -> int:
+        """Bytes of the other frames, as text."""
+        return sum(frame.size for frame in self.frames[self.sent :])
 
 
 class Inbox:
@@ -77,8 +100,9 @@ class OutOfTurn(Exception):
     """A request arrived before the earlier one was answered; the parser treats it as unreadable."""
 
 
-class RequestProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP with deadlines for sending the request and for reading the answer.
+class RequestProtocol(ReadingWatch, HttpToolsProtocol):
+    """uvicorn's HTTP with deadlines for sending the request and for reading the answer: of a long answer, for reading
+    some more of it.
 
     One request at a time: uvicorn would buffer many pipelined requests.
     """
@@ -106,6 +130,12 @@ class RequestProtocol(HttpToolsProtocol):
         self._forget_patience()
         self._patience = self.loop.call_later(ANSWER_TIMEOUT, self._give_up)
 
+    def _reading_timeout(self) -> float:
+        return ANSWER_TIMEOUT
+
+    def _stalled(self) -> None:
+        self.transport.abort()
+
     def _give_up(self) -> None:
         """End a connection that has not read its answer, or has sent no request since: uvicorn waits for ever if bytes
         that begin none trickle in.
@@ -129,19 +159,42 @@ class RequestProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
-class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which after activation talks directly to the bus."""
+class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, which after activation talks directly to the bus.
+
+    It has two kinds of frames to send. Its own go to the transport at once, and wait there. Shared ones wait here, as
+    references, and go when the transport's buffer has drained. Between the two kinds the protocol promises no order.
+    """
 
     road: Road = "websocket"
+    packs = False
+    _connection: ConnectionId | None = None
+    """Once it is attached, and until it has ended."""
     _late_frames = 0
+    _is_full = False
+    """Whether the bus was told that the peer reads more slowly than we write."""
+    _has_turn = False
+    """Whether the outlet will call ``_step``."""
+    _before = 0
+    """Bytes that had filled the buffer when it became full; only bytes beyond them can be too many."""
 
-    def attach(self, bus: EventBus, inbox: Inbox, connection: ConnectionId, limits: SendLimits) -> None:
-        """Turn frames into events of ``connection`` from now on."""
+    def attach(
+        self,
+        bus: EventBus,
+        inbox: Inbox,
+        outlet: Outlet,
+        connection: ConnectionId,
+        limits: SendLimits,
+        encoding: str = "",
+    ) -> None:
+        """Turn frames into events of ``connection`` from now on; large shared frames are sent in ``encoding``."""
         self._bus = bus
         self._inbox = inbox
-        self._connection: ConnectionId | None = connection
+        self._outlet = outlet
+        self._connection = connection
         self._limits = limits
-        self._patience: asyncio.TimerHandle | None = None
+        self.packs = encoding == DEFLATE
+        self._parcels: list[Parcel] = []
 
     def forget_handshake(self) -> None:
         """Free the handshake's headers: as text, as bytes and in the answer, they are a third of a session's memory."""
@@ -150,7 +203,6 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
         self.response.headers.clear()
 
     async def run_asgi(self) -> None:
-        self._connection = None
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions["bettensor"] = self
         await super().run_asgi()
@@ -204,46 +256,114 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
     def queued(self) -> int:
         """Bytes that were accepted and not sent yet."""
         size: int = self.transport.get_write_buffer_size()
-        return size
+        return size + sum(parcel.left for parcel in list(self._parcels))
 
     def write(self, data: bytes) -> None:
-        """Queue one text frame.
+        """Queue one text frame of this session's own.
 
         Raises:
             TransportGone: the session has ended, or its reader is too slow.
         """
-        if self.transport.is_closing():
-            raise TransportGone("the connection has ended")
-        if self.transport.get_write_buffer_size() > self._limits.queue_bytes:
+        self._check_open()
+        if self.transport.get_write_buffer_size() > self._before + self._limits.queue_bytes:
             self.end(CloseCode.SLOW_CONSUMER, f"{self._limits.queue_bytes} bytes wait to be read")
             raise TransportGone("the reader is too slow")
-        try:
-            self.conn.send_text(data)
-        except InvalidState:
-            raise TransportGone("the connection is closing") from None
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.conn.send_text(data)
+        self._hand_over(self.conn.data_to_send())
+
+    def share(self, frames: Frames, written: Written | None = None) -> None:
+        """Queue shared frames, each as one message; one that can be sent at once is.
+
+        Raises:
+            TransportGone: the session has ended.
+        """
+        self._check_open()
+        at_once = len(frames) == 1 and not self._parcels and self.writable.is_set()
+        self._parcels.append(Parcel(frames, written))
+        if at_once:
+            self._write_next()
+        else:
+            self._outlet.hold(frames, self)
+            self._take_turns()
+
+    def give_up(self, reason: str) -> None:
+        """End the session: its peer is too slow for what waits."""
+        self.end(CloseCode.SLOW_CONSUMER, reason)
+
+    def _check_open(self) -> None:
+        if self.transport.is_closing() or self.conn.state is not State.OPEN:
+            raise TransportGone("the connection has ended")
+
+    def _hand_over(self, pieces: Iterable[bytes | memoryview]) -> None:
+        data = tuple(pieces)
+        self._mark += sum(map(len, data))
+        self.transport.writelines(data)
+
+    def _take_turns(self) -> None:
+        if self._parcels and self.writable.is_set() and not self._has_turn:
+            self._has_turn = True
+            self._outlet.join(self._step)
+
+    def _step(self) -> bool:
+        """Write the next shared frame; whether one more can follow."""
+        if self._may_share():
+            self._write_next()
+        self._has_turn = self._may_share()
+        return self._has_turn
+
+    def _may_share(self) -> bool:
+        return bool(self._parcels) and self.writable.is_set() and not self.transport.is_closing()
+
+    def _write_next(self) -> None:
+        parcel = self._parcels[0]
+        frame = parcel.frames[parcel.sent]
+        message = frame.packed if self.packs else frame.text
+        parcel.sent += 1
+        parcel.size += size_of(message)
+        self._hand_over(message)
+        if parcel.sent == len(parcel.frames) and parcel in self._parcels:
+            self._parcels.remove(parcel)
+            self._outlet.release(parcel.frames, self)
+            if parcel.written is not None:
+                parcel.written(parcel.size)
+            self._tell_drained()
+
+    def _drop_parcels(self) -> None:
+        """Forget all shared frames that wait, in the middle of an update perhaps: the session ends."""
+        parcels, self._parcels = self._parcels, []
+        for parcel in parcels:
+            self._outlet.release(parcel.frames, self)
 
     def pause_writing(self) -> None:
-        """The socket's buffer is full: a peer that does not read for ``timeout`` seconds is disconnected."""
+        """The socket's buffer is full."""
         super().pause_writing()
-        connection: ConnectionId | None = getattr(self, "_connection", None)
-        if connection is not None:
-            reason = f"nothing read for {self._limits.timeout:g} s"
-            self._patience = self.loop.call_later(self._limits.timeout, self.end, CloseCode.SLOW_CONSUMER, reason)
-            self._bus.publish(SendQueueFilled(connection))
+        self._before = self.transport.get_write_buffer_size()
+        if self._connection is not None and not self._is_full:
+            self._is_full = True
+            self._bus.publish(SendQueueFilled(self._connection))
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
+        """The peer has read what was in the socket's buffer."""
         super().resume_writing()
-        connection: ConnectionId | None = getattr(self, "_connection", None)
-        if connection is not None:
-            self._forget_patience()
-            self._bus.publish(SendQueueDrained(connection))
+        self._before = 0
+        if self._connection is not None:
+            self._take_turns()
+            self._tell_drained()
 
-    def _forget_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _tell_drained(self) -> None:
+        if self._connection is not None and self._is_full and not self._parcels and self.writable.is_set():
+            self._is_full = False
+            self._bus.publish(SendQueueDrained(self._connection))
+
+    def _reading_timeout(self) -> float:
+        return ANSWER_TIMEOUT if self._connection is None else self._limits.timeout
+
+    def _stalled(self) -> None:
+        """A peer that reads nothing is disconnected, and is not waited for if that was asked for already."""
+        if self._connection is not None and not self.close_sent and not self.transport.is_closing():
+            self.end(CloseCode.SLOW_CONSUMER, f"nothing read for {self._limits.timeout:g} s")
+        else:
+            self.transport.abort()
 
     def read(self, *, on: bool) -> None:
         """Start or stop reading frames from the socket."""
@@ -256,6 +376,7 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
 
     def end(self, code: int, reason: str) -> None:
         """Close, and abort the socket if the peer does not answer."""
+        self._drop_parcels()
         if self.close_sent or self.transport.is_closing():
             return
         self.read(on=True)  # the peer's answer is still to come
@@ -266,9 +387,9 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        connection, self._connection = getattr(self, "_connection", None), None
+        connection, self._connection = self._connection, None
         if connection is not None:
-            self._forget_patience()
+            self._drop_parcels()
             close = self.conn.close_sent or self.conn.close_rcvd
             code, reason = (close.code, close.reason) if close is not None else (CloseCode.ABNORMAL, "")
             self._inbox.put(ConnectionClosed(connection, int(code), reason))

@@ -27,6 +27,7 @@ from bettensor.bus.events import (
     PostRequested,
     QueryAdmitted,
     QueryReceived,
+    SlateWritten,
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey
 from bettensor.bus.messages import KINDS, WebSocketMessage
@@ -151,9 +152,17 @@ class Traffic(Subscriber):
     def written(self, event: FrameWritten, envelope: Envelope) -> None:
         self._line(f"Sent {_kind(event.message)} to {event.hotkey}: {event.size} bytes", event.connection, envelope)
 
+    @on(SlateWritten)
+    def brought_up_to_date(self, event: SlateWritten, envelope: Envelope) -> None:
+        text = (
+            f"Sent the games up to offset {event.offset} to {event.hotkey}: {event.frames} frames, {event.size} bytes"
+        )
+        self._line(text, event.connection, envelope)
+
     @on(BroadcastWritten)
     def broadcast(self, event: BroadcastWritten, envelope: Envelope) -> None:
         text = f"Sent {_kind(event.message)} to {event.count} miners: {event.size} bytes each"
+        text += f", compressed to {event.packed_size} for {event.packed_count}" if event.packed_count else ""
         self._edge.write("DEBUG", text, envelope)
 
     def _line(self, text: str, connection: ConnectionId, envelope: Envelope) -> None:

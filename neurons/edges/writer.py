@@ -1,8 +1,10 @@
 """Stamps, signs and writes messages, on the transport of each connection."""
 
 import contextlib
+from collections.abc import Iterable, Iterator
+from functools import partial
 from secrets import token_hex
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from bettensor.actors.stream import HISTORY
 from bettensor.bus import codec
@@ -14,12 +16,18 @@ from bettensor.bus.events import (
     FrameWritten,
     Road,
     SendFailed,
+    SlatePrepared,
+    SlateWriteRequested,
+    SlateWritten,
+    StreamOpened,
+    UpdateStored,
     WriteRequested,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, MessageId, Offset
-from bettensor.bus.messages import Broadcast, WebSocketMessage
+from bettensor.bus.messages import Broadcast, GameUpdateMessage, WebSocketMessage
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, SendQueues, Signer, Transports, on
+from bettensor.neurons.edges.shared_frames import Frames, SharedFrame, Written, size_of
 
 Message = TypeVar("Message", bound=WebSocketMessage)
 
@@ -32,16 +40,30 @@ class Transport(Protocol):
     """Takes the frames of one connection."""
 
     road: Road
+    packs: bool
+    """Whether it sends shared frames in their compressed form."""
 
     def queued(self) -> int:
         """Bytes that were accepted and not sent yet; read from any thread."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Take one frame, at once and in order.
+        """Take one frame of this connection alone, at once and in order.
 
         Raises:
             TransportGone: the frame was not taken.
+        """
+        ...
+
+    def share(self, frames: Frames, written: Written | None = None) -> None:
+        """Take frames that other connections are sent too, in order, after those that were shared before.
+
+        Args:
+            frames: are sent as fast as the peer reads; meanwhile its own frames may overtake them.
+            written: called when the last one is on its way; never if the connection ends before.
+
+        Raises:
+            TransportGone: the frames were not taken.
         """
         ...
 
@@ -55,7 +77,9 @@ class FrameWriter(Edge, Transports, SendQueues):
         self._signer = signer
         self._clock = clock
         self._transports: dict[ConnectionId, Transport] = {}
-        self._broadcasts: dict[_Place, tuple[Any, bytes]] = {}
+        self._broadcasts: dict[_Place, SharedFrame] = {}
+        self._ends: dict[type[Broadcast], tuple[Epoch, Offset]] = {}
+        """Of each kind of broadcast, the place up to which frames were kept last."""
 
     def add(self, connection: ConnectionId, transport: Transport) -> None:
         """Make ``connection`` writable."""
@@ -76,42 +100,98 @@ class FrameWriter(Edge, Transports, SendQueues):
         if event.connection is None or transport is None:
             self._bus.publish(SendFailed(event.hotkey, event.message, "there is no session"))
             return
-        message, data = self._frame(event.message)
         try:
-            transport.write(data)
+            message, size = self._write(transport, event.message)
         except TransportGone as gone:
             self._bus.publish(SendFailed(event.hotkey, event.message, str(gone)))
         else:
-            self._bus.publish(FrameWritten(event.connection, event.hotkey, message, len(data), transport.road))
+            self._bus.publish(FrameWritten(event.connection, event.hotkey, message, size, transport.road))
+
+    def _write(self, transport: Transport, message: WebSocketMessage) -> tuple[WebSocketMessage, int]:
+        if isinstance(message, Broadcast):
+            frame = self._shared(message)
+            transport.share((frame,))
+            return frame.message, frame.size
+        stamped, data = self.sign(message)
+        transport.write(data)
+        return stamped, len(data)
 
     @on(BroadcastWriteRequested)
     def broadcast(self, event: BroadcastWriteRequested, _: Envelope) -> None:
         """Answer with ``BroadcastWritten``. A peer that cannot take the frame has lost its connection, and will ask."""
-        message, data = self._frame(event.message)
-        count = 0
+        frame = self._shared(event.message)
+        frames, count, packed = (frame,), 0, 0
         for connection in event.connections:
             transport = self._transports.get(connection)
             if transport is not None:
                 with contextlib.suppress(TransportGone):
-                    transport.write(data)
+                    transport.share(frames)
                     count += 1
-        self._bus.publish(BroadcastWritten(message, len(data), count))
+                    packed += transport.packs
+        packed_size = size_of(frame.packed) if packed else 0
+        self._bus.publish(BroadcastWritten(frame.message, frame.size, count, packed_size, packed))
+
+    @on(StreamOpened)
+    def resume(self, event: StreamOpened, _: Envelope) -> None:
+        """Know the updates of an earlier run."""
+        for parts in event.updates:
+            self._know(parts)
+
+    @on(UpdateStored, SlatePrepared)
+    def prepare(self, event: UpdateStored | SlatePrepared, _: Envelope) -> None:
+        """Know an update, which ``SlateWriteRequested`` may name."""
+        self._know(event.parts)
+
+    def _know(self, parts: Iterable[GameUpdateMessage]) -> None:
+        """Each part that is not signed yet is when it is first written."""
+        for part in parts:
+            self._shared(part)
+
+    @on(SlateWriteRequested)
+    def write_slate(self, event: SlateWriteRequested, envelope: Envelope) -> None:
+        """Answered by ``SlateWritten``, if the connection lasts."""
+        transport = self._transports.get(event.connection)
+        if transport is None:
+            return
+
+        def written(size: int) -> None:
+            answer = SlateWritten(event.connection, event.hotkey, event.offset, event.frames, size, transport.road)
+            self._bus.publish(answer, causes=(envelope.seq,))
+
+        with contextlib.suppress(TransportGone):  # the session has ended, and the next one begins with its slate
+            transport.share(tuple(self._slate(event)), written)
+
+    def _slate(self, event: SlateWriteRequested) -> Iterator[SharedFrame]:
+        if event.known is None or event.merged:
+            yield from self._parts(event.epoch, event.offset, event.known)
+        else:
+            for offset in range(event.known, event.offset):
+                yield from self._parts(event.epoch, Offset(offset + 1), Offset(offset))
+
+    def _parts(self, epoch: Epoch, offset: Offset, previous: Offset | None) -> Iterator[SharedFrame]:
+        place = _Place(GameUpdateMessage, epoch, offset, previous, part=1)
+        while (frame := self._broadcasts.get(place)) is not None:
+            yield frame
+            place = place._replace(part=place.part + 1)
 
     def remember(self, message: Broadcast, frame: bytes) -> None:
         """Use ``frame`` whenever ``message`` is to be written, as long as peers may ask for it."""
-        newest = _place(message)
-        for place in [place for place in self._broadcasts if place.is_past(newest)]:
-            del self._broadcasts[place]
-        self._broadcasts[newest] = message, frame
+        self._keep(_place(message), SharedFrame(lambda: (message, frame)))
 
-    def _frame(self, message: Message) -> tuple[Message, bytes]:
-        if not isinstance(message, Broadcast):
-            return self.sign(message)
-        signed = self._broadcasts.get(_place(message))
-        if signed is None:
-            signed = self.sign(message)
-            self.remember(*signed)
-        return signed
+    def _shared(self, message: Broadcast) -> SharedFrame:
+        """The frame of ``message``, which is signed once."""
+        place = _place(message)
+        known = self._broadcasts.get(place)
+        return self._keep(place, SharedFrame(partial(self.sign, message))) if known is None else known
+
+    def _keep(self, newest: "_Place", frame: SharedFrame) -> SharedFrame:
+        end = newest.epoch, newest.offset
+        if self._ends.get(newest.kind) != end:
+            self._ends[newest.kind] = end
+            for place in [place for place in self._broadcasts if place.is_past(newest)]:
+                del self._broadcasts[place]
+        self._broadcasts[newest] = frame
+        return frame
 
     def sign(self, message: Message) -> tuple[Message, bytes]:
         """``message`` with its stamps, and its frame."""
@@ -138,7 +218,8 @@ class _Place(NamedTuple):
         """Whether peers can no longer ask for this frame once ``newest`` exists."""
         if self.kind is not newest.kind:
             return False
-        oldest = newest.offset if self.previous is None else newest.offset - HISTORY + 1
+        was_broadcast = self.previous is not None and self.previous + 1 >= self.offset
+        oldest = newest.offset - HISTORY + 1 if was_broadcast else newest.offset
         return self.epoch != newest.epoch or self.offset < oldest
 
 

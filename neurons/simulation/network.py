@@ -44,6 +44,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Uid
 from bettensor.bus.messages import SUBPROTOCOL, PointToPoint
+from bettensor.neurons.edges.shared_frames import Frames, Written
 from bettensor.neurons.edges.writer import TransportGone
 from bettensor.neurons.simulation.existing import ExistingMiner, ExistingNeuron
 from bettensor.neurons.simulation.factories import NETUID, NOW
@@ -60,6 +61,7 @@ class _Line:
     """One end of a session: frames written here arrive at the other end, unless a fault prevents it."""
 
     road: Road = "websocket"
+    packs = False
 
     def __init__(self, network: "SimulatedNetwork", session: "_Session", to: SimulatedNeuron) -> None:
         self._network = network
@@ -74,6 +76,12 @@ class _Line:
             raise TransportGone("the simulated connection has ended")
         self._network.deliver(self._arrive, data)
 
+    def share(self, frames: Frames, written: Written | None = None) -> None:
+        for frame in frames:
+            self.write(frame.line[:-1])
+        if written is not None:
+            written(sum(frame.size for frame in frames))
+
     def _arrive(self, data: bytes) -> None:
         if not self._session.ended and not self._session.silent:
             self._to.bus.publish(FrameReceived(self._session.connection(self._to), data))
@@ -83,6 +91,7 @@ class _Answer:
     """The frames of one HTTP answer."""
 
     road: Road = "http"
+    packs = False
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
@@ -92,6 +101,11 @@ class _Answer:
 
     def write(self, data: bytes) -> None:
         self.frames.append(data)
+
+    def share(self, frames: Frames, written: Written | None = None) -> None:
+        self.frames += [frame.line[:-1] for frame in frames]
+        if written is not None:
+            written(sum(frame.size for frame in frames))
 
 
 class _Session:

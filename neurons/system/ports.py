@@ -2,6 +2,12 @@
 
 import contextlib
 import socket
+from typing import Final
+
+UNSENT: Final = 128 * 1024
+"""Bytes that the system takes of a connection before it can send them. Otherwise it takes megabytes: they would be kept
+for a peer that does not read, and a slow reader would seem to stand still while they are sent.
+"""
 
 
 def listen_on(ip: str, port: int, backlog: int) -> socket.socket:
@@ -17,6 +23,7 @@ def listen_on(ip: str, port: int, backlog: int) -> socket.socket:
     with contextlib.ExitStack() as unless_it_listens:
         listening = unless_it_listens.enter_context(socket.socket(family, kind, protocol))
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)  # accepted sockets inherit it
         listening.bind(address)
         listening.listen(backlog)  # otherwise another process could listen first
         unless_it_listens.pop_all()

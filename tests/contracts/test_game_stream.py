@@ -160,19 +160,23 @@ async def test_an_update_that_could_not_be_stored_is_not_written_in_its_old_form
     other.execute("ROLLBACK")
     other.close()
     (stored,) = await real.store(2, make_game(team_a_odds=6.0))
-    message, frame = real.writer._frame(stored)  # noqa: SLF001 - what a miner would be sent
-    assert message == stored
-    assert codec.read(codec.split(frame).payload) == stored
+    frame = real.writer._shared(stored)  # noqa: SLF001 - what a miner would be sent
+    assert frame.message == stored
+    assert codec.read(codec.split(frame.line[:-1]).payload) == stored
 
 
 async def test_the_writer_keeps_what_can_still_be_asked_for(real: Bench) -> None:
     """After a restart the same bytes; and of snapshots the newest alone."""
     await real.store(1, make_game(), previous=None)
     stored = [(await real.store(offset, make_game(team_a_odds=1 + offset)))[0] for offset in range(2, 5)]
-    frames = [real.writer._frame(message)[1] for message in stored]  # noqa: SLF001
+    frames = [frame_of(real, message) for message in stored]
     await real.reopen()
-    assert [real.writer._frame(message)[1] for message in stored] == frames  # noqa: SLF001
+    assert [frame_of(real, message) for message in stored] == frames
     snapshots = [update_messages(NETUID, EPOCH, Offset(offset), [make_game()], None)[0] for offset in (4, 5)]
-    old, new = (real.writer._frame(snapshot)[1] for snapshot in snapshots)  # noqa: SLF001
-    assert real.writer._frame(snapshots[1])[1] == new  # noqa: SLF001
-    assert real.writer._frame(snapshots[0])[0].message_id != codec.read(codec.split(old).payload).message_id  # noqa: SLF001
+    old, new = (frame_of(real, snapshot) for snapshot in snapshots)
+    assert frame_of(real, snapshots[1]) == new
+    assert frame_of(real, snapshots[0]) != old
+
+
+def frame_of(real: Bench, message: GameUpdateMessage) -> bytes:
+    return real.writer._shared(message).line  # noqa: SLF001 - what a miner would be sent

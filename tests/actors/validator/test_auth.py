@@ -578,3 +578,27 @@ def test_release_0_1_0_refused_a_query_like_any_other_request(bench: Bench) -> N
 def test_settings_out_of_range_are_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="should be greater than"):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("query", "encoding"),
+    [
+        ("", ""),
+        ("&encoding=deflate", "deflate"),
+        ("&encoding=zstd,deflate", "deflate"),
+        ("&encoding=zstd%2Cdeflate", "deflate"),
+        ("&encoding=", ""),
+        ("&encoding=br", ""),
+        (f"&encoding={'x,' * 1000}", ""),
+    ],
+)
+def test_the_encoding_that_a_handshake_asks_for_is_known_and_others_are_ignored(
+    bench: Bench, query: str, encoding: str
+) -> None:
+    bench.request(target=f"/ws?netuid=30{query}")
+    assert bench.last(PeerAuthenticated).encoding == encoding
+
+
+def test_an_encoding_that_is_named_twice_is_malformed(bench: Bench) -> None:
+    bench.request(target="/ws?netuid=30&encoding=deflate&encoding=deflate")
+    assert bench.refusals() == [RefusalCode.MALFORMED]

@@ -10,7 +10,9 @@ from bettensor.bus.events import (
     GamesUpdated,
     NeuronStarted,
     SendRequested,
+    SlatePrepared,
     SlateRequested,
+    SlateWriteRequested,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, GameId, Offset
 from bettensor.bus.messages import MAX_FRAME_BYTES, GameUpdateMessage
@@ -99,6 +101,59 @@ def test_a_restart_goes_on_with_the_same_epoch_and_the_same_updates() -> None:
     after.observe(GamesFetched("file", again, (), Epoch("f" * 32)))
     assert len(after.all(GamesUpdated)) == 1  # nothing has changed meanwhile
     after.observe(SlateRequested(ConnectionId(1), MINER, Offset(1)))
-    assert [send.message for send in after.all(SendRequested)] == told
+    (again_asked,) = after.all(SlateWriteRequested)
+    assert (again_asked.known, again_asked.offset, again_asked.frames) == (1, 3, len(told))
     after.observe(GamesFetched("file", again[:1], (), Epoch("f" * 32)))
     assert (after.last(GamesUpdated).epoch, after.last(GamesUpdated).offset) == (EPOCH, 4)
+
+
+# --- what is made once
+
+
+def test_a_snapshot_is_made_once_for_all_who_need_it_while_it_is_up_to_date() -> None:
+    bench = Bench()
+    bench.fetch(make_game("a"), make_game("b"))
+    slates = [bench.slate() for _ in range(5)]
+    assert all(slate == slates[0] for slate in slates)
+    assert len(bench.all(SlatePrepared)) == 1
+    bench.fetch(make_game("a"))
+    assert [list(part.updated_games) for part in bench.slate()] == [["a"]]
+    assert len(bench.all(SlatePrepared)) == 2
+
+
+def test_a_merged_update_is_made_once_for_all_who_lack_the_same() -> None:
+    bench = Bench()
+    for odds in (1.5, 1.6, 1.7, 1.8):
+        bench.fetch(make_game("a", team_a_odds=odds))
+    for known in (1, 2, 1, 2):
+        bench.slate(Offset(known), merged=True)
+    assert [event.parts[0].previous for event in bench.all(SlatePrepared)] == [1, 2]
+
+
+def test_what_was_made_is_in_a_checkpoint_as_a_number_and_decides_the_same() -> None:
+    bench = Bench()
+    bench.fetch(*(make_game(f"game-{number}") for number in range(100)))
+    (actor,) = bench.broadcasters
+    before = len(str(actor.snapshot()))
+    bench.slate()
+    assert len(str(actor.snapshot())) - before < 20
+    actor.restore(actor.snapshot())
+    assert len(bench.slate()) == 1
+    assert len(bench.all(SlatePrepared)) == 1
+
+
+def test_a_log_of_release_0_1_0_is_decided_as_it_was() -> None:
+    bench = Bench(is_of_0_1=True)
+    for odds in (1.5, 1.6, 1.7):
+        bench.fetch(make_game("a", team_a_odds=odds))
+    bench.observe(SlateRequested(ConnectionId(1), MINER, None))
+    bench.observe(SlateRequested(ConnectionId(1), MINER, Offset(1)))
+    bench.observe(SlateRequested(ConnectionId(1), MINER, Offset(1), merged=True))
+    sent = [send.message for send in bench.all(SendRequested)]
+    assert [(m.offset, m.previous) for m in sent if isinstance(m, GameUpdateMessage)] == [
+        (3, None),
+        (2, 1),
+        (3, 2),
+        (3, 1),
+    ]
+    assert bench.all(SlateWriteRequested) == []

@@ -30,11 +30,12 @@ from bettensor.bus.events import (
     SettingsReloaded,
     SignatureChecked,
     SlateRequested,
+    SlateWriteRequested,
     UpdateStored,
     UpdateStoreFailed,
     WriteRequested,
 )
-from bettensor.bus.identifiers import ConnectionId, Offset
+from bettensor.bus.identifiers import ConnectionId, Hotkey, Offset
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, HeartbeatMessage, WelcomeMessage
 from tests.actors.validator.sessions import EPOCH, MINER, OTHER, VALIDATOR, Bench
 from tests.support import HOUR, NETUID, make_hex32, make_prediction
@@ -196,6 +197,113 @@ def test_a_slow_reader_that_missed_nothing_or_is_gone_is_sent_nothing(bench: Ben
     bench.observe(SendQueueFilled(slow), stored(2), ConnectionClosed(slow, 4101, ""), SendQueueDrained(slow))
     assert len(bench.all(SlateRequested)) == before
     assert bench.connection.state.lagging == {}
+
+
+# --- the budget of slates
+
+
+FEW = {"slate_frames_per_second": 2.0, "slate_burst": 10.0}
+
+
+def written(connection: ConnectionId, frames: int, hotkey: Hotkey = MINER) -> SlateWriteRequested:
+    return SlateWriteRequested(connection, hotkey, EPOCH, Offset(1), None, merged=False, frames=frames)
+
+
+def test_who_has_had_its_share_of_slates_waits_for_the_next_one() -> None:
+    bench = Bench(connection=FEW)
+    bench.observe(stored(1))
+    first = bench.open()
+    bench.observe(written(first, 14))
+    again = bench.open()
+    bench.open(OTHER)
+    assert [event.hotkey for event in bench.all(SlateRequested)] == [MINER, OTHER]
+    bench.observe(stored(2), told(2))
+    assert again not in bench.last(BroadcastWriteRequested).connections  # it has nothing that this would change
+    bench.advance(1.9)
+    assert len(bench.all(SlateRequested)) == 2
+    bench.advance(0.2)
+    assert bench.last(SlateRequested) == SlateRequested(again, MINER, None, merged=True)
+    bench.observe(stored(3), told(3))
+    assert again in bench.last(BroadcastWriteRequested).connections
+
+
+def test_a_share_is_had_at_once_and_comes_back_with_time() -> None:
+    bench = Bench(connection=FEW)
+    bench.observe(stored(1))
+    for _ in range(6):  # the last of them leaves it with a debt of two
+        connection = bench.open()
+        bench.observe(written(connection, 2), ConnectionClosed(connection, 1000, ""))
+    bench.open()
+    assert len(bench.all(SlateRequested)) == 6
+    bench.advance(600)
+    assert len(bench.all(SlateRequested)) == 7
+
+
+def test_get_games_is_refused_to_who_has_had_its_share() -> None:
+    bench = Bench(connection=FEW)
+    bench.observe(stored(1))
+    bench.observe(written(bench.request(target="/games?netuid=30"), 15))
+    bench.request(target="/games?netuid=30")
+    (refused,) = bench.all(PeerRefused)
+    assert (refused.code, refused.hotkey, refused.retry_after) == (RefusalCode.RATE_LIMITED, MINER, 3)
+    assert "was sent more of the slate than 2 frames a second; ask in 3 s" in refused.message
+    bench.advance(3)
+    bench.request(target="/games?netuid=30")
+    assert len(bench.all(PeerRefused)) == 1
+
+
+def test_get_games_of_what_is_known_costs_nothing() -> None:
+    bench = Bench(connection=FEW)
+    bench.observe(stored(5))
+    bench.observe(written(bench.open(), 100))
+    bench.request(target=f"/games?netuid=30&epoch={EPOCH}&offset=5")
+    assert bench.refusals() == []
+    assert len(bench.all(ExchangeCompleted)) == 1
+
+
+def test_an_answer_is_complete_when_its_slate_is_written(bench: Bench) -> None:
+    bench.observe(stored(1))
+    connection = bench.request(target="/games?netuid=30")
+    assert bench.all(ExchangeCompleted) == []
+    bench.observe(written(connection, 3))
+    assert [event.connection for event in bench.all(ExchangeCompleted)] == [connection]
+    bench.observe(written(connection, 3))
+    assert len(bench.all(ExchangeCompleted)) == 1
+
+
+@pytest.mark.parametrize("first", ["the queue", "the budget"])
+def test_a_slow_reader_without_budget_waits_for_both(first: str) -> None:
+    bench = Bench(connection=FEW)
+    bench.observe(stored(1))
+    slow = bench.open()
+    bench.observe(written(slow, 20), SendQueueFilled(slow), stored(2), told(2))
+    bench.observe(SendQueueDrained(slow), SendQueueFilled(slow), stored(3), told(3))
+    before = len(bench.all(SlateRequested))
+    if first == "the queue":
+        bench.observe(SendQueueDrained(slow))
+        assert len(bench.all(SlateRequested)) == before
+        bench.advance(6)
+    else:
+        bench.advance(6)
+        assert len(bench.all(SlateRequested)) == before
+        bench.observe(SendQueueDrained(slow))
+    assert bench.last(SlateRequested) == SlateRequested(slow, MINER, Offset(1), merged=True)
+    assert len(bench.all(SlateRequested)) == before + 1
+    assert not bench.connection.state.waiting
+    assert not bench.connection.state.lagging
+
+
+def test_a_session_that_ends_while_it_waits_leaves_nothing_behind() -> None:
+    bench = Bench(connection=FEW)
+    bench.observe(stored(1))
+    bench.observe(written(bench.open(), 20))
+    waiting = bench.open()
+    assert waiting in bench.connection.state.waiting
+    before = len(bench.all(SlateRequested))
+    bench.observe(ConnectionClosed(waiting, 1006, ""))
+    bench.advance(60)
+    assert not bench.connection.state.waiting
+    assert len(bench.all(SlateRequested)) == before
 
 
 def test_health_is_degraded_while_the_disk_fails(bench: Bench) -> None:

@@ -1,24 +1,30 @@
 """A miner's sessions with validators that do not behave: none of them waits for ever, or fills its memory."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
+from websockets.typing import Subprotocol
 from websockets.utils import accept_key
 
 from bettensor.actors.settings import IntakeSettings
+from bettensor.bus import packing
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.events import (
+    BinaryReceived,
     CloseRequested,
     ConnectionClosed,
     ConnectionOpened,
     DialFailed,
+    Event,
     FrameReceived,
     PostFailed,
 )
 from bettensor.bus.identifiers import ConnectionId
-from bettensor.bus.messages import MAX_FRAME_BYTES
+from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.neurons.edges.writer import TransportGone
 from tests.neurons.edges.validators import Bench, Serve, benched, flooding, frozen, recording_proxy, refuse, serving
 
@@ -197,3 +203,46 @@ async def test_who_goes_on_sending_too_much_is_disconnected() -> None:
         assert isinstance(closed, ConnectionClosed)
         assert (closed.code, closed.reason) == (CloseCode.RATE_LIMITED, "more than 1 MB a second for 0 s")
         assert len([event for event in bench.heard if isinstance(event, FrameReceived)]) < 10
+
+
+# --- compressed updates
+
+
+FRAME = b'{"games":"' + b"game " * 2000 + b'"}\n0x' + b"0" * 128
+PACKED = packing.pack(FRAME)
+BOMB = zlib.compress(bytes(50_000_000), 9)
+
+
+async def told(bench: Bench, *messages: bytes) -> tuple[list[Event], str]:
+    """What the bus hears when a validator sends these binary messages and closes; and what the miner asked for."""
+    asked = ""
+
+    async def send(socket: ServerConnection) -> None:
+        nonlocal asked
+        asked = socket.request.path if socket.request else ""
+        for message in messages:
+            await socket.send(message)
+
+    async with serve(send, "127.0.0.1", 0, subprotocols=[Subprotocol(SUBPROTOCOL)]) as server:
+        bench.dial(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await bench.until(ConnectionClosed)
+    return [event for event in bench.heard if isinstance(event, FrameReceived | BinaryReceived)], asked
+
+
+async def test_a_compressed_update_is_heard_as_the_frame_that_it_stands_for(bench: Bench) -> None:
+    heard, asked = await told(bench, PACKED, PACKED)
+    assert heard == [FrameReceived(ConnectionId(1), FRAME)] * 2
+    assert asked.endswith("?netuid=30&encoding=deflate")
+
+
+@pytest.mark.parametrize("data", [b"", b"x", PACKED[:-1], PACKED + b"x", PACKED * 2, BOMB])
+async def test_any_other_binary_message_is_told_as_one(bench: Bench, data: bytes) -> None:
+    heard, _ = await told(bench, data)
+    assert heard == [BinaryReceived(ConnectionId(1), len(data))]
+
+
+async def test_without_compression_nothing_is_asked_for_and_nothing_inflated() -> None:
+    async with benched(compression=False) as bench:
+        heard, asked = await told(bench, PACKED)
+    assert heard == [BinaryReceived(ConnectionId(1), len(PACKED))]
+    assert asked.endswith("?netuid=30")

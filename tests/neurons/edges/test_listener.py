@@ -6,7 +6,7 @@ import socket
 import pytest
 from bittensor_core import Keypair
 
-from bettensor.actors.settings import AxonSettings, WebSocketSettings
+from bettensor.actors.settings import AxonSettings, PortLimits, WebSocketSettings
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.codes import CloseCode
@@ -78,7 +78,7 @@ async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", 0))
         axon = AxonSettings(ip="127.0.0.1", port=other.getsockname()[1])
-        listener = Listener(axon, WebSocketSettings(), writer, keys, turnstile_of(keys), clock)
+        listener = Listener(axon, WebSocketSettings(), PortLimits(), writer, keys, turnstile_of(keys), clock)
         listener.attach(bus)
         asyncio.get_running_loop().call_soon(steal)  # before the server begins
         await listener.open()
@@ -94,7 +94,8 @@ def listener_at(ip: str, port: int) -> Listener:
     clock = SystemClock()
     keys = Keys(Keypair.create_from_uri("//Alice"))
     axon = AxonSettings(ip=ip, port=port)
-    listener = Listener(axon, WebSocketSettings(), FrameWriter(keys, clock), keys, turnstile_of(keys), clock)
+    writer = FrameWriter(keys, clock)
+    listener = Listener(axon, WebSocketSettings(), PortLimits(), writer, keys, turnstile_of(keys), clock)
     listener.attach(EventBus(clock))
     return listener
 

@@ -14,15 +14,21 @@ from bettensor.bus.events import (
     FrameWritten,
     Road,
     SendFailed,
+    SlatePrepared,
+    SlateWriteRequested,
+    SlateWritten,
+    StreamOpened,
+    UpdateStored,
     WriteRequested,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, Offset
 from bettensor.bus.messages import GameUpdateMessage, HeartbeatMessage
 from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.edges.shared_frames import Frames, Written
 from bettensor.neurons.edges.writer import FrameWriter, TransportGone
 from bettensor.neurons.simulation import SimulatedKeys
 from bettensor.neurons.simulation.keys import simulated_signature
-from tests.support import NETUID, NOW, Harness, make_hotkey, make_identity
+from tests.support import NETUID, NOW, Harness, make_game, make_hotkey, make_identity
 
 ME, PEER = make_hotkey("validator"), make_hotkey()
 FIRST, SECOND, GONE = ConnectionId(1), ConnectionId(2), ConnectionId(3)
@@ -33,10 +39,12 @@ class Wire:
     """A transport that keeps what is written to it, as long as it takes anything."""
 
     road: Road = "websocket"
+    packs = False
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.gone: str | None = None
+        self.written: Written | None = None
 
     def queued(self) -> int:
         return sum(map(len, self.frames))
@@ -45,6 +53,11 @@ class Wire:
         if self.gone is not None:
             raise TransportGone(self.gone)
         self.frames.append(data)
+
+    def share(self, frames: Frames, written: Written | None = None) -> None:
+        for frame in frames:
+            self.write(frame.line[:-1])
+        self.written = written
 
 
 class Bench(Harness):
@@ -178,3 +191,77 @@ def test_a_snapshot_is_kept_until_there_is_a_newer_update_and_an_epoch_until_the
     bench.broadcast(replace(UPDATE, epoch=Epoch("f" * 32), offset=Offset(1), previous=None))
     before = bench.wires[FIRST].frames[-2]
     assert bench.broadcast(snapshot) != before
+
+
+# --- slates
+
+
+SNAPSHOT = (replace(UPDATE, previous=None, part=1, parts=2), replace(UPDATE, previous=None, part=2, parts=2))
+
+
+def asked(offset: int, known: int | None, *, merged: bool = False, connection: ConnectionId = FIRST) -> Any:
+    place = UPDATE.epoch, Offset(offset), None if known is None else Offset(known)
+    return SlateWriteRequested(connection, PEER, *place, merged=merged, frames=2)
+
+
+def ids(wire: Wire) -> list[tuple[int, int | None, int]]:
+    messages = [codec.read(codec.split(frame).payload) for frame in wire.frames]
+    return [(m.offset, m.previous, m.part) for m in messages if isinstance(m, GameUpdateMessage)]
+
+
+def test_a_prepared_slate_is_the_same_bytes_for_all_who_need_it(bench: Bench) -> None:
+    bench.ask(SlatePrepared(SNAPSHOT))
+    bench.ask(asked(2, None))
+    bench.ask(asked(2, None, connection=SECOND))
+    assert ids(bench.wires[FIRST]) == [(2, None, 1), (2, None, 2)]
+    assert bench.wires[FIRST].frames == bench.wires[SECOND].frames
+
+
+def test_a_slate_is_written_when_the_transport_says_so(bench: Bench) -> None:
+    bench.ask(SlatePrepared(SNAPSHOT))
+    bench.ask(asked(2, None))
+    assert bench.all(SlateWritten) == []
+    written = bench.wires[FIRST].written
+    assert written is not None
+    written(1234)
+    assert bench.all(SlateWritten) == [SlateWritten(FIRST, PEER, Offset(2), 2, 1234, "websocket")]
+    request, answer = (e for e in bench.envelopes if isinstance(e.event, SlateWriteRequested | SlateWritten))
+    assert answer.causes == (request.seq,)
+
+
+def test_missed_updates_are_those_that_were_stored_and_merged_ones_those_that_were_prepared(bench: Bench) -> None:
+    for offset in (2, 3, 4):
+        parts = [replace(UPDATE, offset=Offset(offset), previous=Offset(offset - 1), part=n, parts=2) for n in (1, 2)]
+        bench.observe(UpdateStored(tuple(parts)))
+    bench.ask(asked(4, 2))
+    assert ids(bench.wires[FIRST]) == [(3, 2, 1), (3, 2, 2), (4, 3, 1), (4, 3, 2)]
+    bench.ask(SlatePrepared((replace(UPDATE, offset=Offset(4), previous=Offset(2)),)))
+    bench.ask(asked(4, 2, merged=True, connection=SECOND))
+    assert ids(bench.wires[SECOND]) == [(4, 2, 1)]
+
+
+def test_updates_of_an_earlier_run_can_be_asked_for(bench: Bench) -> None:
+    updates = ((UPDATE,), (replace(UPDATE, offset=Offset(3), previous=Offset(2)),))
+    bench.observe(StreamOpened(UPDATE.epoch, Offset(3), (), updates))
+    bench.ask(asked(3, 1))
+    assert ids(bench.wires[FIRST]) == [(2, 1, 1), (3, 2, 1)]
+
+
+def test_who_has_gone_is_sent_no_slate(bench: Bench) -> None:
+    bench.ask(SlatePrepared(SNAPSHOT))
+    bench.wires[FIRST].gone = "the connection has ended"
+    bench.ask(asked(2, None))
+    bench.ask(asked(2, None, connection=GONE))
+    assert not [*bench.all(SlateWritten), *bench.all(SendFailed)]
+
+
+def test_how_much_smaller_a_broadcast_was_is_told(bench: Bench) -> None:
+    games = {game.game_id: game for game in (make_game(f"game-{n}") for n in range(20))}
+    bench.wires[SECOND].packs = True
+    bench.broadcast(replace(UPDATE, updated_games=games), FIRST, SECOND)
+    written = bench.last(BroadcastWritten)
+    assert (written.count, written.packed_count) == (2, 1)
+    assert 0 < written.packed_size < written.size / 5
+    assert written.sent == written.size + written.packed_size
+    bench.broadcast(UPDATE, FIRST)
+    assert bench.last(BroadcastWritten).packed_size == 0

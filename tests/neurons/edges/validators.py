@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame
 
-from bettensor.actors.settings import IntakeSettings
+from bettensor.actors.settings import IntakeSettings, WebSocketSettings
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.envelope import Envelope
@@ -32,7 +33,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Bench:
     """A bus with the miner's edges, and all that they observe."""
 
-    def __init__(self, intake_settings: IntakeSettings) -> None:
+    def __init__(self, intake_settings: IntakeSettings, websocket: WebSocketSettings) -> None:
         self.heard: list[Event] = []
         self.bus = EventBus(SystemClock())
         self.bus.subscribe("*", self._hear, "test")
@@ -41,7 +42,7 @@ class Bench:
         identity = make_identity(keys.hotkey, "miner")
         self.writer = FrameWriter(keys, SystemClock())
         intake = Intake(intake_settings, SystemClock())
-        self.dialer = Dialer(identity, keys, self.writer, intake, SystemClock())
+        self.dialer = Dialer(websocket, identity, keys, self.writer, intake, SystemClock())
         self.http = HttpClient(identity, keys, intake, SystemClock())
         for edge in (self.writer, self.dialer, self.http):
             edge.attach(self.bus)
@@ -70,9 +71,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def benched(intake: IntakeSettings | None = None) -> AsyncIterator[Bench]:
+async def benched(intake: IntakeSettings | None = None, **websocket: Any) -> AsyncIterator[Bench]:
     """A bench whose edges are closed at the end."""
-    bench = Bench(intake or IntakeSettings())
+    bench = Bench(intake or IntakeSettings(), WebSocketSettings(**websocket))
     yield bench
     await bench.dialer.close()
     await bench.http.close()
