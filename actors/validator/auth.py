@@ -400,14 +400,15 @@ class ValidatorAuthActor(AuthActor):
     def _check_claims(self, claims: Credentials, request: HttpRequestReceived, envelope: Envelope) -> None:
         state = self.state
         if claims.receiver != state.hotkey:
-            raise Refused(RefusalCode.WRONG_RECEIVER, f"the request is for {claims.receiver}; this is {state.hotkey}")
+            message = f"the request is for {_told(claims.receiver)}; this is {state.hotkey}"
+            raise Refused(RefusalCode.WRONG_RECEIVER, message)
         _check_freshness(claims.nonce, envelope.at)
         if claims.hotkey == state.hotkey:
             raise Refused(RefusalCode.OWN_HOTKEY, "the request claims this validator's own hotkey")
         if not state.knows_members:
             raise Refused(RefusalCode.NO_METAGRAPH, "this validator has not read the metagraph yet")
         if claims.hotkey not in state.members:
-            message = f"{claims.hotkey} is not registered on netuid {state.netuid}"
+            message = f"{_told(claims.hotkey)} is not registered on netuid {state.netuid}"
             raise Refused(RefusalCode.NOT_REGISTERED, message)
         unwelcome = self._unwelcome(claims.hotkey, request.remote)
         if unwelcome is not None:
@@ -628,6 +629,11 @@ def _claimed(request: HttpRequestReceived, name: str) -> Hotkey | None:
     """The hotkey that the header ``name`` says; None if it says none, or nothing that could be one."""
     claimed = dict(request.headers).get(name)
     return Hotkey(claimed[: synapse.MAX_NAME]) if claimed and claimed != HIDDEN else None
+
+
+def _told(hotkey: Hotkey) -> str:
+    """A hotkey that a stranger names, for messages."""
+    return "a hotkey that is no ss58 address" if hotkey == HIDDEN else hotkey
 
 
 def _over_capacity(limit: int) -> Refused:

@@ -27,6 +27,7 @@ from bettensor.bus.events import (
     LedgerOpened,
     MessageAccepted,
     MessageRefused,
+    MetagraphSynced,
     NeuronDraining,
     PeerAuthenticated,
     PeerRefused,
@@ -106,6 +107,14 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
     @on(NeuronDraining)
     def read_no_more(self, _: NeuronDraining, __: Envelope) -> None:
         self.state.stopping = True
+
+    @on(MetagraphSynced)
+    def forget_parcels(self, event: MetagraphSynced, _: Envelope) -> None:
+        """Results for hotkeys that have left the subnet: one that comes back asks again."""
+        if not self.state.health.is_of_0_1:
+            members = {neuron.hotkey for neuron in event.neurons}
+            for gone in [hotkey for hotkey in self.state.parcels if hotkey not in members]:
+                del self.state.parcels[gone]
 
     @on(PeerAuthenticated)
     def prepare(self, event: PeerAuthenticated, envelope: Envelope) -> None:

@@ -183,7 +183,8 @@ class RecorderSettings:
     file_age: Seconds = 86_400.0
     """If the file is this many seconds old, a new file begins."""
     total_bytes: Annotated[Whole, Field(ge=4096)] = 1024 * 1024 * 1024
-    """If all files together have more bytes than this, the oldest files are deleted."""
+    """If all files together have more bytes than this, the oldest files are deleted. While one is written and another
+    one compressed, they may have file_bytes more."""
 
 
 @settings_class

@@ -1,8 +1,9 @@
 """Writes the recorded event log (``bus/eventlog.py``), which can be replayed, traced and audited.
 
 The current file is ``events.jsonl``; closed files are ``events.000001.jsonl.gz`` and so on. If all files together are
-too large, the oldest is deleted. A recording never harms its neuron: if it cannot be written, it ends, and continues in
-another file when the disk works again.
+too large, the oldest is deleted, also while compression is behind: together they never have more than ``total_bytes``
+and one file. A recording never harms its neuron: if it cannot be written, it ends, and continues in another file when
+the disk works again. A stop waits for no compression: what is left is compressed at the next start.
 """
 
 import asyncio
@@ -10,12 +11,13 @@ import contextlib
 import gzip
 import os
 import re
-import shutil
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
+from itertools import accumulate
 from pathlib import Path
+from threading import Event, Lock
 from typing import Final
 
 from bettensor.bus.clock import Clock
@@ -39,6 +41,8 @@ ROOM: Final = 1024 * 1024
 """Bytes that the disk must accept for the recording to continue."""
 TOGETHER: Final = 64
 """Events whose lines are made one after the other: a line costs twice as much when it is made between other work."""
+CHUNK: Final = 256 * 1024
+"""Bytes that are compressed at a time: some 10 ms, after which a stop is noticed."""
 _HASH: Final = 64
 """Characters of a hash."""
 
@@ -75,6 +79,10 @@ class Recorder(Edge, Records):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._archivist = ThreadPoolExecutor(1, thread_name_prefix="archivist")
         """Compresses closed files, in the background."""
+        self._stopping = Event()
+        """The neuron stops: files that are not compressed yet stay as they are."""
+        self._closed_files = Lock()
+        """Held while closed files are replaced or deleted: a file that is being compressed may be deleted meanwhile."""
         self._closed = 0
         """The number of the last file that was closed."""
         self._timer: asyncio.TimerHandle | None = None
@@ -123,9 +131,10 @@ class Recorder(Edge, Records):
             self._flush()
         if self._writer is not None:
             self._end(self._writer, "stop")
+        self._stopping.set()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close_file)
         self._thread.shutdown()
-        await asyncio.to_thread(self._archivist.shutdown)
+        await asyncio.to_thread(self._archivist.shutdown, cancel_futures=True)
 
     # --- on the loop
 
@@ -265,6 +274,7 @@ class Recorder(Edge, Records):
                 self._archivist.submit(self._archive, file)
         if left:  # otherwise not one line was written
             self._put_aside(self._next_name())
+        self._make_room_at_once()
         self._file = self._open_file()
         return previous
 
@@ -283,6 +293,7 @@ class Recorder(Edge, Records):
             return
         self._close_file()
         self._put_aside(aside)
+        self._make_room_at_once()
         self._file = self._open_file()
 
     def _close_file(self) -> None:
@@ -295,26 +306,45 @@ class Recorder(Edge, Records):
         self._archivist.submit(self._archive, aside)
 
     def _archive(self, aside: Path) -> None:
-        with contextlib.suppress(OSError):  # a full disk keeps the file uncompressed
+        with contextlib.suppress(OSError, _Stopped):  # a full disk keeps the file uncompressed
             self._compress(aside)
-        with contextlib.suppress(OSError):
-            self._make_room(_number(aside))
+        if not self._stopping.is_set():
+            with contextlib.suppress(OSError):
+                self._make_room(self._total_bytes - self._file_bytes, _number(aside))
 
     def _compress(self, aside: Path) -> None:
         packed = aside.with_name(f"{aside.name}.gz")
         with temporary_file(aside.with_name(f".{packed.name}")) as part:
             with aside.open("rb") as source, gzip.open(part, "wb", compresslevel=6) as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
-            part.rename(packed)
-        aside.unlink()
+                while chunk := source.read(CHUNK):
+                    if self._stopping.is_set():
+                        raise _Stopped
+                    sink.write(chunk)
+            with self._closed_files:
+                if aside.exists():  # otherwise it was deleted meanwhile, and must not come back
+                    part.rename(packed)
+                    aside.unlink()
 
-    def _make_room(self, newest: int) -> None:
-        """Delete the oldest files if all up to ``newest`` are too large; later ones are still to be compressed."""
-        left = self._total_bytes - self._file_bytes
-        for file in reversed([file for file in closed_files(self._path) if _number(file) <= newest]):
-            left -= file.stat().st_size
-            if left < 0:
+    def _make_room_at_once(self) -> None:
+        """Delete the oldest files before another one begins, whether they are compressed or not.
+
+        Half of the new file's bytes are for the file that is being compressed.
+        """
+        with contextlib.suppress(OSError):
+            self._make_room(self._total_bytes - self._file_bytes // 2, self._closed)
+
+    def _make_room(self, left: int, newest: int) -> None:
+        """Delete the oldest files if all up to ``newest`` have more bytes than are ``left`` for them."""
+        with self._closed_files:
+            files = [file for file in closed_files(self._path) if _number(file) <= newest]
+            sizes = accumulate(file.stat().st_size for file in reversed(files))
+            kept = sum(size <= left for size in sizes)
+            for file in files[: len(files) - kept]:
                 file.unlink()
+
+
+class _Stopped(Exception):
+    """A file stays uncompressed, because the neuron stops."""
 
 
 def closed_files(path: Path) -> list[Path]:

@@ -99,6 +99,14 @@ async def test_each_bad_request_gets_its_refusal(rig: Rig) -> None:
         await client.works()
 
 
+async def test_a_hotkey_that_is_none_is_told_so_without_its_text(rig: Rig) -> None:
+    _, body = await rig.refusal(altered(hotkey="no-address")(rig))
+    assert body["message"] == f"a hotkey that is no ss58 address is not registered on netuid {NETUID}"
+    _, body = await rig.refusal(altered(receiver="no-address")(rig))
+    assert body["message"] == f"the request is for a hotkey that is no ss58 address; this is {rig.hotkey}"
+    assert {refused.hotkey for refused in rig.all(PeerRefused)} == {None, ALICE.ss58_address}
+
+
 @pytest.mark.parametrize("name", ["X-Bittensor-Hotkey", "X-Bittensor-Nonce", "X-Bittensor-Crypto"])
 async def test_a_duplicated_auth_header_is_malformed(rig: Rig, name: str) -> None:
     signed = rig.sign() | {"X-Bittensor-Crypto": "sr25519"}

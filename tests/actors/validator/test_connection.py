@@ -18,7 +18,9 @@ from bettensor.bus.events import (
     GamesUpdated,
     HttpAnswered,
     MessageRefused,
+    MetagraphSynced,
     NeuronDraining,
+    NeuronStarted,
     NeuronStopping,
     PeerRefused,
     PredictionsStored,
@@ -37,7 +39,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Offset
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, HeartbeatMessage, WelcomeMessage
-from tests.actors.validator.sessions import EPOCH, MINER, OTHER, VALIDATOR, Bench
+from tests.actors.validator.sessions import EPOCH, EVERYBODY, MINER, OTHER, VALIDATOR, Bench
 from tests.support import HOUR, NETUID, make_hex32, make_prediction
 
 
@@ -66,6 +68,15 @@ def test_results_for_a_miner_that_is_away_wait_for_its_next_session(bench: Bench
     connection = bench.open()
     parcels = [write for write in bench.all(WriteRequested) if isinstance(write.message, ConfirmationMessage)]
     assert [write.connection for write in parcels] == [connection]
+
+
+def test_results_for_a_miner_that_has_left_the_subnet_are_forgotten(bench: Bench) -> None:
+    for hotkey in (MINER, OTHER):
+        bench.observe(SendRequested(hotkey, ConfirmationMessage(results=())))
+    bench.observe(MetagraphSynced(EVERYBODY[:2]))
+    assert list(bench.connection.state.parcels) == [MINER]
+    bench.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0, is_of_0_1=True), MetagraphSynced(()))
+    assert list(bench.connection.state.parcels) == [MINER]
 
 
 def test_what_is_said_to_nobody_fails_at_the_writer(bench: Bench) -> None:

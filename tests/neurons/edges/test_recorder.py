@@ -1,10 +1,10 @@
 """The recorder: what happens is in the file soon, files take turns, and nothing that goes wrong harms the neuron."""
 
 import asyncio
+import contextlib
 import gzip
 import os
 import resource
-import shutil
 import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -95,6 +95,14 @@ class Bench(LogSource):
         self.happen(3)
         await self.until(lambda: RecordingFailed in map(type, self.events))
 
+    async def at_rest(self) -> None:
+        """Wait until everything is written and compressed."""
+        for thread in (self.recorder._thread, self.recorder._archivist):  # noqa: SLF001
+            await asyncio.wrap_future(thread.submit(lambda: None))
+
+    def bytes_on_disk(self) -> int:
+        return sum(file.stat().st_size for file in self.path.parent.iterdir())
+
     def lines(self) -> int:
         return self.path.read_bytes().count(b"\n")
 
@@ -105,6 +113,7 @@ async def recording(path: Path, **options: Any) -> AsyncIterator[Bench]:
     await bench.recorder.open()
     try:
         yield bench
+        await bench.at_rest()
     finally:
         await bench.recorder.close()
 
@@ -176,14 +185,14 @@ async def test_files_take_turns_by_age(tmp_path: Path) -> None:
 
 
 async def test_the_oldest_files_are_deleted_when_all_are_too_large(tmp_path: Path) -> None:
-    async with recording(tmp_path / "events.jsonl", file_bytes=2000, total_bytes=4500) as bench:
-        for _ in range(6):
-            bench.happen(5, "".join(map(chr, range(0x100, 0x180))))
+    async with recording(tmp_path / "events.jsonl", file_bytes=2000, total_bytes=12_000) as bench:
+        for number in range(12):
+            bench.happen(5, "".join(map(chr, range(0x100 + 128 * number, 0x180 + 128 * number))))
             await bench.until_another_file()
     files = log_files(tmp_path)
-    assert files[-2].name == "events.000006.jsonl.gz"
-    assert 2 <= len(files) < 6
-    assert sum(file.stat().st_size for file in files[:-1]) <= 2500
+    assert files[-2].name == "events.000012.jsonl.gz"
+    assert 2 <= len(files) < 12
+    assert sum(file.stat().st_size for file in files[:-1]) <= 10_000
 
 
 async def test_a_log_that_may_be_smaller_than_one_file_has_smaller_files(tmp_path: Path) -> None:
@@ -345,10 +354,12 @@ async def test_a_file_that_could_not_be_written_to_its_end_is_not_gone_on_from(t
 
 
 async def test_a_recording_ends_while_its_disk_is_tried(tmp_path: Path) -> None:
-    async with recording(tmp_path / "events.jsonl") as bench:
-        async with bench.with_a_full_disk():
-            await bench.until_the_disk_takes_no_more()
-        bench.recorder._retry()  # noqa: SLF001 - as the clock would
+    bench = Bench(tmp_path / "events.jsonl")
+    await bench.recorder.open()
+    async with bench.with_a_full_disk():
+        await bench.until_the_disk_takes_no_more()
+    bench.recorder._retry()  # noqa: SLF001 - as the clock would
+    await bench.recorder.close()
     assert RecordingResumed not in map(type, bench.events)
     bench = Bench(tmp_path / "events.jsonl")
     await bench.recorder.open()
@@ -356,31 +367,91 @@ async def test_a_recording_ends_while_its_disk_is_tried(tmp_path: Path) -> None:
     assert audit(log_files(tmp_path)).faults == []
 
 
-async def test_files_that_are_still_to_be_compressed_do_not_count(
+class SlowDisk:
+    """Compression that begins only when it may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.may_begin = threading.Event()
+        self.has_begun = threading.Event()
+        self._open = gzip.open
+        monkeypatch.setattr(gzip, "open", self._open_later)
+
+    def _open_later(self, file: Path, mode: str = "rb", **options: Any) -> Any:
+        if mode == "wb":
+            self.has_begun.set()
+            assert self.may_begin.wait(20)
+        return self._open(file, mode, **options)
+
+
+async def test_while_compression_is_behind_the_files_have_at_most_one_file_more_than_all_may_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    may_begin, copy = threading.Event(), shutil.copyfileobj
+    disk, file_bytes, total_bytes, most = SlowDisk(monkeypatch), 2_000_000, 10_000_000, 0
+    limits = {"file_bytes": file_bytes, "total_bytes": total_bytes}
+    async with recording(tmp_path / "events.jsonl", **limits) as bench:
+        while bench.closed() < 12:
+            bench.happen(1, "x" * 500)
+            await asyncio.sleep(0)
+            with contextlib.suppress(FileNotFoundError):  # between two files there is none for a moment
+                most = max(most, bench.bytes_on_disk())
+        await asyncio.wrap_future(bench.recorder._thread.submit(lambda: None))  # noqa: SLF001
+        left = [file.name for file in edge.closed_files(bench.path)]
+        disk.may_begin.set()
+        await bench.at_rest()
+        assert left == [f"events.{number:06}.jsonl" for number in range(13 - len(left), 13)]  # the newest, without gaps
+        assert 2 <= len(left) < 12
+        assert [file.name for file in edge.closed_files(bench.path)] == [f"{name}.gz" for name in left]
+    assert total_bytes - 2 * file_bytes < most <= total_bytes + file_bytes
+    assert audit(log_files(tmp_path)).faults == []
+    assert half_done(tmp_path) == []
 
-    def copy_later(*arguments: Any) -> None:
-        assert may_begin.wait(20)
-        copy(*arguments)
 
-    monkeypatch.setattr(shutil, "copyfileobj", copy_later)
-    async with recording(tmp_path / "events.jsonl", file_bytes=2000, total_bytes=4500) as bench:
-        for _ in range(3):
-            bench.happen(5, "x" * 256)
-            await bench.until_another_file()
-        may_begin.set()
-    assert [file.name for file in log_files(tmp_path)[-3:-1]] == ["events.000002.jsonl.gz", "events.000003.jsonl.gz"]
+async def test_a_file_that_was_deleted_while_it_was_compressed_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    async with recording(tmp_path / "events.jsonl", file_bytes=2000) as bench:
+        bench.happen(10)
+        await bench.until_another_file()
+        await bench.until(disk.has_begun.is_set)
+        edge.closed_files(bench.path)[0].unlink()
+        bench.happen(10)
+        await bench.until_another_file()
+        disk.may_begin.set()
+        await bench.at_rest()
+        assert [file.name for file in edge.closed_files(bench.path)] == ["events.000002.jsonl.gz"]
+
+
+async def test_a_stop_waits_for_no_compression_which_is_done_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, bench = SlowDisk(monkeypatch), Bench(tmp_path / "events.jsonl", file_bytes=2000)
+    await bench.recorder.open()
+    for _ in range(3):
+        bench.happen(10)
+        await bench.until_another_file()
+    await bench.until(disk.has_begun.is_set)
+    closing = asyncio.ensure_future(bench.recorder.close())
+    await bench.until(bench.recorder._stopping.is_set)  # noqa: SLF001
+    disk.may_begin.set()
+    await closing
+    names = [file.name for file in edge.closed_files(bench.path)]
+    assert names == [f"events.00000{number}.jsonl" for number in (1, 2, 3)]
+    assert half_done(tmp_path) == []
+    async with recording(tmp_path / "events.jsonl") as bench:
+        await bench.at_rest()
+    assert all(file.suffix == ".gz" for file in edge.closed_files(bench.path))
+    assert len(edge.closed_files(bench.path)) == 4
+    assert audit(log_files(tmp_path)).faults == []
 
 
 async def test_files_that_cannot_be_compressed_count_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(gzip, "open", full)
     async with recording(tmp_path / "events.jsonl", file_bytes=2000, total_bytes=9000) as bench:
         for _ in range(6):
             bench.happen(10)
