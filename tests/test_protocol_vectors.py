@@ -15,7 +15,7 @@ import pytest
 from bittensor import http_auth
 from bittensor_core import CRYPTO_ED25519, CRYPTO_SR25519, Keypair
 
-from bettensor.bus import codec
+from bettensor.bus import codec, packing
 from bettensor.bus.codes import CloseCode, ErrorCode, VerdictCode
 from bettensor.bus.errors import Unreadable
 from bettensor.bus.games import TeamGame, TeamGamePrediction, content_digest, millionths
@@ -61,6 +61,23 @@ SR25519_REQUEST_SIGNATURE = (
 SR25519_FRAME_SIGNATURE = (
     "0x44f32ed9c7df31e2425da9bd850a2cfbd433799b9509384d6e3ae9586d1ddc33"
     "046ff506a1b7177ec3c05239b6a4a2aad9e4d6311e42a5b625f11ea757d40e8a"
+)
+PACKED_UPDATE = (
+    "78daed91cb4edc301486f77d0ae4f5ccc897d84966470b7483502b46a8b0b14e9c9399a8b9d571a68c10efde1332a9541501"
+    "0b96585ed8bfcf7f2e9f1f588d7d0f5bb465ced68cbfbc32b6603d36397abb6bc34f3c90455f9ca6cdf7b39bad34f1d9799e"
+    "d4e2eed0fdb8fcdcecafe2eb8bfbdbdf377193ffbabefd5a5ea59b4d37508a5052d100754776c9a55972b15462239235e7b4"
+    "5753b13b8a2c1bebb1ab0e36b46cdd0c55b5600d8661ec55f105c3ae753b4a82af2ccad416458f81ad05d9e691c3a143726f"
+    "a1463b74398431703ae476547bb67e787a5e8af934713a6a340a426d8194534f60a09aa58ca42f3bac7a849159d77aaacdfa"
+    "d639f4245408db61ac7dde6cabb2df9d7cf35897e84f2ea78705731ea90dfbd4d46b942ae8c37180b719708f4db0f4053efc"
+    "6b90e4d908fd9f015c28f71416fc80f3d0b6cd73022457729ef9a8a85534fe31febd2a1a071a4bd29ca11d826b6b9cfef471"
+    "31f194cf30961f8cdf95b17a86b1fa60fc3e8c0972e7715fb60385a774819196980e2489c74ffc3ed33cca442cf28c3b3459"
+    "1a89024cc213ee920263614c2e8c4034096a05120aa9118c8e84898d54464961924827b1899cd45c3b018a6702325494c9a1"
+    "e43ae6a98a9222d5600a2c24079e206024342f12aaf20700fbc867"
+)
+"""Made once: any zlib may make other bytes of the same text."""
+LONG_STREAM = (
+    "78daedc18100000000c32095f953fe2055010000000000000000000000000000000000000000000000000000000000000000"
+    "000000000000000000000000000000000000000000000000000000000000c00d11100201"
 )
 NETUID = Netuid(30)
 NONCE = 1752076800000000000
@@ -161,6 +178,27 @@ def updates() -> dict[str, GameUpdateMessage]:
         "game_update_part_1": update(8, 7, replace(GAME, team_a_odds=2.25), 1, 2),
         "game_update_part_2": update(8, 7, other, 2, 2),
         "game_update_after": update(9, 8, replace(other, active=False)),
+    }
+
+
+def packed_updates() -> dict[str, Any]:
+    """A handshake that asks for compressed updates, an update in its binary form, and binary messages that are none."""
+    target = f"/ws?netuid={NETUID}&encoding={packing.DEFLATE}"
+    request = {"method": "GET", "path": target, "body": b"", "receiver_ss58": VALIDATOR.ss58_address}
+    games = {f"game-{number}": replace(GAME, game_id=GameId(f"game-{number}")) for number in (1, 2, 3)}
+    update = GameUpdateMessage(netuid=NETUID, epoch=EPOCH, offset=Offset(10), updated_games=games, previous=Offset(9))
+    return {
+        "handshake": request_vector(MINER, **request),
+        "update": frame_vector(VALIDATOR, update, None, 11) | {"binary": PACKED_UPDATE},
+        "refused": {
+            "cut off": PACKED_UPDATE[:-2],
+            "a byte after it": PACKED_UPDATE + "00",
+            "another stream after it": PACKED_UPDATE * 2,
+            "its checksum is wrong": PACKED_UPDATE[:-2] + f"{int(PACKED_UPDATE[-2:], 16) ^ 1:02x}",
+            "raw deflate (RFC 1951)": PACKED_UPDATE[4:-8],
+            "empty": "",
+            "more than 65,536 bytes": LONG_STREAM,
+        },
     }
 
 
@@ -273,6 +311,7 @@ def vectors() -> dict[str, Any]:
         "session": {"hashed": session_text, "sha256": hashlib.sha256(session_text.encode()).hexdigest(), "id": SESSION},
         "frames": frames,
         "later_updates": later,
+        "packed_updates": packed_updates(),
         "refused_frames": refused_frames(frames["heartbeat"]["frame"]),
         "http_answer": http_answer(frames),
         "sr25519": sr25519_vectors(),
@@ -321,6 +360,18 @@ def test_every_signature_verifies(written: dict[str, Any]) -> None:
         signature = bytes.fromhex(vector["headers"]["X-Bittensor-Signature"][2:])
         signer = vector["headers"]["X-Bittensor-Hotkey"]
         assert bittensor_core.verify(vector["signed"].encode(), signature, signer, CRYPTO_ED25519)
+
+
+def test_the_compressed_update_is_its_frame_and_others_are_refused(written: dict[str, Any]) -> None:
+    packed = written["packed_updates"]
+    frame, binary = packed["update"]["frame"].encode(), bytes.fromhex(packed["update"]["binary"])
+    assert len(frame) > packing.MIN_BYTES
+    assert packing.unpack(binary) == frame
+    payload, signature = codec.split(frame)
+    assert bittensor_core.verify(codec.SIGNED_PREFIX + payload, signature, packed["update"]["signer"], CRYPTO_ED25519)
+    for data in packed["refused"].values():
+        with pytest.raises(Unreadable):
+            packing.unpack(bytes.fromhex(data))
 
 
 def test_the_seeds_are_those_of_the_keys(written: dict[str, Any]) -> None:
