@@ -16,7 +16,7 @@ nothing) and the line's own bytes up to its ``,"hash"``; so a line that was chan
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from pydantic import ValidationError
@@ -27,15 +27,20 @@ from bettensor.bus.errors import BadEventLog, Unreadable
 from bettensor.bus.event_json import decode_event, encode_event, plain_event
 from bettensor.bus.events import TOPICS, Event, Observed, Role, Scheme
 from bettensor.bus.identifiers import Hotkey, Micros, Netuid
+from bettensor.bus.timestamps import parse_rfc3339
 from bettensor.bus.upcasts import UPCASTS, as_much_as, without_words
 
 FORMAT: Final = 2
 """The format that is written; earlier ones are read through ``bus/upcasts.py``."""
+MAX_LINE: Final = 64 * 1024 * 1024
+"""Bytes of a line. The longest is a checkpoint; one of 4,000 sessions and 20,000 games has 20 MB."""
 MARK: Final = "event log"
 HEADER_MARK: Final = b'{"bettensor":"event log"'
 """How every header begins."""
 _HASH: Final = len(',"hash":""}') + 64
 """Bytes at the end of each line."""
+_FAULTS: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What reading JSON raises; the last one if it is nested too deeply."""
 _READ_ON: Final = "`bettensor replay`, `trace` and `log` read on with --unchained"
 
 _encoder: Final = msgspec.json.Encoder()
@@ -132,7 +137,7 @@ class Row(NamedTuple):
         except ValidationError as error:  # pydantic's own text has several lines for each field
             faults = "; ".join(_told(details) for details in error.errors())
             raise self.fault(f"not a {self.topic}: {faults}") from None
-        except (msgspec.MsgspecError, ValueError, Unreadable, TypeError, KeyError) as error:
+        except (*_FAULTS, AttributeError, LookupError, TypeError, Unreadable) as error:
             raise self.fault(f"not a {self.topic}: {error}") from None
 
     @property
@@ -144,7 +149,7 @@ class Row(NamedTuple):
         """
         try:
             return _object.decode(self.raw)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except _FAULTS as error:
             raise self.fault(f"not a {self.topic}: {error}") from None
 
     def fault(self, fault: str) -> BadEventLog:
@@ -203,7 +208,11 @@ class LogWriter:
         return self._line(b'{"checkpoint":%b' % _encoder.encode(checkpoint))
 
     def row(self, envelope: Envelope) -> bytes:
-        """The line of one event."""
+        """The line of one event.
+
+        Raises:
+            TypeError, ValueError: it cannot be written as JSON, or is too long.
+        """
         seq, at, mono, causes, event = envelope
         return self._line(_encoder.encode(_WrittenRow(seq, at, mono, causes, event.topic, plain_event(event)))[:-1])
 
@@ -213,6 +222,8 @@ class LogWriter:
         return self._line(b'{"seal":%b,"signature":"0x%b"' % (seal, sign(seal).hex().encode()))
 
     def _line(self, body: bytes) -> bytes:
+        if len(body) > MAX_LINE - _HASH - 1:
+            raise ValueError(f"a line of {len(body)} bytes is too long for an event log")
         self.hash = chained = _chain(self.hash, body)
         self.lines += 1
         return b'%b,"hash":"%b"}\n' % (body, chained.encode())
@@ -242,12 +253,16 @@ class SignedSeal(NamedTuple):
     """Empty if the seal is not signed."""
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+_Instant = Annotated[int, msgspec.Meta(ge=0, le=parse_rfc3339("9999-12-31T23:59:59.999999Z"))]
+
+
 class _Line(msgspec.Struct):
     """Any line but the header."""
 
-    seq: int = 0
-    at: int = 0
-    mono: int = 0
+    seq: _Count = 0
+    at: _Instant = 0
+    mono: _Count = 0
     causes: tuple[int, ...] = ()
     topic: str = ""
     event: msgspec.Raw = msgspec.Raw(b"")
@@ -308,7 +323,7 @@ class LogReader:
             self._follow(number, line)
             try:
                 read = _line.decode(line)
-            except (msgspec.MsgspecError, ValueError) as error:
+            except _FAULTS as error:
                 raise self._fault(number, f"not a line of an event log: {error}") from None
             if read.topic:
                 topic, raw = read.topic, bytes(read.event)
@@ -328,7 +343,7 @@ class LogReader:
         self._first = line
         try:
             document = _object.decode(line)
-        except (msgspec.MsgspecError, ValueError):
+        except _FAULTS:
             document = {}
         if not line.endswith(b"\n") and HEADER_MARK.startswith(line[: len(HEADER_MARK)]):
             text = "cut off" if line else "the file is empty"
@@ -351,9 +366,11 @@ class LogReader:
     def _read_checkpoint(self, number: int, raw: bytes) -> Checkpoint:
         _, raw = self._up_to_date(number, "checkpoint", raw)
         try:
-            return msgspec.json.decode(raw, type=Checkpoint)
-        except msgspec.MsgspecError as error:
+            checkpoint = msgspec.json.decode(raw, type=Checkpoint)
+            msgspec.convert({"seq": checkpoint.seq, "at": checkpoint.at, "mono": checkpoint.mono}, _Line)
+        except _FAULTS as error:
             raise self._fault(number, f"neither an event nor a checkpoint: {error}") from None
+        return checkpoint
 
     def _follow(self, number: int, line: bytes) -> None:
         body, given = line[: -_HASH - 1], line[-67:-3].decode("latin-1")
@@ -368,7 +385,7 @@ class LogReader:
             for version in range(self._format, FORMAT):
                 for upcast in UPCASTS[version]:
                     topic, event = upcast(topic, event)
-        except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+        except (*_FAULTS, AttributeError, LookupError, TypeError) as error:
             raise self._fault(number, f"not a {topic} of format {self._format}: {error!r}") from None
         return topic, _encoder.encode(event)
 
@@ -376,7 +393,7 @@ class LogReader:
         try:
             seal = msgspec.json.decode(read.seal, type=Seal)
             signature = bytes.fromhex(read.signature.removeprefix("0x"))
-        except (msgspec.MsgspecError, ValueError) as error:
+        except _FAULTS as error:
             raise self._fault(number, f"not a seal: {error}") from None
         if self._chained and (seal.lines, seal.hash) != (number - 1, before):
             fault = "the seal is not of these lines: they were rewritten, or some are missing"

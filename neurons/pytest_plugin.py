@@ -2,13 +2,16 @@
 
 - Each ``*.recording.jsonl`` beside the tests is a test: all its decisions are made again, and must be equal.
 - ``--recordings-update`` accepts the present decisions; look at the difference in version control before you commit it.
+- ``--recordings-import MODULE``, or ``recordings_import = MODULE ...`` in pytest's configuration, allows a module to be
+  imported if a recording was made with actors, events or messages of it. Any other is only used if a test or
+  ``conftest.py`` has imported it: a recording may be somebody else's.
 - ``event_log``: a fixture that remembers the events on a bus of your own.
 - ``replay``: a fixture that replays a recording, or the life of a simulated neuron.
 
 Imports nothing of this project before it is used, because pytest always loads plugins.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from bettensor.neurons.simulation import EventLog, SimulatedNeuron
 
 SUFFIX = ".recording.jsonl"
+IMPORT = "a module that may be imported if a recording was made with code of it"
 ACCEPTED = "accepted"
 """The property of a test's report that names an accepted file; reports may come from processes of pytest-xdist."""
 
@@ -26,6 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--recordings-update``."""
     group = parser.getgroup("bettensor", "recordings of neurons")
     group.addoption("--recordings-update", action="store_true", help=f"accept what *{SUFFIX} files decide now")
+    group.addoption("--recordings-import", action="append", default=[], metavar="MODULE", help=IMPORT)
+    parser.addini("recordings_import", IMPORT, type="args", default=[])
+
+
+def _imports(config: pytest.Config) -> list[str]:
+    """The modules that recordings may import."""
+    return [*config.getoption("--recordings-import"), *config.getini("recordings_import")]
 
 
 def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> "RecordingFile | None":
@@ -64,12 +75,12 @@ class RecordingItem(pytest.Item):
         Raises:
             RecordingDiffers: a decision differs.
         """
-        difference = _difference(self.path)
+        difference = _difference(self.path, _imports(self.config))
         if difference is None:
             return
         if not self.config.getoption("--recordings-update"):
             raise RecordingDiffers(difference)
-        _accept(self.path)
+        _accept(self.path, _imports(self.config))
         self.user_properties.append((ACCEPTED, f"{self.path.name}: {difference}"))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:  # noqa: ARG002 - pytest says so
@@ -87,18 +98,18 @@ class RecordingItem(pytest.Item):
         return self.path, None, self.path.name
 
 
-def _difference(file: Path) -> str | None:
+def _difference(file: Path, imports: Collection[str]) -> str | None:
     from bettensor.neurons.recordings.recording import Recording
     from bettensor.neurons.recordings.text import explain_replay
 
-    replayed = Recording(file).replay()
+    replayed = Recording(file, imports=imports).replay()
     return None if replayed.equal else f"decided otherwise {explain_replay(replayed)}"
 
 
-def _accept(file: Path) -> None:
+def _accept(file: Path, imports: Collection[str]) -> None:
     from bettensor.neurons.recordings.recording import Recording, saving
 
-    recording = Recording(file)
+    recording = Recording(file, imports=imports)
     with saving(file, recording.header, recording.reader.checkpoint) as record:
         recording.replay(record)
 
@@ -121,6 +132,7 @@ def replay(request: pytest.FixtureRequest, tmp_path: Path) -> Replay:
     Fails the test if a decision differs. Returns all events of the replay. ``instead`` maps names of actors to
     ``module:Class`` of replacements; with it, nothing is compared.
     """
+    imports = _imports(request.config)
 
     def decide_again(source: "str | Path | SimulatedNeuron", *, instead: Mapping[str, str] | None = None) -> "EventLog":
         from bettensor.neurons.recordings.recording import Recording
@@ -134,9 +146,9 @@ def replay(request: pytest.FixtureRequest, tmp_path: Path) -> Replay:
             source.save(file)
         log = EventLog()
         if instead is not None:
-            Recording(file).what_if(instead, log.append)
+            Recording(file, imports=imports).what_if(instead, log.append)
             return log
-        replayed = Recording(file).replay(log.append)
+        replayed = Recording(file, imports=imports).replay(log.append)
         if not replayed.equal:
             pytest.fail(f"{file.name}: decided otherwise {explain_replay(replayed)}", pytrace=False)
         return log

@@ -6,8 +6,8 @@ import json
 import sys
 import textwrap
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,11 +77,15 @@ def replay(arguments: argparse.Namespace) -> int:
 def _decided_again(file: Path, instead: dict[str, str], arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Replay one file; a file that cannot be read or replayed is reported, and the next one follows."""
     try:
-        recording = Recording(file, chained=not arguments.unchained)
+        recording = _open(file, arguments)
         return _what_if(recording, instead) if instead else _replay(recording)
     except BadEventLog as fault:
         print(f"bettensor: {fault}", file=sys.stderr)
         return {"file": str(file), "equal": False, "fault": str(fault)}, ""
+
+
+def _open(file: Path, arguments: argparse.Namespace) -> Recording:
+    return Recording(file, chained=not arguments.unchained, imports=arguments.imports)
 
 
 class _Logs:
@@ -98,7 +102,7 @@ class _Logs:
         """What ``what`` yields for each file."""
         for file in log_files(self._arguments.log):
             try:
-                with Recording(file, chained=not self._arguments.unchained) as recording:
+                with _open(file, self._arguments) as recording:
                     yield from what(recording)
             except BadEventLog as fault:
                 self._tell(str(fault))
@@ -109,7 +113,7 @@ class _Logs:
             replayed = yield from recording.decided()
         except NotReplayable as fault:
             self._tell(f"{fault}; only the recorded events are shown")
-            with Recording(recording.file, chained=not self._arguments.unchained) as again:
+            with _open(recording.file, self._arguments) as again:
                 yield from (ReplayedEvent(row, "") for row in again.rows())
             return
         if not replayed.equal:
@@ -303,7 +307,7 @@ def log(arguments: argparse.Namespace) -> int:
         None if arguments.until is None else parse_time(arguments.until, "--until"),
     )
     logs = _Logs(arguments)
-    topics = _Topics(wanted.topics)
+    topics = _Topics(wanted.topics, arguments.imports)
     with closing(logs.read(lambda file: logs.rows(file) if topics.are_decided(file) else file.rows())) as rows:
         every = wanted.of(rows)
         chosen = every if arguments.limit is None else deque(every, maxlen=arguments.limit)
@@ -318,14 +322,19 @@ def log(arguments: argparse.Namespace) -> int:
 class _Topics:
     """The topics that ``--event`` asks for."""
 
-    def __init__(self, patterns: tuple[str, ...]) -> None:
+    def __init__(self, patterns: tuple[str, ...], imports: Sequence[str]) -> None:
         self._patterns = patterns
+        self._imports = imports
+        self._not_imported = ""
+        """Why topics of the log's own modules are not known."""
 
     def are_decided(self, recording: Recording) -> bool:
         """Whether one of them is a decision, perhaps of a module that the recording names."""
         if self._patterns:
-            with suppress(BadEventLog):
-                import_events(recording.header)
+            try:
+                import_events(recording.header, self._imports)
+            except BadEventLog as fault:
+                self._not_imported = f"; {fault}"
         return any(not issubclass(TOPICS[name], Observed) for name in TOPICS if self._wanted(name))
 
     def _wanted(self, name: str) -> bool:
@@ -335,7 +344,8 @@ class _Topics:
         """Whether every pattern matches a topic; says on standard error which does not."""
         unknown = [pattern for pattern in self._patterns if not any(fnmatchcase(name, pattern) for name in TOPICS)]
         for pattern in unknown:
-            print(f"bettensor: no event is called {pattern!r}{hint(pattern, TOPICS)}", file=sys.stderr)
+            told = f"no event is called {pattern!r}{hint(pattern, TOPICS)}{self._not_imported}"
+            print(f"bettensor: {told}", file=sys.stderr)
         return not unknown
 
 

@@ -383,10 +383,18 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
             metavar="LOG",
             help="an event log file (a neuron's recording), or the state_dir that contains the event log",
         )
-        parser.set_defaults(command=_read_log, operation=name, unchained=False)
+        parser.set_defaults(command=_read_log, operation=name, unchained=False, imports=[])
         return parser
 
     def unchained(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--import",
+            dest="imports",
+            action="append",
+            metavar="MODULE",
+            help="allow this module, or this package, to be imported if the log was made with actors, events or "
+            "messages of it; only if you trust the code; may be repeated",
+        )
         parser.add_argument("--unchained", action="store_true", help="read on even if a line's hash is wrong")
         parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -25,11 +25,18 @@ def of_today(name: str, where: str) -> str:
         name: the name in the configuration.
         where: file and key, for the warning.
     """
+    today = named_today(name)
+    if today != name:
+        told = f"{where}: {name} is called {today} since 0.2.0; 0.3.0 will not know it"
+        warnings.warn_explicit(told, FutureWarning, "bettensor", 0)  # a line of our code would not help an operator
+    return today
+
+
+def named_today(name: str) -> str:
+    """The same, without a warning."""
     today = current_name(name)
     if today == name or _is_somebody_elses(name.partition(":")[0].partition(".")[0]) or not _gives(today):
         return name
-    told = f"{where}: {name} is called {today} since 0.2.0; 0.3.0 will not know it"
-    warnings.warn_explicit(told, FutureWarning, "bettensor", 0)  # a line of our code would not help an operator
     return today
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.messages import KINDS
 from bettensor.bus.text import hint
-from bettensor.neurons.config.former_names import explain, of_today
+from bettensor.neurons.config.former_names import explain, named_today, of_today
 
 Group = Literal["actors", "edges", "handlers", "messages", "models"]
 """The kinds of plugin; each has a group of entry points, ``bettensor.actors`` and so on."""
@@ -80,6 +80,18 @@ def load(name: str, where: str, group: Group | None = None) -> Any:
         return _attribute(of_today(name, where), where)
     plugin = _find(name, group, where)
     return _attribute(plugin.value, f"{where}: {name!r} of the package {plugin.package}")
+
+
+def module_of(name: str, group: Group) -> str:
+    """The module that ``load`` would import for ``name``; nothing of another package or of the operator is imported.
+
+    An entry point that does not exist, or that several packages bring, has an empty one: ``load`` refuses it.
+    """
+    if ":" not in name:
+        found = [plugin.value for plugin in plugins(group) if plugin.name == name]
+        name = found[0] if len(found) == 1 else ""
+    _look_here()
+    return named_today(name).partition(":")[0]
 
 
 def import_messages() -> None:

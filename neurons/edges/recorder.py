@@ -159,7 +159,7 @@ class Recorder(Edge, Records):
                 return
             try:
                 self._pending.append(self._writer.row(envelope))
-            except (TypeError, UnicodeEncodeError) as error:
+            except (TypeError, ValueError) as error:
                 self._give_up(f"{envelope.event.topic} cannot be written as JSON: {error}", is_final=True)
 
     def _flush(self) -> None:

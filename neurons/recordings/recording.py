@@ -6,33 +6,33 @@ import sys
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Final, NamedTuple, Self, cast
+from typing import Any, Final, NamedTuple, Self, cast
 
 from bettensor.actors.actor import Actor
 from bettensor.bus.bus import EventBus
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BadEventLog, BettensorError, ConfigurationError
-from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter, Row, row_of
+from bettensor.bus.eventlog import MAX_LINE, ActorCheckpoint, Checkpoint, Header, LogReader, LogWriter, Row, row_of
 from bettensor.bus.events import TOPICS, Scheme, SettingsReloaded
 from bettensor.bus.identifiers import Hotkey, Micros
 from bettensor.bus.messages import KINDS
 from bettensor.bus.redaction import actors_without_secrets
 from bettensor.bus.replay import Difference, ReplayBus, WhatIfBus, is_observed
-from bettensor.bus.text import hint
+from bettensor.bus.text import hint, printable
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.config.former_names import explain
-from bettensor.neurons.config.plugins import import_from_here
+from bettensor.neurons.config.plugins import import_from_here, module_of
 from bettensor.neurons.config.settings import ROLES, Settings, parse, plain_settings
 from bettensor.neurons.edges.recorder import closed_files
-from bettensor.neurons.system.files import temporary_file
+from bettensor.neurons.system.files import open_regular, size, temporary_file
 
 READ_BYTES: Final = 1 << 20
 """Bytes of a file that are read at a time."""
@@ -100,7 +100,10 @@ def settings_of(header: Header, instead: Mapping[str, str] | None = None) -> Set
         BadEventLog: this release does not know the settings.
     """
     document = dict(header.settings)
-    actors = {name: dict(section) for name, section in document.get("actors", {}).items()}
+    try:
+        actors = {name: dict(section) for name, section in document.get("actors", {}).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise BadEventLog(f"{_OTHER_SETTINGS}: the log's settings: actors: expected keys with values") from None
     for name, cls in (instead or {}).items():
         actors.setdefault(name, {})["class"] = cls
     try:
@@ -110,20 +113,33 @@ def settings_of(header: Header, instead: Mapping[str, str] | None = None) -> Set
     return settings
 
 
-def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[str, str] | None = None) -> list[Actor]:
+def actors_of(
+    header: Header,
+    checkpoint: Checkpoint | None,
+    instead: Mapping[str, str] | None = None,
+    imports: Collection[str] = (),
+) -> list[Actor]:
     """The actors of a log's neuron, in their state at the beginning of the log.
+
+    Args:
+        header: the log's.
+        checkpoint: the state; None at the neuron's start.
+        instead: ``module:Class`` of replacements, by the name of the replaced actor.
+        imports: the modules of other people that may be imported, besides those of ``instead``.
 
     Raises:
         BadEventLog, ConfigurationError: the actors cannot be built here.
     """
     from bettensor.neurons.composition import ACTORS, build_actors
 
-    known = sorted({cls.name for cls in ACTORS[header.role]} | set(header.settings.get("actors", {})))
+    recorded = settings_of(header)
+    known = sorted({cls.name for cls in ACTORS[header.role]} | set(recorded.actors))
     for name in instead or {}:
         if name not in known:
             raise ConfigurationError(f"no actor of this log is called {name!r}{hint(name, known)}")
-    import_events(header)
     settings = settings_of(header, instead)
+    _require_imports(_modules_of(settings, instead or {}), imports)
+    import_events(header, imports)
     try:
         actors = build_actors(settings, "the log's settings")
     except ConfigurationError as error:
@@ -135,12 +151,26 @@ def actors_of(header: Header, checkpoint: Checkpoint | None, instead: Mapping[st
     return actors
 
 
-def import_events(header: Header) -> None:
+def _modules_of(settings: Settings, instead: Mapping[str, str]) -> list[str]:
+    """The modules of the actors that a log names by itself."""
+    from bettensor.neurons.composition import PREDICTOR
+
+    named = {name: section.get("class") for name, section in settings.actors.items() if name not in instead}
+    own = [cls for name, cls in named.items() if cls is not None and name != PREDICTOR]
+    return [module_of(str(cls), "actors") for cls in own]
+
+
+def import_events(header: Header, imports: Collection[str] = ()) -> None:
     """Import the modules whose events and messages a log has.
 
+    Args:
+        header: the log's.
+        imports: the modules of other people that may be imported.
+
     Raises:
-        BadEventLog: a module cannot be imported here.
+        BadEventLog: a module may not be imported, or cannot be imported here.
     """
+    _require_imports(header.modules, imports)
     for module in header.modules:
         try:
             import_from_here(module)
@@ -148,6 +178,34 @@ def import_events(header: Header) -> None:
             raise BadEventLog(
                 f"the log has events of {module}, which cannot be imported here: {explain(error)}"
             ) from None
+
+
+def _require_imports(modules: Iterable[str], imports: Collection[str]) -> None:
+    """Let a log, which anybody may have made, import nothing that was not named by the person who reads it.
+
+    A module that this process has imported already runs nothing when it is imported again.
+
+    Raises:
+        BadEventLog: modules must be named first.
+    """
+    allowed = ("bettensor", *imports)
+    unnamed = [
+        module
+        for module in dict.fromkeys(modules)
+        if module and module not in sys.modules and not _is_within(module, allowed)
+    ]
+    if unnamed:
+        flags = " ".join(f"--import {module}" for module in unnamed)
+        raise BadEventLog(
+            f"this log was made with code of {', '.join(map(printable, unnamed))}, which a log does not import by "
+            f"itself: add {printable(flags)} if you trust this code (pytest: --recordings-import)"
+        )
+
+
+def _is_within(module: str, packages: Collection[str]) -> bool:
+    """Whether ``module`` is one of ``packages`` or a part of one; not a module that is a program."""
+    inside = any(module == package or module.startswith(f"{package}.") for package in packages)
+    return inside and not module.endswith("__main__")
 
 
 def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
@@ -160,7 +218,7 @@ def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
             try:
                 actor.reload(reloaded, at)
                 actor.restore(known.state)
-            except ValueError as error:
+            except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
                 raise BadEventLog(f"the checkpoint is not one of the actor {actor.name!r}: {error}") from None
 
 
@@ -213,18 +271,20 @@ class Recording:
     Args:
         file: the file.
         chained: refuse a line whose hash does not follow from the line before.
+        imports: modules and packages that a replay may import if the log has actors, events or messages of them. It
+            imports no other that is not of Bettensor: the log may be somebody else's.
 
     Raises:
         BadEventLog: it is not a log, or cannot be read here.
     """
 
-    def __init__(self, file: Path, *, chained: bool = True) -> None:
+    def __init__(self, file: Path, *, chained: bool = True, imports: Collection[str] = ()) -> None:
         self.file = file
-        self._chained = chained
+        self._imports = imports
         self._stack = ExitStack()
         try:
             stream = self._stack.enter_context(_open(file))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise BadEventLog(f"{file}: cannot be read: {error}") from None
         try:
             self.reader = LogReader(_lines(stream, file), str(file), chained=chained)
@@ -328,7 +388,7 @@ class Recording:
                 whole = Path(folder) / self.file.name
                 with saving(whole, self.header, self.reader.checkpoint) as copy:
                     self.replay(copy)
-                return Recording(whole).what_if(instead, record)
+                return Recording(whole, imports=self._imports).what_if(instead, record)
         changes: list[Difference] = []
         bus = WhatIfBus(self.rows(), record=record, changed=changes.append)
         self._populated(bus, instead)
@@ -339,7 +399,7 @@ class Recording:
     def _populated(self, bus: ReplayBus, instead: Mapping[str, str] | None) -> ReplayBus:
         checkpoint = self.reader.checkpoint
         try:
-            actors = actors_of(self.header, checkpoint, instead)
+            actors = actors_of(self.header, checkpoint, instead, self._imports)
         except BadEventLog as error:
             self.close()
             raise NotReplayable(f"{self.file}: {error}") from None
@@ -404,8 +464,9 @@ def log_files(place: Path) -> list[Path]:
     return files
 
 
-def _open(file: Path) -> BinaryIO:
-    stream = file.open("rb", buffering=0)
+def _open(file: Path) -> BufferedReader:
+    """The file, inflated as it is read."""
+    stream = open_regular(file)
     if stream.read(2) == _GZIP:
         stream.close()
         return BufferedReader(cast("RawIOBase", gzip.open(file)), READ_BYTES)
@@ -413,8 +474,13 @@ def _open(file: Path) -> BinaryIO:
     return BufferedReader(stream, READ_BYTES)
 
 
-def _lines(stream: Iterable[bytes], file: Path) -> Iterator[bytes]:
+def _lines(stream: BufferedReader, file: Path) -> Iterator[bytes]:
+    """Each line; a file of a few kilobytes may hold a line of gigabytes, and is not inflated as a whole."""
+    read = partial(stream.readline, MAX_LINE + 1)
     try:
-        yield from stream
+        for number, line in enumerate(iter(read, b""), start=1):
+            if len(line) > MAX_LINE:
+                raise BadEventLog(f"{file}: line {number}: a line has more than {size(MAX_LINE)}")
+            yield line
     except (OSError, EOFError, zlib.error) as error:
         raise BadEventLog(f"{file}: cannot be read to its end: {error}") from None

@@ -5,7 +5,8 @@ import errno
 import os
 import stat
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
+from io import BufferedReader, FileIO
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -128,13 +129,27 @@ def read_file(file: Path, most: int) -> bytes:
         OSError: it cannot be read.
         Unfit: it is no regular file, or has more bytes.
     """
-    _require_regular(file.stat(), file)  # opening some devices does something
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:
-        _require_regular(os.fstat(opened.fileno()), file)
+    with BufferedReader(open_regular(file)) as opened:
         data = opened.read(most + 1)
     if len(data) > most:
         raise Unfit(f"it has more than {size(most)}; make it smaller")
     return data
+
+
+def open_regular(file: Path) -> FileIO:
+    """Open a regular file for reading, without a buffer.
+
+    Raises:
+        OSError: it cannot be opened.
+        Unfit: it is no regular file.
+    """
+    _require_regular(file.stat(), file)  # opening some devices does something
+    opened = FileIO(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+    with ExitStack() as unless_regular:
+        unless_regular.enter_context(opened)
+        _require_regular(os.fstat(opened.fileno()), file)
+        unless_regular.pop_all()
+    return opened
 
 
 def _require_regular(status: os.stat_result, file: Path) -> None:

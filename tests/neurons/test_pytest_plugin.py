@@ -76,6 +76,25 @@ def test_what_is_no_recording_fails_with_what_it_is(folder: pytest.Pytester) -> 
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+@pytest.mark.slow
+def test_a_recording_imports_only_what_was_named(folder: pytest.Pytester) -> None:
+    file = folder.path / f"story{SUFFIX}"
+    with Recording(file) as recording, saving(folder.path / "changed", recording.header) as record:
+        recording.replay(record)
+    with Recording(folder.path / "changed") as recording:
+        header = replace(recording.header, modules=("bulletins",))
+    with saving(file, header) as record:
+        Recording(folder.path / "changed").replay(record)
+    folder.makepyfile(bulletins="from pathlib import Path\nPath(__file__).with_name('ran').touch()")
+    result = run(folder)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*does not import by itself: add --import bulletins *(pytest: --recordings-import)*"])
+    assert not (folder.path / "ran").exists()
+    run(folder, "--recordings-import", "bulletins").assert_outcomes(passed=1)
+    assert (folder.path / "ran").exists()
+    run(folder, "-o", "recordings_import=bulletins").assert_outcomes(passed=1)
+
+
 def test_the_fixtures(folder: pytest.Pytester) -> None:
     folder.makepyfile(
         test_mine=f"""

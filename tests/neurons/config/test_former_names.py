@@ -119,7 +119,11 @@ def test_a_log_of_0_1_0_with_events_of_a_module_written_for_it_says_what_to_impo
 ) -> None:
     (tmp_path / "bulletins_of_0_1_0.py").write_text("from bus.nothing import Bulletin")
     monkeypatch.syspath_prepend(str(tmp_path))
-    recording = Recording(edited(tmp_path, '"modules":[]', '"modules":["bulletins_of_0_1_0"]'), chained=False)
+    recording = Recording(
+        edited(tmp_path, '"modules":[]', '"modules":["bulletins_of_0_1_0"]'),
+        chained=False,
+        imports=["bulletins_of_0_1_0"],
+    )
     with pytest.raises(BadEventLog, match=r"has events of bulletins_of_0_1_0, which cannot be imported here"):
         recording.replay()
 

@@ -138,8 +138,16 @@ def test_a_recording_names_the_modules_that_its_replay_needs(acme: dict[str, Any
         assert "acme_injuries" in recording.header.modules
     command = [sys.executable, "-m", "bettensor", "replay", str(tmp_path / "log.jsonl")]
     environment = os.environ | {"PYTHONPATH": str(site.folder)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False)
+
+    def replayed(*flags: str) -> "subprocess.CompletedProcess[str]":
+        options: Any = {"capture_output": True, "text": True, "cwd": ROOT, "env": environment, "timeout": 60}
+        return subprocess.run([*command, *flags], check=False, **options)
+
+    done = replayed("--import", "acme_injuries", "--import", "tests")
     assert (done.returncode, "equal (every decision)" in done.stdout) == (0, True), done.stderr
+    refused = replayed()
+    assert refused.returncode == 1
+    assert "--import acme_injuries" in (refused.stderr)
 
 
 def test_an_edge_may_be_a_plugin_too(site: Site) -> None:

@@ -336,7 +336,8 @@ async def test_when_the_disk_works_again_the_recording_goes_on_in_another_file(t
     cut, new = log_files(tmp_path)
     assert len(topics(cut)) == 6
     assert topics(new) == ["recording_resumed", "timer_fired", "line_logged"]
-    assert Recording(new).reader.checkpoint is not None
+    with Recording(new) as continued:
+        assert continued.reader.checkpoint is not None
     report = audit([cut, new])
     assert report.faults == []
     assert [file["ends_by"] for file in report.files] == [None, "stop"]

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -211,7 +211,7 @@ def test_an_actor_that_iterates_over_a_set_is_caught_by_another_process(tmp_path
     codes = set()
     for seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-m", "bettensor.neurons", "replay", str(file)],
+            [sys.executable, "-m", "bettensor.neurons", "replay", str(file), "--import", "tests"],
             cwd=ROOT,
             env=os.environ | {"PYTHONHASHSEED": seed},
             capture_output=True,
@@ -516,11 +516,17 @@ def test_what_is_not_saved_to_its_end_leaves_nothing_behind(tmp_path: Path, subn
 # --- what cannot be replayed
 
 
-def edited(tmp_path: Path, subnet: Subnet, edit: Callable[[Header], Header], checkpoint: Any = None) -> Recording:
+def edited(
+    tmp_path: Path,
+    subnet: Subnet,
+    edit: Callable[[Header], Header],
+    checkpoint: Any = None,
+    imports: Sequence[str] = (),
+) -> Recording:
     with saving(tmp_path / "log.jsonl", edit(subnet.validator.header), checkpoint) as record:
         for envelope in subnet.validator.envelopes:
             record(envelope)
-    return Recording(tmp_path / "log.jsonl")
+    return Recording(tmp_path / "log.jsonl", imports=imports)
 
 
 def test_a_log_of_other_settings_says_which(tmp_path: Path, subnet: Subnet) -> None:
@@ -530,7 +536,8 @@ def test_a_log_of_other_settings_says_which(tmp_path: Path, subnet: Subnet) -> N
 
 
 def test_a_log_with_events_of_a_module_that_is_not_here_says_so(tmp_path: Path, subnet: Subnet) -> None:
-    recording = edited(tmp_path, subnet, lambda h: replace(h, modules=("no_such_subnet.events",)))
+    modules = ("no_such_subnet.events",)
+    recording = edited(tmp_path, subnet, lambda h: replace(h, modules=modules), imports=modules)
     with pytest.raises(BadEventLog, match=r"has events of no_such_subnet.events, which cannot be imported here"):
         recording.replay()
 
@@ -541,18 +548,89 @@ def test_modules_in_the_working_directory_are_found(
     (tmp_path / "bulletins_of_a_subnet.py").write_text("")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
-    assert edited(tmp_path, subnet, lambda h: replace(h, modules=("bulletins_of_a_subnet",))).replay().equal
+    modules = ("bulletins_of_a_subnet",)
+    assert edited(tmp_path, subnet, lambda h: replace(h, modules=modules), imports=modules).replay().equal
 
 
 def test_a_log_with_an_actor_that_is_not_here_says_so(tmp_path: Path, subnet: Subnet) -> None:
     actors = {"mine": {"class": "no_such_subnet.actors:Mine"}}
-    recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"actors": actors}))
+    of_another = replace(subnet.validator.header, settings=subnet.validator.header.settings | {"actors": actors})
+    recording = edited(tmp_path, subnet, lambda _: of_another, imports=["no_such_subnet"])
     with pytest.raises(
         BadEventLog, match=r"log.jsonl: recorded under settings that .*actors.mine.class.*no_such_subnet"
     ):
         recording.replay()
     with pytest.raises(ConfigurationError, match=r"no_such_subnet"):
         edited(tmp_path, subnet, lambda h: h).what_if({"prediction": "no_such_subnet.actors:Mine"})
+
+
+HOSTILE = """
+from pathlib import Path
+
+Path(__file__).with_name("ran").touch()
+"""
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda h: replace(h, modules=("hostile_module",)),
+        lambda h: replace(h, settings=h.settings | {"actors": {"prediction": {"class": "hostile_module:Mine"}}}),
+        lambda h: replace(h, settings=h.settings | {"actors": {"mine": {"class": "hostile_module:Mine"}}}),
+    ],
+    ids=["events", "an actor in the place of ours", "another actor"],
+)
+def test_a_log_imports_nothing_that_was_not_named(
+    tmp_path: Path, subnet: Subnet, monkeypatch: pytest.MonkeyPatch, edit: Callable[[Header], Header]
+) -> None:
+    (tmp_path / "hostile_module.py").write_text(HOSTILE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "hostile_module", raising=False)
+    recording = edited(tmp_path, subnet, edit)
+    with pytest.raises(
+        BadEventLog, match=r"made with code of hostile_module, .* add --import hostile_module if you trust this code"
+    ):
+        recording.replay()
+    with pytest.raises(BadEventLog, match="--import hostile_module"):
+        edited(tmp_path, subnet, edit, imports=["hostile", "hostile_module.inner"]).replay()
+    assert main(["replay", str(tmp_path / "log.jsonl")]) == 1
+    assert main(["trace", str(tmp_path / "log.jsonl"), "p"]) == 1
+    assert main(["log", str(tmp_path / "log.jsonl"), "--event", "prediction_*"]) in (0, 1)
+    assert main(["audit", str(tmp_path / "log.jsonl")]) in (0, 1)
+    assert not (tmp_path / "ran").exists()
+    with suppress(BadEventLog):  # it has no such actor
+        edited(tmp_path, subnet, edit, imports=["hostile_module"]).replay()
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "cls", ["os:system", "bettensor.__main__:x", "bettensor.neurons.__main__:x", "bettensor.bus:on"]
+)
+def test_a_log_calls_nothing_that_is_no_actor(tmp_path: Path, subnet: Subnet, cls: str) -> None:
+    actors = {"prediction": {"class": cls}}
+    recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"actors": actors}))
+    with pytest.raises(BadEventLog, match=r"is not a subclass|has no|does not import by itself"):
+        recording.replay()
+
+
+def test_the_packages_of_modules_may_be_named_too(
+    tmp_path: Path, subnet: Subnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "some_subnet"
+    package.mkdir()
+    for name in ("__init__", "events"):
+        (package / f"{name}.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules = ("some_subnet.events",)
+    assert edited(tmp_path, subnet, lambda h: replace(h, modules=modules), imports=["some_subnet"]).replay().equal
+
+
+def test_a_replacement_on_the_command_line_names_its_module_but_not_those_of_the_log(
+    tmp_path: Path, subnet: Subnet
+) -> None:
+    actors = {"prediction": {"class": "no_such_subnet:Mine"}}
+    recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"actors": actors}))
+    assert recording.what_if(STRICT).unchanged > 0
 
 
 def test_a_checkpoint_of_another_actor_says_whose(tmp_path: Path, subnet: Subnet) -> None:
