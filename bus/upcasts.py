@@ -40,7 +40,7 @@ _ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3
 _OF_0_1: Final[dict[str, dict[str, Any]]] = {
     "announce": {"is_of_0_1": True},
     "auth": {"pins_schemes": False, "knows_members": True, "knows_synapse": False},
-    "connection": {"pins_schemes": False},
+    "connection": {"pins_schemes": False, "charges_work": False},
     "reconnect": {"is_of_0_1": True},
 }
 """By actor, the part of its state with which it decides as in release 0.1.0."""

@@ -123,7 +123,11 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
     assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
         "announce": {"is_of_0_1": True},
         "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True, "knows_synapse": False},
-        "connection": {"health": health | {"is_of_0_1": True, "knows_metagraph": True}, "pins_schemes": False},
+        "connection": {
+            "health": health | {"is_of_0_1": True, "knows_metagraph": True},
+            "pins_schemes": False,
+            "charges_work": False,
+        },
         "mine": {"x": 1},
         "reconnect": {"is_of_0_1": True},
     }
