@@ -38,10 +38,11 @@ from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, SentTargets, Transports, on
 from bettensor.neurons.edges.http_server import HttpServer, Scope, remote_of, target_of
+from bettensor.neurons.edges.inbox import Inbox
 from bettensor.neurons.edges.incoming import claimed_by, request_of
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.outlet import Outlet
-from bettensor.neurons.edges.protocols import Inbox, SendLimits, SessionProtocol
+from bettensor.neurons.edges.protocols import SendLimits, SessionProtocol
 from bettensor.neurons.edges.shared_frames import Frames, Written
 from bettensor.neurons.edges.turnstile import Barrier, Turnstile
 
@@ -145,7 +146,6 @@ class Listener(Edge):
         self._ids: Iterator[int] = itertools.count(1)
         self._exchanges: dict[ConnectionId, Exchange] = {}
         self._sessions: dict[ConnectionId, SessionProtocol] = {}
-        self._draining = False
         self._server: HttpServer | None = None
         self._all_ended = asyncio.Event()
 
@@ -174,21 +174,20 @@ class Listener(Edge):
 
     async def pause(self) -> None:
         """Stop reading from all sessions. Actors refuse new requests, because they know that the neuron is stopping."""
-        self._draining = True
         for session in self._sessions.values():
-            session.read(on=False)
+            session.pause("stop")
 
     @on(ReadingPaused)
     def pause_reading(self, event: ReadingPaused, _: Envelope) -> None:
         session = self._sessions.get(event.connection)
         if session is not None:
-            session.read(on=False)
+            session.pause(event.cause)
 
     @on(ReadingResumed)
     def resume_reading(self, event: ReadingResumed, _: Envelope) -> None:
         session = self._sessions.get(event.connection)
-        if session is not None and not self._draining:
-            session.read(on=True)
+        if session is not None:
+            session.resume(event.cause)
 
     async def close(self) -> None:
         """Wait until the closing sessions have ended, and stop serving.
