@@ -1,12 +1,14 @@
 """Addresses as text: ``ip:port`` of neurons, and which of them may be dialled if a stranger names them."""
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 _NAT64: Final = ip_network("64:ff9b::/96")
 """Its addresses have an IPv4 address in their last 32 bits (RFC 6052)."""
 _6TO4: Final = ip_network("2002::/16")
 """Its addresses lead to an IPv4 address through relays, which no longer exist (RFC 7526); Pythons differ on them."""
+_HOST_BITS: Final = 64
+"""The bits of an IPv6 address that its holder chooses (RFC 4291, section 2.5.1)."""
 
 Address = IPv4Address | IPv6Address
 
@@ -38,15 +40,20 @@ def is_within(host: str, network: str) -> bool:
 
 
 def network_of(remote: str) -> str:
-    """The network whose addresses belong to one party: an IPv4 address alone, of IPv6 the /64 (RFC 6177).
+    """The network that counts as one party, if parties are told apart by their addresses.
 
-    An address like ``::ffff:10.0.0.1`` is the IPv4 address. Text that is no address stands for itself.
+    Of IPv4 it is the address itself; of IPv6 the 64 bits that one line has, because its holder chooses the other 64.
+
+    Args:
+        remote: an IP address; any other text is its own network.
     """
     address = _read(remote)
     if address is None:
         return remote
     plain = _plain(address)
-    return str(plain) if isinstance(plain, IPv4Address) else str(IPv6Network((int(plain) >> 64 << 64, 64)))
+    if isinstance(plain, IPv4Address):
+        return str(plain)
+    return f"{IPv6Address(int(plain) >> _HOST_BITS << _HOST_BITS)}/{128 - _HOST_BITS}"
 
 
 def is_public(host: str) -> bool:

@@ -92,11 +92,12 @@ def test_what_has_no_port_is_a_host() -> None:
         ("::ffff:203.0.113.7", "203.0.113.7"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-        ("::1", "::/64"),
+        ("2001:DB8:1:3::1", "2001:db8:1:3::/64"),
         ("fe80::1%eth0", "fe80::/64"),
-        ("a socket", "a socket"),
+        ("::1", "::/64"),
+        ("miner-1", "miner-1"),
         ("", ""),
     ],
 )
-def test_an_address_of_ipv6_counts_with_all_of_its_subnet(remote: str, network: str) -> None:
+def test_an_ipv4_address_is_one_party_and_so_are_64_bits_of_ipv6(remote: str, network: str) -> None:
     assert network_of(remote) == network
