@@ -33,11 +33,19 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
+from bettensor.bus.packing import DEFLATE
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, Transports, on
 from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
 from bettensor.neurons.edges.outlet import Outlet
-from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
+from bettensor.neurons.edges.protocols import (
+    CLOSE_TIMEOUT,
+    Inbox,
+    RequestProtocol,
+    Sending,
+    SendLimits,
+    SessionProtocol,
+)
 from bettensor.neurons.edges.shared_frames import Frames, Written
 
 
@@ -106,7 +114,8 @@ class Listener(Edge):
     ) -> None:
         self._axon = axon
         self._outlet = Outlet(limits.unread_bytes)
-        self._limits = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
+        pace = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
+        self._sending = {packs: Sending(pace, self._outlet, packs) for packs in (False, True)}
         self._transports = transports
         self._clock = clock
         self._ids: Iterator[int] = itertools.count(1)
@@ -220,7 +229,8 @@ class Listener(Edge):
             return
         del self._exchanges[connection]
         protocol: SessionProtocol = scope["extensions"]["bettensor"]
-        protocol.attach(self._bus, self._inbox, self._outlet, connection, self._limits, decision.encoding)
+        sending = self._sending[decision.encoding == DEFLATE]
+        protocol.attach(self._bus, self._inbox, sending, connection)
         if protocol.transport.is_closing():  # the client left before the decision
             self._bus.publish(ConnectionClosed(connection, CloseCode.ABNORMAL, ""))
             return
