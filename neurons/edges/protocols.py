@@ -1,7 +1,6 @@
 """uvicorn's WebSocket, with the limits that a public port needs: frames go from the socket to the bus without ASGI."""
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -22,13 +21,12 @@ from bettensor.bus.events import (
     UnsignedReceived,
 )
 from bettensor.bus.identifiers import ConnectionId
-from bettensor.bus.packing import DEFLATE
 from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, SLICE, FrameLimits
 from bettensor.neurons.edges.inbox import Inbox
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.outlet import Outlet
 from bettensor.neurons.edges.reading_watch import ReadingWatch
-from bettensor.neurons.edges.shared_frames import Frames, Written, size_of
+from bettensor.neurons.edges.shared_frames import Frames, Message, Written, size_of
 from bettensor.neurons.edges.writer import TransportGone
 
 MAX_LATE_FRAMES: Final = 10_000
@@ -50,6 +48,15 @@ class SendLimits(NamedTuple):
     """Bytes of its own frames that may wait for it; beyond, its session ends with 4101."""
     timeout: float
     """Seconds for which it may read nothing while bytes wait; then its session ends with 4101."""
+
+
+class Sending(NamedTuple):
+    """How frames are sent to the sessions of one port, which share it."""
+
+    limits: SendLimits
+    outlet: Outlet
+    packs: bool
+    """Whether large shared frames are sent in their compressed form."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +86,6 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
     road: Road = "websocket"
     lease: Lease
     """The connection, which has had a deadline until here."""
-    packs = False
     _connection: ConnectionId | None = None
     """Once it is attached, and until it has ended."""
     _late_frames = 0
@@ -97,24 +103,19 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
     _is_expiring = False
     """Whether its socket will be aborted, because the session is about to end."""
 
-    def attach(
-        self,
-        bus: EventBus,
-        inbox: Inbox,
-        outlet: Outlet,
-        connection: ConnectionId,
-        limits: SendLimits,
-        encoding: str = "",
-    ) -> None:
-        """Turn frames into events of ``connection`` from now on; large shared frames are sent in ``encoding``."""
+    def attach(self, bus: EventBus, inbox: Inbox, sending: Sending, connection: ConnectionId) -> None:
+        """Turn frames into events of ``connection`` from now on."""
         self.lease.begin_session()
         self._bus = bus
         self._inbox = inbox
-        self._outlet = outlet
+        self._sending = sending
         self._connection = connection
-        self._limits = limits
-        self.packs = encoding == DEFLATE
         self._parcels: list[Parcel] = []
+
+    @property
+    def packs(self) -> bool:
+        """Whether it sends shared frames in their compressed form."""
+        return self._sending.packs
 
     def forget_handshake(self) -> None:
         """Free the handshake's headers: as text, as bytes and in the answer, they are a third of a session's memory."""
@@ -187,11 +188,11 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
             TransportGone: the session has ended, or its reader is too slow.
         """
         self._check_open()
-        if self.transport.get_write_buffer_size() > self._before + self._limits.queue_bytes:
-            self.end(CloseCode.SLOW_CONSUMER, f"{self._limits.queue_bytes} bytes wait to be read")
+        if self.transport.get_write_buffer_size() > self._before + self._sending.limits.queue_bytes:
+            self.end(CloseCode.SLOW_CONSUMER, f"{self._sending.limits.queue_bytes} bytes wait to be read")
             raise TransportGone("the reader is too slow")
         self.conn.send_text(data)
-        self._hand_over(self.conn.data_to_send())
+        self._hand_over((b"".join(self.conn.data_to_send()),))
 
     def share(self, frames: Frames, written: Written | None = None) -> None:
         """Queue shared frames, each as one message; one that can be sent at once is.
@@ -205,7 +206,7 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         if at_once:
             self._write_next()
         else:
-            self._outlet.hold(frames, self)
+            self._sending.outlet.hold(frames, self)
             self._take_turns()
 
     def give_up(self, reason: str) -> None:
@@ -216,15 +217,16 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         if self.transport.is_closing() or self.conn.state is not State.OPEN:
             raise TransportGone("the connection has ended")
 
-    def _hand_over(self, pieces: Iterable[bytes | memoryview]) -> None:
-        data = tuple(pieces)
-        self._mark += sum(map(len, data))
-        self.transport.writelines(data)
+    def _hand_over(self, message: Message) -> None:
+        if self._watch is not None:
+            self._mark += size_of(message)
+        for piece in message:  # not by writelines, at which asyncio of Python 3.12.0 to 3.12.8 pauses nobody
+            self.transport.write(piece)
 
     def _take_turns(self) -> None:
         if self._parcels and self.writable.is_set() and not self._has_turn:
             self._has_turn = True
-            self._outlet.join(self._step)
+            self._sending.outlet.join(self._step)
 
     def _step(self) -> bool:
         """Write the next shared frame; whether one more can follow."""
@@ -245,7 +247,7 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         self._hand_over(message)
         if parcel.sent == len(parcel.frames) and parcel in self._parcels:
             self._parcels.remove(parcel)
-            self._outlet.release(parcel.frames, self)
+            self._sending.outlet.release(parcel.frames, self)
             if parcel.written is not None:
                 parcel.written(parcel.size)
             self._tell_drained()
@@ -254,7 +256,7 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         """Forget all shared frames that wait, in the middle of an update perhaps: the session ends."""
         parcels, self._parcels = self._parcels, []
         for parcel in parcels:
-            self._outlet.release(parcel.frames, self)
+            self._sending.outlet.release(parcel.frames, self)
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
@@ -278,12 +280,12 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
             self._bus.publish(SendQueueDrained(self._connection))
 
     def _reading_timeout(self) -> float:
-        return CLOSE_TIMEOUT if self._connection is None else self._limits.timeout
+        return CLOSE_TIMEOUT if self._connection is None else self._sending.limits.timeout
 
     def _stalled(self) -> None:
         """A peer that reads nothing is disconnected, and is not waited for if that was asked for already."""
         if self._connection is not None and not self.close_sent and not self.transport.is_closing():
-            self.end(CloseCode.SLOW_CONSUMER, f"nothing read for {self._limits.timeout:g} s")
+            self.end(CloseCode.SLOW_CONSUMER, f"nothing read for {self._sending.limits.timeout:g} s")
         else:
             self.transport.abort()
 

@@ -34,7 +34,7 @@ from bettensor.bus.messages import MAX_FRAME_BYTES
 from bettensor.neurons.edges.http_server import HttpServer
 from bettensor.neurons.edges.inbox import MAX_WAITING, Inbox
 from bettensor.neurons.edges.outlet import Outlet
-from bettensor.neurons.edges.protocols import SendLimits, SessionProtocol
+from bettensor.neurons.edges.protocols import Sending, SendLimits, SessionProtocol
 from bettensor.neurons.edges.writer import TransportGone
 from bettensor.neurons.simulation import EventLog
 
@@ -51,8 +51,7 @@ class Port(EventLog):
         super().__init__()
         self.bus = EventBus(SystemClock(), record=self.append)
         self.inbox = Inbox(self.bus)
-        self.outlet = Outlet(MIB)
-        self.limits = SendLimits(queue_bytes, timeout=60.0)
+        self.sending = Sending(SendLimits(queue_bytes, timeout=60.0), Outlet(MIB), packs=False)
         self.sessions: dict[ConnectionId, SessionProtocol] = {}
         self.server = HttpServer(
             self.serve,
@@ -70,7 +69,7 @@ class Port(EventLog):
         protocol: SessionProtocol = scope["extensions"]["bettensor"]
         protocol.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         connection = ConnectionId(len(self.sessions) + 1)
-        protocol.attach(self.bus, self.inbox, self.outlet, connection, self.limits)
+        protocol.attach(self.bus, self.inbox, self.sending, connection)
         await send({"type": "websocket.accept"})
         protocol.forget_handshake()
         self.sessions[connection] = protocol
