@@ -108,6 +108,46 @@ class AxonSettings:
 
 
 @settings_class
+class PortLimits:
+    """The limits of the public port that are not about sessions: a validator's, or that of a miner with
+    synapse.enabled. If a limit is reached, strangers leave before registered hotkeys."""
+
+    connections: Count | None = None
+    """Largest number of connections at the same time, sessions included. null: as many as the system's limit of open
+    files allows, less 256 for the neuron's own files."""
+    strangers: Count | None = None
+    """Largest number of connections whose peers have not proven a registered hotkey; if one more comes, the oldest is
+    closed. null: a quarter of the open files, at most 1,024."""
+    strangers_per_network: Count | None = None
+    """Largest number of these that come from one network: an IPv4 address, or 64 bits of IPv6. null: half of strangers,
+    at most 256."""
+    connections_per_hotkey: Count = 16
+    """Largest number of connections of one hotkey, sessions excluded; if one more comes, the oldest is closed."""
+    handshakes: Count | None = None
+    """Largest number of TLS handshakes under way; if one more comes, the oldest is closed. null: a quarter of
+    strangers."""
+    handshakes_per_network: Count | None = None
+    """Largest number of these that come from one network. null: a quarter of strangers_per_network."""
+    unadmitted_bytes: Annotated[Whole, Field(ge=128 * 1024)] = 16 * 1024 * 1024
+    """If the requests of all strangers together have more bytes than this, those that came first are closed."""
+    unread_bytes: Annotated[Whole, Field(ge=16 * 1024 * 1024)] = 64 * 1024 * 1024
+    """Validator only: bytes of game updates that may wait for slow readers, over WebSocket and HTTP together. Frames
+    that several readers wait for count once. Beyond, the validator ends the connections that wait for the oldest
+    frames."""
+    first_byte_timeout: Seconds = 5.0
+    """Seconds within which the first byte of a connection must come, if the port speaks TLS."""
+    handshake_timeout: Seconds = 5.0
+    """Seconds for a TLS handshake."""
+    request_timeout: Seconds = 10.0
+    """Seconds within which a request must come, from its first byte to its last one, and the first request after the
+    connection was opened."""
+    answer_timeout: Seconds = 20.0
+    """Seconds within which an answer must be read."""
+    idle_timeout: Seconds = 5.0
+    """Seconds for which a connection may wait for its next request."""
+
+
+@settings_class
 class WebSocketSettings:
     """The persistent connections between miners and validators."""
 
@@ -137,16 +177,6 @@ class WebSocketSettings:
     def __post_init__(self) -> None:
         if self.reconnect_base_interval > self.max_reconnect_interval:
             raise ValueError("reconnect_base_interval must be at most max_reconnect_interval")
-
-
-@settings_class
-class PortLimits:
-    """The limits of a public port that are not about one session."""
-
-    unread_bytes: Annotated[Whole, Field(ge=16 * 1024 * 1024)] = 64 * 1024 * 1024
-    """Validator only: bytes of game updates that may wait for slow readers, over WebSocket and HTTP together. Frames
-    that several readers wait for count once. Beyond, the validator ends the connections that wait for the oldest
-    frames."""
 
 
 @settings_class

@@ -44,7 +44,13 @@ WHERE = {
         "neurons/edges/ledger.py",
         "neurons/edges/outbox.py",
     },
-    "uvicorn": {"neurons/edges/http_server.py", "neurons/edges/protocols.py", "neurons/bench/bare.py"},
+    "httptools": {"neurons/edges/request_protocol.py"},
+    "uvicorn": {
+        "neurons/edges/http_server.py",
+        "neurons/edges/protocols.py",
+        "neurons/edges/request_protocol.py",
+        "neurons/bench/bare.py",
+    },
     "uvloop": {"neurons/launch.py", "neurons/bench/budget.py"},
     "watchfiles": {"neurons/system/files.py"},
     "websockets": {

@@ -215,8 +215,8 @@ class Settings:
     it is missing, it is created with mode 0700. null: ~/.bettensor/ROLE-NETUID-WALLET.HOTKEY, on the test network
     ~/.bettensor/ROLE-test-NETUID-WALLET.HOTKEY, so that each neuron of this machine has its own."""
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
-    limits: PortLimits = field(default_factory=PortLimits)
     auth: CheckedAuthSettings = field(default_factory=CheckedAuthSettings)
+    limits: PortLimits = field(default_factory=PortLimits)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)

@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from secrets import token_hex
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bettensor.actors.health import asks_for_health
 from bettensor.actors.settings import AxonSettings, PortLimits, WebSocketSettings
@@ -39,11 +39,14 @@ from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, SentTargets, Transports, on
 from bettensor.neurons.edges.http_server import HttpServer, Scope, remote_of, target_of
 from bettensor.neurons.edges.incoming import claimed_by, request_of
+from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.outlet import Outlet
-from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
+from bettensor.neurons.edges.protocols import Inbox, SendLimits, SessionProtocol
 from bettensor.neurons.edges.shared_frames import Frames, Written
 from bettensor.neurons.edges.turnstile import Barrier, Turnstile
 
+RETRY_AFTER: Final = 30
+"""Seconds after which a miner may try again to open a session for which no file is left."""
 _Header = tuple[bytes, bytes]
 
 
@@ -62,7 +65,8 @@ class Exchange:
     road: Road = "http"
     packs = False
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, lease: Lease, body: bytes) -> None:
+        self.lease = lease
         self.request_body = body
         """Of no event before its sender is proven."""
         self.close: CloseRequested | None = None
@@ -124,7 +128,7 @@ class Listener(Edge):
         self,
         axon: AxonSettings,
         websocket: WebSocketSettings,
-        limits: PortLimits,
+        port_limits: PortLimits,
         transports: Transports,
         targets: SentTargets,
         turnstile: Turnstile,
@@ -133,7 +137,8 @@ class Listener(Edge):
         self._axon = axon
         self._targets = targets
         self._turnstile = turnstile
-        self._outlet = Outlet(limits.unread_bytes)
+        self._port_limits = port_limits
+        self._outlet = Outlet(port_limits.unread_bytes)
         self._limits = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
         self._transports = transports
         self._clock = clock
@@ -154,7 +159,10 @@ class Listener(Edge):
         self._inbox = Inbox(self._bus)
         self._server = HttpServer(
             self._serve,
-            http=RequestProtocol,
+            limits=self._port_limits,
+            refusal=self._refusal,
+            publish=self._bus.publish,
+            max_body=MAX_FRAME_BYTES,
             ws=SessionProtocol,
             ws_max_size=MAX_FRAME_BYTES,
             ws_ping_interval=None,
@@ -263,6 +271,9 @@ class Listener(Edge):
         except asyncio.CancelledError:
             self._finish(connection)
             raise
+        if isinstance(decision, PeerAuthenticated) and not exchange.lease.may_begin_session():
+            message = "no connection is left for a further session"
+            decision = PeerRefused(connection, RefusalCode.OVER_CAPACITY, message, remote="", retry_after=RETRY_AFTER)
         if not isinstance(decision, PeerAuthenticated):
             self._finish(connection)
             await _refuse_handshake(await self._answer(decision, exchange), send)
@@ -287,7 +298,7 @@ class Listener(Edge):
         return request_of(scope, ConnectionId(next(self._ids)), body, token_hex(16), upgrade=upgrade)
 
     def _begin(self, request: HttpRequestReceived, scope: Scope, body: bytes = b"") -> Exchange:
-        connection, exchange = request.connection, Exchange(body)
+        connection, exchange = request.connection, Exchange(scope["extensions"]["bettensor"].lease, body)
         self._exchanges[connection] = exchange
         self._transports.add(connection, exchange)
         if not request.is_whole:
@@ -308,7 +319,7 @@ class Listener(Edge):
         return bar.lets_members_in and self._turnstile.is_member(claimed_by(scope))
 
     def _turn_away(self, bar: Barrier) -> HttpAnswer:
-        return self._refusal(RefusalCode.RATE_LIMITED, bar.reason, self._turnstile.turn_away(bar))
+        return self._refused(RefusalCode.RATE_LIMITED, bar.reason, self._turnstile.turn_away(bar))
 
     # --- answers
 
@@ -316,23 +327,29 @@ class Listener(Edge):
         if isinstance(decision, HttpAnswered):
             return _json(decision.status, decision.body.encode())
         if isinstance(decision, PeerRefused):
-            return self._refusal(decision.code, decision.message, decision.retry_after)
+            return self._refused(decision.code, decision.message, decision.retry_after)
         pieces = await exchange.body(self._outlet)
         return _with_length(200, (b"content-type", b"text/plain; charset=utf-8"), pieces=pieces)
 
-    def _refusal(self, code: RefusalCode, message: str, retry_after: int | None) -> HttpAnswer:
-        told = {"error": code, "message": message, "server_time": rfc3339(self._clock.wall())}
+    def _refused(self, code: RefusalCode, message: str, retry_after: int | None) -> HttpAnswer:
         again = () if retry_after is None else ((b"retry-after", str(retry_after).encode()),)
-        return _json(code.status, json.dumps(told).encode(), *again)
+        return _json(code.status, self._refusal(code, message), *again)
+
+    def _refusal(self, code: RefusalCode, message: str) -> bytes:
+        """Its body (protocol, "Refusals")."""
+        return json.dumps({"error": code, "message": message, "server_time": rfc3339(self._clock.wall())}).encode()
 
     # --- decisions of actors
 
     @on(PeerAuthenticated)
     def admit(self, event: PeerAuthenticated, _: Envelope) -> None:
         exchange = self._exchanges.get(event.connection)
-        if exchange is not None and event.purpose == "session":
+        if exchange is None:
+            return
+        exchange.lease.recognise(event.hotkey)
+        if event.purpose == "session":
             exchange.decide(event)
-        elif exchange is not None and event.purpose == "predictions":
+        elif event.purpose == "predictions":
             self._bus.publish(RequestBodyReceived(event.connection, exchange.request_body))
 
     @on(PeerRefused, HttpAnswered, ExchangeCompleted)
