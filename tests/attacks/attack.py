@@ -29,7 +29,7 @@ class Form:
     """A p99 below this many milliseconds is no fault, whatever the normal one."""
 
 
-FULL: Final = Form(normal=3.0, seconds=6.0, after=3.0, share=1.0, floor_ms=25.0)
+FULL: Final = Form(normal=2.0, seconds=4.0, after=1.5, share=1.0, floor_ms=25.0)
 """For `make attack`. The floor is what two busy cores do to a p99 by themselves."""
 SHORT: Final = Form(normal=0.4, seconds=1.0, after=0.5, share=0.2, floor_ms=250.0)
 """For the suite, whose machine has other tests to run: the floor of the p99 is generous, the other ceilings are not."""
@@ -64,7 +64,7 @@ class Ceilings:
     """CPU seconds a second. Honest work and probes alone take 0.15 to 0.25."""
     recorded_mb: float = 3.0
     """Growth of the event log."""
-    told: int = 20
+    told: int = 40
     """Warnings and errors in the operator's log."""
     stored: int = 0
     """Rows in the ledger of hotkeys that attack, or in the outbox for a validator that does."""

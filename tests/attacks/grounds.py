@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +21,7 @@ from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.system.ports import free_port
 from tests.attacks.honest import HonestMiners, HonestValidator, working
 from tests.attacks.probes import Probe
-from tests.attacks.target import LOOPBACK, Target
+from tests.attacks.target import LOOPBACK, Target, key
 from tests.loopback.processes import NeuronProcess
 from tests.loopback.rig import write
 
@@ -36,10 +35,9 @@ LONGEST: Final = 20.0
 """Seconds after SIGTERM until a neuron is killed."""
 
 
-@cache
-def keys(uris: tuple[str, ...]) -> tuple[Keypair, ...]:
-    """The key of each URI; deriving one takes a millisecond."""
-    return tuple(Keypair.create_from_uri(uri) for uri in uris)
+def keys(uris: tuple[str, ...]) -> list[Keypair]:
+    """The key of each URI."""
+    return [key(uri) for uri in uris]
 
 
 class Neuron:

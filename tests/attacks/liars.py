@@ -7,12 +7,12 @@ import logging
 import time
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -29,11 +29,14 @@ from bettensor.bus.messages import (
     ErrorMessage,
     GameUpdateMessage,
     HeartbeatMessage,
+    Limits,
+    PointToPoint,
     PredictionResult,
+    WelcomeMessage,
 )
 from bettensor.neurons.bench.rig import NETUID
 from tests.attacks.attack import Attack, Ceilings, Force
-from tests.attacks.target import LOOPBACK, Target
+from tests.attacks.target import LOOPBACK, Target, key
 from tests.loopback.test_liars import EPOCH, Liar
 from tests.support import make_game, make_hex32, rfc3339_from_now
 
@@ -51,7 +54,7 @@ async def lie(target: Target, force: Force, script: Script, *, names_protocol: b
     """Be the validator for which the miner looks, and follow ``script`` in each session."""
     got: Answers = Counter()
     deadline = time.perf_counter() + force.seconds
-    keypair = Keypair.create_from_uri(target.members[0])
+    keypair = key(target.members[0])
 
     async def speak(socket: ServerConnection) -> None:
         try:
@@ -188,8 +191,32 @@ async def greet_only(liar: Liar, got: Answers, _: float) -> None:
 
 async def greet_wrongly(liar: Liar, _: Answers, __: float) -> None:
     """A welcome whose signature is another key's."""
-    liar.keypair = Keypair.create_from_uri("//Nobody")
+    liar.keypair = key("//Nobody")
     await liar.welcome_miner()
+
+
+class Eccentric(Liar):
+    """Welcomes with numbers that no validator has."""
+
+    changes: Mapping[str, Any]
+
+    async def say(self, message: PointToPoint, **changes: Any) -> None:
+        if isinstance(message, WelcomeMessage):
+            message = replace(message, **self.changes)
+        await super().say(message, **changes)
+
+
+async def greet_oddly(liar: Liar, got: Answers, deadline: float, changes: Mapping[str, Any]) -> None:
+    """A welcome with odd numbers; counts the heartbeats that follow."""
+    odd = Eccentric(liar.socket, liar.keypair)
+    odd.changes = changes
+    await odd.welcome_miner()
+    await odd.tell(5, None)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(deadline - time.perf_counter()):
+            while True:
+                said = await odd.hear(heartbeats=True)
+                got[f"a {said['message_type']}"] += 1
 
 
 async def close_with_escapes(liar: Liar, _: Answers, __: float) -> None:
@@ -292,23 +319,25 @@ BODIES: Final = {
     ),
     "escapes": ("a refusal whose text would clear a terminal", whole(b"\x1b[2J\x9b31m[/x]" * 30), True),
 }
-WAITING: Final = Ceilings(stored=1000)
+TAKEN_MB: Final = 48.0
+"""What a miner takes, it records: 32 MB at once, and 2 MB a second (`IntakeSettings`)."""
+WAITING: Final = Ceilings(stored=1000, recorded_mb=TAKEN_MB)
 """Predictions for a validator that gives no verdict wait for one, and are rightly kept."""
 FLOODS: Final[dict[str, tuple[str, Callable[[Liar, int], str | bytes], Ceilings]]] = {
     "snapshots": (
         "snapshots of 40 games as fast as the miner reads",
         snapshot,
-        Ceilings(memory_mb=96, left_mb=64, stored=20_000),
+        Ceilings(memory_mb=96, left_mb=64, stored=20_000, recorded_mb=TAKEN_MB),
     ),
     "growth": (
         "updates that each add 100 games, without an end",
         growing,
-        Ceilings(memory_mb=128, left_mb=96, stored=20_000),
+        Ceilings(memory_mb=128, left_mb=96, stored=20_000, recorded_mb=TAKEN_MB),
     ),
     "parts": (
         "updates in 10,000 parts, of which the last never comes",
         endless_part,
-        Ceilings(memory_mb=64, stored=1000),
+        Ceilings(memory_mb=64, stored=1000, recorded_mb=TAKEN_MB),
     ),
     "offsets": ("heartbeats with ever later offsets", later, WAITING),
     "verdicts": ("verdicts on predictions that were never made", unasked, WAITING),
@@ -316,6 +345,12 @@ FLOODS: Final[dict[str, tuple[str, Callable[[Liar, int], str | bytes], Ceilings]
     "bomb": ("binary frames of 60 kB that unpack to 60 MB", bomb, WAITING),
 }
 
+NOTHING: Final = Limits(frame_bytes=0, predictions_per_message=0, messages_per_second=1e-9, burst=1e-9)
+ODDITIES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "rhythm": ("a heartbeat each microsecond", {"heartbeat_interval": 1e-6, "connection_timeout": 1e-6}),
+    "eternity": ("a heartbeat in ever so long", {"heartbeat_interval": 1e300, "connection_timeout": 1e300}),
+    "limits": ("messages without any byte or prediction", {"limits": NOTHING}),
+}
 LIARS: Final = (
     *(
         Attack(
@@ -348,6 +383,19 @@ LIARS: Final = (
         strike=partial(lie, script=ping),
         gets=SESSION_ENDS | ASKS,
         short_seconds=1.5,
+    ),
+    *(
+        Attack(
+            name=f"lie-{name}",
+            role="miner",
+            sentence=f"A validator's welcome asks for {sentence}.",
+            strike=partial(lie, script=partial(greet_oddly, changes=changes)),
+            gets=SESSION_ENDS | ASKS | {"a heartbeat", "a prediction"},
+            per_second={"a heartbeat": 20.0},
+            ceilings=WAITING,
+            short_seconds=1.5,
+        )
+        for name, (sentence, changes) in ODDITIES.items()
     ),
     Attack(
         name="lie-close",

@@ -20,11 +20,11 @@ from websockets.frames import Frame, Opcode
 
 from bettensor.bus import codec
 from bettensor.bus.identifiers import Hotkey, MessageId
-from bettensor.bus.messages import MAX_FRAME_BYTES, HeartbeatMessage
+from bettensor.bus.messages import MAX_FRAME_BYTES, HeartbeatMessage, PredictionMessage
 from bettensor.neurons.bench.load import prediction_message, text_frame
 from bettensor.neurons.cli.control_client import ask as ask_neuron
 from tests.attacks.attack import Attack, Ceilings, Force
-from tests.attacks.strangers import TURNED_AWAY
+from tests.attacks.strangers import TURNED_AWAY, flood
 from tests.attacks.target import (
     Speaker,
     Target,
@@ -199,6 +199,29 @@ async def _frame_of(wire: Wire) -> tuple[int, bytes]:
     elif length == 127:
         length = int.from_bytes(await wire.reader.readexactly(8), "big")
     return head[0] & 0x0F, await wire.reader.readexactly(length)
+
+
+# --- requests in number
+
+
+def full_post(target: Target, number: int) -> bytes:
+    """64 predictions by HTTP, of one of three hotkeys."""
+    keypair, path = target.keypairs(3)[number % 3], addressed("/predictions")
+    message = codec.stamp(
+        prediction_message(64),
+        message_id=MessageId(token_hex(16)),
+        sender=Hotkey(keypair.ss58_address),
+        timestamp="2026-01-01T00:00:00.000000Z",
+    )
+    assert isinstance(message, PredictionMessage)
+    body = codec.encode_body(message)
+    return request("POST", path, target.sign(keypair, path, "POST", body), body)
+
+
+def whole_slate(target: Target, number: int) -> bytes:
+    """The slate by HTTP, for one of three hotkeys."""
+    keypair, path = target.keypairs(3)[number % 3], addressed("/games")
+    return request("GET", path, target.sign(keypair, path))
 
 
 # --- frames in number
@@ -489,6 +512,22 @@ MEMBERS: Final = (
         gets=LIMITED | OPEN | {"accepted", "429", "503"},
         changes=MANY,
         ceilings=Ceilings(stored=10**6, recorded_mb=200),
+    ),
+    Attack(
+        name="full-posts",
+        sentence="Three hotkeys post 64 predictions each time, 95 times a second each.",
+        strike=partial(flood, rate=285, compose=full_post, lines=20),
+        gets=TURNED_AWAY | {"200", "503 no_verdict"},
+        changes=MANY,
+        ceilings=Ceilings(stored=10**6, recorded_mb=200),
+    ),
+    Attack(
+        name="slates-by-http",
+        sentence="Three hotkeys ask for a slate of 3,000 games, 95 times a second each.",
+        strike=partial(flood, rate=285, compose=whole_slate, lines=20),
+        gets=TURNED_AWAY | {"200"},
+        games=3000,
+        ceilings=Ceilings(memory_mb=64, left_mb=48),
     ),
     Attack(
         name="unreadable-predictions",

@@ -10,8 +10,6 @@ from itertools import cycle
 from secrets import token_bytes
 from typing import Final
 
-from bittensor_core import Keypair
-
 from bettensor.bus.messages import MAX_FRAME_BYTES
 from tests.attacks.attack import Attack, Ceilings, Force
 from tests.attacks.target import (
@@ -25,13 +23,14 @@ from tests.attacks.target import (
     dial,
     ends_in_good_order,
     handshake,
+    key,
     paced,
     request,
 )
 
 Answers = Counter[str]
 BODY: Final = b"x" * MAX_FRAME_BYTES
-_STRANGERS: Final = tuple(Keypair.create_from_uri(f"//Stranger{number}") for number in range(8))
+_STRANGERS: Final = tuple(key(f"//Stranger{number}") for number in range(8))
 
 TURNED_AWAY: Final = frozenset({"not connected", "closed", "reset", "503", "503 over_capacity", "429 rate_limited"})
 """A connection that is refused, ended or answered so that another one may live."""
@@ -150,10 +149,29 @@ POST_HEAD: Final = request("POST", addressed("/predictions"), b"Content-Length: 
 # --- requests
 
 
+def pipelined(_: Target, __: int) -> bytes:
+    """Many requests at once."""
+    return HEALTH * 500
+
+
+def health(_: Target, __: int) -> bytes:
+    """What everybody may ask."""
+    return HEALTH
+
+
 async def flood(
-    target: Target, force: Force, rate: float, compose: Callable[[Target, int], bytes], lines: int
+    target: Target,
+    force: Force,
+    rate: float,
+    compose: Callable[[Target, int], bytes],
+    lines: int,
+    *,
+    once: bool = False,
 ) -> Answers:
-    """Requests at a steady rate, on ``lines`` connections at a time; a connection that ended is replaced."""
+    """Requests at a steady rate, on ``lines`` connections at a time.
+
+    A connection that ended is replaced, and with ``once`` every connection after its first answer.
+    """
     share = force.some(round(rate)) / lines
 
     async def send() -> Answers:
@@ -165,6 +183,8 @@ async def flood(
                     wire = await dial(target)
                 await wire.send(compose(target, number))
                 got[await wire.answer()] += 1
+                if once:
+                    wire.reset()
                 continue
             got["not connected"] += 1
             wire = None
@@ -394,6 +414,18 @@ STRANGERS: Final = (
         sentence="A stranger sends heads of 8 kB with names of its own, 500 a second.",
         strike=partial(flood, rate=500, compose=own_headers, lines=10),
         gets=TURNED_AWAY | {"404 not_found"},
+    ),
+    Attack(
+        name="pipelined-requests",
+        sentence="A stranger sends 500 requests at once, 100 times a second, and reads the first answer.",
+        strike=partial(flood, rate=100, compose=pipelined, lines=5, once=True),
+        gets=TURNED_AWAY | {"200", "400"},
+    ),
+    Attack(
+        name="health-flood",
+        sentence="A stranger asks for the health, 2,000 times a second.",
+        strike=partial(flood, rate=2000, compose=health, lines=20),
+        gets=TURNED_AWAY | {"200"},
     ),
     Attack(
         name="forged-handshakes",

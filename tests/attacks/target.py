@@ -31,6 +31,12 @@ _RESET: Final = struct.pack("ii", 1, 0)
 _ERROR: Final = re.compile(rb'"error": ?"(\w+)"')
 
 
+@cache
+def key(uri: str) -> Keypair:
+    """The key of a URI; deriving one takes a millisecond."""
+    return Keypair.create_from_uri(uri)
+
+
 @dataclass(frozen=True)
 class Target:
     """A port, and the hotkeys that attackers hold the keys of."""
@@ -46,7 +52,7 @@ class Target:
 
     def keypairs(self, count: int) -> list[Keypair]:
         """The first registered keys."""
-        return [Keypair.create_from_uri(uri) for uri in self.members[:count]]
+        return [key(uri) for uri in self.members[:count]]
 
     def sign(self, keypair: Keypair, path: str, method: str = "GET", body: bytes = b"", **changes: Any) -> bytes:
         """Lines of headers that sign a request."""
