@@ -22,6 +22,7 @@ __all__ = [
     "ChosenValidators",
     "Count",
     "Fraction",
+    "IntakeSettings",
     "IsNumber",
     "MinerSynapseSettings",
     "NotNegative",
@@ -172,6 +173,20 @@ class MinerSynapseSettings:
     """Minimum stake with which a validator is answered, in the subnet's own token."""
     max_request_bytes: Annotated[Whole, Field(ge=1024)] = 8 * 1024 * 1024
     """If the body of a request has more bytes than this, the request is refused with 413."""
+
+
+@settings_class
+class IntakeSettings:
+    """How much a miner takes from one validator, over all its connections."""
+
+    bytes_per_second: Positive = 2.0 * 1024 * 1024
+    """Bytes per second that one validator may send in the long run; each frame counts for at least 1024. What comes
+    faster is read later."""
+    burst_bytes: Annotated[Whole, Field(ge=65536)] = 32 * 1024 * 1024
+    """Bytes that one validator may send at once after a silence; a slate of 20,000 games has about 6 MB."""
+    patience: Seconds = 30.0
+    """If a validator sends too much for this many seconds, the miner ends its connection (close code 4103), and dials
+    it again with back-off."""
 
 
 class ChosenValidators(tuple[str, ...]):

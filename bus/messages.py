@@ -38,6 +38,7 @@ __all__ = [
     "KINDS",
     "MAX_FRAME_BYTES",
     "MAX_MESSAGE",
+    "MAX_PARTS",
     "MAX_PREDICTIONS",
     "MAX_SLATE",
     "SUBPROTOCOL",
@@ -65,6 +66,8 @@ MAX_FRAME_BYTES: Final = 64 * 1024
 """Bytes of one frame, JSON and signature together, in either direction; also of one HTTP request's body."""
 MAX_PREDICTIONS: Final = 64
 """Predictions in one message, and results in one confirmation."""
+MAX_PARTS: Final = 10_000
+"""Parts of one game update."""
 MAX_SLATE: Final = 20_000
 """Games of one validator's slate."""
 MAX_MESSAGE: Final = 1024
@@ -191,8 +194,8 @@ class GameUpdateMessage(Broadcast):
     updated_games: dict[GameId, TeamGame]
     previous: Annotated[Offset, msgspec.Meta(ge=0, le=MAX_INTEGER)] | None = None
     """The offset that this update follows; null in a snapshot, which replaces the slate."""
-    part: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
-    parts: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
+    part: Annotated[int, msgspec.Meta(ge=1, le=MAX_PARTS)] = 1
+    parts: Annotated[int, msgspec.Meta(ge=1, le=MAX_PARTS)] = 1
 
 
 @quick

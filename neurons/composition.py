@@ -129,6 +129,7 @@ EDGES: Final[dict[Role, tuple[Place, ...]]] = {
         Place("database", "edges.outbox:OutboxDatabase"),
         Place("outbox_store", "edges.outbox:Outbox", "simulation.outbox:SimulatedOutbox"),
         *_WHO_IS_IN_THE_SUBNET,
+        Place("intake", "edges.intake:Intake"),
         Place("http_client", "edges.http_client:HttpClient"),
         Place("dialer", "edges.dialer:Dialer"),
         Place("farewell", "edges.farewell:Farewell"),

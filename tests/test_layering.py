@@ -31,8 +31,6 @@ WHERE = {
     },
     "dataclasses_json": {"bus/records.py"},
     "httpx": {
-        "neurons/edges/http_answers.py",
-        "neurons/edges/http_client.py",
         "neurons/edges/odds_api_client.py",
         "neurons/cli/demo_visitor.py",
     },

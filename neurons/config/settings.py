@@ -12,6 +12,7 @@ from bettensor.actors.settings import (
     AuthSettings,
     AxonSettings,
     ChosenValidators,
+    IntakeSettings,
     IsNumber,
     MinerSynapseSettings,
     Port,
@@ -251,6 +252,7 @@ class MinerSettings(Settings):
     validators: ChosenValidators = ChosenValidators()
     """Hotkeys of the validators to connect to. []: all validators with a permit and an endpoint in the metagraph."""
     synapse: MinerSynapseSettings = field(default_factory=MinerSynapseSettings)
+    intake: IntakeSettings = field(default_factory=IntakeSettings)
 
 
 ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {

@@ -37,7 +37,7 @@ from bettensor.bus.identifiers import ConnectionId, GameId, Hotkey, Micros, Uid
 from bettensor.bus.synapse import Metadata, Terminal
 from bettensor.bus.text import printable
 from bettensor.neurons.edges.edge import Edge, QuerySigner, Store, on
-from bettensor.neurons.edges.http_exchange import NoAnswer, Reply, posting
+from bettensor.neurons.edges.http_exchange import NoAnswer, Reply, connected
 from bettensor.neurons.edges.refusals import read_told
 from bettensor.neurons.edges.tasks import Tasks
 
@@ -183,13 +183,12 @@ class Dendrite(Edge):
             _Refused: its status is another than 200.
         """
         host, port = split_endpoint(event.endpoint)
-        async with posting(host, port, synapse.PATH, *self._compose(event, host, port)) as reply:
+        async with connected(host, port) as connection:
+            reply = await connection.request("POST", synapse.PATH, *self._compose(event, host, port))
             if reply.status != HTTPStatus.OK:
                 raise _Refused(reply.status, await _told(reply))
             if isinstance(event, AxonConfirmRequested):
                 return b""
-            if reply.header("content-encoding").lower() not in ("", "identity"):
-                raise NoAnswer("the answer is compressed, which was not asked for")
             return await reply.read(self._settings.max_answer_bytes, lambda: room.enter_async_context(self._large))
 
     async def _read(self, event: AxonQueryRequested, content: bytes) -> AxonAnswered:

@@ -8,7 +8,7 @@ from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed as SocketClosed
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
@@ -32,6 +32,7 @@ from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.neurons.edges.edge import Edge, Identity, RequestSigner, Transports, on
 from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
 from bettensor.neurons.edges.http_answers import read_retry_after
+from bettensor.neurons.edges.intake import Flooded, Intake
 from bettensor.neurons.edges.refusals import read_refusal
 from bettensor.neurons.edges.tasks import Tasks
 from bettensor.neurons.edges.writer import TransportGone
@@ -45,6 +46,8 @@ MAX_QUEUED: Final = 64 * 1024 * 1024
 MAX_PONGS_WAITING: Final = 1024 * 1024
 """Bytes that a validator may leave unread in the socket's buffer. At most two of our own frames are in it, so anything
 above this is pongs, the answers to endless pings."""
+MIN_FRAME_BYTES: Final = 134
+"""Bytes of the shortest frame: ``{}``, a newline and a signature. Shorter ones cost their sender almost nothing."""
 
 
 class _Socket(FrameLimits, ClientConnection):
@@ -55,22 +58,26 @@ class _Socket(FrameLimits, ClientConnection):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if not self.transport.is_closing() and self.transport.get_write_buffer_size() > MAX_PONGS_WAITING:
-            self._give_up(CloseCode.SLOW_CONSUMER, "it sends pings and does not read the pongs")
+            self.give_up(CloseCode.SLOW_CONSUMER, "it sends pings and does not read the pongs")
 
     def process_event(self, event: Frame | Response) -> None:  # type: ignore[override]
         if isinstance(event, Frame):
             if event.opcode not in (Opcode.TEXT, Opcode.BINARY) and self._count_extra() == MAX_EXTRA_FRAMES:
                 text = f"more than {MAX_EXTRA_FRAMES} pings, pongs and continuations a second"
-                self._give_up(CloseCode.RATE_LIMITED, text)
+                self.give_up(CloseCode.RATE_LIMITED, text)
             if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 self._fragments = 0 if event.fin else self._fragments + 1
+            if event.opcode is Opcode.TEXT and event.fin and len(event.data) < MIN_FRAME_BYTES:
+                self.give_up(CloseCode.PROTOCOL_VIOLATION, "a frame that is too short to be one")
+                return
             if self._fragments == MAX_FRAGMENTS:
-                self._give_up(CloseCode.TOO_BIG, f"more than {MAX_FRAGMENTS} fragments")
+                self.give_up(CloseCode.TOO_BIG, f"more than {MAX_FRAGMENTS} fragments")
             if self._fragments >= MAX_FRAGMENTS:
                 return
         super().process_event(event)
 
-    def _give_up(self, code: CloseCode, reason: str) -> None:
+    def give_up(self, code: CloseCode, reason: str) -> None:
+        """End the session without waiting for the validator."""
         self.protocol.fail(code, reason)
         self.send_data()
         self.transport.abort()
@@ -81,7 +88,7 @@ class Dialled:
 
     road: Road = "websocket"
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: _Socket) -> None:
         self._socket = socket
         self._frames: asyncio.Queue[bytes] = asyncio.Queue()
         self._queued = 0
@@ -104,7 +111,8 @@ class Dialled:
 
     def queued(self) -> int:
         """Bytes that were accepted and not sent yet."""
-        return self._queued + self._socket.transport.get_write_buffer_size()
+        unsent: int = self._socket.transport.get_write_buffer_size()
+        return self._queued + unsent
 
     @property
     def ending(self) -> bool:
@@ -116,6 +124,11 @@ class Dialled:
         self._close = code, reason
         self._frames.put_nowait(b"")
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._socket.transport.abort)
+
+    def abandon(self, code: CloseCode, reason: str) -> None:
+        """Close at once, and wait for nothing."""
+        self._close = code, reason
+        self._socket.give_up(code, reason)
 
     def ended(self) -> tuple[int, str]:
         """Code and reason: the peer's, or ours if it gave none."""
@@ -141,6 +154,10 @@ class Dialled:
             await self._socket.close(*self._close)
 
 
+class _NoSubprotocol(InvalidHandshake):
+    """The answer does not say that the other side speaks bettensor/1."""
+
+
 class _Handshake(connect):
     """Follows no redirect: the metagraph names the validator's address, and any other answer is a refusal."""
 
@@ -153,10 +170,13 @@ class Dialer(Edge):
 
     name = "dialer"
 
-    def __init__(self, identity: Identity, signer: RequestSigner, transports: Transports, clock: Clock) -> None:
+    def __init__(
+        self, identity: Identity, signer: RequestSigner, transports: Transports, intake: Intake, clock: Clock
+    ) -> None:
         self._netuid = identity.netuid
         self._signer = signer
         self._transports = transports
+        self._intake = intake
         self._clock = clock
         self._open: dict[ConnectionId, Dialled] = {}
 
@@ -190,18 +210,7 @@ class Dialer(Edge):
             target += f"&epoch={event.position.epoch}&offset={event.position.offset}"
         headers = self._signer.sign_request("GET", target, b"", event.hotkey)
         try:
-            socket = await _Handshake(
-                f"ws://{event.endpoint}{target}",
-                create_connection=_Socket,
-                additional_headers=headers,
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
-                compression=None,
-                max_size=MAX_FRAME_BYTES,
-                ping_interval=None,
-                open_timeout=OPEN_TIMEOUT,
-                close_timeout=CLOSE_TIMEOUT,
-                proxy=None,  # for the chain alone: a validator may refuse by the address that it sees
-            )
+            socket = await _shake_hands(f"ws://{event.endpoint}{target}", headers)
         except InvalidStatus as refusal:
             self._bus.publish(_refused(event, refusal, self._clock.wall()))
         except (OSError, TimeoutError, WebSocketException, ValueError) as error:  # ValueError: not an address
@@ -211,7 +220,7 @@ class Dialer(Edge):
             session = self._read(event, socket, headers["X-Bittensor-Nonce"])
             self._sessions.start(session, f"session with {event.hotkey}")
 
-    async def _read(self, event: DialRequested, socket: ClientConnection, challenge: str) -> None:
+    async def _read(self, event: DialRequested, socket: _Socket, challenge: str) -> None:
         connection = event.connection
         dialled = self._open[connection] = Dialled(socket)
         self._transports.add(connection, dialled)
@@ -219,12 +228,8 @@ class Dialer(Edge):
             async with socket:
                 self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge))
                 async for data in socket:
-                    if dialled.ending:
-                        continue  # until our close is answered: earlier frames mean nothing, and stay out of the log
-                    if isinstance(data, str):
-                        self._bus.publish(FrameReceived(connection, data.encode()))
-                    else:
-                        self._bus.publish(BinaryReceived(connection, len(data)))
+                    if not dialled.ending:  # otherwise frames mean nothing, and stay out of the log
+                        await self._take(event, dialled, data)
         except SocketClosed:
             pass  # the socket knows its close code
         finally:
@@ -232,6 +237,49 @@ class Dialer(Edge):
             del self._open[connection]
             await dialled.stop()
             self._bus.publish(ConnectionClosed(connection, *dialled.ended()))
+
+    async def _take(self, event: DialRequested, dialled: Dialled, data: str | bytes) -> None:
+        """Publish a message when it is this validator's turn."""
+        content = data.encode() if isinstance(data, str) else data
+        try:
+            await self._intake.turn(event.hotkey, len(content))
+        except Flooded as flood:
+            dialled.abandon(CloseCode.RATE_LIMITED, str(flood))
+        if dialled.ending:
+            return
+        if isinstance(data, str):
+            self._bus.publish(FrameReceived(event.connection, content))
+        else:
+            self._bus.publish(BinaryReceived(event.connection, len(content)))
+
+
+async def _shake_hands(url: str, headers: dict[str, str]) -> _Socket:
+    """A WebSocket that speaks bettensor/1.
+
+    Raises:
+        InvalidStatus: the validator refuses.
+        OSError: it cannot be reached.
+        TimeoutError: it does not answer in time.
+        WebSocketException: its answer is none.
+        ValueError: ``url`` has no address.
+    """
+    socket = await _Handshake(
+        url,
+        create_connection=_Socket,
+        additional_headers=headers,
+        subprotocols=[Subprotocol(SUBPROTOCOL)],
+        compression=None,
+        max_size=MAX_FRAME_BYTES,
+        ping_interval=None,
+        open_timeout=OPEN_TIMEOUT,
+        close_timeout=CLOSE_TIMEOUT,
+        proxy=None,  # for the chain alone: a validator may refuse by the address that it sees
+    )
+    assert isinstance(socket, _Socket)  # noqa: S101 - for the type checker: create_connection makes it
+    if socket.subprotocol != SUBPROTOCOL:  # RFC 6455 lets a server ignore what we asked for
+        socket.transport.abort()
+        raise _NoSubprotocol(f"its answer does not name the subprotocol {SUBPROTOCOL}")
+    return socket
 
 
 def _refused(event: DialRequested, refusal: InvalidStatus, now: Micros) -> DialFailed:

@@ -1,11 +1,11 @@
-"""One HTTP/1.1 exchange with a server that may be hostile, by h11: its answer has a bounded number of bytes and parts.
+"""HTTP/1.1 with a server that may be hostile, by h11: an answer has a bounded number of bytes and parts.
 
 A usual client follows preliminary answers without end, and takes a body in as many parts as it has bytes: a few such
-servers would keep the event loop busy. Here each exchange has its own socket; whoever asks sets the deadline.
+servers would keep the event loop busy. This one follows no redirect and unpacks nothing. The caller sets the deadline.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -23,8 +23,6 @@ MAX_PARTS: Final = 256
 """Parts of a body, besides one for each ``PART`` bytes."""
 PART: Final = 512
 """Bytes of a part, on average; those of real servers have thousands."""
-
-
 LARGE: Final = 256 * 1024
 """Bytes from which on an answer is a large one."""
 
@@ -37,34 +35,11 @@ class NoAnswer(BettensorError):
     """The other side sent no answer that can be read; the message says why."""
 
 
-class _Wire:
-    """What the other side says, event by event."""
-
-    def __init__(self, connection: h11.Connection, reader: asyncio.StreamReader) -> None:
-        self._connection = connection
-        self._reader = reader
-
-    async def next(self) -> h11.Event:
-        """The next part of the answer.
-
-        Raises:
-            NoAnswer: this is no HTTP, or it ends too early.
-        """
-        while True:
-            try:
-                event = self._connection.next_event()
-            except h11.RemoteProtocolError as error:
-                raise NoAnswer(f"no HTTP answer: {error}") from None
-            if isinstance(event, h11.Event):
-                return event
-            self._connection.receive_data(await self._reader.read(CHUNK))
-
-
 class Reply:
     """An answer whose head has come."""
 
-    def __init__(self, wire: _Wire, head: h11.Response) -> None:
-        self._wire = wire
+    def __init__(self, next_event: Callable[[], Awaitable[h11.Event]], head: h11.Response) -> None:
+        self._next_event = next_event
         self._headers = head.headers
         self.status = head.status_code
 
@@ -74,22 +49,32 @@ class Reply:
         Args:
             name: in lower case.
         """
-        return ", ".join(value.decode("latin-1") for known, value in self._headers if known == name.encode())
+        return ", ".join(self.values(name))
+
+    def values(self, name: str) -> list[str]:
+        """The value of each header of this name.
+
+        Args:
+            name: in lower case.
+        """
+        return [value.decode("latin-1") for known, value in self._headers if known == name.encode()]
 
     async def read(self, most: int, make_room: Callable[[], Awaitable[object]] = _have_room) -> bytes:
-        """The body as it was sent, which may be compressed.
+        """The body.
 
         Args:
             most: bytes.
             make_room: called once, if there are more than ``LARGE`` bytes; nothing is read until it returns.
 
         Raises:
-            NoAnswer: it has more bytes, or does not come whole.
+            NoAnswer: it has more bytes, is compressed, or does not come whole.
         """
+        if self.header("content-encoding").lower() not in ("", "identity"):
+            raise NoAnswer("the answer is compressed, which was not asked for")
         content, parts, is_large, declared = bytearray(), 0, False, self.header("content-length")
         if declared and int(declared) > most:
             raise _too_long(most)
-        while isinstance(event := await self._wire.next(), h11.Data):
+        while isinstance(event := await self._next_event(), h11.Data):
             content += event.data
             parts += 1
             if len(content) > most:
@@ -111,44 +96,73 @@ def _too_long(most: int) -> NoAnswer:
     return NoAnswer(f"an answer of more than {most} bytes")
 
 
+class HttpConnection:
+    """A socket to a server. Takes requests one after the other: the answer to the one before must have been read."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+
+    async def request(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Reply:
+        """Send a request, and return the answer when its head has come.
+
+        Args:
+            method: in upper case.
+            target: path and query.
+            headers: all of them, in their order.
+            body: may be empty.
+
+        Raises:
+            NoAnswer: no head of an answer came, or this connection ends after the answer before.
+            OSError: the connection broke.
+        """
+        try:
+            if self._protocol.our_state is not h11.IDLE:
+                self._protocol.start_next_cycle()
+            request = h11.Request(method=method, target=target, headers=list(headers))
+            events = (request, h11.Data(body), h11.EndOfMessage())
+            self._writer.write(b"".join(self._protocol.send(event) or b"" for event in events))
+        except h11.LocalProtocolError as error:  # a host with characters that no header may have; a server that leaves
+            raise NoAnswer(f"the request cannot be made: {error}") from None
+        return Reply(self._next_event, await self._head())
+
+    async def _head(self) -> h11.Response:
+        for _ in range(MAX_HINTS + 1):
+            event = await self._next_event()
+            if isinstance(event, h11.Response):
+                return event
+        raise NoAnswer("no answer, but preliminary ones without end")
+
+    async def _next_event(self) -> h11.Event:
+        """The next part of the answer.
+
+        Raises:
+            NoAnswer: this is no HTTP, or it ends too early.
+        """
+        while True:
+            try:
+                event = self._protocol.next_event()
+            except h11.RemoteProtocolError as error:
+                raise NoAnswer(f"no HTTP answer: {error}") from None
+            if isinstance(event, h11.Event):
+                return event
+            self._protocol.receive_data(await self._reader.read(CHUNK))
+
+
 @asynccontextmanager
-async def posting(
-    host: str, port: int, path: str, headers: Sequence[tuple[str, str]], body: bytes
-) -> AsyncIterator[Reply]:
-    """Send ``POST path``, and yield the answer when its head has come. The socket is closed at the end of the block.
+async def connected(host: str, port: int) -> AsyncIterator[HttpConnection]:
+    """Open a socket, which is closed at the end of the block.
 
     Args:
         host: an address or a name.
         port: TCP.
-        path: of the URL.
-        headers: all of them, in their order.
-        body: of the request.
 
     Raises:
-        NoAnswer: no head of an answer came.
         OSError: the server cannot be reached.
     """
     reader, writer = await asyncio.open_connection(host, port, limit=2 * CHUNK)
     try:
-        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        writer.write(_encoded(connection, path, headers, body))
-        wire = _Wire(connection, reader)
-        yield Reply(wire, await _head(wire))
+        yield HttpConnection(reader, writer)
     finally:
         writer.transport.abort()  # without waiting for what the other side has not read
-
-
-def _encoded(connection: h11.Connection, path: str, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
-    try:
-        request = h11.Request(method="POST", target=path, headers=list(headers))
-        return b"".join(connection.send(event) or b"" for event in (request, h11.Data(body), h11.EndOfMessage()))
-    except h11.LocalProtocolError as error:  # a host with characters that no header may have
-        raise NoAnswer(f"the request cannot be made: {error}") from None
-
-
-async def _head(wire: _Wire) -> h11.Response:
-    for _ in range(MAX_HINTS + 1):
-        event = await wire.next()
-        if isinstance(event, h11.Response):
-            return event
-    raise NoAnswer("no answer, but preliminary ones without end")

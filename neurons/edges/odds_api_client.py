@@ -18,7 +18,8 @@ from pydantic import AfterValidator, Field
 from bettensor.bus.clock import Clock
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.text import printable
-from bettensor.neurons.edges.http_answers import read_body, read_retry_after
+from bettensor.neurons.edges.http_answers import read_retry_after
+from bettensor.neurons.edges.http_exchange import is_crumbled
 from bettensor.neurons.odds.book import AnswerVersion
 from bettensor.neurons.odds.odds_api import MARKET
 from bettensor.neurons.system.proxies import is_loopback
@@ -124,7 +125,7 @@ class OddsApiClient:
                 self._client.stream("GET", url, params=self._params, headers=headers) as response,
             ):
                 _refuse_compression(response)
-                body = await read_body(response, MAX_ANSWER)
+                body = await _read_body(response, MAX_ANSWER)
         except TimeoutError:
             return self._failed(sport, f"no answer within {TIMEOUT:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -179,6 +180,27 @@ class _WithKey(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._wire.aclose()
+
+
+async def _read_body(response: httpx.Response, most: int) -> bytes:
+    """The raw body; it is not unpacked if it is compressed, so it is never longer than what was sent.
+
+    Args:
+        response: an answer that is read as a stream.
+        most: bytes.
+
+    Raises:
+        httpx.DecodingError: the body has more bytes, or comes in far too many parts.
+    """
+    content, parts = bytearray(), 0
+    async for chunk in response.aiter_raw():
+        content += chunk
+        parts += 1
+        if is_crumbled(parts, len(content)):
+            raise httpx.DecodingError("an answer in far too many parts", request=response.request)
+        if len(content) > most:
+            raise httpx.DecodingError(f"an answer of more than {most} bytes", request=response.request)
+    return bytes(content)
 
 
 def _refuse_compression(response: httpx.Response) -> None:

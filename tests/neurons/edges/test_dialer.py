@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from websockets.frames import Frame, Opcode
+from websockets.utils import accept_key
 
+from bettensor.actors.settings import IntakeSettings
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.events import (
     CloseRequested,
@@ -16,8 +18,9 @@ from bettensor.bus.events import (
     PostFailed,
 )
 from bettensor.bus.identifiers import ConnectionId
+from bettensor.bus.messages import MAX_FRAME_BYTES
 from bettensor.neurons.edges.writer import TransportGone
-from tests.neurons.edges.validators import Bench, benched, flooding, frozen, recording_proxy, refuse, serving
+from tests.neurons.edges.validators import Bench, Serve, benched, flooding, frozen, recording_proxy, refuse, serving
 
 
 @pytest.fixture
@@ -134,3 +137,63 @@ async def test_what_comes_after_our_close_is_not_even_noted(bench: Bench, monkey
         heard = len(bench.heard)
         await bench.until(ConnectionClosed)
         assert not [event for event in bench.heard[heard:] if isinstance(event, FrameReceived)]
+
+
+def _welcoming(status: bytes, *headers: bytes) -> Serve:
+    """A server that agrees to a WebSocket, in its own way."""
+
+    async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        (key,) = (line[19:].decode() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key: "))
+        ours = (b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Accept: " + accept_key(key).encode())
+        writer.write(b"\r\n".join((status, *ours, *headers, b"", b"")))
+        await reader.read()
+
+    return agree
+
+
+NAMED = b"Sec-WebSocket-Protocol: bettensor.v1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (_welcoming(b"HTTP/1.1 101 Yes"), "does not name the subprotocol bettensor.v1"),
+        (_welcoming(b"HTTP/1.1 101 Yes", b"Sec-WebSocket-Protocol: chat"), "unsupported subprotocol: chat"),
+        (_welcoming(b"HTTP/1.1 101 Yes", NAMED, NAMED), "multiple values"),
+        (_welcoming(b"HTTP/1.1 101 Yes", NAMED, b"Sec-WebSocket-Extensions: permessage-deflate"), "no extensions"),
+        (_welcoming(b"HTTP/1.0 101 Yes", NAMED), "valid HTTP response"),
+    ],
+    ids=["no subprotocol", "another subprotocol", "two", "an extension", "HTTP/1.0"],
+)
+async def test_a_handshake_that_is_not_as_we_asked_opens_nothing(bench: Bench, answer: Serve, reason: str) -> None:
+    async with serving(answer) as endpoint:
+        bench.dial(endpoint)
+        failed = await bench.until(DialFailed, ConnectionOpened)
+    assert isinstance(failed, DialFailed)
+    assert (failed.status, reason in failed.reason) == (None, True), failed.reason
+
+
+async def test_a_handshake_as_we_asked_opens_a_session(bench: Bench) -> None:
+    async with serving(_welcoming(b"HTTP/1.1 101 Yes", NAMED)) as endpoint:
+        bench.dial(endpoint)
+        assert isinstance(await bench.until(DialFailed, ConnectionOpened), ConnectionOpened)
+
+
+async def test_a_flood_of_frames_that_are_too_short_ends_before_it_is_read(bench: Bench) -> None:
+    async with flooding(Frame(Opcode.TEXT, b"")) as endpoint:
+        bench.dial(endpoint)
+        closed = await bench.until(ConnectionClosed, DialFailed)
+        assert isinstance(closed, ConnectionClosed)
+        assert (closed.code, closed.reason) == (CloseCode.PROTOCOL_VIOLATION, "a frame that is too short to be one")
+        assert not [event for event in bench.heard if isinstance(event, FrameReceived)]
+
+
+async def test_who_goes_on_sending_too_much_is_disconnected() -> None:
+    limits = IntakeSettings(bytes_per_second=1e6, burst_bytes=MAX_FRAME_BYTES, patience=0.01)
+    async with benched(limits) as bench, flooding(Frame(Opcode.TEXT, bytes(60_000))) as endpoint:
+        bench.dial(endpoint)
+        closed = await bench.until(ConnectionClosed, DialFailed)
+        assert isinstance(closed, ConnectionClosed)
+        assert (closed.code, closed.reason) == (CloseCode.RATE_LIMITED, "more than 1 MB a second for 0 s")
+        assert len([event for event in bench.heard if isinstance(event, FrameReceived)]) < 10

@@ -11,8 +11,8 @@ from bettensor.neurons.edges.http_exchange import (
     MAX_PARTS,
     PART,
     NoAnswer,
+    connected,
     is_crumbled,
-    posting,
 )
 from tests.loopback.existing import serving
 
@@ -34,7 +34,8 @@ async def exchange(answer: bytes, most: int = 1000, rooms: list[int] | None = No
 
     async with serving(serve) as endpoint:
         host, _, port = endpoint.rpartition(":")
-        async with asyncio.timeout(10), posting(host, int(port), "/path", HEADERS, b"body") as reply:
+        async with asyncio.timeout(10), connected(host, int(port)) as connection:
+            reply = await connection.request("POST", "/path", HEADERS, b"body")
             assert reply.header("nothing") == ""
             return reply.status, await reply.read(most, make_room), heard
 
@@ -66,6 +67,7 @@ async def test_a_few_preliminary_answers_are_passed_over_and_many_are_not() -> N
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", "no HTTP answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhi", "no HTTP answer"),
         (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n", "no HTTP answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nhi", "compressed"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n", "an answer of more than 1000 bytes"),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 1001, "an answer of more than 1000 bytes"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 1000, "far too many parts"),
@@ -86,7 +88,7 @@ async def test_room_is_made_once_for_a_large_body() -> None:
 
 async def test_nobody_listens() -> None:
     with pytest.raises(OSError, match="Connect call failed"):
-        async with posting("127.0.0.1", 1, "/", HEADERS, b"body"):
+        async with connected("127.0.0.1", 1):
             raise AssertionError("this cannot be reached")
 
 
@@ -102,6 +104,21 @@ async def test_a_request_that_is_none() -> None:
 
     async with serving(hear) as endpoint:
         port = int(endpoint.rpartition(":")[2])
+        async with connected("127.0.0.1", port) as connection:
+            with pytest.raises(NoAnswer, match="cannot be made"):
+                await connection.request("GET", "/", [("Host", "a\0b")])
+
+
+async def test_requests_one_after_the_other_on_one_connection() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in (1, 2):
+            head = await reader.readuntil(b"\r\n\r\n")
+            last = b"Connection: close\r\n" if number == 2 else b""
+            writer.write(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (last, len(head)) + head)
+
+    async with serving(answer) as endpoint, connected("127.0.0.1", int(endpoint.rpartition(":")[2])) as connection:
+        for target in ("/games", "/predictions"):
+            reply = await connection.request("GET", target, [("Host", "validator")])
+            assert await reply.read(1000) == b"GET %b HTTP/1.1\r\nHost: validator\r\n\r\n" % target.encode()
         with pytest.raises(NoAnswer, match="cannot be made"):
-            async with posting("127.0.0.1", port, "/", [("Host", "a\0b"), ("Content-Length", "4")], b"body"):
-                raise AssertionError("this cannot be reached")
+            await connection.request("GET", "/", [("Host", "validator")])

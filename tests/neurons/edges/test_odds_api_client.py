@@ -16,6 +16,7 @@ from bettensor.neurons.edges import odds_api_client
 from bettensor.neurons.edges.odds_api_client import Answered, Failed, OddsApiClient, Region, Service, Sport, read_key
 from bettensor.neurons.odds.book import AnswerVersion
 from tests.neurons.edges.odds_service import KEY, Answer, OddsService
+from tests.neurons.edges.validators import serving
 from tests.support import NOW
 
 SPORT = "baseball_mlb"
@@ -113,6 +114,20 @@ async def test_an_answer_that_is_too_long_is_not_read(
     monkeypatch.setattr(odds_api_client, "MAX_ANSWER", 1000)
     service.will(SPORT, Answer(b" " * 1_000_000))
     assert "an answer of more than 1000 bytes" in (await fault(client)).reason
+
+
+async def test_a_body_of_crumbs_is_not_read() -> None:
+    async def crumbs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"1\r\n \r\n" * 100)
+            await writer.drain()
+
+    async with serving(crumbs) as endpoint:
+        crumbling = OddsApiClient(KEY, ["us"], ManualClock(NOW), f"http://{endpoint}")
+        assert "far too many parts" in (await fault(crumbling)).reason
+        await crumbling.close()
 
 
 async def test_a_service_that_is_silent_or_away_is_told(client: OddsApiClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,4 +116,3 @@ async def test_whatever_a_validator_refuses_with_is_a_failed_dial_and_a_failed_e
     assert isinstance(dial, DialFailed), dial
     assert isinstance(post, PostFailed), post
     assert (dial.reason + post.reason).encode()  # a text that can be recorded
-    assert len(bench.http._client.cookies.jar) == 0  # noqa: SLF001 - they would grow for ever

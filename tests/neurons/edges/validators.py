@@ -10,6 +10,7 @@ from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame
 
+from bettensor.actors.settings import IntakeSettings
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.envelope import Envelope
@@ -18,6 +19,7 @@ from bettensor.bus.identifiers import ConnectionId, Hotkey
 from bettensor.bus.messages import SUBPROTOCOL
 from bettensor.neurons.edges.dialer import Dialer
 from bettensor.neurons.edges.http_client import HttpClient
+from bettensor.neurons.edges.intake import Intake
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.edges.writer import FrameWriter
 from tests.support import Injected, make_hotkey, make_identity
@@ -30,7 +32,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Bench:
     """A bus with the miner's edges, and all that they observe."""
 
-    def __init__(self) -> None:
+    def __init__(self, intake_settings: IntakeSettings) -> None:
         self.heard: list[Event] = []
         self.bus = EventBus(SystemClock())
         self.bus.subscribe("*", self._hear, "test")
@@ -38,8 +40,9 @@ class Bench:
         keys = Keys(Keypair.create_from_uri("//Alice"))
         identity = make_identity(keys.hotkey, "miner")
         self.writer = FrameWriter(keys, SystemClock())
-        self.dialer = Dialer(identity, keys, self.writer, SystemClock())
-        self.http = HttpClient(identity, keys, SystemClock())
+        intake = Intake(intake_settings, SystemClock())
+        self.dialer = Dialer(identity, keys, self.writer, intake, SystemClock())
+        self.http = HttpClient(identity, keys, intake, SystemClock())
         for edge in (self.writer, self.dialer, self.http):
             edge.attach(self.bus)
         self._news = asyncio.Event()
@@ -67,9 +70,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def benched() -> AsyncIterator[Bench]:
+async def benched(intake: IntakeSettings | None = None) -> AsyncIterator[Bench]:
     """A bench whose edges are closed at the end."""
-    bench = Bench()
+    bench = Bench(intake or IntakeSettings())
     yield bench
     await bench.dialer.close()
     await bench.http.close()
