@@ -201,6 +201,7 @@ class MonitorState:
     repeated: int = 0
     latencies: deque[Micros] = field(default_factory=lambda: deque(maxlen=LATENCIES))
     games: dict[Hotkey, dict[GameId, TeamGame]] = field(default_factory=dict)
+    """In runs of release 0.1.0, whose statuses had all games."""
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     fallbacks: "Counter[str]" = field(default_factory=Counter)
     withheld: tuple[WithheldGame, ...] = ()
@@ -461,13 +462,15 @@ class MonitorActor(HealthWatcher, ExistingFollower):
     def recall(self, event: OutboxOpened, _: Envelope) -> None:
         self.state.waiting = len(event.entries)
         for slate in event.slates:
-            fold(self.state.games.setdefault(slate.validator, {}), slate.games, snapshot=True)
             self.state.positions[slate.validator] = Position(slate.epoch, slate.offset)
+            if self.state.health.is_of_0_1:
+                fold(self.state.games.setdefault(slate.validator, {}), slate.games, snapshot=True)
 
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, _: Envelope) -> None:
-        fold(self.state.games.setdefault(event.validator, {}), event.games, snapshot=event.snapshot)
         self.state.positions[event.validator] = Position(event.epoch, event.offset)
+        if self.state.health.is_of_0_1:
+            fold(self.state.games.setdefault(event.validator, {}), event.games, snapshot=event.snapshot)
 
     @on(PredictionAccepted)
     def accept(self, event: PredictionAccepted, envelope: Envelope) -> None:
@@ -509,7 +512,8 @@ class MonitorActor(HealthWatcher, ExistingFollower):
 
     @on(StatusRequested)
     def report(self, event: StatusRequested, envelope: Envelope) -> None:
-        self.publish(StatusReported(event.request, self._status(envelope, slates=event.slates)))
+        slates = event.slates and self.state.health.is_of_0_1
+        self.publish(StatusReported(event.request, self._status(envelope, slates=slates)))
 
     def _score(self, hotkey: Hotkey, code: str, latency: Micros) -> None:
         self.state.verdicts[code] += 1

@@ -225,8 +225,8 @@ class StatusRequested(Observed):
     """An operator asks how the neuron is doing. Answered by ``StatusReported``."""
 
     request: int
-    slates: bool = True
-    """Whether all games belong in the answer."""
+    slates: bool = False
+    """In runs of release 0.1.0: whether all games belong in the answer."""
 
 
 @dataclass(frozen=True, slots=True)

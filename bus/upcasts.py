@@ -41,6 +41,9 @@ _OF_0_1: Final[dict[str, dict[str, Any]]] = {
     "announce": {"is_of_0_1": True},
     "auth": {"pins_schemes": False, "knows_members": True, "knows_synapse": False},
     "connection": {"pins_schemes": False},
+    "http_fallback": {"is_of_0_1": True},
+    "model": {"is_of_0_1": True},
+    "outbox": {"is_of_0_1": True},
     "reconnect": {"is_of_0_1": True},
 }
 """By actor, the part of its state with which it decides as in release 0.1.0."""

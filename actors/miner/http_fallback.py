@@ -7,11 +7,12 @@ And to ``verdict_overdue``: the session is open, and gives no verdict. The frame
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
 from bettensor.actors.existing import Existing, ExistingFollower
-from bettensor.actors.miner.patience import longest_wait
+from bettensor.actors.miner.patience import hinted_wait, longest_wait
 from bettensor.actors.miner.targets import is_wanted, wanted
 from bettensor.actors.settings import ChosenValidators, Seconds, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
@@ -49,6 +50,9 @@ from bettensor.bus.games import TeamGamePrediction
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, Offset, PredictionId, micros
 from bettensor.bus.messages import MAX_PREDICTIONS, ConfirmationMessage, PredictionMessage
 
+FETCH_PAUSE: Final = 1.0
+"""Seconds from one poll for missed updates to the next. The pause doubles with each poll that brings none, up to
+``max_poll_interval``: a validator may claim any offset."""
 BODY_REFUSED: Final = (400, 413)
 """Statuses that retrying the same body would get again (protocol, "Closing")."""
 
@@ -82,6 +86,12 @@ class HttpRoute:
     """The offset that the last poll for a missed update has to reach."""
     poll_again: bool = False
     """More was missed while a poll was under way, which may have been too early to bring it."""
+    fetch_from: Micros = Micros(0)
+    """From then on it may be asked for missed updates again; monotonic."""
+    fetch_waits: bool = False
+    """A timer is set to ask it then."""
+    vain: int = 0
+    """Polls in a row that did not bring what was missed; the exponent of the pause between two of them."""
     failures: int = 0
     """Of POST, in a row; the exponent of the back-off."""
     poll_failures: int = 0
@@ -115,6 +125,8 @@ class HttpFallbackState:
     draws: int = 0
     exchanges: int = 0
     stopping: bool = False
+    is_of_0_1: bool = False
+    """The miner asks at once for each missed update, and waits as long as a refusal says, as in release 0.1.0."""
     roads: dict[Hotkey, HttpRoute] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     existing: dict[Hotkey, Existing] = field(default_factory=dict)
@@ -132,6 +144,7 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
         self.state.hotkey, self.state.seed = event.hotkey, event.seed
+        self.state.is_of_0_1 = event.is_of_0_1
 
     @on(SettingsReloaded)
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
@@ -215,13 +228,13 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
             self._choose(event.hotkey, road, "no_connection", event.reason, envelope.mono)
 
     @on(UpdateMissed)
-    def fetch_missed(self, event: UpdateMissed, _: Envelope) -> None:
+    def fetch_missed(self, event: UpdateMissed, envelope: Envelope) -> None:
         road = self.state.roads.get(event.validator)
         if road is None:
             return
         road.poll_again = road.polling is not None and (road.poll_again or event.ahead > road.sought)
         road.sought = event.ahead
-        self._poll(event.validator, road)
+        self._fetch(event.validator, road, envelope.mono)
 
     @on(SessionActivated)
     def step_back(self, event: SessionActivated, _: Envelope) -> None:
@@ -260,9 +273,10 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
         self._hear_from(event.hotkey, road, envelope.mono)
         if event.connection == road.polling:
             road.polling = None
+            self._judge_poll(event.hotkey, road)
             if road.poll_again:
                 road.poll_again = False
-                self._poll(event.hotkey, road)
+                self._fetch(event.hotkey, road, envelope.mono)
         elif event.connection == road.posting:
             road.posting = None
             if any(prediction_id in road.waiting for prediction_id in road.posted):
@@ -278,15 +292,20 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
         self._leave_to_synapse(event.hotkey, road, envelope.mono)
         if event.connection == road.polling:
             road.polling = None
+            self._judge_poll(event.hotkey, road)
             road.poll_failures += self.settings.max_poll_interval > self.settings.poll_interval
-            pause = max(self._poll_pause(road), event.retry_after or 0)
+            pause = max(self._poll_pause(road), self._hinted(event))
             if road.chosen and (pause > self.settings.poll_interval or event.retry_after is not None):
                 self.set_timer("poll", Micros(envelope.mono + micros(pause)), event.hotkey)
         elif event.connection == road.posting:
             road.posting, road.unanswered = None, event.status is None
             if event.status in BODY_REFUSED:
                 self._try_less(road)
-            self._rest(event.hotkey, road, envelope.mono, event.retry_after or 0)
+            self._rest(event.hotkey, road, envelope.mono, self._hinted(event))
+
+    def _hinted(self, event: PostFailed) -> float:
+        longest = inf if self.state.is_of_0_1 else self.settings.websocket.max_reconnect_interval
+        return hinted_wait(event.retry_after, longest)
 
     def _try_less(self, road: HttpRoute) -> None:
         """Send half of it next; a prediction that is refused by itself goes behind the others."""
@@ -298,6 +317,12 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
     def poll_again(self, hotkey: Hotkey, envelope: Envelope) -> None:
         self._poll(hotkey, self.state.roads[hotkey])
         self.set_timer("poll", Micros(envelope.mono + micros(self.settings.poll_interval)), hotkey)
+
+    @on_timer("fetch")
+    def fetch_again(self, hotkey: Hotkey, envelope: Envelope) -> None:
+        road = self.state.roads[hotkey]
+        road.fetch_waits = False
+        self._fetch(hotkey, road, envelope.mono)
 
     @on_timer("post")
     def post_again(self, hotkey: Hotkey, _: Envelope) -> None:
@@ -359,6 +384,27 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
             road.polling = self._exchange()
             self.publish(GamesRequested(road.polling, hotkey, road.endpoint, self.state.positions.get(hotkey)))
 
+    def _fetch(self, hotkey: Hotkey, road: HttpRoute, now: Micros) -> None:
+        """Ask for what was missed: at once, or when the pause since the last time is over."""
+        if road.polling is not None:
+            return
+        if self.state.is_of_0_1:
+            self._poll(hotkey, road)
+        elif now >= road.fetch_from:
+            ceiling = backoff(FETCH_PAUSE, max(FETCH_PAUSE, self.settings.max_poll_interval), road.vain)
+            pause = FETCH_PAUSE + (self._jitter(ceiling - FETCH_PAUSE) if road.vain else 0)
+            road.fetch_from = Micros(now + micros(pause))
+            self._poll(hotkey, road)
+        elif not road.fetch_waits:
+            road.fetch_waits = True
+            self.set_timer("fetch", road.fetch_from, hotkey)
+
+    def _judge_poll(self, hotkey: Hotkey, road: HttpRoute) -> None:
+        """Count a poll that has ended without what was missed."""
+        position = self.state.positions.get(hotkey)
+        known = Offset(0) if position is None else position.offset
+        road.vain = 0 if known >= road.sought else road.vain + 1
+
     def _hear_from(self, hotkey: Hotkey, road: HttpRoute, now: Micros) -> None:
         """An answer by HTTP: end a back-off that silence caused, of polls and of POST."""
         if road.chosen and road.poll_failures and road.polling is None:
@@ -396,7 +442,7 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
         self.state.draws += 1
         return full_jitter(self.state.seed, self.state.draws, ceiling)
 
-    def _rest(self, hotkey: Hotkey, road: HttpRoute, now: Micros, at_least: int = 0) -> None:
+    def _rest(self, hotkey: Hotkey, road: HttpRoute, now: Micros, at_least: float = 0) -> None:
         websocket = self.settings.websocket
         longest = longest_wait(road.refusal, websocket.max_reconnect_interval)
         ceiling = backoff(websocket.reconnect_base_interval, longest, road.failures)

@@ -11,6 +11,7 @@ from bettensor.bus.events import (
     MessageAccepted,
     MetagraphSynced,
     ModelChanged,
+    NeuronStarted,
     OutboxOpened,
     Position,
     PredictionsRequested,
@@ -27,6 +28,9 @@ class ModelSettings:
     interval: Seconds = 60.0
     """If a validator's slate (its games and their odds) stays the same, the model is asked about it again after this
     many seconds. If the slate changes, the model is asked at once."""
+    min_interval: Seconds = 1.0
+    """Seconds between two questions about one validator's slate, at least; the model is asked later about changes that
+    come sooner."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,12 @@ class Slate:
     games: dict[GameId, TeamGame] = field(default_factory=dict)
     confirmed: bool = False
     """By its validator, in this run and since it was last away: a slate from before may have old odds."""
+    starts: dict[GameId, Micros | None] = field(default_factory=dict)
+    """When its games begin, as far as that was needed; None if it cannot be read. Wall clock."""
+    asked_at: Micros | None = None
+    """Monotonic."""
+    has_news: bool = False
+    """The model will be asked as soon as it may be."""
 
 
 @dataclass(slots=True)
@@ -46,6 +56,8 @@ class ModelState:
     slates: dict[Hotkey, Slate] = field(default_factory=dict)
     imported: dict[Hotkey, dict[GameId, None]] = field(default_factory=dict)
     """Games that an existing miner has bet on: the model would bet on them a second time."""
+    is_of_0_1: bool = False
+    """The model is asked at once at each update, as in release 0.1.0."""
 
 
 class ModelActor(Actor):
@@ -56,6 +68,10 @@ class ModelActor(Actor):
     State = ModelState
     settings: ModelSettings
     state: ModelState
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, _: Envelope) -> None:
+        self.state.is_of_0_1 = event.is_of_0_1
 
     @on(OutboxOpened)
     def recall(self, event: OutboxOpened, _: Envelope) -> None:
@@ -69,9 +85,17 @@ class ModelActor(Actor):
     def follow(self, event: GamesUpdated, envelope: Envelope) -> None:
         position = Position(event.epoch, event.offset)
         slate = self.state.slates.setdefault(event.validator, Slate(position))
+        is_first, is_news = not slate.confirmed, _changes(slate.games, event)
         slate.position, slate.confirmed = position, True
         fold(slate.games, event.games, snapshot=event.snapshot)
-        self._ask(event.validator, slate, envelope)
+        if event.snapshot:
+            slate.starts.clear()
+        for game in event.games:
+            slate.starts.pop(game.game_id, None)
+        if is_first or self.state.is_of_0_1:
+            self._ask(event.validator, slate, envelope)
+        elif is_news:
+            self._tell(event.validator, slate, envelope)
 
     @on(MessageAccepted)
     def confirm(self, event: MessageAccepted, envelope: Envelope) -> None:
@@ -102,10 +126,34 @@ class ModelActor(Actor):
     def ask_again(self, validator: Hotkey, envelope: Envelope) -> None:
         self._ask(validator, self.state.slates[validator], envelope)
 
+    def _tell(self, validator: Hotkey, slate: Slate, envelope: Envelope) -> None:
+        """Ask about a slate that has changed, now or when that is allowed again."""
+        pause = micros(min(self.settings.min_interval, self.settings.interval))
+        if slate.asked_at is None or envelope.mono - slate.asked_at >= pause:
+            self._ask(validator, slate, envelope)
+        elif not slate.has_news:
+            slate.has_news = True
+            self.set_timer("ask", Micros(slate.asked_at + pause), validator)
+
     def _ask(self, validator: Hotkey, slate: Slate, envelope: Envelope) -> None:
         imported = self.state.imported.get(validator, {})
-        starts = ((game, start_of(game)) for game in slate.games.values() if game.game_id not in imported)
+        starts = ((game, _start(slate, game)) for game in slate.games.values() if game.game_id not in imported)
         open_games = tuple(game for game, starts_at in starts if starts_at is not None and starts_at > envelope.at)
         if open_games:
             self.publish(PredictionsRequested(validator, open_games))
+        slate.asked_at, slate.has_news = envelope.mono, False
         self.set_timer("ask", Micros(envelope.mono + micros(self.settings.interval)), validator)
+
+
+def _changes(known: dict[GameId, TeamGame], event: GamesUpdated) -> bool:
+    """Whether the slate has other games, or other odds, after ``event``."""
+    if event.snapshot:
+        return known != {game.game_id: game for game in event.games if game.active}
+    return any(known.get(game.game_id) != (game if game.active else None) for game in event.games)
+
+
+def _start(slate: Slate, game: TeamGame) -> Micros | None:
+    """When ``game`` begins; it is read once."""
+    if game.game_id not in slate.starts:
+        slate.starts[game.game_id] = start_of(game)
+    return slate.starts[game.game_id]

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bettensor.actors.actor import Actor, on, on_timer
+from bettensor.actors.settings import Count, settings_class
 from bettensor.bus import codec, synapse
 from bettensor.bus.backoff import backoff
 from bettensor.bus.codes import ErrorCode, VerdictCode
@@ -55,6 +56,7 @@ from bettensor.bus.messages import (
     PredictionResult,
     WelcomeMessage,
 )
+from bettensor.bus.text import counted
 
 FIRST_DELAY = Micros(SECOND)
 """Delay before predictions are sent again after an answer without verdicts; doubled each time."""
@@ -65,6 +67,15 @@ MAX_SETTLED = 10_000
 """Verdicts of each validator that are remembered, to notice one that changes."""
 MAX_SAVE = 2_000
 """Predictions in one transaction: about 10 ms of the disk's time."""
+
+
+@settings_class
+class OutboxSettings:
+    """The predictions that wait for their verdicts."""
+
+    max_waiting: Count = 20_000
+    """Predictions that may wait for one validator's verdicts, as many as a slate has games at most; further ones are
+    discarded."""
 
 
 @dataclass(slots=True)
@@ -120,13 +131,17 @@ class OutboxState:
     """Of this miner, as the metagraph has it."""
     asking: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     """The existing validators that wait for their predictions to be on disk."""
+    is_of_0_1: bool = False
+    """Any confirmation ends the back-off, each odd verdict is told of, and any number may wait, as in release 0.1.0."""
 
 
 class OutboxActor(Actor):
     """Pushes every prediction until its validator has judged it."""
 
     name = "outbox"
+    Settings = OutboxSettings
     State = OutboxState
+    settings: OutboxSettings
     state: OutboxState
 
     # --- in, and onto the disk
@@ -147,6 +162,8 @@ class OutboxActor(Actor):
         fault = codec.fault_of(prediction)
         if prediction.prediction_id in tray.items:
             fault = "another prediction with this id waits for its verdict"
+        elif len(tray.items) >= self.settings.max_waiting and not self.state.is_of_0_1:
+            fault = f"{len(tray.items)} predictions wait for this validator's verdict"
         if fault is not None:
             self.publish(PredictionDiscarded(event.validator, prediction.prediction_id, prediction.game_id, fault))
             return
@@ -269,7 +286,7 @@ class OutboxActor(Actor):
 
     @on(NeuronStarted)
     def begin(self, event: NeuronStarted, _: Envelope) -> None:
-        self.state.hotkey = event.hotkey
+        self.state.hotkey, self.state.is_of_0_1 = event.hotkey, event.is_of_0_1
 
     @on(MetagraphSynced)
     def know_uid(self, event: MetagraphSynced, _: Envelope) -> None:
@@ -312,13 +329,7 @@ class OutboxActor(Actor):
     def hear(self, event: MessageAccepted, envelope: Envelope) -> None:
         message, tray = event.message, self._tray(event.hotkey)
         if isinstance(message, ConfirmationMessage):
-            tray.delay = FIRST_DELAY
-            for result in message.results:
-                item = self._written(tray, result.prediction_id)
-                if item is None:
-                    self._doubt(event.hotkey, result, tray.settled.get(result.prediction_id))
-                else:
-                    self._settle(event.hotkey, item, (result.success, result.code, result.message), envelope.mono)
+            self._judge(event.hotkey, tray, message, envelope.mono)
         elif isinstance(message, ErrorMessage) and message.code != ErrorCode.UNKNOWN_TYPE:
             self._repeat_later(event.hotkey, tray, envelope.mono)
         elif isinstance(message, WelcomeMessage) and message.ledger_id != tray.ledger_id:
@@ -356,24 +367,30 @@ class OutboxActor(Actor):
         latency = Micros(0 if item.written_at is None else now - item.written_at)
         self.publish(VerdictReceived(validator, item.prediction, success, code, message, latency))
 
-    def _doubt(self, validator: Hotkey, result: PredictionResult, code: str | None) -> None:
-        """Report a verdict that nothing waits for, unless it is a repetition."""
-        if code == synapse.REJECTED and not result.success:
-            return  # it came over Synapse, without its code
-        if code is None:
-            fault = f"a verdict ({result.code}) on {result.prediction_id}, which it was never sent, or only long ago"
-        elif code != result.code and result.code != VerdictCode.CONFLICT:
-            fault = f"a second verdict ({result.code}) on {result.prediction_id}; the first counts: {code}"
-        else:
-            return
-        self.publish(PeerMisbehaved(validator, fault))
+    def _judge(self, validator: Hotkey, tray: Tray, message: ConfirmationMessage, now: Micros) -> None:
+        """Take the verdicts of one message. A flood of those that nothing waits for is told of once a message."""
+        faults: list[str] = []
+        for result in message.results:
+            item = self._written(tray, result.prediction_id)
+            if item is not None:
+                self._settle(validator, item, (result.success, result.code, result.message), now)
+                tray.delay = FIRST_DELAY
+            elif fault := _fault_of(result, tray.settled.get(result.prediction_id)):
+                faults.append(fault)
+        if self.state.is_of_0_1:
+            tray.delay = FIRST_DELAY
+        elif len(faults) > 1:
+            faults = [f"{faults[0]}; and {counted(len(faults) - 1, 'more verdict')} in the same message like it"]
+        for fault in faults:
+            self.publish(PeerMisbehaved(validator, fault))
 
     # --- predictions that get no verdict
 
     @on(GamesUpdated)
     def know_starts(self, event: GamesUpdated, _: Envelope) -> None:
         tray = self._tray(event.validator)
-        bet_on = dict.fromkeys(item.prediction.game_id for item in tray.items.values())
+        is_looked_up = event.snapshot or not all(game.active for game in event.games)
+        bet_on = dict.fromkeys(item.prediction.game_id for item in tray.items.values()) if is_looked_up else {}
         if event.snapshot:
             tray.starts = {game_id: at for game_id, at in tray.starts.items() if game_id in bet_on}
         for game in event.games:
@@ -432,3 +449,19 @@ class OutboxActor(Actor):
 
     def _tray(self, validator: Hotkey) -> Tray:
         return self.state.trays.setdefault(validator, Tray())
+
+
+def _fault_of(result: PredictionResult, code: str | None) -> str | None:
+    """What is wrong with a verdict that nothing waits for; None for a repetition.
+
+    Args:
+        result: the verdict.
+        code: the code of the verdict that came before; None if none did.
+    """
+    if code == synapse.REJECTED and not result.success:
+        return None  # it came over Synapse, without its code
+    if code is None:
+        return f"a verdict ({result.code}) on {result.prediction_id}, which it was never sent, or only long ago"
+    if code != result.code and result.code != VerdictCode.CONFLICT:
+        return f"a second verdict ({result.code}) on {result.prediction_id}; the first counts: {code}"
+    return None

@@ -6,11 +6,12 @@ are unsigned hints: none of them stops a miner for ever. Says so if there is no 
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Final
 
 from bettensor.actors.actor import on, on_timer
 from bettensor.actors.existing import LONGEST_WAIT, Existing, ExistingFollower
-from bettensor.actors.miner.patience import PASSING, longest_wait
+from bettensor.actors.miner.patience import PASSING, hinted_wait, longest_wait
 from bettensor.actors.miner.targets import is_wanted, lack_of, wanted
 from bettensor.actors.settings import ChosenValidators, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
@@ -79,6 +80,8 @@ NO_VALIDATOR: Final = "the metagraph has no such validator any more"
 NOBODY_TO_DIAL: Final = "this miner has no validator to connect to"
 RETURN_WINDOW: Final = 2.0
 """Seconds over which miners spread when a validator restarts."""
+RETURN_AFTER: Final = 10.0
+"""Seconds that a session must have been open before a restart of its validator is a reason to return at once."""
 
 
 @settings_class
@@ -126,7 +129,7 @@ class ReconnectState:
     lack: str = ""
     """Why there is no validator to dial."""
     is_of_0_1: bool = False
-    """The miner tells of no lack, and waits after each refusal alike, as in release 0.1.0."""
+    """The miner tells of no lack, and waits after each refusal alike and as long as it says, as in release 0.1.0."""
 
 
 class ReconnectActor(StreamFollower, ExistingFollower):
@@ -193,10 +196,13 @@ class ReconnectActor(StreamFollower, ExistingFollower):
             return
         hotkey, target = found
         lived = 0 if target.active_since is None else envelope.mono - target.active_since
-        if lived > target.interval:
+        was_good = event.code != CloseCode.RATE_LIMITED or self.state.is_of_0_1
+        if lived > target.interval and was_good:
             target.failures = 0
         target.refusal = ""
         answer = AFTER_CLOSE.get(event.code, Reaction.BACK_OFF)
+        if answer is Reaction.RETURN and lived < micros(RETURN_AFTER) and not self.state.is_of_0_1:
+            answer = Reaction.BACK_OFF  # it would be dialled every second for ever
         self._schedule(hotkey, target, answer, f"closed with {event.code} {event.reason}".rstrip(), envelope.mono)
 
     @on(DialFailed)
@@ -212,7 +218,8 @@ class ReconnectActor(StreamFollower, ExistingFollower):
         elif target.refusal in PASSING:
             answer = Reaction.BACK_OFF
         target.is_existing = self.speaks_synapse_alone(event, envelope.mono)
-        self._schedule(hotkey, target, answer, event.reason, envelope.mono, event.retry_after or 0)
+        at_least = hinted_wait(event.retry_after, self._longest_hint)
+        self._schedule(hotkey, target, answer, event.reason, envelope.mono, at_least)
 
     @on(PostAnswered)
     def dial_as_ours(self, event: PostAnswered, envelope: Envelope) -> None:
@@ -236,6 +243,10 @@ class ReconnectActor(StreamFollower, ExistingFollower):
         target = self.state.targets.get(hotkey)
         if target is not None and target.connection is None:
             self._dial(hotkey, target)
+
+    @property
+    def _longest_hint(self) -> float:
+        return inf if self.state.is_of_0_1 else self.settings.websocket.max_reconnect_interval
 
     def _switch_off(self, connection: ConnectionId) -> None:
         self.publish(CloseRequested(connection, CloseCode.NORMAL, "the WebSocket was disabled"))
@@ -281,7 +292,7 @@ class ReconnectActor(StreamFollower, ExistingFollower):
         self.publish(DialRequested(target.connection, hotkey, target.endpoint, self.state.positions.get(hotkey)))
 
     def _schedule(
-        self, hotkey: Hotkey, target: Target, answer: Reaction, reason: str, now: Micros, at_least: int = 0
+        self, hotkey: Hotkey, target: Target, answer: Reaction, reason: str, now: Micros, at_least: float = 0
     ) -> None:
         target.connection = None
         if self.state.stopping or not self.settings.websocket.enabled:

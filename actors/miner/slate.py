@@ -33,6 +33,8 @@ class Stream:
     coming_parts: int = 0
     """How many of its parts are here."""
     coming_games: dict[GameId, TeamGame] = field(default_factory=dict)
+    coming_size: int = 0
+    """How many games the slate would have with them. Counted part by part: a union costs as much as all of them."""
     games: dict[GameId, None] = field(default_factory=dict)
     """The games on the slate."""
 
@@ -93,9 +95,9 @@ class SlateActor(Actor):
                 fault = f"an update of epoch {update.epoch} in a session of epoch {stream.session_epoch}"
                 self.publish(PeerMisbehaved(validator, fault))
             return
-        is_whole, before = _collect(stream, connection, update), {} if update.previous is None else stream.games
-        if len(before.keys() | stream.coming_games.keys()) > MAX_SLATE:
-            stream.coming_games, stream.coming_parts = {}, 0
+        is_whole = _collect(stream, connection, update)
+        if stream.coming_size > MAX_SLATE:
+            stream.coming_games, stream.coming_parts, stream.coming_size = {}, 0, 0
             self.publish(PeerMisbehaved(validator, f"a slate of more than {MAX_SLATE} games"))
         elif is_whole:
             self._put_in_force(validator, stream, update)
@@ -126,13 +128,17 @@ def _fits(stream: Stream, update: GameUpdateMessage) -> bool:
 
 def _collect(stream: Stream, connection: ConnectionId, update: GameUpdateMessage) -> bool:
     """Add one part of an update that fits to the parts before it. Returns whether that was the last part."""
+    before = {} if update.previous is None else stream.games
     if update.part == 1:
         stream.coming, stream.coming_on, stream.coming_parts, stream.coming_games = update.offset, connection, 0, {}
+        stream.coming_size = len(before)
     elif connection != stream.coming_on:
         return False
     if update.offset != stream.coming or update.part != stream.coming_parts + 1:
         stream.coming_parts = 0  # a part is missing: the whole update is
         return False
     stream.coming_parts = update.part
+    known = (before, stream.coming_games)
+    stream.coming_size += sum(not any(game_id in games for games in known) for game_id in update.updated_games)
     stream.coming_games.update(update.updated_games)
     return update.part == update.parts

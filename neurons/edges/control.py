@@ -2,7 +2,8 @@
 
 A question and its answer are one JSON object a line each: ``{"ask": "status"}``, ``{"ask": "stop"}``, and for a miner
 ``{"ask": "predict", "game": ..., "outcome": ..., "wager": ...}``. A fault is ``{"error": text}``. A status holds every
-game of every slate; with ``"slates": false`` it holds none, which is for clients that ask each second. With
+game of every slate, which are written in portions, so that the neuron goes on meanwhile; with ``"slates": false`` it
+holds none, which is for clients that ask each second. With
 ``"placed": true`` the first answer to ``predict`` comes at once: ``{"placed": [...]}`` has each prediction's id and its
 validator, and whether that is connected. The verdicts follow in a second line.
 """
@@ -11,20 +12,27 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
+import msgspec
+
+from bettensor.actors.stream import fold
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.events import (
     Event,
+    GamesUpdated,
     LineLogged,
     ListeningBegun,
+    OutboxOpened,
+    Position,
     PredictionDiscarded,
     PredictionExpired,
     PredictionMade,
@@ -36,7 +44,7 @@ from bettensor.bus.events import (
     VerdictReceived,
 )
 from bettensor.bus.games import TeamGame, TeamGamePrediction
-from bettensor.bus.identifiers import Hotkey, PredictionId, Uid
+from bettensor.bus.identifiers import GameId, Hotkey, PredictionId, Uid
 from bettensor.bus.text import chosen, hint, short
 from bettensor.neurons.edges.edge import Edge, Isolates, StateDir, Stoppable, on
 from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
@@ -46,6 +54,8 @@ NAME: Final = "control.sock"
 MAX_LINE: Final = 1024 * 1024
 PATIENCE: Final = 60.0
 """Seconds that ``predict`` waits for verdicts."""
+PORTION: Final = 100
+"""Games that are written in one turn of the event loop: about 0.3 ms."""
 _TAKES_WHEN_IT_ASKS: Final = "it takes predictions when it asks for them over Synapse, every 8 minutes"
 _TOLD: Final = (
     "hotkey",
@@ -66,6 +76,14 @@ Waiting = dict[tuple[Hotkey, PredictionId], "asyncio.Future[Answer]"]
 """The verdicts to come."""
 
 
+@dataclass(slots=True)
+class _Slate:
+    """The games of one validator."""
+
+    position: Position
+    games: dict[GameId, TeamGame] = field(default_factory=dict)
+
+
 class ControlFailed(BettensorError):
     """The request cannot be carried out."""
 
@@ -80,12 +98,14 @@ class Control(Edge):
         self._handlers = handlers
         self._neuron = neuron
         self._clock = clock
+        self._version = version("bettensor")  # read from the disk
         self._requests = 0
         self._status: dict[int, Answer] = {}
         self._verdicts: dict[tuple[Hotkey, PredictionId], asyncio.Future[Answer]] = {}
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._endpoint: str | None = None
+        self._slates: dict[Hotkey, _Slate] = {}
 
     async def open(self) -> None:
         """Answer from now on.
@@ -124,48 +144,84 @@ class Control(Edge):
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer), suppress(OSError, ValueError):  # the client has gone, or sent a line without end
             while (line := await reader.readline()) and self._server is not None:
-                async for answer in self._answers(line):
-                    writer.write(json.dumps(answer).encode() + b"\n")
+                async for portion in self._answers(line):
+                    writer.write(portion)
                     await writer.drain()
 
-    async def _answers(self, line: bytes) -> AsyncIterator[Answer]:
+    async def _answers(self, line: bytes) -> AsyncIterator[bytes]:
+        """The answers to a question, each a line, in portions."""
         try:
             question = json.loads(line)
             match question:
+                case {"ask": "status", "slates": False}:
+                    yield _line(self.status())
+                    return
                 case {"ask": "status"}:
-                    yield self.status(slates=question.get("slates") is not False)
+                    async for portion in self._status_with_slates():
+                        yield portion
                     return
                 case {"ask": "stop"}:
                     self._neuron.request_stop("requested by `bettensor stop`")
-                    yield {"stopping": True, "process": os.getpid()}
+                    yield _line({"stopping": True, "process": os.getpid()})
                     return
                 case {"ask": "predict", "game": str(game), "outcome": str(outcome), "wager": float() | int() as wager}:
                     waiting = self._predict(game, outcome, float(wager), question.get("validator"))
                     if question.get("placed") is True:
-                        yield {"placed": self._placed(waiting)}
-                    yield await self._verdicts_on(waiting)
+                        yield _line({"placed": self._placed(waiting)})
+                    yield _line(await self._verdicts_on(waiting))
                     return
         except ControlFailed as failed:
-            yield {"error": str(failed)}
+            yield _line({"error": str(failed)})
             return
         except (ValueError, RecursionError, OverflowError):  # not JSON, nested too deeply, or a number too large
             pass
-        yield {"error": 'expected {"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager"}'}
+        yield _line({"error": 'expected {"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager"}'})
 
-    def status(self, *, slates: bool = True) -> Answer:
-        """The monitor's report, and the counts of the bus and the handlers."""
+    def status(self) -> Answer:
+        """The monitor's report, and the counts of the bus and the handlers. Costs the same however many games exist."""
         self._requests += 1
-        self._bus.publish(StatusRequested(self._requests, slates))
+        self._bus.publish(StatusRequested(self._requests))
         recent = [_brief(envelope) for envelope in self._bus.recent if not isinstance(envelope.event, _NOISE)]
         status = self._status.pop(self._requests)
         return status | {
-            "version": version("bettensor"),
+            "version": self._version,
             "process": os.getpid(),
             "listening": self._endpoint,
             "events": {topic: count for topic, count in self._bus.counts.items() if count},
             "recent": recent,
             "handlers": status["handlers"] | self._handlers.report(),
         }
+
+    async def _status_with_slates(self) -> AsyncIterator[bytes]:
+        """The status with the key ``slates``; the event loop has a turn after each portion of games."""
+        yield _line(self.status())[:-2] + b', "slates": ['
+        for number, (validator, slate) in enumerate(list(self._slates.items())):
+            head = {"validator": validator, "epoch": slate.position.epoch, "offset": slate.position.offset}
+            yield (b", " if number else b"") + _line(head)[:-2] + b', "games": ['
+            games = list(slate.games.values())
+            for start in range(0, len(games), PORTION):
+                portion = games[start : start + PORTION]
+                yield (b", " if start else b"") + b", ".join(msgspec.json.encode(game) for game in portion)
+                await asyncio.sleep(0)
+            yield b"]}"
+        yield b"]}\n"
+
+    @on(OutboxOpened)
+    def recall_slates(self, event: OutboxOpened, _: Envelope) -> None:
+        """Know the slates of a miner's earlier run."""
+        for known in event.slates:
+            self._follow(known.validator, Position(known.epoch, known.offset), known.games, snapshot=True)
+
+    @on(GamesUpdated)
+    def follow_slate(self, event: GamesUpdated, _: Envelope) -> None:
+        """Know the games on offer."""
+        place = Position(event.epoch, event.offset)
+        self._follow(event.validator, place, event.games, snapshot=event.snapshot)
+
+    def _follow(self, validator: Hotkey, place: Position, games: Iterable[TeamGame], *, snapshot: bool) -> None:
+        slate = self._slates.setdefault(validator, _Slate(place))
+        slate.position = place
+        fold(slate.games, games, snapshot=snapshot)
 
     @on(ListeningBegun)
     def take_endpoint(self, event: ListeningBegun, _: Envelope) -> None:
@@ -182,26 +238,22 @@ class Control(Edge):
         status = self.status()
         if status["role"] != "miner":
             raise ControlFailed("this is a validator; only a miner can predict")
-        validators = [slate["validator"] for slate in status["slates"]]
+        validators = list(self._slates)
         meant = validators if only is None else chosen(str(only), validators)
         if only is not None and len(meant) > 1:
             raise ControlFailed(
                 f"several validators fit {only!r}: {', '.join(meant)}; give more characters of one of them"
             )
-        offers = {
-            Hotkey(slate["validator"]): TeamGame.from_dict(game)
-            for slate in status["slates"]
-            for game in slate["games"]
-            if game["game_id"] == game_id and slate["validator"] in meant
-        }
-        if not offers:
-            known = [game["game_id"] for slate in status["slates"] for game in slate["games"]]
+        offers = {Hotkey(name): self._slates[Hotkey(name)].games.get(GameId(game_id)) for name in meant}
+        offered = {validator: game for validator, game in offers.items() if game is not None}
+        if not offered:
+            known = {game_id: None for slate in self._slates.values() for game_id in slate.games}
             all_games = "`bettensor games` lists all games"
             there = f"{hint(game_id, known)}; {all_games}" if known else "; no games received yet"
-            offered = "no validator offers a" if only is None else f"validator {only} offers no"
-            raise ControlFailed(f"{offered} game with the id {game_id!r}{there}")
+            missing = "no validator offers a" if only is None else f"validator {only} offers no"
+            raise ControlFailed(f"{missing} game with the id {game_id!r}{there}")
         uid = status["uid"]
-        predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offers.items()]
+        predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offered.items()]
         return {
             (validator, prediction.prediction_id): self._place(validator, prediction)
             for validator, prediction in predictions
@@ -218,7 +270,7 @@ class Control(Edge):
         }
 
     def _placed(self, waiting: Waiting) -> list[Answer]:
-        peers = {peer["hotkey"]: peer for peer in self.status(slates=False)["peers"]}
+        peers = {peer["hotkey"]: peer for peer in self.status()["peers"]}
         placed = []
         for validator, prediction_id in waiting:
             peer = peers.get(validator, {"state": "not seen", "trouble": "it is not in the metagraph"})
@@ -265,6 +317,10 @@ class Control(Edge):
         future = self._verdicts.get((validator, prediction_id))
         if future is not None and not future.done():
             future.set_result(_named(validator, prediction_id) | verdict)
+
+
+def _line(answer: Answer) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
 
 
 def _named(validator: Hotkey, prediction_id: PredictionId) -> Answer:

@@ -216,9 +216,11 @@ def forecast_of(row: dict[str, Any], game: TeamGame, model_name: str) -> Forecas
     Raises:
         Unusable: a field is wrong; the message says which, and what was expected.
     """
-    outcome = row.get("outcome")
-    if not isinstance(outcome, str) or outcome not in outcomes(game):
-        raise Unusable(f"outcome: expected one of {', '.join(map(repr, outcomes(game)))}, not {outcome!r}")
+    outcome, odds = row.get("outcome"), outcomes(game)
+    if not odds:
+        raise Unusable("outcome: two outcomes of this game have one name, so no bet on it has a meaning")
+    if not isinstance(outcome, str) or outcome not in odds:
+        raise Unusable(f"outcome: expected one of {', '.join(map(repr, odds))}, not {outcome!r}")
     return Forecast(
         game=game,
         outcome=outcome,

@@ -55,6 +55,8 @@ class KellyPredictor:
 
     def _bet(self, game: TeamGame) -> Forecast | None:
         odds = outcomes(game)
+        if not odds:
+            return None
         opinion = self._opinion(fair_probabilities(odds))
         stakes = {outcome: kelly_stake(opinion[outcome], price) for outcome, price in odds.items()}
         best = max(stakes, key=stakes.__getitem__)
@@ -68,13 +70,20 @@ class KellyPredictor:
         )
 
     def _opinion(self, consensus: dict[str, float]) -> dict[str, float]:
-        disturbed = {
-            outcome: probability / (1 - probability) * math.exp(self._random.gauss(0, self.settings.edge))
+        chances = {
+            outcome: _disturbed(probability, self._random.gauss(0, self.settings.edge))
             for outcome, probability in consensus.items()
         }
-        chances = {outcome: odds / (1 + odds) for outcome, odds in disturbed.items()}
-        total = sum(chances.values())
+        total = sum(chances.values()) or 1.0  # so large a disturbance can leave no outcome any chance
         return {outcome: chance / total for outcome, chance in chances.items()}
+
+
+def _disturbed(probability: float, shift: float) -> float:
+    """``probability`` with its log-odds shifted; the certain and the impossible stay as they are."""
+    if not 0 < probability < 1:
+        return probability
+    log_odds = math.log(probability) - math.log1p(-probability) + shift
+    return 0.5 * (1 + math.tanh(log_odds / 2))
 
 
 def fair_probabilities(odds: dict[str, float]) -> dict[str, float]:

@@ -73,11 +73,12 @@ class Predictor(Protocol):
 
 
 def outcomes(game: TeamGame) -> dict[str, float]:
-    """The odds of each possible outcome of ``game``."""
-    odds = {game.team_a: game.team_a_odds, game.team_b: game.team_b_odds}
+    """The odds of each possible outcome of ``game``; empty if two have one name: a bet on it could mean both."""
+    prices = [(game.team_a, game.team_a_odds), (game.team_b, game.team_b_odds)]
     if game.can_tie and game.tie_odds is not None:
-        odds[TIE] = game.tie_odds
-    return odds
+        prices.append((TIE, game.tie_odds))
+    odds = dict(prices)
+    return odds if len(odds) == len(prices) else {}
 
 
 def make_prediction(
@@ -91,6 +92,8 @@ def make_prediction(
     """
     game = forecast.game
     odds = outcomes(game)
+    if not odds:
+        raise ValueError(f"two outcomes of {game.game_id} have one name, so no bet on it has a meaning")
     if forecast.outcome not in odds:
         raise ValueError(f"{forecast.outcome!r} is not an outcome of {game.game_id}; expected one of {', '.join(odds)}")
     prediction = TeamGamePrediction(

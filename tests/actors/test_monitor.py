@@ -37,11 +37,13 @@ from bettensor.bus.events import (
     GamesUpdated,
     HandlerFailed,
     HandlerOverflowed,
+    KnownSlate,
     MetagraphSynced,
     NeuronDraining,
     NeuronInfo,
     NeuronStarted,
     OddsDoubted,
+    OutboxOpened,
     PeerRefused,
     PostAnswered,
     PostFailed,
@@ -253,14 +255,19 @@ def test_of_few_verdicts_the_slowest_is_the_99th_percentile(micros: list[int], p
     assert bench.last(StatusReported).status["latency_ms"] == percentiles
 
 
+@pytest.mark.parametrize("is_of_0_1", [True, False])
 @pytest.mark.parametrize("slates", [True, False])
-def test_the_games_are_in_a_status_only_if_they_are_asked_for(slates: bool) -> None:
-    bench = Bench("miner", neuron())
-    bench.observe(GamesUpdated(PEER, Epoch("e" * 32), Offset(1), (make_game("g"),), snapshot=True))
+def test_the_games_are_in_a_status_of_release_0_1_0_alone(slates: bool, is_of_0_1: bool) -> None:
+    bench = Harness(MonitorActor())
+    bench.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0, is_of_0_1=is_of_0_1))
+    known = KnownSlate(PEER, Epoch("e" * 32), Offset(1), (make_game("g"),))
+    bench.observe(OutboxOpened((), (known,)))
+    bench.observe(GamesUpdated(PEER, Epoch("e" * 32), Offset(2), (make_game("h"),), snapshot=False))
     bench.observe(StatusRequested(1, slates))
     status = bench.last(StatusReported).status
     shown = [game["game_id"] for slate in status.get("slates", []) for game in slate["games"]]
-    assert (shown, "slates" in status) == (["g"] * slates, slates)
+    assert shown == (["g", "h"] if slates and is_of_0_1 else [])
+    assert ("slates" in status) == (slates and is_of_0_1)
 
 
 FAULTY = ("feed_fault", "withheld", "skipped_rows")

@@ -115,7 +115,10 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
         "announce": {},
         "auth": {"netuid": 30},
         "connection": {"health": dict(health)},
+        "http_fallback": {},
         "mine": {"x": 1},
+        "model": {},
+        "outbox": {},
         "reconnect": {},
     }
     actors = {name: {"settings": {}, "state": state} for name, state in before.items()}
@@ -124,7 +127,10 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
         "announce": {"is_of_0_1": True},
         "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True, "knows_synapse": False},
         "connection": {"health": health | {"is_of_0_1": True, "knows_metagraph": True}, "pins_schemes": False},
+        "http_fallback": {"is_of_0_1": True},
         "mine": {"x": 1},
+        "model": {"is_of_0_1": True},
+        "outbox": {"is_of_0_1": True},
         "reconnect": {"is_of_0_1": True},
     }
 

@@ -288,6 +288,19 @@ def test_a_poll_that_is_refused_is_not_repeated_before_retry_after() -> None:
         assert len(bench.all(GamesRequested)) == polls + 1
 
 
+def test_retry_after_is_obeyed_no_longer_than_a_miner_waits_by_itself() -> None:
+    bench = Bench()
+    bench.observe(DialFailed(ConnectionId(1), VALIDATOR, "refused"))
+    bench.advance(0)
+    bench.fail("a")
+    bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "503", 503, 99_999))
+    bench.refuse(retry_after=99_999)
+    bench.advance(299)
+    assert (len(bench.posts()), len(bench.all(GamesRequested))) == (1, 1)
+    bench.advance(2)
+    assert (len(bench.posts()), len(bench.all(GamesRequested))) == (2, 2)
+
+
 def test_after_a_failure_it_backs_off_and_obeys_retry_after() -> None:
     bench = Bench()
     bench.fail("a")
@@ -469,7 +482,44 @@ def test_what_is_missed_while_a_poll_is_under_way_is_asked_for_after_it_and_once
     for _ in range(2):  # who says more than it gives is not asked for ever
         bench.observe(GamesUpdated(VALIDATOR, Epoch("e" * 32), Offset(5), (), snapshot=False))
         bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+        bench.advance(100)
         assert len(bench.all(GamesRequested)) == 2
+
+
+def lie_about_offsets(bench: Bench, seconds: int, after: int, *, gives: bool) -> int:
+    """A validator claims a later offset twice a second, and brings each or none; returns the number of polls."""
+    asked = bench.bus.counts[GamesRequested.topic]
+    polls = asked
+    for number in range(2 * seconds):
+        ahead = Offset(after + number)
+        bench.observe(UpdateMissed(VALIDATOR, Offset(0), ahead))
+        bench.advance(0.5)
+        if bench.bus.counts[GamesRequested.topic] > polls:
+            polls += 1
+            if gives:
+                bench.observe(GamesUpdated(VALIDATOR, Epoch("e" * 32), ahead, (), snapshot=True))
+            bench.observe(PostAnswered(ConnectionId(-polls), VALIDATOR))
+    return polls - asked
+
+
+def test_a_validator_that_claims_later_offsets_is_asked_once_a_second_and_less_often_if_it_brings_nothing() -> None:
+    bench = Bench()
+    bench.open()
+    assert 55 <= lie_about_offsets(bench, 60, 1, gives=True) <= 61
+    assert lie_about_offsets(bench, 1200, 10_000, gives=False) < 30
+    assert lie_about_offsets(bench, 900, 100_000, gives=True) > 500  # what it brings ends the back-off
+
+
+def test_of_what_is_missed_nothing_is_forgotten_while_it_waits() -> None:
+    bench = Bench()
+    bench.open()
+    for offset in (5, 6):
+        bench.observe(UpdateMissed(VALIDATOR, Offset(3), Offset(offset)))
+        bench.observe(GamesUpdated(VALIDATOR, Epoch("e" * 32), Offset(offset), (), snapshot=True))
+        bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    assert len(bench.all(GamesRequested)) == 1
+    bench.advance(1)
+    assert len(bench.all(GamesRequested)) == 2
 
 
 def test_with_the_websocket_disabled_it_begins_at_once() -> None:

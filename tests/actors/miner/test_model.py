@@ -23,9 +23,43 @@ def test_the_model_is_asked_when_the_slate_changes_and_every_interval() -> None:
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (make_game("a"), make_game("b", active=False)), True))
     bench.advance(25)
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(2), (make_game("c"),), False))
+    bench.advance(2)
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(3), (make_game("a", active=False),), False))
     asked = [[game.game_id for game in event.games] for event in bench.all(PredictionsRequested)]
     assert asked == [["a"], ["a"], ["a"], ["a", "c"], ["c"]]
+
+
+def test_what_changes_nothing_is_no_reason_to_ask() -> None:
+    bench = Harness(ModelActor(ModelSettings(interval=3600.0)))
+    games = (make_game("a"), make_game("b"), make_game("gone", active=False))
+    for offset in range(1, 100):
+        bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(offset), games, snapshot=True))
+        bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(offset), games, snapshot=False))
+        bench.advance(2)
+    assert len(bench.all(PredictionsRequested)) == 1
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(100), games[:1], snapshot=True))
+    assert [game.game_id for game in bench.last(PredictionsRequested).games] == ["a"]
+
+
+def test_of_a_flood_of_changes_the_model_is_asked_once_a_second_about_the_last_and_nobody_else_waits() -> None:
+    bench = Harness(ModelActor())
+    for offset in range(1, 101):
+        bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(offset), (make_game("a", tie_odds=3.0 + offset),), False))
+        bench.advance(0.1)
+    asked = [event.games[0].tie_odds for event in bench.all(PredictionsRequested)]
+    assert asked == [4.0, *(13.0 + 10 * second for second in range(10))]
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(101), (make_game("a"),), False))
+    bench.observe(GamesUpdated(OTHER, EPOCH, Offset(1), (make_game("b"),), snapshot=True))
+    assert bench.last(PredictionsRequested).validator == OTHER
+
+
+def test_a_start_that_changes_is_read_again() -> None:
+    bench = Harness(ModelActor())
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (make_game("a", event_start_date="some day"),), True))
+    assert bench.all(PredictionsRequested) == []
+    bench.advance(2)
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(2), (make_game("a"),), False))
+    assert len(bench.all(PredictionsRequested)) == 1
 
 
 def test_about_an_empty_slate_the_model_is_not_asked() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bettensor.actors.miner.outbox import Item, OutboxActor
+from bettensor.actors.miner.outbox import Item, OutboxActor, OutboxSettings
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.events import (
     CloseRequested,
@@ -46,8 +46,8 @@ from tests.support import HOUR, NETUID, NOW, Harness, frame_size, make_game, mak
 
 
 class OutboxBench(Harness):
-    def __init__(self, store: SimulatedOutbox | None = None) -> None:
-        self.actor = OutboxActor()
+    def __init__(self, store: SimulatedOutbox | None = None, **settings: int) -> None:
+        self.actor = OutboxActor(OutboxSettings(**settings))
         super().__init__(self.actor)
         self.store = store or SimulatedOutbox()
         self.add(self.store)
@@ -180,7 +180,8 @@ def test_verdicts_on_what_was_never_sent_to_that_validator_are_ignored() -> None
     bench.push(made("p"))
     bench.observe(made("unwritten"))
     bench.hear(confirm("p"), validator=OTHER)
-    bench.hear(confirm("never", "unwritten"))
+    bench.hear(confirm("never"))
+    bench.hear(confirm("unwritten"))
     assert bench.all(VerdictReceived) == []
     assert [(lie.hotkey, lie.fault.split()[4]) for lie in bench.all(PeerMisbehaved)] == [
         (OTHER, "p,"),
@@ -188,6 +189,41 @@ def test_verdicts_on_what_was_never_sent_to_that_validator_are_ignored() -> None
         (VALIDATOR, "unwritten,"),
     ]
     assert bench.waiting() == ["p", "unwritten"]
+
+
+def test_only_so_many_predictions_wait_for_a_validator_and_others_are_not_affected() -> None:
+    bench = OutboxBench(max_waiting=2)
+    bench.open()
+    bench.push(made("a"), made("b"))
+    bench.observe(made("c"), made("d", OTHER))
+    (discarded,) = bench.all(PredictionDiscarded)
+    assert (discarded.prediction_id, discarded.reason) == ("c", "2 predictions wait for this validator's verdict")
+    bench.hear(confirm("a"))
+    bench.observe(made("c"))
+    assert len(bench.all(PredictionDiscarded)) == 1
+
+
+def test_a_message_full_of_odd_verdicts_is_told_of_once_and_its_good_ones_count() -> None:
+    bench = OutboxBench()
+    bench.open()
+    bench.push(made("p"))
+    bench.hear(confirm("never", "p", "neither", "nor"))
+    assert [verdict.prediction.prediction_id for verdict in bench.all(VerdictReceived)] == ["p"]
+    (told,) = bench.all(PeerMisbehaved)
+    assert told.fault.startswith("a verdict (accepted) on never, which it was never sent")
+    assert told.fault.endswith("; and 2 more verdicts in the same message like it")
+
+
+def test_confirmations_of_nothing_do_not_end_the_back_off_of_repetitions() -> None:
+    """Otherwise a validator that mixes them with errors is sent everything each second."""
+    bench = OutboxBench()
+    bench.open()
+    bench.push(made("p"))
+    for _ in range(200):
+        bench.hear(ErrorMessage(code="overloaded", message=""))
+        bench.hear(confirm("never"))
+        bench.advance(1)
+    assert len(bench.sent()) < 15
 
 
 def test_a_verdict_of_an_earlier_run_may_be_repeated_and_is_no_lie_unless_it_changes() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bettensor.actors.miner.patience import SOON, longest_wait
+from bettensor.actors.miner.patience import SOON, hinted_wait, longest_wait
 from bettensor.bus.codes import RefusalCode
 
 
@@ -15,3 +15,7 @@ def test_a_cause_that_may_be_gone_at_any_moment_is_tried_soon(code: str) -> None
 @pytest.mark.parametrize("code", ["", "a_code_of_a_newer_validator", RefusalCode.NOT_REGISTERED])
 def test_any_other_cause_takes_what_is_configured(code: str) -> None:
     assert longest_wait(code, 300.0) == 300.0
+
+
+def test_nobody_can_stop_a_miner_for_longer_than_it_would_wait_by_itself() -> None:
+    assert [hinted_wait(seconds, 300.0) for seconds in (None, 0, 60, 300, 99_999)] == [0, 0, 60, 300, 300]

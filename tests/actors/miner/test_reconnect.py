@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bettensor.actors.miner.patience import SOON
-from bettensor.actors.miner.reconnect import RETURN_WINDOW, ReconnectActor, ReconnectSettings
+from bettensor.actors.miner.reconnect import RETURN_AFTER, RETURN_WINDOW, ReconnectActor, ReconnectSettings
 from bettensor.actors.settings import WebSocketSettings
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.events import (
@@ -129,10 +129,30 @@ def test_after_these_closes_it_returns_at_once_with_jitter(code: int) -> None:
     delays = []
     for seed in range(20):
         bench = Bench(seed)
-        bench.open()
+        bench.open(RETURN_AFTER)
         delays.append(bench.close(code))
     assert max(delays) <= RETURN_WINDOW
     assert max(delays) - min(delays) > RETURN_WINDOW / 2
+
+
+def test_a_validator_that_restarts_at_every_session_is_not_dialled_every_second() -> None:
+    bench = Bench()
+    for _ in range(50):
+        bench.open(1)
+        bench.close(CloseCode.RESTARTING)
+        bench.advance(LONGEST)
+    assert sum(event.delay for event in bench.all(ReconnectScheduled)) / SECOND > 40 * LONGEST / 3
+
+
+def test_sessions_that_end_for_a_flood_are_failures_however_long_they_lasted() -> None:
+    delays = []
+    for seed in range(20):
+        bench = Bench(seed)
+        for _ in range(8):
+            bench.open(3600)
+            delays.append(bench.close(CloseCode.RATE_LIMITED))
+            bench.advance(LONGEST)
+    assert max(delays) > LONGEST / 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
@@ -147,6 +167,10 @@ def test_after_these_refusals_it_backs_off(status: int | None) -> None:
 
 def test_retry_after_is_obeyed() -> None:
     assert Bench().fail(503, retry_after=30) == 30
+
+
+def test_retry_after_is_obeyed_no_longer_than_a_miner_waits_by_itself() -> None:
+    assert Bench().fail(503, retry_after=99_999) == 300
 
 
 def test_back_off_doubles_up_to_the_longest_and_is_spread_over_all_of_it() -> None:

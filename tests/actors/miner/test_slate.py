@@ -114,6 +114,18 @@ def test_a_slate_has_only_so_many_games(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(bench.all(PeerMisbehaved)) == 2
 
 
+def test_a_game_that_comes_in_several_parts_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bettensor.actors.miner.slate.MAX_SLATE", 3)
+    games = [make_game(f"game-{number}") for number in range(3)]
+    bench = SlateBench()
+    bench.hear(update(3, None, *games[:2], part=1, parts=2))
+    bench.hear(update(3, None, *games[1:], part=2, parts=2))
+    bench.hear(update(4, 3, *games[:2], part=1, parts=2))
+    bench.hear(update(4, 3, *games[1:], part=2, parts=2))
+    assert bench.positions() == [(3, True, 3), (4, False, 3)]
+    assert bench.all(PeerMisbehaved) == []
+
+
 def test_the_games_of_a_slate_are_counted_after_a_restart_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bettensor.actors.miner.slate.MAX_SLATE", 1)
     bench = SlateBench()

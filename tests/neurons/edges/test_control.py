@@ -4,7 +4,7 @@ import asyncio
 import errno
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,22 @@ import pytest
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.errors import ConfigurationError, Unavailable
-from bettensor.bus.events import PredictionMade, StatusReported, StatusRequested
+from bettensor.bus.events import (
+    GamesUpdated,
+    KnownSlate,
+    OutboxOpened,
+    PredictionMade,
+    StatusReported,
+    StatusRequested,
+)
 from bettensor.bus.games import TeamGame
+from bettensor.bus.identifiers import Epoch, GameId, Offset
 from bettensor.bus.text import short
 from bettensor.neurons.edges import control
-from bettensor.neurons.edges.control import Control, socket_address
+from bettensor.neurons.edges.control import MAX_LINE, PORTION, Control, socket_address
 from bettensor.neurons.edges.edge import StateDir
 from bettensor.neurons.edges.handlers import UserHandlers
-from tests.support import make_game, make_hotkey
+from tests.support import Injected, make_game, make_hotkey
 
 PATIENCE = 10.0
 
@@ -34,22 +42,28 @@ class Bench:
         self.bus = EventBus(SystemClock())
         self.made: list[Any] = []
         self.bus.subscribe(PredictionMade, lambda event, _: self.made.append(event), "test")
-        offered = [{"validator": make_hotkey(name), "games": [game.to_dict()]} for name, game in slates.items()]
-        status: dict[str, Any] = {"role": "miner", "uid": None, "slates": offered, "handlers": {}}
+        status: dict[str, Any] = {"role": "miner", "uid": None, "handlers": {}}
         self.peers: list[dict[str, str]] = []
         status["peers"] = self.peers
         self.bus.subscribe(
             StatusRequested, lambda event, _: self.bus.publish(StatusReported(event.request, status)), "test"
         )
+        self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
         self.control = Control(StateDir(state_dir), UserHandlers(), self, SystemClock())
         self.control.attach(self.bus)
+        for name, game in slates.items():
+            self.offer(name, game)
+
+    def offer(self, validator: str, *games: TeamGame, snapshot: bool = True) -> None:
+        update = GamesUpdated(make_hotkey(validator), Epoch("e" * 32), Offset(7), games, snapshot)
+        self.bus.publish(Injected(update))
 
     def request_stop(self, reason: str) -> None:
         """As a neuron has it."""
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         with socket_address(self.state_dir) as address:
-            return await asyncio.open_unix_connection(address)
+            return await asyncio.open_unix_connection(address, limit=16 * MAX_LINE)
 
     async def ask(self, line: bytes) -> Any:
         reader, writer = await self.connect()
@@ -152,20 +166,57 @@ async def test_an_abbreviation_of_several_validators_is_a_bet_with_none(tmp_path
         assert bench.made == []
 
 
-@pytest.mark.parametrize(
-    ("line", "slates"),
-    [
-        (b'{"ask": "status"}', True),
-        (b'{"ask": "status", "slates": true}', True),
-        (b'{"ask": "status", "slates": false}', False),
-    ],
-)
-async def test_a_status_has_the_games_unless_they_are_not_wanted(tmp_path: Path, line: bytes, slates: bool) -> None:
+@pytest.mark.parametrize("line", [b'{"ask": "status"}', b'{"ask": "status", "slates": true}'])
+async def test_a_status_has_the_games_of_all_slates(tmp_path: Path, line: bytes) -> None:
+    async with controlled(tmp_path, one=make_game("a", team_a="Zoë's"), other=make_game("a")) as bench:
+        many = [make_game(f"game-{number}", outcome=number) for number in range(2 * PORTION + 1)]
+        bench.offer("other", *many, snapshot=False)
+        bench.offer("empty")
+        place = {"epoch": "e" * 32, "offset": 7}
+        assert (await bench.ask(line))["slates"] == [
+            {"validator": make_hotkey("one"), **place, "games": [make_game("a", team_a="Zoë's").to_dict()]},
+            {"validator": make_hotkey("other"), **place, "games": [g.to_dict() for g in (make_game("a"), *many)]},
+            {"validator": make_hotkey("empty"), **place, "games": []},
+        ]
+
+
+async def test_a_status_without_games_touches_none(tmp_path: Path) -> None:
+    class Untouchable(dict[GameId, TeamGame]):
+        def __iter__(self) -> Iterator[GameId]:
+            raise AssertionError("a status must cost the same however many games there are")
+
+        keys = values = items = __len__ = __iter__  # type: ignore[assignment]
+
+    async with controlled(tmp_path, one=make_game("a")) as bench:
+        (slate,) = bench.control._slates.values()  # noqa: SLF001 - all games that the edge knows
+        slate.games = Untouchable(slate.games)
+        assert "slates" not in await bench.ask(b'{"ask": "status", "slates": false}')
+
+
+async def test_the_neuron_goes_on_while_a_status_with_games_is_written(tmp_path: Path) -> None:
     async with controlled(tmp_path) as bench:
-        asked: list[bool] = []
-        bench.bus.subscribe(StatusRequested, lambda event, _: asked.append(event.slates), "test")
-        await bench.ask(line)
-        assert asked == [slates]
+        bench.offer("one", *(make_game(f"game-{number}") for number in range(20 * PORTION)))
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.create_task(count())
+        portions = [len(portion) async for portion in bench.control._status_with_slates()]  # noqa: SLF001 - its turns
+        counting.cancel()
+        assert turns >= 19
+        assert max(portions) < 2 * PORTION * len(make_game("game-1").to_json())
+
+
+async def test_slates_of_an_earlier_run_are_offered(tmp_path: Path) -> None:
+    async with controlled(tmp_path) as bench:
+        known = KnownSlate(make_hotkey("one"), Epoch("e" * 32), Offset(3), (make_game("a"),))
+        bench.bus.publish(OutboxOpened((), (known,)))
+        (slate,) = (await bench.ask(b'{"ask": "status"}'))["slates"]
+        assert (slate["offset"], [game["game_id"] for game in slate["games"]]) == (3, ["a"])
 
 
 async def test_who_is_still_connected_in_the_end_is_answered_nothing_more_and_leaves_no_task(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The model in its thread: when it is asked, and what its faults do (nothing)."""
 
+import asyncio
 import math
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from bettensor.bus.events import MetagraphSynced, ModelAnswered, NeuronInfo
 from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import Uid
+from bettensor.neurons.edges.predictor import MADE_TOGETHER
 from bettensor.neurons.models.model import Forecast
 from tests.neurons.models.at_its_edge import OTHER, SLATE, VALIDATOR, bench_of
 from tests.support import Injected, make_game
@@ -186,3 +188,20 @@ async def test_whatever_a_model_says_harms_no_miner(wrong: Callable[[TeamGame], 
         bench.ask()
         await bench.until(lambda: bench.bets() == [("h", "Cubs", 2.0)] and bench.faults())
         assert bench.faults().encode()
+
+
+async def test_the_neuron_goes_on_while_many_bets_are_published() -> None:
+    class Eager:
+        def predict(self, games: Sequence[TeamGame]) -> Iterable[Forecast]:
+            for game in games:
+                yield Forecast(game=game, outcome=game.team_a, wager=1.0, model_name="eager")
+
+    async with bench_of(Eager()) as bench:
+        bench.slates = {VALIDATOR: tuple(make_game(f"game-{number}") for number in range(10 * MADE_TOGETHER))}
+        seen: set[int] = set()
+        bench.ask()
+        async with asyncio.timeout(15):
+            while len(bench.bets()) < 10 * MADE_TOGETHER:
+                await asyncio.sleep(0)
+                seen.add(len(bench.bets()))
+        assert {MADE_TOGETHER * portion for portion in range(1, 11)} <= seen

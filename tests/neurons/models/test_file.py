@@ -10,7 +10,7 @@ import pytest
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import HandlerFailed, PredictionMade
 from bettensor.neurons.config.settings import parse
-from bettensor.neurons.models.file import FilePredictor, FileSettings
+from bettensor.neurons.models.file import FilePredictor, FileSettings, Unusable, forecast_of
 from bettensor.neurons.system import files
 from tests.neurons.models.at_its_edge import OTHER, SLATE, VALIDATOR, Bench, bench_of
 from tests.support import make_game
@@ -225,3 +225,8 @@ def test_what_is_wrong_in_the_file_shows_before_any_slate(tmp_path: Path) -> Non
     file.write_text("game_id;outcome;wager\n")
     (fault,) = model.faults()
     assert fault.startswith(f"{file}: line 1: the header lacks game_id")
+
+
+def test_a_row_on_a_game_whose_outcomes_have_one_name_is_told() -> None:
+    with pytest.raises(Unusable, match="two outcomes of this game have one name"):
+        forecast_of({"outcome": "Cubs", "wager": 1}, make_game("g", team_a="Cubs", team_b="Cubs"), "file")

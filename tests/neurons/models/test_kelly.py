@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bettensor.bus.codec import fault_of
+from bettensor.bus.games import TeamGame
 from bettensor.bus.identifiers import PredictionId, Uid
 from bettensor.neurons.models.kelly import KellyPredictor, KellySettings, fair_probabilities, kelly_stake
 from bettensor.neurons.models.model import Forecast, make_prediction, outcomes
@@ -55,6 +57,48 @@ def test_odds_that_no_bookmaker_has_are_no_chance(odds: tuple[float, float]) -> 
     made = list(model.predict([*games, *GAMES]))
     assert made
     assert not {forecast.game.team_a_odds for forecast in made} & set(odds)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        make_game("odd", team_b="New York Yankees"),
+        make_soccer_game("odd", team_a="Tie"),
+        make_soccer_game("odd", team_b=""),
+        make_game("odd", team_a_odds=1.0000000000000002, team_b_odds=1e308),
+        make_game("odd", team_a_odds=1e-308, team_b_odds=-1e308),
+    ],
+)
+def test_an_odd_game_costs_no_other_game_its_bet(odd: TeamGame) -> None:
+    others = KellyPredictor(KellySettings(edge=0.3, seed=1)).predict(GAMES)
+    made = list(KellyPredictor(KellySettings(edge=0.3, seed=1)).predict([*GAMES, odd]))
+    assert made[:50] == list(others)[:50]
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.floats(1.0, 4.0) | st.just(1.0000000000000002)
+NAMES = st.sampled_from(["a", "b", "Tie", ""])
+
+
+@given(
+    edge=st.floats(0, 1e308),
+    games=st.lists(
+        st.builds(
+            lambda **changes: make_game("g", **changes),
+            team_a=NAMES,
+            team_b=NAMES,
+            team_a_odds=NUMBERS,
+            team_b_odds=NUMBERS,
+            tie_odds=st.none() | NUMBERS,
+            can_tie=st.booleans(),
+        ),
+        max_size=5,
+    ),
+)
+def test_no_game_that_can_be_decoded_is_too_odd(edge: float, games: list[TeamGame]) -> None:
+    decoded = [msgspec.json.decode(msgspec.json.encode(game), type=TeamGame) for game in games]
+    for forecast in KellyPredictor(KellySettings(edge=edge, seed=1)).predict(decoded):
+        assert 0.01 <= forecast.wager <= 50
+        assert fault_of(make_prediction(forecast, PredictionId("p"), NOW, None)) is None
 
 
 def test_the_same_seed_bets_the_same_and_another_does_not() -> None:

@@ -30,6 +30,14 @@ def test_without_odds_for_it_there_is_no_tie(changes: dict[str, Any]) -> None:
     assert "Tie" not in outcomes(make_soccer_game(**changes))
 
 
+@pytest.mark.parametrize("names", [("Arsenal", "Arsenal"), ("Tie", "Chelsea"), ("Arsenal", "Tie")])
+def test_a_game_whose_outcomes_have_one_name_has_none_that_can_be_bet_on(names: tuple[str, str]) -> None:
+    game = make_soccer_game(team_a=names[0], team_b=names[1])
+    assert outcomes(game) == {}
+    with pytest.raises(ValueError, match="have one name"):
+        made(game)
+
+
 @pytest.mark.parametrize("outcome", ["Arsenal", "Chelsea", "Tie"])
 def test_every_outcome_makes_a_prediction_that_every_rule_accepts(outcome: str) -> None:
     game = make_soccer_game()

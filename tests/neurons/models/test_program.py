@@ -12,7 +12,7 @@ import pytest
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import HandlerFailed, PredictionMade, VerdictReceived
 from bettensor.neurons.config.settings import parse
-from bettensor.neurons.models.program import ProgramPredictor, ProgramSettings
+from bettensor.neurons.models.program import PORTION, ProgramPredictor, ProgramSettings
 from tests.loopback.rig import running_miner, running_validator
 from tests.loopback.test_miner import events, register_miner
 from tests.neurons.models.at_its_edge import OTHER, VALIDATOR, bench_of
@@ -152,3 +152,22 @@ async def test_a_program_bets_through_a_real_miner_and_once_whatever_is_restarte
                         await asyncio.sleep(0.01)
         verdicts = json.dumps([event.code for event in events(theirs, VerdictReceived)])
         assert verdicts == "[]"
+
+
+async def test_a_large_slate_reaches_the_program_whole(tmp_path: Path) -> None:
+    source = """
+count = 0
+for line in sys.stdin:
+    if line.strip():
+        count += 1
+        last = json.loads(line)
+    else:
+        print(json.dumps({"game_id": last["game_id"], "outcome": last["team_b"], "wager": count}))
+        count = 0
+"""
+    async with bench_of(program(tmp_path, source)) as bench:
+        bench.slates = {VALIDATOR: tuple(make_game(f"game-{number}") for number in range(2 * PORTION + 1))}
+        bench.ask()
+        await bench.until(bench.bets)
+        assert bench.bets()[-1] == (f"game-{2 * PORTION}", "New York Mets", 2 * PORTION + 1)
+    assert bench.faults() == ""
