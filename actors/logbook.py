@@ -14,6 +14,7 @@ from bettensor.actors.actor import on, on_timer
 from bettensor.actors.cures import (
     AS_REFUSAL,
     DISABLED,
+    FEW_FILES,
     FEW_WATCHES,
     NO_PERMIT,
     ON_VALIDATOR,
@@ -34,6 +35,8 @@ from bettensor.actors.settings import Seconds, settings_class
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
+    AcceptingFailed,
+    AcceptingResumed,
     ActorFailed,
     Announced,
     AnnounceFailed,
@@ -52,6 +55,7 @@ from bettensor.bus.events import (
     CloseRequested,
     CommitFailed,
     ConnectionClosed,
+    ConnectionsShed,
     DialFailed,
     EndpointDoubted,
     FallbackChosen,
@@ -129,6 +133,16 @@ _WITHOUT_METAGRAPH: Final[dict[str, str]] = {
     "validator": "every miner gets 503",
     "miner": "this miner has no validator to connect to",
 }
+_SHED: Final[dict[str, str]] = {
+    "connections": "connections",
+    "strangers": "connections without a proven hotkey",
+    "strangers_per_network": "connections of one network without a proven hotkey",
+    "connections_per_hotkey": "connections of one hotkey",
+    "handshakes": "TLS handshakes at a time",
+    "handshakes_per_network": "TLS handshakes of one network at a time",
+    "unadmitted_bytes": "bytes of requests that are not admitted yet",
+}
+"""What each limit of a public port counts."""
 _ROADS: Final[dict[Road, str]] = {"websocket": "WebSocket", "http": "HTTP", "synapse": "Synapse"}
 
 
@@ -224,6 +238,24 @@ class LogbookActor(HealthWatcher, ExistingFollower):
     def listening(self, event: ListeningBegun, envelope: Envelope) -> None:
         self.state.answers_existing = self.state.role == "miner"
         self._line(envelope, "listening", f"Listening on {event.endpoint}")
+
+    @on(ConnectionsShed)
+    def connections_shed(self, event: ConnectionsShed, envelope: Envelope) -> None:
+        what = _SHED.get(event.limit, event.limit)
+        text = (
+            f"More than {event.most} {what} (limits.{event.limit}): closed {counted(event.count, 'connection')} "
+            f"to make room, such as one from {event.network}"
+        )
+        self._line(envelope, f"limits.{event.limit}", text, "WARNING", limit=1)
+
+    @on(AcceptingFailed)
+    def accepting_failed(self, event: AcceptingFailed, envelope: Envelope) -> None:
+        text = f"The public port gets no further connections: {event.reason}; it tries again. {FEW_FILES}"
+        self._line(envelope, "accepting", text, "ERROR")
+
+    @on(AcceptingResumed)
+    def accepting_resumed(self, _: AcceptingResumed, envelope: Envelope) -> None:
+        self._line(envelope, "accepting", "The public port gets all connections again")
 
     @on(NeuronStopping)
     def stopping(self, event: NeuronStopping, envelope: Envelope) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "MinerSynapseSettings",
     "NotNegative",
     "Port",
+    "PortLimits",
     "Positive",
     "Seconds",
     "ValidatorSynapseSettings",
@@ -104,6 +105,42 @@ class AxonSettings:
     """The port at external_ip; null: the same as port."""
     serve: bool = True
     """false: the validator listens, but announces nothing on the chain, even if external_ip is set."""
+
+
+@settings_class
+class PortLimits:
+    """The limits of the public port that are not about sessions: a validator's, or that of a miner with
+    synapse.enabled. If a limit is reached, strangers leave before registered hotkeys."""
+
+    connections: Count | None = None
+    """Largest number of connections at the same time, sessions included. null: as many as the system's limit of open
+    files allows, less 256 for the neuron's own files."""
+    strangers: Count | None = None
+    """Largest number of connections whose peers have not proven a registered hotkey; if one more comes, the oldest is
+    closed. null: a quarter of the open files, at most 1,024."""
+    strangers_per_network: Count | None = None
+    """Largest number of these that come from one network: an IPv4 address, or 64 bits of IPv6. null: half of strangers,
+    at most 256."""
+    connections_per_hotkey: Count = 16
+    """Largest number of connections of one hotkey, sessions excluded; if one more comes, the oldest is closed."""
+    handshakes: Count | None = None
+    """Largest number of TLS handshakes under way; if one more comes, the oldest is closed. null: a quarter of
+    strangers."""
+    handshakes_per_network: Count | None = None
+    """Largest number of these that come from one network. null: a quarter of strangers_per_network."""
+    unadmitted_bytes: Annotated[Whole, Field(ge=128 * 1024)] = 16 * 1024 * 1024
+    """If the requests of all strangers together have more bytes than this, those that came first are closed."""
+    first_byte_timeout: Seconds = 5.0
+    """Seconds within which the first byte of a connection must come, if the port speaks TLS."""
+    handshake_timeout: Seconds = 5.0
+    """Seconds for a TLS handshake."""
+    request_timeout: Seconds = 10.0
+    """Seconds within which a request must come, from its first byte to its last one, and the first request after the
+    connection was opened."""
+    answer_timeout: Seconds = 20.0
+    """Seconds within which an answer must be read."""
+    idle_timeout: Seconds = 5.0
+    """Seconds for which a connection may wait for its next request."""
 
 
 @settings_class

@@ -122,6 +122,32 @@ class ListeningBegun(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionsShed(Observed):
+    """A limit of the public port has closed connections; told at once, and then at most once a minute."""
+
+    limit: str
+    """Its key in the section ``limits``."""
+    most: int
+    """Its value."""
+    count: int
+    """Connections that it has closed since this was told last."""
+    network: str
+    """Where one of them came from: an IPv4 address, or 64 bits of IPv6."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptingFailed(Observed):
+    """The system gives the public port no further connection, such as for too many open files; the port tries again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptingResumed(Observed):
+    """The public port has had all connections for some seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class NeuronDraining(Observed):
     """A neuron is about to stop: it accepts nothing more, and still answers what it has."""
 

@@ -18,6 +18,7 @@ ELSEWHERE: Final[dict[str, str]] = {
     "neurons/bench/start.py": AS_PROCESSES,
     "neurons/edges/game_stream.py": "tests/contracts/test_game_stream.py",
     "neurons/edges/metrics.py": "tests/loopback/test_metrics.py reads them as Prometheus does",
+    "neurons/edges/lease.py": "test_request_protocol.py beside it shows each deadline, and test_crowd.py each place",
     "neurons/existing/program.py": "tests/loopback/test_bittensor_9_and_10.py, by the Python of another environment",
     "neurons/miner.py": AS_A_WHOLE,
     "neurons/package/_doors.py": "tests/test_doors.py holds all doors",

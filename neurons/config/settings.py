@@ -16,6 +16,7 @@ from bettensor.actors.settings import (
     IsNumber,
     MinerSynapseSettings,
     Port,
+    PortLimits,
     Seconds,
     ValidatorSynapseSettings,
     WebSocketSettings,
@@ -214,6 +215,7 @@ class Settings:
     ~/.bettensor/ROLE-test-NETUID-WALLET.HOTKEY, so that each neuron of this machine has its own."""
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     auth: CheckedAuthSettings = field(default_factory=CheckedAuthSettings)
+    limits: PortLimits = field(default_factory=PortLimits)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)

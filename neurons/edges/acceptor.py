@@ -10,7 +10,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from bettensor.bus.addresses import network_of
 from bettensor.neurons.edges.crowd import Strangers
@@ -39,6 +39,17 @@ _CLIENT_HELLO: Final = 0x16
 GetContext = Callable[[], ssl.SSLContext | None]
 
 
+class Timeouts(NamedTuple):
+    """Seconds for the steps of TLS."""
+
+    first_byte: float
+    """Within which the first byte of a connection must come."""
+    handshake: float
+    """Within which the handshake must end."""
+    shutdown: float
+    """In which a peer must answer the end of TLS."""
+
+
 class Acceptor:
     """Accepts at one listening socket from ``open`` until ``close``."""
 
@@ -46,34 +57,28 @@ class Acceptor:
         self,
         listening: socket.socket,
         make_protocol: Callable[[], asyncio.Protocol],
+        handshakes: Strangers,
         *,
-        tls: GetContext | None = None,
-        greeting_timeout: float = 5.0,
-        handshake_timeout: float = 5.0,
-        shutdown_timeout: float = 5.0,
-        handshakes: Strangers | None = None,
-        on_shortage: Callable[[OSError | None], None] = lambda _: None,
+        tls: GetContext | None,
+        timeouts: Timeouts,
+        on_shortage: Callable[[OSError | None], None],
     ) -> None:
         """
         Args:
             listening: does not block; it is closed by ``close``.
             make_protocol: makes the protocol of one connection.
+            handshakes: bounds the handshakes under way, first bytes that are waited for included.
             tls: gives the context for the next handshake; None from it refuses handshakes. Without ``tls`` all is
                 plain, and no first byte is waited for.
-            greeting_timeout: seconds within which the first byte must come, if there is ``tls``.
-            handshake_timeout: seconds for a handshake.
-            shutdown_timeout: seconds in which a peer must answer the end of TLS.
-            handshakes: bounds the handshakes under way, first bytes that are waited for included.
+            timeouts: for ``tls``.
             on_shortage: hears the error if the system refuses to accept, such as for too many open files; and None as
                 soon as it accepts again.
         """
         self._listening = listening
         self._make_protocol = make_protocol
         self._tls = tls
-        self._greeting_timeout = greeting_timeout
-        self._handshake_timeout = handshake_timeout
-        self._shutdown_timeout = shutdown_timeout
-        self._handshakes = Strangers(256, 64) if handshakes is None else handshakes
+        self._timeouts = timeouts
+        self._handshakes = handshakes
         self._on_shortage = on_shortage
         self._is_short = False
         self._retry: asyncio.TimerHandle | None = None
@@ -127,9 +132,7 @@ class Acceptor:
             arrival.task = self._loop.create_task(self._connect(arrival, None))
         else:
             arrival.task = self._loop.create_task(self._greet(arrival, self._tls))
-            oldest = self._handshakes.enter(arrival, network_of(remote))
-            if oldest is not None:
-                oldest.abort()
+            self._handshakes.enter(arrival, network_of(remote))
         self._arrivals.add(arrival)
         arrival.task.add_done_callback(lambda _: self._forget(arrival))
 
@@ -140,7 +143,7 @@ class Acceptor:
             arrival.socket.close()
 
     async def _greet(self, arrival: "Arrival", tls: GetContext) -> None:
-        deadline = self._loop.call_later(self._greeting_timeout, arrival.abort)
+        deadline = self._loop.call_later(self._timeouts.first_byte, arrival.abort)
         try:
             first = await self._first_byte(arrival.socket)
         finally:
@@ -167,8 +170,8 @@ class Acceptor:
         """Give it its protocol; over TLS after the handshake. A handshake that fails is the peer's matter."""
         over_tls = {
             "ssl": context,
-            "ssl_handshake_timeout": self._handshake_timeout,
-            "ssl_shutdown_timeout": self._shutdown_timeout,
+            "ssl_handshake_timeout": self._timeouts.handshake,
+            "ssl_shutdown_timeout": self._timeouts.shutdown,
         }
         options = {} if context is None else over_tls
         arrival.is_connected = True  # the transport closes the socket from now on

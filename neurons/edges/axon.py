@@ -8,12 +8,11 @@ import asyncio
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from bettensor.actors.settings import MinerSynapseSettings
+from bettensor.actors.settings import MinerSynapseSettings, PortLimits
 from bettensor.bus import codec, synapse
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
@@ -36,7 +35,7 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey
 from bettensor.bus.messages import PredictionMessage
-from bettensor.neurons.edges.axon_protocol import AxonProtocol, Crowd
+from bettensor.neurons.edges.axon_protocol import AxonProtocol
 from bettensor.neurons.edges.edge import Edge, Identity, on
 from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
 
@@ -64,11 +63,11 @@ class Axon(Edge):
     port: int
     """The port on which it listens, once it is open."""
 
-    def __init__(self, settings: MinerSynapseSettings, identity: Identity, clock: Clock) -> None:
+    def __init__(self, settings: MinerSynapseSettings, limits: PortLimits, identity: Identity, clock: Clock) -> None:
         self._settings = settings
+        self._limits = limits
         self._hotkey = identity.hotkey
         self._clock = clock
-        self._crowd = Crowd()
         self._ids: Iterator[int] = itertools.count(FIRST_CONNECTION)
         self._queries: dict[ConnectionId, OpenQuery] = {}
         self._all_ended = asyncio.Event()
@@ -83,7 +82,14 @@ class Axon(Edge):
             ConfigurationError: the address cannot be bound; nor at a later start.
             Unavailable: it cannot be bound now.
         """
-        self._server = HttpServer(self._serve, http=partial(AxonProtocol, self._crowd), ws="none")
+        self._server = HttpServer(
+            self._serve,
+            limits=self._limits,
+            refusal=lambda _, message: synapse.refusal(message),
+            publish=self._bus.publish,
+            http=AxonProtocol,
+            ws="none",
+        )
         await self._server.start("synapse", self._settings.ip, self._settings.port)
         self.port = self._server.port
         self._bus.publish(ListeningBegun(self._server.endpoint))
@@ -115,7 +121,7 @@ class Axon(Edge):
             self._bus.publish(request)
             decision: Event | None = await query.decisions.get()
             if isinstance(decision, QueryAdmitted):
-                self._crowd.recognise(scope["extensions"]["bettensor"], decision.hotkey)
+                scope["extensions"]["bettensor"].lease.recognise(decision.hotkey)
                 decision = await self._hear(decision, query, receive)
             if isinstance(decision, QueryAnswered):
                 took = (self._clock.mono() - began_at) / SECOND

@@ -6,15 +6,22 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
 
+from bettensor.actors.settings import PortLimits
+from bettensor.bus.events import Event
 from bettensor.bus.redaction import names_a_secret
-from bettensor.neurons.edges.acceptor import Acceptor, GetContext
-from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT
+from bettensor.neurons.edges.acceptor import Acceptor, GetContext, Timeouts
+from bettensor.neurons.edges.crowd import Crowd, Strangers, room_of
+from bettensor.neurons.edges.lease import CLOSE_TIMEOUT
+from bettensor.neurons.edges.pressure import Pressure
+from bettensor.neurons.edges.request_protocol import PortRules, Refuse, RequestProtocol
 from bettensor.neurons.system.errors import start_fault
 from bettensor.neurons.system.ports import listen_on
+from bettensor.neurons.system.processes import open_file_limit
 
 BACKLOG: Final = 2048
 """Connections that the system accepts before we do."""
@@ -68,15 +75,39 @@ class HttpServer:
     """The bound address and port."""
     port: int
 
-    def __init__(self, application: Any, *, tls: GetContext | None = None, **options: Any) -> None:
+    crowd: Crowd
+    """Its connections."""
+
+    def __init__(
+        self,
+        application: Any,
+        *,
+        limits: PortLimits,
+        refusal: Refuse,
+        publish: Callable[[Event], object],
+        http: type[RequestProtocol] = RequestProtocol,
+        max_body: int | None = None,
+        tls: GetContext | None = None,
+        **options: Any,
+    ) -> None:
         """
         Args:
             application: gets each request.
+            limits: of the port.
+            refusal: makes the JSON of a refusal by the port itself.
+            publish: the bus's.
+            http: the class that speaks HTTP.
+            max_body: largest Content-Length, in bytes; None if the application judges it.
             tls: gives the context for the next TLS handshake; None from it refuses handshakes. If given, the port
                 speaks both plain and TLS. The transport's ``sslcontext`` is the context that serves a connection.
-            options: of ``uvicorn.Config``: the classes of the protocols, and their limits.
+            options: of ``uvicorn.Config``, about WebSocket.
         """
+        self._limits = limits
         self._tls = tls
+        self._pressure = Pressure(publish)
+        self._room = room_of(limits, open_file_limit())
+        self.crowd = Crowd(self._room, self._pressure.shed)
+        rules = PortRules(self.crowd, limits, refusal, max_body)
         config = uvicorn.Config(
             application,
             interface="asgi3",
@@ -87,6 +118,7 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=int(CLOSE_TIMEOUT),
+            http=partial(http, rules),  # type: ignore[arg-type]
             **options,
         )
         self._server = _Server(config)
@@ -110,7 +142,7 @@ class HttpServer:
         self._serving = asyncio.create_task(self._server.serve(sockets=[]), name=section)
         while not self._server.started and not self._serving.done():  # noqa: ASYNC110
             await asyncio.sleep(0)  # uvicorn has no event for it
-        self._acceptor = Acceptor(listening, self._server.make_protocol, tls=self._tls)
+        self._acceptor = self._make_acceptor(listening)
         self._acceptor.open()
         host, self.port = listening.getsockname()[:2]
         self.endpoint = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
@@ -139,7 +171,19 @@ class HttpServer:
         if self._serving is not None:
             await self._serving
 
+    def _make_acceptor(self, listening: socket.socket) -> Acceptor:
+        room, shed = self._room, self._pressure.shed
+        return Acceptor(
+            listening,
+            self._server.make_protocol,
+            Strangers("handshakes", room.handshakes, room.handshakes_per_network, shed),
+            tls=self._tls,
+            timeouts=Timeouts(self._limits.first_byte_timeout, self._limits.handshake_timeout, CLOSE_TIMEOUT),
+            on_shortage=self._pressure.shortage,
+        )
+
     async def _stop_accepting(self) -> None:
+        self._pressure.close()
         if self._acceptor is not None:
             await self._acceptor.close()
 

@@ -10,9 +10,9 @@ import itertools
 import json
 from collections.abc import Iterator
 from secrets import token_hex
-from typing import Any
+from typing import Any, Final
 
-from bettensor.actors.settings import AxonSettings, WebSocketSettings
+from bettensor.actors.settings import AxonSettings, PortLimits, WebSocketSettings
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -36,7 +36,11 @@ from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, Transports, on
 from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
-from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, Inbox, RequestProtocol, SendLimits, SessionProtocol
+from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
+from bettensor.neurons.edges.protocols import Inbox, SendLimits, SessionProtocol
+
+RETRY_AFTER: Final = 30
+"""Seconds after which a miner may try again to open a session for which no file is left."""
 
 
 class Exchange:
@@ -44,7 +48,8 @@ class Exchange:
 
     road: Road = "http"
 
-    def __init__(self) -> None:
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
         self.frames: list[bytes] = []
         self.answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
 
@@ -69,8 +74,16 @@ class Listener(Edge):
     port: int
     """The port on which it listens, once it is open."""
 
-    def __init__(self, axon: AxonSettings, websocket: WebSocketSettings, transports: Transports, clock: Clock) -> None:
+    def __init__(
+        self,
+        axon: AxonSettings,
+        websocket: WebSocketSettings,
+        port_limits: PortLimits,
+        transports: Transports,
+        clock: Clock,
+    ) -> None:
         self._axon = axon
+        self._port_limits = port_limits
         self._limits = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
         self._transports = transports
         self._clock = clock
@@ -91,7 +104,10 @@ class Listener(Edge):
         self._inbox = Inbox(self._bus)
         self._server = HttpServer(
             self._serve,
-            http=RequestProtocol,
+            limits=self._port_limits,
+            refusal=self._refusal,
+            publish=self._bus.publish,
+            max_body=MAX_FRAME_BYTES,
             ws=SessionProtocol,
             ws_max_size=MAX_FRAME_BYTES,
             ws_ping_interval=None,
@@ -152,7 +168,7 @@ class Listener(Edge):
         body = await _read_body(receive)
         if body is None:
             return
-        connection, exchange = self._begin()
+        connection, exchange = self._begin(scope)
         try:
             self._bus.publish(self._request(scope, connection, body))
             status, headers, content = self._answer(await exchange.answer, exchange)
@@ -163,13 +179,16 @@ class Listener(Edge):
 
     async def _open_session(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
-        connection, exchange = self._begin()
+        connection, exchange = self._begin(scope)
         try:
             self._bus.publish(self._request(scope, connection, b"", upgrade=True))
             decision = await exchange.answer
         except asyncio.CancelledError:
             self._finish(connection)
             raise
+        if isinstance(decision, PeerAuthenticated) and not exchange.lease.may_begin_session():
+            message = "no connection is left for a further session"
+            decision = PeerRefused(connection, RefusalCode.OVER_CAPACITY, message, remote="", retry_after=RETRY_AFTER)
         if not isinstance(decision, PeerAuthenticated):
             self._finish(connection)
             status, headers, content = self._answer(decision, exchange)
@@ -190,8 +209,8 @@ class Listener(Edge):
         while (await receive())["type"] != "websocket.disconnect":
             pass
 
-    def _begin(self) -> tuple[ConnectionId, Exchange]:
-        connection, exchange = ConnectionId(next(self._ids)), Exchange()
+    def _begin(self, scope: Scope) -> tuple[ConnectionId, Exchange]:
+        connection, exchange = ConnectionId(next(self._ids)), Exchange(scope["extensions"]["bettensor"].lease)
         self._exchanges[connection] = exchange
         self._transports.add(connection, exchange)
         return connection, exchange
@@ -221,13 +240,7 @@ class Listener(Edge):
             status, content = decision.status, decision.body.encode()
         elif isinstance(decision, PeerRefused):
             status = decision.code.status
-            content = json.dumps(
-                {
-                    "error": decision.code,
-                    "message": decision.message,
-                    "server_time": rfc3339(self._clock.wall()),
-                }
-            ).encode()
+            content = self._refusal(decision.code, decision.message)
             if decision.retry_after is not None:
                 headers.append((b"retry-after", str(decision.retry_after).encode()))
         else:
@@ -235,12 +248,19 @@ class Listener(Edge):
             headers = [(b"content-type", b"text/plain; charset=utf-8")]
         return status, [*headers, (b"content-length", str(len(content)).encode())], content
 
+    def _refusal(self, code: RefusalCode, message: str) -> bytes:
+        """Its body (protocol, "Refusals")."""
+        return json.dumps({"error": code, "message": message, "server_time": rfc3339(self._clock.wall())}).encode()
+
     # --- decisions of actors
 
     @on(PeerAuthenticated)
     def admit(self, event: PeerAuthenticated, _: Envelope) -> None:
         exchange = self._exchanges.get(event.connection)
-        if exchange is not None and event.purpose == "session":
+        if exchange is None:
+            return
+        exchange.lease.recognise(event.hotkey)
+        if event.purpose == "session":
             exchange.decide(event)
 
     @on(PeerRefused, HttpAnswered, ExchangeCompleted)

@@ -1,12 +1,8 @@
-"""uvicorn's HTTP and WebSocket, with the limits that a public port needs.
-
-A request has deadlines, and frames of an open session go from the socket to the bus without ASGI.
-"""
+"""uvicorn's WebSocket, with the limits that a public port needs: frames go from the socket to the bus without ASGI."""
 
 import asyncio
 from typing import Any, Final, NamedTuple
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
@@ -24,14 +20,9 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
+from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.writer import TransportGone
 
-REQUEST_TIMEOUT: Final = 10.0
-"""Seconds within which a request must arrive, from the socket's first byte or its opening to the body's last byte."""
-ANSWER_TIMEOUT: Final = 20.0
-"""Seconds within which the client must have read the answer: a miner waits 15 for the whole exchange."""
-CLOSE_TIMEOUT: Final = 5.0
-"""Seconds in which a peer must answer our close; then its socket is aborted."""
 MAX_LATE_FRAMES: Final = 10_000
 """Frames read between our close and the peer's answer: as many as an honest peer may have under way."""
 MAX_TOGETHER: Final = 64
@@ -73,70 +64,17 @@ class Inbox:
                 self._bus.publish(event)
 
 
-class OutOfTurn(Exception):
-    """A request arrived before the earlier one was answered; the parser treats it as unreadable."""
-
-
-class RequestProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP with deadlines for sending the request and for reading the answer.
-
-    One request at a time: uvicorn would buffer many pipelined requests.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._deadline = self.loop.call_later(REQUEST_TIMEOUT, transport.abort)
-        self._patience: asyncio.TimerHandle | None = None
-
-    def on_message_complete(self) -> None:
-        self._deadline.cancel()
-        super().on_message_complete()
-
-    def on_message_begin(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            raise OutOfTurn
-        super().on_message_begin()
-        if not self.transport.get_write_buffer_size():
-            self._forget_patience()
-        self._deadline.cancel()
-        self._deadline = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._forget_patience()
-        self._patience = self.loop.call_later(ANSWER_TIMEOUT, self._give_up)
-
-    def _give_up(self) -> None:
-        """End a connection that has not read its answer, or has sent no request since: uvicorn waits for ever if bytes
-        that begin none trickle in.
-        """
-        if self.transport.get_write_buffer_size() or self.cycle.response_complete:
-            self.transport.abort()
-
-    def _forget_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-
-    def handle_websocket_upgrade(self) -> None:
-        self._deadline.cancel()
-        self._forget_patience()
-        super().handle_websocket_upgrade()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.cancel()
-        self._forget_patience()
-        super().connection_lost(exc)
-
-
 class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which after activation talks directly to the bus."""
 
     road: Road = "websocket"
+    lease: Lease
+    """The connection, which has had a deadline until here."""
     _late_frames = 0
 
     def attach(self, bus: EventBus, inbox: Inbox, connection: ConnectionId, limits: SendLimits) -> None:
         """Turn frames into events of ``connection`` from now on."""
+        self.lease.begin_session()
         self._bus = bus
         self._inbox = inbox
         self._connection: ConnectionId | None = connection
@@ -265,6 +203,7 @@ class SessionProtocol(FrameLimits, WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lease.end()
         super().connection_lost(exc)
         connection, self._connection = getattr(self, "_connection", None), None
         if connection is not None:

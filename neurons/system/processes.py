@@ -23,6 +23,12 @@ def most_open_files() -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
+def open_file_limit() -> int:
+    """Open files, sockets included, that this process may have now."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
 def allow_open_files() -> None:
     """Raise the soft limit of open files to the hard limit: the usual 1,024 are fewer than the sessions of a validator.
 

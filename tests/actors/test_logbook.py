@@ -9,6 +9,8 @@ import pytest
 from bettensor.actors.logbook import LINES_PER_SECOND, LogbookActor, LogbookSettings
 from bettensor.bus.codes import RefusalCode, VerdictCode
 from bettensor.bus.events import (
+    AcceptingFailed,
+    AcceptingResumed,
     ActorFailed,
     Announced,
     AnnounceFailed,
@@ -28,6 +30,7 @@ from bettensor.bus.events import (
     CommitFailed,
     CommitRequested,
     ConnectionClosed,
+    ConnectionsShed,
     DialFailed,
     EndpointDoubted,
     Event,
@@ -164,6 +167,12 @@ LINES: list[tuple[Event, str]] = [
         "games failed while it handled games_fetched (event 7)",
     ),
     (HandlerFailed("m:f", "prediction_accepted", "Traceback"), "The handler m:f failed on prediction_accepted"),
+    (
+        ConnectionsShed("strangers", 512, 1, "203.0.113.7"),
+        "More than 512 connections without a proven hotkey (limits.strangers): closed 1 connection to make room",
+    ),
+    (AcceptingFailed("Too many open files"), "gets no further connections: Too many open files; it tries again"),
+    (AcceptingResumed(), "The public port gets all connections again"),
     (HandlerOverflowed("m:f", "frame_written", 4), "m:f is too slow for frame_written: 4 events were dropped"),
     (ClockStepped(Micros(-3_600_000_000)), "The wall clock stepped by -3600.0 s"),
     (CommitFailed(3, "disk I/O error"), "A commit failed: disk I/O error"),

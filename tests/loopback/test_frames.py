@@ -28,7 +28,8 @@ from bettensor.bus.events import (
     VerificationRequested,
 )
 from bettensor.bus.messages import ErrorMessage, HeartbeatMessage, PointToPoint, PredictionMessage, register
-from bettensor.neurons.edges.protocols import CLOSE_TIMEOUT, SessionProtocol
+from bettensor.neurons.edges.lease import CLOSE_TIMEOUT
+from bettensor.neurons.edges.protocols import SessionProtocol
 from tests.loopback.rig import ALICE, BOB, EVE, Client, Rig, running_validator
 from tests.support import make_hex32, make_prediction
 

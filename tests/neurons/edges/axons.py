@@ -9,7 +9,7 @@ from bittensor_core import CRYPTO_SR25519, Keypair
 
 from bettensor.actors.miner.outbox import OutboxActor
 from bettensor.actors.miner.synapse import MinerSynapseActor, MinerSynapseActorSettings
-from bettensor.actors.settings import MinerSynapseSettings
+from bettensor.actors.settings import MinerSynapseSettings, PortLimits
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.events import MetagraphFetched, MetagraphSynced, NeuronInfo, NeuronStarted
@@ -32,17 +32,17 @@ PATIENCE = 10.0
 class AxonBench(EventLog):
     """Model and save are as quick as the test: nothing is asked, and the disk is memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: PortLimits) -> None:
         super().__init__()
         self.clock = SystemClock()
         self.bus = EventBus(self.clock, record=self.append)
         self.bus.subscribe(Injected, lambda event, _: self.bus.publish(event.decision), "test")
-        limits = MinerSynapseActorSettings(
+        settings = MinerSynapseActorSettings(
             synapse=MinerSynapseSettings(enabled=True, ip="127.0.0.1", port=0), model_timeout=0.01, request_burst=1000.0
         )
-        self.actor = MinerSynapseActor(limits)
+        self.actor = MinerSynapseActor(settings)
         self.store = SimulatedOutbox()
-        self.axon = Axon(limits.synapse, Identity("miner", NETUID, ME, "sr25519"), self.clock)
+        self.axon = Axon(settings.synapse, limits, Identity("miner", NETUID, ME, "sr25519"), self.clock)
         for part in (self.actor, OutboxActor(), Keys(MINER), Timers(self.clock), self.store, self.axon):
             part.attach(self.bus)
         self.bus.publish(NeuronStarted("miner", NETUID, ME, "sr25519", seed=1))
@@ -63,8 +63,8 @@ class AxonBench(EventLog):
 
 
 @asynccontextmanager
-async def running_axon() -> AsyncIterator[AxonBench]:
-    bench = AxonBench()
+async def running_axon(**limits: Any) -> AsyncIterator[AxonBench]:
+    bench = AxonBench(PortLimits(**limits))
     await bench.axon.open()
     try:
         yield bench

@@ -5,34 +5,21 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import uvloop
 
-from bettensor.neurons.edges.acceptor import Acceptor
+from bettensor.neurons.edges.acceptor import Acceptor, GetContext, Timeouts
 from bettensor.neurons.edges.crowd import Strangers
 from bettensor.neurons.system.ports import listen_on
 from tests.neurons.edges.certificates import make_context, trusting_anyone
+from tests.neurons.edges.conftest import Run
 
-PATIENCE: Final = 10.0
 HELLO: Final = b"\x16\x03\x01\x02\x00"
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a scenario on asyncio's event loop, and on uvloop's."""
-
-    def run(scenario: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(asyncio.wait_for(scenario, PATIENCE))
-
-    return run
 
 
 class Echo(asyncio.Protocol):
@@ -49,17 +36,28 @@ class Echo(asyncio.Protocol):
         self.transport.write(data)
 
 
+def ignore(*_: object) -> None:
+    """Hear of nobody who has to leave."""
+
+
 class Bench:
     """A port on loopback."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, tls: GetContext | None = None, timeout: float = 5.0, most_of_network: int = 100) -> None:
         self.made: list[Echo] = []
         self.shortages: list[OSError | None] = []
-        options = {"on_shortage": self.shortages.append} | options
+        self.handshakes = Strangers("handshakes", 100, most_of_network, ignore)
         listening = listen_on("127.0.0.1", 0, 100)
         listening.setblocking(False)
         self.port: int = listening.getsockname()[1]
-        self.acceptor = Acceptor(listening, partial(Echo, self.made), **options)
+        self.acceptor = Acceptor(
+            listening,
+            partial(Echo, self.made),
+            self.handshakes,
+            tls=tls,
+            timeouts=Timeouts(timeout, timeout, timeout),
+            on_shortage=self.shortages.append,
+        )
         self.acceptor.open()
 
     @asynccontextmanager
@@ -165,8 +163,7 @@ def test_a_port_that_speaks_no_tls_waits_for_no_first_byte(run: Run) -> None:
 def test_silence_and_handshakes_that_do_not_end_are_cut_off(run: Run, tmp_path: Path, bytes_sent: bytes) -> None:
     async def scenario() -> None:
         context = make_context(tmp_path)
-        patience = {"greeting_timeout": 0.05, "handshake_timeout": 0.05}
-        async with accepting(tls=lambda: context, **patience) as bench, bench.line() as (reader, writer):
+        async with accepting(tls=lambda: context, timeout=0.05) as bench, bench.line() as (reader, writer):
             writer.write(bytes_sent)
             assert (await rest(reader))[:1] in (b"", b"\x15")  # 0x15: an alert says what could not be read
             assert bench.made == []
@@ -177,15 +174,14 @@ def test_silence_and_handshakes_that_do_not_end_are_cut_off(run: Run, tmp_path: 
 def test_a_peer_that_leaves_before_its_first_byte_leaves_nothing(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         context = make_context(tmp_path)
-        handshakes = Strangers(10, 10)
-        async with accepting(tls=lambda: context, handshakes=handshakes) as bench:
+        async with accepting(tls=lambda: context) as bench:
             for linger in (b"\0" * 8, b"\1\0\0\0\0\0\0\0"):  # in order, and by a reset
                 leaving = socket.create_connection(("127.0.0.1", bench.port))
-                while not len(handshakes):  # noqa: ASYNC110 - it is accepted soon
+                while not len(bench.handshakes):  # noqa: ASYNC110 - it is accepted soon
                     await asyncio.sleep(0)
                 leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 leaving.close()
-                while len(handshakes):  # noqa: ASYNC110
+                while len(bench.handshakes):  # noqa: ASYNC110
                     await asyncio.sleep(0)
             assert await bench.echoes()
             assert bench.made != []
@@ -197,7 +193,7 @@ def test_of_too_many_handshakes_the_oldest_ends(run: Run, tmp_path: Path) -> Non
     async def scenario() -> None:
         context = make_context(tmp_path)
         async with (
-            accepting(tls=lambda: context, handshakes=Strangers(10, 3)) as bench,
+            accepting(tls=lambda: context, most_of_network=3) as bench,
             AsyncExitStack() as lines,
         ):
             readers = []
@@ -250,14 +246,14 @@ def test_the_fault_of_one_connection_is_none_of_the_port(run: Run, monkeypatch: 
 
 def test_closing_ends_who_has_no_protocol_yet_and_may_be_repeated(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        context, handshakes = make_context(tmp_path), Strangers(10, 10)
+        context = make_context(tmp_path)
         async with (
-            accepting(tls=lambda: context, handshakes=handshakes) as bench,
+            accepting(tls=lambda: context) as bench,
             bench.line() as (silent, _),
             bench.line() as (greeting, writer),
         ):
             writer.write(HELLO)
-            while len(handshakes) < 2:  # noqa: ASYNC110
+            while len(bench.handshakes) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             await bench.acceptor.close()
             await bench.acceptor.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bettensor.actors.settings import MinerSynapseSettings
+from bettensor.actors.settings import MinerSynapseSettings, PortLimits
 from bettensor.bus.bus import EventBus
 from bettensor.bus.errors import Unavailable
 from bettensor.bus.events import (
@@ -304,7 +304,7 @@ async def test_stopping_refuses_new_requests_and_waits_for_those_under_way(bench
     await bench.axon.settle()
 
 
-async def test_two_requests_at_once_on_one_connection_are_refused(bench: AxonBench) -> None:
+async def test_a_request_before_the_answer_to_the_one_before_is_refused_after_it(bench: AxonBench) -> None:
     bench.store.held = True
     predict(bench, "p")
     dendrite = bench.dendrite()
@@ -312,8 +312,12 @@ async def test_two_requests_at_once_on_one_connection_are_refused(bench: AxonBen
         line.send(dendrite.head(), dendrite.games_body([]))
         await bench.until(lambda: bench.all(SlateQueried))
         line.send(dendrite.head(), dendrite.games_body([]))
+        await bench.dendrite(OTHER).ask()  # what was sent before this has come
+        bench.store.release()
+        assert (await line.answer()).status == 200
         assert refusal(await line.answer())[0] == 400
-    assert len(bench.all(QueryReceived)) == 1
+        assert await line.is_cut()
+    assert len(bench.all(QueryReceived)) == 2
 
 
 async def test_a_timeout_that_is_no_number_of_seconds_is_taken_for_the_usual_one(bench: AxonBench) -> None:
@@ -333,7 +337,8 @@ async def test_secrets_for_other_programs_are_in_no_event(bench: AxonBench) -> N
 async def test_it_says_where_it_listens_and_what_to_do_if_it_cannot(bench: AxonBench) -> None:
     port = bench.axon.port
     assert bench.last(ListeningBegun).endpoint == f"127.0.0.1:{port}"
-    other = Axon(MinerSynapseSettings(ip="127.0.0.1", port=port), make_identity(role="miner"), bench.clock)
+    settings = MinerSynapseSettings(ip="127.0.0.1", port=port)
+    other = Axon(settings, PortLimits(), make_identity(role="miner"), bench.clock)
     other.attach(EventBus(bench.clock))
     with pytest.raises(
         Unavailable, match=rf"synapse\.ip '127\.0\.0\.1', synapse\.port {port}: .*another synapse\.port"

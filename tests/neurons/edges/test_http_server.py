@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bettensor.actors.settings import PortLimits
 from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.edges import http_server
 from bettensor.neurons.edges.http_server import HttpServer, cure_for_port
@@ -16,12 +17,18 @@ async def nothing(*_: object) -> None:
     raise AssertionError
 
 
+def make_server(application: Any) -> HttpServer:
+    return HttpServer(
+        application, limits=PortLimits(), refusal=lambda code, _: code.encode(), publish=lambda _: None, ws="none"
+    )
+
+
 async def serve_at(ip: str, port: int) -> None:
-    await HttpServer(nothing, ws="none").start("axon", ip, port)
+    await make_server(nothing).start("axon", ip, port)
 
 
 async def test_what_was_never_started_is_stopped_at_once() -> None:
-    server = HttpServer(nothing, ws="none")
+    server = make_server(nothing)
     await server.stop()
     await server.abort()
     assert not server.is_serving
@@ -37,7 +44,7 @@ async def test_a_request_that_is_not_answered_in_time_ends_with_the_server_and_i
         asked.set()
         await asyncio.Event().wait()
 
-    server = HttpServer(wait, ws="none")
+    server = make_server(wait)
     await server.start("axon", "127.0.0.1", 0)
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nx")
@@ -51,7 +58,7 @@ async def test_a_fault_of_an_application_is_told(caplog: pytest.LogCaptureFixtur
     async def fail(_: Any, __: Any, ___: Any) -> None:
         raise AssertionError
 
-    server = HttpServer(fail, ws="none")
+    server = make_server(fail)
     await server.start("axon", "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

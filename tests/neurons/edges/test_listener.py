@@ -6,7 +6,7 @@ import socket
 import pytest
 from bittensor_core import Keypair
 
-from bettensor.actors.settings import AxonSettings, WebSocketSettings
+from bettensor.actors.settings import AxonSettings, PortLimits, WebSocketSettings
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.codes import CloseCode
@@ -74,7 +74,7 @@ async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", 0))
         axon = AxonSettings(ip="127.0.0.1", port=other.getsockname()[1])
-        listener = Listener(axon, WebSocketSettings(), writer, clock)
+        listener = Listener(axon, WebSocketSettings(), PortLimits(), writer, clock)
         listener.attach(bus)
         asyncio.get_running_loop().call_soon(steal)  # before the server begins
         await listener.open()
@@ -85,7 +85,7 @@ async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:
 def listener_at(ip: str, port: int) -> Listener:
     clock = SystemClock()
     transports = FrameWriter(Keys(Keypair.create_from_uri("//Alice")), clock)
-    listener = Listener(AxonSettings(ip=ip, port=port), WebSocketSettings(), transports, clock)
+    listener = Listener(AxonSettings(ip=ip, port=port), WebSocketSettings(), PortLimits(), transports, clock)
     listener.attach(EventBus(clock))
     return listener
 

@@ -1,0 +1,274 @@
+"""uvicorn's HTTP as a public port speaks it: strangers get a short hearing, and cannot use up what the port has.
+
+A head is bounded before it is parsed. A connection has a deadline in every state:
+
+| state | begins with | ends with | deadline |
+|---|---|---|---|
+| silent | accept | the first byte | ``first_byte_timeout``, if the port speaks TLS |
+| TLS handshake | its first byte | its end | ``handshake_timeout`` |
+| request | the connection, or the first byte of a further request | the body's last byte | ``request_timeout`` |
+| answer is made | the body's last byte, or the upgrade | the answer, or the session | ``EXCHANGE_TIMEOUT`` |
+| answer is read | the answer | it has been sent, and a further request begins | ``answer_timeout`` |
+| idle | the answer has been sent | a further request begins | ``idle_timeout`` |
+| refused body | a refusal of what cannot be read | the end of the connection | ``CLOSE_TIMEOUT`` |
+| closing | our close | all has been sent | ``CLOSE_TIMEOUT``; ``answer_timeout`` behind an answer |
+
+The first two are the acceptor's, and all others one deadline of a ``Lease``. Bytes that begin no request, such as empty
+lines, are in none of them an event.
+"""
+
+import math
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from bettensor.actors.settings import PortLimits
+from bettensor.bus.codes import RefusalCode
+from bettensor.neurons.edges.crowd import Crowd
+from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
+
+MAX_HEAD_BYTES: Final = 16 * 1024
+"""Bytes of a request's head: a miner's and a Dendrite's have about 900 (protocol, "Limits")."""
+MAX_HEADERS: Final = 64
+"""Headers of a request: a miner's has 10, a Dendrite's 20, and proxies add some (protocol, "Limits")."""
+MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of a refused request that are thrown away, so that its sender can read the refusal; beyond, it is cut off."""
+EXCHANGE_TIMEOUT: Final = 60.0
+"""Seconds within which the application must have made its answer: it has shorter deadlines of its own."""
+_WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+
+Refuse = Callable[[RefusalCode, str], bytes]
+"""Makes the JSON of a refusal."""
+
+
+class PortRules(NamedTuple):
+    """What all connections of a port have in common."""
+
+    crowd: Crowd
+    limits: PortLimits
+    refusal: Refuse
+    max_body: int | None
+    """Largest Content-Length, in bytes; None if the application judges it."""
+
+
+class Unacceptable(Exception):
+    """What came is no request that the application gets to see."""
+
+    def __init__(self, status: HTTPStatus, code: RefusalCode, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class OutOfTurn(Unacceptable):
+    """A request, or what is read as one, before the answer to the one before."""
+
+    def __init__(self) -> None:
+        message = "a request before the answer to the one before it, or a body whose length the head does not tell"
+        super().__init__(HTTPStatus.BAD_REQUEST, RefusalCode.MALFORMED, message)
+
+
+class RequestProtocol(HttpToolsProtocol):
+    """One connection. The application finds it in the scope, as the extension ``bettensor``.
+
+    One request at a time: uvicorn would buffer many pipelined requests.
+    """
+
+    lease: Lease
+
+    def __init__(self, rules: PortRules, **options: Any) -> None:
+        super().__init__(**options)
+        self.url = b""  # uvicorn's, which sets it with the first byte of a request
+        self._rules = rules
+        self._reads_head = True
+        self._head_bytes = 0
+        self._request_bytes = 0
+        self._discarded_bytes = 0
+        self._hears = True
+        """False: what comes is thrown away."""
+        self._out_of_turn: OutOfTurn | None = None
+        """To be told after the answer that is being made."""
+        self._unread_since: float | None = None
+        """Since when there is an answer that has perhaps not been read."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        remote = self.client[0] if self.client else ""
+        self.lease = Lease(self._rules.crowd, transport, remote, self._rules.limits.request_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lease.end()
+        super().connection_lost(exc)
+
+    # --- what comes
+
+    def data_received(self, data: bytes) -> None:
+        room = MAX_HEAD_BYTES - self._head_bytes if self._reads_head else len(data)
+        self._head_bytes += min(room, len(data)) if self._reads_head else 0
+        self._read(data[:room])
+        if len(data) > room:
+            if self._hears and self._reads_head:
+                self._refuse(self._oversize())
+            self._read(data[room:])
+
+    def _read(self, data: bytes) -> None:
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
+        if not self._hears:
+            self._discard(len(data))
+            return
+        self._request_bytes += len(data)
+        self.lease.hold(self._request_bytes)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+        except httptools.HttpParserError as error:
+            self._refuse(_reason_of(error))
+
+    def _oversize(self) -> Unacceptable:
+        if len(self.url) > MAX_HEAD_BYTES // 2:
+            status = HTTPStatus.REQUEST_URI_TOO_LONG
+        else:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        return Unacceptable(status, RefusalCode.TOO_LARGE, f"a head of more than {MAX_HEAD_BYTES} bytes")
+
+    def _discard(self, size: int) -> None:
+        self._discarded_bytes += size
+        if self._discarded_bytes > MAX_DISCARDED_BYTES:
+            self.lease.abort()
+
+    # --- the parser's callbacks
+
+    def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            raise OutOfTurn
+        super().on_message_begin()
+        self.scope["extensions"] = {"bettensor": self}  # type: ignore[dict-item]
+        if not self.transport.get_write_buffer_size():
+            self._unread_since = None
+        self.lease.until(min(self._rules.limits.request_timeout, self._patience()))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise Unacceptable(status, RefusalCode.TOO_LARGE, f"more than {MAX_HEADERS} headers")
+
+    def on_headers_complete(self) -> None:
+        self._reads_head = False
+        self._judge_head()
+        super().on_headers_complete()
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            self.cycle.keep_alive = False  # the parser reads nothing more
+
+    def _judge_head(self) -> None:
+        """Raise ``Unacceptable`` for what would be refused whatever the application says."""
+        bad, headers = HTTPStatus.BAD_REQUEST, dict(self.headers)
+        if self.parser.should_upgrade() and self._should_upgrade() and self.parser.get_http_version() != "1.1":
+            # RFC 6455, 4.1: the HTTP version MUST be at least 1.1
+            raise Unacceptable(bad, RefusalCode.NO_UPGRADE, "a WebSocket handshake needs HTTP/1.1")
+        if self._rules.max_body is None:
+            return
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self._rules.max_body:
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            raise Unacceptable(status, RefusalCode.TOO_LARGE, f"the body has more than {self._rules.max_body} bytes")
+        if length is None and b"transfer-encoding" not in headers and self.parser.get_method() in _WITH_BODY:
+            message = "neither Content-Length nor Transfer-Encoding tells the length of the body"
+            raise Unacceptable(HTTPStatus.LENGTH_REQUIRED, RefusalCode.MALFORMED, message)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._discard(len(body))
+
+    def on_message_complete(self) -> None:
+        self._reads_head, self._head_bytes, self._discarded_bytes = True, 0, 0
+        if self.cycle is not None and self.cycle.response_complete:  # the rest of a refused body
+            self._await_request()
+        else:
+            self.lease.until(min(EXCHANGE_TIMEOUT, self._patience()))
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        self.transport.get_protocol().lease = self.lease  # type: ignore[attr-defined]
+        self.lease.until(CLOSE_TIMEOUT if self.transport.is_closing() else EXCHANGE_TIMEOUT)
+
+    # --- what goes
+
+    def on_response_complete(self) -> None:
+        """In place of uvicorn's, which counts the time between two requests anew with each byte."""
+        self._request_bytes = 0
+        self.lease.hold(0)
+        if self._unread_since is None:
+            self._unread_since = self.loop.time()
+        if self.transport.is_closing():
+            self.lease.until(self._patience())
+        elif self._out_of_turn is not None:
+            self._refuse(self._out_of_turn)
+        else:
+            self.flow.resume_reading()
+            self._await_request()
+
+    def _await_request(self) -> None:
+        self.lease.until(min(self._rules.limits.idle_timeout, self._patience()), self._end_idleness)
+
+    def _end_idleness(self) -> None:
+        if not self.transport.get_write_buffer_size():
+            self.lease.close()
+        elif self._patience():
+            self.lease.until(self._patience())
+        else:
+            self.lease.abort()
+
+    def _patience(self) -> float:
+        """Seconds that there are left for reading the answer."""
+        if self._unread_since is None:
+            return math.inf
+        return max(0.0, self._unread_since + self._rules.limits.answer_timeout - self.loop.time())
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self.lease.until(CLOSE_TIMEOUT)
+
+    def _refuse(self, reason: Unacceptable) -> None:
+        """Answer what is no request, and hear no more. An answer that is being made goes first."""
+        self._hears = False
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if is_answering and isinstance(reason, OutOfTurn):
+            self._out_of_turn = reason
+            return
+        if is_answering:  # a body that cannot be read: the application hears that its sender has left
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        content = self._rules.refusal(reason.code, str(reason))
+        head = f"HTTP/1.1 {reason.status.value} {reason.status.phrase}\r\ncontent-type: application/json\r\n"
+        head += f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + content)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close after the refusal, but read what comes for a while: else the system resets the connection, and the
+        refusal is lost.
+        """
+        if not self.transport.can_write_eof():  # TLS
+            self.lease.close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.lease.until(CLOSE_TIMEOUT)
+
+
+def _reason_of(error: httptools.HttpParserError) -> Unacceptable:
+    """What a callback raised, or else that the parser cannot read it."""
+    raised = error.__context__
+    if isinstance(raised, Unacceptable):
+        return raised
+    return Unacceptable(HTTPStatus.BAD_REQUEST, RefusalCode.MALFORMED, "this is no request of HTTP/1.1")
