@@ -4,7 +4,7 @@ Bytes are text in Latin-1, one character a byte, so that frames can be read.
 """
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, get_type_hints
@@ -116,7 +116,8 @@ def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -
     if not messages and not texts:
         return _plain_reader(kind)
     stored = dict.fromkeys(messages, msgspec.Raw) | dict.fromkeys(texts, str)
-    columns = [(name, stored.get(name, hints[name])) for name in names]
+    defaults = {f.name: f.default for f in fields(kind) if f.default is not MISSING}  # type: ignore[arg-type]
+    columns = [(name, stored.get(name, hints[name]), *_default(name, defaults)) for name in names]
     decoder = msgspec.json.Decoder(msgspec.defstruct(kind.__name__, columns))
 
     def read(raw: bytes) -> Event:
@@ -129,6 +130,11 @@ def _reader(kind: type[Event], names: tuple[str, ...], texts: tuple[str, ...]) -
         return kind(**values)
 
     return read
+
+
+def _default(name: str, defaults: dict[str, Any]) -> tuple[Any, ...]:
+    """The default of a column, which the logs of older releases may lack."""
+    return (defaults[name],) if name in defaults else ()
 
 
 def _plain_reader(kind: type[Event]) -> Callable[[bytes], Event]:

@@ -44,6 +44,9 @@ Proof = Literal["signature", "endpoint", "imported"]
 or the database of another program, from which it was imported."""
 FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
 """No session; a failed dial; a session that brings no verdicts; a WebSocket disabled here."""
+TlsTrouble = Literal["wanted", "handshake", "other_key"]
+"""What answered a plain request may expect TLS; no TLS handshake succeeded; the certificate is of another key than the
+expected one."""
 
 TOPICS: Final[dict[str, type["Event"]]] = {}
 """Topic -> event class: all that can be subscribed to."""
@@ -513,6 +516,28 @@ class BlacklistLoaded(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateLoaded(Observed):
+    """A certificate of this validator's TLS is in force: its own, or that of the proxy where its TLS ends."""
+
+    key: str
+    """SHA-256 of its SubjectPublicKeyInfo, in hex."""
+    names: tuple[str, ...] = ()
+    """The host names and IP addresses that it names."""
+    not_after: Micros | None = None
+    """Wall clock at which it expires; None if only the key is known."""
+    faults: tuple[str, ...] = ()
+    """Why the operator should replace it, although it is in force."""
+    of_proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRefused(Observed):
+    """A changed certificate cannot be used; the old one stays in force."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class HttpRequestReceived(Observed, FromPeer):
     """A whole HTTP request, or a WebSocket handshake, that waits for its answer."""
 
@@ -529,6 +554,8 @@ class HttpRequestReceived(Observed, FromPeer):
     """Whether this is a WebSocket handshake."""
     salt: str
     """32 random hex digits, for the session that this request may become."""
+    tls_key: str = ""
+    """The key of the certificate that served this very connection; empty: it is plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -542,6 +569,10 @@ class ConnectionOpened(Observed):
     """The nonce of the request that opened the connection."""
     purpose: Purpose = "session"
     """On the miner also an HTTP exchange with its answer: the answer's frames follow, and then the end."""
+    tls_key: str = ""
+    """On the miner: the key that the other side has shown in the TLS handshake; empty: the connection is plain."""
+    vouched: bool = False
+    """On the miner: the system's roots vouch for that certificate, and for the name or address that was dialled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -642,6 +673,8 @@ class PeerAuthenticated(Decided, FromPeer):
     known_epoch: Epoch | None = None
     """The miner's place in the game stream, if it named one."""
     known_offset: Offset | None = None
+    tls_key: str = ""
+    """The key of the certificate that serves the connection; empty: it is plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -861,6 +894,33 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """A connection by TLS, and the certificate that the other side must show; by default any certificate."""
+
+    key: str = ""
+    """SHA-256 of its SubjectPublicKeyInfo, in hex; empty: any key."""
+    roots: bool = False
+    """The system's roots must vouch for it, and for the name or address that is dialled."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsLearned(Decided):
+    """A signed welcome of a validator shows how this miner connects to it from now on."""
+
+    validator: Hotkey
+    tls: Tls | None
+    """None: plainly, because the validator has no TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateDoubted(Decided):
+    """The certificate that was shown in place of a validator's is not to be trusted; the connection is being closed."""
+
+    validator: Hotkey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DialRequested(Decided):
     """Open a WebSocket to a validator. Answered by ``ConnectionOpened`` or ``DialFailed``."""
 
@@ -870,6 +930,8 @@ class DialRequested(Decided):
     """``ip:port``."""
     position: Position | None = None
     """The position in the validator's stream; None before the first."""
+    tls: Tls | None = None
+    """None: the connection is plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -884,6 +946,7 @@ class DialFailed(Observed):
     """Seconds."""
     code: str = ""
     """The validator's reason, if it gave one: a ``RefusalCode``, or a code of a newer release."""
+    tls: TlsTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -903,6 +966,8 @@ class PostRequested(Decided):
     hotkey: Hotkey
     endpoint: str
     message: WebSocketMessage
+    tls: Tls | None = None
+    """None: the connection is plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -913,6 +978,8 @@ class GamesRequested(Decided):
     hotkey: Hotkey
     endpoint: str
     position: Position | None = None
+    tls: Tls | None = None
+    """None: the connection is plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -935,6 +1002,7 @@ class PostFailed(Observed):
     """Seconds."""
     code: str = ""
     """The validator's reason, if it gave one: a ``RefusalCode``, or a code of a newer release."""
+    tls: TlsTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -1550,6 +1618,8 @@ __all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
     "Scheme",
     "StoredVerdict",
     "TimerKey",
+    "Tls",
+    "TlsTrouble",
     "WithheldGame",
     "route_to",
     *(event.__name__ for event in TOPICS.values()),

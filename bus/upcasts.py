@@ -37,14 +37,16 @@ _POLL_INTERVAL: Final = 15.0
 """Seconds: the default of ``actors.http_fallback.poll_interval`` in format 1."""
 _ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3.0}
 """Settings with which the actor ``games`` finds all odds above 1 plausible."""
+_TLS_OF_0_1: Final = {"is_of_0_1": True}
+"""``state.tls`` of a miner's actors, which knew no TLS."""
 _OF_0_1: Final[dict[str, dict[str, Any]]] = {
     "announce": {"is_of_0_1": True},
     "auth": {"pins_schemes": False, "knows_members": True, "knows_synapse": False},
-    "connection": {"pins_schemes": False},
-    "http_fallback": {"is_of_0_1": True},
+    "connection": {"pins_schemes": False, "tls": _TLS_OF_0_1},
+    "http_fallback": {"is_of_0_1": True, "tls": _TLS_OF_0_1},
     "model": {"is_of_0_1": True},
     "outbox": {"is_of_0_1": True},
-    "reconnect": {"is_of_0_1": True},
+    "reconnect": {"is_of_0_1": True, "tls": _TLS_OF_0_1},
 }
 """By actor, the part of its state with which it decides as in release 0.1.0."""
 _HEALTH_OF_0_1: Final = {"is_of_0_1": True, "knows_metagraph": True}
@@ -106,6 +108,13 @@ def requests_had_their_scheme_in_a_header(topic: str, event: dict[str, Any]) -> 
         return topic, event
     headers = dict(event["request"]["headers"])
     return topic, event | {"scheme": headers.get("x-bittensor-crypto", "sr25519")}
+
+
+def requests_came_without_tls(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A request had no field for the key of a certificate."""
+    if topic != "request_verification_requested":
+        return topic, event
+    return topic, event | {"request": event["request"] | {"tls_key": ""}}
 
 
 def metagraphs_said_nothing_of_schemes(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -227,6 +236,7 @@ UPCASTS: Final[dict[int, tuple[Upcast, ...]]] = {
         actors_take_whole_sections,
         runs_were_of_0_1,
         requests_had_their_scheme_in_a_header,
+        requests_came_without_tls,
         metagraphs_said_nothing_of_schemes,
         statuses_had_slates,
         each_failed_try_had_its_line,

@@ -6,17 +6,20 @@ An HTTP request is a session of one request: it is active at once, replaces noth
 import json
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from bettensor.actors.actor import on, on_timer
 from bettensor.actors.budget import Budget
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
-from bettensor.actors.health import Health, HealthWatcher, asks_for_health
-from bettensor.actors.settings import Seconds, settings_class
+from bettensor.actors.health import Health, HealthWatcher, asks_for_health, lacks_tls
+from bettensor.actors.settings import AxonSettings, Seconds, settings_class
 from bettensor.actors.stream import recoverable
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     BroadcastRequested,
     BroadcastWriteRequested,
+    CertificateLoaded,
     ConnectionOpened,
     ExchangeCompleted,
     GamesUpdated,
@@ -51,6 +54,7 @@ from bettensor.bus.messages import (
 class ValidatorConnectionSettings(ConnectionSettings):
     """The limits of one session, or one request, at a validator."""
 
+    axon: AxonSettings = field(default_factory=AxonSettings)
     verdict_timeout: Seconds = 10.0
     """If verdicts for a POST /predictions are still missing after this many seconds, the answer is 503."""
 
@@ -67,6 +71,10 @@ class ValidatorConnectionState(ConnectionState):
     """Offset of the last update whose parts were all broadcast."""
     lagging: dict[ConnectionId, Offset] = field(default_factory=dict)
     """Slow readers, from whom updates are held back, with the last update that each was sent."""
+    tls_key: str = ""
+    """The key of this validator's certificate; empty: it has none."""
+    proxy_key: str = ""
+    """The key that miners see instead, because a proxy ends TLS; empty: none does."""
 
 
 class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
@@ -80,6 +88,13 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
     @on(LedgerOpened)
     def know_ledger(self, event: LedgerOpened, _: Envelope) -> None:
         self.state.ledger_id = event.ledger_id
+
+    @on(CertificateLoaded)
+    def know_certificate(self, event: CertificateLoaded, _: Envelope) -> None:
+        if event.of_proxy:
+            self.state.proxy_key = event.key
+        else:
+            self.state.tls_key = event.key
 
     @on(GamesUpdated)
     def know_position(self, event: GamesUpdated, _: Envelope) -> None:
@@ -107,6 +122,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
             rhythm=micros(self.settings.websocket.heartbeat_interval),
             known_epoch=event.known_epoch,
             known_offset=event.known_offset,
+            tls_key=event.tls_key,
         )
         self.state.sessions[event.connection] = session
         if event.purpose != "session":
@@ -136,7 +152,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     @on(HttpRequestReceived)
     def report_health(self, event: HttpRequestReceived, envelope: Envelope) -> None:
-        if not asks_for_health(event):
+        if not asks_for_health(event) or lacks_tls(event, self.settings.axon.tls):
             return
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
         active = sum(envelope.mono - session.heard_at <= 1.5 * session.rhythm for session in open_sessions)
@@ -209,7 +225,12 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
                 messages_per_second=self.settings.messages_per_second,
                 burst=self.settings.burst,
             ),
+            tls_key=self._key_for(session) or UNSET,
         )
+
+    def _key_for(self, session: Session) -> str:
+        """The key of the certificate that the miner sees, or would see by TLS; empty if there is no TLS."""
+        return self.state.proxy_key or session.tls_key or self.state.tls_key
 
     def _bring_up_to_date(self, session: Session) -> None:
         known = session.known_offset if self._recovered(session) else None

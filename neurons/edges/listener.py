@@ -34,8 +34,9 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.edges.certificates import Certificates
 from bettensor.neurons.edges.edge import Edge, Transports, on
-from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
+from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of, tls_key_of
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.protocols import Inbox, SendLimits, SessionProtocol
 
@@ -81,9 +82,11 @@ class Listener(Edge):
         port_limits: PortLimits,
         transports: Transports,
         clock: Clock,
+        certificates: Certificates | None = None,
     ) -> None:
         self._axon = axon
         self._port_limits = port_limits
+        self._tls = None if certificates is None or not certificates.serves else certificates.context
         self._limits = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
         self._transports = transports
         self._clock = clock
@@ -108,6 +111,7 @@ class Listener(Edge):
             refusal=self._refusal,
             publish=self._bus.publish,
             max_body=MAX_FRAME_BYTES,
+            tls=self._tls,
             ws=SessionProtocol,
             ws_max_size=MAX_FRAME_BYTES,
             ws_ping_interval=None,
@@ -232,6 +236,7 @@ class Listener(Edge):
             remote_of(scope),
             upgrade,
             token_hex(16),
+            tls_key_of(scope),
         )
 
     def _answer(self, decision: Event, exchange: Exchange) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

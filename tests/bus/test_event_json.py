@@ -11,6 +11,7 @@ from bettensor.bus.events import (
     BinaryReceived,
     Event,
     FrameReceived,
+    HttpRequestReceived,
     MessageAccepted,
     NeuronDraining,
     Observed,
@@ -42,6 +43,15 @@ def test_bytes_are_text_that_people_can_read() -> None:
         "connection": 1,
         "data": '{"a":1}\n0x',
     }
+
+
+def test_a_field_that_an_older_release_did_not_know_has_its_default() -> None:
+    event = HttpRequestReceived(ConnectionId(1), "GET", "/", (), b"\xff", "10.0.0.1", upgrade=False, salt="5a" * 16)
+    older = as_json(encode_event(event))
+    del older["tls_key"]
+    assert decode_event(HttpRequestReceived, msgspec.json.encode(older)) == event
+    with pytest.raises(msgspec.ValidationError, match="salt"):
+        decode_event(HttpRequestReceived, msgspec.json.encode(older | {"salt": 1}))
 
 
 def test_every_byte_comes_back() -> None:

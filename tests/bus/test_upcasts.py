@@ -122,16 +122,17 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
         "reconnect": {},
     }
     actors = {name: {"settings": {}, "state": state} for name, state in before.items()}
+    tls = {"tls": {"is_of_0_1": True}}
     _, checkpoint = runs_were_of_0_1("checkpoint", {"seq": 1, "actors": actors})
     assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
         "announce": {"is_of_0_1": True},
         "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True, "knows_synapse": False},
-        "connection": {"health": health | {"is_of_0_1": True, "knows_metagraph": True}, "pins_schemes": False},
-        "http_fallback": {"is_of_0_1": True},
+        "connection": {"health": health | {"is_of_0_1": True, "knows_metagraph": True}, "pins_schemes": False} | tls,
+        "http_fallback": {"is_of_0_1": True} | tls,
         "mine": {"x": 1},
         "model": {"is_of_0_1": True},
         "outbox": {"is_of_0_1": True},
-        "reconnect": {"is_of_0_1": True},
+        "reconnect": {"is_of_0_1": True} | tls,
     }
 
 
