@@ -83,6 +83,10 @@ class Session:
     known_offset: Offset | None = None
     outstanding: int = 0
     """Results that an HTTP exchange still waits for."""
+    tls_key: str = ""
+    """The key of the certificate that serves the connection; empty: it is plain."""
+    vouched: bool = False
+    """On the miner: the system's roots vouch for that certificate."""
 
     def become(self, stage: Stage) -> None:
         """

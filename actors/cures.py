@@ -24,6 +24,7 @@ ON_MINER: Final[dict[str, str]] = {
     RefusalCode.NO_UPGRADE: f"ask the validator's operator to have the proxy pass them on; for nginx: {NGINX_UPGRADE}",
     RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update the older side",
     RefusalCode.OVER_CAPACITY: "the validator is full; this miner retries",
+    RefusalCode.TLS_REQUIRED: "set tls.mode: auto, with which this miner uses TLS by itself, or required",
     AXON: "an existing neuron listens there, which speaks Synapse over HTTP: nothing to do here",
 }
 ON_VALIDATOR: Final[dict[str, str]] = {
@@ -37,6 +38,7 @@ ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WEBSOCKET_DISABLED: "to admit WebSockets, set websocket.enabled: true; the miner uses HTTP meanwhile",
     RefusalCode.NO_UPGRADE: f"have the proxy pass them on; for nginx: {NGINX_UPGRADE}",
     RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections if the machine has room",
+    RefusalCode.TLS_REQUIRED: "miners of this release use TLS by themselves; for others set axon.tls.required: false",
 }
 AS_REFUSAL: Final[dict[int, str]] = {
     CloseCode.NOT_REGISTERED: RefusalCode.NOT_REGISTERED,
@@ -45,6 +47,20 @@ AS_REFUSAL: Final[dict[int, str]] = {
     CloseCode.OVER_CAPACITY: RefusalCode.OVER_CAPACITY,
 }
 """Close codes with the same cause as a refusal code."""
+DIALLED_BY_TLS: Final = "it offers TLS, so this miner dials it by TLS"
+"""The reason of a miner's close of a plain session that has said nothing yet."""
+TLS_LOST: Final = (
+    "it has offered TLS, so this miner does not go back to a plain connection: check the validator's port, and any "
+    "proxy in between; if its operator has given TLS up, restart this miner, or set tls.mode: off"
+)
+OTHER_KEY: Final = (
+    "it has a new certificate, or somebody stands in between: the miner asks for its signed welcome; if the key is "
+    "pinned in tls.keys, compare it with its operator"
+)
+FOREIGN_CERTIFICATE: Final = (
+    "somebody in between reads the connection, or a proxy ends TLS and the validator does not name its key: then its "
+    "operator sets axon.tls.proxy_key"
+)
 DISABLED: Final = "set websocket.enabled: true on this miner to use the WebSocket again"
 HTTP_ALONE: Final = (
     "its websocket.enabled is false, or a proxy in between passes HTTP but not WebSocket, or "

@@ -8,17 +8,20 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import UNSET
+
 from bettensor.actors.actor import on, on_timer
 from bettensor.actors.budget import Budget, budget_of
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
-from bettensor.actors.health import Health, HealthWatcher, asks_for_health
-from bettensor.actors.settings import Positive, Seconds, settings_class
+from bettensor.actors.health import Health, HealthWatcher, asks_for_health, lacks_tls
+from bettensor.actors.settings import AxonSettings, Positive, Seconds, settings_class
 from bettensor.actors.stream import recoverable
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     BroadcastRequested,
     BroadcastWriteRequested,
+    CertificateLoaded,
     CloseRequested,
     ConnectionOpened,
     ExchangeCompleted,
@@ -74,6 +77,7 @@ FAULTS = (
 class ValidatorConnectionSettings(ConnectionSettings):
     """The limits of one session, or one request, at a validator."""
 
+    axon: AxonSettings = field(default_factory=AxonSettings)
     predictions_per_second: Positive = 250.0
     """Predictions per second that one hotkey may send in the long run; any other message counts as one. If it sends
     more, its sessions are read more slowly; nothing is refused."""
@@ -89,7 +93,6 @@ class ValidatorConnectionSettings(ConnectionSettings):
     (close code 4103)."""
     refusal_burst: Positive = 100.0
     """Messages of one hotkey that may be refused at once after a silence."""
-
     verdict_timeout: Seconds = 10.0
     """If verdicts for a POST /predictions are still missing after this many seconds, the answer is 503."""
     slate_frames_per_second: Positive = 16.0
@@ -132,6 +135,10 @@ class ValidatorConnectionState(ConnectionState):
     """Sessions that are not read, because their hotkeys have given too much work."""
     charges_work: bool = True
     """Release 0.1.0 counted nothing but messages."""
+    tls_key: str = ""
+    """The key of this validator's certificate; empty: it has none."""
+    proxy_key: str = ""
+    """The key that miners see instead, because a proxy ends TLS; empty: none does."""
 
 
 class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
@@ -150,6 +157,13 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
     @on(LedgerOpened)
     def know_ledger(self, event: LedgerOpened, _: Envelope) -> None:
         self.state.ledger_id = event.ledger_id
+
+    @on(CertificateLoaded)
+    def know_certificate(self, event: CertificateLoaded, _: Envelope) -> None:
+        if event.of_proxy:
+            self.state.proxy_key = event.key
+        else:
+            self.state.tls_key = event.key
 
     @on(GamesUpdated)
     def know_position(self, event: GamesUpdated, _: Envelope) -> None:
@@ -185,6 +199,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
             rhythm=micros(self.settings.websocket.heartbeat_interval),
             known_epoch=event.known_epoch,
             known_offset=event.known_offset,
+            tls_key=event.tls_key,
         )
         self.state.sessions[event.connection] = session
         if event.purpose != "session":
@@ -216,7 +231,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     @on(HttpRequestReceived)
     def report_health(self, event: HttpRequestReceived, envelope: Envelope) -> None:
-        if not asks_for_health(event.method, event.target):
+        if not asks_for_health(event.method, event.target) or lacks_tls(event, self.settings.axon.tls):
             return
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
         active = sum(envelope.mono - session.heard_at <= 1.5 * session.rhythm for session in open_sessions)
@@ -402,7 +417,12 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
                 messages_per_second=self.settings.messages_per_second,
                 burst=self.settings.burst,
             ),
+            tls_key=self._key_for(session) or UNSET,
         )
+
+    def _key_for(self, session: Session) -> str:
+        """The key of the certificate that the miner sees, or would see by TLS; empty if there is no TLS."""
+        return self.state.proxy_key or session.tls_key or self.state.tls_key
 
     def _bring_up_to_date(self, session: Session, now: Micros) -> None:
         known = session.known_offset if self._recovered(session) else None
