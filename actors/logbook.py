@@ -20,10 +20,8 @@ from bettensor.actors.cures import (
     FOREIGN_CERTIFICATE,
     NO_PERMIT,
     ON_VALIDATOR,
-    OTHER_KEY,
     OURS,
     SPEAKS_SYNAPSE,
-    TLS_LOST,
     UNPERMITTED,
     UNREGISTERED,
     contest_of,
@@ -755,11 +753,8 @@ class LogbookActor(HealthWatcher, ExistingFollower):
             self._line(envelope, "closed connections", text)
 
     def _cure_of(self, event: DialFailed | PostFailed) -> str:
-        if event.tls == "other_key":
-            return _hint(OTHER_KEY)
-        if event.tls == "handshake":
-            return _hint(TLS_LOST)
-        return _hint(cure_for_miner(event.status, event.code, registered=self.state.hotkey in self.state.uids))
+        registered = self.state.hotkey in self.state.uids
+        return _hint(cure_for_miner(event.status, event.code, event.tls, registered=registered))
 
     def _failure(self, envelope: Envelope, kind: str, text: str, *, is_news: bool) -> None:
         if is_news:

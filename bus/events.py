@@ -816,6 +816,8 @@ class SessionActivated(Decided, FromPeer):
     hotkey: Hotkey
     uid: Uid
     session: SessionId
+    tls: bool = False
+    """Whether it has TLS, at least as far as a proxy of the validator's."""
 
 
 @dataclass(frozen=True, slots=True)

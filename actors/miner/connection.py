@@ -111,7 +111,9 @@ class MinerConnectionActor(StreamFollower, TlsFollower, ConnectionActor):
         self.state.present[session.hotkey] = session.connection
         # protocol, "Handshake": the miner sends a heartbeat at once, by which the validator activates the session
         self._write(session, heartbeat_message(self.state.positions.get(session.hotkey)))
-        self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
+        self.publish(
+            SessionActivated(session.connection, session.hotkey, session.uid, session.session, bool(session.tls_key))
+        )
 
     def _trusts(self, session: Session, welcome: WelcomeMessage) -> bool:
         """Whether to go on, by the key that this signed welcome names; otherwise the session is closed."""

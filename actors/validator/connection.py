@@ -322,7 +322,8 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
             self._close(older, CloseCode.REPLACED, "a newer session of the same hotkey took its place")
         session.become(Stage.ACTIVE)
         self.state.present[session.hotkey] = session.connection
-        self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
+        tls = bool(session.tls_key or self.state.proxy_key)
+        self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session, tls))
         for parcel in self.state.parcels.pop(session.hotkey, ()):
             self._write(session, parcel)
         self._bring_up_to_date(session, session.heard_at)

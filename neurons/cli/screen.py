@@ -1,7 +1,7 @@
 """What is drawn by rich: no word of a peer is markup, and none moves a cursor, whichever view shows it.
 
 Views build ``HarmlessText`` and plain strings, and ``Screen`` draws them. Both escape what a terminal obeys: a view
-cannot forget it. rich itself takes ``[/x]`` in a string for markup, and writes the escape sequences that a string holds.
+cannot forget it. rich itself takes ``[/x]`` in a string for markup, and writes the escape sequences that a string has.
 """
 
 import sys

@@ -180,7 +180,7 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
         table.add_row(
             uid_text(peer["uid"]),
             shown_hotkey(peer["hotkey"], width),
-            state_text(peer["state"]),
+            state_text(peer["state"]).append(" TLS" if peer.get("tls") else ""),  # an earlier release does not tell
             duration(peer["since_s"]),
             duration(peer["heard_s"]),
             milliseconds(peer["latency_ms"]),

@@ -54,6 +54,15 @@ def _address(value: str) -> str:
     return value
 
 
+def is_hotkey(text: str) -> bool:
+    """Whether ``text`` is an ss58 address."""
+    try:
+        _address(text)
+    except ValueError:
+        return False
+    return True
+
+
 Address = Annotated[Hotkey, AfterValidator(_address)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 Parsed = TypeVar("Parsed")

@@ -69,7 +69,7 @@ def make_pair(folder: Path, name: str = "validator", hosts: tuple[str, ...] = ()
         signer = load_pem_private_key(authority.key.read_bytes(), None)
     now = datetime.now(UTC)
     names: list[x509.GeneralName] = [
-        x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host) for host in hosts
+        x509.IPAddress(ip_address(host)) if host.count(".") == 3 else x509.DNSName(host) for host in hosts
     ]
     builder = (
         x509.CertificateBuilder(issuer, subject, private.public_key(), x509.random_serial_number())
