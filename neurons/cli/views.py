@@ -24,8 +24,8 @@ from rich.table import Table
 
 from bettensor.actors.cures import UNREGISTERED
 from bettensor.bus.text import counted, duration, printable, short, shortened
-from bettensor.neurons.cli.screen import HarmlessText as Text
 from bettensor.neurons.cli.screen import Screen
+from bettensor.neurons.cli.screen import ShownText as Text
 
 Status = dict[str, Any]
 
