@@ -52,12 +52,12 @@ class Ceilings:
     """What one attack may cost the attacked process at most, beyond the honest work beside it."""
 
     memory_mb: float = 40.0
-    """Growth of the resident memory until its peak: 16 MB for the heap of a process that works for the first time, and
-    what all unread requests and answers may hold together."""
+    """Growth of the resident memory until its peak: 24 MB for the heap of a process that works for the first time, and
+    16 MB for all that strangers have sent and nobody has admitted (`limits.unadmitted_bytes`)."""
     left_mb: float = 32.0
     """Growth that is left some seconds after the attack: freed memory is not always given back to the system."""
     descriptors: int = 1200
-    """Growth of the number of open descriptors."""
+    """Growth of the number of open descriptors: 1,024 strangers, and those that are just being closed."""
     left_descriptors: int = 4
     """Growth that is left after the attack."""
     cpu_share: float = 0.8
