@@ -31,6 +31,15 @@ class Budget:
         self.tokens -= 1
         return True
 
+    def charge(self, now: Micros, amount: float, rate: float, burst: float) -> None:
+        """Take ``amount``, whether it is there or not: what is missing is a debt."""
+        self.refill(now, rate, burst)
+        self.tokens -= amount
+
+    def free_at(self, rate: float) -> Micros:
+        """When the debt is paid; when it was last refilled if there is none."""
+        return Micros(self.filled_at + round(max(0.0, -self.tokens) * SECOND / rate))
+
 
 def is_spent(budgets: Mapping[Party, Budget], party: Party, now: Micros, rate: float, burst: float) -> bool:
     """Whether ``party`` has no token left; one without a budget has spent nothing yet."""

@@ -27,6 +27,7 @@ from bettensor.bus.events import (
     Purpose,
     Scheme,
     SendRequested,
+    UnsignedReceived,
     VerificationRequested,
     WriteRequested,
 )
@@ -164,6 +165,12 @@ class ConnectionActor(Actor):
         session = self.state.sessions.get(event.connection)
         if session is not None and session.stage is not Stage.CLOSING:
             self._violation(session, "a binary frame; every frame is text", CloseCode.PROTOCOL_VIOLATION)
+
+    @on(UnsignedReceived)
+    def refuse_unsigned(self, event: UnsignedReceived, _: Envelope) -> None:
+        session = self.state.sessions.get(event.connection)
+        if session is not None and session.stage is not Stage.CLOSING and not self.state.stopping:
+            self._violation(session, codec.NO_SIGNATURE, CloseCode.BAD_SIGNATURE)
 
     @on(MessageAccepted)
     def hear(self, event: MessageAccepted, envelope: Envelope) -> None:

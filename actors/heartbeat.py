@@ -51,7 +51,9 @@ class Pulse:
     interval: Micros
     timeout: Micros
     paused: bool = False
-    """We do not read from it, so it cannot be heard."""
+    """We do not read from it, because it waits for too many answers; so it cannot be heard."""
+    slowed: bool = False
+    """We do not read from it, because it sends too much."""
 
 
 @dataclass(slots=True)
@@ -106,7 +108,7 @@ class HeartbeatActor(StreamFollower):
     @on_timer("beat")
     def beat(self, connection: ConnectionId, envelope: Envelope) -> None:
         pulse = self.state.pulses[connection]
-        if pulse.paused:
+        if pulse.paused or pulse.slowed:
             pulse.heard_at = envelope.mono
         silence = Micros(envelope.mono - pulse.heard_at)
         if silence >= pulse.timeout:
@@ -121,8 +123,13 @@ class HeartbeatActor(StreamFollower):
     @on(ReadingPaused, ReadingResumed)
     def note_reading(self, event: ReadingPaused | ReadingResumed, envelope: Envelope) -> None:
         pulse = self.state.pulses.get(event.connection)
-        if pulse is not None:
-            pulse.paused, pulse.heard_at = isinstance(event, ReadingPaused), envelope.mono
+        if pulse is None:
+            return
+        pulse.heard_at, is_paused = envelope.mono, isinstance(event, ReadingPaused)
+        if event.cause == "work":
+            pulse.slowed = is_paused
+        else:
+            pulse.paused = is_paused
 
     @on(ConnectionClosed, CloseRequested)
     def forget(self, event: ConnectionClosed | CloseRequested, _: Envelope) -> None:

@@ -33,6 +33,10 @@ from bettensor.bus.messages import (
 SIGNED_PREFIX: Final = b"bettensor/1\n"
 """Put before the JSON bytes that are signed, so that a signature for this protocol is not valid in another."""
 
+NO_SIGNATURE: Final = (
+    "no signature: a frame is a JSON object without raw newlines, a newline, 0x and 128 lowercase hex digits"
+)
+"""The fault of bytes that have not the form of a frame."""
 _CONTENT_BYTES: Final = MAX_FRAME_BYTES - 2048
 """Bytes of one frame for its games, predictions or results; the rest is ample for other fields and the signature."""
 _RESULT_BYTES: Final = 256
@@ -156,11 +160,17 @@ def split(data: bytes) -> Frame:
     except ValueError:
         signature = b""
     if len(signature) != _SIGNATURE_BYTES or hexlify(signature) != digits or written[:2] != b"0x":
-        raise Unreadable(
-            "no signature: a frame is a JSON object without raw newlines, a newline, 0x and 128 lowercase hex digits",
-            CloseCode.BAD_SIGNATURE,
-        )
+        raise Unreadable(NO_SIGNATURE, CloseCode.BAD_SIGNATURE)
     return Frame(payload, signature)
+
+
+def has_form(data: bytes) -> bool:
+    """Whether ``split`` would take ``data`` apart."""
+    try:
+        split(data)
+    except Unreadable:
+        return False
+    return True
 
 
 def read(payload: bytes) -> WebSocketMessage:

@@ -47,6 +47,8 @@ Proof = Literal["signature", "endpoint", "imported"]
 or the database of another program, from which it was imported."""
 FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
 """No session; a failed dial; a session that brings no verdicts; a WebSocket disabled here."""
+PauseCause = Literal["answers", "work"]
+"""Too many predictions of a session wait for their answers; or its hotkey has given this validator too much work."""
 
 TOPICS: Final[dict[str, type["Event"]]] = {}
 """Topic -> event class: all that can be subscribed to."""
@@ -617,6 +619,17 @@ class BinaryReceived(Observed, FromPeer):
 
 
 @dataclass(frozen=True, slots=True)
+class UnsignedReceived(Observed, FromPeer):
+    """A text frame without the form of a frame: JSON, a newline and a signature. Its bytes are not kept."""
+
+    connection: ConnectionId
+    size: int
+    """Bytes."""
+    beginning: bytes
+    """At most its first 64 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestVerificationRequested(Decided, FromPeer):
     """Is the btauth/1 signature of this HTTP request its sender's? Answered by ``SignatureChecked``."""
 
@@ -929,16 +942,18 @@ class CloseRequested(Decided):
 
 @dataclass(frozen=True, slots=True)
 class ReadingPaused(Decided):
-    """Stop reading from this session: too many messages wait for answers. It does not count as silent meanwhile."""
+    """Stop reading from this session. It does not count as silent meanwhile."""
 
     connection: ConnectionId
+    cause: PauseCause = "answers"
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingResumed(Decided):
-    """Read from this session again."""
+    """Read from this session again, unless there is another cause not to."""
 
     connection: ConnectionId
+    cause: PauseCause = "answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -1663,6 +1678,7 @@ __all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
     "NeuronInfo",
     "Observed",
     "OutboxEntry",
+    "PauseCause",
     "Position",
     "Proof",
     "ProposedVerdict",

@@ -1,7 +1,8 @@
 """Recognises values that may be secret, so that no log contains them.
 
 Knows names, not values: what an operator calls a token is one. Of addresses only scheme and host are kept, because
-services put their keys into the rest.
+services put their keys into the rest. In a command each flag's value is hidden, whatever the flag is called, unless it
+is a number, a switch or the name of a file.
 """
 
 import re
@@ -10,7 +11,14 @@ from typing import Any, Final
 
 HIDDEN: Final = "(not recorded)"
 """Stands for a value that may be a secret."""
-_SECRET: Final = re.compile(r"passw|passphrase|secret|token|api[_-]?key|private|credential", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"passw|passphrase|secret|token|api[_-]?key|private|credential|mnemonic|bearer", re.IGNORECASE
+)
+_HARMLESS: Final = re.compile(
+    r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?|true|false|yes|no|on|off|[\w./-]+\.(py|js|ts|sh|jar|toml|ya?ml|json|csv)",
+    re.IGNORECASE,
+)
+"""Values of a command's flags that are no secrets."""
 _ADDRESS: Final = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s/?#@]*@)?([^\s/?#@]*)([/?#][^\s]+)?", re.IGNORECASE)
 
 
@@ -47,14 +55,25 @@ def _hidden(value: Any) -> Any:
 
 
 def _listed(parts: Iterable[Any]) -> Iterator[Any]:
-    """A list may be a command: ``--token X``, ``--token=X``, ``TOKEN=X``."""
-    is_secret = False
+    """A list may be a command: ``--token X``, ``--token=X``, ``--api=X``, ``TOKEN=X``."""
+    flag = ""
+    """The flag whose value comes next, if it has one."""
     for part in parts:
-        name, equals, _ = part.partition("=") if isinstance(part, str) else ("", "", "")
-        if is_secret:
-            yield _hidden(part)
-        elif equals and names_a_secret(name):
-            yield f"{name}={HIDDEN}"
+        name, equals, value = part.partition("=") if isinstance(part, str) else ("", "", "")
+        is_flag = name.startswith("-")
+        if flag and (names_a_secret(flag) or not is_flag):
+            yield _hidden(part) if _is_hidden(flag, part) else part
+            flag = ""
+            continue
+        if equals and (names_a_secret(name) or is_flag):
+            yield f"{name}={HIDDEN}" if _is_hidden(name, value) else part
         else:
             yield without_secrets(part)
-        is_secret = not is_secret and not equals and name.startswith("-") and names_a_secret(name)
+        flag = name if is_flag and not equals else ""
+
+
+def _is_hidden(flag: str, value: Any) -> bool:
+    """Whether the value of a command's flag may be a secret; ``-m`` is followed by the name of a module."""
+    if names_a_secret(flag):
+        return True
+    return isinstance(value, str) and flag != "-m" and _HARMLESS.fullmatch(value) is None

@@ -23,6 +23,9 @@ from bettensor.bus.messages import WebSocketMessage
 REMEMBERED: Final = 20_000
 """Events of a replay that are kept, to show what led to a difference."""
 
+MOST_DECISIONS: Final = 200_000
+"""Decisions between two observations, all of which are kept: one update goes to at most 4,096 sessions."""
+
 Recorded = Envelope | Row
 
 
@@ -150,6 +153,8 @@ class ReplayBus(EventBus):
                 self._next = recorded
                 return
             self._expected.append(recorded)
+            if len(self._expected) > MOST_DECISIONS:
+                raise BadEventLog(f"more than {MOST_DECISIONS} decisions follow on one observation; no neuron does so")
         self._next = None
 
     # --- the comparison

@@ -20,6 +20,17 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def harmless(text: str) -> str:
+    """``text`` with control and bidirectional characters escaped, but with its line ends and tabs.
+
+    For text of our own with words of others in it: a terminal obeys a control character.
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
 def short(hotkey: str) -> str:
     """An ss58 address by its beginning and its end, as ``5DFzyX…8mTv``; a text of less than 16 characters is whole."""
     return hotkey if len(hotkey) < 16 else f"{hotkey[:6]}…{hotkey[-4:]}"

@@ -42,7 +42,7 @@ _OF_0_1: Final[dict[str, dict[str, Any]]] = {
     "announce": {"is_of_0_1": True},
     "auth": {"pins_schemes": False, "knows_members": True, "knows_synapse": False, "is_of_0_1": True},
     "broadcast": {"is_of_0_1": True},
-    "connection": {"pins_schemes": False},
+    "connection": {"pins_schemes": False, "charges_work": False},
     "http_fallback": {"is_of_0_1": True},
     "model": {"is_of_0_1": True},
     "outbox": {"is_of_0_1": True},

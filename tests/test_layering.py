@@ -65,6 +65,7 @@ WHERE = {
         "neurons/cli/demo_outcome.py",
         "neurons/cli/demo_view.py",
         "neurons/cli/logs.py",
+        "neurons/cli/screen.py",
         "neurons/cli/views.py",
         "neurons/bench/command.py",
         "neurons/bench/report.py",

@@ -185,7 +185,8 @@ def packed_updates() -> dict[str, Any]:
     """A handshake that asks for compressed updates, an update in its binary form, and binary messages that are none."""
     target = f"/ws?netuid={NETUID}&encoding={packing.DEFLATE}"
     request = {"method": "GET", "path": target, "body": b"", "receiver_ss58": VALIDATOR.ss58_address}
-    games = {f"game-{number}": replace(GAME, game_id=GameId(f"game-{number}")) for number in (1, 2, 3)}
+    ids = [GameId(f"game-{number}") for number in (1, 2, 3)]
+    games = {game_id: replace(GAME, game_id=game_id) for game_id in ids}
     update = GameUpdateMessage(netuid=NETUID, epoch=EPOCH, offset=Offset(10), updated_games=games, previous=Offset(9))
     return {
         "handshake": request_vector(MINER, **request),

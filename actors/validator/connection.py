@@ -19,8 +19,10 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     BroadcastRequested,
     BroadcastWriteRequested,
+    CloseRequested,
     ConnectionOpened,
     ExchangeCompleted,
+    FrameReceived,
     GamesUpdated,
     HttpAnswered,
     HttpRequestReceived,
@@ -29,8 +31,11 @@ from bettensor.bus.events import (
     MessageRefused,
     MetagraphSynced,
     NeuronDraining,
+    NeuronStarted,
     PeerAuthenticated,
     PeerRefused,
+    ReadingPaused,
+    ReadingResumed,
     SendQueueDrained,
     SendQueueFilled,
     SendRequested,
@@ -52,11 +57,38 @@ from bettensor.bus.messages import (
 
 MAX_HOTKEYS: Final = 10_000
 """Hotkeys whose slates are counted at a time: more than a subnet registers."""
+MAX_WORKERS = 10_000
+"""Hotkeys whose work is counted at a time."""
+LEAST_PAUSE = Micros(SECOND // 10)
+"""The least time for which a session is not read: shorter ones would cost a timer for every few frames."""
+FAULTS = (
+    CloseCode.PROTOCOL_VIOLATION,
+    CloseCode.BAD_SIGNATURE,
+    CloseCode.INVALID_DATA,
+    CloseCode.TOO_BIG,
+)
+"""Closes that a frame of the miner causes."""
 
 
 @settings_class
 class ValidatorConnectionSettings(ConnectionSettings):
     """The limits of one session, or one request, at a validator."""
+
+    predictions_per_second: Positive = 1000.0
+    """Predictions per second that one hotkey may send in the long run. If it sends more, its sessions are read more
+    slowly; nothing is refused."""
+    prediction_burst: Positive = 2000.0
+    """Predictions that one hotkey may send at once after a silence."""
+    bytes_per_second: Positive = 524_288.0
+    """Bytes of frames per second that one hotkey may send in the long run. If it sends more, its sessions are read more
+    slowly; nothing is refused."""
+    byte_burst: Positive = 4_194_304.0
+    """Bytes of frames that one hotkey may send at once after a silence."""
+    refusals_per_second: Positive = 1.0
+    """Messages per second of one hotkey that may be refused in the long run. If there are more, its session is closed
+    (close code 4103)."""
+    refusal_burst: Positive = 100.0
+    """Messages of one hotkey that may be refused at once after a silence."""
 
     verdict_timeout: Seconds = 10.0
     """If verdicts for a POST /predictions are still missing after this many seconds, the answer is 503."""
@@ -66,6 +98,17 @@ class ValidatorConnectionSettings(ConnectionSettings):
     slate_burst: Positive = 512.0
     """Frames of the slate and of missed updates that one hotkey is sent at once. The largest slate has about 130. After
     that a session waits for its slate, and GET /games is answered with 429."""
+
+
+@dataclass(slots=True)
+class Work:
+    """The work that one hotkey may still give this validator, over all its sessions."""
+
+    predictions: Budget
+    size: Budget
+    """In bytes."""
+    refusals: Budget | None = None
+    """None: none of its messages has been refused."""
 
 
 @dataclass(slots=True)
@@ -84,6 +127,11 @@ class ValidatorConnectionState(ConnectionState):
     """The same of sessions whose hotkey has used up its budget of slates; 0: it was sent none."""
     slates: dict[Hotkey, Budget] = field(default_factory=dict)
     """Frames that each hotkey may be sent to bring it up to date."""
+    work: dict[Hotkey, Work] = field(default_factory=dict)
+    slowed: dict[ConnectionId, None] = field(default_factory=dict)
+    """Sessions that are not read, because their hotkeys have given too much work."""
+    charges_work: bool = True
+    """Release 0.1.0 counted nothing but messages."""
 
 
 class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
@@ -93,6 +141,11 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
     State = ValidatorConnectionState
     settings: ValidatorConnectionSettings
     state: ValidatorConnectionState
+
+    @on(NeuronStarted)
+    def begin(self, event: NeuronStarted, envelope: Envelope) -> None:
+        super().begin(event, envelope)
+        self.state.charges_work = not event.is_of_0_1
 
     @on(LedgerOpened)
     def know_ledger(self, event: LedgerOpened, _: Envelope) -> None:
@@ -142,7 +195,9 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         session = self.state.sessions.get(event.connection)
         if session is not None and session.stage is Stage.GREETING:
             self._write(session, self._welcome(session))
-            deadline = Micros(envelope.mono + micros(self.settings.greeting_timeout))
+            self._slow_down(session, envelope.mono)
+            begins_at = max(envelope.mono, self._free_at(session.hotkey))  # until then it is not read
+            deadline = Micros(begins_at + micros(self.settings.greeting_timeout))
             self.set_timer("greeting", deadline, session.connection)
 
     @on_timer("greeting")
@@ -172,6 +227,76 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         }
         healthy = health["status"] == "online"
         self.publish(HttpAnswered(event.connection, 200 if healthy else 503, json.dumps(health)))
+
+    # --- work
+
+    @on(FrameReceived)
+    def read(self, event: FrameReceived, envelope: Envelope) -> None:
+        super().read(event, envelope)
+        session = self.state.sessions.get(event.connection)
+        if session is not None:
+            self._charge(session, envelope.mono, size=len(event.data))
+
+    @on(CloseRequested)
+    def closing(self, event: CloseRequested, envelope: Envelope) -> None:
+        super().closing(event, envelope)
+        session = self.state.sessions.get(event.connection)
+        if session is not None and event.code in FAULTS:
+            self._may_be_refused(session.hotkey, envelope.mono)
+
+    @on_timer("work")
+    def read_again(self, connection: ConnectionId, envelope: Envelope) -> None:
+        session = self.state.sessions.get(connection)
+        if session is None or connection not in self.state.slowed:
+            return
+        free_at = self._free_at(session.hotkey)
+        if free_at > envelope.mono:  # another session of its hotkey was read meanwhile
+            self.set_timer("work", free_at, connection)
+        else:
+            del self.state.slowed[connection]
+            self.publish(ReadingResumed(connection, "work"))
+
+    def _charge(self, session: Session, now: Micros, *, predictions: int = 0, size: int = 0) -> None:
+        """Count the work of one message, and stop reading from its session until its hotkey may send more."""
+        if not self.state.charges_work:
+            return
+        limits, work = self.settings, self._work_of(session.hotkey, now)
+        work.predictions.charge(now, predictions, limits.predictions_per_second, limits.prediction_burst)
+        work.size.charge(now, size, limits.bytes_per_second, limits.byte_burst)
+        self._slow_down(session, now)
+
+    def _slow_down(self, session: Session, now: Micros) -> None:
+        connection, free_at = session.connection, self._free_at(session.hotkey)
+        is_read = session.purpose == "session" and session.stage is not Stage.CLOSING
+        if free_at > now and is_read and connection not in self.state.slowed:
+            self.state.slowed[connection] = None
+            self.publish(ReadingPaused(connection, "work"))
+            self.set_timer("work", max(free_at, Micros(now + LEAST_PAUSE)), connection)
+
+    def _free_at(self, hotkey: Hotkey) -> Micros:
+        """When the work of ``hotkey`` is within its budget."""
+        work, limits = self.state.work.get(hotkey), self.settings
+        if work is None:
+            return Micros(0)
+        return max(work.predictions.free_at(limits.predictions_per_second), work.size.free_at(limits.bytes_per_second))
+
+    def _may_be_refused(self, hotkey: Hotkey, now: Micros) -> bool:
+        """Count a message that is refused; False if there were too many of them."""
+        if not self.state.charges_work:
+            return True
+        limits, work = self.settings, self._work_of(hotkey, now)
+        if work.refusals is None:
+            work.refusals = Budget(limits.refusal_burst, now)
+        return work.refusals.spend(now, limits.refusals_per_second, limits.refusal_burst)
+
+    def _work_of(self, hotkey: Hotkey, now: Micros) -> Work:
+        known = self.state.work
+        if hotkey not in known:
+            if len(known) >= MAX_WORKERS:
+                del known[next(iter(known))]
+            limits = self.settings
+            known[hotkey] = Work(Budget(limits.prediction_burst, now), Budget(limits.byte_burst, now))
+        return known[hotkey]
 
     # --- WebSocket
 
@@ -253,6 +378,9 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         self.state.lagging.pop(session.connection, None)
         if self.state.waiting.pop(session.connection, None) is not None:
             self.cancel_timer("slate", session.connection)
+        if session.connection in self.state.slowed:
+            del self.state.slowed[session.connection]
+            self.cancel_timer("work", session.connection)
         self.cancel_timer("greeting" if session.purpose == "session" else "exchange", session.connection)
 
     def _welcome(self, session: Session) -> WelcomeMessage:
@@ -302,10 +430,14 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
                 self._complete_exchange(session)  # the welcome says so
 
     @on(MessageAccepted)
-    def count_predictions(self, event: MessageAccepted, _: Envelope) -> None:
+    def count_predictions(self, event: MessageAccepted, envelope: Envelope) -> None:
         session = self.state.sessions.get(event.connection)
-        if session is not None and session.purpose == "predictions" and isinstance(event.message, PredictionMessage):
-            session.outstanding += sum(bool(p.prediction_id) for p in event.message.predictions)
+        if session is None or not isinstance(event.message, PredictionMessage):
+            return
+        predictions = event.message.predictions
+        if session.purpose == "predictions":
+            session.outstanding += sum(bool(prediction.prediction_id) for prediction in predictions)
+        self._charge(session, envelope.mono, predictions=len(predictions))
 
     def _addressed(self, session: Session, message: WebSocketMessage) -> None:
         if isinstance(message, ConfirmationMessage) and session.purpose == "predictions":
@@ -328,13 +460,20 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         if session is None:  # a failure of ours before the sender was known
             self.publish(PeerRefused(event.connection, RefusalCode.INTERNAL, event.message, remote=""))
         elif session.purpose == "session":
-            super().answer_refused(event, envelope)
+            self._answer_refused(session, event, envelope)
         elif session.stage is Stage.ACTIVE and event.code != ErrorCode.MALFORMED:
             self._fail_exchange(session, RefusalCode.INTERNAL, event.message)
         elif session.stage is Stage.ACTIVE:
             super().answer_refused(event, envelope)
             if session.outstanding <= 0:
                 self._complete_exchange(session)
+
+    def _answer_refused(self, session: Session, event: MessageRefused, envelope: Envelope) -> None:
+        is_its_fault = event.code in (ErrorCode.MALFORMED, ErrorCode.UNKNOWN_TYPE)
+        if is_its_fault and session.stage is Stage.ACTIVE and not self._may_be_refused(session.hotkey, envelope.mono):
+            self._close(session, CloseCode.RATE_LIMITED, "too many messages of this hotkey had to be refused")
+        else:
+            super().answer_refused(event, envelope)
 
     def _is_last(self, message: GameUpdateMessage) -> bool:
         return message.offset == self.state.offset and message.part == message.parts

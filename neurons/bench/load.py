@@ -7,14 +7,14 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_hex
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from bittensor import http_auth
 from bittensor_core import Keypair
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 
-from bettensor.bus import codec
+from bettensor.bus import codec, packing
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.games import TeamGamePrediction
 from bettensor.bus.identifiers import GameId, Hotkey, MessageId, PredictionId, SessionId
@@ -129,8 +129,11 @@ def text_frame(data: bytes) -> bytes:
 class LoadMiner(RawSocket):
     """A session: welcomed, active after its first heartbeat, and open once it has the slate."""
 
+    QUERY: ClassVar[str] = ""
+    """What its handshake asks for."""
+
     def __init__(self, keypair: Keypair, validator: Hotkey) -> None:
-        target = f"/ws?netuid={NETUID}"
+        target = f"/ws?netuid={NETUID}{self.QUERY}"
         signed = http_auth.sign(keypair, method="GET", path=target, receiver_ss58=validator)
         super().__init__(target, [("Sec-WebSocket-Protocol", SUBPROTOCOL), *signed.items()])
         self.keypair = keypair
@@ -260,6 +263,20 @@ class LoadListener(LoadMiner):
             self.arrivals.setdefault(frame[self.BEGINNING], (frame, []))[1].append(time.time())
         else:
             super().receive(frame)
+
+
+class PackedListener(LoadListener):
+    """The same for compressed updates, which it does not inflate."""
+
+    QUERY = f"&encoding={packing.DEFLATE}"
+
+    def receive(self, frame: bytes) -> None:
+        if frame.startswith(b"{"):
+            super().receive(frame)
+        elif self.opened.done():
+            self.arrivals.setdefault(frame[self.BEGINNING], (frame, []))[1].append(time.time())
+        else:
+            self.opened.set_result(None)
 
 
 class Sitter(LoadMiner):

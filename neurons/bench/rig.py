@@ -31,9 +31,16 @@ START_TIMEOUT: Final = 60.0
 """Seconds for a start: a validator first reads a whole ledger, of up to a million rows."""
 STOP_TIMEOUT: Final = 30.0
 NO_LIMIT: Final = 1e6
-"""Messages and requests per second of one miner: limits must not slow a benchmark down."""
-
-
+"""Messages, predictions and requests per second of one miner: limits must not slow a benchmark down."""
+_UNLIMITED: Final = {
+    "messages_per_second": NO_LIMIT,
+    "burst": NO_LIMIT,
+    "predictions_per_second": NO_LIMIT,
+    "prediction_burst": NO_LIMIT,
+    "bytes_per_second": 1e9,
+    "byte_burst": 1e9,
+}
+"""The same for all that a session may send."""
 SPARE_FILES: Final = 64
 """Open files of a process besides its connections: a validator has less than half of that."""
 
@@ -198,7 +205,7 @@ def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any])
         "recorder": {"record": "off"},
         "actors": {
             "prediction": {"daily_wager_limit": 1e9},
-            "connection": {"messages_per_second": NO_LIMIT, "burst": NO_LIMIT},
+            "connection": _UNLIMITED,
             "auth": {"requests_per_second": NO_LIMIT, "request_burst": NO_LIMIT},
         },
     }

@@ -129,9 +129,14 @@ SCENARIOS: Final = {
         ),
         Scenario(
             "broadcast",
-            "one update of 4 KiB to all miners",
+            "one update of 4 KiB to all miners, as text and compressed",
             broadcast,
-            tuple(Variant({"miners": miners}, (_at_most("ratio_to_bare_broadcast", 1.5),)) for miners in (256, 2000)),
+            tuple(
+                Variant(
+                    {"miners": miners}, (_at_most("ratio_to_bare_broadcast", 1.5), _at_most("ratio_packed_cpu", 1.1))
+                )
+                for miners in (256, 2000)
+            ),
         ),
         Scenario(
             "connect",

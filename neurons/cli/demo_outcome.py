@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.text import Text
 
 from bettensor.actors.monitor import LATENCIES
 from bettensor.neurons.cli import views
@@ -15,6 +14,7 @@ from bettensor.neurons.cli.demo_existing import RELEASE, ExistingPlayer
 from bettensor.neurons.cli.demo_files import VISITOR
 from bettensor.neurons.cli.demo_subnet import Demo, latency_of
 from bettensor.neurons.cli.history import history_file, history_proofs
+from bettensor.neurons.cli.screen import Words as Text
 
 
 def outcome_of(demo: Demo) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from typing import Final
 
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
 from bettensor.bus.text import counted
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.demo_files import VISITOR
 from bettensor.neurons.cli.demo_player import VALIDATOR, Player
 from bettensor.neurons.cli.demo_subnet import REVIVAL, Demo, verdicts_of
+from bettensor.neurons.cli.screen import Words as Text
 
 ROOMY: Final = 108
 """Columns from which on there is room for full headings, the transport and full notes on a neuron."""

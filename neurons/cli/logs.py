@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
-from rich.text import Text
 from rich.tree import Tree
 
 from bettensor.actors.actor import Actor
@@ -25,6 +24,7 @@ from bettensor.bus.identifiers import SECOND, Hotkey
 from bettensor.bus.text import counted, hint
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.ask import parse_time
+from bettensor.neurons.cli.screen import Words as Text
 from bettensor.neurons.config.plugins import load
 from bettensor.neurons.recordings import audit as auditing
 from bettensor.neurons.recordings.inspection import EventFilter, Step, Summary, prediction_ids, trace_in

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
-from bettensor.bus.text import counted, hint
+from bettensor.bus.text import counted, harmless, hint
 from bettensor.neurons.cli import streams
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rest and not arguments.takes_flags:
             arguments.parser.refuse(rest)
         arguments.words = rest
-        code: int = arguments.command(arguments)
+        with streams.guarded():
+            code: int = arguments.command(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
     except ConfigurationError as error:
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(text: str, code: int) -> int:
     with contextlib.suppress(OSError):  # nobody can read it
-        print(f"bettensor: {text}", file=sys.stderr)
+        print(f"bettensor: {harmless(text)}", file=sys.stderr)
     return code
 
 

@@ -21,10 +21,11 @@ from rich.layout import Layout
 from rich.live import Live
 from rich.rule import Rule
 from rich.table import Table
-from rich.text import Text
 
 from bettensor.actors.cures import UNREGISTERED
 from bettensor.bus.text import counted, duration, printable, short, shortened
+from bettensor.neurons.cli.screen import Screen
+from bettensor.neurons.cli.screen import Words as Text
 
 Status = dict[str, Any]
 
@@ -72,7 +73,7 @@ REFRESH: Final = 4
 
 def console() -> Console:
     """The console of standard output; colours only on a terminal, and never with ``NO_COLOR``."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
+    return Screen() if sys.stdout.isatty() else Screen(width=WIDE)
 
 
 def shown(text: str) -> str:
@@ -95,11 +96,11 @@ def milliseconds(latency: float | None) -> str:
 
 def state_text(state: str) -> Text:
     """A state in its colour."""
-    return Text(state, STYLES.get(state, "dim"))
+    return said(state, STYLES.get(state, "dim"))
 
 
 def said(text: str, style: str = "") -> Text:
-    """A peer's words: shown without markup, and with control characters escaped."""
+    """A peer's words on one line: with all that is not printed escaped."""
     return Text(printable(text), style)
 
 
@@ -139,7 +140,7 @@ def neurons_table(running: Sequence[tuple[Path, Status]], width: int) -> Table:
 
 def shown_hotkey(hotkey: str, width: int) -> str:
     """An address in a view of so many columns: short on a terminal, whole in a pipe or a file."""
-    return short(hotkey) if width < WIDE else hotkey
+    return printable(short(hotkey) if width < WIDE else hotkey)
 
 
 def uid_text(uid: int | None) -> str:
@@ -214,7 +215,7 @@ def _trouble(peer: Status) -> Text:
     if peer["tries_in_s"] is not None:
         text.append(f", next try in {duration(peer['tries_in_s'])}", "dim")
     if peer["cure"]:
-        text.append(f"\n→ {peer['cure']}", "cyan")
+        text.append(f"\n→ {printable(peer['cure'])}", "cyan")
     return text
 
 
@@ -290,7 +291,7 @@ def verdict_counts(verdicts: Mapping[str, int], width: int) -> Table:
     table = plain_table("verdict", "count", right=("count",))
     table.min_width = width
     for code, count in sorted(verdicts.items(), key=lambda item: -item[1]):
-        table.add_row(Text(code, "green" if code == "accepted" else "yellow"), str(count))
+        table.add_row(said(code, "green" if code == "accepted" else "yellow"), str(count))
     return table
 
 
@@ -301,7 +302,7 @@ def verdicts_table(status: Status) -> Table:
     if status["role"] == "miner":
         table.add_row("waiting", str(predictions["waiting"]))
     for code, count in predictions["verdicts"].items():
-        table.add_row(Text(code, "green" if code == "accepted" else "yellow"), str(count))
+        table.add_row(said(code, "green" if code == "accepted" else "yellow"), str(count))
     if predictions["repeated"]:
         table.add_row("repeated", str(predictions["repeated"]))
     return table
@@ -313,7 +314,7 @@ def events_table(status: Status, before: Status | None, seconds: float, limit: i
     counts = sorted(status["events"].items(), key=lambda item: (item[0] in _LAST, -item[1]))
     for topic, count in counts[:limit]:
         rate = "" if before is None else f"{(count - before['events'].get(topic, 0)) / seconds:.0f}"
-        table.add_row(topic, str(count), rate)
+        table.add_row(said(topic), str(count), rate)
     return table
 
 
@@ -336,7 +337,7 @@ def recent_lines(recent: Sequence[Status], limit: int) -> Text:
         at = datetime.fromtimestamp(event["at"] / 1e6, UTC)
         times = f" x{len(of_one_topic)}" if len(of_one_topic) > 1 else ""
         lines.append(f"{at:%H:%M:%S}.{at.microsecond // 1000:03} ", "dim")
-        lines.append(f"{event['topic'] + times:<26} ", "cyan")
+        lines.append(f"{printable(event['topic']) + times:<26} ", "cyan")
         lines.append_text(said(event["text"])).append("\n")
     lines.rstrip()
     return lines
@@ -380,24 +381,24 @@ def _history_columns(found: Sequence[Status], width: int, peer: str) -> dict[str
     """Every column, in full if there is room; otherwise with short ids and, within one year, dates without it."""
 
     def told(code: str) -> Text:
-        return Text(code, "green" if code == "accepted" else "dim" if code == "none" else "yellow")
+        return said(code, "green" if code == "accepted" else "dim" if code == "none" else "yellow")
 
     times = [str(verdict["at"])[:19].replace("T", " ") for verdict in found]
     columns = {
         "time (UTC)": [Text(time) for time in times],
         peer: [Text(shown_hotkey(verdict["peer"], width)) for verdict in found],
-        "prediction": [Text(verdict["prediction_id"]) for verdict in found],
+        "prediction": [said(verdict["prediction_id"]) for verdict in found],
         "game": [said(str(verdict["game_id"])) for verdict in found],
         "outcome": [said(str(verdict["outcome"])) for verdict in found],
         "wager": [said(str(verdict["wager"])) for verdict in found],
         "verdict": [told(verdict["code"]) for verdict in found],
-        "proof": [Text(verdict["proof"] or "") for verdict in found],
+        "proof": [said(verdict["proof"] or "") for verdict in found],
         "reason": [said(verdict["message"]) for verdict in found],
     }
     if all(verdict["proof"] in (None, "signature") for verdict in found):
         del columns["proof"]
     if _width(columns) > width:
-        columns["prediction"] = [Text(short_id(verdict["prediction_id"])) for verdict in found]
+        columns["prediction"] = [said(short_id(verdict["prediction_id"])) for verdict in found]
     if width < FULL and len({time[:4] for time in times}) == 1:
         columns["time (UTC)"] = [Text(time[5:]) for time in times]
     if not any(columns["reason"]) and width < WIDE:
@@ -614,7 +615,7 @@ def lines_of(screen: Console, drawn: RenderableType) -> int:
 @contextmanager
 def progress(text: str) -> Iterator[None]:
     """On a terminal, show a spinner with ``text`` while the block runs."""
-    screen = Console(stderr=True, highlight=False)
+    screen = Screen(stderr=True)
     if screen.is_terminal:
         with screen.status(text):
             yield

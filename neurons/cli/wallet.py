@@ -82,7 +82,7 @@ def show(arguments: argparse.Namespace) -> int:
     screen.print(table)
     for wallet in wallets:
         if not wallet.has_coldkeypub:
-            screen.print(f"wallet {wallet.name} has no coldkeypub.txt", markup=False, style="dim")
+            screen.print(f"wallet {wallet.name} has no coldkeypub.txt", style="dim")
     return 0
 
 

@@ -35,13 +35,15 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
+from bettensor.bus.packing import DEFLATE
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, SentTargets, Transports, on
 from bettensor.neurons.edges.http_server import HttpServer, Scope, remote_of, target_of
+from bettensor.neurons.edges.inbox import Inbox
 from bettensor.neurons.edges.incoming import claimed_by, request_of
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.outlet import Outlet
-from bettensor.neurons.edges.protocols import Inbox, SendLimits, SessionProtocol
+from bettensor.neurons.edges.protocols import Sending, SendLimits, SessionProtocol
 from bettensor.neurons.edges.shared_frames import Frames, Written
 from bettensor.neurons.edges.turnstile import Barrier, Turnstile
 
@@ -139,13 +141,13 @@ class Listener(Edge):
         self._turnstile = turnstile
         self._port_limits = port_limits
         self._outlet = Outlet(port_limits.unread_bytes)
-        self._limits = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
+        pace = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
+        self._sending = {packs: Sending(pace, self._outlet, packs) for packs in (False, True)}
         self._transports = transports
         self._clock = clock
         self._ids: Iterator[int] = itertools.count(1)
         self._exchanges: dict[ConnectionId, Exchange] = {}
         self._sessions: dict[ConnectionId, SessionProtocol] = {}
-        self._draining = False
         self._server: HttpServer | None = None
         self._all_ended = asyncio.Event()
 
@@ -174,21 +176,20 @@ class Listener(Edge):
 
     async def pause(self) -> None:
         """Stop reading from all sessions. Actors refuse new requests, because they know that the neuron is stopping."""
-        self._draining = True
         for session in self._sessions.values():
-            session.read(on=False)
+            session.pause("stop")
 
     @on(ReadingPaused)
     def pause_reading(self, event: ReadingPaused, _: Envelope) -> None:
         session = self._sessions.get(event.connection)
         if session is not None:
-            session.read(on=False)
+            session.pause(event.cause)
 
     @on(ReadingResumed)
     def resume_reading(self, event: ReadingResumed, _: Envelope) -> None:
         session = self._sessions.get(event.connection)
-        if session is not None and not self._draining:
-            session.read(on=True)
+        if session is not None:
+            session.resume(event.cause)
 
     async def close(self) -> None:
         """Wait until the closing sessions have ended, and stop serving.
@@ -280,7 +281,8 @@ class Listener(Edge):
             return
         del self._exchanges[connection]
         protocol: SessionProtocol = scope["extensions"]["bettensor"]
-        protocol.attach(self._bus, self._inbox, self._outlet, connection, self._limits, decision.encoding)
+        sending = self._sending[decision.encoding == DEFLATE]
+        protocol.attach(self._bus, self._inbox, sending, connection)
         if protocol.transport.is_closing():  # the client left before the decision
             self._bus.publish(ConnectionClosed(connection, CloseCode.ABNORMAL, ""))
             return

@@ -6,13 +6,14 @@ it calls ``logger.enable("bettensor")``: they then go wherever the program's log
 
 import os
 import sys
+from traceback import format_exception
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import LineLogged
-from bettensor.bus.text import short, shortened
+from bettensor.bus.text import harmless, short, shortened
 from bettensor.neurons.edges.edge import Edge, Identity, on
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _LIBRARY: Final = "bettensor"
 _FORMAT: Final = (
-    "<green>{time:YYYY-MM-DD HH:mm:ss.SSSZ}</green> | <level>{level: <8}</level> | {extra[shown]}\n{exception}"
+    "<green>{time:YYYY-MM-DD HH:mm:ss.SSSZ}</green> | <level>{level: <8}</level> | {extra[shown]}\n{extra[traceback]}"
 )
 
 logger.disable(_LIBRARY)
@@ -36,11 +37,20 @@ def set_log_level(level: str) -> None:
             extra["shown"] = record["message"]
         else:
             extra["shown"] = _brief(extra["text"], own=extra["hotkey"]) if on_terminal else extra["text"]
+        extra["shown"] = harmless(extra["shown"])
+        extra["traceback"] = harmless(_traceback(record["exception"]))
         return _FORMAT
 
     logger.remove()
     logger.enable(_LIBRARY)
-    logger.add(sys.stderr, level=level, format=layout, colorize=on_terminal and not os.environ.get("NO_COLOR"))
+    colorize = on_terminal and not os.environ.get("NO_COLOR")
+    # with diagnose, the values of variables would stand in tracebacks, and with them secrets
+    logger.add(sys.stderr, level=level, format=layout, colorize=colorize, backtrace=False, diagnose=False)
+
+
+def _traceback(exception: "loguru.RecordException | None") -> str:
+    """The traceback of an exception that a handler logs; not the values of its variables."""
+    return "" if exception is None else "".join(format_exception(exception.value))
 
 
 def _brief(text: str, *, own: str) -> str:

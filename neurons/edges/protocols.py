@@ -1,7 +1,6 @@
 """uvicorn's WebSocket, with the limits that a public port needs: frames go from the socket to the bus without ASGI."""
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -9,30 +8,35 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.protocol import State
 
+from bettensor.bus import codec
 from bettensor.bus.bus import EventBus
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.events import (
     BinaryReceived,
     ConnectionClosed,
-    Event,
     FrameReceived,
     Road,
     SendQueueDrained,
     SendQueueFilled,
+    UnsignedReceived,
 )
 from bettensor.bus.identifiers import ConnectionId
-from bettensor.bus.packing import DEFLATE
-from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
+from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, SLICE, FrameLimits
+from bettensor.neurons.edges.inbox import Inbox
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.outlet import Outlet
 from bettensor.neurons.edges.reading_watch import ReadingWatch
-from bettensor.neurons.edges.shared_frames import Frames, Written, size_of
+from bettensor.neurons.edges.shared_frames import Frames, Message, Written, size_of
 from bettensor.neurons.edges.writer import TransportGone
 
 MAX_LATE_FRAMES: Final = 10_000
 """Frames read between our close and the peer's answer: as many as an honest peer may have under way."""
-MAX_TOGETHER: Final = 64
-"""Frames that the bus takes at a time: 3 ms, during which the loop does nothing else."""
+MAX_LATE_BYTES: Final = 10_485_760
+"""Bytes of such frames."""
+_BEGINNING: Final = 64
+"""Bytes that are kept of a frame that is none."""
+_INBOX: Final = "inbox"
+"""The cause for which a session is not read while its earlier frames wait."""
 _MAX_REASON: Final = 123
 """Bytes of a close reason (RFC 6455, section 5.5)."""
 
@@ -44,6 +48,15 @@ class SendLimits(NamedTuple):
     """Bytes of its own frames that may wait for it; beyond, its session ends with 4101."""
     timeout: float
     """Seconds for which it may read nothing while bytes wait; then its session ends with 4101."""
+
+
+class Sending(NamedTuple):
+    """How frames are sent to the sessions of one port, which share it."""
+
+    limits: SendLimits
+    outlet: Outlet
+    packs: bool
+    """Whether large shared frames are sent in their compressed form."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,30 +76,6 @@ class Parcel:
         return sum(frame.size for frame in self.frames[self.sent :])
 
 
-class Inbox:
-    """Collects the frames of one turn of the event loop, and hands them to the bus together."""
-
-    def __init__(self, bus: EventBus) -> None:
-        self._bus = bus
-        self._loop = asyncio.get_running_loop()
-        self._events: list[Event] = []
-
-    def put(self, event: Event) -> None:
-        """Publish it soon, after all events that were put before."""
-        self._events.append(event)
-        if len(self._events) == 1:
-            self._loop.call_soon(self.flush)
-        elif len(self._events) >= MAX_TOGETHER:
-            self.flush()
-
-    def flush(self) -> None:
-        """Publish everything now."""
-        events, self._events = self._events, []
-        with self._bus.together():
-            for event in events:
-                self._bus.publish(event)
-
-
 class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which after activation talks directly to the bus.
 
@@ -97,7 +86,6 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
     road: Road = "websocket"
     lease: Lease
     """The connection, which has had a deadline until here."""
-    packs = False
     _connection: ConnectionId | None = None
     """Once it is attached, and until it has ended."""
     _late_frames = 0
@@ -107,25 +95,27 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
     """Whether the outlet will call ``_step``."""
     _before = 0
     """Bytes that had filled the buffer when it became full; only bytes beyond them can be too many."""
+    _late_bytes = 0
+    _pauses: frozenset[str] = frozenset()
+    """Why nothing is read from the socket."""
+    _unparsed = b""
+    """What was read from the socket, and waits until earlier frames are handed over."""
+    _is_expiring = False
+    """Whether its socket will be aborted, because the session is about to end."""
 
-    def attach(
-        self,
-        bus: EventBus,
-        inbox: Inbox,
-        outlet: Outlet,
-        connection: ConnectionId,
-        limits: SendLimits,
-        encoding: str = "",
-    ) -> None:
-        """Turn frames into events of ``connection`` from now on; large shared frames are sent in ``encoding``."""
+    def attach(self, bus: EventBus, inbox: Inbox, sending: Sending, connection: ConnectionId) -> None:
+        """Turn frames into events of ``connection`` from now on."""
         self.lease.begin_session()
         self._bus = bus
         self._inbox = inbox
-        self._outlet = outlet
+        self._sending = sending
         self._connection = connection
-        self._limits = limits
-        self.packs = encoding == DEFLATE
         self._parcels: list[Parcel] = []
+
+    @property
+    def packs(self) -> bool:
+        """Whether it sends shared frames in their compressed form."""
+        return self._sending.packs
 
     def forget_handshake(self) -> None:
         """Free the handshake's headers: as text, as bytes and in the answer, they are a third of a session's memory."""
@@ -145,12 +135,13 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self.frames = []
         if self.close_sent:  # until the close is answered: earlier frames get no verdict, and stay out of the log
-            self._late()
-            return
-        if self.curr_msg_data_type == "text":
+            self._late(len(data))
+        elif self.curr_msg_data_type != "text":
+            self._inbox.put(BinaryReceived(self._connection, len(data)))
+        elif codec.has_form(data):
             self._inbox.put(FrameReceived(self._connection, data))
         else:
-            self._inbox.put(BinaryReceived(self._connection, len(data)))
+            self._inbox.put(UnsignedReceived(self._connection, len(data), data[:_BEGINNING]))
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) >= MAX_FRAGMENTS:
@@ -179,9 +170,10 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
             self.end(CloseCode.RATE_LIMITED, f"more than {MAX_EXTRA_FRAMES} pings, pongs and continuations a second")
         return self.close_sent
 
-    def _late(self) -> None:
+    def _late(self, size: int = 0) -> None:
         self._late_frames += 1
-        if self._late_frames > MAX_LATE_FRAMES:
+        self._late_bytes += size
+        if self._late_frames > MAX_LATE_FRAMES or self._late_bytes > MAX_LATE_BYTES:
             self.transport.abort()
 
     def queued(self) -> int:
@@ -196,11 +188,11 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
             TransportGone: the session has ended, or its reader is too slow.
         """
         self._check_open()
-        if self.transport.get_write_buffer_size() > self._before + self._limits.queue_bytes:
-            self.end(CloseCode.SLOW_CONSUMER, f"{self._limits.queue_bytes} bytes wait to be read")
+        if self.transport.get_write_buffer_size() > self._before + self._sending.limits.queue_bytes:
+            self.end(CloseCode.SLOW_CONSUMER, f"{self._sending.limits.queue_bytes} bytes wait to be read")
             raise TransportGone("the reader is too slow")
         self.conn.send_text(data)
-        self._hand_over(self.conn.data_to_send())
+        self._hand_over((b"".join(self.conn.data_to_send()),))
 
     def share(self, frames: Frames, written: Written | None = None) -> None:
         """Queue shared frames, each as one message; one that can be sent at once is.
@@ -214,7 +206,7 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         if at_once:
             self._write_next()
         else:
-            self._outlet.hold(frames, self)
+            self._sending.outlet.hold(frames, self)
             self._take_turns()
 
     def give_up(self, reason: str) -> None:
@@ -225,15 +217,16 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         if self.transport.is_closing() or self.conn.state is not State.OPEN:
             raise TransportGone("the connection has ended")
 
-    def _hand_over(self, pieces: Iterable[bytes | memoryview]) -> None:
-        data = tuple(pieces)
-        self._mark += sum(map(len, data))
-        self.transport.writelines(data)
+    def _hand_over(self, message: Message) -> None:
+        if self._watch is not None:
+            self._mark += size_of(message)
+        for piece in message:  # not by writelines, at which asyncio of Python 3.12.0 to 3.12.8 pauses nobody
+            self.transport.write(piece)
 
     def _take_turns(self) -> None:
         if self._parcels and self.writable.is_set() and not self._has_turn:
             self._has_turn = True
-            self._outlet.join(self._step)
+            self._sending.outlet.join(self._step)
 
     def _step(self) -> bool:
         """Write the next shared frame; whether one more can follow."""
@@ -254,7 +247,7 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         self._hand_over(message)
         if parcel.sent == len(parcel.frames) and parcel in self._parcels:
             self._parcels.remove(parcel)
-            self._outlet.release(parcel.frames, self)
+            self._sending.outlet.release(parcel.frames, self)
             if parcel.written is not None:
                 parcel.written(parcel.size)
             self._tell_drained()
@@ -263,7 +256,7 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         """Forget all shared frames that wait, in the middle of an update perhaps: the session ends."""
         parcels, self._parcels = self._parcels, []
         for parcel in parcels:
-            self._outlet.release(parcel.frames, self)
+            self._sending.outlet.release(parcel.frames, self)
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
@@ -287,34 +280,93 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
             self._bus.publish(SendQueueDrained(self._connection))
 
     def _reading_timeout(self) -> float:
-        return CLOSE_TIMEOUT if self._connection is None else self._limits.timeout
+        return CLOSE_TIMEOUT if self._connection is None else self._sending.limits.timeout
 
     def _stalled(self) -> None:
         """A peer that reads nothing is disconnected, and is not waited for if that was asked for already."""
         if self._connection is not None and not self.close_sent and not self.transport.is_closing():
-            self.end(CloseCode.SLOW_CONSUMER, f"nothing read for {self._limits.timeout:g} s")
+            self.end(CloseCode.SLOW_CONSUMER, f"nothing read for {self._sending.limits.timeout:g} s")
         else:
             self.transport.abort()
 
-    def read(self, *, on: bool) -> None:
-        """Start or stop reading frames from the socket."""
-        if self.transport.is_closing():
+    def pause(self, cause: str) -> None:
+        """Stop reading from the socket for ``cause``, and keep back what was read."""
+        if self._connection is not None and not self._is_ending():
+            self._inbox.hold(self._connection)
+            self._stop_reading(cause)
+
+    def resume(self, cause: str) -> None:
+        """Read from the socket again, unless there is another cause not to."""
+        if self._connection is None or cause not in self._pauses:
             return
-        if on:
-            self.transport.resume_reading()
-        else:
+        if self._pauses <= {cause, _INBOX}:
+            self._inbox.release(self._connection)
+        self._start_reading(cause)
+
+    def go_on(self) -> None:
+        """Parse what waits, now that earlier frames are handed over, and read from the socket again."""
+        unparsed, self._unparsed = self._unparsed, b""
+        self._start_reading(_INBOX)
+        if not self.disconnected:
+            self.data_received(unparsed)
+
+    def _stop_reading(self, cause: str) -> None:
+        if not self._pauses and not self.transport.is_closing():
             self.transport.pause_reading()
+        self._pauses |= {cause}
+
+    def _start_reading(self, cause: str) -> None:
+        self._pauses -= {cause}
+        if not self._pauses and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _is_ending(self) -> bool:
+        ending: bool = self.close_sent or self.transport.is_closing()
+        return ending
 
     def end(self, code: int, reason: str) -> None:
         """Close, and abort the socket if the peer does not answer."""
         self._drop_parcels()
-        if self.close_sent or self.transport.is_closing():
+        if self._is_ending():
             return
-        self.read(on=True)  # the peer's answer is still to come
+        self._read_for_the_end()
         self.conn.send_close(code, _cut(reason))
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.close_timer = self.loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
+        self._expire()
+
+    def _read_for_the_end(self) -> None:
+        """Read whatever there is: the peer's answer is still to come, and frames before it have no verdict."""
+        if self._connection is not None:
+            self._inbox.drop(self._connection)
+        if _INBOX in self._pauses:
+            self._pauses = frozenset({_INBOX})
+            self.loop.call_soon(self.go_on)
+        elif self._pauses:
+            self._pauses = frozenset()
+            self.transport.resume_reading()
+
+    def _expire(self) -> None:
+        """Abort the socket soon. A transport that is closing waits, for ever, until its peer has read everything."""
+        if not self._is_expiring and not self.disconnected:
+            self._is_expiring = True
+            self.lease.until(CLOSE_TIMEOUT)
+
+    def handle_close(self, event: Frame) -> None:
+        super().handle_close(event)
+        self.transport.close()  # uvicorn leaves it open after a close of ours, unless it set a timer of its own
+
+    def eof_received(self) -> None:
+        self._expire()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._expire()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        if self.transport.is_closing():
+            self._expire()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lease.end()
@@ -322,16 +374,33 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         connection, self._connection = self._connection, None
         if connection is not None:
             self._drop_parcels()
+            self._unparsed = b""
             close = self.conn.close_sent or self.conn.close_rcvd
             code, reason = (close.code, close.reason) if close is not None else (CloseCode.ABNORMAL, "")
-            self._inbox.put(ConnectionClosed(connection, int(code), reason))
+            self._inbox.end(ConnectionClosed(connection, int(code), reason))
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        """Parse ``data``, as long as few enough frames of this session wait."""
+        for start in range(0, len(data), SLICE):
+            if self._connection is not None and (self._unparsed or self._inbox.is_full(self._connection)):
+                self._wait(self._connection, data[start:])
+                break
+            super().data_received(data[start : start + SLICE])
+            if self.transport.is_closing():
+                break
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # uvicorn waits for ever for a handshake that the websockets library gave up (too many headers, say)
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             self.transport.close()
+        if self.transport.is_closing():
+            self._expire()
+
+    def _wait(self, connection: ConnectionId, unparsed: bytes) -> None:
+        """Keep what cannot be parsed yet, and read no more."""
+        self._unparsed += unparsed
+        if _INBOX not in self._pauses:
+            self._inbox.call(connection, self)
+            self._stop_reading(_INBOX)
 
 
 def _cut(reason: str) -> str:

@@ -18,7 +18,7 @@ from io import FileIO
 from itertools import accumulate
 from pathlib import Path
 from threading import Event, Lock
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
@@ -43,6 +43,8 @@ TOGETHER: Final = 64
 """Events whose lines are made one after the other: a line costs twice as much when it is made between other work."""
 CHUNK: Final = 256 * 1024
 """Bytes that are compressed at a time: some 10 ms, after which a stop is noticed."""
+PIECE: Final = 1 << 20
+"""Bytes that are read at a time to find the end of a file."""
 _HASH: Final = 64
 """Characters of a hash."""
 
@@ -363,14 +365,25 @@ def _number(closed: Path) -> int:
 def last_hash(file: Path) -> str:
     """The hash of a file's last whole line; empty if there is none."""
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+        with cast("BinaryIO", gzip.open(file) if file.suffix == ".gz" else file.open("rb")) as stream:
             size = stream.seek(0, os.SEEK_END)
-            for begin in (max(0, size - (1 << 20)), 0):  # the cut-off line may have been longer
-                stream.seek(begin)
-                text = stream.read()
-                end = text.rfind(b'"}\n')
-                if end >= _HASH:
-                    return text[end - _HASH : end].decode("latin-1")
+            stream.seek(max(0, size - PIECE))
+            found = _last_hash(stream)
+            if not found and size > PIECE:  # the cut-off line may have been longer
+                stream.seek(0)
+                found = _last_hash(stream)
+            return found
     except (FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error):
         return ""
-    return ""
+
+
+def _last_hash(stream: BinaryIO) -> str:
+    """The last one from here on, piece by piece: a damaged file may hold gigabytes without a line's end."""
+    found, before = b"", b""
+    while piece := stream.read(PIECE):
+        text = before + piece
+        end = text.rfind(b'"}\n')
+        if end >= _HASH:
+            found = text[end - _HASH : end]
+        before = text[-_HASH - 2 :]
+    return found.decode("latin-1")

@@ -199,7 +199,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
-        self.transport.get_protocol().lease = self.lease  # type: ignore[attr-defined]
+        self.transport.get_protocol().lease = self.lease
         self.lease.until(CLOSE_TIMEOUT if self.transport.is_closing() else EXCHANGE_TIMEOUT)
 
     # --- what goes
@@ -245,7 +245,8 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         """Seconds that there are left for reading the answer."""
         if self._unread_since is None:
             return math.inf
-        return max(0.0, self._unread_since + self._rules.limits.answer_timeout - self.loop.time())
+        elapsed: float = self.loop.time() - self._unread_since
+        return max(0.0, self._rules.limits.answer_timeout - elapsed)
 
     def shutdown(self) -> None:
         super().shutdown()

@@ -11,12 +11,15 @@ from bettensor.bus.messages import MAX_FRAME_BYTES, Broadcast
 
 Message = Sequence[bytes | memoryview]
 """A WebSocket message, in pieces."""
+ONE_PIECE: Final = 16 * 1024
+"""Bytes up to which a text message is kept in one piece, beside the line of the same frame: a piece is a system call
+or a TLS record of its own."""
 
 
 class SharedFrame:
     """The frame of a broadcast message. It is signed, and packed, when that is first needed."""
 
-    __slots__ = ("_header", "_line", "_message", "_packed", "_sign")
+    __slots__ = ("_line", "_message", "_packed", "_sign", "_text")
 
     def __init__(self, sign: Callable[[], tuple[Broadcast, bytes]]) -> None:
         """
@@ -26,7 +29,7 @@ class SharedFrame:
         self._sign: Callable[[], tuple[Broadcast, bytes]] | None = sign
         self._message: Broadcast | None = None
         self._line = b""
-        self._header = b""
+        self._text: Message = ()
         self._packed: Message | None = None
 
     @property
@@ -51,7 +54,7 @@ class SharedFrame:
     def text(self) -> Message:
         """The frame as a text message."""
         self.make()
-        return self._header, memoryview(self._line)[:-1]
+        return self._text
 
     @property
     def packed(self) -> Message:
@@ -71,7 +74,10 @@ class SharedFrame:
         if self._sign is not None:
             self._message, frame = self._sign()
             self._sign = None
-            self._line, self._header = frame + b"\n", _header(frame)
+            self._line = frame + b"\n"
+            framed = _framed(Opcode.TEXT, frame)
+            header = framed[: len(framed) - len(frame)]
+            self._text = (framed,) if len(framed) <= ONE_PIECE else (header, memoryview(self._line)[:-1])
 
     def _pack(self) -> bytes:
         return _framed(Opcode.BINARY, packing.pack(memoryview(self._line)[:-1]))
@@ -93,8 +99,3 @@ _MASK: Final = False
 
 def _framed(opcode: Opcode, data: bytes) -> bytes:
     return WebSocketFrame(opcode, data).serialize(mask=_MASK)
-
-
-def _header(frame: bytes) -> bytes:
-    framed = _framed(Opcode.TEXT, frame)
-    return framed[: len(framed) - len(frame)]

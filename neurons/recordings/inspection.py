@@ -19,6 +19,8 @@ from bettensor.neurons.recordings.text import said_in, topic
 
 REMEMBERED: Final = 200_000
 """Events that are kept while a prediction is traced, to find the causes of its events."""
+REMEMBERED_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of all of them together, as JSON; one more than fits is kept."""
 
 
 # --- the trace of one prediction
@@ -51,16 +53,21 @@ def trace_in(events: Iterable[ReplayedEvent], prediction_id: str) -> Iterator[St
     """The same of ``events`` in order; what they raise is raised after all events before it."""
     named = re.compile(rb"(?<![\w-])%b(?![\w-])" % re.escape(prediction_id).encode())
     recent: dict[int, ReplayedEvent] = {}
-    order: deque[int] = deque()
+    order: deque[tuple[int, int]] = deque()
+    """The numbers of these events, the oldest first, and their sizes in bytes."""
+    kept = 0
     found: dict[int, ReplayedEvent] = {}
     fault = None
     try:
         for decided in events:
             seq = decided.row.seq
             recent[seq] = decided
-            order.append(seq)
-            if len(order) > REMEMBERED:
-                recent.pop(order.popleft(), None)
+            order.append((seq, len(decided.row.raw)))
+            kept += len(decided.row.raw)
+            while len(order) > REMEMBERED or (kept > REMEMBERED_BYTES and len(order) > 1):
+                oldest, size = order.popleft()
+                recent.pop(oldest, None)
+                kept -= size
             if named.search(decided.row.raw):
                 _remember(seq, recent, found)
     except BadEventLog as error:
@@ -152,7 +159,7 @@ def _concerned(row: Row, named: re.Pattern[bytes], connections: set[int]) -> boo
     """Whether it names the hotkey, or belongs to one of its ``connections``, which this keeps up to date."""
     names = named.search(row.raw) is not None
     connection = row.fields.get("connection")
-    if connection is None:
+    if not isinstance(connection, int):
         return names
     if row.topic in _FIRST_OF_A_CONNECTION:
         # a restarted neuron gives the same numbers to other connections
@@ -228,14 +235,14 @@ class Summary:
 
 def _message(row: Row) -> dict[str, Any]:
     """The message of this event; empty if it has none."""
+    message: Any = {}
     if row.topic == "frame_written":
-        message: dict[str, Any] = row.fields["message"]
+        message = row.fields.get("message")
     elif row.topic in ("frame_received", "request_body_received", "http_request_received"):  # the last one in 0.1.0
         fields = row.fields
-        message = said_in(fields.get("data") or fields.get("body", ""))
-    else:
-        return {}
-    return message if _is_whole(message) else {}
+        text = fields.get("data") or fields.get("body", "")
+        message = said_in(text) if isinstance(text, str) else {}
+    return message if isinstance(message, dict) and _is_whole(message) else {}
 
 
 def _is_whole(message: dict[str, Any]) -> bool:

@@ -51,7 +51,7 @@ def brief(fields: dict[str, Any], *, whole: bool = False) -> str:
         text = _of_field(name, value, None if whole else FEW)
         return text if whole else _shortened(text)
 
-    return " ".join(f"{name}={shown(name, value)}" for name, value in fields.items())
+    return " ".join(f"{printable(name)}={shown(name, value)}" for name, value in fields.items())
 
 
 class Abridged(NamedTuple):
@@ -79,7 +79,9 @@ def abridged(fields: dict[str, Any], about: str = "") -> Abridged:
     if about:
         repeated = re.compile(rf"(?<![\w-]){re.escape(about)}(:|(?=\())")
         told = [(key, repeated.sub("", text)) for key, text in told]
-    return Abridged(code, reason, " ".join(f"{key}={_shortened(_with_short_ids(text))}" for key, text in told))
+    return Abridged(
+        code, reason, " ".join(f"{printable(key)}={_shortened(_with_short_ids(text))}" for key, text in told)
+    )
 
 
 def _with_short_ids(text: str) -> str:
@@ -87,9 +89,9 @@ def _with_short_ids(text: str) -> str:
 
 
 def _of_field(name: str, value: Any, few: int | None) -> str:
-    if name == "signature":
+    if name == "signature" and isinstance(value, str):
         return f"{len(value)} bytes"
-    if name == "stats" and few is not None:
+    if name == "stats" and few is not None and isinstance(value, dict | list):
         return counted(len(value), "figure")
     return printable(_gist(value, few))
 
@@ -168,7 +170,7 @@ def line(recorded: Recorded, since: Micros | None = None, *, whole: bool = False
 def heading(recorded: Recorded, since: Micros | None = None) -> str:
     """An event's place, time and topic, as ``line`` begins."""
     when = clock(recorded.at) if since is None else f"{(recorded.mono - since) / SECOND:+.6f} s"
-    return f"{recorded.seq:>8}  {when}  {topic(recorded)}"
+    return f"{recorded.seq:>8}  {when}  {printable(topic(recorded))}"
 
 
 def explain_replay(replayed: Replayed) -> str:
@@ -211,7 +213,7 @@ def _explained(difference: Difference, trail: Iterable[Envelope]) -> Iterator[st
 
 
 def _said(recorded: Recorded | None) -> str:
-    return "" if recorded is None else f"{topic(recorded)}  {brief(plain(recorded))}"
+    return "" if recorded is None else f"{printable(topic(recorded))}  {brief(plain(recorded))}"
 
 
 def _placed(recorded: Recorded, replayed: Recorded) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Final
 from bettensor.neurons.system.files import PRIVATE
 
 _FOLDER: Final = 0o700
+_ABOVE: Final = 0o755
 _OTHERS: Final = 0o077
 """The permissions of all other users."""
 _OTHERS_WRITE: Final = 0o022
@@ -109,7 +110,9 @@ def own_folder(folder: Path) -> int | None:
         NotPrivate: it belongs to another user, or its file system keeps no permissions.
         OSError: it is no folder, or cannot be made.
     """
-    folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
+    for above in reversed([above for above in folder.parents if not above.exists()]):
+        above.mkdir(mode=_ABOVE, exist_ok=True)  # those to which all may write could have the folder exchanged
+    folder.mkdir(mode=_FOLDER, exist_ok=True)
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         status = os.fstat(opened)

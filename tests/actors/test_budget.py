@@ -54,3 +54,12 @@ def test_it_does_not_matter_how_often_it_is_asked(steps: int) -> None:
     for step in range(1, steps + 1):
         budget.refill(after(4 * step / steps), rate=2, burst=100)
     assert budget.tokens == pytest.approx(8)
+
+
+def test_what_is_charged_beyond_what_is_there_is_a_debt_that_is_paid_at_the_rate() -> None:
+    budget = Budget(3, START)
+    budget.charge(START, 3, rate=2, burst=3)
+    assert budget.free_at(rate=2) == START
+    budget.charge(START, 3, rate=2, burst=3)
+    assert budget.free_at(rate=2) == after(1.5)
+    assert budget.refill(budget.free_at(rate=2), rate=2, burst=3) == 0

@@ -24,6 +24,7 @@ from bettensor.bus.events import (
     NeuronStopping,
     PeerAuthenticated,
     SendRequested,
+    UnsignedReceived,
     VerificationRequested,
     WriteRequested,
 )
@@ -179,6 +180,13 @@ def test_what_is_no_frame_ends_its_session_with_what_it_lacks(bench: Bench, data
 def test_a_binary_frame_ends_its_session_once(bench: Bench) -> None:
     bench.observe(BinaryReceived(CONNECTION, 3), BinaryReceived(CONNECTION, 3))
     assert [close.reason for close in bench.all(CloseRequested)] == ["a binary frame; every frame is text"]
+
+
+def test_text_that_is_no_frame_ends_its_session_once(bench: Bench) -> None:
+    junk = UnsignedReceived(CONNECTION, 60_000, b"x" * 64)
+    bench.observe(junk, junk, UnsignedReceived(ConnectionId(99), 1, b"x"))
+    assert [close.code for close in bench.all(CloseRequested)] == [CloseCode.BAD_SIGNATURE]
+    assert bench.errors() == []
 
 
 def test_a_session_that_is_closing_or_gone_or_was_never_there_is_not_heard(bench: Bench) -> None:

@@ -203,6 +203,17 @@ def test_who_is_not_read_is_not_silent() -> None:
     assert [stale.connection for stale in bench.all(PeerStale)] == [FIRST]
 
 
+def test_who_is_not_read_for_either_cause_is_not_silent() -> None:
+    bench = Bench(connection_timeout=300.0)
+    bench.open()
+    bench.observe(ReadingPaused(FIRST, "work"), ReadingPaused(FIRST), ReadingResumed(FIRST))
+    bench.advance(1000)
+    assert not bench.all(PeerStale)
+    bench.observe(ReadingResumed(FIRST, "work"))
+    bench.advance(301)
+    assert [stale.connection for stale in bench.all(PeerStale)] == [FIRST]
+
+
 def test_a_step_of_the_wall_clock_changes_nothing() -> None:
     bench = Bench()
     bench.open()

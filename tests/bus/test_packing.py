@@ -1,13 +1,17 @@
 """The compressed form of a frame: what is made, what is read, and what is refused."""
 
 import zlib
+from random import Random
 
 import pytest
 
-from bettensor.bus import packing
+from bettensor.actors.stream import update_messages
+from bettensor.bus import codec, packing
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.errors import Unreadable
+from bettensor.bus.identifiers import Epoch, Offset
 from bettensor.bus.messages import MAX_FRAME_BYTES
+from tests.support import NETUID, make_game
 
 FRAME = b'{"a":"' + b"games" * 1000 + b'"}\n0x' + b"0" * 128
 
@@ -78,3 +82,19 @@ def test_a_bomb_is_inflated_up_to_the_largest_frame_and_no_further(size: int) ->
     with pytest.raises(Unreadable, match="more than 65536 bytes") as refused:
         packing.unpack(bomb)
     assert refused.value.close is CloseCode.TOO_BIG
+
+
+def test_a_snapshot_of_300_games_is_at_least_5_times_smaller() -> None:
+    random = Random(1)
+    games = [
+        make_game(
+            f"{random.getrandbits(128):032x}",
+            team_a=f"Home of {random.randrange(100)}",
+            team_b=f"Guests from {random.randrange(100)}",
+            team_a_odds=random.randrange(110, 900) / 100,
+            team_b_odds=random.randrange(110, 900) / 100,
+        )
+        for _ in range(300)
+    ]
+    frames = [codec.encode(part) for part in update_messages(NETUID, Epoch("e" * 32), Offset(1), games, None)]
+    assert sum(map(len, map(packing.pack, frames))) < sum(map(len, frames)) / 5

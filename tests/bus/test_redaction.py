@@ -20,6 +20,16 @@ HIDDEN = "(not recorded)"
         ({"feeds": ({"password": "x"}, {"name": "y"})}, {"feeds": [{"password": HIDDEN}, {"name": "y"}]}),
         ({"command": ["run", "--api-key", "x", "-v"]}, {"command": ["run", "--api-key", HIDDEN, "-v"]}),
         ({"command": ["A_TOKEN=x", "--secret=y=z"]}, {"command": [f"A_TOKEN={HIDDEN}", f"--secret={HIDDEN}"]}),
+        (
+            {"command": ["run", "--api=x", "--key", "x", "-k", "x"]},
+            {"command": ["run", f"--api={HIDDEN}", "--key", HIDDEN, "-k", HIDDEN]},
+        ),
+        (
+            {"command": ["python", "-u", "model.py", "-m", "mine", "--games", "5", "--fast=true", "--verbose", "-q"]},
+            {"command": ["python", "-u", "model.py", "-m", "mine", "--games", "5", "--fast=true", "--verbose", "-q"]},
+        ),
+        ({"command": ["run", "--token", "--odd", "-p", "7"]}, {"command": ["run", "--token", HIDDEN, "-p", "7"]}),
+        ({"command": ["run", "-H", "Authorization: x", 5, ["a"]]}, {"command": ["run", "-H", HIDDEN, 5, ["a"]]}),
         ({"node": "wss://me:x@node:9944/x?y=z"}, {"node": "wss://node:9944/..."}),
         ({"node": "ws://127.0.0.1:9944", "file": "a/b?c"}, {"node": "ws://127.0.0.1:9944", "file": "a/b?c"}),
     ],

@@ -155,7 +155,11 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
         "announce": {"is_of_0_1": True},
         "auth": {"netuid": 30, "pins_schemes": False, "knows_members": True, "knows_synapse": False}
         | {"is_of_0_1": True},
-        "connection": {"health": health | {"is_of_0_1": True, "knows_metagraph": True}, "pins_schemes": False},
+        "connection": {
+            "health": health | {"is_of_0_1": True, "knows_metagraph": True},
+            "pins_schemes": False,
+            "charges_work": False,
+        },
         "http_fallback": {"is_of_0_1": True},
         "mine": {"x": 1},
         "model": {"is_of_0_1": True},

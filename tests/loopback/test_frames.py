@@ -175,7 +175,7 @@ async def test_a_flood_of_frames_that_are_no_messages_ends_its_session(rig: Rig,
 async def test_frames_without_end_instead_of_an_answer_to_the_close_are_not_read(rig: Rig) -> None:
     async with rig.client() as client:
         client.socket.transport.pause_reading()
-        client.socket.transport.write(WebSocketFrame(Opcode.TEXT, b"").serialize(mask=True) * 11_000)
+        client.socket.transport.write(WebSocketFrame(Opcode.TEXT, b"").serialize(mask=True) * 20_000)
         started = time.monotonic()
         await rig.until(ConnectionClosed)
         assert time.monotonic() - started < CLOSE_TIMEOUT

@@ -337,6 +337,22 @@ async def test_a_stalled_reader_is_closed_and_the_others_notice_nothing(
         assert median(latencies) < 3 * median(usual) + 0.05  # what it costs the others is lost in the noise
 
 
+@pytest.mark.parametrize("end", ["a close", "half a connection"])
+async def test_a_stalled_reader_that_says_goodbye_keeps_no_memory(tmp_path: Path, end: str) -> None:
+    async with with_a_stalled_reader(tmp_path, send_timeout=0.3) as (rig, _, stalled):
+        session = session_of(rig, stalled)
+        while not rig.all(SendQueueFilled):
+            await move_odds(rig, tmp_path, 1)
+        if end == "a close":
+            stalled.socket.protocol.send_close(1000)
+            stalled.socket.send_data()
+        else:
+            stalled.socket.transport.write_eof()
+        await rig.until(ConnectionClosed)
+        assert session.transport.get_write_buffer_size() == 0
+        assert session.queued() == 0
+
+
 # --- ledgers on disk
 
 

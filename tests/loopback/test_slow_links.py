@@ -170,7 +170,7 @@ async def test_confirmations_do_not_wait_for_the_end_of_a_slate(tmp_path: Path) 
         await rig.until(SendQueueFilled)
         await slow.say(PredictionMessage(predictions=(make_prediction(wager=0.01),)))
         await rig.until(PredictionsStored)
-        kinds = []
+        kinds: list[dict[str, Any]] = []
         while not kinds or kinds[-1]["message_type"] != "game_update" or kinds[-1]["part"] < kinds[-1]["parts"]:
             kinds.append(await slow.hear())
         assert "confirmation" in [message["message_type"] for message in kinds]

@@ -1,8 +1,12 @@
 """A validator's sessions and HTTP exchanges, the health that it tells, and what a slow reader is sent."""
 
+from typing import Any
+
 import pytest
 
 from bettensor.actors.stream import HISTORY
+from bettensor.actors.validator.connection import ValidatorConnectionActor, ValidatorConnectionSettings
+from bettensor.bus import codec
 from bettensor.bus.codes import RefusalCode
 from bettensor.bus.events import (
     BroadcastRequested,
@@ -17,14 +21,19 @@ from bettensor.bus.events import (
     FrameReceived,
     GamesUpdated,
     HttpAnswered,
+    MessageAccepted,
     MessageRefused,
     MetagraphSynced,
     NeuronDraining,
     NeuronStarted,
     NeuronStopping,
+    PeerAuthenticated,
     PeerRefused,
     PredictionsStored,
     PredictionSubmitted,
+    Purpose,
+    ReadingPaused,
+    ReadingResumed,
     SendQueueDrained,
     SendQueueFilled,
     SendRequested,
@@ -33,14 +42,21 @@ from bettensor.bus.events import (
     SignatureChecked,
     SlateRequested,
     SlateWriteRequested,
+    UnsignedReceived,
     UpdateStored,
     UpdateStoreFailed,
     WriteRequested,
 )
-from bettensor.bus.identifiers import ConnectionId, Hotkey, Offset
-from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, HeartbeatMessage, WelcomeMessage
+from bettensor.bus.identifiers import ConnectionId, Hotkey, Offset, SessionId, Uid
+from bettensor.bus.messages import (
+    ConfirmationMessage,
+    GameUpdateMessage,
+    HeartbeatMessage,
+    PredictionMessage,
+    WelcomeMessage,
+)
 from tests.actors.validator.sessions import EPOCH, EVERYBODY, MINER, OTHER, VALIDATOR, Bench
-from tests.support import HOUR, NETUID, make_hex32, make_prediction
+from tests.support import HOUR, NETUID, Harness, make_hex32, make_prediction, stamp
 
 
 @pytest.fixture
@@ -409,3 +425,195 @@ def test_exchanges_with_existing_miners_are_none_of_its_own(bench: Bench) -> Non
     assert bench.all(PeerRefused) == []
     bench.open(OTHER)  # nothing was kept for it
     assert not any(isinstance(write.message, ConfirmationMessage) for write in bench.all(WriteRequested))
+
+
+# --- work
+
+
+class Busy(Harness):
+    """A validator's sessions alone: it takes ten predictions, or 10,000 bytes, a second of each hotkey."""
+
+    def __init__(self, **settings: Any) -> None:
+        limits = {
+            "predictions_per_second": 10.0,
+            "prediction_burst": 20.0,
+            "bytes_per_second": 10_000.0,
+            "byte_burst": 20_000.0,
+        }
+        self.actor = ValidatorConnectionActor(ValidatorConnectionSettings(**(limits | settings)))
+        super().__init__(self.actor)
+        self.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0))
+        self.connections = 0
+        self.ids: dict[ConnectionId, SessionId] = {}
+
+    def open(self, hotkey: Hotkey = MINER, purpose: Purpose = "session") -> ConnectionId:
+        """A session without its first frame, or an exchange."""
+        self.connections += 1
+        connection = ConnectionId(self.connections)
+        session = self.ids[connection] = SessionId(make_hex32())
+        self.observe(PeerAuthenticated(connection, hotkey, Uid(1), "sr25519", purpose, session, "1", "a" * 32))
+        if purpose == "session":
+            self.observe(ConnectionOpened(connection, hotkey, "1"))
+        return connection
+
+    def active(self, hotkey: Hotkey = MINER) -> ConnectionId:
+        """A session."""
+        connection = self.open(hotkey)
+        self.observe(MessageAccepted(connection, hotkey, HeartbeatMessage()))
+        return connection
+
+    def hear(self, connection: ConnectionId, size: int) -> None:
+        """A frame of so many bytes."""
+        beat = stamp(HeartbeatMessage(session=self.ids[connection], seq=1), MINER)
+        spaces = b" " * (size - len(codec.join(codec.Frame(codec.encode(beat), bytes(64)))))
+        self.observe(FrameReceived(connection, codec.join(codec.Frame(codec.encode(beat) + spaces, bytes(64)))))
+
+    def submit(self, connection: ConnectionId, count: int, hotkey: Hotkey = MINER) -> None:
+        """A message of so many predictions."""
+        message = PredictionMessage(predictions=tuple(make_prediction() for _ in range(count)))
+        self.observe(MessageAccepted(connection, hotkey, message))
+
+    def paused(self) -> list[ConnectionId]:
+        """Sessions that are not read now."""
+        resumed = [event.connection for event in self.all(ReadingResumed)]
+        paused = [event.connection for event in self.all(ReadingPaused)]
+        return [session for session in dict.fromkeys(paused) if paused.count(session) > resumed.count(session)]
+
+
+def test_a_hotkey_with_too_many_predictions_is_not_read_until_it_may_send_more() -> None:
+    bench = Busy()
+    session = bench.active()
+    bench.submit(session, 20)
+    assert bench.paused() == []
+    bench.submit(session, 15)
+    assert bench.all(ReadingPaused) == [ReadingPaused(session, "work")]
+    bench.advance(1.4)
+    assert bench.paused() == [session]
+    bench.advance(0.2)
+    assert bench.all(ReadingResumed) == [ReadingResumed(session, "work")]
+    bench.submit(session, 2)
+    assert bench.paused() == [session]
+    bench.advance(60)
+    assert bench.paused() == []
+
+
+def test_a_hotkey_with_too_many_bytes_is_not_read_until_it_may_send_more() -> None:
+    bench = Busy()
+    session = bench.active()
+    bench.hear(session, size=25_000)
+    assert bench.paused() == [session]
+    bench.advance(0.4)
+    assert bench.paused() == [session]
+    bench.advance(0.2)
+    assert bench.paused() == []
+
+
+def test_a_new_session_of_a_hotkey_has_no_new_budget_and_its_time_for_a_first_frame_begins_when_it_is_read() -> None:
+    bench = Busy()
+    older = bench.active()
+    bench.submit(older, 120)
+    bench.observe(ConnectionClosed(older, 1000, ""))
+    newer = bench.open()
+    assert [paused.connection for paused in bench.all(ReadingPaused)] == [older, newer]
+    bench.advance(9.9)
+    assert bench.all(ReadingResumed) == []
+    bench.advance(4.9)
+    assert bench.all(ReadingResumed) == [ReadingResumed(newer, "work")]
+    assert not [close for close in bench.all(CloseRequested) if close.connection == newer]
+    bench.advance(0.5)
+    assert [close.code for close in bench.all(CloseRequested) if close.connection == newer] == [4000]
+
+
+def test_what_one_session_of_a_hotkey_sends_holds_back_its_other_one_for_longer() -> None:
+    bench = Busy()
+    first = bench.active()
+    bench.submit(first, 30)
+    second = bench.open()
+    bench.submit(second, 20)
+    bench.advance(1.5)
+    assert bench.paused() == [first, second]
+    bench.advance(2)
+    assert bench.paused() == []
+
+
+def test_another_hotkey_is_read_meanwhile() -> None:
+    bench = Busy()
+    session, other = bench.active(), bench.active(OTHER)
+    bench.submit(session, 30)
+    bench.submit(other, 20, OTHER)
+    assert bench.paused() == [session]
+
+
+def test_a_slowed_session_that_ends_has_no_timer_left() -> None:
+    bench = Busy()
+    session = bench.active()
+    bench.submit(session, 30)
+    bench.observe(ConnectionClosed(session, 1006, ""))
+    assert bench.actor.state.slowed == {}
+    bench.advance(10)
+    assert bench.all(ReadingResumed) == []
+
+
+def test_a_session_that_is_closing_is_not_paused() -> None:
+    bench = Busy()
+    session = bench.active()
+    bench.observe(NeuronStopping("test"))
+    bench.submit(session, 100)
+    assert bench.all(ReadingPaused) == []
+
+
+def test_predictions_over_http_are_charged_to_the_hotkey_too() -> None:
+    bench = Busy()
+    session, exchange = bench.active(), bench.open(purpose="predictions")
+    bench.submit(exchange, 25)
+    assert bench.all(ReadingPaused) == []
+    bench.submit(session, 1)
+    assert bench.paused() == [session]
+
+
+def test_the_work_of_so_many_hotkeys_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bettensor.actors.validator.connection.MAX_WORKERS", 1)
+    bench = Busy()
+    session, other = bench.active(), bench.active(OTHER)
+    bench.submit(session, 1)
+    bench.submit(other, 1, OTHER)
+    assert list(bench.actor.state.work) == [OTHER]
+
+
+def test_a_hotkey_of_which_too_much_is_refused_loses_its_session_and_its_next_one() -> None:
+    bench = Busy(refusal_burst=3.0, refusals_per_second=0.1)
+    session = bench.active()
+    for code in ("malformed", "unknown_type", "malformed", "internal", "overloaded"):
+        bench.observe(MessageRefused(session, "a" * 32, code, "wrong"))
+    assert bench.all(CloseRequested) == []
+    bench.observe(MessageRefused(session, "a" * 32, "malformed", "wrong"))
+    assert [(close.connection, close.code) for close in bench.all(CloseRequested)] == [(session, 4103)]
+    bench.observe(ConnectionClosed(session, 4103, ""))
+    again = bench.active()
+    bench.observe(MessageRefused(again, "a" * 32, "malformed", "wrong"))
+    assert [(close.connection, close.code) for close in bench.all(CloseRequested)][1:] == [(again, 4103)]
+    bench.advance(20)
+    patient = bench.active()
+    bench.observe(MessageRefused(patient, "a" * 32, "malformed", "wrong"))
+    assert len(bench.all(CloseRequested)) == 2
+
+
+def test_frames_that_end_their_session_count_as_refused_too() -> None:
+    bench = Busy(refusal_burst=2.0, refusals_per_second=0.1)
+    for _ in range(2):
+        session = bench.active()
+        bench.observe(UnsignedReceived(session, 60_000, b"x"), ConnectionClosed(session, 4001, ""))
+    last = bench.active()
+    bench.observe(MessageRefused(last, "a" * 32, "malformed", "wrong"))
+    assert [close.code for close in bench.all(CloseRequested)] == [4001, 4001, 4103]
+
+
+def test_release_0_1_0_charged_no_work() -> None:
+    bench = Busy(refusal_burst=1.0)
+    bench.observe(NeuronStarted("validator", NETUID, VALIDATOR, "sr25519", 0, is_of_0_1=True))
+    session = bench.active()
+    bench.submit(session, 100)
+    for _ in range(3):
+        bench.observe(MessageRefused(session, "a" * 32, "malformed", "wrong"))
+    assert bench.all(ReadingPaused) == []
+    assert bench.all(CloseRequested) == []

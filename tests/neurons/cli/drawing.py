@@ -3,8 +3,6 @@
 from io import StringIO
 from typing import Any
 
-from rich.console import Console
-
 from bettensor.actors.monitor import MonitorActor
 from bettensor.bus.codes import RefusalCode
 from bettensor.bus.events import (
@@ -17,6 +15,7 @@ from bettensor.bus.events import (
     StatusRequested,
 )
 from bettensor.bus.identifiers import ConnectionId, SessionId, Uid
+from bettensor.neurons.cli.screen import Screen
 from tests.support import NETUID, Harness, make_hotkey
 
 ME = make_hotkey("me")
@@ -42,6 +41,6 @@ def status_of(miners: int, refused: int = 1, **changes: Any) -> dict[str, Any]:
 def drawn(view: Any, width: int, height: int) -> list[str]:
     """The lines of what ``view`` makes of a terminal of this size."""
     file = StringIO()
-    screen = Console(file=file, width=width, height=height, force_terminal=True, color_system=None, highlight=False)
+    screen = Screen(file=file, width=width, height=height, force_terminal=True, color_system=None)
     screen.print(view(screen))
     return file.getvalue().splitlines()

@@ -3,13 +3,17 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bettensor.neurons.cli.streams import let_go
+from bettensor.bus.eventlog import Header, LogWriter
+from bettensor.bus.identifiers import Hotkey, Netuid
+from bettensor.neurons.cli.main import main
+from bettensor.neurons.cli.streams import beneath, guarded, let_go, prepare_for_neurons
 from tests.loopback.rig import running_validator, starting_soon, write_configuration
 
 PLACES: dict[str, dict[str, str]] = {
@@ -79,3 +83,40 @@ def test_a_stream_that_nobody_reads_is_let_go() -> None:
     let_go(stream, None)
     stream.write("nor this")
     stream.close()
+
+
+def test_what_a_command_prints_is_obeyed_by_no_terminal_and_the_streams_come_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = sys.stdout, sys.stderr
+    with guarded(), guarded():
+        print("a\x1b[31m\x9b", "b\tc", sep="\n")
+        sys.stderr.writelines(["\x07", "é\n"])
+        beneath(sys.stdout).write("\x1b[1m")
+        assert sys.stdout.isatty() == before[0].isatty()
+    assert (sys.stdout, sys.stderr) == before
+    assert beneath(sys.stdout) is sys.stdout
+    assert capsys.readouterr() == ("a\\x1b[31m\\x9b\nb\tc\n\x1b[1m", "\\x07é\n")
+
+
+def test_a_neuron_s_own_streams_are_not_guarded(capsys: pytest.CaptureFixture[str]) -> None:
+    with guarded():
+        prepare_for_neurons()
+        print("\x1b[1m")
+    assert capsys.readouterr().out == "\x1b[1m\n"
+
+
+def test_a_log_s_topic_and_a_file_s_name_are_obeyed_by_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = Header(role="miner", netuid=Netuid(30), hotkey=Hotkey("5x"), scheme="sr25519", record="all", settings={})
+    file = tmp_path / "events\x1b[2J.jsonl"
+    row = b'{"seq":%d,"at":1,"mono":1,"causes":[],"topic":"x\\u001b[31m\\u009b","event":{"\\u001b":"\\u0007"}'
+    rows = [row % number for number in (1, 2)]
+    file.write_bytes(LogWriter(header).first + b"".join(row + b',"hash":"' + b"0" * 64 + b'"}\n' for row in rows))
+    for arguments in (["log"], ["log", "--summary"], ["log", "--json"], ["replay"], ["trace", "p"], ["audit"]):
+        name, *rest = arguments
+        unchained = [] if name == "audit" else ["--unchained"]
+        main([name, str(file), *rest, *unchained])
+        out, err = capsys.readouterr()
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", out + err), arguments

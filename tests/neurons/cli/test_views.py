@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from bettensor.bus.text import printable, short
 from bettensor.neurons.cli import views
+from bettensor.neurons.cli.screen import Screen
 from tests.neurons.cli.drawing import ME, drawn, status_of
 from tests.support import make_hotkey
 
@@ -82,14 +82,14 @@ def test_what_keeps_a_peer_away_goes_on_below_itself() -> None:
 
 def test_without_a_terminal_lines_are_no_longer_than_what_they_say() -> None:
     file = StringIO()
-    screen = Console(file=file, width=views.WIDE, highlight=False)
+    screen = Screen(file=file, width=views.WIDE)
     screen.print(views.top_view(screen, status_of(3)))
     assert max(len(line.rstrip()) for line in file.getvalue().splitlines()) < 150
 
 
 def test_without_a_terminal_every_address_is_whole() -> None:
     file = StringIO()
-    screen = Console(file=file, width=views.WIDE, highlight=False)
+    screen = Screen(file=file, width=views.WIDE)
     status = status_of(3)
     screen.print(views.headline(status, screen.width))
     screen.print(views.peers_table(status, screen.width))

@@ -1,4 +1,4 @@
-"""The inbox: what sessions say in one turn of the event loop reaches the bus together, and in order. And the port."""
+"""The port."""
 
 import asyncio
 import socket
@@ -9,56 +9,13 @@ from bittensor_core import Keypair
 from bettensor.actors.settings import AxonSettings, PortLimits, WebSocketSettings
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
-from bettensor.bus.codes import CloseCode
-from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import Unavailable
-from bettensor.bus.events import ConnectionClosed, Event, FrameReceived
-from bettensor.bus.identifiers import ConnectionId
 from bettensor.neurons.edges.edge import Identity
 from bettensor.neurons.edges.keys import Keys
 from bettensor.neurons.edges.listener import Listener
-from bettensor.neurons.edges.protocols import MAX_TOGETHER, Inbox
 from bettensor.neurons.edges.turnstile import Turnstile
 from bettensor.neurons.edges.writer import FrameWriter
 from tests.support import NETUID
-
-
-class Bench:
-    def __init__(self) -> None:
-        self.bus = EventBus(SystemClock())
-        self.heard: list[Event] = []
-        self.bus.subscribe("*", self._hear, "test")
-        self.inbox = Inbox(self.bus)
-
-    def _hear(self, event: Event, _: Envelope) -> None:
-        self.heard.append(event)
-
-
-def frame(number: int) -> FrameReceived:
-    return FrameReceived(ConnectionId(number % 3), b"%d" % number)
-
-
-async def test_nothing_is_delivered_before_the_turn_is_over_and_then_all_of_it() -> None:
-    bench = Bench()
-    said = [*(frame(i) for i in range(5)), ConnectionClosed(ConnectionId(1), CloseCode.ABNORMAL, ""), frame(5)]
-    for event in said:
-        bench.inbox.put(event)
-    assert not bench.heard
-    await asyncio.sleep(0)
-    assert bench.heard == said
-    bench.inbox.put(frame(6))
-    await asyncio.sleep(0)
-    assert bench.heard == [*said, frame(6)]
-
-
-@pytest.mark.parametrize("count", [MAX_TOGETHER, 3 * MAX_TOGETHER + 1])
-async def test_no_more_than_so_many_wait(count: int) -> None:
-    bench = Bench()
-    for number in range(count):
-        bench.inbox.put(frame(number))
-        assert len(bench.heard) == (number + 1) // MAX_TOGETHER * MAX_TOGETHER
-    await asyncio.sleep(0)
-    assert bench.heard == [frame(number) for number in range(count)]
 
 
 async def test_a_port_that_is_bound_is_nobody_elses_from_then_on() -> None:

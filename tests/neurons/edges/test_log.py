@@ -120,3 +120,24 @@ def test_on_a_terminal_addresses_of_others_are_short_and_tracebacks_are_whole(bu
 def test_a_handler_that_logs_by_loguru_itself_has_its_line(stderr: Terminal) -> None:
     logger.info("mine: {}", make_hotkey("x"))
     assert stderr.getvalue().endswith(f" | mine: {make_hotkey('x')}\n")
+
+
+@pytest.mark.parametrize("stderr", [True, False], indirect=True)
+def test_a_line_that_holds_escape_sequences_is_not_obeyed(bus: EventBus, stderr: Terminal) -> None:
+    bus.publish(Injected(LineLogged("ERROR", "an actor failed\nTraceback\n  ValueError: \x1b[2J\x9b")))
+    logger.info("mine: \x1b]0;x\x07")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", stderr.getvalue())
+    assert "ValueError: \\x1b[2J\\x9b\n" in stderr.getvalue()
+
+
+@pytest.mark.parametrize("stderr", [True, False], indirect=True)
+def test_a_traceback_has_no_values_of_variables(stderr: Terminal) -> None:
+    def fail(api_key: str) -> None:
+        raise ValueError(len(api_key))
+
+    try:
+        fail("PLANTED")
+    except ValueError:
+        logger.exception("it failed")
+    assert "ValueError: 7\n" in stderr.getvalue()
+    assert "PLANTED" not in stderr.getvalue().replace('fail("PLANTED")', "")

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -25,7 +26,7 @@ from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BadEventLog, ConfigurationError
-from bettensor.bus.eventlog import Checkpoint, Header, LogWriter
+from bettensor.bus.eventlog import ActorCheckpoint, Checkpoint, Header, LogWriter
 from bettensor.bus.events import (
     CommitRequested,
     NeuronStarted,
@@ -42,7 +43,9 @@ from bettensor.bus.messages import ErrorMessage
 from bettensor.bus.replay import Difference
 from bettensor.bus.upcasts import UPCASTS, runs_were_of_0_1
 from bettensor.neurons.cli.main import main
+from bettensor.neurons.edges.recorder import last_hash
 from bettensor.neurons.pytest_plugin import SUFFIX
+from bettensor.neurons.recordings import recording as module
 from bettensor.neurons.recordings.recording import Recording, Replayed, ReplayedEvent, log_files, saving
 from bettensor.neurons.recordings.text import explain, explain_replay
 from bettensor.neurons.simulation import (
@@ -760,3 +763,113 @@ def test_a_bus_without_a_world_needs_no_neuron(event_log: Any) -> None:
     assert event_log.last(TimerFired).timer == "x"
     with pytest.raises(LookupError, match=r"no verdict_received among \['timer_fired'\]"):
         event_log.last(VerdictReceived)
+
+
+# --- hostile logs
+
+
+def chained(header: Header, *bodies: bytes) -> bytes:
+    """A log with these lines, whose hashes fit."""
+    writer = LogWriter(header)
+    return writer.first + b"".join(writer._line(body) for body in bodies)  # noqa: SLF001 - nobody else writes such lines
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+HOSTILE_LINES = {
+    "deep event": b'{"seq":1,"at":1,"mono":1,"causes":[],"topic":"timer_fired","event":{"x":' + DEEP + b"}",
+    "deep checkpoint": b'{"checkpoint":' + DEEP,
+    "deep seal": b'{"seal":' + DEEP + b',"signature":"0x00"',
+    "late": b'{"seq":1,"at":99999999999999999999,"mono":1,"causes":[],"topic":"timer_fired","event":{}',
+    "beyond the calendar": b'{"seq":1,"at":300000000000000000,"mono":1,"causes":[],"topic":"timer_fired","event":{}',
+    "before": b'{"seq":1,"at":-1,"mono":1,"causes":[],"topic":"timer_fired","event":{}',
+    "a number beyond all": b'{"seq":1e999,"at":1,"mono":1,"causes":[],"topic":"timer_fired","event":{}',
+    "many digits": b'{"seq":1,"at":1,"mono":1,"causes":[],"topic":"timer_fired","event":{"x":' + b"9" * 9000 + b"}",
+    "no text": b'{"seq":1,"at":1,"mono":1,"causes":[],"topic":"frame_received","event":{"data":"\xff\xfe"}',
+    "no fields": b'{"seq":1,"at":1,"mono":1,"causes":[],"topic":"frame_written","event":[1]',
+    "another shape": b'{"seq":1,"at":1,"mono":1,"causes":[],"topic":"frame_written","event":{"message":7}',
+    "a late checkpoint": b'{"checkpoint":{"seq":1,"at":99999999999999999999,"mono":1,"actors":{}}',
+    "another checkpoint": b'{"checkpoint":{"seq":1,"at":1,"mono":1,"actors":{"prediction":{"settings":{},"state":{}}}}',
+    "no checkpoint": b'{"checkpoint":{"seq":1,"at":1,"mono":1,"actors":[]}',
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_LINES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_hostile_line_ends_a_command_in_a_traceback(
+    tmp_path: Path, subnet: Subnet, capsys: pytest.CaptureFixture[str], kind: str, *, packed: bool
+) -> None:
+    file = tmp_path / "log.jsonl"
+    content = chained(subnet.validator.header, HOSTILE_LINES[kind])
+    file.write_bytes(gzip.compress(content) if packed else content)
+    for command in (["replay"], ["log"], ["log", "--summary"], ["log", "--hotkey", "5x"], ["trace"], ["audit"]):
+        name, *flags = command
+        prediction = ["p"] if name == "trace" else []
+        assert main([name, str(file), *prediction, *flags]) in (0, 1), command
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("actors", [7, {"prediction": 7}, {"prediction": {"class": 7}}, []])
+def test_settings_of_another_shape_say_so(tmp_path: Path, subnet: Subnet, actors: Any) -> None:
+    recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | {"actors": actors}))
+    if actors == []:
+        recording.close()
+        return
+    with pytest.raises(BadEventLog, match=r"recorded under settings that|does not import by itself"):
+        recording.replay()
+
+
+def test_a_line_without_end_is_not_inflated_as_a_whole(
+    tmp_path: Path, subnet: Subnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LINE", 1 << 20)
+    file = tmp_path / "events.000001.jsonl.gz"
+    with gzip.open(file, "wb", compresslevel=1) as packed:
+        packed.write(LogWriter(subnet.validator.header).first)
+        for _ in range(256):
+            packed.write(b" " * (1 << 20))
+    assert file.stat().st_size < 2 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadEventLog, match=r"line 2: a line has more than 1 MiB"), Recording(file) as recording:
+            list(recording.rows())
+        assert last_hash(file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+def test_a_checkpoint_that_is_larger_than_usual_is_read(tmp_path: Path, subnet: Subnet) -> None:
+    checkpoint = subnet.validator.checkpoint()
+    large = replace(checkpoint, actors=checkpoint.actors | {"of another": ActorCheckpoint({}, {"x": "y" * (8 << 20)})})
+    with edited(tmp_path, subnet, lambda h: h, large) as recording:
+        assert recording.reader.checkpoint == large
+
+
+def test_a_log_of_decisions_alone_is_not_kept_as_a_whole(
+    tmp_path: Path, subnet: Subnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bettensor.bus.replay.MOST_DECISIONS", 1000)
+    row = b'{"seq":%d,"at":1,"mono":1,"causes":[],"topic":"line_logged","event":{"level":"INFO","text":"x"}'
+    (tmp_path / "log.jsonl").write_bytes(chained(subnet.validator.header, *(row % n for n in range(1, 2000))))
+    with pytest.raises(BadEventLog, match="more than 1000 decisions follow on one observation"):
+        Recording(tmp_path / "log.jsonl").replay()
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
+def test_a_file_without_end_is_no_log(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadEventLog, match="cannot be read: it is a pipe or a device"):
+        Recording(tmp_path / name)
+
+
+def test_no_path_in_a_log_is_opened(tmp_path: Path, subnet: Subnet) -> None:
+    paths = {"metagraph": {"static": "PLANTED"}, "blacklist": "/PLANTED", "games": {"path": "../PLANTED"}}
+    state = {"state_dir": "PLANTED", "recorder": {"path": "PLANTED"}, "wallet": {"path": "PLANTED"}}
+    recording = edited(tmp_path, subnet, lambda h: replace(h, settings=h.settings | paths | state))
+    opened: list[str] = []
+    watching = True
+    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if watching and event == "open" else None)
+    assert recording.replay().events > 0
+    watching = False
+    assert [path for path in opened if "PLANTED" in path] == []

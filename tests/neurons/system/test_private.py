@@ -135,8 +135,9 @@ def test_what_others_may_read_is_tightened_once_and_a_link_is_left_alone(tmp_pat
 
 
 def test_a_folder_is_made_for_this_user_alone(tmp_path: Path) -> None:
-    assert own_folder(tmp_path / "new") is None
-    assert mode(tmp_path / "new") == 0o700
+    assert own_folder(tmp_path / "above" / "new") is None
+    assert mode(tmp_path / "above" / "new") == 0o700
+    assert mode(tmp_path / "above") == 0o755  # without a umask
 
 
 @pytest.mark.parametrize(

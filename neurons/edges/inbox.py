@@ -1,0 +1,187 @@
+"""The frames of all sessions on their way to the bus: in turn, and not in the order of their arrival.
+
+Knows whose frames wait, and about what each will cost. The frames that it hands over in one turn of the event loop take
+a few milliseconds; then other sockets are served. A session that sends much waits behind itself alone.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final, Protocol
+
+from bettensor.bus.bus import EventBus
+from bettensor.bus.events import BinaryReceived, ConnectionClosed, FrameReceived, UnsignedReceived
+from bettensor.bus.identifiers import ConnectionId
+from bettensor.bus.messages import MAX_PREDICTIONS
+
+MAX_TOGETHER: Final = 64
+"""Weight of the light frames in one turn: that many of one prediction each take 3 ms, during which the loop does
+nothing else."""
+MAX_LIGHT: Final = 8
+"""Weight up to which a frame is light. Of heavier frames a turn takes one, after the light ones."""
+MAX_WAITING: Final = 64
+"""Frames of one session that may wait here; it is not read while there are more."""
+MAX_WAITING_BYTES: Final = 65_536
+"""Bytes of one session that may wait here; it is not read while there are more."""
+_BYTES: Final = 4096
+"""Bytes that weigh as much as a prediction."""
+
+Heard = FrameReceived | BinaryReceived | UnsignedReceived | ConnectionClosed
+"""What comes from a session."""
+
+
+class Waits(Protocol):
+    """A session that stopped reading because too many of its frames wait."""
+
+    def go_on(self) -> None:
+        """Fewer frames wait now."""
+        ...
+
+
+class Lane:
+    """The frames of one session that wait, the oldest first."""
+
+    __slots__ = ("events", "is_held", "is_queued", "size", "waits")
+
+    def __init__(self) -> None:
+        self.events: deque[tuple[Heard, int]] = deque()
+        """With their weights."""
+        self.size = 0
+        """Bytes of the frames."""
+        self.is_held = False
+        self.is_queued = False
+        self.waits: Waits | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its session has to wait."""
+        return len(self.events) >= MAX_WAITING or self.size >= MAX_WAITING_BYTES
+
+    def add(self, event: Heard) -> None:
+        """Let ``event`` wait behind the others."""
+        self.events.append((event, weight_of(event)))
+        self.size += size_of(event)
+
+    def take(self) -> tuple[Heard, int]:
+        """Remove and return the oldest event, and its weight."""
+        event, weight = self.events.popleft()
+        self.size -= size_of(event)
+        return event, weight
+
+
+class Inbox:
+    """Hands the frames of all sessions to the bus: of each session one, then of each another."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+        self._loop = asyncio.get_running_loop()
+        self._lanes: dict[ConnectionId, Lane] = {}
+        """Of sessions whose frames wait, or have to wait when they come."""
+        self._light: deque[ConnectionId] = deque()
+        """Sessions whose next frame is light, in turn."""
+        self._heavy: deque[ConnectionId] = deque()
+        """Sessions whose next frame is heavy, in turn."""
+        self._is_due = False
+
+    def put(self, event: Heard) -> None:
+        """Publish it after all earlier events of its connection, when its turn comes."""
+        lane = self._lanes.get(event.connection)
+        if lane is None:
+            lane = self._lanes[event.connection] = Lane()
+        lane.add(event)
+        self._queue(event.connection, lane)
+
+    def end(self, event: ConnectionClosed) -> None:
+        """Publish it after what waits of its connection; what is held back is dropped."""
+        lane = self._lanes.get(event.connection)
+        if lane is not None and lane.is_held:
+            self.drop(event.connection)
+        self.put(event)
+
+    def is_full(self, connection: ConnectionId) -> bool:
+        """Whether so much of ``connection`` waits that no more must be read."""
+        lane = self._lanes.get(connection)
+        return lane is not None and lane.is_full
+
+    def call(self, connection: ConnectionId, waits: Waits) -> None:
+        """Have ``waits.go_on`` called once ``connection``, which is full, is so no longer."""
+        self._lanes[connection].waits = waits
+
+    def hold(self, connection: ConnectionId) -> None:
+        """Keep back what waits of ``connection``, and what comes."""
+        self._lanes.setdefault(connection, Lane()).is_held = True
+
+    def release(self, connection: ConnectionId) -> None:
+        """Hand over again what waits of ``connection``."""
+        lane = self._lanes.get(connection)
+        if lane is not None:
+            lane.is_held = False
+            self._queue(connection, lane)
+            self._forget_idle(connection, lane)
+
+    def drop(self, connection: ConnectionId) -> None:
+        """Forget what waits of ``connection``."""
+        self._lanes.pop(connection, None)
+
+    def _queue(self, connection: ConnectionId, lane: Lane) -> None:
+        """Let ``connection`` have its turn, if it has something to say and does not wait for its turn already."""
+        if not lane.events or lane.is_held or lane.is_queued:
+            return
+        lane.is_queued = True
+        _, weight = lane.events[0]
+        (self._light if weight <= MAX_LIGHT else self._heavy).append(connection)
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Publish what is due in this turn of the event loop."""
+        called: list[Waits] = []
+        with self._bus.together():
+            weight = 0
+            while self._light and weight < MAX_TOGETHER:
+                weight += self._publish_next(self._light.popleft(), called)
+            is_heavy_taken = False
+            while self._heavy and not is_heavy_taken:
+                is_heavy_taken = self._publish_next(self._heavy.popleft(), called) > 0
+        self._is_due = bool(self._light or self._heavy)
+        if self._is_due:
+            self._loop.call_soon(self._turn)
+        for session in called:
+            session.go_on()
+
+    def _publish_next(self, connection: ConnectionId, called: list[Waits]) -> int:
+        """Publish the oldest event of ``connection``; returns its weight, or 0 if it is held back or gone.
+
+        A session that can read again by this is added to ``called``.
+        """
+        lane = self._lanes.get(connection)
+        if lane is None:
+            return 0
+        lane.is_queued = False
+        if lane.is_held or not lane.events:
+            return 0
+        event, weight = lane.take()
+        self._bus.publish(event)
+        if lane.waits is not None and not lane.is_full:
+            called.append(lane.waits)
+            lane.waits = None
+        self._queue(connection, lane)
+        self._forget_idle(connection, lane)
+        return weight
+
+    def _forget_idle(self, connection: ConnectionId, lane: Lane) -> None:
+        if not lane.events and not lane.is_held:
+            del self._lanes[connection]
+
+
+def size_of(event: Heard) -> int:
+    """Bytes that ``event`` keeps of its frame."""
+    return len(event.data) if isinstance(event, FrameReceived) else 0
+
+
+def weight_of(event: Heard) -> int:
+    """About how many single predictions cost as much as ``event``: by its braces, because it is not read yet."""
+    if not isinstance(event, FrameReceived):
+        return 1
+    predictions = min(event.data.count(b"{") - 1, MAX_PREDICTIONS)
+    return max(1, predictions) + len(event.data) // _BYTES

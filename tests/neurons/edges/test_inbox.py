@@ -1,0 +1,198 @@
+"""Frames of many sessions in one turn of the event loop: whose are taken, in which order, and how many."""
+
+import asyncio
+
+import pytest
+
+from bettensor.bus.bus import EventBus
+from bettensor.bus.clock import ManualClock
+from bettensor.bus.events import BinaryReceived, ConnectionClosed, FrameReceived, UnsignedReceived
+from bettensor.bus.identifiers import ConnectionId
+from bettensor.neurons.edges.inbox import (
+    MAX_LIGHT,
+    MAX_TOGETHER,
+    MAX_WAITING,
+    MAX_WAITING_BYTES,
+    Heard,
+    Inbox,
+    size_of,
+    weight_of,
+)
+from bettensor.neurons.simulation import EventLog
+
+ONE, TWO, THREE = ConnectionId(1), ConnectionId(2), ConnectionId(3)
+LIGHT, HEAVY = b"{{}}", b"{" + b"{}" * 64 + b"}"
+
+
+class Bench(EventLog):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bus = EventBus(ManualClock(), record=self.append)
+        self.inbox = Inbox(self.bus)
+        self.together: list[list[int]] = []
+        """Whose events were on the bus already whenever one was heard."""
+        self.bus.subscribe("*", lambda *_: self.together.append(self.connections()), "test")
+
+    def put(self, connection: ConnectionId, *frames: bytes) -> None:
+        for data in frames:
+            self.inbox.put(FrameReceived(connection, data))
+
+    def connections(self) -> list[int]:
+        return [envelope.event.connection for envelope in self.envelopes]  # type: ignore[attr-defined]
+
+    def data(self) -> list[bytes]:
+        return [event.data for event in self.all(FrameReceived)]
+
+    async def turn(self) -> list[int]:
+        """Whose events one turn of the event loop takes."""
+        before = len(self.envelopes)
+        await asyncio.sleep(0)
+        return self.connections()[before:]
+
+    async def all_turns(self) -> list[list[int]]:
+        """The same of all turns, until nothing is taken."""
+        turns = []
+        while taken := await self.turn():
+            turns.append(taken)
+        return turns
+
+
+class Reader:
+    """A session that waits."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def go_on(self) -> None:
+        self.calls += 1
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    return Bench()
+
+
+async def test_what_comes_in_one_turn_is_on_the_bus_before_any_of_it_is_heard(bench: Bench) -> None:
+    bench.put(ONE, LIGHT, LIGHT)
+    bench.put(TWO, LIGHT)
+    assert not bench.envelopes
+    await asyncio.sleep(0)
+    assert bench.together == [[1, 2, 1]] * 3
+    bench.put(THREE, LIGHT)
+    await asyncio.sleep(0)
+    assert bench.together[3:] == [[1, 2, 1, 3]]
+
+
+async def test_of_each_session_one_and_then_of_each_another(bench: Bench) -> None:
+    bench.put(ONE, *[LIGHT] * 4)
+    bench.put(TWO, *[LIGHT] * 2)
+    bench.put(THREE, LIGHT)
+    assert await bench.all_turns() == [[1, 2, 3, 1, 2, 1, 1]]
+
+
+async def test_frames_of_one_session_keep_their_order_and_its_end_comes_last(bench: Bench) -> None:
+    said: list[Heard] = [
+        FrameReceived(ONE, LIGHT),
+        FrameReceived(ONE, HEAVY),
+        BinaryReceived(ONE, 5),
+        UnsignedReceived(ONE, 7, b"x"),
+        FrameReceived(ONE, HEAVY),
+        FrameReceived(ONE, LIGHT),
+    ]
+    for event in said:
+        bench.inbox.put(event)
+    closed = ConnectionClosed(ONE, 1000, "")
+    bench.inbox.end(closed)
+    await bench.all_turns()
+    assert [envelope.event for envelope in bench.envelopes] == [*said, closed]
+
+
+async def test_a_turn_takes_no_more_than_so_many_light_frames(bench: Bench) -> None:
+    bench.put(ONE, *[LIGHT] * (2 * MAX_TOGETHER + 1))
+    assert [len(taken) for taken in await bench.all_turns()] == [MAX_TOGETHER, MAX_TOGETHER, 1]
+
+
+async def test_light_frames_of_several_predictions_count_by_these(bench: Bench) -> None:
+    bench.put(ONE, *[b"{" + b"{}" * MAX_LIGHT + b"}"] * MAX_TOGETHER)
+    assert await bench.turn() == [1] * (MAX_TOGETHER // MAX_LIGHT)
+
+
+async def test_of_heavy_frames_a_turn_takes_one_and_all_light_ones_before_it(bench: Bench) -> None:
+    bench.put(ONE, HEAVY, HEAVY)
+    bench.put(TWO, HEAVY, HEAVY)
+    bench.put(THREE, LIGHT, LIGHT)
+    assert await bench.all_turns() == [[3, 3, 1], [2], [1], [2]]
+
+
+async def test_what_is_held_back_comes_when_it_is_released(bench: Bench) -> None:
+    bench.put(ONE, LIGHT)
+    bench.inbox.hold(ONE)
+    bench.put(ONE, LIGHT)
+    bench.put(TWO, LIGHT)
+    assert await bench.all_turns() == [[2]]
+    bench.inbox.release(ONE)
+    bench.inbox.release(ONE)
+    assert await bench.all_turns() == [[1, 1]]
+    bench.inbox.release(ONE)  # nothing waits
+    bench.inbox.hold(ONE)
+    bench.inbox.release(ONE)
+    bench.put(ONE, LIGHT)
+    assert await bench.all_turns() == [[1]]
+
+
+async def test_a_session_that_is_held_and_released_at_once_has_one_turn_like_the_others(bench: Bench) -> None:
+    bench.put(ONE, *[LIGHT] * 3)
+    bench.put(TWO, *[LIGHT] * 3)
+    bench.inbox.hold(ONE)
+    bench.inbox.release(ONE)
+    assert await bench.all_turns() == [[1, 2] * 3]
+
+
+async def test_what_is_held_back_is_dropped_at_the_end_of_its_session(bench: Bench) -> None:
+    bench.put(ONE, LIGHT)
+    bench.inbox.hold(ONE)
+    bench.inbox.end(ConnectionClosed(ONE, 1006, ""))
+    await bench.all_turns()
+    assert [envelope.event for envelope in bench.envelopes] == [ConnectionClosed(ONE, 1006, "")]
+
+
+async def test_what_is_dropped_never_comes(bench: Bench) -> None:
+    for data in (LIGHT, HEAVY):
+        bench.put(ONE, data)
+        bench.inbox.drop(ONE)
+        bench.put(TWO, LIGHT)
+        assert await bench.all_turns() == [[2]]
+    bench.inbox.drop(ONE)
+
+
+@pytest.mark.parametrize("frames", [[LIGHT] * MAX_WAITING, [b"x" * MAX_WAITING_BYTES]], ids=["frames", "bytes"])
+async def test_a_session_of_which_too_much_waits_is_called_when_less_does(bench: Bench, frames: list[bytes]) -> None:
+    bench.put(ONE, *frames[:-1])
+    assert not bench.inbox.is_full(ONE)
+    bench.put(ONE, frames[-1])
+    assert bench.inbox.is_full(ONE)
+    assert not bench.inbox.is_full(TWO)
+    reader = Reader()
+    bench.inbox.call(ONE, reader)
+    await bench.turn()
+    assert (reader.calls, bench.inbox.is_full(ONE)) == (1, False)
+    await bench.all_turns()
+    assert reader.calls == 1
+    assert bench.data() == frames
+
+
+async def test_nothing_is_kept_of_sessions_that_have_nothing_to_say(bench: Bench) -> None:
+    bench.put(ONE, LIGHT, HEAVY)
+    bench.inbox.hold(TWO)
+    await bench.all_turns()
+    bench.inbox.release(TWO)
+    assert not bench.inbox._lanes  # noqa: SLF001 - memory of each session
+
+
+def test_a_frame_weighs_as_much_as_its_predictions_and_its_bytes() -> None:
+    assert weight_of(BinaryReceived(ONE, 60_000)) == weight_of(ConnectionClosed(ONE, 1006, "")) == 1
+    assert [weight_of(FrameReceived(ONE, data)) for data in (b"", LIGHT, HEAVY)] == [1, 1, 64]
+    assert weight_of(FrameReceived(ONE, b"{" * 60_000)) == 64 + 14
+    assert weight_of(FrameReceived(ONE, b" " * 60_000)) == 1 + 14
+    assert size_of(FrameReceived(ONE, LIGHT)) == 4
+    assert size_of(UnsignedReceived(ONE, 60_000, b"x")) == 0
