@@ -74,10 +74,10 @@ FAULTS = (
 class ValidatorConnectionSettings(ConnectionSettings):
     """The limits of one session, or one request, at a validator."""
 
-    predictions_per_second: Positive = 1000.0
-    """Predictions per second that one hotkey may send in the long run. If it sends more, its sessions are read more
-    slowly; nothing is refused."""
-    prediction_burst: Positive = 2000.0
+    predictions_per_second: Positive = 250.0
+    """Predictions per second that one hotkey may send in the long run; any other message counts as one. If it sends
+    more, its sessions are read more slowly; nothing is refused."""
+    prediction_burst: Positive = 1000.0
     """Predictions that one hotkey may send at once after a silence."""
     bytes_per_second: Positive = 524_288.0
     """Bytes of frames per second that one hotkey may send in the long run. If it sends more, its sessions are read more
@@ -432,12 +432,12 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
     @on(MessageAccepted)
     def count_predictions(self, event: MessageAccepted, envelope: Envelope) -> None:
         session = self.state.sessions.get(event.connection)
-        if session is None or not isinstance(event.message, PredictionMessage):
+        if session is None:
             return
-        predictions = event.message.predictions
+        predictions = event.message.predictions if isinstance(event.message, PredictionMessage) else ()
         if session.purpose == "predictions":
             session.outstanding += sum(bool(prediction.prediction_id) for prediction in predictions)
-        self._charge(session, envelope.mono, predictions=len(predictions))
+        self._charge(session, envelope.mono, predictions=max(1, len(predictions)))
 
     def _addressed(self, session: Session, message: WebSocketMessage) -> None:
         if isinstance(message, ConfirmationMessage) and session.purpose == "predictions":

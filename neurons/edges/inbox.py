@@ -16,6 +16,8 @@ from bettensor.bus.messages import MAX_PREDICTIONS
 MAX_TOGETHER: Final = 64
 """Weight of the light frames in one turn: that many of one prediction each take 3 ms, during which the loop does
 nothing else."""
+MAX_OF_ONE: Final = 4
+"""Light frames of one session in one turn: with few sessions a turn is short, so that a frame waits little."""
 MAX_LIGHT: Final = 8
 """Weight up to which a frame is light. Of heavier frames a turn takes one, after the light ones."""
 MAX_WAITING: Final = 64
@@ -137,9 +139,7 @@ class Inbox:
         """Publish what is due in this turn of the event loop."""
         called: list[Waits] = []
         with self._bus.together():
-            weight = 0
-            while self._light and weight < MAX_TOGETHER:
-                weight += self._publish_next(self._light.popleft(), called)
+            self._publish_light(called)
             is_heavy_taken = False
             while self._heavy and not is_heavy_taken:
                 is_heavy_taken = self._publish_next(self._heavy.popleft(), called) > 0
@@ -148,6 +148,19 @@ class Inbox:
             self._loop.call_soon(self._turn)
         for session in called:
             session.go_on()
+
+    def _publish_light(self, called: list[Waits]) -> None:
+        weight = 0
+        taken: dict[ConnectionId, int] = {}
+        had_enough: list[ConnectionId] = []
+        while self._light and weight < MAX_TOGETHER:
+            connection = self._light.popleft()
+            if taken.get(connection, 0) < MAX_OF_ONE:
+                weight += self._publish_next(connection, called)
+                taken[connection] = taken.get(connection, 0) + 1
+            else:
+                had_enough.append(connection)
+        self._light.extend(had_enough)
 
     def _publish_next(self, connection: ConnectionId, called: list[Waits]) -> int:
         """Publish the oldest event of ``connection``; returns its weight, or 0 if it is held back or gone.

@@ -34,6 +34,7 @@ from bettensor.bus.events import (
     SendQueueDrained,
     SendQueueFilled,
     SessionActivated,
+    UnsignedReceived,
 )
 from bettensor.bus.messages import MAX_FRAME_BYTES, HeartbeatMessage, PredictionMessage
 from bettensor.neurons.cli import ledger_file
@@ -94,6 +95,43 @@ async def test_with_a_slow_disk_a_flood_is_not_read_further_and_all_that_was_tak
         assert len(rig.all(ReadingPaused)) == len(rig.all(ReadingResumed)) >= 1
         assert most_unanswered(rig) < 1200  # the bound, and what one read from the socket may bring
         assert not rig.all(ConnectionClosed)  # silence while we do not read is not the miner's
+
+
+async def test_a_whole_outbox_sent_at_once_gets_all_its_verdicts_in_order(tmp_path: Path) -> None:
+    """5,000 predictions, far beyond what a hotkey may send at once: they come more slowly, and none is lost."""
+    limits = {
+        "prediction": {"daily_wager_limit": 1e9},
+        "connection": {"predictions_per_second": 1500.0, "prediction_burst": 100.0},
+    }
+    quick = {"heartbeat_interval": 1.0, "connection_timeout": 4.0}
+    outbox = [make_prediction(wager=0.01) for _ in range(5000)]
+    async with running_validator(tmp_path, actors=limits, websocket=quick) as rig, rig.client() as client:
+        async with asyncio.TaskGroup() as group:
+            speaking = group.create_task(
+                speak_on(client, [outbox[start : start + 64] for start in range(0, 5000, 64)]),
+            )
+            codes = await answers(client, 5000)
+            speaking.cancel()
+        assert list(codes.items()) == [(prediction.prediction_id, "accepted") for prediction in outbox]
+        assert {paused.cause for paused in rig.all(ReadingPaused)} == {"work"}
+        assert not rig.all(ConnectionClosed)
+
+
+async def test_junk_of_a_registered_peer_is_recorded_by_its_size(tmp_path: Path) -> None:
+    async with running_validator(tmp_path, actors={"connection": {"refusal_burst": 5.0}}) as rig:
+        for _ in range(3):
+            async with rig.client() as client:
+                await client.socket.send("junk" * 15_000)
+                code, _, _ = await client.closed()
+                assert code == 4001
+        recorded = (tmp_path / "state" / "events.jsonl").stat().st_size
+        assert [(junk.size, len(junk.beginning)) for junk in rig.all(UnsignedReceived)] == [(60_000, 64)] * 3
+        async with rig.client() as client:
+            for _ in range(3):
+                await client.socket.send(client.sign(client.raw(message_type="telegram")))
+            code, _, _ = await client.closed()
+            assert code == 4103
+    assert recorded < 60_000
 
 
 def most_unanswered(rig: Rig) -> int:

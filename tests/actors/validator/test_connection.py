@@ -483,7 +483,7 @@ class Busy(Harness):
 def test_a_hotkey_with_too_many_predictions_is_not_read_until_it_may_send_more() -> None:
     bench = Busy()
     session = bench.active()
-    bench.submit(session, 20)
+    bench.submit(session, 19)
     assert bench.paused() == []
     bench.submit(session, 15)
     assert bench.all(ReadingPaused) == [ReadingPaused(session, "work")]
@@ -495,6 +495,14 @@ def test_a_hotkey_with_too_many_predictions_is_not_read_until_it_may_send_more()
     assert bench.paused() == [session]
     bench.advance(60)
     assert bench.paused() == []
+
+
+def test_a_message_of_another_kind_counts_as_one_prediction() -> None:
+    bench = Busy()
+    session = bench.active()
+    for _ in range(20):
+        bench.observe(MessageAccepted(session, MINER, HeartbeatMessage()))
+    assert bench.paused() == [session]
 
 
 def test_a_hotkey_with_too_many_bytes_is_not_read_until_it_may_send_more() -> None:
@@ -540,7 +548,7 @@ def test_another_hotkey_is_read_meanwhile() -> None:
     bench = Busy()
     session, other = bench.active(), bench.active(OTHER)
     bench.submit(session, 30)
-    bench.submit(other, 20, OTHER)
+    bench.submit(other, 19, OTHER)
     assert bench.paused() == [session]
 
 

@@ -10,6 +10,7 @@ from bettensor.bus.events import BinaryReceived, ConnectionClosed, FrameReceived
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.neurons.edges.inbox import (
     MAX_LIGHT,
+    MAX_OF_ONE,
     MAX_TOGETHER,
     MAX_WAITING,
     MAX_WAITING_BYTES,
@@ -107,14 +108,24 @@ async def test_frames_of_one_session_keep_their_order_and_its_end_comes_last(ben
     assert [envelope.event for envelope in bench.envelopes] == [*said, closed]
 
 
-async def test_a_turn_takes_no_more_than_so_many_light_frames(bench: Bench) -> None:
-    bench.put(ONE, *[LIGHT] * (2 * MAX_TOGETHER + 1))
-    assert [len(taken) for taken in await bench.all_turns()] == [MAX_TOGETHER, MAX_TOGETHER, 1]
+async def test_a_turn_takes_no_more_than_so_many_light_frames_of_one_session(bench: Bench) -> None:
+    bench.put(ONE, *[LIGHT] * (MAX_OF_ONE + 1))
+    bench.put(TWO, LIGHT)
+    assert await bench.all_turns() == [[1, 2, *[1] * (MAX_OF_ONE - 1)], [1]]
+
+
+async def test_a_turn_takes_no_more_than_so_many_light_frames_of_all(bench: Bench) -> None:
+    for number in range(MAX_TOGETHER + 1):
+        bench.put(ConnectionId(number), LIGHT, LIGHT)
+    turns = await bench.all_turns()
+    assert [len(taken) for taken in turns] == [MAX_TOGETHER, MAX_TOGETHER, 2]
+    assert turns[1][0] == MAX_TOGETHER  # the one that had no turn comes first
 
 
 async def test_light_frames_of_several_predictions_count_by_these(bench: Bench) -> None:
-    bench.put(ONE, *[b"{" + b"{}" * MAX_LIGHT + b"}"] * MAX_TOGETHER)
-    assert await bench.turn() == [1] * (MAX_TOGETHER // MAX_LIGHT)
+    for number in range(MAX_TOGETHER):
+        bench.put(ConnectionId(number), b"{" + b"{}" * MAX_LIGHT + b"}")
+    assert await bench.turn() == list(range(MAX_TOGETHER // MAX_LIGHT))
 
 
 async def test_of_heavy_frames_a_turn_takes_one_and_all_light_ones_before_it(bench: Bench) -> None:
@@ -174,7 +185,7 @@ async def test_a_session_of_which_too_much_waits_is_called_when_less_does(bench:
     assert not bench.inbox.is_full(TWO)
     reader = Reader()
     bench.inbox.call(ONE, reader)
-    await bench.turn()
+    assert await bench.turn()
     assert (reader.calls, bench.inbox.is_full(ONE)) == (1, False)
     await bench.all_turns()
     assert reader.calls == 1
