@@ -1,7 +1,7 @@
 """`make attack`: try all attacks, keep the results, and write their tables into docs/security.md.
 
-With names (or their beginnings) as arguments, only those are tried, and nothing is kept. ``--short`` is the form of the
-suite.
+With names (or their beginnings) as arguments, only those are tried. ``--short`` is the form of the suite, whose results
+are not kept.
 """
 
 import argparse
@@ -28,8 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     rows = [_try(attack, form) for name, attack in ATTACKS.items() if not names or name.startswith(names)]
     failed = [row for row in rows if row["faults"]]
     print(f"{len(rows) - len(failed)} of {len(rows)} attacks held")
-    if not names and form is FULL:
-        page.keep(rows)
+    if form is FULL:
+        page.keep(rows, tuple(ATTACKS))
         print(f"written: {page.RESULTS.relative_to(page.ROOT)} and {page.PAGE.relative_to(page.ROOT)}")
     return min(1, len(failed))
 

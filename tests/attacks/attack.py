@@ -25,14 +25,16 @@ class Form:
     """Seconds between its end and the last measurement."""
     share: float
     """Share of an attack's sockets, sessions and rates."""
-    floor_ms: float
-    """A p99 below this many milliseconds is no fault, whatever the normal one."""
+    p50_ms: float
+    """An honest p50 below this many milliseconds is no fault, whatever the normal one."""
+    p99_ms: float
+    """Likewise a p99."""
 
 
-FULL: Final = Form(normal=2.0, seconds=4.0, after=1.5, share=1.0, floor_ms=25.0)
-"""For `make attack`. The floor is what two busy cores do to a p99 by themselves."""
-SHORT: Final = Form(normal=0.4, seconds=1.0, after=0.5, share=0.2, floor_ms=250.0)
-"""For the suite, whose machine has other tests to run: the floor of the p99 is generous, the other ceilings are not."""
+FULL: Final = Form(normal=2.0, seconds=4.0, after=1.5, share=1.0, p50_ms=15.0, p99_ms=25.0)
+"""For `make attack`, on a quiet machine; the last two are what two cores in use do to it by themselves."""
+SHORT: Final = Form(normal=0.4, seconds=1.0, after=0.5, share=0.2, p50_ms=150.0, p99_ms=1000.0)
+"""For the suite, whose machine has other tests to run: times are bounded generously, everything else is not."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ class Ceilings:
     """What one attack may cost the attacked process at most, beyond the honest work beside it."""
 
     memory_mb: float = 40.0
-    """Growth of the resident memory until its peak: 16 MB for the heap of a process that works for the first time, and
-    what all unread requests and answers may hold together."""
+    """Growth of the resident memory until its peak: 24 MB for the heap of a process that works for the first time, and
+    16 MB for all that strangers have sent and nobody has admitted (`limits.unadmitted_bytes`)."""
     left_mb: float = 32.0
     """Growth that is left some seconds after the attack: freed memory is not always given back to the system."""
     descriptors: int = 1200
-    """Growth of the number of open descriptors."""
+    """Growth of the number of open descriptors: 1,024 strangers, and those that are just being closed."""
     left_descriptors: int = 4
     """Growth that is left after the attack."""
     cpu_share: float = 0.8
@@ -176,7 +178,8 @@ def faults(attack: Attack, outcome: Outcome, form: Form) -> list[str]:
         ("the event log grew by {:.1f} MB", outcome.recorded_mb, ceilings.recorded_mb),
         ("{:.0f} warnings in the operator's log", after.told - before.told, ceilings.told),
         ("{:.0f} rows were stored", after.stored - before.stored, ceilings.stored),
-        ("honest p99 {:.1f} ms", outcome.during.p99_ms, max(2 * outcome.normal.p99_ms, form.floor_ms)),
+        ("honest p50 {:.1f} ms", outcome.during.p50_ms, max(2 * outcome.normal.p50_ms, form.p50_ms)),
+        ("honest p99 {:.1f} ms", outcome.during.p99_ms, max(2 * outcome.normal.p99_ms, form.p99_ms)),
         ("SIGTERM took {:.1f} s", outcome.stop_seconds, LONGEST_STOP),
     ]
     found = [f"{text.format(value)}; the ceiling is {bound:g}" for text, value, bound in bounds if value > bound]

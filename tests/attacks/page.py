@@ -56,10 +56,18 @@ def _kept(honest: Honest) -> dict[str, Any]:
     }
 
 
-def keep(rows: Sequence[dict[str, Any]]) -> None:
-    """Write the results of all attacks, and the page."""
-    results = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="seconds"), "attacks": list(rows)}
-    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=True) + "\n")
+def keep(rows: Sequence[dict[str, Any]], order: Sequence[str]) -> None:
+    """Write these results beside those of other attacks that are kept, and the page.
+
+    Args:
+        rows: the new results.
+        order: the names of all attacks; what is kept of others is dropped.
+    """
+    kept = json.loads(RESULTS.read_text())["attacks"] if RESULTS.exists() else []
+    known = {row["name"]: row for row in (*kept, *rows)}
+    attacks = [known[name] for name in order if name in known]
+    results = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="seconds"), "attacks": attacks}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     PAGE.write_text(security())
 
 

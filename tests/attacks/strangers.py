@@ -344,7 +344,8 @@ REFUSALS: Final = frozenset(
     }
 )
 BOUNDED_HEAD: Final = (
-    frozenset({"400", "400 malformed", "413", "413 too_large", "414", "431", "431 too_large"}) | TURNED_AWAY
+    frozenset({"400", "400 malformed", "413", "413 too_large", "414", "414 too_large", "431", "431 too_large"})
+    | TURNED_AWAY
 )
 
 STRANGERS: Final = (
@@ -365,7 +366,6 @@ STRANGERS: Final = (
         gets_soon=frozenset({"held"}),
         seconds=25.0,
         after=1.0,
-        ceilings=Ceilings(descriptors=4000),
     ),
     Attack(
         name="hold-silent",
@@ -402,6 +402,7 @@ STRANGERS: Final = (
         gets_soon=frozenset({"held"}),
         seconds=14.0,
         after=1.0,
+        ceilings=Ceilings(memory_mb=64, left_mb=48),
     ),
     Attack(
         name="bodies-to-nowhere",

@@ -103,6 +103,7 @@ class Wire:
 
     async def answer(self, patience: float = PATIENCE) -> str:
         """The status and the name of the error, or how the connection ended without an answer."""
+        head = b""
         try:
             async with asyncio.timeout(patience):
                 head = await self.reader.readuntil(b"\r\n\r\n")
@@ -110,6 +111,8 @@ class Wire:
         except TimeoutError:
             return "silence"
         except asyncio.IncompleteReadError as ended:
+            if head:
+                return f"{_first_line(head)} in part"
             return _first_line(ended.partial) if ended.partial else "closed"
         except (OSError, asyncio.LimitOverrunError):
             return "reset"
