@@ -10,7 +10,7 @@ EXISTING := $(VENV)/existing-10 $(VENV)/existing-9
 PYTEST = $(BIN)/pytest -v -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint format bench chaos week package clean
+.PHONY: help demo check test lint format bench chaos week attack autobahn fuzz package clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target what; do \
@@ -58,6 +58,15 @@ chaos: $(VENV)/.dev  ## kill validators and miners at random instants: make chao
 
 week: $(VENV)/.dev  ## a simulated week with existing neurons, in half a minute: make week DAYS=7 SEED=3
 	DAYS=$(or $(DAYS),7) SEED=$(or $(SEED),1) $(BIN)/pytest -q tests/actors/test_mixed_week.py
+
+autobahn: $(VENV)/.dev  ## RFC 6455 by the Autobahn test suite, against our listener and our dialer, in 3 minutes
+	$(BIN)/python -m tests.autobahn
+	$(BIN)/python -m tests.test_docs
+
+fuzz: $(VENV)/.dev  ## every reader of what others say, by a coverage-guided fuzzer: make fuzz MINUTES=5
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(or $(MINUTES),5) $(RUNS)
+	$(BIN)/python -m tests.test_docs
 
 package: $(VENV)/.dev  ## build wheel and sdist, install each into an empty environment, and run the demo there
 	rm -rf dist build && $(BIN)/python -m build

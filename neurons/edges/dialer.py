@@ -242,7 +242,7 @@ class Dialer(Edge):
             target += f"&encoding={packing.DEFLATE}"
         headers = self._signer.sign_request("GET", target, b"", event.hotkey)
         try:
-            socket, shown = await _shake_hands(event, target, headers)
+            socket, shown = await shake_hands(event, target, headers)
         except InvalidStatus as refusal:
             self._bus.publish(_refused(event, refusal, self._clock.wall()))
         except (
@@ -301,7 +301,7 @@ def _size(received: FrameReceived | BinaryReceived) -> int:
     return len(received.data) if isinstance(received, FrameReceived) else received.size
 
 
-async def _shake_hands(event: DialRequested, target: str, headers: dict[str, str]) -> tuple[_Socket, Shown]:
+async def shake_hands(event: DialRequested, target: str, headers: dict[str, str]) -> tuple[_Socket, Shown]:
     """A WebSocket that speaks bettensor/1, and the certificate that was shown.
 
     Raises:

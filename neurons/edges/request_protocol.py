@@ -173,10 +173,9 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     def _judge_head(self) -> None:
         """Raise ``Unacceptable`` for what would be refused whatever the application says."""
-        bad, headers = HTTPStatus.BAD_REQUEST, dict(self.headers)
-        if self.parser.should_upgrade() and self._should_upgrade() and self.parser.get_http_version() != "1.1":
-            # RFC 6455, 4.1: the HTTP version MUST be at least 1.1
-            raise Unacceptable(bad, RefusalCode.NO_UPGRADE, "a WebSocket handshake needs HTTP/1.1")
+        headers = dict(self.headers)
+        if self.parser.should_upgrade() and self._should_upgrade():
+            self._judge_handshake()
         if self._rules.max_body is None:
             return
         length = headers.get(b"content-length")
@@ -186,6 +185,14 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         if length is None and b"transfer-encoding" not in headers and self.parser.get_method() in _WITH_BODY:
             message = "neither Content-Length nor Transfer-Encoding tells the length of the body"
             raise Unacceptable(HTTPStatus.LENGTH_REQUIRED, RefusalCode.MALFORMED, message)
+
+    def _judge_handshake(self) -> None:
+        bad = HTTPStatus.BAD_REQUEST
+        if self.parser.get_http_version() != "1.1":  # RFC 6455, 4.1: it MUST be at least 1.1
+            raise Unacceptable(bad, RefusalCode.NO_UPGRADE, "a WebSocket handshake needs HTTP/1.1")
+        if not all(name.isascii() and value.isascii() for name, value in self.headers):
+            # the websockets library cannot write the reason for which it refuses them
+            raise Unacceptable(bad, RefusalCode.MALFORMED, "a header of a WebSocket handshake is not ASCII")
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
@@ -202,7 +209,6 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
-        self.transport.get_protocol().lease = self.lease
         self.lease.until(CLOSE_TIMEOUT if self.transport.is_closing() else EXCHANGE_TIMEOUT)
 
     # --- what goes

@@ -110,14 +110,14 @@ async def _connect(tls: Tls, connect: Callable[..., Awaitable[Connection]]) -> t
     """A connection, and whether the system's roots vouch for it. Unless one key alone will do, they are asked first."""
     if not tls.key:
         try:
-            return await _shake_hands(connect, vouching_context()), True
+            return await shake_hands(connect, vouching_context()), True
         except ssl.SSLCertVerificationError as error:
             if tls.roots:
                 raise HandshakeFailed(f"no authority vouches for its certificate: {error.verify_message}") from None
-    return await _shake_hands(connect, any_context()), False
+    return await shake_hands(connect, any_context()), False
 
 
-async def _shake_hands(connect: Callable[..., Awaitable[Connection]], context: ssl.SSLContext) -> Connection:
+async def shake_hands(connect: Callable[..., Awaitable[Connection]], context: ssl.SSLContext) -> Connection:
     try:
         return await connect(ssl=context, **_CLIENT_OPTIONS)
     except ssl.SSLCertVerificationError:

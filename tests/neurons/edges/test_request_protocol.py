@@ -252,6 +252,7 @@ FORMS: Final[dict[str, tuple[bytes, int, str]]] = {
     "no length, and no body": (b"PUT / HTTP/1.1\r\nHost: x\r\n\r\n", 411, "malformed"),
     "CONNECT": (b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed"),
     "a handshake of HTTP/1.0": (HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.0"), 400, "no_upgrade"),
+    "a handshake that is not ASCII": (HANDSHAKE.replace(b"dGhl", b"\xff\xff\xff\xff"), 400, "malformed"),
 }
 
 
