@@ -25,7 +25,6 @@ from bettensor.bus.events import (
     CloseRequested,
     ConnectionOpened,
     ExchangeCompleted,
-    FrameReceived,
     GamesUpdated,
     HttpAnswered,
     HttpRequestReceived,
@@ -245,12 +244,11 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     # --- work
 
-    @on(FrameReceived)
-    def read(self, event: FrameReceived, envelope: Envelope) -> None:
-        super().read(event, envelope)
-        session = self.state.sessions.get(event.connection)
-        if session is not None:
-            self._charge(session, envelope.mono, size=len(event.data))
+    def _heard(self, session: Session, size: int, now: Micros) -> None:
+        if self.state.charges_work:
+            limits, budget = self.settings, self._work_of(session.hotkey, now).size
+            if not budget.charge(now, size, limits.bytes_per_second, limits.byte_burst):
+                self._slow_down(session, now)
 
     @on(CloseRequested)
     def closing(self, event: CloseRequested, envelope: Envelope) -> None:
@@ -271,14 +269,13 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
             del self.state.slowed[connection]
             self.publish(ReadingResumed(connection, "work"))
 
-    def _charge(self, session: Session, now: Micros, *, predictions: int = 0, size: int = 0) -> None:
+    def _charge(self, session: Session, predictions: int, now: Micros) -> None:
         """Count the work of one message, and stop reading from its session until its hotkey may send more."""
-        if not self.state.charges_work:
-            return
-        limits, work = self.settings, self._work_of(session.hotkey, now)
-        work.predictions.charge(now, predictions, limits.predictions_per_second, limits.prediction_burst)
-        work.size.charge(now, size, limits.bytes_per_second, limits.byte_burst)
-        self._slow_down(session, now)
+        limits = self.settings
+        if self.state.charges_work:
+            budget = self._work_of(session.hotkey, now).predictions
+            if not budget.charge(now, predictions, limits.predictions_per_second, limits.prediction_burst):
+                self._slow_down(session, now)
 
     def _slow_down(self, session: Session, now: Micros) -> None:
         connection, free_at = session.connection, self._free_at(session.hotkey)
@@ -305,13 +302,13 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         return work.refusals.spend(now, limits.refusals_per_second, limits.refusal_burst)
 
     def _work_of(self, hotkey: Hotkey, now: Micros) -> Work:
-        known = self.state.work
-        if hotkey not in known:
+        known, limits = self.state.work, self.settings
+        work = known.get(hotkey)
+        if work is None:
             if len(known) >= MAX_WORKERS:
                 del known[next(iter(known))]
-            limits = self.settings
-            known[hotkey] = Work(Budget(limits.prediction_burst, now), Budget(limits.byte_burst, now))
-        return known[hotkey]
+            work = known[hotkey] = Work(Budget(limits.prediction_burst, now), Budget(limits.byte_burst, now))
+        return work
 
     # --- WebSocket
 
@@ -458,7 +455,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         predictions = event.message.predictions if isinstance(event.message, PredictionMessage) else ()
         if session.purpose == "predictions":
             session.outstanding += sum(bool(prediction.prediction_id) for prediction in predictions)
-        self._charge(session, envelope.mono, predictions=max(1, len(predictions)))
+        self._charge(session, max(1, len(predictions)), envelope.mono)
 
     def _addressed(self, session: Session, message: WebSocketMessage) -> None:
         if isinstance(message, ConfirmationMessage) and session.purpose == "predictions":
