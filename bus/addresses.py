@@ -1,5 +1,6 @@
 """Addresses as text: ``ip:port`` of neurons, and which of them may be dialled if a stranger names them."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
@@ -40,6 +41,7 @@ def is_within(host: str, network: str) -> bool:
     return address is not None and _plain(address) in ip_network(network)
 
 
+@lru_cache(maxsize=4096)
 def network_of(remote: str) -> str:
     """The network that counts as one party, if parties are told apart by their addresses.
 

@@ -33,6 +33,7 @@ from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
 from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings, is_hotkey
 from bettensor.neurons.config.sources import Sources, Where, blame
+from bettensor.neurons.edges.crowd import SPARE_FILES, files_for
 from bettensor.neurons.system.files import why_unwatched
 from bettensor.neurons.system.ports import listen_on
 from bettensor.neurons.system.processes import most_open_files
@@ -51,8 +52,6 @@ LEAST_SPACE: Final = 1 << 30
 """Free bytes on the ledger's disk, below which there is a warning."""
 NO_SPACE: Final = 1 << 26
 """Free bytes on the ledger's disk, below which there is a failure."""
-SPARE_FILES: Final = 256
-"""Open files besides one per connection."""
 MAX_BEHIND: Final = 1.0
 """Seconds that this clock may be behind a block's timestamp; validators refuse requests from 2 s ahead on."""
 NEXT_BLOCK: Final = 15.0
@@ -178,11 +177,14 @@ def _disk(state_dir: Path) -> Iterator[Finding]:
 
 
 def _open_files(settings: Settings) -> Finding:
-    needed = SPARE_FILES + (_max_connections(settings) if isinstance(settings, ValidatorSettings) else 0)
+    needed, cheaper = SPARE_FILES, ""
+    if isinstance(settings, ValidatorSettings):
+        needed = files_for(settings.limits, _max_connections(settings))
+        cheaper = ", or lower actors.auth.max_connections and limits.strangers"
     most = most_open_files()
     text = f"the hard limit is {most} open files, and this neuron needs {needed}"
     if most < needed:
-        cure = f"set ulimit -H -n {needed} or LimitNOFILE={needed} in systemd, or lower actors.auth.max_connections"
+        cure = f"set ulimit -H -n {needed} or LimitNOFILE={needed} in systemd{cheaper}"
         return Finding("open files", "warning", text, cure)
     return Finding("open files", "ok", text)
 

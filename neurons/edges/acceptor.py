@@ -9,7 +9,7 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final, NamedTuple
 
 from bettensor.bus.addresses import network_of
@@ -82,7 +82,7 @@ class Acceptor:
         self._on_shortage = on_shortage
         self._is_short = False
         self._retry: asyncio.TimerHandle | None = None
-        self._arrivals: set[Arrival] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
     def open(self) -> None:
@@ -96,10 +96,9 @@ class Acceptor:
             self._listening.close()
         if self._retry is not None:
             self._retry.cancel()
-        arrivals = list(self._arrivals)
-        for arrival in arrivals:
-            arrival.abort()
-        await asyncio.gather(*(arrival.task for arrival in arrivals), return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self) -> None:
         for _ in range(MAX_AT_ONCE):
@@ -127,17 +126,21 @@ class Acceptor:
             self._on_shortage(error)
 
     def _take(self, accepted: socket.socket, remote: str) -> None:
-        arrival = Arrival(accepted)
         if self._tls is None:
-            arrival.task = self._loop.create_task(self._connect(arrival, None))
-        else:
-            arrival.task = self._loop.create_task(self._greet(arrival, self._tls))
-            self._handshakes.enter(arrival, network_of(remote))
-        self._arrivals.add(arrival)
+            self._start(self._connect(accepted, None))
+            return
+        arrival = Arrival(accepted)
+        arrival.task = self._start(self._greet(arrival, self._tls))
         arrival.task.add_done_callback(lambda _: self._forget(arrival))
+        self._handshakes.enter(arrival, network_of(remote))
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _forget(self, arrival: "Arrival") -> None:
-        self._arrivals.discard(arrival)
         self._handshakes.leave(arrival)
         if not arrival.is_connected:
             arrival.socket.close()
@@ -152,7 +155,8 @@ class Acceptor:
             return  # its peer has left
         context = tls() if first[0] == _CLIENT_HELLO else None
         if context is not None or first[0] != _CLIENT_HELLO:
-            await self._connect(arrival, context)
+            arrival.is_connected = True
+            await self._connect(arrival.socket, context)
 
     async def _first_byte(self, accepted: socket.socket) -> bytes:
         """The first byte, which stays to be read; none if the peer has left."""
@@ -166,21 +170,23 @@ class Acceptor:
         finally:
             self._loop.remove_reader(accepted)
 
-    async def _connect(self, arrival: "Arrival", context: ssl.SSLContext | None) -> None:
-        """Give it its protocol; over TLS after the handshake. A handshake that fails is the peer's matter."""
+    async def _connect(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+        """Give it a transport, which closes it from now on, and its protocol; over TLS after the handshake.
+
+        A handshake that fails is the peer's matter.
+        """
         over_tls = {
             "ssl": context,
             "ssl_handshake_timeout": self._timeouts.handshake,
             "ssl_shutdown_timeout": self._timeouts.shutdown,
         }
         options = {} if context is None else over_tls
-        arrival.is_connected = True  # the transport closes the socket from now on
         with contextlib.suppress(OSError):
-            await self._loop.connect_accepted_socket(self._make_protocol, arrival.socket, **options)  # type: ignore[arg-type]
+            await self._loop.connect_accepted_socket(self._make_protocol, accepted, **options)  # type: ignore[arg-type]
 
 
 class Arrival:
-    """A connection without a protocol."""
+    """A connection that may begin a TLS handshake, and has no protocol yet."""
 
     task: asyncio.Task[None]
     """Ends with the protocol, or with the connection."""
@@ -188,6 +194,7 @@ class Arrival:
     def __init__(self, accepted: socket.socket) -> None:
         self.socket = accepted
         self.is_connected = False
+        """Whether it has its transport."""
 
     def abort(self) -> None:
         """End it, unless it has just got its protocol."""

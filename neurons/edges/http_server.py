@@ -143,9 +143,18 @@ class HttpServer:
             ConfigurationError: the address cannot be bound; nor at a later start.
             Unavailable: it cannot be bound now.
         """
-        listening = _bind(section, ip, port)
+        await self.serve(section, _bind(section, ip, port))
+
+    async def serve(self, name: str, listening: socket.socket) -> None:
+        """Begin to serve at a socket that listens already.
+
+        Args:
+            name: of the task.
+            listening: is closed when the server stops.
+        """
+        listening.setblocking(False)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[]), name=section)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[]), name=name)
         while not self._server.started and not self._serving.done():  # noqa: ASYNC110
             await asyncio.sleep(0)  # uvicorn has no event for it
         self._acceptor = self._make_acceptor(listening)
@@ -208,7 +217,6 @@ def _bind(section: str, ip: str, port: int) -> socket.socket:
         cure = cure_for_port(section, ip, port, error)
         text = f"{section}.ip {ip!r}, {section}.port {port}: cannot listen there: {error.strerror or error}"
         raise start_fault(text + (cure and f"; {cure}"), error) from None
-    listening.setblocking(False)
     return listening
 
 

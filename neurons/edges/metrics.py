@@ -1,7 +1,7 @@
 """Metrics for Prometheus, on a separate local port, never on the public one.
 
-Names and units follow its conventions (https://prometheus.io/docs/practices/naming/). A thread of prometheus_client
-serves the page; everything that it reads is safe to read from a thread.
+Names and units follow its conventions (https://prometheus.io/docs/practices/naming/). The port has the limits of a
+public one. A thread writes the page; everything that it reads is safe to read from a thread.
 """
 
 import asyncio
@@ -13,11 +13,13 @@ from importlib.metadata import version
 from itertools import accumulate
 from typing import Any, Final, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bettensor.actors.existing import LATELY
+from bettensor.actors.settings import PortLimits
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.envelope import Envelope
@@ -69,12 +71,16 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros
 from bettensor.neurons.config.settings import MetricsSettings
 from bettensor.neurons.edges.edge import Edge, Identity, SendQueues
+from bettensor.neurons.edges.http_server import BACKLOG, HttpServer, Scope, headers_of
+from bettensor.neurons.system.ports import listen_on
 
 DEFAULT_PORTS: Final[dict[Role, int]] = {"validator": 9464, "miner": 9465}
 _LATENCIES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _COMMITS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 _STATUSES: Final = frozenset(str(int(status)) for status in HTTPStatus)
 """The labels of HTTP statuses; a peer may answer with any number."""
+_LIMITS: Final = PortLimits(connections=32, strangers=32, strangers_per_network=32)
+"""A scraper needs one connection. Whoever reaches this port is near, but it can harm the neuron no more than others."""
 _Direction = tuple[str, str]
 """``in`` or ``out``, and the transport."""
 
@@ -87,7 +93,9 @@ class Metrics(Edge):
     def __init__(self, settings: MetricsSettings, identity: Identity, queues: SendQueues, clock: Clock) -> None:
         self._settings = settings
         self._role = role = identity.role
-        self._server: Any = None
+        self._server: HttpServer | None = None
+        self._writing = asyncio.Semaphore(1)
+        """One page is written at a time: together, many would take the event loop its turns."""
         self.registry = registry = CollectorRegistry()
         self._stages: dict[ConnectionId, str] = {}
         self._commits: dict[int, Micros] = {}
@@ -161,22 +169,48 @@ class Metrics(Edge):
         """Serve ``/metrics``. If the port is in use, an event reports it, and the neuron runs without metrics."""
         host, port = self._settings.ip, self._settings.port
         wanted = DEFAULT_PORTS[self._role] if port is None else port
+        server = HttpServer(
+            self._serve,
+            limits=_LIMITS,
+            refusal=lambda code, message: f"{code}: {message}\n".encode(),
+            publish=lambda _: None,
+            max_body=0,
+            ws="none",
+        )
         try:
-            self._server, self._thread = start_http_server(wanted, host, self.registry)
+            listening = listen_on(host, wanted, BACKLOG)
         except OSError as error:
             self._bus.publish(MetricsUnavailable(f"{host}:{wanted}: {error.strerror or error}"))
+            return
+        await server.serve("metrics", listening)
+        self._server = server
+
+    async def _serve(self, scope: Scope, _receive: Any, send: Any) -> None:
+        status, headers, page = await self._page(scope)
+        headers.append((b"content-length", str(len(page)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": page})
+
+    async def _page(self, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        if scope["path"] not in ("/metrics", "/"):
+            return 404, [], b"see /metrics\n"
+        if scope["method"] not in ("GET", "HEAD"):
+            return 405, [(b"allow", b"GET, HEAD")], b""
+        accepted = ",".join(value for name, value in headers_of(scope) if name == "accept")
+        encode, content_type = choose_encoder(accepted)
+        async with self._writing:
+            page = await asyncio.to_thread(encode, self.registry)
+        return 200, [(b"content-type", content_type.encode())], page
 
     @property
     def port(self) -> int | None:
         """The port of the metrics; None if they are not served."""
-        return None if self._server is None else int(self._server.server_port)
+        return None if self._server is None else self._server.port
 
     async def close(self) -> None:
-        """Stop serving. The server checks twice a second whether it must end; the event loop continues meanwhile."""
+        """Stop serving."""
         if self._server is not None:
-            await asyncio.to_thread(self._server.shutdown)
-            self._server.server_close()
-            self._thread.join()
+            await self._server.abort()
 
     def _handlers_of_role(self) -> list[tuple[Any, Callable[[Any, Envelope], object]]]:
         handlers: list[tuple[Any, Callable[[Any, Envelope], object]]] = [

@@ -35,7 +35,10 @@ MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 64
 """Headers of a request: a miner's has 10, a Dendrite's 20, and proxies add some (protocol, "Limits")."""
 MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of a refused request that are thrown away, so that its sender can read the refusal; beyond, it is cut off."""
+"""Bytes of a body refused by the application that are thrown away, so that its sender can read the refusal; beyond, it
+is cut off."""
+MAX_LINGER_BYTES: Final = 256 * 1024
+"""The same for what is refused before the application sees it: no honest sender is far from this."""
 EXCHANGE_TIMEOUT: Final = 60.0
 """Seconds within which the application must have made its answer: it has shorter deadlines of its own."""
 _WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -86,7 +89,7 @@ class RequestProtocol(HttpToolsProtocol):
         self._reads_head = True
         self._head_bytes = 0
         self._request_bytes = 0
-        self._discarded_bytes = 0
+        self._discardable_bytes = MAX_DISCARDED_BYTES
         self._hears = True
         """False: what comes is thrown away."""
         self._out_of_turn: OutOfTurn | None = None
@@ -138,8 +141,8 @@ class RequestProtocol(HttpToolsProtocol):
         return Unacceptable(status, RefusalCode.TOO_LARGE, f"a head of more than {MAX_HEAD_BYTES} bytes")
 
     def _discard(self, size: int) -> None:
-        self._discarded_bytes += size
-        if self._discarded_bytes > MAX_DISCARDED_BYTES:
+        self._discardable_bytes -= size
+        if self._discardable_bytes < 0:
             self.lease.abort()
 
     # --- the parser's callbacks
@@ -188,7 +191,7 @@ class RequestProtocol(HttpToolsProtocol):
             self._discard(len(body))
 
     def on_message_complete(self) -> None:
-        self._reads_head, self._head_bytes, self._discarded_bytes = True, 0, 0
+        self._reads_head, self._head_bytes, self._discardable_bytes = True, 0, MAX_DISCARDED_BYTES
         if self.cycle is not None and self.cycle.response_complete:  # the rest of a refused body
             self._await_request()
         else:
@@ -240,7 +243,7 @@ class RequestProtocol(HttpToolsProtocol):
 
     def _refuse(self, reason: Unacceptable) -> None:
         """Answer what is no request, and hear no more. An answer that is being made goes first."""
-        self._hears = False
+        self._hears, self._discardable_bytes = False, MAX_LINGER_BYTES
         is_answering = self.cycle is not None and not self.cycle.response_complete
         if is_answering and isinstance(reason, OutOfTurn):
             self._out_of_turn = reason

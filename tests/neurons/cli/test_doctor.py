@@ -16,6 +16,7 @@ import bittensor
 import pytest
 import yaml
 
+from bettensor.actors.settings import PortLimits
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.events import NeuronInfo
 from bettensor.bus.identifiers import Hotkey, Uid
@@ -24,6 +25,7 @@ from bettensor.neurons.cli.doctor import Finding, can_run, examine
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.loading import load_settings
 from bettensor.neurons.edges.certificate_files import read_served
+from bettensor.neurons.edges.crowd import files_for
 from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.simulation import SimulatedSubstrate, make_game
 from bettensor.neurons.system.processes import most_open_files
@@ -327,8 +329,8 @@ def test_too_few_open_files_are_a_warning_and_only_the_hard_limit_counts(place: 
     place.changes.update(actors={"auth": {"max_connections": most}})
     found = next(finding for finding in place.examine() if finding.what == "open files")
     assert (found.health, f"the hard limit is {most}" in found.text) == ("warning", True)
-    assert f"LimitNOFILE={most + 256}" in found.cure
-    place.changes.update(actors={"auth": {"max_connections": most - 256}})
+    assert f"LimitNOFILE={files_for(PortLimits(), most)}" in found.cure
+    place.changes.update(actors={"auth": {"max_connections": 16}}, limits={"strangers": 16})
     assert health(place.examine())["open files"] == "ok"
 
 
