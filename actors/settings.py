@@ -259,7 +259,7 @@ class IntakeSettings:
     bytes_per_second: Positive = 2.0 * 1024 * 1024
     """Bytes per second that one validator may send in the long run; each frame counts for at least 1024. What comes
     faster is read later."""
-    burst_bytes: Annotated[Whole, Field(ge=65536)] = 32 * 1024 * 1024
+    burst_bytes: Annotated[Whole, Field(ge=65536)] = 16 * 1024 * 1024
     """Bytes that one validator may send at once after a silence; a slate of 20,000 games has about 6 MB."""
     patience: Seconds = 30.0
     """If a validator sends too much for this many seconds, the miner ends its connection (close code 4103), and dials

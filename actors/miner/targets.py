@@ -1,12 +1,15 @@
 """The validators that a miner connects to, for dialling and for the HTTP fallback; or why there is none."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from bettensor.actors.cures import ANNOUNCE
 from bettensor.bus.events import NeuronInfo
 from bettensor.bus.identifiers import Hotkey
 from bettensor.bus.text import counted
+
+MAX_VALIDATORS: Final = 256
+"""Validators that are dialled: a subnet has no more neurons. Of a metagraph with more, those with the most stake."""
 
 
 class Lack(NamedTuple):
@@ -17,10 +20,15 @@ class Lack(NamedTuple):
 
 
 def wanted(neurons: Iterable[NeuronInfo], chosen: Sequence[str], own: Hotkey) -> Iterator[tuple[NeuronInfo, str]]:
-    """Each validator to talk to, with its endpoint: the chosen ones, or all with a permit."""
-    for neuron in neurons:
-        if is_wanted(neuron, chosen) and neuron.axon is not None and neuron.hotkey != own:
-            yield neuron, neuron.axon
+    """Each validator to talk to, with its endpoint: the chosen ones, or all with a permit, up to ``MAX_VALIDATORS``."""
+    found = [
+        (neuron, neuron.axon)
+        for neuron in neurons
+        if is_wanted(neuron, chosen) and neuron.axon is not None and neuron.hotkey != own
+    ]
+    if len(found) > MAX_VALIDATORS:
+        found = sorted(found, key=lambda target: -target[0].stake)[:MAX_VALIDATORS]
+    yield from found
 
 
 def is_wanted(neuron: NeuronInfo, chosen: Sequence[str]) -> bool:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from bittensor_core import Keypair
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import WebSocketException
 
@@ -16,13 +17,17 @@ from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     ConnectionClosed,
     Event,
+    FrameReceived,
+    GamesRequested,
     GamesUpdated,
     LineLogged,
     MessageAccepted,
     PeerMisbehaved,
     PredictionAccepted,
     PredictionConflicted,
+    ReconnectScheduled,
     SessionActivated,
+    UpdateMissed,
     VerdictReceived,
 )
 from bettensor.bus.identifiers import Epoch, Hotkey, LedgerId, MessageId, Netuid, Offset
@@ -36,7 +41,7 @@ from bettensor.bus.messages import (
     session_id,
 )
 from bettensor.neurons.edges.wallets import new_wallet
-from tests.loopback.rig import ALICE, BOB, Client, Place, running_miner, running_validator
+from tests.loopback.rig import ALICE, BOB, CHARLIE, Client, Place, running_miner, running_validator, write
 from tests.loopback.test_frames import message
 from tests.loopback.test_miner import BETS, events, until
 from tests.support import NETUID, make_game, make_hex32, make_prediction, rfc3339_from_now
@@ -102,9 +107,8 @@ Script = Callable[[Liar], Coroutine[None, None, None]]
 
 
 @asynccontextmanager
-async def lied_to(folder: Path, *scripts: Script) -> AsyncIterator[list[Envelope]]:
-    """A real miner with a validator that follows one script in each session."""
-    new_wallet("test", "miner", str(folder / "wallets"), "sr25519")
+async def speaking(folder: Path, keypair: Keypair, *scripts: Script) -> AsyncIterator[Place]:
+    """A validator that follows one script in each session; yields where it listens."""
     left, failures = list(scripts), []
 
     async def speak(socket: ServerConnection) -> None:
@@ -113,20 +117,28 @@ async def lied_to(folder: Path, *scripts: Script) -> AsyncIterator[list[Envelope
             return
         script = left.pop(0)
         try:
-            await script(Liar(socket, ALICE))
+            await script(Liar(socket, keypair))
             await socket.wait_closed()
         except AssertionError as error:
             failures.append(error)
 
     server = await serve(speak, "127.0.0.1", 0, subprotocols=["bettensor.v1"])  # type: ignore[list-item]
-    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    place = Place(folder, Hotkey(ALICE.ss58_address), address)
-    quick = {"reconnect_base_interval": 0.05, "max_reconnect_interval": 0.1}
-    async with running_miner(place, actors=BETS, websocket=quick) as (_, envelopes):
-        yield envelopes
+    yield Place(folder, Hotkey(keypair.ss58_address), f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
     server.close()
     await server.wait_closed()
     assert not failures
+
+
+@asynccontextmanager
+async def lied_to(folder: Path, *scripts: Script) -> AsyncIterator[list[Envelope]]:
+    """A real miner with a validator that follows one script in each session."""
+    new_wallet("test", "miner", str(folder / "wallets"), "sr25519")
+    quick = {"reconnect_base_interval": 0.05, "max_reconnect_interval": 0.1}
+    async with (
+        speaking(folder, ALICE, *scripts) as place,
+        running_miner(place, actors=BETS, websocket=quick) as (_, envelopes),
+    ):
+        yield envelopes
 
 
 def faults(envelopes: list[Envelope]) -> list[str]:
@@ -205,6 +217,73 @@ async def test_a_ledger_that_is_exchanged_is_told_of(tmp_path: Path) -> None:
 
     async with lied_to(tmp_path, be_honest, forget) as envelopes:
         await until(lambda: any("a different ledger than before" in e.text for e in events(envelopes, LineLogged)))
+
+
+def snapshots(count: int) -> list[str]:
+    """Frames of Alice's, each as large as may be, one snapshot after the other."""
+    liar, frames = Client(cast(Any, None), ALICE), []
+    for number in range(count):
+        games = [make_game(f"game-{n}", event_start_date=rfc3339_from_now(3600), sport="x" * 200) for n in range(100)]
+        message = GameUpdateMessage(
+            netuid=NETUID, epoch=EPOCH, offset=Offset(5 + number), updated_games={game.game_id: game for game in games}
+        )
+        stamped = codec.stamp(message, message_id=MessageId(make_hex32()), sender=liar.hotkey, timestamp="")
+        frames.append(liar.sign(codec.encode(stamped)))
+    return frames
+
+
+async def test_a_validator_that_floods_is_slowed_and_cut_off_and_the_others_give_verdicts_meanwhile(
+    tmp_path: Path,
+) -> None:
+    flood, asked = snapshots(100), asyncio.Event()  # 3 MB
+
+    async def pour(validator: Liar) -> None:
+        await validator.welcome_miner()
+        await asked.wait()
+        with contextlib.suppress(WebSocketException):
+            for frame in flood:
+                await validator.socket.send(frame)
+
+    async def be_honest(validator: Liar) -> None:
+        await validator.welcome_miner()
+        for offset in range(5, 10):
+            await validator.tell(offset, None if offset == 5 else offset - 1, team_a_odds=1.5 + offset / 100)
+            prediction_id = await validator.asked()
+            asked.set()
+            await validator.confirm(prediction_id, "accepted")
+
+    bounds = {"bytes_per_second": 200_000.0, "burst_bytes": 100_000, "patience": 2.0}
+    models = {"predictor": {"edge": 3.0, "seed": 1}, "model": {"interval": 0.05, "min_interval": 0.01}}
+    async with speaking(tmp_path, ALICE, pour) as liar, speaking(tmp_path, CHARLIE, be_honest) as honest:
+        neurons = [
+            {"hotkey": place.hotkey, "validator_permit": True, "axon": place.address} for place in (liar, honest)
+        ]
+        write(tmp_path / "both.yaml", {"neurons": neurons})
+        new_wallet("test", "miner", str(tmp_path / "wallets"), "sr25519")
+        chosen: dict[str, Any] = {"metagraph": {"static": "both.yaml"}, "actors": models, "intake": bounds}
+        async with running_miner(honest, **chosen) as (_, envelopes):
+            await until(lambda: len(events(envelopes, VerdictReceived)) == 5)
+            (session,) = [e.connection for e in events(envelopes, SessionActivated) if e.hotkey == liar.hotkey]
+            read = sum(event.connection == session for event in events(envelopes, FrameReceived))
+            assert read < len(flood) / 2
+            await until(lambda: [e for e in events(envelopes, ConnectionClosed) if e.connection == session])
+            (closed,) = [e for e in events(envelopes, ConnectionClosed) if e.connection == session]
+            assert (closed.code, closed.reason) == (4103, "more than 0.2 MB a second for 2 s")
+            (waits,) = [e for e in events(envelopes, ReconnectScheduled) if e.hotkey == liar.hotkey]
+            assert waits.reason.startswith("closed with 4103")
+
+
+async def test_offsets_that_nobody_has_are_not_asked_for_again_and_again(tmp_path: Path) -> None:
+    async def claim(validator: Liar) -> None:
+        await validator.welcome_miner()
+        await validator.tell(5, None)
+        await validator.asked()
+        for offset in range(6, 206):
+            await validator.say(HeartbeatMessage(epoch=EPOCH, offset=Offset(offset)))
+
+    async with lied_to(tmp_path, claim) as envelopes:
+        await until(lambda: len(events(envelopes, UpdateMissed)) == 200)
+        assert len(events(envelopes, GamesRequested)) <= 3
 
 
 # --- lying miners

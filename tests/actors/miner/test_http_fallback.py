@@ -514,6 +514,21 @@ def test_a_validator_that_claims_later_offsets_is_asked_once_a_second_and_less_o
     assert lie_about_offsets(bench, 900, 100_000, gives=True) > 500  # what it brings ends the back-off
 
 
+def test_a_run_of_0_1_0_asked_at_once_and_obeyed_any_retry_after() -> None:
+    bench = Bench()
+    bench.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 1, is_of_0_1=True))
+    bench.open()
+    for offset in (5, 6):
+        bench.observe(UpdateMissed(VALIDATOR, Offset(3), Offset(offset)))
+        bench.observe(PostAnswered(bench.last(GamesRequested).connection, VALIDATOR))
+    assert len(bench.all(GamesRequested)) == 2
+    bench.observe(ConnectionClosed(SESSION, 1006, ""))
+    bench.fail("a")
+    bench.refuse(retry_after=99_999)
+    bench.advance(99_998)
+    assert len(bench.posts()) == 1
+
+
 def test_of_what_is_missed_nothing_is_forgotten_while_it_waits() -> None:
     bench = Bench()
     bench.open()

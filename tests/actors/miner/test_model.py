@@ -10,12 +10,13 @@ from bettensor.bus.events import (
     MetagraphSynced,
     ModelChanged,
     NeuronInfo,
+    NeuronStarted,
     OutboxOpened,
     PredictionsRequested,
 )
 from bettensor.bus.identifiers import SECOND, GameId, Micros, Offset, Uid
 from tests.actors.miner.messages import CONNECTION, EPOCH, OTHER, VALIDATOR, welcome
-from tests.support import NOW, Harness, make_game
+from tests.support import NETUID, NOW, Harness, make_game, make_hotkey
 
 
 def test_the_model_is_asked_when_the_slate_changes_and_every_interval() -> None:
@@ -51,6 +52,14 @@ def test_of_a_flood_of_changes_the_model_is_asked_once_a_second_about_the_last_a
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(101), (make_game("a"),), False))
     bench.observe(GamesUpdated(OTHER, EPOCH, Offset(1), (make_game("b"),), snapshot=True))
     assert bench.last(PredictionsRequested).validator == OTHER
+
+
+def test_a_run_of_0_1_0_asked_at_every_update() -> None:
+    bench = Harness(ModelActor())
+    bench.observe(NeuronStarted("miner", NETUID, make_hotkey("me"), "sr25519", 0, is_of_0_1=True))
+    for offset in (1, 2):
+        bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(offset), (make_game("a"),), snapshot=True))
+    assert len(bench.all(PredictionsRequested)) == 2
 
 
 def test_a_start_that_changes_is_read_again() -> None:

@@ -214,6 +214,14 @@ def test_a_message_full_of_odd_verdicts_is_told_of_once_and_its_good_ones_count(
     assert told.fault.endswith("; and 2 more verdicts in the same message like it")
 
 
+def test_a_run_of_0_1_0_told_of_each_odd_verdict() -> None:
+    bench = OutboxBench()
+    bench.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 0, is_of_0_1=True))
+    bench.open()
+    bench.hear(confirm("never", "neither"))
+    assert len(bench.all(PeerMisbehaved)) == 2
+
+
 def test_confirmations_of_nothing_do_not_end_the_back_off_of_repetitions() -> None:
     """Otherwise a validator that mixes them with errors is sent everything each second."""
     bench = OutboxBench()

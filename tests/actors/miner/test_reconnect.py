@@ -135,6 +135,17 @@ def test_after_these_closes_it_returns_at_once_with_jitter(code: int) -> None:
     assert max(delays) - min(delays) > RETURN_WINDOW / 2
 
 
+def test_a_run_of_0_1_0_obeyed_any_retry_after_and_returned_after_any_session() -> None:
+    bench = Bench()
+    bench.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 1, is_of_0_1=True))
+    assert bench.fail(503, retry_after=99_999) == 99_999
+    bench.advance(99_999)
+    for _ in range(9):
+        bench.open(1)
+        assert bench.close(CloseCode.RESTARTING) <= RETURN_WINDOW
+        bench.advance(RETURN_WINDOW)
+
+
 def test_a_validator_that_restarts_at_every_session_is_not_dialled_every_second() -> None:
     bench = Bench()
     for _ in range(50):

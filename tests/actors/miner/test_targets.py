@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bettensor.actors.miner.targets import is_wanted, lack_of, wanted
+from bettensor.actors.miner.targets import MAX_VALIDATORS, is_wanted, lack_of, wanted
 from bettensor.bus.events import NeuronInfo
 from bettensor.bus.identifiers import Hotkey, Uid
 from tests.support import make_hotkey
@@ -69,3 +69,9 @@ def test_why_there_is_no_validator_is_told_with_its_cure(
 def test_nothing_is_lacking_if_one_validator_can_be_reached() -> None:
     assert lack_of((neuron(ME), neuron(OTHER, axon=None), neuron(CHOSEN)), (), ME) is None
     assert lack_of((neuron(ME),), (), None) is None
+
+
+def test_of_more_validators_than_a_subnet_can_have_those_with_the_most_stake_are_wanted() -> None:
+    crowd = [neuron(make_hotkey(f"v{number}"), stake=float(number)) for number in range(MAX_VALIDATORS + 10)]
+    assert set(hotkeys(*crowd)) == {known.hotkey for known in crowd[10:]}
+    assert hotkeys(*crowd[:MAX_VALIDATORS]) == [known.hotkey for known in crowd[:MAX_VALIDATORS]]
