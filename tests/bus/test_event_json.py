@@ -71,7 +71,7 @@ def test_a_welcome_that_is_not_stamped_yet_comes_back_with_its_key_or_without(ke
         "limits": limits,
     }
     facts |= {"ledger_id": "1" * 32, "heartbeat_interval": 1.0, "connection_timeout": 2.0, "recovered": False}
-    event = WriteRequested(None, PEER, WelcomeMessage(**facts, **key))
+    event = WriteRequested(None, PEER, WelcomeMessage(**(facts | key)))
     assert again(event) == event
     assert ("tls_key" in as_json(encode_event(event))["message"]) == bool(key)
     assert ("tls_key" in event.message.to_dict()) == bool(key)
