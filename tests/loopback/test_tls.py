@@ -28,6 +28,7 @@ from bettensor.bus.events import (
     DialRequested,
     FrameWritten,
     GamesRequested,
+    HttpAnswered,
     LineLogged,
     PostRequested,
     SessionActivated,
@@ -381,6 +382,16 @@ async def test_curl_gets_health_by_https_and_by_http_only_where_tls_is_not_requi
         assert told.splitlines()[1] == "200"
         _, told = await run(CURL, *asks, f"https://{rig.address}/ws/health")
         assert told.splitlines()[1] == "200"
+
+
+async def test_a_flood_of_plain_checks_is_few_events_where_tls_is_required(tmp_path: Path, pair: Pair) -> None:
+    async with (
+        running_validator(tmp_path, **listening(pair, required=True)) as rig,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        answers = [await client.get(f"http://{rig.address}/ws/health") for _ in range(100)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert 20 <= len(rig.all(HttpAnswered)) < 90
 
 
 _NODE: Final = """
