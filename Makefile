@@ -10,7 +10,7 @@ EXISTING := $(VENV)/existing-10 $(VENV)/existing-9
 PYTEST = $(BIN)/pytest -v -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint format bench chaos week package clean
+.PHONY: help demo check test lint format bench chaos week attack package clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target what; do \
@@ -58,6 +58,9 @@ chaos: $(VENV)/.dev  ## kill validators and miners at random instants: make chao
 
 week: $(VENV)/.dev  ## a simulated week with existing neurons, in half a minute: make week DAYS=7 SEED=3
 	DAYS=$(or $(DAYS),7) SEED=$(or $(SEED),1) $(BIN)/pytest -q tests/actors/test_mixed_week.py
+
+attack: $(VENV)/.dev  ## try all attacks of docs/security.md on real neurons, in 12 to 18 minutes, and write their table anew: make attack NAMES=head
+	$(BIN)/python -m tests.attacks $(NAMES)
 
 package: $(VENV)/.dev  ## build wheel and sdist, install each into an empty environment, and run the demo there
 	rm -rf dist build && $(BIN)/python -m build
