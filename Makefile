@@ -10,7 +10,7 @@ EXISTING := $(VENV)/existing-10 $(VENV)/existing-9
 PYTEST = $(BIN)/pytest -v -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint format bench chaos week attack package clean
+.PHONY: help demo check test lint format bench chaos week attack autobahn fuzz package clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target what; do \
@@ -61,6 +61,15 @@ week: $(VENV)/.dev  ## a simulated week with existing neurons, in half a minute:
 
 attack: $(VENV)/.dev  ## try all attacks of docs/security.md on real neurons, in 12 to 18 minutes, and write their table anew: make attack NAMES=head
 	$(BIN)/python -m tests.attacks $(NAMES)
+
+autobahn: $(VENV)/.dev  ## RFC 6455 by the Autobahn test suite, against our listener and our dialer, in 3 minutes
+	$(BIN)/python -m tests.autobahn
+	$(BIN)/python -m tests.test_docs
+
+fuzz: $(VENV)/.dev  ## every reader of what others say, by a coverage-guided fuzzer: make fuzz MINUTES=5
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(or $(MINUTES),5) $(RUNS)
+	$(BIN)/python -m tests.test_docs
 
 package: $(VENV)/.dev  ## build wheel and sdist, install each into an empty environment, and run the demo there
 	rm -rf dist build && $(BIN)/python -m build

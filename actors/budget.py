@@ -31,10 +31,10 @@ class Budget:
         self.tokens -= 1
         return True
 
-    def charge(self, now: Micros, amount: float, rate: float, burst: float) -> None:
-        """Take ``amount``, whether it is there or not: what is missing is a debt."""
-        self.refill(now, rate, burst)
-        self.tokens -= amount
+    def charge(self, now: Micros, amount: float, rate: float, burst: float) -> bool:
+        """Take ``amount``, whether it is there or not; False if some of it was missing, which is a debt."""
+        self.tokens = left = self.refill(now, rate, burst) - amount
+        return left >= 0
 
     def free_at(self, rate: float) -> Micros:
         """When the debt is paid; when it was last refilled if there is none."""

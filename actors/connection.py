@@ -83,6 +83,10 @@ class Session:
     known_offset: Offset | None = None
     outstanding: int = 0
     """Results that an HTTP exchange still waits for."""
+    tls_key: str = ""
+    """The key of the certificate that serves the connection; empty: it is plain."""
+    vouched: bool = False
+    """On the miner: the system's roots vouch for that certificate."""
 
     def become(self, stage: Stage) -> None:
         """
@@ -146,6 +150,7 @@ class ConnectionActor(Actor):
         session = self.state.sessions.get(event.connection)
         if session is None or session.stage is Stage.CLOSING or self.state.stopping:
             return  # protocol, "Closing": frames not read at close have no verdict
+        self._heard(session, len(event.data), envelope.mono)
         try:
             frame = codec.split(event.data)
             message = codec.read(frame.payload)
@@ -161,15 +166,17 @@ class ConnectionActor(Actor):
         )
 
     @on(BinaryReceived)
-    def refuse_binary(self, event: BinaryReceived, _: Envelope) -> None:
+    def refuse_binary(self, event: BinaryReceived, envelope: Envelope) -> None:
         session = self.state.sessions.get(event.connection)
         if session is not None and session.stage is not Stage.CLOSING:
+            self._heard(session, event.size, envelope.mono)
             self._violation(session, "a binary frame; every frame is text", CloseCode.PROTOCOL_VIOLATION)
 
     @on(UnsignedReceived)
-    def refuse_unsigned(self, event: UnsignedReceived, _: Envelope) -> None:
+    def refuse_unsigned(self, event: UnsignedReceived, envelope: Envelope) -> None:
         session = self.state.sessions.get(event.connection)
         if session is not None and session.stage is not Stage.CLOSING and not self.state.stopping:
+            self._heard(session, event.size, envelope.mono)
             self._violation(session, codec.NO_SIGNATURE, CloseCode.BAD_SIGNATURE)
 
     @on(MessageAccepted)
@@ -220,6 +227,9 @@ class ConnectionActor(Actor):
                 self._close(session, CloseCode.RESTARTING, "restarting or shutting down")
 
     # --- the parts that a role adds
+
+    def _heard(self, session: Session, size: int, now: Micros) -> None:
+        """A frame of ``size`` bytes came on ``session``."""
 
     def _activate(self, session: Session, first: WebSocketMessage) -> None:
         """Both sides have proven themselves, the other one by ``first``."""

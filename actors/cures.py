@@ -3,7 +3,7 @@
 from typing import Final
 
 from bettensor.bus.codes import AXON, CloseCode, RefusalCode
-from bettensor.bus.events import AnnouncementContested, Role
+from bettensor.bus.events import AnnouncementContested, Role, TlsTrouble
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.bus.text import duration
 from bettensor.bus.timestamps import rfc3339
@@ -24,6 +24,7 @@ ON_MINER: Final[dict[str, str]] = {
     RefusalCode.NO_UPGRADE: f"ask the validator's operator to have the proxy pass them on; for nginx: {NGINX_UPGRADE}",
     RefusalCode.UNSUPPORTED_PROTOCOL: "the validator speaks another version of the protocol: update the older side",
     RefusalCode.OVER_CAPACITY: "the validator is full; this miner retries",
+    RefusalCode.TLS_REQUIRED: "set tls.mode: auto, with which this miner uses TLS by itself, or required",
     AXON: "an existing neuron listens there, which speaks Synapse over HTTP: nothing to do here",
 }
 ON_VALIDATOR: Final[dict[str, str]] = {
@@ -37,6 +38,7 @@ ON_VALIDATOR: Final[dict[str, str]] = {
     RefusalCode.WEBSOCKET_DISABLED: "to admit WebSockets, set websocket.enabled: true; the miner uses HTTP meanwhile",
     RefusalCode.NO_UPGRADE: f"have the proxy pass them on; for nginx: {NGINX_UPGRADE}",
     RefusalCode.OVER_CAPACITY: "raise actors.auth.max_connections if the machine has room",
+    RefusalCode.TLS_REQUIRED: "miners of this release use TLS by themselves; for others set axon.tls.required: false",
 }
 AS_REFUSAL: Final[dict[int, str]] = {
     CloseCode.NOT_REGISTERED: RefusalCode.NOT_REGISTERED,
@@ -45,6 +47,21 @@ AS_REFUSAL: Final[dict[int, str]] = {
     CloseCode.OVER_CAPACITY: RefusalCode.OVER_CAPACITY,
 }
 """Close codes with the same cause as a refusal code."""
+DIALLED_BY_TLS: Final = "it offers TLS, so this miner dials it by TLS"
+"""The reason of a miner's close of a plain session that has said nothing yet."""
+TLS_LOST: Final = (
+    "check the validator's port, and any proxy in between; once a validator has offered TLS, this miner does not go "
+    "back to a plain connection: if its operator has given TLS up, restart this miner, or set tls.mode: off"
+)
+OTHER_KEY: Final = (
+    "it has a new certificate, or somebody stands in between: the miner asks for its signed welcome; if the key is "
+    "pinned in tls.keys, compare it with its operator"
+)
+_OF_TLS: Final[dict[TlsTrouble | None, str]] = {"handshake": TLS_LOST, "other_key": OTHER_KEY}
+FOREIGN_CERTIFICATE: Final = (
+    "somebody in between reads the connection, or a proxy ends TLS and the validator does not name its key: then its "
+    "operator sets axon.tls.proxy_key"
+)
 DISABLED: Final = "set websocket.enabled: true on this miner to use the WebSocket again"
 HTTP_ALONE: Final = (
     "its websocket.enabled is false, or a proxy in between passes HTTP but not WebSocket, or "
@@ -130,14 +147,17 @@ def _at(instant: Micros) -> str:
     return f"{rfc3339(instant)[:19].replace('T', ' ')} UTC"
 
 
-def cure_for_miner(status: int | None, code: str, *, registered: bool = False) -> str:
+def cure_for_miner(status: int | None, code: str, tls: TlsTrouble | None = None, *, registered: bool = False) -> str:
     """The cure for an exchange that failed with this HTTP status and refusal code; an empty text if there is none.
 
     Args:
         status: None if there was no HTTP answer.
         code: the refusal code; empty if the answer had none.
+        tls: what it has shown of TLS.
         registered: whether the metagraph here has this miner.
     """
+    if tls in _OF_TLS:
+        return _OF_TLS[tls]
     if status is None:
         return NO_ANSWER
     if registered and code == RefusalCode.NOT_REGISTERED:

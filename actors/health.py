@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from bettensor.actors.actor import Actor, on
+from bettensor.actors.settings import AxonTlsSettings
+from bettensor.bus.addresses import is_local
 from bettensor.bus.bus import CLOCK_WINDOW
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -15,6 +17,7 @@ from bettensor.bus.events import (
     CommitRequested,
     FeedFailed,
     GamesFetched,
+    HttpRequestReceived,
     MetagraphSynced,
     NeuronStarted,
     PredictionsStored,
@@ -35,6 +38,13 @@ def asks_for_health(method: str, target: str) -> bool:
     """Whether a request is for the health of a validator; with another method it is refused like any other."""
     path, _, _ = target.partition("?")
     return path == HEALTH_PATH and method in ("GET", "HEAD")
+
+
+def lacks_tls(request: HttpRequestReceived, tls: AxonTlsSettings) -> bool:
+    """Whether ``request`` is plain where TLS is required; programs of this machine may ask for the health plainly."""
+    if not tls.required or request.tls_key:
+        return False
+    return not (asks_for_health(request.method, request.target) and is_local(request.remote))
 
 
 @dataclass(slots=True)

@@ -13,9 +13,11 @@ from typing import Final
 from bettensor.actors.actor import on, on_timer
 from bettensor.actors.cures import (
     AS_REFUSAL,
+    DIALLED_BY_TLS,
     DISABLED,
     FEW_FILES,
     FEW_WATCHES,
+    FOREIGN_CERTIFICATE,
     NO_PERMIT,
     ON_VALIDATOR,
     OURS,
@@ -51,6 +53,9 @@ from bettensor.bus.events import (
     AxonQueryRequested,
     BarCause,
     BroadcastWritten,
+    CertificateDoubted,
+    CertificateLoaded,
+    CertificateRefused,
     ChainFailed,
     ClockStepped,
     CloseRequested,
@@ -108,6 +113,7 @@ from bettensor.bus.events import (
     SlateQueried,
     StateDirTightened,
     SynapseAsked,
+    TlsLearned,
     UpdateStoreFailed,
     UpgradeBegun,
     ValidatorsMissed,
@@ -123,11 +129,14 @@ from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros, Pred
 from bettensor.bus.messages import ConfirmationMessage, GameUpdateMessage, PredictionMessage
 from bettensor.bus.synapse import REJECTED, SYNAPSE_EPOCH
 from bettensor.bus.text import counted, duration, printable, short
+from bettensor.bus.timestamps import DAY, rfc3339
 
 LINES_PER_SECOND: Final = 20
 """Lines of one kind per second, unless that kind has its own limit."""
 NAMED: Final = 10
 """Validators that one summary names."""
+EXPIRY_WARNING: Final = Micros(14 * DAY)
+"""Before a certificate expires."""
 MAX_LEFT_OUT: Final = 20
 """Unreadable games of one validator that the log names."""
 _ACCEPTED: Final = "accepted predictions"
@@ -220,6 +229,8 @@ class LogbookState:
     """Whether this miner listens for existing validators: then some with a permit are existing neurons."""
     reached: dict[Hotkey, None] = field(default_factory=dict)
     """Of a miner: the validators that have answered in this run."""
+    certificate_until: Micros = Micros(0)
+    """Of a validator: when its certificate expires, by the wall clock."""
 
 
 class LogbookActor(HealthWatcher, ExistingFollower):
@@ -528,6 +539,9 @@ class LogbookActor(HealthWatcher, ExistingFollower):
         hotkey = self.state.peers.get(event.connection)
         who = "a peer" if hotkey is None else self._peer(hotkey)
         text = f"Closing the connection with {who}: {event.code} {event.reason}"
+        if event.reason == DIALLED_BY_TLS:
+            self._line(envelope, "plain connections", text, "DEBUG")
+            return
         self._line(envelope, f"closes with {event.code}", text, "WARNING" if event.code < 4200 else "INFO", limit=1)
 
     @on(PeerRefused)
@@ -587,6 +601,49 @@ class LogbookActor(HealthWatcher, ExistingFollower):
         if event.former is not None:
             text = f"{self._peer(event.validator)} has a different ledger than before: it may have lost verdicts"
             self._line(envelope, "ledgers", text, "WARNING")
+
+    # --- TLS
+
+    @on(CertificateLoaded)
+    def certificate_loaded(self, event: CertificateLoaded, envelope: Envelope) -> None:
+        whose = "the proxy, where TLS ends" if event.of_proxy else "this validator"
+        names = f", for {', '.join(event.names[:NAMED])}" if event.names else ""
+        until = "" if event.not_after is None else f", valid until {rfc3339(event.not_after)[:19]}Z"
+        self._line(envelope, "certificates", f"TLS certificate of {whose}: key {event.key}{names}{until}")
+        for fault in event.faults:
+            self._line(envelope, "faults of certificates", f"TLS certificate: {fault}", "WARNING")
+        if event.not_after is not None and not event.of_proxy:
+            self.state.certificate_until = event.not_after
+            left = max(0, event.not_after - EXPIRY_WARNING - envelope.at)
+            self.set_timer("expiry", Micros(envelope.mono + left))
+
+    @on_timer("expiry")
+    def expires(self, _: None, envelope: Envelope) -> None:
+        until = rfc3339(self.state.certificate_until)[:19]
+        text = f"The TLS certificate expires at {until}Z (put a new one in its place, which is noticed at once)"
+        self._line(envelope, "certificates that expire", text, "WARNING")
+
+    @on(CertificateRefused)
+    def certificate_refused(self, event: CertificateRefused, envelope: Envelope) -> None:
+        text = f"The new TLS certificate cannot be used, so the old one stays in force: {event.reason}"
+        self._line(envelope, "refused certificates", text, "ERROR", limit=1)
+
+    @on(TlsLearned)
+    def learned_tls(self, event: TlsLearned, envelope: Envelope) -> None:
+        validator = self._peer(event.validator)
+        if event.tls is None:
+            self._line(envelope, "validators without TLS", f"Validator {validator} offers no TLS", "DEBUG")
+        elif event.tls.key:
+            text = f"Validator {validator} has TLS, and has signed for the key {event.tls.key}"
+            self._line(envelope, "keys of validators", f"{text}: this miner connects by TLS")
+        else:
+            text = f"Validator {validator} has TLS, whose key it does not sign for; the system's roots vouch for it"
+            self._line(envelope, "keys of validators", f"{text}: this miner connects by TLS")
+
+    @on(CertificateDoubted)
+    def doubted_certificate(self, event: CertificateDoubted, envelope: Envelope) -> None:
+        text = f"The TLS of validator {self._peer(event.validator)} is not trusted: {event.reason}"
+        self._line(envelope, "doubted certificates", f"{text}{_hint(FOREIGN_CERTIFICATE)}", "ERROR", limit=1)
 
     # --- validators that a miner does not reach
 
@@ -696,7 +753,8 @@ class LogbookActor(HealthWatcher, ExistingFollower):
             self._line(envelope, "closed connections", text)
 
     def _cure_of(self, event: DialFailed | PostFailed) -> str:
-        return _hint(cure_for_miner(event.status, event.code, registered=self.state.hotkey in self.state.uids))
+        registered = self.state.hotkey in self.state.uids
+        return _hint(cure_for_miner(event.status, event.code, event.tls, registered=registered))
 
     def _failure(self, envelope: Envelope, kind: str, text: str, *, is_news: bool) -> None:
         if is_news:

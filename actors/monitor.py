@@ -13,6 +13,7 @@ from bettensor.actors.cures import (
     ANNOUNCE,
     ANSWERS_HTTP,
     DISABLED,
+    FOREIGN_CERTIFICATE,
     HTTP_ALONE,
     NO_ANSWER,
     NO_ENDPOINT,
@@ -41,6 +42,7 @@ from bettensor.bus.events import (
     AxonFailed,
     AxonPassedOver,
     BlacklistLoaded,
+    CertificateDoubted,
     ChainFailed,
     ClockStepped,
     CommitFailed,
@@ -137,6 +139,8 @@ class PeerStatus:
     endpoint: str = ""
     connection: ConnectionId | None = None
     """Its WebSocket session, while there is one."""
+    tls: bool = False
+    """That session has TLS."""
     road: Road | None = None
     """How it was last heard."""
     since: Micros | None = None
@@ -325,7 +329,7 @@ class MonitorActor(HealthWatcher, ExistingFollower):
     @on(SessionActivated)
     def connect(self, event: SessionActivated, envelope: Envelope) -> None:
         peer = self._peer(event.hotkey)
-        peer.connection, peer.road = event.connection, "websocket"
+        peer.connection, peer.road, peer.tls = event.connection, "websocket", event.tls
         peer.since = peer.heard_at = envelope.mono
         peer.trouble = peer.cure = ""
         peer.trouble_at = peer.tries_at = None
@@ -351,6 +355,10 @@ class MonitorActor(HealthWatcher, ExistingFollower):
         if peer.connection is None:
             self._trouble(peer, f"{event.code}: {event.message}", ON_VALIDATOR.get(event.code, ""), envelope)
 
+    @on(CertificateDoubted)
+    def doubt(self, event: CertificateDoubted, envelope: Envelope) -> None:
+        self._trouble(self._peer(event.validator), event.reason, FOREIGN_CERTIFICATE, envelope)
+
     @on(DialRequested)
     def dial(self, event: DialRequested, _: Envelope) -> None:
         peer = self._peer(event.hotkey)
@@ -360,7 +368,7 @@ class MonitorActor(HealthWatcher, ExistingFollower):
     def fail(self, event: DialFailed, envelope: Envelope) -> None:
         existing = self.state.existing.get(event.hotkey)
         code = AXON if existing is not None and existing.has_axon else event.code
-        cure = cure_for_miner(event.status, code, registered=self.state.hotkey in self.state.neurons)
+        cure = cure_for_miner(event.status, code, event.tls, registered=self.state.hotkey in self.state.neurons)
         peer = self._peer(event.hotkey)
         if peer.road != "synapse" or not self.speaks_synapse_alone(event, envelope.mono):
             peer.road = None if peer.road == "synapse" else peer.road
@@ -622,6 +630,7 @@ class MonitorActor(HealthWatcher, ExistingFollower):
             "endpoint": peer.endpoint,
             "state": presence,
             "transport": transport,
+            "tls": peer.tls and peer.connection is not None,
             "since_s": _ago(peer.since, now),
             "heard_s": _ago(peer.heard_at, now),
             "tries_in_s": None if peer.tries_at is None else _seconds(Micros(max(0, peer.tries_at - now))),

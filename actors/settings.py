@@ -7,7 +7,7 @@ section's type is filled with the neuron's own, whatever the field's name. Knows
 from collections.abc import Callable
 from dataclasses import field
 from ipaddress import ip_address
-from typing import Annotated, Any, Final, Self, TypeVar, dataclass_transform
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, dataclass_transform
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -19,12 +19,15 @@ from bettensor.bus.identifiers import Hotkey
 __all__ = [
     "AuthSettings",
     "AxonSettings",
+    "AxonTlsSettings",
     "ChosenValidators",
     "Count",
     "Fraction",
     "IntakeSettings",
     "IsNumber",
+    "KeyDigest",
     "MinerSynapseSettings",
+    "MinerTlsSettings",
     "NotNegative",
     "Port",
     "PortLimits",
@@ -91,6 +94,42 @@ class AuthSettings:
     the metagraph file."""
 
 
+def _digest(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+KeyDigest = Annotated[str, BeforeValidator(_digest), Field(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256 of a certificate's SubjectPublicKeyInfo: 64 hex digits."""
+
+
+def _mode(value: Any) -> Any:
+    return "off" if value is False else value  # YAML reads off so
+
+
+@settings_class
+class AxonTlsSettings:
+    """TLS at a validator's port, beside plain HTTP and WebSocket."""
+
+    required: bool = False
+    """true: plain requests are refused with 403, except GET /ws/health from this machine. Needs certificate."""
+
+
+@settings_class
+class MinerTlsSettings:
+    """TLS with validators: a miner trusts a pinned key, or the key that the validator's signed welcome names."""
+
+    mode: Annotated[Literal["auto", "required", "off"], BeforeValidator(_mode)] = "auto"
+    """auto: TLS with each validator that offers it in its signed welcome. required: TLS with all validators. off: no
+    TLS."""
+    keys: dict[Hotkey, KeyDigest] = field(default_factory=dict)
+    """One entry HOTKEY: KEY for each validator that must show this key, and no other; the miner never dials it without
+    TLS. KEY is the SHA-256 of the SubjectPublicKeyInfo, 64 hex digits, as the validator's log has it."""
+
+    def __post_init__(self) -> None:
+        if self.mode == "off" and self.keys:
+            raise ValueError("mode must be auto or required if there are keys")
+
+
 @settings_class
 class AxonSettings:
     """Where a validator listens."""
@@ -105,6 +144,7 @@ class AxonSettings:
     """The port at external_ip; null: the same as port."""
     serve: bool = True
     """false: the validator listens, but announces nothing on the chain, even if external_ip is set."""
+    tls: AxonTlsSettings = field(default_factory=AxonTlsSettings)
 
 
 @settings_class

@@ -10,6 +10,7 @@ _6TO4: Final = ip_network("2002::/16")
 """Its addresses lead to an IPv4 address through relays, which no longer exist (RFC 7526); Pythons differ on them."""
 _HOST_BITS: Final = 64
 """The bits of an IPv6 address that its holder chooses (RFC 4291, section 2.5.1)."""
+_LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 Address = IPv4Address | IPv6Address
 
@@ -56,6 +57,11 @@ def network_of(remote: str) -> str:
     if isinstance(plain, IPv4Address):
         return str(plain)
     return f"{IPv6Address(int(plain) >> _HOST_BITS << _HOST_BITS)}/{128 - _HOST_BITS}"
+
+
+def is_local(host: str) -> bool:
+    """Whether ``host`` is an address of this machine's loopback, by which only its own programs come."""
+    return any(is_within(host, network) for network in _LOOPBACK)
 
 
 def is_public(host: str) -> bool:

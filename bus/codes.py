@@ -96,6 +96,7 @@ class RefusalCode(StrEnum):
     OVER_CAPACITY = "over_capacity"
     NO_VERDICT = "no_verdict"
     RESTARTING = "restarting"
+    TLS_REQUIRED = "tls_required"
 
     @property
     def status(self) -> int:
@@ -126,4 +127,5 @@ _STATUS = {
     RefusalCode.OVER_CAPACITY: 503,
     RefusalCode.NO_VERDICT: 503,
     RefusalCode.RESTARTING: 503,
+    RefusalCode.TLS_REQUIRED: 403,
 }

@@ -49,6 +49,9 @@ FallbackCause = Literal["no_session", "no_connection", "no_verdict", "disabled"]
 """No session; a failed dial; a session that brings no verdicts; a WebSocket disabled here."""
 PauseCause = Literal["answers", "work"]
 """Too many predictions of a session wait for their answers; or its hotkey has given this validator too much work."""
+TlsTrouble = Literal["wanted", "handshake", "other_key"]
+"""What answered a plain request may expect TLS; no TLS handshake succeeded; the certificate is of another key than the
+expected one."""
 
 TOPICS: Final[dict[str, type["Event"]]] = {}
 """Topic -> event class: all that can be subscribed to."""
@@ -529,6 +532,28 @@ class BlacklistLoaded(Observed):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateLoaded(Observed):
+    """A certificate of this validator's TLS is in force: its own, or that of the proxy where its TLS ends."""
+
+    key: str
+    """SHA-256 of its SubjectPublicKeyInfo, in hex."""
+    names: tuple[str, ...] = ()
+    """The host names and IP addresses that it names."""
+    not_after: Micros | None = None
+    """Wall clock at which it expires; None if only the key is known."""
+    faults: tuple[str, ...] = ()
+    """Why the operator should replace it, although it is in force."""
+    of_proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRefused(Observed):
+    """A changed certificate cannot be used; the old one stays in force."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class HttpRequestReceived(Observed, FromPeer):
     """A whole HTTP request, or a WebSocket handshake, that waits for its answer.
 
@@ -554,6 +579,8 @@ class HttpRequestReceived(Observed, FromPeer):
     """Bytes of the body. Of a larger body than the protocol allows, one more than it allows."""
     is_whole: bool = True
     """False: ``target`` is not all that was sent, so the signature cannot be verified by this event."""
+    tls_key: str = ""
+    """The key of the certificate that served this very connection; empty: it is plain."""
     body: bytes = b""
     """Only in logs of release 0.1.0; later ones have it in ``request_body_received``, once its sender is proven."""
 
@@ -590,6 +617,10 @@ class ConnectionOpened(Observed):
     """The nonce of the request that opened the connection."""
     purpose: Purpose = "session"
     """On the miner also an HTTP exchange with its answer: the answer's frames follow, and then the end."""
+    tls_key: str = ""
+    """On the miner: the key that the other side has shown in the TLS handshake; empty: the connection is plain."""
+    vouched: bool = False
+    """On the miner: the system's roots vouch for that certificate, and for the name or address that was dialled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -703,6 +734,8 @@ class PeerAuthenticated(Decided, FromPeer):
     known_offset: Offset | None = None
     encoding: str = ""
     """How this session is sent large game updates (protocol, "Compressed updates"); empty: as text."""
+    tls_key: str = ""
+    """The key of the certificate that serves the connection; empty: it is plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -783,6 +816,8 @@ class SessionActivated(Decided, FromPeer):
     hotkey: Hotkey
     uid: Uid
     session: SessionId
+    tls: bool = False
+    """Whether it has TLS, at least as far as a proxy of the validator's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -996,6 +1031,33 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """A connection by TLS, and the certificate that the other side must show; by default any certificate."""
+
+    key: str = ""
+    """SHA-256 of its SubjectPublicKeyInfo, in hex; empty: any key."""
+    roots: bool = False
+    """The system's roots must vouch for it, and for the name or address that is dialled."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsLearned(Decided):
+    """A signed welcome of a validator shows how this miner connects to it from now on."""
+
+    validator: Hotkey
+    tls: Tls | None
+    """None: plainly, because the validator has no TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateDoubted(Decided):
+    """The certificate that was shown in place of a validator's is not to be trusted; the connection is being closed."""
+
+    validator: Hotkey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DialRequested(Decided):
     """Open a WebSocket to a validator. Answered by ``ConnectionOpened`` or ``DialFailed``."""
 
@@ -1005,6 +1067,8 @@ class DialRequested(Decided):
     """``ip:port``."""
     position: Position | None = None
     """The position in the validator's stream; None before the first."""
+    tls: Tls | None = None
+    """None: the connection is plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1019,6 +1083,7 @@ class DialFailed(Observed):
     """Seconds."""
     code: str = ""
     """The validator's reason, if it gave one: a ``RefusalCode``, or a code of a newer release."""
+    tls: TlsTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -1038,6 +1103,8 @@ class PostRequested(Decided):
     hotkey: Hotkey
     endpoint: str
     message: WebSocketMessage
+    tls: Tls | None = None
+    """None: the connection is plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1048,6 +1115,8 @@ class GamesRequested(Decided):
     hotkey: Hotkey
     endpoint: str
     position: Position | None = None
+    tls: Tls | None = None
+    """None: the connection is plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1070,6 +1139,7 @@ class PostFailed(Observed):
     """Seconds."""
     code: str = ""
     """The validator's reason, if it gave one: a ``RefusalCode``, or a code of a newer release."""
+    tls: TlsTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -1688,6 +1758,8 @@ __all__ = [  # noqa: PLE0604 - events are in TOPICS already, one after the other
     "Scheme",
     "StoredVerdict",
     "TimerKey",
+    "Tls",
+    "TlsTrouble",
     "WithheldGame",
     "route_to",
     *(event.__name__ for event in TOPICS.values()),

@@ -14,10 +14,11 @@ once, when the message is written.
 """
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
+from pydantic_core import core_schema
 
 from bettensor.bus.games import MAX_INTEGER, MAX_TEXT, Prediction, TeamGame, Text
 from bettensor.bus.identifiers import (
@@ -31,10 +32,11 @@ from bettensor.bus.identifiers import (
     PredictionId,
     SessionId,
 )
-from bettensor.bus.records import JsonRecord, quick
+from bettensor.bus.records import LEFT_OUT_IF_UNSET, JsonRecord, quick
 
 __all__ = [
     "HEX32",
+    "HEX64",
     "KINDS",
     "MAX_FRAME_BYTES",
     "MAX_MESSAGE",
@@ -55,6 +57,7 @@ __all__ = [
     "PredictionMessage",
     "PredictionResult",
     "Seconds",
+    "TlsKey",
     "WebSocketMessage",
     "WelcomeMessage",
     "register",
@@ -74,9 +77,25 @@ MAX_MESSAGE: Final = 1024
 """Characters of a text for people."""
 
 HEX32: Final = r"\A[0-9a-f]{32}\Z"
+HEX64: Final = r"\A[0-9a-f]{64}\Z"
 Hex32 = Annotated[str, msgspec.Meta(pattern=HEX32)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class _OrAbsent:
+    """Tells pydantic, which reads recorded messages, of msgspec's value for a field that is absent."""
+
+    def __get_pydantic_core_schema__(self, _kind: Any, _handler: Any) -> core_schema.CoreSchema:
+        absent = core_schema.is_instance_schema(msgspec.UnsetType)
+        return core_schema.union_schema([core_schema.str_schema(pattern=HEX64), absent])
+
+
+TlsKey = Annotated[
+    Annotated[str, msgspec.Meta(pattern=HEX64)] | msgspec.UnsetType,
+    _OrAbsent(),
+]
+"""SHA-256 of a certificate's SubjectPublicKeyInfo in hex; a field of this type may be absent from the JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +159,8 @@ class WelcomeMessage(PointToPoint):
     recovered: bool
     """True: only the updates after the position that the miner named will follow. False: a snapshot will."""
     limits: Limits
+    tls_key: TlsKey = field(default=msgspec.UNSET, metadata=LEFT_OUT_IF_UNSET)
+    """The key of the validator's TLS; absent if it has none. Over TLS it is the key of this very connection."""
 
 
 @quick

@@ -8,11 +8,15 @@ prediction costs.
 
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dataclasses_json import DataClassJsonMixin
+from dataclasses_json import DataClassJsonMixin, config
+from msgspec import UNSET
 
 Record = TypeVar("Record")
+
+LEFT_OUT_IF_UNSET: Final = config(exclude=lambda value: value is UNSET)
+"""Metadata of a field that ``to_dict`` leaves out if its value is ``UNSET``, as msgspec does."""
 
 if TYPE_CHECKING:
     JsonRecord = DataClassJsonMixin

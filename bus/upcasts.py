@@ -38,15 +38,17 @@ _POLL_INTERVAL: Final = 15.0
 """Seconds: the default of ``actors.http_fallback.poll_interval`` in format 1."""
 _ANY_ODDS: Final = {"min_implied_probability": 0.0, "max_implied_probability": 3.0}
 """Settings with which the actor ``games`` finds all odds above 1 plausible."""
+_TLS_OF_0_1: Final = {"is_of_0_1": True}
+"""``state.tls`` of a miner's actors, which knew no TLS."""
 _OF_0_1: Final[dict[str, dict[str, Any]]] = {
     "announce": {"is_of_0_1": True},
     "auth": {"pins_schemes": False, "knows_members": True, "knows_synapse": False, "is_of_0_1": True},
     "broadcast": {"is_of_0_1": True},
-    "connection": {"pins_schemes": False, "charges_work": False},
-    "http_fallback": {"is_of_0_1": True},
+    "connection": {"pins_schemes": False, "charges_work": False, "tls": _TLS_OF_0_1},
+    "http_fallback": {"is_of_0_1": True, "tls": _TLS_OF_0_1},
     "model": {"is_of_0_1": True},
     "outbox": {"is_of_0_1": True},
-    "reconnect": {"is_of_0_1": True},
+    "reconnect": {"is_of_0_1": True, "tls": _TLS_OF_0_1},
 }
 """By actor, the part of its state with which it decides as in release 0.1.0."""
 _HEALTH_OF_0_1: Final = {"is_of_0_1": True, "knows_metagraph": True}
@@ -124,7 +126,7 @@ def requests_had_bodies(topic: str, event: dict[str, Any]) -> tuple[str, dict[st
 
 def _with_digest(request: dict[str, Any]) -> dict[str, Any]:
     body = request["body"].encode("latin-1")
-    return request | {"digest": sha256(body).hexdigest(), "size": len(body), "is_whole": True}
+    return request | {"digest": sha256(body).hexdigest(), "size": len(body), "is_whole": True, "tls_key": ""}
 
 
 def nonces_were_in_one_list(topic: str, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -96,6 +96,11 @@ def _verifies_itself(settings: Settings) -> bool:
     return not isinstance(settings, ValidatorSettings) or not settings.auth.verify_workers
 
 
+def _has_certificates(settings: Any) -> bool:
+    tls = settings.axon.tls
+    return tls.certificate is not None or tls.proxy_key is not None
+
+
 _FOR_BOTH: Final = (
     Place("keys", "edges.keys:Keys", "simulation.keys:SimulatedKeys"),
     Place("recorder", "edges.recorder:Recorder", needed=lambda settings: settings.recorder.record != "off"),
@@ -123,6 +128,7 @@ EDGES: Final[dict[Role, tuple[Place, ...]]] = {
         Place("verifiers", "edges.verifiers:Verifiers", needed=lambda settings: not _verifies_itself(settings)),
         Place("dendrite", "edges.dendrite:Dendrite", needed=lambda settings: settings.synapse.enabled),
         Place("turnstile", "edges.turnstile:Turnstile"),
+        Place("certificates", "edges.certificates:Certificates", needed=_has_certificates),
         Place("listener", "edges.listener:Listener"),
     ),
     "miner": (

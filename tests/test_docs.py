@@ -28,6 +28,8 @@ from bettensor.neurons.edges.listener import Listener
 from bettensor.neurons.edges.odds_api_feed import OddsApiSettings
 from bettensor.neurons.edges.static_files import StaticFiles
 from tests.attacks.page import security
+from tests.autobahn import results as conformance
+from tests.fuzz import results as fuzzing
 from tests.prediction_trace import Step, trace
 
 ROOT: Final = Path(__file__).parent.parent
@@ -353,6 +355,22 @@ def _default(key: Field[Any]) -> str:
     return "required" if key.default_factory is MISSING else f"`{key.default_factory()}`"
 
 
+# --- testing.md
+
+
+def testing() -> str:
+    """The page as it is, with the results of ``make autobahn`` and ``make fuzz``."""
+    page = (DOCS / "testing.md").read_text()
+    for name, table in (("autobahn", conformance.table()), ("fuzz", fuzzing.table())):
+        page = re.sub(
+            rf"<!-- {name} -->\n.*?<!-- /{name} -->",
+            f"<!-- {name} -->\n{table}\n<!-- /{name} -->",
+            page,
+            flags=re.DOTALL,
+        )
+    return page
+
+
 # --- the tests
 
 PAGES: Final = {
@@ -364,6 +382,7 @@ PAGES: Final = {
     "games.schema.json": schema_text,
     "performance.md": performance,
     "security.md": security,
+    "testing.md": testing,
 }
 
 

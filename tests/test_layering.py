@@ -29,6 +29,11 @@ WHERE = {
         "neurons/bench/yardsticks.py",
         "neurons/cli/demo_visitor.py",
     },
+    "cryptography": {
+        "neurons/edges/tls.py",
+        "neurons/edges/certificate_files.py",
+        "neurons/edges/certificate_maker.py",
+    },
     "dataclasses_json": {"bus/records.py"},
     "httpx": {
         "neurons/edges/odds_api_client.py",
@@ -204,6 +209,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "bettensor.actors.health",
         "bettensor.actors.miner.patience",
         "bettensor.actors.miner.targets",
+        "bettensor.actors.miner.tls",
         "bettensor.actors.nonces",
         "bettensor.actors.odds",
         "bettensor.actors.outages",

@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from bettensor.actors.actor import on, on_timer
 from bettensor.actors.budget import Budget
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
+from bettensor.actors.cures import DIALLED_BY_TLS
+from bettensor.actors.miner.tls import TlsFollower, TlsKnowledge, Untrusted
 from bettensor.actors.schemes import pinned_scheme
-from bettensor.actors.settings import AuthSettings, settings_class
+from bettensor.actors.settings import AuthSettings, MinerTlsSettings, settings_class
 from bettensor.actors.stream import StreamFollower, heartbeat_message
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
+    CertificateDoubted,
     ConnectionOpened,
     MetagraphSynced,
     NeuronStarted,
@@ -34,6 +39,7 @@ class MinerConnectionSettings(ConnectionSettings):
     """The limits of one session with a validator."""
 
     auth: AuthSettings = field(default_factory=AuthSettings)
+    tls: MinerTlsSettings = field(default_factory=MinerTlsSettings)
 
 
 @dataclass(slots=True)
@@ -43,9 +49,10 @@ class MinerConnectionState(ConnectionState):
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     pins_schemes: bool = True
     listed: dict[Hotkey, Scheme] = field(default_factory=dict)
+    tls: TlsKnowledge = field(default_factory=TlsKnowledge)
 
 
-class MinerConnectionActor(StreamFollower, ConnectionActor):
+class MinerConnectionActor(StreamFollower, TlsFollower, ConnectionActor):
     """Speaks with a validator only after its welcome has been verified."""
 
     Settings = MinerConnectionSettings
@@ -62,6 +69,9 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
     def reload(self, event: SettingsReloaded, envelope: Envelope) -> None:
         super().reload(event, envelope)
         self._leave_other_schemes()
+        for session in list(self.state.sessions.values()):
+            if session.stage is Stage.ACTIVE and not self.may_go_on(session.hotkey, session.tls_key):
+                self._close(session, CloseCode.NORMAL, "tls.mode or tls.keys has changed")
 
     @on(MetagraphSynced)
     def know_schemes(self, event: MetagraphSynced, _: Envelope) -> None:
@@ -78,6 +88,8 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
             heard_at=envelope.mono,
             budget=Budget(self.settings.burst, envelope.mono),
             scheme=self._pinned(event.hotkey),
+            tls_key=event.tls_key,
+            vouched=event.vouched,
         )
         deadline = Micros(envelope.mono + micros(self.settings.greeting_timeout))
         self.set_timer("greeting", deadline, event.connection)
@@ -89,15 +101,35 @@ class MinerConnectionActor(StreamFollower, ConnectionActor):
             reason = f"no valid welcome within {self.settings.greeting_timeout:g} s"
             self._close(session, CloseCode.PROTOCOL_VIOLATION, reason)
 
-    def _activate(self, session: Session, _: WebSocketMessage) -> None:
+    def _activate(self, session: Session, first: WebSocketMessage) -> None:
         self.cancel_timer("greeting", session.connection)
+        if isinstance(first, WelcomeMessage) and not self._trusts(session, first):
+            return
         session.become(Stage.ACTIVE)
         if session.purpose != "session":
             return  # an exchange sends nothing more
         self.state.present[session.hotkey] = session.connection
         # protocol, "Handshake": the miner sends a heartbeat at once, by which the validator activates the session
         self._write(session, heartbeat_message(self.state.positions.get(session.hotkey)))
-        self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
+        self.publish(
+            SessionActivated(session.connection, session.hotkey, session.uid, session.session, bool(session.tls_key))
+        )
+
+    def _trusts(self, session: Session, welcome: WelcomeMessage) -> bool:
+        """Whether to go on, by the key that this signed welcome names; otherwise the session is closed."""
+        named = "" if welcome.tls_key is UNSET else welcome.tls_key
+        assert isinstance(named, str)  # noqa: S101 - for the type checker
+        try:
+            tls = self.conclude(session.hotkey, named, session.tls_key, vouched=session.vouched)
+        except Untrusted as fault:
+            self.publish(CertificateDoubted(session.hotkey, str(fault)))
+            self._close(session, CloseCode.PROTOCOL_VIOLATION, str(fault))
+            return False
+        self.tell_learned(session.hotkey, tls)
+        if tls is None or session.tls_key or session.purpose != "session":
+            return True
+        self._close(session, CloseCode.NORMAL, DIALLED_BY_TLS)
+        return False
 
     def _forgotten(self, session: Session) -> None:
         self.cancel_timer("greeting", session.connection)

@@ -14,7 +14,14 @@ from bettensor.actors.actor import on, on_timer
 from bettensor.actors.existing import Existing, ExistingFollower
 from bettensor.actors.miner.patience import hinted_wait, longest_wait
 from bettensor.actors.miner.targets import is_wanted, wanted
-from bettensor.actors.settings import ChosenValidators, Seconds, WebSocketSettings, settings_class
+from bettensor.actors.miner.tls import TlsFollower, TlsKnowledge
+from bettensor.actors.settings import (
+    ChosenValidators,
+    MinerTlsSettings,
+    Seconds,
+    WebSocketSettings,
+    settings_class,
+)
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus import codec
 from bettensor.bus.backoff import backoff, full_jitter
@@ -42,6 +49,8 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    Tls,
+    TlsLearned,
     UpdateMissed,
     VerdictOverdue,
     VerdictReceived,
@@ -62,6 +71,7 @@ class HttpFallbackSettings:
     """HTTP requests while the WebSocket does not work."""
 
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    tls: MinerTlsSettings = field(default_factory=MinerTlsSettings)
     validators: ChosenValidators = ChosenValidators()
     poll_interval: Seconds = 15.0
     """Seconds between two requests for a validator's games, if the miner has no WebSocket session with that validator
@@ -82,6 +92,8 @@ class HttpRoute:
     posting: ConnectionId | None = None
     """The exchange that is under way."""
     polling: ConnectionId | None = None
+    polled_by: Tls | None = None
+    """How the last poll was made."""
     sought: Offset = Offset(0)
     """The offset that the last poll for a missed update has to reach."""
     poll_again: bool = False
@@ -130,9 +142,10 @@ class HttpFallbackState:
     roads: dict[Hotkey, HttpRoute] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     existing: dict[Hotkey, Existing] = field(default_factory=dict)
+    tls: TlsKnowledge = field(default_factory=TlsKnowledge)
 
 
-class HttpFallbackActor(StreamFollower, ExistingFollower):
+class HttpFallbackActor(StreamFollower, ExistingFollower, TlsFollower):
     """Posts messages that failed, and polls games while there is no session, or one that brings no verdicts."""
 
     name = "http_fallback"
@@ -167,6 +180,12 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
                 self._try_at_once(neuron.hotkey, road, envelope.mono)
             self._post(neuron.hotkey, road)  # what waited for its return
         self._choose_where_disabled(envelope.mono)
+
+    @on(TlsLearned)
+    def post_what_waited(self, event: TlsLearned, _: Envelope) -> None:
+        road = self.state.roads.get(event.validator)
+        if road is not None:
+            self._post(event.validator, road)
 
     @on(SendFailed)
     def take_over(self, event: SendFailed, envelope: Envelope) -> None:
@@ -297,6 +316,8 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
             pause = max(self._poll_pause(road), self._hinted(event))
             if road.chosen and (pause > self.settings.poll_interval or event.retry_after is not None):
                 self.set_timer("poll", Micros(envelope.mono + micros(pause)), event.hotkey)
+            if event.tls in ("wanted", "other_key") and self.tls_with(event.hotkey) != road.polled_by:
+                self._poll(event.hotkey, road)  # in another way
         elif event.connection == road.posting:
             road.posting, road.unanswered = None, event.status is None
             if event.status in BODY_REFUSED:
@@ -374,15 +395,20 @@ class HttpFallbackActor(StreamFollower, ExistingFollower):
     def _post(self, hotkey: Hotkey, road: HttpRoute) -> None:
         if self.state.stopping or road.closed or road.posting is not None or road.resting or not road.waiting:
             return
+        if not self.may_tell(hotkey):
+            self._poll(hotkey, road)  # its welcome says whether and how there is TLS
+            return
         batch = next(codec.predictions_by_frame(islice(road.waiting.values(), road.most)))
         road.posted = [prediction.prediction_id for prediction in batch]
         road.posting = self._exchange()
-        self.publish(PostRequested(road.posting, hotkey, road.endpoint, PredictionMessage(predictions=batch)))
+        message = PredictionMessage(predictions=batch)
+        self.publish(PostRequested(road.posting, hotkey, road.endpoint, message, self.tls_with(hotkey)))
 
     def _poll(self, hotkey: Hotkey, road: HttpRoute) -> None:
         if not self.state.stopping and not road.closed and road.polling is None:
-            road.polling = self._exchange()
-            self.publish(GamesRequested(road.polling, hotkey, road.endpoint, self.state.positions.get(hotkey)))
+            road.polling, road.polled_by = self._exchange(), self.tls_with(hotkey)
+            position = self.state.positions.get(hotkey)
+            self.publish(GamesRequested(road.polling, hotkey, road.endpoint, position, road.polled_by))
 
     def _fetch(self, hotkey: Hotkey, road: HttpRoute, now: Micros) -> None:
         """Ask for what was missed: at once, or when the pause since the last time is over."""

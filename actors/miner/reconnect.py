@@ -13,7 +13,8 @@ from bettensor.actors.actor import on, on_timer
 from bettensor.actors.existing import LONGEST_WAIT, Existing, ExistingFollower
 from bettensor.actors.miner.patience import PASSING, hinted_wait, longest_wait
 from bettensor.actors.miner.targets import is_wanted, lack_of, wanted
-from bettensor.actors.settings import ChosenValidators, WebSocketSettings, settings_class
+from bettensor.actors.miner.tls import TlsFollower, TlsKnowledge
+from bettensor.actors.settings import ChosenValidators, MinerTlsSettings, WebSocketSettings, settings_class
 from bettensor.actors.stream import StreamFollower
 from bettensor.bus.backoff import backoff, full_jitter
 from bettensor.bus.codes import CloseCode, RefusalCode
@@ -32,6 +33,8 @@ from bettensor.bus.events import (
     ReconnectScheduled,
     SessionActivated,
     SettingsReloaded,
+    Tls,
+    TlsLearned,
     ValidatorsMissed,
 )
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Micros, micros
@@ -89,6 +92,7 @@ class ReconnectSettings:
     """How eagerly a miner dials."""
 
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    tls: MinerTlsSettings = field(default_factory=MinerTlsSettings)
     validators: ChosenValidators = ChosenValidators()
 
 
@@ -101,6 +105,8 @@ class Target:
     """The try, or the session, that is under way."""
     dialled: str = ""
     """The endpoint that was dialled; it may have moved since."""
+    tls: Tls | None = None
+    """How it was dialled."""
     failures: int = 0
     """In a row; the exponent of the back-off."""
     refusal: str = ""
@@ -126,13 +132,14 @@ class ReconnectState:
     targets: dict[Hotkey, Target] = field(default_factory=dict)
     positions: dict[Hotkey, Position] = field(default_factory=dict)
     existing: dict[Hotkey, Existing] = field(default_factory=dict)
+    tls: TlsKnowledge = field(default_factory=TlsKnowledge)
     lack: str = ""
     """Why there is no validator to dial."""
     is_of_0_1: bool = False
     """The miner tells of no lack, and waits after each refusal alike and as long as it says, as in release 0.1.0."""
 
 
-class ReconnectActor(StreamFollower, ExistingFollower):
+class ReconnectActor(StreamFollower, ExistingFollower, TlsFollower):
     """Keeps a miner connected to its validators."""
 
     name = "reconnect"
@@ -189,6 +196,16 @@ class ReconnectActor(StreamFollower, ExistingFollower):
         elif not self.settings.websocket.enabled:  # it was dialled before that
             self._switch_off(event.connection)
 
+    @on(TlsLearned)
+    def dial_by_tls(self, event: TlsLearned, _: Envelope) -> None:
+        """A plain session that has said nothing yet is left for one by TLS."""
+        target = self.state.targets.get(event.validator)
+        if target is None or target.connection is None or target.active_since is not None:
+            return
+        if target.tls is None and event.tls is not None:
+            target.connection = None
+            self._dial(event.validator, target)
+
     @on(ConnectionClosed)
     def reconnect(self, event: ConnectionClosed, envelope: Envelope) -> None:
         found = self._target_of(event.connection)
@@ -211,6 +228,10 @@ class ReconnectActor(StreamFollower, ExistingFollower):
         if found is None:
             return
         hotkey, target = found
+        if event.tls in ("wanted", "other_key") and self.tls_with(hotkey) != target.tls:
+            target.connection = None
+            self._dial(hotkey, target)  # in another way, so this is no repetition
+            return
         target.refusal = "" if self.state.is_of_0_1 else event.code
         answer = Reaction.BACK_OFF if event.status is None else AFTER_REFUSAL.get(event.status, Reaction.BACK_OFF)
         if target.refusal == RefusalCode.NOT_REGISTERED and self.state.registered:
@@ -288,8 +309,9 @@ class ReconnectActor(StreamFollower, ExistingFollower):
         self.cancel_timer("dial", hotkey)
         self.state.dialled += 1
         target.connection = ConnectionId(self.state.dialled)
-        target.active_since, target.dialled = None, target.endpoint
-        self.publish(DialRequested(target.connection, hotkey, target.endpoint, self.state.positions.get(hotkey)))
+        target.active_since, target.dialled, target.tls = None, target.endpoint, self.tls_with(hotkey)
+        position = self.state.positions.get(hotkey)
+        self.publish(DialRequested(target.connection, hotkey, target.endpoint, position, target.tls))
 
     def _schedule(
         self, hotkey: Hotkey, target: Target, answer: Reaction, reason: str, now: Micros, at_least: float = 0

@@ -12,10 +12,18 @@ from urllib.parse import parse_qsl
 from bettensor.actors.actor import on
 from bettensor.actors.auth import AuthActor, AuthState, Unverified
 from bettensor.actors.budget import MAX_REMOTES, Budget, budget_of, is_spent
-from bettensor.actors.health import HEALTH_PATH, asks_for_health
+from bettensor.actors.health import HEALTH_PATH, asks_for_health, lacks_tls
 from bettensor.actors.nonces import Nonces, accept_nonce, forget_past_nonces
 from bettensor.actors.schemes import DEFAULT, SCHEMES, pinned_scheme
-from bettensor.actors.settings import AuthSettings, Count, NotNegative, Positive, WebSocketSettings, settings_class
+from bettensor.actors.settings import (
+    AuthSettings,
+    AxonSettings,
+    Count,
+    NotNegative,
+    Positive,
+    WebSocketSettings,
+    settings_class,
+)
 from bettensor.bus import codec, packing, synapse
 from bettensor.bus.addresses import is_within, network_of
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
@@ -122,6 +130,7 @@ class ValidatorAuthSettings:
     """The limits of requests, from strangers and from neurons of the subnet."""
 
     auth: AuthSettings = field(default_factory=AuthSettings)
+    axon: AxonSettings = field(default_factory=AxonSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     max_connections: Count = 4096
     """Largest number of WebSocket sessions at the same time. A further handshake takes the place of the oldest session
@@ -264,6 +273,10 @@ class ValidatorAuthActor(AuthActor):
 
     @on(HttpRequestReceived)
     def check_request(self, event: HttpRequestReceived, envelope: Envelope) -> None:
+        if lacks_tls(event, self.settings.axon.tls):
+            refused = Refused(RefusalCode.TLS_REQUIRED, "this validator answers by TLS alone: use wss or https")
+            self._refuse_request(event, refused, envelope.mono)
+            return
         if asks_for_health(event.method, event.target):
             return  # open to all; ConnectionActor answers
         if self.state.knows_synapse and _asks_over_synapse(event):
@@ -561,6 +574,7 @@ class ValidatorAuthActor(AuthActor):
                 claims.epoch,
                 claims.offset,
                 claims.encoding,
+                request.tls_key,
             )
         )
         if message is not None:

@@ -8,21 +8,23 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import UNSET
+
 from bettensor.actors.actor import on, on_timer
 from bettensor.actors.budget import Budget, budget_of
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
-from bettensor.actors.health import Health, HealthWatcher, asks_for_health
-from bettensor.actors.settings import Positive, Seconds, settings_class
+from bettensor.actors.health import Health, HealthWatcher, asks_for_health, lacks_tls
+from bettensor.actors.settings import AxonSettings, Positive, Seconds, settings_class
 from bettensor.actors.stream import recoverable
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
     BroadcastRequested,
     BroadcastWriteRequested,
+    CertificateLoaded,
     CloseRequested,
     ConnectionOpened,
     ExchangeCompleted,
-    FrameReceived,
     GamesUpdated,
     HttpAnswered,
     HttpRequestReceived,
@@ -74,6 +76,7 @@ FAULTS = (
 class ValidatorConnectionSettings(ConnectionSettings):
     """The limits of one session, or one request, at a validator."""
 
+    axon: AxonSettings = field(default_factory=AxonSettings)
     predictions_per_second: Positive = 250.0
     """Predictions per second that one hotkey may send in the long run; any other message counts as one. If it sends
     more, its sessions are read more slowly; nothing is refused."""
@@ -89,7 +92,6 @@ class ValidatorConnectionSettings(ConnectionSettings):
     (close code 4103)."""
     refusal_burst: Positive = 100.0
     """Messages of one hotkey that may be refused at once after a silence."""
-
     verdict_timeout: Seconds = 10.0
     """If verdicts for a POST /predictions are still missing after this many seconds, the answer is 503."""
     slate_frames_per_second: Positive = 16.0
@@ -132,6 +134,10 @@ class ValidatorConnectionState(ConnectionState):
     """Sessions that are not read, because their hotkeys have given too much work."""
     charges_work: bool = True
     """Release 0.1.0 counted nothing but messages."""
+    tls_key: str = ""
+    """The key of this validator's certificate; empty: it has none."""
+    proxy_key: str = ""
+    """The key that miners see instead, because a proxy ends TLS; empty: none does."""
 
 
 class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
@@ -150,6 +156,13 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
     @on(LedgerOpened)
     def know_ledger(self, event: LedgerOpened, _: Envelope) -> None:
         self.state.ledger_id = event.ledger_id
+
+    @on(CertificateLoaded)
+    def know_certificate(self, event: CertificateLoaded, _: Envelope) -> None:
+        if event.of_proxy:
+            self.state.proxy_key = event.key
+        else:
+            self.state.tls_key = event.key
 
     @on(GamesUpdated)
     def know_position(self, event: GamesUpdated, _: Envelope) -> None:
@@ -185,6 +198,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
             rhythm=micros(self.settings.websocket.heartbeat_interval),
             known_epoch=event.known_epoch,
             known_offset=event.known_offset,
+            tls_key=event.tls_key,
         )
         self.state.sessions[event.connection] = session
         if event.purpose != "session":
@@ -216,7 +230,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     @on(HttpRequestReceived)
     def report_health(self, event: HttpRequestReceived, envelope: Envelope) -> None:
-        if not asks_for_health(event.method, event.target):
+        if not asks_for_health(event.method, event.target) or lacks_tls(event, self.settings.axon.tls):
             return
         open_sessions = [s for s in self.state.sessions.values() if s.stage is Stage.ACTIVE and s.purpose == "session"]
         active = sum(envelope.mono - session.heard_at <= 1.5 * session.rhythm for session in open_sessions)
@@ -230,12 +244,11 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     # --- work
 
-    @on(FrameReceived)
-    def read(self, event: FrameReceived, envelope: Envelope) -> None:
-        super().read(event, envelope)
-        session = self.state.sessions.get(event.connection)
-        if session is not None:
-            self._charge(session, envelope.mono, size=len(event.data))
+    def _heard(self, session: Session, size: int, now: Micros) -> None:
+        if self.state.charges_work:
+            limits, budget = self.settings, self._work_of(session.hotkey, now).size
+            if not budget.charge(now, size, limits.bytes_per_second, limits.byte_burst):
+                self._slow_down(session, now)
 
     @on(CloseRequested)
     def closing(self, event: CloseRequested, envelope: Envelope) -> None:
@@ -256,14 +269,13 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
             del self.state.slowed[connection]
             self.publish(ReadingResumed(connection, "work"))
 
-    def _charge(self, session: Session, now: Micros, *, predictions: int = 0, size: int = 0) -> None:
+    def _charge(self, session: Session, predictions: int, now: Micros) -> None:
         """Count the work of one message, and stop reading from its session until its hotkey may send more."""
-        if not self.state.charges_work:
-            return
-        limits, work = self.settings, self._work_of(session.hotkey, now)
-        work.predictions.charge(now, predictions, limits.predictions_per_second, limits.prediction_burst)
-        work.size.charge(now, size, limits.bytes_per_second, limits.byte_burst)
-        self._slow_down(session, now)
+        limits = self.settings
+        if self.state.charges_work:
+            budget = self._work_of(session.hotkey, now).predictions
+            if not budget.charge(now, predictions, limits.predictions_per_second, limits.prediction_burst):
+                self._slow_down(session, now)
 
     def _slow_down(self, session: Session, now: Micros) -> None:
         connection, free_at = session.connection, self._free_at(session.hotkey)
@@ -290,13 +302,13 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         return work.refusals.spend(now, limits.refusals_per_second, limits.refusal_burst)
 
     def _work_of(self, hotkey: Hotkey, now: Micros) -> Work:
-        known = self.state.work
-        if hotkey not in known:
+        known, limits = self.state.work, self.settings
+        work = known.get(hotkey)
+        if work is None:
             if len(known) >= MAX_WORKERS:
                 del known[next(iter(known))]
-            limits = self.settings
-            known[hotkey] = Work(Budget(limits.prediction_burst, now), Budget(limits.byte_burst, now))
-        return known[hotkey]
+            work = known[hotkey] = Work(Budget(limits.prediction_burst, now), Budget(limits.byte_burst, now))
+        return work
 
     # --- WebSocket
 
@@ -307,7 +319,8 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
             self._close(older, CloseCode.REPLACED, "a newer session of the same hotkey took its place")
         session.become(Stage.ACTIVE)
         self.state.present[session.hotkey] = session.connection
-        self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session))
+        tls = bool(session.tls_key or self.state.proxy_key)
+        self.publish(SessionActivated(session.connection, session.hotkey, session.uid, session.session, tls))
         for parcel in self.state.parcels.pop(session.hotkey, ()):
             self._write(session, parcel)
         self._bring_up_to_date(session, session.heard_at)
@@ -402,7 +415,12 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
                 messages_per_second=self.settings.messages_per_second,
                 burst=self.settings.burst,
             ),
+            tls_key=self._key_for(session) or UNSET,
         )
+
+    def _key_for(self, session: Session) -> str:
+        """The key of the certificate that the miner sees, or would see by TLS; empty if there is no TLS."""
+        return self.state.proxy_key or session.tls_key or self.state.tls_key
 
     def _bring_up_to_date(self, session: Session, now: Micros) -> None:
         known = session.known_offset if self._recovered(session) else None
@@ -437,7 +455,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         predictions = event.message.predictions if isinstance(event.message, PredictionMessage) else ()
         if session.purpose == "predictions":
             session.outstanding += sum(bool(prediction.prediction_id) for prediction in predictions)
-        self._charge(session, envelope.mono, predictions=max(1, len(predictions)))
+        self._charge(session, max(1, len(predictions)), envelope.mono)
 
     def _addressed(self, session: Session, message: WebSocketMessage) -> None:
         if isinstance(message, ConfirmationMessage) and session.purpose == "predictions":

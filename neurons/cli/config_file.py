@@ -37,9 +37,9 @@ def commented_defaults(role: Role) -> str:
     folder = ""
     for group in groups_of(role):
         first, dot, name = group.path.rpartition(".")
-        if first != folder:
-            folder = first
+        if first not in ("", folder):
             lines += [*_comment(field_docs(ROLES[role])[first], ""), f"{first}:"]
+        folder = first or name
         shown = [*_section(group, name, "  " if dot else "")]
         is_other_model = group.model not in ("", *list(MODELS.values())[:1])
         lines += [f"# {line}" for line in shown] if is_other_model else shown

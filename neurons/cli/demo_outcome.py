@@ -14,7 +14,7 @@ from bettensor.neurons.cli.demo_existing import RELEASE, ExistingPlayer
 from bettensor.neurons.cli.demo_files import VISITOR
 from bettensor.neurons.cli.demo_subnet import Demo, latency_of
 from bettensor.neurons.cli.history import history_file, history_proofs
-from bettensor.neurons.cli.screen import Words as Text
+from bettensor.neurons.cli.screen import ShownText as Text
 
 
 def outcome_of(demo: Demo) -> dict[str, Any]:

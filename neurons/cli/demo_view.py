@@ -11,7 +11,7 @@ from bettensor.neurons.cli import views
 from bettensor.neurons.cli.demo_files import VISITOR
 from bettensor.neurons.cli.demo_player import VALIDATOR, Player
 from bettensor.neurons.cli.demo_subnet import REVIVAL, Demo, verdicts_of
-from bettensor.neurons.cli.screen import Words as Text
+from bettensor.neurons.cli.screen import ShownText as Text
 
 ROOMY: Final = 108
 """Columns from which on there is room for full headings, the transport and full notes on a neuron."""

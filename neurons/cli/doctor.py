@@ -15,23 +15,32 @@ from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
 from statistics import median
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from bettensor.actors.announce import Serving, announced_endpoint, dialled_port
 from bettensor.actors.cures import FEW_WATCHES, SECTION
+from bettensor.actors.logbook import EXPIRY_WARNING
 from bettensor.actors.miner.targets import is_wanted, lack_of
 from bettensor.actors.validator.auth import ValidatorAuthSettings
+from bettensor.bus.addresses import split_endpoint
+from bettensor.bus.clock import SystemClock
 from bettensor.bus.errors import BettensorError, ConfigurationError
-from bettensor.bus.events import NeuronInfo, Role
+from bettensor.bus.events import CertificateLoaded, NeuronInfo, Role, Tls
+from bettensor.bus.identifiers import Micros
 from bettensor.bus.text import counted
+from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.cli import versions
 from bettensor.neurons.cli.control_client import ask
-from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings
+from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings, is_hotkey
 from bettensor.neurons.config.sources import Sources, Where, blame
+from bettensor.neurons.edges.crowd import SPARE_FILES, files_for
 from bettensor.neurons.system.files import why_unwatched
 from bettensor.neurons.system.ports import listen_on
 from bettensor.neurons.system.processes import most_open_files
 from bettensor.neurons.system.proxies import proxy_of
+
+if TYPE_CHECKING:
+    from bettensor.neurons.edges.tls import Shown
 
 Health = Literal["ok", "warning", "failure", "unknown"]
 
@@ -43,8 +52,6 @@ LEAST_SPACE: Final = 1 << 30
 """Free bytes on the ledger's disk, below which there is a warning."""
 NO_SPACE: Final = 1 << 26
 """Free bytes on the ledger's disk, below which there is a failure."""
-SPARE_FILES: Final = 256
-"""Open files besides one per connection."""
 MAX_BEHIND: Final = 1.0
 """Seconds that this clock may be behind a block's timestamp; validators refuse requests from 2 s ahead on."""
 NEXT_BLOCK: Final = 15.0
@@ -109,6 +116,9 @@ async def _examine(settings: Settings, where: Where, make_client: Callable[[str]
         found += [finding async for finding in _port(settings, service, me)]
     if isinstance(settings, MinerSettings) and metagraph is not None:
         found += [finding async for finding in _validators(settings, metagraph, hotkey)]
+        found += [finding async for finding in _keys_shown(settings, metagraph)]
+    if isinstance(settings, ValidatorSettings):
+        found += _certificates(settings, hotkey)
     return [*found, _synapse(settings, me)]
 
 
@@ -167,11 +177,14 @@ def _disk(state_dir: Path) -> Iterator[Finding]:
 
 
 def _open_files(settings: Settings) -> Finding:
-    needed = SPARE_FILES + (_max_connections(settings) if isinstance(settings, ValidatorSettings) else 0)
+    needed, cheaper = SPARE_FILES, ""
+    if isinstance(settings, ValidatorSettings):
+        needed = files_for(settings.limits, _max_connections(settings))
+        cheaper = ", or lower actors.auth.max_connections and limits.strangers"
     most = most_open_files()
     text = f"the hard limit is {most} open files, and this neuron needs {needed}"
     if most < needed:
-        cure = f"set ulimit -H -n {needed} or LimitNOFILE={needed} in systemd, or lower actors.auth.max_connections"
+        cure = f"set ulimit -H -n {needed} or LimitNOFILE={needed} in systemd{cheaper}"
         return Finding("open files", "warning", text, cure)
     return Finding("open files", "ok", text)
 
@@ -465,6 +478,79 @@ async def _visit(endpoint: str, *, asks: bool = True) -> Visit:
         return Visit(reached=True)
     finally:
         writer.close()
+
+
+# --- TLS
+
+
+def _certificates(settings: ValidatorSettings, hotkey: str | None) -> Iterator[Finding]:
+    """The validator's own certificate, and its proxy's."""
+    from bettensor.neurons.edges.certificate_files import read_proxy, read_served
+
+    tls, now = settings.axon.tls, SystemClock().wall()
+    if tls.certificate is None and tls.proxy_key is None:
+        yield Finding("tls", "ok", "off: predictions can be read on their way to this validator (axon.tls)")
+    with contextlib.suppress(ConfigurationError):  # the check of the configuration reports it
+        if tls.certificate is not None and tls.key is not None:
+            about = read_served(tls.certificate, tls.key, now).about
+            yield _certificate(about, str(tls.certificate), hotkey, now)
+        if tls.proxy_key is not None:
+            yield _certificate(read_proxy(tls.proxy_key, now), "the proxy's certificate", hotkey, now)
+
+
+def _certificate(about: CertificateLoaded, what: str, hotkey: str | None, now: Micros) -> Finding:
+    names = f", for {', '.join(about.names)}" if about.names else ""
+    until = "" if about.not_after is None else f", valid until {rfc3339(about.not_after)[:19]}Z"
+    text = f"{what}: key {about.key}{names}{until}"
+    if about.faults:
+        return Finding("tls", "warning", text, "; ".join(about.faults))
+    if about.not_after is not None and about.not_after - now < EXPIRY_WARNING:
+        cure = "renew it, by `bettensor wallet certificate` or certbot: a running validator takes it at once"
+        return Finding("tls", "warning", text, cure)
+    of_others = [name for name in about.names if name != hotkey and is_hotkey(name)]
+    if of_others and hotkey is not None:
+        return Finding("tls", "warning", f"{text}; this hotkey is {hotkey}", "bettensor wallet certificate makes one")
+    return Finding("tls", "ok", text)
+
+
+async def _keys_shown(settings: MinerSettings, metagraph: Sequence[NeuronInfo]) -> AsyncIterator[Finding]:
+    """The certificates of the validators that can be reached."""
+    if settings.tls.mode == "off":
+        yield Finding("tls", "ok", "off: predictions can be read on their way to validators (tls.mode)")
+        return
+    endpoints = {
+        neuron.hotkey: neuron.axon for neuron in metagraph if is_wanted(neuron, settings.validators) and neuron.axon
+    }
+    shown = await asyncio.gather(*map(_shown_at, endpoints.values()))
+    for (hotkey, endpoint), key in zip(endpoints.items(), shown, strict=True):
+        pinned = settings.tls.keys.get(hotkey)
+        where = f"{hotkey} at {endpoint}"
+        if pinned is not None and key is not None and key.key != pinned:
+            text = f"{where} has the key {key.key}, and tls.keys pins {pinned}"
+            yield Finding("tls", "failure", text, "compare it with the validator's operator, and correct tls.keys")
+        elif key is None and (pinned is not None or settings.tls.mode == "required"):
+            text = f"{where} has no TLS that can be reached from here, and tls.mode or tls.keys demands it"
+            yield Finding("tls", "warning", text, "ask the validator's operator, or set tls.mode: auto")
+    found = [key for key in shown if key is not None]
+    vouched = sum(key.vouched for key in found)
+    text = (
+        f"{len(found)} of {counted(len(endpoints), 'validator')} with TLS, {vouched} by an authority; the welcomes of "
+    )
+    yield Finding("tls", "ok", f"{text}the validators say which keys are theirs")
+
+
+async def _shown_at(endpoint: str) -> "Shown | None":
+    """What a TLS handshake at ``endpoint`` shows; None if there is no TLS."""
+    from bettensor.neurons.edges.http_exchange import connected
+
+    try:
+        async with (
+            asyncio.timeout(DIAL_TIMEOUT),
+            connected(*split_endpoint(endpoint), Tls()) as connection,
+        ):
+            return connection.shown
+    except (BettensorError, OSError, ValueError, TimeoutError):
+        return None
 
 
 def can_run(findings: Iterable[Finding]) -> bool:

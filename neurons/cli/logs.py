@@ -24,7 +24,7 @@ from bettensor.bus.identifiers import SECOND, Hotkey
 from bettensor.bus.text import counted, hint
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.ask import parse_time
-from bettensor.neurons.cli.screen import Words as Text
+from bettensor.neurons.cli.screen import ShownText as Text
 from bettensor.neurons.config.plugins import load
 from bettensor.neurons.recordings import audit as auditing
 from bettensor.neurons.recordings.inspection import EventFilter, Step, Summary, prediction_ids, trace_in

@@ -548,6 +548,13 @@ def _port(text: str) -> int:
     return port
 
 
+def _days(text: str) -> int:
+    days = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+    if not 0 < days <= 36_500:
+        raise argparse.ArgumentTypeError(f"expected a number of days, 1 to 36500, not {text!r}")
+    return days
+
+
 def _prediction_id(text: str) -> str:
     text = text.removesuffix("…")  # as a terminal shows it
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
@@ -633,19 +640,13 @@ def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     example = "bettensor wallet new --wallet.name test --wallet.hotkey miner1"
-    wallet = _add(commands, "wallet", "list wallets, or make throwaway wallets", example)
+    wallet = _add(commands, "wallet", "list wallets, make throwaway wallets, or a certificate for TLS", example)
     actions = wallet.add_subparsers(metavar="ACTION")
     new = _add(actions, "new", "make a throwaway wallet with unencrypted keys, for tests only", example)
     new.add_argument(
         "--wallet.name", dest="name", metavar="NAME", help="name of the wallet (default: default, with --yes)"
     )
-    new.add_argument(
-        "--wallet.hotkey",
-        dest="hotkey",
-        default="default",
-        metavar="NAME",
-        help="name of the hotkey (default: default)",
-    )
+    _add_wallet_hotkey(new)
     _add_wallet_path(new)
     new.add_argument(
         "--crypto", choices=["sr25519", "ed25519"], default="sr25519", help="the signature scheme (default sr25519)"
@@ -655,9 +656,39 @@ def _add_wallet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         actions, "list", "list wallets and their hotkeys, and say which hotkeys can sign", "bettensor wallet list"
     )
     _add_wallet_path(listing)
-    for parser, operation in ((new, "new"), (listing, "show")):
+    certificate = _add(
+        actions,
+        "certificate",
+        "make a self-signed certificate for the TLS of a validator; an existing key is kept",
+        "bettensor wallet certificate --wallet.name demo --wallet.hotkey validator",
+    )
+    certificate.add_argument(
+        "--wallet.name", dest="name", default="default", metavar="NAME", help="name of the wallet (default: default)"
+    )
+    _add_wallet_hotkey(certificate)
+    _add_wallet_path(certificate)
+    certificate.add_argument(
+        "--axon.external_ip", dest="address", metavar="IP", help="the address at which miners reach the validator"
+    )
+    certificate.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="folder of both files (default: this folder)"
+    )
+    certificate.add_argument(
+        "--days", type=_days, default=3650, metavar="N", help="days for which it is valid (default 3650)"
+    )
+    for parser, operation in ((new, "new"), (listing, "show"), (certificate, "certificate")):
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=_wallet, operation=operation)
+
+
+def _add_wallet_hotkey(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wallet.hotkey",
+        dest="hotkey",
+        default="default",
+        metavar="NAME",
+        help="name of the hotkey (default: default)",
+    )
 
 
 def _add_wallet_path(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """What is drawn by rich: no word of a peer is markup, and none moves a cursor, whichever view shows it.
 
-Views build ``Words`` and plain strings; ``Screen`` draws them. Both escape what a terminal would obey, so a view cannot
-forget it. rich itself takes ``[/x]`` in a string for markup, and writes the escape sequences that a string holds.
+Views build ``ShownText`` and plain strings; ``Screen`` draws them. Both escape what a terminal would obey, so a view
+cannot forget it. rich itself takes ``[/x]`` in a string for markup, and writes the escape sequences in it.
 """
 
 import sys
@@ -17,24 +17,24 @@ from bettensor.bus.text import harmless
 from bettensor.neurons.cli import streams
 
 
-class Words(Text):
+class ShownText(Text):
     """Text in which nothing is obeyed; in place of rich's own."""
 
     def __init__(self, text: str = "", style: str | Style = "", **options: Any) -> None:
         super().__init__(harmless(text), style, **options)
 
-    def append(self, text: Text | str, style: str | Style | None = None) -> "Words":
+    def append(self, text: Text | str, style: str | Style | None = None) -> "ShownText":
         super().append(harmless(text) if isinstance(text, str) else text, style)
         return self
 
     @classmethod
-    def assemble(cls, *parts: Any, **options: Any) -> "Words":
+    def assemble(cls, *parts: Any, **options: Any) -> "ShownText":
         words = cls()
         words.append_text(super().assemble(*parts, **options))
         return words
 
-    def join(self, lines: Iterable[Text]) -> "Words":
-        words = Words()
+    def join(self, lines: Iterable[Text]) -> "ShownText":
+        words = ShownText()
         words.append_text(super().join(lines))
         return words
 

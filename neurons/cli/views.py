@@ -25,7 +25,7 @@ from rich.table import Table
 from bettensor.actors.cures import UNREGISTERED
 from bettensor.bus.text import counted, duration, printable, short, shortened
 from bettensor.neurons.cli.screen import Screen
-from bettensor.neurons.cli.screen import Words as Text
+from bettensor.neurons.cli.screen import ShownText as Text
 
 Status = dict[str, Any]
 
@@ -180,7 +180,7 @@ def peers_table(status: Status, width: int, room: int | None = None) -> Renderab
         table.add_row(
             uid_text(peer["uid"]),
             shown_hotkey(peer["hotkey"], width),
-            state_text(peer["state"]),
+            state_text(peer["state"]).append(" TLS" if peer.get("tls") else ""),  # an earlier release does not tell
             duration(peer["since_s"]),
             duration(peer["heard_s"]),
             milliseconds(peer["latency_ms"]),

@@ -1,22 +1,27 @@
-"""The commands ``bettensor wallet``: list wallets, and make throwaway ones. ``main.py`` parses their arguments."""
+"""The commands ``bettensor wallet``: list wallets, make throwaway ones and certificates. ``main.py`` has the flags."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
 
+from bettensor.actors.settings import AxonSettings
 from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.cli import views
 from bettensor.neurons.config.settings import WalletSettings, parse
 from bettensor.neurons.config.sources import Sources
+from bettensor.neurons.config.yaml_text import one_line
 from bettensor.neurons.edges.keys import scheme_name
 from bettensor.neurons.edges.wallets import (
     HotkeyFile,
     KeyState,
     WalletFolder,
     coldkey_state,
+    hotkey_file,
     list_wallets,
     new_wallet,
+    read_hotkey,
 )
 
 
@@ -60,6 +65,35 @@ def _plan(name: str, hotkey: str, path: str, coldkey: KeyState) -> str:
         return f"the wallet {name!r} with an unencrypted coldkey and the unencrypted hotkey {hotkey!r} in {path}"
     encrypted = ", whose coldkey is encrypted," if coldkey is KeyState.ENCRYPTED else ""
     return f"the unencrypted hotkey {hotkey!r} in the wallet {name!r}{encrypted} in {path}"
+
+
+def certificate(arguments: argparse.Namespace) -> int:
+    """Make a self-signed certificate for a hotkey, and print the keys of the configuration that name it.
+
+    Raises:
+        ConfigurationError: there is no such hotkey, an argument is wrong, or a file cannot be written.
+    """
+    name, hotkey, path, folder = arguments.name, arguments.hotkey, arguments.path, arguments.out
+    check_names(name=name, hotkey=hotkey, path=path)
+    flags = Sources("wallet certificate", keys={"axon.external_ip": "--axon.external_ip"})
+    axon = parse(AxonSettings, {"external_ip": arguments.address}, flags, prefix="axon.")
+    address = read_hotkey(hotkey_file(name, hotkey, path)).address
+    if address is None:
+        raise ConfigurationError(
+            f"wallet certificate: {hotkey_file(name, hotkey, path)} names no hotkey; `bettensor wallet list` lists them"
+        )
+    from bettensor.neurons.edges.certificate_maker import make_certificate
+
+    made, key = (folder.absolute() / f"{name}.{hotkey}.{kind}" for kind in ("pem", "key"))
+    digest = make_certificate(made, key, Hotkey(address), axon.external_ip, arguments.days)
+    if arguments.json:
+        print(json.dumps({"certificate": str(made), "key": str(key), "tls_key": digest, "hotkey": address}, indent=2))
+        return 0
+    print(f"made {made}, valid for {arguments.days} days, and its key {key}")
+    print(f"tls key: {digest}")
+    print("In the validator's configuration:")
+    print(f"axon:\n  tls:\n    certificate: {one_line(str(made))}\n    key: {one_line(str(key))}")
+    return 0
 
 
 def show(arguments: argparse.Namespace) -> int:

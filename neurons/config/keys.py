@@ -99,8 +99,7 @@ def groups_of(role: Role) -> tuple[Group, ...]:
     own = [f for f in fields(kind) if f.name not in sections and f.name != "actors"]
     groups = [Group("", kind.__doc__ or "", tuple(_keys(kind, own, "")))]
     for name, section in sections.items():
-        text = docs.get(name) or section.__doc__ or ""
-        groups.append(Group(name, text, tuple(_keys(section, list(fields(section)), f"{name}."))))
+        groups += _groups(section, name, docs.get(name) or section.__doc__ or "")
     for actor in ACTORS[role]:
         taken = section_fields(actor.Settings, section_names(kind))
         keys = _keys(
@@ -110,6 +109,15 @@ def groups_of(role: Role) -> tuple[Group, ...]:
     if role == "miner":
         groups += [_model(model, name) for model, name in MODELS.items()]
     return tuple(group for group in groups if group.keys)
+
+
+def _groups(section: Any, path: str, meaning: str) -> Iterator[Group]:
+    """A section, and the sections in it."""
+    types = get_type_hints(section)
+    inner = [f.name for f in fields(section) if is_dataclass(types[f.name])]
+    yield Group(path, meaning, tuple(_keys(section, [f for f in fields(section) if f.name not in inner], f"{path}.")))
+    for name in inner:
+        yield from _groups(types[name], f"{path}.{name}", types[name].__doc__ or "")
 
 
 def _model(model: type[Any], name: str) -> Group:

@@ -124,7 +124,8 @@ def _suggestion(key: str, kind: type[Any], role: str) -> str:
     if same:
         return f"; the nearest {'is' if len(same) == 1 else 'are'} {' and '.join(map(repr, same))}"
     prefix = "".join(f"{part}." for part in section)
-    beside = [other.removeprefix(prefix) for other in known if other.startswith(prefix)] if section else []
+    inside = [other.removeprefix(prefix) for other in known if other.startswith(prefix)] if section else []
+    beside = [*dict.fromkeys(other.partition(".")[0] for other in inside)]  # of a section in it only the name
     near = (
         hint(last, beside, prefix)
         if beside

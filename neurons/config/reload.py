@@ -13,6 +13,7 @@ RELOADABLE: Final = (
     "logging.level",
     "websocket.*",
     "auth.schemes",
+    "tls.*",
     "synapse.query_interval",
     "synapse.concurrency",
     "actors.*.*",

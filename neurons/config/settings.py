@@ -1,5 +1,6 @@
 """The keys of a neuron's configuration: sections, values, defaults and units, which are defined only here."""
 
+import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
@@ -11,10 +12,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from bettensor.actors.settings import (
     AuthSettings,
     AxonSettings,
+    AxonTlsSettings,
     ChosenValidators,
     IntakeSettings,
     IsNumber,
+    KeyDigest,
     MinerSynapseSettings,
+    MinerTlsSettings,
     Port,
     PortLimits,
     Seconds,
@@ -48,6 +52,15 @@ def _address(value: str) -> str:
     except ValueError:
         raise ValueError("expected an ss58 address like 5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY") from None
     return value
+
+
+def is_hotkey(text: str) -> bool:
+    """Whether ``text`` is an ss58 address."""
+    try:
+        _address(text)
+    except ValueError:
+        return False
+    return True
 
 
 Address = Annotated[Hotkey, AfterValidator(_address)]
@@ -140,6 +153,44 @@ class VerifierSettings(CheckedAuthSettings):
     verify_workers: Annotated[Whole, Field(ge=0, le=64)] = 0
     """Number of processes that verify signatures of frames; set at most one per spare core. 0: the neuron's own process
     verifies them."""
+
+
+def _key_or_path(value: Any, info: ValidationInfo) -> Any:
+    is_key = isinstance(value, str) and re.fullmatch(r"[0-9a-fA-F]{64}", value)
+    return value.lower() if is_key else _locate(value, info)
+
+
+@settings_class
+class CertificateSettings(AxonTlsSettings):
+    """TLS at the public port, beside plain HTTP and WebSocket. `bettensor wallet certificate` makes both files."""
+
+    certificate: LocalPath | None = None
+    """The certificate (PEM), followed by those of its authorities, if any; the file is watched. null: no TLS."""
+    key: LocalPath | None = None
+    """The certificate's private key (PEM), not encrypted; the file is watched."""
+    proxy_key: Annotated[Path | str | None, BeforeValidator(_key_or_path)] = None
+    """If a proxy in front of this validator ends TLS: the proxy's certificate (PEM), which is watched, or the SHA-256
+    of its SubjectPublicKeyInfo, 64 hex digits. Miners then expect that key. null: no proxy ends TLS."""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key must be set together")
+        if self.required and self.certificate is None:
+            raise ValueError("required needs certificate and key")
+
+
+@settings_class
+class ListeningSettings(AxonSettings):
+    """Where a validator listens."""
+
+    tls: CertificateSettings = field(default_factory=CertificateSettings)
+
+
+@settings_class
+class CheckedMinerTlsSettings(MinerTlsSettings):
+    """TLS with validators: a miner trusts a pinned key, or the key that the validator's signed welcome names."""
+
+    keys: dict[Address, KeyDigest] = field(default_factory=dict)
 
 
 @settings_class
@@ -240,7 +291,7 @@ class ValidatorSettings(Settings):
     blacklist: LocalPath | None = None
     """A YAML file with the hotkeys, coldkeys and networks (CIDR) to refuse; a wrong row blocks nobody, and is reported.
     null: nobody is blacklisted."""
-    axon: AxonSettings = field(default_factory=AxonSettings)
+    axon: ListeningSettings = field(default_factory=ListeningSettings)
     synapse: ValidatorSynapseSettings = field(default_factory=ValidatorSynapseSettings)
     auth: VerifierSettings = field(default_factory=VerifierSettings)
     games: GamesSettings = field(default_factory=GamesSettings)
@@ -254,6 +305,7 @@ class MinerSettings(Settings):
     """The neuron's role."""
     validators: ChosenValidators = ChosenValidators()
     """Hotkeys of the validators to connect to. []: all validators with a permit and an endpoint in the metagraph."""
+    tls: CheckedMinerTlsSettings = field(default_factory=CheckedMinerTlsSettings)
     synapse: MinerSynapseSettings = field(default_factory=MinerSynapseSettings)
     intake: IntakeSettings = field(default_factory=IntakeSettings)
 
@@ -329,7 +381,9 @@ def _as(kind: type[Any], section: Any) -> Any:
     """``section`` as the type that it extends, for a part that knows only that type."""
     if type(section) is kind:
         return section
-    return kind(**{f.name: getattr(section, f.name) for f in fields(kind)})
+    types = get_type_hints(kind)
+    values = {f.name: getattr(section, f.name) for f in fields(kind)}
+    return kind(**{name: _as(types[name], value) if is_dataclass(value) else value for name, value in values.items()})
 
 
 def section_fields(kind: type[Any], sections: Container[type[Any]]) -> dict[str, type[Any]]:

@@ -50,7 +50,7 @@ def room_of(limits: PortLimits, files: int) -> Room:
     left = max(4 * _LEAST, files - SPARE_FILES)
     strangers = limits.strangers or min(_MOST_STRANGERS, left // 4)
     of_network = limits.strangers_per_network or max(_LEAST, min(_MOST_OF_NETWORK, strangers // 2))
-    handshakes = limits.handshakes or max(_LEAST, strangers // 4)
+    handshakes = limits.handshakes or _handshakes(strangers)
     return Room(
         connections=min(limits.connections or left, max(_LEAST, left - handshakes)),
         strangers=strangers,
@@ -60,6 +60,17 @@ def room_of(limits: PortLimits, files: int) -> Room:
         handshakes_per_network=limits.handshakes_per_network or max(_LEAST, of_network // 4),
         unadmitted_bytes=limits.unadmitted_bytes,
     )
+
+
+def files_for(limits: PortLimits, sessions: int) -> int:
+    """The open files with which a neuron has room for so many sessions, and for strangers beside them."""
+    strangers = limits.strangers or _MOST_STRANGERS
+    handshakes = limits.handshakes or _handshakes(strangers)
+    return SPARE_FILES + handshakes + max(4 * strangers, strangers + sessions)
+
+
+def _handshakes(strangers: int) -> int:
+    return max(_LEAST, strangers // 4)
 
 
 class Guest(Protocol):

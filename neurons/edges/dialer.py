@@ -5,11 +5,11 @@ Opens, reads and writes a WebSocket. Actors decide when to dial, and whose ident
 
 import asyncio
 import contextlib
-from typing import Final
+from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed as SocketClosed
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
@@ -20,7 +20,7 @@ from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import Unreadable
+from bettensor.bus.errors import BettensorError, Unreadable
 from bettensor.bus.events import (
     BinaryReceived,
     CloseRequested,
@@ -30,6 +30,7 @@ from bettensor.bus.events import (
     DialRequested,
     FrameReceived,
     Road,
+    Tls,
 )
 from bettensor.bus.identifiers import ConnectionId, Micros
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
@@ -39,6 +40,7 @@ from bettensor.neurons.edges.http_answers import read_retry_after
 from bettensor.neurons.edges.intake import Flooded, Intake
 from bettensor.neurons.edges.refusals import read_refusal
 from bettensor.neurons.edges.tasks import Tasks
+from bettensor.neurons.edges.tls import Shown, by_tls, tls_trouble, wants_tls
 from bettensor.neurons.edges.writer import TransportGone
 
 OPEN_TIMEOUT: Final = 10.0
@@ -166,6 +168,22 @@ class _NoSubprotocol(InvalidHandshake):
 class _Handshake(connect):
     """Follows no redirect: the metagraph names the validator's address, and any other answer is a refusal."""
 
+    def __init__(self, tls: Tls | None, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._tls = tls
+        self.shown = Shown()
+
+    async def create_connection(self) -> ClientConnection:
+        """Open the socket. By TLS nothing is sent before its certificate has been looked at."""
+        if self._tls is None:
+            return await super().create_connection()
+        connection, self.shown = await by_tls(self._tls, self._connect)
+        return connection
+
+    async def _connect(self, **options: Any) -> ClientConnection:
+        self.connection_kwargs = self.connection_kwargs | options
+        return await super().create_connection()
+
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
@@ -224,23 +242,30 @@ class Dialer(Edge):
             target += f"&encoding={packing.DEFLATE}"
         headers = self._signer.sign_request("GET", target, b"", event.hotkey)
         try:
-            socket = await _shake_hands(f"ws://{event.endpoint}{target}", headers)
+            socket, shown = await shake_hands(event, target, headers)
         except InvalidStatus as refusal:
             self._bus.publish(_refused(event, refusal, self._clock.wall()))
-        except (OSError, TimeoutError, WebSocketException, ValueError) as error:  # ValueError: not an address
-            reason = str(error) or type(error).__name__
-            self._bus.publish(DialFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
+        except (
+            OSError,
+            TimeoutError,
+            BettensorError,
+            WebSocketException,
+            ValueError,
+        ) as error:  # ValueError: no address
+            reason = f"{event.endpoint}: {str(error) or type(error).__name__}"
+            trouble = tls_trouble(error, is_plain=event.tls is None, is_no_http=isinstance(error, InvalidMessage))
+            self._bus.publish(DialFailed(event.connection, event.hotkey, reason, tls=trouble))
         else:
-            session = self._read(event, socket, headers["X-Bittensor-Nonce"])
+            session = self._read(event, socket, headers["X-Bittensor-Nonce"], shown)
             self._sessions.start(session, f"session with {event.hotkey}")
 
-    async def _read(self, event: DialRequested, socket: _Socket, challenge: str) -> None:
+    async def _read(self, event: DialRequested, socket: _Socket, challenge: str, shown: Shown) -> None:
         connection = event.connection
         dialled = self._open[connection] = Dialled(socket)
         self._transports.add(connection, dialled)
         try:
             async with socket:
-                self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge))
+                self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge, "session", *shown))
                 async for data in socket:
                     if not dialled.ending:  # otherwise frames mean nothing, and stay out of the log
                         await self._take(event, dialled, data)
@@ -276,18 +301,20 @@ def _size(received: FrameReceived | BinaryReceived) -> int:
     return len(received.data) if isinstance(received, FrameReceived) else received.size
 
 
-async def _shake_hands(url: str, headers: dict[str, str]) -> _Socket:
-    """A WebSocket that speaks bettensor/1.
+async def shake_hands(event: DialRequested, target: str, headers: dict[str, str]) -> tuple[_Socket, Shown]:
+    """A WebSocket that speaks bettensor/1, and the certificate that was shown.
 
     Raises:
+        HandshakeFailed, OtherKey: its TLS is not as requested.
         InvalidStatus: the validator refuses.
         OSError: it cannot be reached.
         TimeoutError: it does not answer in time.
         WebSocketException: its answer is none.
-        ValueError: ``url`` has no address.
+        ValueError: the endpoint is no address.
     """
-    socket = await _Handshake(
-        url,
+    handshake = _Handshake(
+        event.tls,
+        f"{'ws' if event.tls is None else 'wss'}://{event.endpoint}{target}",
         create_connection=_Socket,
         additional_headers=headers,
         subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -298,11 +325,12 @@ async def _shake_hands(url: str, headers: dict[str, str]) -> _Socket:
         close_timeout=CLOSE_TIMEOUT,
         proxy=None,  # for the chain alone: a validator may refuse by the address that it sees
     )
+    socket = await handshake
     assert isinstance(socket, _Socket)  # noqa: S101 - for the type checker: create_connection makes it
     if socket.subprotocol != SUBPROTOCOL:  # RFC 6455 lets a server ignore what we asked for
         socket.transport.abort()
         raise _NoSubprotocol(f"its answer does not name the subprotocol {SUBPROTOCOL}")
-    return socket
+    return socket, handshake.shown
 
 
 def _refused(event: DialRequested, refusal: InvalidStatus, now: Micros) -> DialFailed:
@@ -316,4 +344,5 @@ def _refused(event: DialRequested, refusal: InvalidStatus, now: Micros) -> DialF
         response.status_code,
         read_retry_after(response.headers.get_all("Retry-After"), now),
         code,
+        wants_tls(event.tls, response.status_code, code),
     )

@@ -16,7 +16,7 @@ from bettensor.bus.addresses import split_endpoint
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
-from bettensor.bus.errors import Unreadable
+from bettensor.bus.errors import BettensorError, Unreadable
 from bettensor.bus.events import (
     CloseRequested,
     ConnectionClosed,
@@ -28,15 +28,17 @@ from bettensor.bus.events import (
     PostFailed,
     PostRequested,
     Purpose,
+    TlsTrouble,
 )
 from bettensor.bus.identifiers import ConnectionId, MessageId, Micros
 from bettensor.bus.messages import MAX_PARTS, MAX_PREDICTIONS, PointToPoint, WelcomeMessage
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.edge import Edge, Identity, RequestSigner, on
 from bettensor.neurons.edges.http_answers import read_retry_after
-from bettensor.neurons.edges.http_exchange import NoAnswer, Reply, connected
+from bettensor.neurons.edges.http_exchange import NoAnswer, NoHttp, Reply, connected
 from bettensor.neurons.edges.intake import Flooded, Intake
 from bettensor.neurons.edges.refusals import read_refusal
+from bettensor.neurons.edges.tls import Shown, tls_trouble, wants_tls
 
 TIMEOUT: Final = 15.0
 """Seconds for one exchange: a validator answers within 10, or says that it has no verdict."""
@@ -67,6 +69,15 @@ class _Attempt(NamedTuple):
     """To be published when it is sent, if it carries predictions."""
     most_bytes: int
     most_frames: int
+
+
+class _Answer(NamedTuple):
+    """An answer whose body has come."""
+
+    reply: Reply
+    content: bytes
+    shown: Shown
+    """Of the TLS by which it came."""
 
 
 class _End(NamedTuple):
@@ -110,15 +121,16 @@ class HttpClient(Edge):
         try:
             async with AsyncExitStack() as room:
                 async with asyncio.timeout(TIMEOUT):
-                    reply, content = await self._ask(event, attempt, room)
-                await self._read(event, attempt, reply, content)
+                    answer = await self._ask(event, attempt, room)
+                await self._read(event, attempt, answer)
         except TimeoutError:
             self._fail(event, f"no answer within {TIMEOUT:g} s")
-        except (NoAnswer, OSError, ValueError) as error:  # ValueError: not an address
-            self._fail(event, str(error) or type(error).__name__)
+        except (BettensorError, OSError, ValueError) as error:  # ValueError: not an address
+            trouble = tls_trouble(error, is_plain=event.tls is None, is_no_http=isinstance(error, NoHttp))
+            self._fail(event, str(error) or type(error).__name__, trouble)
 
-    def _fail(self, event: Request, reason: str) -> None:
-        self._bus.publish(PostFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}"))
+    def _fail(self, event: Request, reason: str, trouble: TlsTrouble | None = None) -> None:
+        self._bus.publish(PostFailed(event.connection, event.hotkey, f"{event.endpoint}: {reason}", tls=trouble))
 
     def _compose(self, event: Request) -> _Attempt:
         if isinstance(event, GamesRequested):
@@ -139,27 +151,30 @@ class HttpClient(Edge):
         written = FrameWritten(event.connection, event.hotkey, message, len(body), "http")
         return _Attempt("POST", target, body, headers, written, MAX_VERDICTS, 1 + 2 * MAX_PREDICTIONS)
 
-    async def _ask(self, event: Request, attempt: _Attempt, room: AsyncExitStack) -> tuple[Reply, bytes]:
-        """The answer, and its body. A large one takes its place in ``room``.
+    async def _ask(self, event: Request, attempt: _Attempt, room: AsyncExitStack) -> _Answer:
+        """The answer. A large one takes its place in ``room``.
 
         Raises:
+            HandshakeFailed, OtherKey: the validator's TLS is not as requested.
             NoAnswer: there is no answer that can be read.
             OSError: the validator cannot be reached.
         """
-        async with connected(*split_endpoint(event.endpoint)) as connection:
+        async with connected(*split_endpoint(event.endpoint), event.tls) as connection:
             if attempt.written is not None:
                 self._bus.publish(attempt.written)  # from here on the request may have arrived
             headers = [("Host", event.endpoint), *attempt.headers.items(), ("Accept-Encoding", "identity")]
             headers += [("Content-Length", str(len(attempt.body)))] if attempt.body else []
             reply = await connection.request(attempt.method, attempt.target, headers, attempt.body)
             if reply.status == HTTPStatus.OK:
-                return reply, await reply.read(attempt.most_bytes, lambda: room.enter_async_context(self._large))
+                content = await reply.read(attempt.most_bytes, lambda: room.enter_async_context(self._large))
+                return _Answer(reply, content, connection.shown)
             try:
-                return reply, await reply.read(MAX_TOLD)
+                return _Answer(reply, await reply.read(MAX_TOLD), connection.shown)
             except NoAnswer:  # the status says enough
-                return reply, b""
+                return _Answer(reply, b"", connection.shown)
 
-    async def _read(self, event: Request, attempt: _Attempt, reply: Reply, content: bytes) -> None:
+    async def _read(self, event: Request, attempt: _Attempt, answer: _Answer) -> None:
+        reply, content, _ = answer
         if reply.status != HTTPStatus.OK:
             self._bus.publish(_failure(event, reply, content, self._clock.wall()))
             return
@@ -170,20 +185,20 @@ class HttpClient(Edge):
             known = failure.reason if failure.code else f"{event.endpoint}: no answer of a validator: {fault}"
             self._bus.publish(replace(failure, reason=known))
             return
-        await self._publish(event, attempt, content, frames)
+        await self._publish(event, attempt, answer, frames)
 
-    async def _publish(self, event: Request, attempt: _Attempt, content: bytes, frames: list[slice]) -> None:
+    async def _publish(self, event: Request, attempt: _Attempt, answer: _Answer, frames: list[slice]) -> None:
         """Publish the frames in turns, until an actor wants the end of the exchange."""
         connection, challenge = event.connection, attempt.headers["X-Bittensor-Nonce"]
         purpose: Purpose = "predictions" if isinstance(event, PostRequested) else "games"
         self._open[connection] = None
-        self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge, purpose))
+        self._bus.publish(ConnectionOpened(connection, event.hotkey, challenge, purpose, *answer.shown))
         try:
             for frame in frames:
                 await self._intake.turn(event.hotkey, frame.stop - frame.start)
                 if self._open[connection] is not None:
                     break
-                self._bus.publish(FrameReceived(connection, content[frame]))
+                self._bus.publish(FrameReceived(connection, answer.content[frame]))
         except Flooded as flood:
             self._open[connection] = _End(CloseCode.RATE_LIMITED, str(flood))
         finally:
@@ -233,4 +248,5 @@ def _failure(event: Request, reply: Reply, content: bytes, now: Micros) -> PostF
         reply.status,
         read_retry_after(reply.values("retry-after"), now),
         code,
+        wants_tls(event.tls, reply.status, code),
     )

@@ -7,11 +7,13 @@ servers would keep the event loop busy. This one follows no redirect and unpacks
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import h11
 
 from bettensor.bus.errors import BettensorError
+from bettensor.bus.events import Tls
+from bettensor.neurons.edges.tls import Shown, by_tls
 
 CHUNK: Final = 16 * 1024
 """Bytes that are read at a time."""
@@ -33,6 +35,10 @@ async def _have_room() -> None:
 
 class NoAnswer(BettensorError):
     """The other side sent no answer that can be read; the message says why."""
+
+
+class NoHttp(NoAnswer):
+    """The other side spoke no HTTP, or left without a word."""
 
 
 class Reply:
@@ -103,6 +109,12 @@ class HttpConnection:
         self._reader = reader
         self._writer = writer
         self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        self.shown = Shown()
+
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        """Of the socket."""
+        return self._writer.transport
 
     async def request(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Reply:
         """Send a request, and return the answer when its head has come.
@@ -144,25 +156,32 @@ class HttpConnection:
             try:
                 event = self._protocol.next_event()
             except h11.RemoteProtocolError as error:
-                raise NoAnswer(f"no HTTP answer: {error}") from None
+                raise NoHttp(f"no HTTP answer: {error}") from None
             if isinstance(event, h11.Event):
                 return event
             self._protocol.receive_data(await self._reader.read(CHUNK))
 
 
 @asynccontextmanager
-async def connected(host: str, port: int) -> AsyncIterator[HttpConnection]:
+async def connected(host: str, port: int, tls: Tls | None = None) -> AsyncIterator[HttpConnection]:
     """Open a socket, which is closed at the end of the block.
 
     Args:
         host: an address or a name.
         port: TCP.
+        tls: the certificate that the server must show before anything is sent; None: the connection is plain.
 
     Raises:
+        HandshakeFailed, OtherKey: its TLS is not as requested.
         OSError: the server cannot be reached.
     """
-    reader, writer = await asyncio.open_connection(host, port, limit=2 * CHUNK)
+
+    async def connect(**options: Any) -> HttpConnection:
+        return HttpConnection(*await asyncio.open_connection(host, port, limit=2 * CHUNK, **options))
+
+    connection, shown = (await connect(), Shown()) if tls is None else await by_tls(tls, connect)
+    connection.shown = shown
     try:
-        yield HttpConnection(reader, writer)
+        yield connection
     finally:
-        writer.transport.abort()  # without waiting for what the other side has not read
+        connection.transport.abort()  # without waiting for what the other side has not read

@@ -19,6 +19,7 @@ from bettensor.neurons.edges.crowd import Crowd, Strangers, room_of
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT
 from bettensor.neurons.edges.pressure import Pressure
 from bettensor.neurons.edges.request_protocol import PortRules, Refuse, RequestProtocol
+from bettensor.neurons.edges.tls import key_that_serves
 from bettensor.neurons.system.errors import start_fault
 from bettensor.neurons.system.ports import listen_on
 from bettensor.neurons.system.processes import open_file_limit
@@ -50,6 +51,11 @@ def headers_of(scope: Scope) -> tuple[tuple[str, str], ...]:
 def remote_of(scope: Scope) -> str:
     """The peer's IP address."""
     return scope["client"][0] if scope["client"] else ""
+
+
+def tls_key_of(scope: Scope) -> str:
+    """The key of the certificate that serves the connection; empty if it is plain."""
+    return key_that_serves(scope["extensions"]["bettensor"].transport)
 
 
 class _Server(uvicorn.Server):

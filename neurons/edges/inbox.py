@@ -16,14 +16,17 @@ from bettensor.bus.messages import MAX_PREDICTIONS
 MAX_TOGETHER: Final = 64
 """Weight of the light frames in one turn: that many of one prediction each take 3 ms, during which the loop does
 nothing else."""
-MAX_OF_ONE: Final = 4
-"""Light frames of one session in one turn: with few sessions a turn is short, so that a frame waits little."""
+MAX_OF_ONE: Final = 8
+"""Weight of the light frames of one session in one turn, taken one after the other: with few sessions a turn is short,
+so that a frame waits little, and verdicts on frames that come together share a confirmation."""
 MAX_LIGHT: Final = 8
 """Weight up to which a frame is light. Of heavier frames a turn takes one, after the light ones."""
 MAX_WAITING: Final = 64
 """Frames of one session that may wait here; it is not read while there are more."""
 MAX_WAITING_BYTES: Final = 65_536
 """Bytes of one session that may wait here; it is not read while there are more."""
+_BRACES_OF_ONE: Final = 2
+"""Of a message with one prediction."""
 _BYTES: Final = 4096
 """Bytes that weigh as much as a prediction."""
 
@@ -45,7 +48,7 @@ class Lane:
     __slots__ = ("events", "is_held", "is_queued", "size", "waits")
 
     def __init__(self) -> None:
-        self.events: deque[tuple[Heard, int]] = deque()
+        self.events: list[tuple[Heard, int]] = []
         """With their weights."""
         self.size = 0
         """Bytes of the frames."""
@@ -61,13 +64,19 @@ class Lane:
     def add(self, event: Heard) -> None:
         """Let ``event`` wait behind the others."""
         self.events.append((event, weight_of(event)))
-        self.size += size_of(event)
+        if isinstance(event, FrameReceived):
+            self.size += len(event.data)
 
-    def take(self) -> tuple[Heard, int]:
-        """Remove and return the oldest event, and its weight."""
-        event, weight = self.events.popleft()
-        self.size -= size_of(event)
-        return event, weight
+    def take(self) -> list[tuple[Heard, int]]:
+        """Remove and return the oldest event, and if it is light, light ones that follow it."""
+        events, count, weight = self.events, 1, self.events[0][1]
+        while weight < MAX_OF_ONE and count < len(events) and events[count][1] <= MAX_LIGHT:
+            weight += events[count][1]
+            count += 1
+        taken = events[:count]
+        del events[:count]
+        self.size = sum(len(event.data) for event, _ in events if isinstance(event, FrameReceived)) if events else 0
+        return taken
 
 
 class Inbox:
@@ -117,8 +126,10 @@ class Inbox:
         lane = self._lanes.get(connection)
         if lane is not None:
             lane.is_held = False
-            self._queue(connection, lane)
-            self._forget_idle(connection, lane)
+            if lane.events:
+                self._queue(connection, lane)
+            else:
+                del self._lanes[connection]
 
     def drop(self, connection: ConnectionId) -> None:
         """Forget what waits of ``connection``."""
@@ -129,8 +140,7 @@ class Inbox:
         if not lane.events or lane.is_held or lane.is_queued:
             return
         lane.is_queued = True
-        _, weight = lane.events[0]
-        (self._light if weight <= MAX_LIGHT else self._heavy).append(connection)
+        (self._light if lane.events[0][1] <= MAX_LIGHT else self._heavy).append(connection)
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._turn)
@@ -139,33 +149,25 @@ class Inbox:
         """Publish what is due in this turn of the event loop."""
         called: list[Waits] = []
         with self._bus.together():
-            self._publish_light(called)
-            is_heavy_taken = False
-            while self._heavy and not is_heavy_taken:
-                is_heavy_taken = self._publish_next(self._heavy.popleft(), called) > 0
+            weight = 0
+            for _ in range(len(self._light)):
+                weight += self._publish_next(self._light.popleft(), called)
+                if weight >= MAX_TOGETHER:
+                    break
+            while self._heavy:
+                if self._publish_next(self._heavy.popleft(), called):
+                    break
         self._is_due = bool(self._light or self._heavy)
         if self._is_due:
             self._loop.call_soon(self._turn)
         for session in called:
             session.go_on()
 
-    def _publish_light(self, called: list[Waits]) -> None:
-        weight = 0
-        taken: dict[ConnectionId, int] = {}
-        had_enough: list[ConnectionId] = []
-        while self._light and weight < MAX_TOGETHER:
-            connection = self._light.popleft()
-            if taken.get(connection, 0) < MAX_OF_ONE:
-                weight += self._publish_next(connection, called)
-                taken[connection] = taken.get(connection, 0) + 1
-            else:
-                had_enough.append(connection)
-        self._light.extend(had_enough)
-
     def _publish_next(self, connection: ConnectionId, called: list[Waits]) -> int:
-        """Publish the oldest event of ``connection``; returns its weight, or 0 if it is held back or gone.
+        """Publish the oldest event of ``connection``, and if it is light, some light ones that follow.
 
-        A session that can read again by this is added to ``called``.
+        Returns their weight; 0 if they are held back, or gone. A session that can read again by this is added to
+        ``called``.
         """
         lane = self._lanes.get(connection)
         if lane is None:
@@ -173,28 +175,26 @@ class Inbox:
         lane.is_queued = False
         if lane.is_held or not lane.events:
             return 0
-        event, weight = lane.take()
-        self._bus.publish(event)
+        weight = 0
+        for event, its_weight in lane.take():
+            self._bus.publish(event)
+            weight += its_weight
         if lane.waits is not None and not lane.is_full:
             called.append(lane.waits)
             lane.waits = None
-        self._queue(connection, lane)
-        self._forget_idle(connection, lane)
-        return weight
-
-    def _forget_idle(self, connection: ConnectionId, lane: Lane) -> None:
-        if not lane.events and not lane.is_held:
+        if lane.events:
+            self._queue(connection, lane)
+        else:
             del self._lanes[connection]
-
-
-def size_of(event: Heard) -> int:
-    """Bytes that ``event`` keeps of its frame."""
-    return len(event.data) if isinstance(event, FrameReceived) else 0
+        return weight
 
 
 def weight_of(event: Heard) -> int:
     """About how many single predictions cost as much as ``event``: by its braces, because it is not read yet."""
     if not isinstance(event, FrameReceived):
         return 1
-    predictions = min(event.data.count(b"{") - 1, MAX_PREDICTIONS)
-    return max(1, predictions) + len(event.data) // _BYTES
+    data = event.data
+    braces = data.count(b"{")
+    if braces <= _BRACES_OF_ONE and len(data) < _BYTES:  # nearly all
+        return 1
+    return max(1, min(braces - 1, MAX_PREDICTIONS)) + len(data) // _BYTES

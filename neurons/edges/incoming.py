@@ -55,7 +55,7 @@ _MAX_NAMES: Final = 8
 
 
 def request_of(
-    scope: Scope, connection: ConnectionId, body: bytes, salt: str, *, upgrade: bool = False
+    scope: Scope, connection: ConnectionId, body: bytes, salt: str, *, upgrade: bool = False, tls_key: str = ""
 ) -> HttpRequestReceived:
     """The event of a request, by its ASGI scope."""
     sent = target_of(scope)
@@ -72,6 +72,7 @@ def request_of(
         sha256(body).hexdigest(),
         len(body),
         is_whole=target == sent,
+        tls_key=tls_key,
     )
 
 

@@ -37,8 +37,9 @@ from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.bus.packing import DEFLATE
 from bettensor.bus.timestamps import rfc3339
+from bettensor.neurons.edges.certificates import Certificates
 from bettensor.neurons.edges.edge import Edge, SentTargets, Transports, on
-from bettensor.neurons.edges.http_server import HttpServer, Scope, remote_of, target_of
+from bettensor.neurons.edges.http_server import HttpServer, Scope, remote_of, target_of, tls_key_of
 from bettensor.neurons.edges.inbox import Inbox
 from bettensor.neurons.edges.incoming import claimed_by, request_of
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
@@ -135,12 +136,14 @@ class Listener(Edge):
         targets: SentTargets,
         turnstile: Turnstile,
         clock: Clock,
+        certificates: Certificates | None = None,
     ) -> None:
         self._axon = axon
         self._targets = targets
         self._turnstile = turnstile
         self._port_limits = port_limits
         self._outlet = Outlet(port_limits.unread_bytes)
+        self._tls = None if certificates is None or not certificates.serves else certificates.context
         pace = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
         self._sending = {packs: Sending(pace, self._outlet, packs) for packs in (False, True)}
         self._transports = transports
@@ -165,6 +168,7 @@ class Listener(Edge):
             refusal=self._refusal,
             publish=self._bus.publish,
             max_body=MAX_FRAME_BYTES,
+            tls=self._tls,
             ws=SessionProtocol,
             ws_max_size=MAX_FRAME_BYTES,
             ws_ping_interval=None,
@@ -234,7 +238,7 @@ class Listener(Edge):
     async def _answer_to(self, scope: Scope, receive: Any, held: contextlib.ExitStack) -> HttpAnswer | None:
         """The answer to a request; None if its client has left. Closing ``held`` frees the answer's frames."""
         is_check = asks_for_health(scope["method"], target_of(scope))
-        known = self._turnstile.known_health() if is_check else None
+        known = self._turnstile.known_health() if is_check and not self._axon.tls.required else None
         if known is not None:
             return _json(known.status, known.body.encode())
         bar = None if is_check else self._bar(scope)
@@ -297,7 +301,8 @@ class Listener(Edge):
             pass
 
     def _request(self, scope: Scope, body: bytes, *, upgrade: bool = False) -> HttpRequestReceived:
-        return request_of(scope, ConnectionId(next(self._ids)), body, token_hex(16), upgrade=upgrade)
+        connection, key = ConnectionId(next(self._ids)), tls_key_of(scope)
+        return request_of(scope, connection, body, token_hex(16), upgrade=upgrade, tls_key=key)
 
     def _begin(self, request: HttpRequestReceived, scope: Scope, body: bytes = b"") -> Exchange:
         connection, exchange = request.connection, Exchange(scope["extensions"]["bettensor"].lease, body)

@@ -103,6 +103,10 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
     _is_expiring = False
     """Whether its socket will be aborted, because the session is about to end."""
 
+    def connection_made(self, transport: Any) -> None:
+        self.lease = transport.get_protocol().lease  # of the protocol whose connection this one takes over
+        super().connection_made(transport)
+
     def attach(self, bus: EventBus, inbox: Inbox, sending: Sending, connection: ConnectionId) -> None:
         """Turn frames into events of ``connection`` from now on."""
         self.lease.begin_session()

@@ -37,7 +37,10 @@ MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 64
 """Headers of a request: a miner's has 10, a Dendrite's 20, and proxies add some (protocol, "Limits")."""
 MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of a refused request that are thrown away, so that its sender can read the refusal; beyond, it is cut off."""
+"""Bytes of a body refused by the application that are thrown away, so that its sender can read the refusal; beyond, it
+is cut off."""
+MAX_LINGER_BYTES: Final = 256 * 1024
+"""The same for what is refused before the application sees it: no honest sender is far from this."""
 EXCHANGE_TIMEOUT: Final = 60.0
 """Seconds within which the application must have made its answer: it has shorter deadlines of its own."""
 _WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -88,7 +91,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         self._reads_head = True
         self._head_bytes = 0
         self._request_bytes = 0
-        self._discarded_bytes = 0
+        self._discardable_bytes = MAX_DISCARDED_BYTES
         self._hears = True
         """False: what comes is thrown away."""
         self._out_of_turn: OutOfTurn | None = None
@@ -140,8 +143,8 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         return Unacceptable(status, RefusalCode.TOO_LARGE, f"a head of more than {MAX_HEAD_BYTES} bytes")
 
     def _discard(self, size: int) -> None:
-        self._discarded_bytes += size
-        if self._discarded_bytes > MAX_DISCARDED_BYTES:
+        self._discardable_bytes -= size
+        if self._discardable_bytes < 0:
             self.lease.abort()
 
     # --- the parser's callbacks
@@ -170,10 +173,9 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     def _judge_head(self) -> None:
         """Raise ``Unacceptable`` for what would be refused whatever the application says."""
-        bad, headers = HTTPStatus.BAD_REQUEST, dict(self.headers)
-        if self.parser.should_upgrade() and self._should_upgrade() and self.parser.get_http_version() != "1.1":
-            # RFC 6455, 4.1: the HTTP version MUST be at least 1.1
-            raise Unacceptable(bad, RefusalCode.NO_UPGRADE, "a WebSocket handshake needs HTTP/1.1")
+        headers = dict(self.headers)
+        if self.parser.should_upgrade() and self._should_upgrade():
+            self._judge_handshake()
         if self._rules.max_body is None:
             return
         length = headers.get(b"content-length")
@@ -184,13 +186,21 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             message = "neither Content-Length nor Transfer-Encoding tells the length of the body"
             raise Unacceptable(HTTPStatus.LENGTH_REQUIRED, RefusalCode.MALFORMED, message)
 
+    def _judge_handshake(self) -> None:
+        bad = HTTPStatus.BAD_REQUEST
+        if self.parser.get_http_version() != "1.1":  # RFC 6455, 4.1: it MUST be at least 1.1
+            raise Unacceptable(bad, RefusalCode.NO_UPGRADE, "a WebSocket handshake needs HTTP/1.1")
+        if not all(name.isascii() and value.isascii() for name, value in self.headers):
+            # the websockets library cannot write the reason for which it refuses them
+            raise Unacceptable(bad, RefusalCode.MALFORMED, "a header of a WebSocket handshake is not ASCII")
+
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         if self.cycle.response_complete:
             self._discard(len(body))
 
     def on_message_complete(self) -> None:
-        self._reads_head, self._head_bytes, self._discarded_bytes = True, 0, 0
+        self._reads_head, self._head_bytes, self._discardable_bytes = True, 0, MAX_DISCARDED_BYTES
         if self.cycle is not None and self.cycle.response_complete:  # the rest of a refused body
             self._await_request()
         else:
@@ -199,7 +209,6 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
-        self.transport.get_protocol().lease = self.lease
         self.lease.until(CLOSE_TIMEOUT if self.transport.is_closing() else EXCHANGE_TIMEOUT)
 
     # --- what goes
@@ -255,7 +264,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     def _refuse(self, reason: Unacceptable) -> None:
         """Answer what is no request, and hear no more. An answer that is being made goes first."""
-        self._hears = False
+        self._hears, self._discardable_bytes = False, MAX_LINGER_BYTES
         is_answering = self.cycle is not None and not self.cycle.response_complete
         if is_answering and isinstance(reason, OutOfTurn):
             self._out_of_turn = reason

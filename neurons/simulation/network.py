@@ -55,6 +55,7 @@ LATENCY: Final = Micros(1_000)
 """Delay of a message, one way."""
 GIVING_UP: Final = Micros(15 * SECOND)
 """Time that a miner waits for a missing answer."""
+_NO_TLS: Final = "no TLS handshake: a simulated validator has none"
 
 
 class _Line:
@@ -309,6 +310,9 @@ class SimulatedNetwork:
 
     def _dial(self, miner: SimulatedMiner, event: DialRequested) -> None:
         validator = self.at_endpoint(event.endpoint, miner.hotkey)
+        if event.tls is not None:
+            self.deliver(self._tell, miner, DialFailed(event.connection, event.hotkey, _NO_TLS, tls="handshake"))
+            return
         if not isinstance(validator, SimulatedValidator) or miner.hotkey in self.blocked:
             status, code, reason = _not_reached(event.endpoint, validator)
             failed = DialFailed(event.connection, event.hotkey, reason, status, code=code)
@@ -401,6 +405,9 @@ class SimulatedNetwork:
 
     def _request(self, miner: SimulatedMiner, event: PostRequested | GamesRequested) -> None:
         validator = self.at_endpoint(event.endpoint, miner.hotkey)
+        if event.tls is not None:
+            self.deliver(self._tell, miner, PostFailed(event.connection, event.hotkey, _NO_TLS, tls="handshake"))
+            return
         if not isinstance(validator, SimulatedValidator):
             status, code, reason = _not_reached(event.endpoint, validator)
             self.deliver(self._tell, miner, PostFailed(event.connection, event.hotkey, reason, status, code=code))

@@ -33,6 +33,7 @@ from bettensor.bus.events import (
     SlateQueried,
     StatusReported,
     StatusRequested,
+    TlsLearned,
 )
 from bettensor.bus.identifiers import SECOND, ConnectionId, LedgerId, Offset, Uid
 from bettensor.bus.messages import PredictionMessage
@@ -147,6 +148,7 @@ def test_a_post_that_failed_is_not_repeated_once_it_asks() -> None:
     bench = Bench()
     bench.fail_dial()
     message = PredictionMessage(predictions=(make_prediction(),))
+    bench.observe(TlsLearned(VALIDATOR, None))
     for _ in range(2):  # the first one only has the outbox say what it has
         bench.observe(SendFailed(VALIDATOR, message, "there is no session"))
     posted = bench.last(PostRequested)

@@ -6,8 +6,13 @@ from typing import Any, Literal
 
 import pytest
 
+from bettensor.actors.cures import DIALLED_BY_TLS, FOREIGN_CERTIFICATE, OTHER_KEY, TLS_LOST
 from bettensor.actors.logbook import LINES_PER_SECOND, LogbookActor, LogbookSettings
-from bettensor.bus.codes import RefusalCode, VerdictCode
+from bettensor.bus.codes import (
+    CloseCode,
+    RefusalCode,
+    VerdictCode,
+)
 from bettensor.bus.events import (
     AcceptingFailed,
     AcceptingResumed,
@@ -24,6 +29,9 @@ from bettensor.bus.events import (
     AxonPassedOver,
     AxonQueryRequested,
     BroadcastWritten,
+    CertificateDoubted,
+    CertificateLoaded,
+    CertificateRefused,
     ChainFailed,
     ClockStepped,
     CloseRequested,
@@ -84,6 +92,9 @@ from bettensor.bus.events import (
     SlateQueried,
     StateDirTightened,
     SynapseAsked,
+    Tls,
+    TlsLearned,
+    TlsTrouble,
     UpdateStoreFailed,
     UpgradeBegun,
     ValidatorsMissed,
@@ -117,6 +128,7 @@ from bettensor.bus.messages import (
 )
 from bettensor.bus.synapse import REJECTED, LeftOut, Result
 from bettensor.bus.text import short
+from bettensor.bus.timestamps import DAY, rfc3339
 from tests.support import HOUR, NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
 ME, PEER, STRANGER = make_hotkey("me"), make_hotkey("peer"), make_hotkey("stranger")
@@ -951,3 +963,63 @@ def test_of_existing_miners_only_those_in_the_metagraph_are_remembered() -> None
     bench.observe(MetagraphSynced((NeuronInfo(Uid(12), ME),)))
     state = bench.actor.state
     assert (state.asked, state.peers, state.silent) == ({}, {}, {})
+
+
+KEY = "ab" * 32
+
+
+def test_the_certificate_in_force_is_told_with_its_faults_and_before_it_expires() -> None:
+    bench = Bench()
+    until = Micros(NOW + 20 * DAY)
+    told = bench.news(CertificateLoaded(KEY, ("bets.example.org", "203.0.113.7"), until, ("chmod it",)))
+    assert told == [
+        f"INFO TLS certificate of this validator: key {KEY}, for bets.example.org, 203.0.113.7, valid until "
+        f"{rfc3339(until)[:19]}Z",
+        "WARNING TLS certificate: chmod it",
+    ]
+    assert bench.later(5 * 86_400) == []
+    assert bench.later(2 * 86_400) == [
+        f"WARNING The TLS certificate expires at {rfc3339(until)[:19]}Z (put a new one in its place, which is noticed "
+        "at once)"
+    ]
+
+
+def test_a_certificate_that_is_replaced_in_time_does_not_expire_in_the_log() -> None:
+    bench = Bench()
+    bench.lines(CertificateLoaded(KEY, (), Micros(NOW + 20 * DAY)))
+    bench.lines(CertificateLoaded(KEY, (), Micros(NOW + 90 * DAY)))
+    assert bench.later(30 * 86_400) == []
+
+
+def test_a_proxys_key_and_a_refused_certificate_are_told() -> None:
+    bench = Bench()
+    (told,) = bench.news(CertificateLoaded(KEY, of_proxy=True))
+    assert told == f"INFO TLS certificate of the proxy, where TLS ends: key {KEY}"
+    (told,) = bench.news(CertificateRefused("axon.tls.key: x is empty"))
+    assert told == (
+        "ERROR The new TLS certificate cannot be used, so the old one stays in force: axon.tls.key: x is empty"
+    )
+
+
+def test_a_miner_tells_how_it_connects_and_what_it_does_not_trust() -> None:
+    bench = Bench("miner")
+    peer = f"{PEER} (UID: 12)"
+    assert bench.news(TlsLearned(PEER, Tls(KEY))) == [
+        f"INFO Validator {peer} has TLS, and has signed for the key {KEY}: this miner connects by TLS"
+    ]
+    assert bench.news(TlsLearned(PEER, Tls(roots=True))) == [
+        f"INFO Validator {peer} has TLS, whose key it does not sign for; the system's roots vouch for it: this miner "
+        "connects by TLS"
+    ]
+    assert bench.news(TlsLearned(PEER, None)) == []
+    assert bench.lines(TlsLearned(PEER, None)) == [f"Validator {peer} offers no TLS"]
+    assert bench.news(CertificateDoubted(PEER, "it is another")) == [
+        f"ERROR The TLS of validator {peer} is not trusted: it is another ({FOREIGN_CERTIFICATE})"
+    ]
+    assert bench.news(CloseRequested(ConnectionId(1), CloseCode.NORMAL, DIALLED_BY_TLS)) == []
+
+
+@pytest.mark.parametrize(("trouble", "cure"), [("handshake", TLS_LOST), ("other_key", OTHER_KEY)])
+def test_trouble_with_tls_has_a_cure_of_its_own(trouble: TlsTrouble, cure: str) -> None:
+    (told,) = Bench("miner").news(DialFailed(ConnectionId(1), PEER, "no", tls=trouble))
+    assert told == f"WARNING No WebSocket connection with validator {PEER} (UID: 12): no ({cure})"

@@ -7,6 +7,7 @@ import pytest
 from bettensor.actors.cures import (
     ANNOUNCE,
     ANSWERS_HTTP,
+    FOREIGN_CERTIFICATE,
     NO_ANSWER,
     NO_ENDPOINT,
     NO_PERMIT,
@@ -26,6 +27,7 @@ from bettensor.bus.events import (
     AxonConfirmed,
     AxonFailed,
     AxonPassedOver,
+    CertificateDoubted,
     ChainFailed,
     CommitFailed,
     ConnectionClosed,
@@ -397,3 +399,16 @@ def test_a_miner_with_a_session_is_not_shown_by_what_its_axon_does() -> None:
         bench.observe(event)
         peer = bench.peers()[PEER]
         assert (peer["state"], peer["transport"], peer["trouble"]) == ("connected", "websocket", "")
+
+
+def test_a_session_says_whether_it_has_tls_and_a_doubted_certificate_is_the_reason_why_there_is_none() -> None:
+    bench = Bench("miner", NeuronInfo(Uid(3), PEER))
+    for tls in (True, False):
+        bench.observe(SessionActivated(ConnectionId(1), PEER, Uid(3), SessionId("5" * 32), tls))
+        assert bench.peers()[PEER]["tls"] is tls
+    bench.observe(SessionActivated(ConnectionId(2), PEER, Uid(3), SessionId("5" * 32), tls=True))
+    bench.observe(ConnectionClosed(ConnectionId(2), 1006, ""))
+    assert bench.peers()[PEER]["tls"] is False
+    bench.observe(CertificateDoubted(PEER, "it is another"))
+    peer = bench.peers()[PEER]
+    assert (peer["state"], peer["trouble"], peer["cure"]) == ("not connected", "it is another", FOREIGN_CERTIFICATE)

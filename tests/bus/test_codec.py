@@ -65,6 +65,12 @@ def test_what_is_not_json_newline_signature_has_no_signature(data: bytes) -> Non
     assert caught.value.close is CloseCode.BAD_SIGNATURE
 
 
+def test_whether_bytes_end_as_a_frame_does_is_seen_without_reading_them() -> None:
+    assert codec.has_form(codec.join(FRAME))
+    assert codec.has_form(b"\n0x" + b"g" * 128)  # it is for split to refuse this one
+    assert not any(map(codec.has_form, (b"", b'{"a":1}', b"x" * 60_000, codec.join(FRAME) + b"\n")))
+
+
 def test_a_frame_has_65536_bytes_at_most() -> None:
     largest = codec.join(Frame(b"x" * (MAX_FRAME_BYTES - len(codec.join(Frame(b"", bytes(64))))), bytes(64)))
     assert len(largest) == MAX_FRAME_BYTES == 65_536

@@ -45,6 +45,17 @@ def test_bytes_are_text_that_people_can_read() -> None:
     }
 
 
+def test_a_field_that_an_older_release_did_not_know_has_its_default() -> None:
+    event = HttpRequestReceived(
+        ConnectionId(1), "GET", "/", (), "10.0.0.1", upgrade=False, salt="5a" * 16, body=b"\xff"
+    )
+    older = as_json(encode_event(event))
+    del older["tls_key"]
+    assert decode_event(HttpRequestReceived, msgspec.json.encode(older)) == event
+    with pytest.raises(msgspec.ValidationError, match="salt"):
+        decode_event(HttpRequestReceived, msgspec.json.encode(older | {"salt": 1}))
+
+
 def test_every_byte_comes_back() -> None:
     event = TwoTexts(bytes(range(256)), 7, b"\xff")
     assert again(event) == event

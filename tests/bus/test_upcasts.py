@@ -112,7 +112,7 @@ def test_schemes_were_what_peers_named(topic: str, before: dict[str, Any], after
 
 def test_a_request_had_its_body() -> None:
     before = {"method": "POST", "body": "{\u00ff}"}
-    after = before | {"digest": sha256(b"{\xff}").hexdigest(), "size": 3, "is_whole": True}
+    after = before | {"digest": sha256(b"{\xff}").hexdigest(), "size": 3, "is_whole": True, "tls_key": ""}
     assert requests_had_bodies("http_request_received", dict(before)) == ("http_request_received", after)
     asked = {"connection": 1, "request": dict(before)}
     assert requests_had_bodies("request_verification_requested", asked)[1] == {"connection": 1, "request": after}
@@ -150,6 +150,7 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
         "reconnect": {},
     }
     actors = {name: {"settings": {}, "state": state} for name, state in before.items()}
+    tls = {"tls": {"is_of_0_1": True}}
     _, checkpoint = runs_were_of_0_1("checkpoint", {"seq": 1, "actors": actors})
     assert {name: actor["state"] for name, actor in checkpoint["actors"].items()} == {
         "announce": {"is_of_0_1": True},
@@ -159,12 +160,13 @@ def test_runs_of_0_1_0_are_decided_as_they_were() -> None:
             "health": health | {"is_of_0_1": True, "knows_metagraph": True},
             "pins_schemes": False,
             "charges_work": False,
-        },
-        "http_fallback": {"is_of_0_1": True},
+        }
+        | tls,
+        "http_fallback": {"is_of_0_1": True} | tls,
         "mine": {"x": 1},
         "model": {"is_of_0_1": True},
         "outbox": {"is_of_0_1": True},
-        "reconnect": {"is_of_0_1": True},
+        "reconnect": {"is_of_0_1": True} | tls,
     }
 
 

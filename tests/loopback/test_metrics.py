@@ -138,6 +138,24 @@ async def test_a_port_that_is_taken_is_said_and_the_neuron_does_without(tmp_path
             assert any("correct metrics.ip or metrics.port" in line.text for line in second.all(LineLogged))
 
 
+async def test_their_port_has_limits_too_and_says_what_it_has_not(tmp_path: Path) -> None:
+    async with running_validator(tmp_path, metrics=SERVED) as rig, httpx.AsyncClient(trust_env=False) as client:
+        assert rig.validator.metrics is not None
+        url = f"http://127.0.0.1:{rig.validator.metrics.port}"
+        assert (await client.get(f"{url}/other")).status_code == 404
+        assert (await client.post(f"{url}/metrics")).status_code == 405
+        assert (await client.post(f"{url}/metrics", content=b"x")).status_code == 413
+        assert (await client.get(f"{url}/metrics", headers={"a": "x" * 17_000})).status_code == 431
+        exposition = {"accept": "application/openmetrics-text; version=1.0.0"}
+        answer = await client.get(f"{url}/metrics", headers=exposition)
+        assert answer.headers["content-type"].startswith("application/openmetrics-text")
+        lines = [await asyncio.open_connection("127.0.0.1", rig.validator.metrics.port) for _ in range(40)]
+        assert await lines[0][0].read() == b""  # more than 32 at a time: the first one has left
+        assert (await scrape(rig.validator))["bettensor_connections", ("active",)] == 0
+        for _, writer in lines:
+            writer.close()
+
+
 async def test_they_can_be_switched_off(tmp_path: Path) -> None:
     async with running_validator(tmp_path, metrics={"enabled": False}) as rig:
         assert rig.validator.metrics is None
@@ -232,4 +250,4 @@ async def test_their_end_does_not_hold_up_the_neuron() -> None:
         await asyncio.sleep(0)
         turns += 1
     await closing
-    assert turns > 5  # of the event loop; prometheus_client takes up to half a second
+    assert turns > 5  # of the event loop

@@ -30,6 +30,8 @@ from bettensor.bus.events import (
     SendFailed,
     SessionActivated,
     SettingsReloaded,
+    Tls,
+    TlsLearned,
     UpdateMissed,
     VerdictOverdue,
     VerdictReceived,
@@ -44,13 +46,15 @@ SESSION = ConnectionId(7)
 
 
 class Bench(Harness):
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, learned: Tls | None = None, *, knows_tls: bool = True, **settings: Any) -> None:
         self.actor = HttpFallbackActor(HttpFallbackSettings(**settings))
         super().__init__(self.actor)
         self.outbox: list[str] = []
         self.bus.subscribe(FallbackChosen, self._give_all, "outbox")
         neuron = NeuronInfo(Uid(0), VALIDATOR, validator_permit=True, axon="10.0.0.1:8091")
         self.observe(NeuronStarted("miner", NETUID, ME, "sr25519", 1), MetagraphSynced((neuron,)))
+        if knows_tls:
+            self.observe(TlsLearned(VALIDATOR, learned))
 
     def fail(self, *ids: str) -> None:
         """These could not be sent by WebSocket."""
@@ -577,3 +581,62 @@ def test_a_stopping_miner_begins_nothing() -> None:
 def test_an_interval_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"poll_interval\s+Input should be greater than 0"):
         HttpFallbackSettings(poll_interval=0.0)
+
+
+KEY = "ab" * 32
+
+
+def test_before_the_first_post_a_signed_welcome_has_to_say_whether_there_is_tls() -> None:
+    bench = Bench(knows_tls=False)
+    bench.fail("a")
+    assert bench.posts() == []
+    assert bench.last(GamesRequested).tls is None
+    bench.observe(TlsLearned(VALIDATOR, Tls(KEY)))
+    assert bench.posts() == [["a"]]
+    assert bench.last(PostRequested).tls == Tls(KEY)
+
+
+def test_by_tls_of_an_unknown_key_only_games_are_asked_for() -> None:
+    bench = Bench(knows_tls=False, tls={"mode": "required"})
+    bench.fail("a")
+    assert bench.last(GamesRequested).tls == Tls()
+    bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "down"))
+    bench.advance(60)
+    assert bench.posts() == []
+    bench.observe(TlsLearned(VALIDATOR, Tls(roots=True)))
+    assert bench.last(PostRequested).tls == Tls(roots=True)
+
+
+def test_a_pinned_key_needs_no_welcome_and_where_tls_is_off_there_is_none() -> None:
+    pinned = Bench(knows_tls=False, tls={"keys": {VALIDATOR: KEY}})
+    pinned.fail("a")
+    assert pinned.last(PostRequested).tls == Tls(KEY)
+    off = Bench(knows_tls=False, tls={"mode": "off"})
+    off.fail("a")
+    assert off.last(PostRequested).tls is None
+
+
+def test_another_key_than_the_known_one_is_sent_no_prediction_until_a_welcome_names_it() -> None:
+    bench = Bench(Tls(KEY))
+    bench.fail("a")
+    bench.observe(PostFailed(bench.last(PostRequested).connection, VALIDATOR, "another key", tls="other_key"))
+    bench.advance(60)
+    assert len(bench.posts()) == 1
+    assert bench.last(GamesRequested).tls == Tls()
+    bench.observe(TlsLearned(VALIDATOR, Tls("cd" * 32)))
+    assert bench.last(PostRequested).tls == Tls("cd" * 32)
+
+
+def test_a_poll_that_meets_what_may_expect_tls_is_made_by_tls_at_once() -> None:
+    bench = Bench(knows_tls=False)
+    bench.fail("a")
+    bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "400", 400, tls="wanted"))
+    assert [request.tls for request in bench.all(GamesRequested)] == [None, Tls()]
+    bench.observe(PostFailed(bench.last(GamesRequested).connection, VALIDATOR, "no", tls="handshake"))
+    assert len(bench.all(GamesRequested)) == 2  # the next one is made in its time
+
+
+def test_what_is_learned_of_a_validator_without_a_road_changes_nothing() -> None:
+    bench = Bench()
+    bench.observe(TlsLearned(make_hotkey("another"), Tls(KEY)))
+    assert bench.posts() == []

@@ -100,9 +100,9 @@ class Bench(Harness):
         if event.purpose == "predictions":
             self.bus.publish(RequestBodyReceived(event.connection, self.body))
 
-    def open(self, hotkey: Hotkey = MINER) -> ConnectionId:
+    def open(self, hotkey: Hotkey = MINER, **changes: Any) -> ConnectionId:
         """A session that has been welcomed and activated."""
-        connection = self.request(hotkey)
+        connection = self.request(hotkey, **changes)
         self.observe(ConnectionOpened(connection, hotkey, "1"))
         self.say(connection, hotkey)
         return connection

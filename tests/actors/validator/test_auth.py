@@ -602,3 +602,20 @@ def test_the_encoding_that_a_handshake_asks_for_is_known_and_others_are_ignored(
 def test_an_encoding_that_is_named_twice_is_malformed(bench: Bench) -> None:
     bench.request(target="/ws?netuid=30&encoding=deflate&encoding=deflate")
     assert bench.refusals() == [RefusalCode.MALFORMED]
+
+
+def test_where_tls_is_required_plain_requests_are_refused_but_for_this_machines_question_for_health() -> None:
+    only_tls = {"axon": {"tls": {"required": True}}}
+    bench = Bench(only_tls, only_tls)
+    bench.request()
+    bench.request(target="/ws/health")
+    assert bench.refusals() == [RefusalCode.TLS_REQUIRED] * 2
+    assert bench.last(PeerRefused).code.status == 403
+    for remote in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
+        bench.request(target="/ws/health", remote=remote)
+    bench.request(target="/ws/health", tls_key="ab" * 32)
+    assert len(bench.all(HttpAnswered)) == 4
+    bench.request(remote="127.0.0.1")
+    bench.request(tls_key="ab" * 32)
+    assert len(bench.refusals()) == 3
+    assert bench.last(PeerAuthenticated).tls_key == "ab" * 32

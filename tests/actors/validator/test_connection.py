@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from bettensor.actors.stream import HISTORY
 from bettensor.actors.validator.connection import ValidatorConnectionActor, ValidatorConnectionSettings
@@ -11,6 +12,7 @@ from bettensor.bus.codes import RefusalCode
 from bettensor.bus.events import (
     BroadcastRequested,
     BroadcastWriteRequested,
+    CertificateLoaded,
     ClockStepped,
     CloseRequested,
     CommitFailed,
@@ -625,3 +627,32 @@ def test_release_0_1_0_charged_no_work() -> None:
         bench.observe(MessageRefused(session, "a" * 32, "malformed", "wrong"))
     assert bench.all(ReadingPaused) == []
     assert bench.all(CloseRequested) == []
+
+
+OWN, SERVED, PROXYS = "ab" * 32, "cd" * 32, "ef" * 32
+
+
+def key_in_welcome(bench: Bench, **request: str) -> object:
+    connection = bench.open(MINER, **request)
+    (welcome,) = [
+        write.message
+        for write in bench.all(WriteRequested)
+        if write.connection == connection and isinstance(write.message, WelcomeMessage)
+    ]
+    return welcome.tls_key
+
+
+def test_a_welcome_names_the_key_that_serves_the_connection_and_offers_the_present_one_on_a_plain_one(
+    bench: Bench,
+) -> None:
+    assert key_in_welcome(bench) is UNSET
+    bench.observe(CertificateLoaded(OWN))
+    assert key_in_welcome(bench) == OWN
+    assert key_in_welcome(bench, tls_key=SERVED) == SERVED  # by the certificate of before a reload
+
+
+def test_behind_a_proxy_where_tls_ends_a_welcome_names_the_proxys_key(bench: Bench) -> None:
+    bench.observe(CertificateLoaded(PROXYS, of_proxy=True))
+    assert key_in_welcome(bench) == PROXYS
+    bench.observe(CertificateLoaded(OWN))
+    assert key_in_welcome(bench, tls_key=OWN) == PROXYS  # the proxy itself may come by TLS

@@ -16,16 +16,21 @@ import bittensor
 import pytest
 import yaml
 
+from bettensor.actors.settings import PortLimits
+from bettensor.bus.clock import SystemClock
 from bettensor.bus.events import NeuronInfo
 from bettensor.bus.identifiers import Hotkey, Uid
 from bettensor.neurons.cli import doctor, versions
 from bettensor.neurons.cli.doctor import Finding, can_run, examine
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.loading import load_settings
+from bettensor.neurons.edges.certificate_files import read_served
+from bettensor.neurons.edges.crowd import files_for
 from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.simulation import SimulatedSubstrate, make_game
 from bettensor.neurons.system.processes import most_open_files
 from tests.loopback.rig import running_validator, write_configuration
+from tests.neurons.edges.certificates import Pair, make_pair
 from tests.neurons.unwatched import REASONS, refuse_watches
 from tests.support import NETUID
 
@@ -124,7 +129,7 @@ def test_a_sound_validator_has_nothing_wrong(place: Place) -> None:
         "clock",
         "metagraph",
     ]
-    assert list(health(findings)) == [*things, "registration", "port", "endpoint", "synapse"]
+    assert list(health(findings)) == [*things, "registration", "port", "endpoint", "tls", "synapse"]
     assert can_run(findings)
 
 
@@ -324,8 +329,8 @@ def test_too_few_open_files_are_a_warning_and_only_the_hard_limit_counts(place: 
     place.changes.update(actors={"auth": {"max_connections": most}})
     found = next(finding for finding in place.examine() if finding.what == "open files")
     assert (found.health, f"the hard limit is {most}" in found.text) == ("warning", True)
-    assert f"LimitNOFILE={most + 256}" in found.cure
-    place.changes.update(actors={"auth": {"max_connections": most - 256}})
+    assert f"LimitNOFILE={files_for(PortLimits(), most)}" in found.cure
+    place.changes.update(actors={"auth": {"max_connections": 16}}, limits={"strangers": 16})
     assert health(place.examine())["open files"] == "ok"
 
 
@@ -540,3 +545,79 @@ def test_the_command(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "must be 'sr25519' or 'ed25519', but it is 'mldsa'" in capsys.readouterr().err
     assert main(["doctor"]) == 2
     assert "with --role or --config" in capsys.readouterr().err
+
+
+# --- TLS
+
+
+def tls_of(place: Place, pair: Pair, **settings: Any) -> Finding:
+    tls = {"certificate": str(pair.pem), "key": str(pair.key)} | settings
+    place.changes = {"axon": {"ip": "127.0.0.1", "port": place.port, "tls": tls}}
+    return finding(place.examine(), "tls")
+
+
+def test_a_certificate_is_shown_with_its_key_and_judged(place: Place) -> None:
+    assert finding(place.examine(), "tls").text.startswith("off: ")
+    good = make_pair(place.folder, hosts=(place.hotkeys["validator"], "203.0.113.7"), days=30)
+    found = tls_of(place, good)
+    assert found.health == "ok"
+    assert found.text.startswith(f"{good.pem}: key {good.digest}, for {place.hotkeys['validator']}, 203.0.113.7, valid")
+    soon = tls_of(place, make_pair(place.folder, "soon", days=13))
+    assert (soon.health, soon.cure.partition(",")[0]) == ("warning", "renew it")
+    assert tls_of(place, make_pair(place.folder, "late", days=-1)).cure.startswith("it has expired at ")
+    other = tls_of(place, make_pair(place.folder, "other", hosts=(place.hotkeys["miner"],)))
+    assert (other.health, other.cure) == ("warning", "bettensor wallet certificate makes one")
+    assert other.text.endswith(f"; this hotkey is {place.hotkeys['validator']}")
+
+
+def test_a_certificate_that_cannot_be_used_fails_the_configuration(place: Place) -> None:
+    pair = make_pair(place.folder)
+    pair.key.write_text("")
+    place.changes = {"axon": {"port": place.port, "tls": {"certificate": str(pair.pem), "key": str(pair.key)}}}
+    findings = place.examine()
+    assert finding(findings, "configuration").text == f"axon.tls.key: {pair.key} is empty"
+    assert not can_run(findings)
+    assert "tls" not in health(findings)
+
+
+def test_a_proxys_certificate_is_judged_too(place: Place) -> None:
+    pair = make_pair(place.folder, days=3)
+    place.changes = {"axon": {"port": place.port, "tls": {"proxy_key": str(pair.pem)}}}
+    found = finding(place.examine(), "tls")
+    assert found.health == "warning"
+    assert found.text.startswith(f"the proxy's certificate: key {pair.digest}")
+
+
+@pytest.mark.parametrize(
+    ("tls", "health", "text"),
+    [
+        ({}, "ok", "1 of 1 validator with TLS, 0 by an authority"),
+        ({"mode": "off"}, "ok", "off: predictions can be read on their way to validators"),
+        ({"keys": "right"}, "ok", "1 of 1 validator with TLS"),
+        ({"keys": "ab" * 32}, "failure", "has the key KEY, and tls.keys pins abab"),
+    ],
+)
+async def test_a_miner_looks_at_its_validators_keys(place: Place, tls: dict[str, Any], health: str, text: str) -> None:
+    pair = make_pair(place.folder)
+    context = read_served(pair.pem, pair.key, SystemClock().wall()).context
+    hotkey = place.hotkeys["validator"]
+    keys = {"keys": {hotkey: pair.digest if tls["keys"] == "right" else tls["keys"]}} if "keys" in tls else {}
+    place.changes = {"tls": tls | keys}
+
+    def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", place.port, ssl=context):
+        findings = await asyncio.to_thread(place.examine, "miner")
+    found, *_ = [found for found in findings if found.what == "tls"]
+    assert found.health == health
+    assert text.replace("KEY", pair.digest) in found.text
+
+
+def test_a_validator_without_tls_is_named_where_tls_is_required(place: Place) -> None:
+    place.changes = {"tls": {"mode": "required"}}
+    found = [each for each in place.examine("miner") if each.what == "tls"]
+    assert [(each.health, "has no TLS that can be reached" in each.text) for each in found] == [
+        ("warning", True),
+        ("ok", False),
+    ]

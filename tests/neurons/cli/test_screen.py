@@ -15,7 +15,7 @@ from rich.text import Text
 from bettensor.bus.eventlog import Row
 from bettensor.bus.identifiers import Micros
 from bettensor.neurons.cli import views
-from bettensor.neurons.cli.screen import Screen, Words
+from bettensor.neurons.cli.screen import Screen, ShownText
 from bettensor.neurons.recordings import text as log_text
 from tests.neurons.cli.drawing import status_of
 
@@ -53,7 +53,7 @@ def table_of(*cells: Any) -> Table:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-@pytest.mark.parametrize("shape", [str, Text, Words, table_of, lambda text: table_of(Text(text))])
+@pytest.mark.parametrize("shape", [str, Text, ShownText, table_of, lambda text: table_of(Text(text))])
 def test_no_shape_of_a_text_is_obeyed(hostile: str, shape: Callable[[str], Any]) -> None:
     plain = on_screen(shape(hostile))
     assert obeyed(plain) == []
@@ -63,15 +63,15 @@ def test_no_shape_of_a_text_is_obeyed(hostile: str, shape: Callable[[str], Any])
 
 
 def test_words_stay_words_when_they_are_joined_and_put_together() -> None:
-    parts = Words.assemble("a\x1b", ("b\x9b", "red"), Text("c"))
-    joined = Words(", ").join([parts, Words("d\x07")])
+    parts = ShownText.assemble("a\x1b", ("b\x9b", "red"), Text("c"))
+    joined = ShownText(", ").join([parts, ShownText("d\x07")])
     assert (parts.plain, joined.plain) == ("a\\x1bb\\x9bc", "a\\x1bb\\x9bc, d\\x07")
-    assert isinstance(joined.append("\x1b"), Words)
+    assert isinstance(joined.append("\x1b"), ShownText)
     assert joined.plain.endswith("\\x1b")
 
 
 def test_colours_of_our_own_are_written() -> None:
-    assert "\x1b[31mbad\x1b[0m" in on_screen(Words("bad", "red"), colours="standard")
+    assert "\x1b[31mbad\x1b[0m" in on_screen(ShownText("bad", "red"), colours="standard")
 
 
 WORDS = st.one_of(st.text(max_size=60), st.sampled_from(HOSTILE))

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bettensor.bus.clock import SystemClock
 from bettensor.bus.text import short
 from bettensor.neurons.cli import views
 from bettensor.neurons.cli.main import main
+from bettensor.neurons.edges.certificate_files import read_served
 from bettensor.neurons.edges.wallets import load_hotkey, new_wallet
 
 
@@ -183,3 +185,51 @@ def test_a_folder_that_cannot_be_listed_is_told(person: Person, tmp_path: Path) 
     code, _, err = person("list", "--wallet.path", str(tmp_path / "file"))
     assert code == 2
     assert "cannot be listed: Not a directory" in err
+
+
+# --- certificate
+
+
+def test_a_certificate_is_made_for_a_hotkey_and_the_lines_that_name_it_are_printed(person: Person) -> None:
+    person.new("w", "one")
+    folder = person.wallets.parent.parent
+    flags = ("--wallet.name", "w", "--wallet.hotkey", "one", "--out", str(folder), "--days", "30")
+    code, out, err = person("certificate", *flags, "--axon.external_ip", "203.0.113.7")
+    assert (code, err) == (0, "")
+    made, key, *lines = out.splitlines()
+    assert made == f"made {folder}/w.one.pem, valid for 30 days, and its key {folder}/w.one.key"
+    digest = key.removeprefix("tls key: ")
+    assert "\n".join(lines) == (
+        "In the validator's configuration:\n"
+        f"axon:\n  tls:\n    certificate: {folder}/w.one.pem\n    key: {folder}/w.one.key"
+    )
+    served = read_served(folder / "w.one.pem", folder / "w.one.key", SystemClock().wall())
+    assert served.about.key == digest
+    assert served.about.names == (person.address("w", "one"), "203.0.113.7")
+    code, out, _ = person("certificate", *flags, "--json")
+    assert json.loads(out)["tls_key"] == digest  # the key is kept
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        (("--wallet.hotkey", "two"), "hotkeys/two names no hotkey; `bettensor wallet list` lists them"),
+        (("--axon.external_ip", "somewhere"), "--axon.external_ip: "),
+        (("--wallet.hotkey", "../x"), "--wallet.hotkey: expected a name, and not a path"),
+        (("--out", "/nowhere/at/all"), "/nowhere/at/all/w.one.key cannot be written: No such file or directory"),
+    ],
+)
+def test_a_certificate_that_cannot_be_made_says_why(person: Person, flags: tuple[str, ...], fault: str) -> None:
+    person.new("w", "one")
+    folder = str(person.wallets.parent.parent)
+    code, out, err = person("certificate", "--wallet.name", "w", "--wallet.hotkey", "one", "--out", folder, *flags)
+    assert (code, out) == (2, "")
+    assert fault in err
+    assert len(err.splitlines()) == 1
+
+
+def test_days_are_a_number_in_its_bounds(person: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    for days in ("0", "36501", "-1", "x"):
+        with pytest.raises(SystemExit):
+            person("certificate", "--days", days)
+        assert "expected a number of days, 1 to 36500" in capsys.readouterr().err

@@ -66,7 +66,8 @@ def test_the_flag_that_breaks_a_rule_of_the_files_section_is_blamed(tmp_path: Pa
         ("logging.record_log", "expected one of 'logging.level', 'logging.debug', 'logging.trace', 'logging.info'"),
         (
             "axon.max_workers",
-            "expected one of 'axon.ip', 'axon.port', 'axon.external_ip', 'axon.external_port', 'axon.serve'",
+            "expected one of 'axon.ip', 'axon.port', 'axon.external_ip', 'axon.external_port', 'axon.serve', "
+            "'axon.tls'",
         ),
         ("neuron.epoch_length", "`bettensor validator --help` lists all keys"),
     ],

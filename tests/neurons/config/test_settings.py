@@ -15,7 +15,14 @@ from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.cli.config_file import commented_defaults
 from bettensor.neurons.composition import build_actors, build_predictor, load_handlers
 from bettensor.neurons.config.loading import load_settings
-from bettensor.neurons.config.settings import MinerSettings, Settings, ValidatorSettings, parse, sections_of
+from bettensor.neurons.config.settings import (
+    ListeningSettings,
+    MinerSettings,
+    Settings,
+    ValidatorSettings,
+    parse,
+    sections_of,
+)
 from bettensor.neurons.edges.static_files import read_blacklist, read_metagraph
 from bettensor.neurons.models.kelly import KellyPredictor
 
@@ -283,7 +290,8 @@ def test_every_section_of_a_role_can_be_taken_by_its_type(tmp_path: Path) -> Non
     settings = load(tmp_path, axon={"port": 1})
     assert isinstance(settings, ValidatorSettings)
     sections = sections_of(settings)
-    assert sections[AxonSettings] is settings.axon
+    assert sections[ListeningSettings] is settings.axon
+    assert sections[AxonSettings] == AxonSettings(port=1)
     assert {type(section) for section in sections.values()} == sections.keys()
     assert ChosenValidators not in sections
     assert sections_of(load(tmp_path, role="miner"))[ChosenValidators] == ()

@@ -8,7 +8,7 @@ import pytest
 from bettensor.actors.settings import PortLimits
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.edges import crowd as crowd_module
-from bettensor.neurons.edges.crowd import Crowd, Room, Strangers, room_of
+from bettensor.neurons.edges.crowd import Crowd, Room, Strangers, files_for, room_of
 
 
 class Caller:
@@ -246,6 +246,14 @@ def test_what_is_configured_holds_but_for_more_connections_than_files() -> None:
     assert room[4:6] == (3, 2)
     assert room.connections == 1024 - crowd_module.SPARE_FILES - 3
     assert room_of(PortLimits(connections=9), 1024).connections == 9
+
+
+@pytest.mark.parametrize("limits", [PortLimits(), PortLimits(strangers=50), PortLimits(handshakes=7)])
+def test_the_files_that_are_asked_for_suffice(limits: PortLimits) -> None:
+    for sessions in (1, 64, 4096):
+        room = room_of(limits, files_for(limits, sessions))
+        assert room.connections - room.strangers >= sessions
+        assert room.strangers == (limits.strangers or 1024)
 
 
 def test_there_is_some_room_however_few_files_there_are() -> None:

@@ -1,0 +1,125 @@
+"""The validator's certificate: read at the start, and again when its files change, without a session noticing.
+
+A connection keeps the certificate by which it was opened; the next handshake gets the newest one. New files that cannot
+be used change nothing, and the log says so.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from bettensor.bus.clock import Clock, SystemClock
+from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.events import CertificateLoaded, CertificateRefused
+from bettensor.neurons.config.settings import CertificateSettings, ListeningSettings, ValidatorSettings
+from bettensor.neurons.edges.certificate_files import CERTIFICATE, PROXY_KEY, Served, read_proxy, read_served
+from bettensor.neurons.edges.edge import Edge, Plan
+from bettensor.neurons.edges.tls import ServerContext
+from bettensor.neurons.edges.watches import watched_changes
+from bettensor.neurons.system.files import Sight, look_at
+
+SETTLE: Final = 2.0
+"""Seconds after which changed files are read a second time before they are refused: programs that renew a certificate
+write its two files one after the other."""
+
+
+class Certificates(Edge):
+    """Has the context for the next TLS handshake, and publishes which key is in force."""
+
+    name = "certificates"
+
+    def __init__(self, axon: ListeningSettings, clock: Clock) -> None:
+        self._settings = axon.tls
+        self._clock = clock
+        self._served: Served | None = None
+        self._told: dict[bool, CertificateLoaded] = {}
+        """What was published last, of the proxy's certificate and of our own."""
+        self._is_refused = False
+
+    @classmethod
+    def check(cls, plan: Plan) -> Iterator[str]:
+        """The faults with which the files would be used.
+
+        Raises:
+            ConfigurationError: they cannot be used.
+        """
+        assert isinstance(plan.settings, ValidatorSettings)  # noqa: S101 - for the type checker: a miner has none
+        settings, now = plan.settings.axon.tls, SystemClock().wall()
+        served = None if settings.certificate is None else read_served(*_pair(settings), now)
+        proxys = None if settings.proxy_key is None else read_proxy(settings.proxy_key, now)
+        if served is not None:
+            yield from (f"{CERTIFICATE}: {settings.certificate}: {fault}" for fault in served.about.faults)
+        if proxys is not None:
+            yield from (f"{PROXY_KEY}: {settings.proxy_key}: {fault}" for fault in proxys.faults)
+
+    @property
+    def serves(self) -> bool:
+        """Whether this validator speaks TLS itself."""
+        return self._settings.certificate is not None
+
+    def context(self) -> ServerContext | None:
+        """For the next handshake."""
+        return None if self._served is None else self._served.context
+
+    async def open(self) -> None:
+        """Read the files, and follow them from then on.
+
+        Raises:
+            ConfigurationError: they cannot be used.
+        """
+        seen = look_at(self._files())
+        self._take(*await asyncio.to_thread(self._read))
+        self._tasks.start(self._follow(seen), "certificates")
+
+    async def close(self) -> None:
+        """Follow the files no longer."""
+        await self._tasks.cancel()
+
+    async def _follow(self, seen: Sight) -> None:
+        async for _ in watched_changes(self._bus, self._files, seen):
+            await self._read_again()
+
+    async def _read_again(self) -> None:
+        try:
+            read = await asyncio.to_thread(self._read)
+        except ConfigurationError:
+            await asyncio.sleep(SETTLE)
+            try:
+                read = await asyncio.to_thread(self._read)
+            except ConfigurationError as error:
+                self._refuse(str(error))
+                return
+        served, now = read[0], self._clock.wall()
+        if served is not None and self._served is not None and self._served.is_valid(now) and not served.is_valid(now):
+            self._refuse(f"{CERTIFICATE}: {self._settings.certificate}: {served.about.faults[0]}")
+            return
+        self._take(*read)
+
+    def _read(self) -> tuple[Served | None, CertificateLoaded | None]:
+        """Our own certificate, and the proxy's."""
+        settings, now = self._settings, self._clock.wall()
+        served = None if settings.certificate is None else read_served(*_pair(settings), now)
+        return served, None if settings.proxy_key is None else read_proxy(settings.proxy_key, now)
+
+    def _take(self, served: Served | None, proxys: CertificateLoaded | None) -> None:
+        self._served = served
+        for about in (None if served is None else served.about, proxys):
+            if about is not None and (self._is_refused or self._told.get(about.of_proxy) != about):
+                self._told[about.of_proxy] = about
+                self._bus.publish(about)
+        self._is_refused = False
+
+    def _refuse(self, reason: str) -> None:
+        self._is_refused = True
+        self._bus.publish(CertificateRefused(reason))
+
+    def _files(self) -> list[Path]:
+        settings = self._settings
+        return [file for file in (settings.certificate, settings.key, settings.proxy_key) if isinstance(file, Path)]
+
+
+def _pair(settings: CertificateSettings) -> tuple[Path, Path]:
+    assert settings.certificate is not None  # noqa: S101 - for the type checker: they are set together
+    assert settings.key is not None  # noqa: S101 - for the type checker
+    return settings.certificate, settings.key

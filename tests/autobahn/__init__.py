@@ -1,0 +1,1 @@
+"""The Autobahn test suite against our listener, and our dialer against it: ``make autobahn``."""
