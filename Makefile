@@ -64,6 +64,9 @@ chaos: $(VENV)/.dev  ## kill validators and miners at random instants: make chao
 week: $(VENV)/.dev  ## a simulated week with existing neurons, in half a minute: make week DAYS=7 SEED=3
 	DAYS=$(or $(DAYS),7) SEED=$(or $(SEED),1) $(BIN)/pytest -q tests/actors/test_mixed_week.py
 
+attack: $(VENV)/.dev  ## try all attacks of docs/security.md on real neurons, in 12 to 18 minutes, and write their table anew: make attack NAMES=head
+	$(BIN)/python -m tests.attacks $(NAMES)
+
 autobahn: $(VENV)/.dev  ## RFC 6455 by the Autobahn test suite, against our listener and our dialer, in 3 minutes
 	$(BIN)/python -m tests.autobahn
 	$(BIN)/python -m tests.test_docs

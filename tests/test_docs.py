@@ -27,6 +27,7 @@ from bettensor.neurons.edges.game_schema import schema, schema_text
 from bettensor.neurons.edges.listener import Listener
 from bettensor.neurons.edges.odds_api_feed import OddsApiSettings
 from bettensor.neurons.edges.static_files import StaticFiles
+from tests.attacks.page import security
 from tests.autobahn import results as conformance
 from tests.fuzz import results as fuzzing
 from tests.prediction_trace import Step, trace
@@ -380,6 +381,7 @@ PAGES: Final = {
     "games.md": games,
     "games.schema.json": schema_text,
     "performance.md": performance,
+    "security.md": security,
     "testing.md": testing,
 }
 

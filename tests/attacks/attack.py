@@ -58,7 +58,7 @@ class Ceilings:
     16 MB for all that strangers have sent and nobody has admitted (`limits.unadmitted_bytes`)."""
     left_mb: float = 32.0
     """Growth that is left some seconds after the attack: freed memory is not always given back to the system."""
-    descriptors: int = 1200
+    descriptors: int = 1300
     """Growth of the number of open descriptors: 1,024 strangers, and those that are just being closed."""
     left_descriptors: int = 4
     """Growth that is left after the attack."""

@@ -57,6 +57,7 @@ async def lie(target: Target, force: Force, script: Script, *, names_protocol: b
     keypair = key(target.members[0])
 
     async def speak(socket: ServerConnection) -> None:
+        got["a session"] += 1
         try:
             await script(Liar(socket, keypair), got, deadline)
         except ConnectionClosed:
@@ -236,9 +237,12 @@ async def answer_wrongly(target: Target, force: Force, answer: Answer, *, also_s
     got: Answers = Counter()
     deadline = time.perf_counter() + force.seconds
     writers: list[asyncio.StreamWriter] = []
+    handlers: list[asyncio.Task[Any]] = []
 
     async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        if (task := asyncio.current_task()) is not None:
+            handlers.append(task)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             path = head.split(b" ")[1].partition(b"?")[0].decode()
@@ -255,7 +259,8 @@ async def answer_wrongly(target: Target, force: Force, answer: Answer, *, also_s
         await asyncio.sleep(force.seconds + 0.3)
         for writer in writers:
             writer.transport.abort()
-        await asyncio.sleep(0)
+        if handlers:
+            await asyncio.wait(handlers)
         return Counter(got)
 
 
@@ -410,7 +415,7 @@ LIARS: Final = (
         role="miner",
         sentence="A validator's welcome is signed by another key.",
         strike=partial(lie, script=greet_wrongly),
-        gets=frozenset({"4001", "4000"}) | ASKS,
+        gets=frozenset({"a session", "4001", "4000"}) | ASKS,
         short_seconds=1.5,
     ),
     Attack(
@@ -418,7 +423,7 @@ LIARS: Final = (
         role="miner",
         sentence="A validator switches protocols and names none.",
         strike=partial(lie, script=greet_only, names_protocol=False),
-        gets=frozenset({"1002", "1006", "4000", "no first word"}) | ASKS,
+        gets=frozenset({"a session", "1002", "1006", "4000", "no first word"}) | ASKS,
         short_seconds=1.5,
     ),
     Attack(
@@ -426,7 +431,7 @@ LIARS: Final = (
         role="miner",
         sentence="A validator offers a game whose teams have one name, beside good ones.",
         strike=partial(lie, script=offer_odd_games),
-        gets=frozenset({"a prediction", "open"}) | ASKS,
+        gets=frozenset({"a session", "a prediction", "open"}) | ASKS,
         ceilings=Ceilings(stored=10_000),
         short_seconds=1.5,
     ),

@@ -523,7 +523,7 @@ MEMBERS: Final = (
         strike=partial(flood, rate=475, compose=full_post, lines=60),
         gets=TURNED_AWAY | {"200", "503 no_verdict"},
         changes=MANY,
-        ceilings=Ceilings(stored=10**6, recorded_mb=200),
+        ceilings=WORK,
     ),
     Attack(
         name="slates-by-http",

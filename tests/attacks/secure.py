@@ -12,11 +12,13 @@ from tests.attacks.attack import Attack, Ceilings, Force
 from tests.attacks.members import stall_and_end
 from tests.attacks.strangers import BOUNDED_HEAD, GET, TURNED_AWAY, hold
 from tests.attacks.strangers import endless as endless_head
-from tests.attacks.target import HEALTH, PATIENCE, Target, Wire, believing, dial, ends_in_good_order, paced
+from tests.attacks.target import HEALTH, Target, Wire, believing, dial, ends_in_good_order, paced
 
 Answers = Counter[str]
 IS_THERE: Final = hasattr(AxonSettings(), "tls")
 """Whether this checkout speaks TLS."""
+SHAKING: Final = 7.0
+"""Seconds after which no handshake may still be waited for."""
 CHANGES: Final = {"axon": {"tls": {"certificate": "tls.pem", "key": "tls.key"}}}
 
 
@@ -76,7 +78,7 @@ async def send_garbage(target: Target, force: Force, rate: float) -> Answers:
 async def _end(wire: Wire) -> str:
     """Whether the other side ended it, perhaps after an alert."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(SHAKING):
             await wire.reader.read()
     except TimeoutError:
         return "held"

@@ -130,7 +130,8 @@ class Wire:
     def reset(self) -> None:
         """End it as a crash would."""
         with contextlib.suppress(OSError):
-            self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            if (plain := self.writer.get_extra_info("socket")) is not None:
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.writer.transport.abort()
 
 
