@@ -255,7 +255,7 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
     def charge_body(self, event: RequestBodyReceived, envelope: Envelope) -> None:
         session = self.state.sessions.get(event.connection)
         if session is not None:
-            self._charge(session, envelope.mono, size=len(event.body))
+            self._heard(session, len(event.body), envelope.mono)
 
     @on(CloseRequested)
     def closing(self, event: CloseRequested, envelope: Envelope) -> None:
