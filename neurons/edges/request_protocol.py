@@ -142,7 +142,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         self._head_bytes += min(room, len(data)) if self._body is None else 0
         self._read(data[:room])
         if len(data) > room:
-            if self._hears and self._body is None:
+            if self._hears and self._body is None and self.transport.get_protocol() is self:
                 self._refuse(self._oversize())
             self._read(data[room:])
 
@@ -166,7 +166,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             self._refuse_framing()
 
     def _refuse_framing(self) -> None:
-        if self.cycle.response_complete:
+        if self.cycle is not None and self.cycle.response_complete:
             self.lease.abort()
         elif self._hears:
             message = f"a chunked body with more than {MAX_FRAMING_BYTES} bytes that are no content"
