@@ -358,7 +358,7 @@ def _default(key: Field[Any]) -> str:
 # --- testing.md
 
 
-def testing() -> str:
+def proofs() -> str:
     """The page as it is, with the results of ``make autobahn`` and ``make fuzz``."""
     page = (DOCS / "testing.md").read_text()
     for name, table in (("autobahn", conformance.table()), ("fuzz", fuzzing.table())):
@@ -382,7 +382,7 @@ PAGES: Final = {
     "games.schema.json": schema_text,
     "performance.md": performance,
     "security.md": security,
-    "testing.md": testing,
+    "testing.md": proofs,
 }
 
 

@@ -49,6 +49,9 @@ MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
 is cut off."""
 MAX_LINGER_BYTES: Final = 256 * 1024
 """The same for what is refused before the application sees it: no honest sender is far from this."""
+MAX_UNSENT_BYTES: Final = 64 * 1024
+"""Bytes that a transport takes before its writers wait: what it has by itself if it is plain, and an eighth of that if
+it is TLS."""
 EXCHANGE_TIMEOUT: Final = 60.0
 """Seconds within which the application must have made its answer: it has shorter deadlines of its own."""
 _WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -124,6 +127,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
         remote = self.client[0] if self.client else ""
         self.lease = Lease(self._rules.crowd, transport, remote, self._rules.limits.request_timeout)
 
@@ -138,7 +142,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         self._head_bytes += min(room, len(data)) if self._body is None else 0
         self._read(data[:room])
         if len(data) > room:
-            if self._hears and self._body is None:
+            if self._hears and self._body is None and self.transport.get_protocol() is self:
                 self._refuse(self._oversize())
             self._read(data[room:])
 
@@ -162,7 +166,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             self._refuse_framing()
 
     def _refuse_framing(self) -> None:
-        if self.cycle.response_complete:
+        if self.cycle is not None and self.cycle.response_complete:
             self.lease.abort()
         elif self._hears:
             message = f"a chunked body with more than {MAX_FRAMING_BYTES} bytes that are no content"

@@ -302,7 +302,7 @@ class SimulatedNetwork:
             def decided(event: Event, envelope: Envelope) -> None:  # noqa: ARG001 - the bus's signature
                 self._at(self.clock.mono(), lambda: self._decided(neuron, event))
 
-            bus.subscribe(PeerAuthenticated, lambda event, _: self._hand_over_body(neuron, event), "network")
+            bus.subscribe(PeerAuthenticated, lambda event, _: self._admitted(neuron, event), "network")
             for kind in (PeerAuthenticated, PeerRefused, HttpAnswered, ExchangeCompleted):
                 bus.subscribe(kind, decided, "network")
 
@@ -439,10 +439,15 @@ class SimulatedNetwork:
             request = exchange.request
             self._tell(exchange.miner, PostFailed(request.connection, request.hotkey, "no answer within 15 s"))
 
-    def _hand_over_body(self, validator: SimulatedValidator, event: PeerAuthenticated) -> None:
-        exchange = self._exchanges.get((validator.hotkey, event.connection))
-        if exchange is not None and event.purpose == "predictions":
-            validator.bus.publish(RequestBodyReceived(event.connection, exchange.body))
+    def _admitted(self, validator: SimulatedValidator, event: PeerAuthenticated) -> None:
+        if event.purpose == "predictions":
+            self.later(0, lambda: self._hand_over_body(validator, event.connection))
+
+    def _hand_over_body(self, validator: SimulatedValidator, connection: ConnectionId) -> None:
+        """Unless the request was refused after all."""
+        exchange = self._exchanges.get((validator.hotkey, connection))
+        if exchange is not None:
+            self._tell(validator, RequestBodyReceived(connection, exchange.body))
 
     def _decided(self, validator: SimulatedValidator, event: Event) -> None:
         assert isinstance(event, PeerAuthenticated | PeerRefused | HttpAnswered | ExchangeCompleted)  # noqa: S101

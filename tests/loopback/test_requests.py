@@ -274,6 +274,20 @@ async def test_a_flood_of_handshakes_for_the_health_is_few_events_too(tmp_path: 
         assert 20 <= len(rig.all(HttpAnswered)) < 90
 
 
+async def test_who_has_sent_too_many_predictions_is_told_when_to_post_again_and_its_body_is_not_read(
+    tmp_path: Path,
+) -> None:
+    little = {"connection": {"predictions_per_second": 0.5, "prediction_burst": 1.0}}
+    async with running_validator(tmp_path, actors=little) as rig:
+        predictions = [make_prediction(wager=0.01) for _ in range(3)]
+        message = PredictionMessage(sender_hotkey=ALICE.ss58_address, **stamped(*predictions))
+        assert (await rig.post(message)).status_code == 200
+        answer = await rig.post(message)
+        assert (answer.status_code, answer.json()["error"]) == (429, "rate_limited")
+        assert 1 <= int(answer.headers["retry-after"]) <= 4
+        assert len(rig.all(RequestBodyReceived)) == 1
+
+
 # --- what is recorded of strangers
 
 PLANTED: Final = "Planted-Secret-7"

@@ -102,15 +102,17 @@ class Peer:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.setblocking(False)
 
-    async def connect(self, port: int) -> None:
+    async def connect(self, port: int, behind: bytes = b"") -> bytes:
+        """The head of the answer to the handshake, and what is sent right ``behind`` it."""
         loop = asyncio.get_running_loop()
         await loop.sock_connect(self.socket, ("127.0.0.1", port))
         protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{port}/"))
         protocol.send_request(protocol.connect())
-        await loop.sock_sendall(self.socket, b"".join(protocol.data_to_send()))
+        await loop.sock_sendall(self.socket, b"".join(protocol.data_to_send()) + behind)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += await loop.sock_recv(self.socket, 1)
+        return head
 
     async def say(self, *frames: bytes, opcode: Opcode = Opcode.TEXT) -> None:
         data = b"".join(Frame(opcode, frame).serialize(mask=True) for frame in frames)
@@ -389,3 +391,14 @@ async def test_who_speaks_before_the_answer_to_the_handshake_is_cut_off() -> Non
         assert await peer.read_to_the_end() == b""
     peer.socket.close()
     await port.server.abort()
+
+
+async def test_what_comes_right_behind_a_handshake_belongs_to_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    async with listening() as port:
+        peer = Peer()
+        assert (await peer.connect(port.server.port, behind=b"x" * 20_000)).startswith(b"HTTP/1.1 101 ")
+        await port.until(lambda: port.sessions)
+        await peer.say(SMALL)
+        await port.until(lambda: port.all(FrameReceived))
+        peer.socket.close()
+    assert not caplog.records

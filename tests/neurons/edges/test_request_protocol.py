@@ -15,7 +15,7 @@ from bettensor.actors.settings import PortLimits
 from bettensor.bus.events import ConnectionsShed, Event
 from bettensor.neurons.edges import request_protocol
 from bettensor.neurons.edges.http_server import HttpServer
-from bettensor.neurons.edges.request_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_LINGER_BYTES
+from bettensor.neurons.edges.request_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_LINGER_BYTES, MAX_UNSENT_BYTES
 from tests.neurons.edges.certificates import make_context, trusting_anyone
 from tests.neurons.edges.conftest import Run
 
@@ -64,8 +64,8 @@ class Line:
 
 
 class Bench:
-    """A port whose application says how long the body was; /large answers much, /early before it has read the body, and
-    /wait only when it is let.
+    """A port whose application says how long the body was; /large answers much, /pieces does so piece by piece, /early
+    before it has read the body, and /wait only when it is let.
     """
 
     def __init__(self, limits: dict[str, Any], **options: Any) -> None:
@@ -73,6 +73,8 @@ class Bench:
         self.asked: list[str] = []
         self.left = asyncio.Event()
         self.let = asyncio.Event()
+        self.protocol: Any = None
+        """That of the last request."""
         generous = dict.fromkeys(("request_timeout", "answer_timeout", "idle_timeout"), LONG)
         self.server = HttpServer(
             self._serve,
@@ -84,7 +86,7 @@ class Bench:
         )
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
-        path = scope["path"]
+        path, self.protocol = scope["path"], scope["extensions"]["bettensor"]
         self.asked.append(path)
         size, more = 0, path != "/early"
         while more:
@@ -95,6 +97,10 @@ class Bench:
             size, more = size + len(message["body"]), message["more_body"]
         if path == "/wait":
             await self.let.wait()
+        if path == "/pieces":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % LARGE)]})
+            for _ in range(LARGE // 2**14):
+                await send({"type": "http.response.body", "body": bytes(2**14), "more_body": True})
         content = b" " * LARGE if path == "/large" else json.dumps({"size": size}).encode()
         headers = [(b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -525,6 +531,24 @@ def test_the_rest_of_a_refused_body_is_thrown_away_and_the_next_request_answered
             assert await line.answer() == (200, {"size": 0})
             await line.send((b"c350\r\n" + b"x" * 50_000 + b"\r\n") * 10)
             assert await line.is_cut()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_as_much_waits_for_a_reader_by_tls_as_for_a_plain_one(run: Run, tmp_path: Path, secure: bool) -> None:
+    async def scenario() -> None:
+        context = make_context(tmp_path) if secure else None
+        options: dict[str, Any] = {"tls": lambda: context} if secure else {}
+        async with (
+            serving(options) as bench,
+            bench.line(small=True, context=trusting_anyone() if secure else None) as line,
+        ):
+            line.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await line.send(b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n")
+            while bench.protocol is None or not bench.protocol.flow.write_paused:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            assert bench.protocol.transport.get_write_buffer_size() <= MAX_UNSENT_BYTES + 2**15
 
     run(scenario())
 
