@@ -7,10 +7,15 @@ BIN := $(VENV)/bin
 # Number of test processes; it may exceed the cores, because many tests mostly wait.
 JOBS ?= 3
 EXISTING := $(VENV)/existing-10 $(VENV)/existing-9
+TOOLS := $(VENV)/tools
+# No local folder and no index of this machine gets into the files. What is newer than AGE is not taken yet.
+RESOLVE = env -u UV_FIND_LINKS -u UV_INDEX -u UV_EXTRA_INDEX_URL $(TOOLS)/bin/uv pip compile --quiet --no-config --universal \
+	--python-version 3.11 --generate-hashes --no-annotate --default-index https://pypi.org/simple \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade --exclude-newer "$(or $(AGE),7 days)")
 PYTEST = $(BIN)/pytest -v -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint format bench chaos week attack autobahn fuzz package clean
+.PHONY: help demo check test lint format bench chaos week attack autobahn fuzz lock audit package clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r target what; do \
@@ -71,8 +76,18 @@ fuzz: $(VENV)/.dev  ## every reader of what others say, by a coverage-guided fuz
 	$(BIN)/python -m tests.fuzz $(or $(MINUTES),5) $(RUNS)
 	$(BIN)/python -m tests.test_docs
 
+lock: $(TOOLS)/.made  ## the packages of image and CI, with hashes, into .ci: make lock UPGRADE=yes AGE="7 days"
+	@echo "== the packages of image and CI, with hashes, into .ci"
+	@$(RESOLVE) pyproject.toml --extra dev --output-file .ci/requirements-dev.txt
+	@$(RESOLVE) pyproject.toml --constraint .ci/requirements-dev.txt --output-file .ci/requirements-run.txt
+	@$(RESOLVE) --group build --constraint .ci/requirements-dev.txt --output-file .ci/requirements-build.txt
+	@$(RESOLVE) --group tools --output-file .ci/requirements-tools.txt
+
+audit: $(TOOLS)/.made  ## known vulnerabilities of the packages in the image, and their list: build/sbom.json
+	@.ci/audit $(TOOLS)/bin/python
+
 package: $(VENV)/.dev  ## build wheel and sdist, install each into an empty environment, and run the demo there
-	rm -rf dist build && $(BIN)/python -m build
+	rm -rf dist build && $(BIN)/python -m build $(if $(LOCKED),--no-isolation)
 	for artefact in dist/*; do \
 		rm -rf build/clean && $(PYTHON) -m venv build/clean \
 		&& build/clean/bin/pip install --quiet --disable-pip-version-check $$artefact \
@@ -88,34 +103,53 @@ clean:  ## remove all that make has made
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ./*.egg-info
 
 # --- the packages. The set-up may be interrupted at every instant, also by SIGKILL, and run by two at once.
+# LOCKED=yes: exactly the packages of .ci/requirements-dev.txt, checked by their hashes, and no build of another one.
 
 STAMPS := $(VENV)/.run $(VENV)/.dev
 CHANGING := $(VENV)/.changing
+AS_LOCKED := $(VENV)/.locked
+# The files are whole, so nothing else is looked for; the pip of Debian's Python 3.11 could not find hashes for extras.
+HASHED := --disable-pip-version-check --require-hashes --only-binary :all: --no-deps --requirement
 # The environment works, and runs this checkout: neither its Python nor this folder has been replaced or moved.
 WORKS := $(filter ok,$(shell $(BIN)/python -I -c "import bettensor, os; \
 	print('ok' if os.path.samefile(bettensor.__file__, 'neurons/package/__init__.py') else '')" 2>/dev/null))
-FIRST_TIME = test -n "$(and $(WORKS),$(wildcard $(VENV)/.dev))" || echo "first, this time only: packages, 1 to 2 minutes"
+# The same, and if locked packages are asked for, it has no others.
+FITS := $(and $(WORKS),$(if $(LOCKED),$(wildcard $(AS_LOCKED)),yes))
+FIRST_TIME = test -n "$(and $(FITS),$(wildcard $(VENV)/.dev))" || echo "first, this time only: packages, 1 to 2 minutes"
 
 .PHONY: again
-$(STAMPS): pyproject.toml $(if $(WORKS),,again)
+$(STAMPS): pyproject.toml $(if $(LOCKED),.ci/requirements-dev.txt) $(if $(FITS),,again)
+$(TOOLS)/.made: .ci/requirements-tools.txt
 
 ifndef HAS_LOCK
 # pip inherits the lock: if only make is killed, the next one waits until its pip has ended
 LOCK := $(shell command -v flock)
-$(STAMPS):
+$(STAMPS) $(TOOLS)/.made:
 	@test -z "$(LOCK)" || $(LOCK) --nonblock Makefile true || echo "waiting for another make, which sets up $(VENV)"
 	@$(LOCK:%=% Makefile) $(MAKE) --no-print-directory HAS_LOCK=yes $@
 else
 # No stamp stands while packages change. If a change was interrupted, nothing of it is trusted.
-TRUSTED := $(and $(WORKS),$(if $(wildcard $(CHANGING)),,yes))
+TRUSTED := $(and $(FITS),$(if $(wildcard $(CHANGING)),,yes))
 $(VENV)/.dev: EXTRA := [dev]
 $(STAMPS):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; on Debian: apt install python3 python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Python's venv is missing; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "== packages, into $(VENV)"
-	@mkdir -p $(VENV) && touch $(CHANGING) && rm -f $(STAMPS)
+	@mkdir -p $(VENV) && touch $(CHANGING) && rm -f $(STAMPS) $(AS_LOCKED)
 	$(if $(TRUSTED),,rm -rf $(VENV)/* && $(PYTHON) -m venv $(VENV))
+ifdef LOCKED
+	$(BIN)/python -m pip install $(HASHED) .ci/requirements-dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
+	@touch $(AS_LOCKED)
+else
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.$(EXTRA)'
+endif
 	@rm $(CHANGING) && touch $(VENV)/.run $@
+
+$(TOOLS)/.made:
+	@rm -rf $(TOOLS) && $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet $(HASHED) .ci/requirements-tools.txt
+	@touch $@
 endif

@@ -1235,12 +1235,15 @@ class AxonFailed(Observed, FromPeer):
 
 @dataclass(frozen=True, slots=True)
 class QueryReceived(Observed, FromPeer):
-    """The head of an HTTP request at the miner's port; its body is read only after ``QueryAdmitted``."""
+    """The head of an HTTP request at the miner's port; its body is read only after ``QueryAdmitted``.
+
+    Anybody may have sent it, so it is recorded as ``HttpRequestReceived`` is. Logs of release 0.1.0 have all of it.
+    """
 
     connection: ConnectionId
     method: str
     target: str
-    """Path and query, exactly as received."""
+    """Path and query."""
     headers: tuple[tuple[str, str], ...]
     """Names in lower case, in the order received, duplicates included."""
     remote: str

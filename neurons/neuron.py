@@ -21,6 +21,7 @@ from bettensor.bus.events import (
     NeuronStarted,
     NeuronStopped,
     NeuronStopping,
+    Observed,
     ReloadFailed,
     SettingsReloaded,
     StateDirTightened,
@@ -108,6 +109,7 @@ class Neuron(LogSource, Stoppable):
             self.bus.on(topic, handler)
         self.bus.subscribe(NeuronFailed, self._fail, "neuron")
         self._watching = Tasks(self.bus, "neuron")
+        self._reloading = asyncio.Lock()
 
     def _gives(self, clock: Clock, keypair: Keypair) -> dict[Any, object]:
         """The objects that edges may ask for, by type, besides sections of the settings and other edges."""
@@ -196,21 +198,28 @@ class Neuron(LogSource, Stoppable):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            loop.add_signal_handler(signal.SIGHUP, self._lose_terminal if has_terminal() else self.reload)
+            loop.add_signal_handler(signal.SIGHUP, self._lose_terminal if has_terminal() else self._reload_soon)
         async with self:
             await self._stopped.wait()
         return 0 if self._failure is None else 1
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read configuration, blacklist and metagraph again, and take the keys that can change in a running neuron.
 
-        A file that cannot be read changes nothing; an event and a log line report it.
+        Sessions go on while the files are read. A file that cannot be read changes nothing; an event and a log line
+        report it.
         """
+        async with self._reloading:
+            await self._reload()
+
+    def _reload_soon(self) -> None:
+        self._watching.start(self.reload(), "reload")
+
+    async def _reload(self) -> None:
         static_files = self.edges[StaticFiles]
         try:
-            new = self.settings if self._again is None else self._again()
+            new, files = await asyncio.to_thread(self._read_again)
             actors = {actor.name: actor.settings for actor in build_actors(self._reloadable(new), self._where)}
-            files = static_files.read(new)
         except ConfigurationError as error:
             self.bus.publish(ReloadFailed(str(error)))
             return
@@ -223,6 +232,11 @@ class Neuron(LogSource, Stoppable):
             self._take_log_level(new.logging.level)
         self.settings = new
 
+    def _read_again(self) -> tuple[Settings, tuple[Observed, ...]]:
+        """The present settings, and the contents of the files that they name."""
+        new = self.settings if self._again is None else self._again()
+        return new, self.edges[StaticFiles].read(new)
+
     def _take_log_level(self, level: str) -> None:
         if self._owns_process:
             set_log_level(level)
@@ -232,7 +246,7 @@ class Neuron(LogSource, Stoppable):
 
     async def _watch(self, seen: Sight) -> None:
         async for _ in watched_changes(self.bus, self._files, seen):
-            self.reload()
+            await self.reload()
 
     def _reloadable(self, new: Settings) -> Settings:
         """``new``, but with the values from the start for keys that actors know and cannot change."""

@@ -73,7 +73,8 @@ def test_the_tests_run_as_an_ordinary_user_and_the_quick_ones_as_root(checkout: 
     assert "test: user 0," not in said
     assert said.count("1024/1024 files") == said.count("the source") == (2 if IS_ROOT else 1)
     assert ("check: user 0, " in said) == IS_ROOT
-    assert {"test: PIP_MARK=a b", "test: REQUIRE_EXISTING=yes"} <= set(lines)
+    assert {"test: PIP_MARK=a b", "test: REQUIRE_EXISTING=yes", "test: LOCKED=yes"} <= set(lines)
+    assert ("check: LOCKED=yes" in lines) == IS_ROOT
     for name in ("PYTHONUNBUFFERED", "LANG", "USER", "LC_ALL"):
         assert f"test: {name}=" not in said
     assert sorted(checkout.rglob("*")) == before

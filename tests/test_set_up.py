@@ -22,6 +22,14 @@ MAKE: Final = shutil.which("make") or "make"
 PATIENCE: Final = 30.0
 STAGES: Final = ("venv begins", "venv has no pip", "pip begins", "pip has written half", "pip has written all")
 
+LOCKED: Final = "LOCKED=yes"
+HASHED: Final = [
+    "-m pip install --disable-pip-version-check --require-hashes --only-binary :all: --no-deps"
+    " --requirement .ci/requirements-dev.txt",
+    "-m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .",
+]
+"""What pip is asked for, if packages are locked."""
+
 FAKE: Final = """#!/bin/sh
 stage() {
     echo "$1" >> stages
@@ -36,7 +44,9 @@ case "$*" in
         mkdir -p .venv/bin .venv/lib && cp "$0" .venv/bin/python
         stage "venv has no pip"
         touch .venv/bin/pip ;;
+    "-m pip check") ;;
     "-m pip install"*)
+        echo "$*" >> asked
         test -e "$(dirname "$0")/pip" || { echo "No module named pip"; exit 1; }
         stage "pip begins"
         if ! test -e "$packages/dependency"; then
@@ -44,7 +54,7 @@ case "$*" in
             stage "pip has written half"
             echo whole > "$packages/dependency"
         fi
-        echo "$PWD" > "$packages/bettensor"
+        case "$*" in *--editable*) echo "$PWD" > "$packages/bettensor" ;; esac
         case "$*" in *dev*) touch "$packages/dev" ;; esac
         stage "pip has written all" ;;
     "-m bettensor."*) echo "python $*" ;;
@@ -60,6 +70,7 @@ class Checkout:
         folder.mkdir()
         for name in ("Makefile", "pyproject.toml"):
             shutil.copy(ROOT / name, folder)
+        shutil.copytree(ROOT / ".ci", folder / ".ci")
         package = folder / "neurons" / "package"
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
@@ -69,7 +80,7 @@ class Checkout:
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self, target: str = ".dev", *flags: str, stop_at: str = "") -> "subprocess.Popen[str]":
-        for name in ("stages", "go"):
+        for name in ("stages", "asked", "go"):
             (self.folder / name).unlink(missing_ok=True)
         process = subprocess.Popen(
             [MAKE, f"PYTHON={self.python}", *flags, f".venv/{target}"],
@@ -85,7 +96,14 @@ class Checkout:
         return process
 
     def stages(self) -> list[str]:
-        file = self.folder / "stages"
+        return self._lines("stages")
+
+    def asked(self) -> list[str]:
+        """What pip was asked to install."""
+        return self._lines("asked")
+
+    def _lines(self, name: str) -> list[str]:
+        file = self.folder / name
         return file.read_text().splitlines() if file.exists() else []
 
     def reach(self, stage: str) -> None:
@@ -153,6 +171,51 @@ def test_an_interrupted_addition_to_a_whole_environment_leaves_nothing_that_coun
     assert checkout.is_whole()
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_set_up_of_locked_packages_that_was_interrupted_is_done_again(checkout: Checkout, stage: str) -> None:
+    interrupted = checkout.start(".dev", LOCKED, stop_at=stage)
+    checkout.reach(stage)
+    os.killpg(interrupted.pid, signal.SIGKILL)
+    interrupted.communicate(timeout=PATIENCE)
+    end(checkout.start(".dev", LOCKED))
+    assert checkout.is_whole()
+    assert checkout.asked() == HASHED
+    assert "== packages" not in end(checkout.start(".dev", LOCKED))
+
+
+def test_packages_that_may_be_others_than_the_locked_ones_are_replaced(checkout: Checkout) -> None:
+    end(checkout.start())
+    assert checkout.asked() == ["-m pip install --disable-pip-version-check --editable .[dev]"]
+    end(checkout.start(".dev", LOCKED))
+    assert checkout.stages()[0] == "venv begins"
+    assert checkout.asked() == HASHED
+    assert checkout.is_whole()
+
+
+def test_locked_packages_do_for_whoever_wants_none_locked(checkout: Checkout) -> None:
+    end(checkout.start(".dev", LOCKED))
+    assert "== packages" not in end(checkout.start())
+
+
+def test_other_locked_packages_are_installed_only_for_who_wants_them(checkout: Checkout) -> None:
+    end(checkout.start(".dev", LOCKED))
+    later = time.time() + 5
+    os.utime(checkout.folder / ".ci" / "requirements-dev.txt", (later, later))
+    assert "== packages" not in end(checkout.start())
+    assert "== packages" in end(checkout.start(".dev", LOCKED))
+    assert checkout.asked() == HASHED
+
+
+def test_packages_that_were_added_to_locked_ones_are_no_locked_ones(checkout: Checkout) -> None:
+    end(checkout.start(".dev", LOCKED))
+    later = time.time() + 5
+    os.utime(checkout.folder / "pyproject.toml", (later, later))
+    end(checkout.start())
+    end(checkout.start(".dev", LOCKED))
+    assert checkout.stages()[0] == "venv begins"
+    assert checkout.asked() == HASHED
+
+
 @pytest.mark.skipif(shutil.which("flock") is None, reason="needs flock of util-linux")
 def test_of_two_at_once_one_sets_up_and_the_other_waits(checkout: Checkout) -> None:
     first = checkout.start(stop_at="pip has written half")
@@ -215,5 +278,5 @@ def test_an_environment_for_existing_neurons_is_made_by_ours(
 
 def test_make_alone_lists_what_it_can_do(checkout: Checkout) -> None:
     listed = subprocess.run([MAKE], cwd=checkout.folder, capture_output=True, text=True, check=True).stdout
-    for target in ("demo", "check", "test", "lint", "format", "bench", "chaos", "package", "clean"):
+    for target in ("demo", "check", "test", "lint", "format", "bench", "chaos", "lock", "audit", "package", "clean"):
         assert f"make {target} " in listed

@@ -54,6 +54,7 @@ from bettensor.bus.events import (
 from bettensor.bus.games import TeamGame, start_of
 from bettensor.bus.identifiers import SECOND, ConnectionId, GameId, Hotkey, Micros, Offset, Uid, micros
 from bettensor.bus.messages import MAX_SLATE
+from bettensor.bus.redaction import HIDDEN
 from bettensor.bus.synapse import BODY_HASH, MAX_NAME, NAME, PATH, SYNAPSE_EPOCH, signed_text
 
 MAX_AGE: Final = Micros(24 * SECOND)
@@ -70,16 +71,34 @@ MAX_OPEN: Final = 4
 _SIGNED: Final = ("bt_header_dendrite_nonce", "bt_header_dendrite_uuid", "bt_header_dendrite_hotkey")
 _SIGNATURE: Final = "bt_header_dendrite_signature"
 _HASH: Final = "computed_body_hash"
+_ADDRESS: Final = re.compile(r"5[1-9A-Za-z]{47}")
 _FORMS: Final = {
     "bt_header_dendrite_nonce": (re.compile(r"[0-9]{1,20}"), "a decimal number of nanoseconds"),
     "bt_header_dendrite_uuid": (re.compile(rf"[0-9A-Za-z_-]{{1,{MAX_NAME}}}"), "a uuid"),
-    "bt_header_dendrite_hotkey": (re.compile(r"5[1-9A-Za-z]{47}"), "an ss58 address"),
+    "bt_header_dendrite_hotkey": (_ADDRESS, "an ss58 address"),
     _SIGNATURE: (re.compile(r"0x[0-9a-fA-F]{128}"), "0x and 128 hex digits"),
 }
 DROPPED: Final = (
     "headers with underscores are missing: if a proxy such as nginx stands in front, set underscores_in_headers on"
 )
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
+_RECEIVER: Final = "bt_header_axon_hotkey"
+_ONLY_SEEN: Final = re.compile("(?!)")
+READ: Final[dict[str, re.Pattern[str]]] = {
+    **{name: form for name, (form, _) in _FORMS.items()},
+    _RECEIVER: _ADDRESS,
+    _HASH: re.compile(BODY_HASH),
+    "content-length": _LENGTH,
+    "content-encoding": _ONLY_SEEN,
+    "transfer-encoding": _ONLY_SEEN,
+    # must occur once, as all of a Dendrite's
+    "bt_header_axon_ip": _ONLY_SEEN,
+    "bt_header_axon_port": _ONLY_SEEN,
+    "bt_header_dendrite_ip": _ONLY_SEEN,
+    "bt_header_dendrite_version": _ONLY_SEEN,
+}
+"""By name, the headers that are read here, and the form of a value that counts. Of some it only counts that they are
+there."""
 
 
 class Inadmissible(BettensorError):
@@ -243,8 +262,7 @@ class MinerSynapseActor(Actor):
             claims = read_claims(event, self.settings.synapse.max_request_bytes)
             self._check(claims, event.remote, envelope)
         except Inadmissible as refused:
-            claimed = dict(event.headers).get("bt_header_dendrite_hotkey", "")[:MAX_NAME]
-            self._refuse(event.connection, refused, event.remote, Hotkey(claimed) if claimed else None, envelope.mono)
+            self._refuse(event.connection, refused, event.remote, _claimed(event), envelope.mono)
             return
         text = signed_text(claims.nonce, claims.hotkey, self.state.hotkey, claims.uuid)
         scheme = pinned_scheme(claims.hotkey, self.settings.auth.schemes, self.state.members[claims.hotkey].crypto)
@@ -309,7 +327,8 @@ class MinerSynapseActor(Actor):
             raise Inadmissible(403, f"{claims.hotkey} has {neuron.stake:g} staked, and {least:g} is the least here")
         self._check_budgets(claims.hotkey, remote, envelope.mono)
         if claims.receiver not in (None, state.hotkey):
-            raise Inadmissible(401, f"the request is for {claims.receiver}; this is {state.hotkey}")
+            meant = "no ss58 address" if claims.receiver == HIDDEN else claims.receiver
+            raise Inadmissible(401, f"the request is for {meant}; this is {state.hotkey}")
 
     def _check_budgets(self, hotkey: Hotkey, remote: str, now: Micros) -> None:
         limits = self.settings
@@ -451,9 +470,15 @@ def read_claims(event: QueryReceived, max_body: float = inf) -> Claims:
     if header.get(_HASH) != BODY_HASH:
         raise Inadmissible(400, f"{_HASH} must be {BODY_HASH}: {NAME} hashes no field")
     nonce, uuid, hotkey = (header[name] for name in _SIGNED)
-    receiver = header.get("bt_header_axon_hotkey")
+    receiver = header.get(_RECEIVER)
     signature = bytes.fromhex(header[_SIGNATURE][2:])
     return Claims(nonce, uuid, Hotkey(hotkey), signature, None if receiver is None else Hotkey(receiver))
+
+
+def _claimed(event: QueryReceived) -> Hotkey | None:
+    """The hotkey that the head says it is from; None if it says none, or nothing that could be one."""
+    claimed = dict(event.headers).get("bt_header_dendrite_hotkey", "")
+    return Hotkey(claimed[:MAX_NAME]) if claimed and claimed != HIDDEN else None
 
 
 def _single_headers(event: QueryReceived) -> dict[str, str]:

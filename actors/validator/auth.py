@@ -323,6 +323,11 @@ class ValidatorAuthActor(AuthActor):
         else:
             self._submit(event.connection, sender.hotkey, message, sender.received_at)
 
+    @on(PeerRefused)
+    def read_no_body(self, event: PeerRefused, _: Envelope) -> None:
+        """Another actor has refused what was admitted here."""
+        self.state.bodies.pop(event.connection, None)
+
     @on(SessionActivated)
     def hear_first_word(self, event: SessionActivated, _: Envelope) -> None:
         self.state.silent.pop(event.connection, None)

@@ -38,6 +38,7 @@ from bettensor.bus.events import (
     PeerRefused,
     ReadingPaused,
     ReadingResumed,
+    RequestBodyReceived,
     SendQueueDrained,
     SendQueueFilled,
     SendRequested,
@@ -79,14 +80,14 @@ class ValidatorConnectionSettings(ConnectionSettings):
     axon: AxonSettings = field(default_factory=AxonSettings)
     predictions_per_second: Positive = 250.0
     """Predictions per second that one hotkey may send in the long run; any other message counts as one. If it sends
-    more, its sessions are read more slowly; nothing is refused."""
+    more, its sessions are read more slowly, and nothing in them is refused; POST /predictions is answered with 429."""
     prediction_burst: Positive = 1000.0
     """Predictions that one hotkey may send at once after a silence."""
     bytes_per_second: Positive = 524_288.0
-    """Bytes of frames per second that one hotkey may send in the long run. If it sends more, its sessions are read more
-    slowly; nothing is refused."""
+    """Bytes of frames and bodies per second that one hotkey may send in the long run. If it sends more, its sessions
+    are read more slowly, and nothing in them is refused; POST /predictions is answered with 429."""
     byte_burst: Positive = 4_194_304.0
-    """Bytes of frames that one hotkey may send at once after a silence."""
+    """Bytes of frames and bodies that one hotkey may send at once after a silence."""
     refusals_per_second: Positive = 1.0
     """Messages per second of one hotkey that may be refused in the long run. If there are more, its session is closed
     (close code 4103)."""
@@ -249,6 +250,12 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
             limits, budget = self.settings, self._work_of(session.hotkey, now).size
             if not budget.charge(now, size, limits.bytes_per_second, limits.byte_burst):
                 self._slow_down(session, now)
+
+    @on(RequestBodyReceived)
+    def charge_body(self, event: RequestBodyReceived, envelope: Envelope) -> None:
+        session = self.state.sessions.get(event.connection)
+        if session is not None:
+            self._charge(session, envelope.mono, size=len(event.body))
 
     @on(CloseRequested)
     def closing(self, event: CloseRequested, envelope: Envelope) -> None:
@@ -438,6 +445,13 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
 
     def _begin_exchange(self, session: Session, envelope: Envelope) -> None:
         session.become(Stage.ACTIVE)
+        wait = self._free_at(session.hotkey) - envelope.mono
+        if session.purpose == "predictions" and wait > 0:
+            limits, seconds = self.settings, math.ceil(wait / SECOND)
+            most = f"{limits.predictions_per_second:g} predictions or {limits.bytes_per_second:g} bytes a second"
+            reason = f"{session.hotkey} has sent more than {most}; send again in {seconds} s"
+            self._fail_exchange(session, RefusalCode.RATE_LIMITED, reason, seconds)
+            return
         self._write(session, self._welcome(session))
         deadline = Micros(envelope.mono + micros(self.settings.verdict_timeout))
         self.set_timer("exchange", deadline, session.connection)

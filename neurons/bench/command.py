@@ -26,6 +26,7 @@ PARAMETERS = (
     "verify_workers",
     "bystanders",
     "stalled",
+    "tls",
     "rows",
     "predictions",
     "events",

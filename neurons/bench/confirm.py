@@ -60,6 +60,8 @@ class Load:
     """Further miners, each with 1,280 predictions per second, that are not counted."""
     stalled: bool = False
     """Whether the bystanders never read."""
+    tls: bool = False
+    """Whether the miners use TLS; plain ones are then measured in the same run."""
 
 
 @dataclass
@@ -78,7 +80,43 @@ class Pushed:
 
 
 def confirm(load: Load) -> Figures:
-    """Confirmed predictions per second, their latency, and their cost."""
+    """Confirmed predictions per second, their latency, and their cost; with ``tls`` beside those without."""
+    return _beside_plain(load) if load.tls else _confirm(load)
+
+
+def _beside_plain(load: Load) -> Figures:
+    """The cost of TLS: ``confirm`` without and with it, in turn, as CPU time of all threads for one prediction."""
+    plain, by_tls = replace(load, tls=False), load
+    turns = [(each, _push_of(each)) for each in (plain, by_tls, by_tls, plain) * TURNS]
+    of_plain, of_tls = ([pushed for each, pushed in turns if each.tls == tls] for tls in (False, True))
+    cpu = {name: _cpu_of(pushes) for name, pushes in (("plain", of_plain), ("tls", of_tls))}
+    return {
+        "cpu_us_per_prediction": cpu,
+        "cost": cpu["tls"] / cpu["plain"] - 1,
+        "predictions_per_second": {"plain": _rate_of(of_plain), "tls": _rate_of(of_tls)},
+        "latency_ms": {
+            name: latencies_ms([latency for pushed in pushes for latency in pushed.latencies])
+            for name, pushes in (("plain", of_plain), ("tls", of_tls))
+        },
+    }
+
+
+def _push_of(load: Load) -> Pushed:
+    changes = {"recorder": {"record": load.record}, "auth": {"verify_workers": load.verify_workers}}
+    with running_validator(load.miners + load.bystanders, changes, tls=load.tls) as validator:
+        validator.spread()
+        return asyncio.run(push_once(validator, load))
+
+
+def _cpu_of(pushes: Sequence[Pushed]) -> float:
+    return 1e6 * sum(pushed.cpu_seconds for pushed in pushes) / sum(pushed.confirmed for pushed in pushes)
+
+
+def _rate_of(pushes: Sequence[Pushed]) -> float:
+    return sum(pushed.confirmed for pushed in pushes) / sum(pushed.seconds for pushed in pushes)
+
+
+def _confirm(load: Load) -> Figures:
     changes = {"recorder": {"record": load.record}, "auth": {"verify_workers": load.verify_workers}}
     with running_validator(load.miners + load.bystanders, changes) as validator:
         limit = yardsticks.SignatureLimit(validator.keypairs[0])

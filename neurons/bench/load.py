@@ -393,7 +393,7 @@ async def open_session(validator: BenchValidator, kind: type[AnyMiner], keypair:
     """
     loop = asyncio.get_running_loop()
     _, miner = await loop.create_connection(
-        lambda: kind(keypair, validator.hotkey, *arguments), "127.0.0.1", validator.port
+        lambda: kind(keypair, validator.hotkey, *arguments), "127.0.0.1", validator.port, ssl=validator.tls
     )
     async with asyncio.timeout(OPEN_TIMEOUT):
         await miner.opened

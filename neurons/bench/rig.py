@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from bittensor_core import Keypair
 
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.identifiers import Hotkey
+from bettensor.neurons.edges.certificate_maker import make_certificate
+from bettensor.neurons.edges.tls import any_context
 from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.system.files import replace
 from bettensor.neurons.system.ports import free_port
@@ -138,6 +141,8 @@ class BenchValidator(Server):
     folder: Path
     hotkey: Hotkey
     keypairs: list[Keypair]
+    tls: ssl.SSLContext | None = None
+    """For its clients; None: they come plainly."""
 
     def write_games(self, games: Sequence[Mapping[str, Any]]) -> None:
         """Replace its slate."""
@@ -165,6 +170,7 @@ def running_validator(
     *,
     slate: Sequence[Mapping[str, Any]] | None = None,
     module: str = "bettensor.neurons.validator",
+    tls: bool = False,
     before: Callable[[BenchValidator], None] | None = None,
 ) -> Iterator[BenchValidator]:
     """A validator in a new folder.
@@ -174,10 +180,11 @@ def running_validator(
         changes: changes of its configuration.
         slate: its games; by default one.
         module: the Python module to run.
+        tls: whether it has a certificate, and its clients use TLS.
         before: called with it before it starts.
     """
     with scratch_folder("bench") as folder:
-        validator = _prepare(folder, miners, module, changes or {})
+        validator = _prepare(folder, miners, module, changes or {}, tls=tls)
         validator.write_games([make_game()] if slate is None else slate)
         if before is not None:
             before(validator)
@@ -185,7 +192,7 @@ def running_validator(
             yield validator
 
 
-def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any]) -> BenchValidator:
+def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any], *, tls: bool) -> BenchValidator:
     """Write wallet, metagraph, slate and configuration of a validator, without starting it."""
     hotkey = new_wallet("bench", "validator", str(folder / "wallets"), "sr25519")
     keypairs = [Keypair.create_from_uri(f"//Miner{i}") for i in range(miners)]
@@ -193,13 +200,18 @@ def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any])
     neurons += [{"hotkey": keypair.ss58_address} for keypair in keypairs]
     (folder / "metagraph.yaml").write_text(yaml.safe_dump({"neurons": neurons}))
     port, config = free_port(), folder / "validator.yaml"
+    axon: dict[str, Any] = {"ip": "127.0.0.1", "port": port}
+    if tls:
+        certificate, key = folder / "tls.pem", folder / "tls.key"
+        make_certificate(certificate, key, Hotkey(hotkey), None, days=1)
+        axon["tls"] = {"certificate": str(certificate), "key": str(key)}
     settings = {
         "role": "validator",
         "netuid": NETUID,
         "state_dir": "state",
         "wallet": {"name": "bench", "hotkey": "validator", "path": str(folder / "wallets")},
         "metagraph": {"static": "metagraph.yaml"},
-        "axon": {"ip": "127.0.0.1", "port": port},
+        "axon": axon,
         "games": {"path": "games.json"},
         "metrics": {"port": 0},
         "recorder": {"record": "off"},
@@ -211,7 +223,8 @@ def _prepare(folder: Path, miners: int, module: str, changes: Mapping[str, Any])
     }
     config.write_text(yaml.safe_dump({**settings, **changes}))
     command = [sys.executable, "-m", module, "--config", str(config)]
-    return BenchValidator(command, port, folder / "log", folder, hotkey, keypairs)
+    context = any_context() if tls else None
+    return BenchValidator(command, port, folder / "log", folder, hotkey, keypairs, context)
 
 
 def make_game(number: int = 0, odds: tuple[float, float] = ODDS) -> dict[str, Any]:

@@ -511,6 +511,12 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="the bystanders never read the validator's messages (confirm, batch)",
     )
     bench.add_argument(
+        "--tls",
+        action="store_true",
+        default=None,
+        help="measure with and without TLS in turn, and show its cost (confirm, batch)",
+    )
+    bench.add_argument(
         "--rows",
         type=_count,
         metavar="N",

@@ -27,7 +27,6 @@ from bettensor.bus.events import (
     QueryAdmitted,
     QueryAnswered,
     QueryEnded,
-    QueryReceived,
     QueryRefused,
     QueryUnreadable,
     SlateQueried,
@@ -37,7 +36,8 @@ from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey
 from bettensor.bus.messages import PredictionMessage
 from bettensor.neurons.edges.axon_protocol import AxonProtocol
 from bettensor.neurons.edges.edge import Edge, Identity, on
-from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of, remote_of, target_of
+from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of
+from bettensor.neurons.edges.incoming import query_of
 
 FIRST_CONNECTION: Final = 1 << 40
 """The number of the first request: no WebSocket and no query of a miner has it."""
@@ -50,9 +50,9 @@ TIMEOUT: Final = 12.0
 class OpenQuery:
     """One request, and what actors decide about it."""
 
-    def __init__(self, request: QueryReceived) -> None:
-        self.connection = request.connection
-        self.header = dict(request.headers)
+    def __init__(self, connection: ConnectionId, scope: Scope) -> None:
+        self.connection = connection
+        self.header = headers_of(scope)
         self.decisions: asyncio.Queue[Event] = asyncio.Queue()
 
 
@@ -115,10 +115,9 @@ class Axon(Edge):
     async def _serve(self, scope: Scope, receive: Any, send: Any) -> None:
         began_at = self._clock.mono()
         connection = ConnectionId(next(self._ids))
-        request = QueryReceived(connection, scope["method"], target_of(scope), headers_of(scope), remote_of(scope))
-        query = self._queries[connection] = OpenQuery(request)
+        query = self._queries[connection] = OpenQuery(connection, scope)
         try:
-            self._bus.publish(request)
+            self._bus.publish(query_of(scope, connection))
             decision: Event | None = await query.decisions.get()
             if isinstance(decision, QueryAdmitted):
                 scope["extensions"]["bettensor"].lease.recognise(decision.hotkey)

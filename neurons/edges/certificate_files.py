@@ -11,14 +11,13 @@ from shlex import quote
 from typing import Any, Final, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import CertificateLoaded
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.bus.timestamps import rfc3339
-from bettensor.neurons.edges.tls import ServerContext, key_of, server_context
+from bettensor.neurons.edges.tls import UNREADABLE, ServerContext, key_of, server_context
 from bettensor.neurons.system.files import look_at
 
 CERTIFICATE: Final = "axon.tls.certificate"
@@ -126,14 +125,14 @@ def _certificates(setting: str, file: Path) -> list[x509.Certificate]:
         raise ConfigurationError(f"{setting}: {file} has {other}; {cure}")
     try:
         return x509.load_pem_x509_certificates(data)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise ConfigurationError(f"{setting}: {file} is no certificate in PEM: {_one_line(error)}") from None
 
 
 def _key(setting: str, file: Path, certificate: x509.Certificate) -> str:
     try:
         return key_of(certificate.public_key())
-    except (UnsupportedAlgorithm, ValueError) as error:
+    except UNREADABLE as error:
         raise ConfigurationError(f"{setting}: {file}: its key cannot be used: {_one_line(error)}") from None
 
 
@@ -144,7 +143,7 @@ def _key_in(file: Path) -> str:
     except TypeError:
         cure = f"a validator has no one to ask for the password: openssl pkey -in {quote(str(file))} -out NEW"
         raise ConfigurationError(f"{KEY}: {file} is encrypted; {cure}") from None
-    except (UnsupportedAlgorithm, ValueError) as error:
+    except UNREADABLE as error:
         raise ConfigurationError(f"{KEY}: {file} is no private key in PEM: {_one_line(error)}") from None
     return key_of(private.public_key())
 

@@ -13,7 +13,6 @@ import uvicorn
 
 from bettensor.actors.settings import PortLimits
 from bettensor.bus.events import Event
-from bettensor.bus.redaction import names_a_secret
 from bettensor.neurons.edges.acceptor import Acceptor, GetContext, Timeouts
 from bettensor.neurons.edges.crowd import Crowd, Strangers, room_of
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT
@@ -28,10 +27,6 @@ BACKLOG: Final = 2048
 """Connections that the system accepts before we do."""
 
 _NO_NEWS: Final = ("without completing handshake", "timeout graceful shutdown exceeded")
-_SECRETS: Final = ("authorization", "cookie", "proxy-authorization")
-"""Headers for other programs, such as a proxy. Like all headers with the name of a secret they never become part of an
-event, and so are in no log."""
-
 Scope = dict[str, Any]
 
 
@@ -42,10 +37,14 @@ def target_of(scope: Scope) -> str:
     return target.decode("latin-1")
 
 
-def headers_of(scope: Scope) -> tuple[tuple[str, str], ...]:
-    """The headers of a request for an event: names in lower case, in the order received, and without secrets."""
-    decoded = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
-    return tuple((name, value) for name, value in decoded if name not in _SECRETS and not names_a_secret(name))
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The headers of a request, by name in lower case. They are for no event: strangers may have secrets in them."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        # RFC 9110, 5.3: field lines of one name mean the same as one line with their values and commas between them
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
 
 
 def remote_of(scope: Scope) -> str:

@@ -1,4 +1,4 @@
-"""An HTTP request as an event: what decisions, the audit and the trace need of it, and nothing else.
+"""An HTTP request at a public port as an event: what decisions, the audit and the trace need of it, and nothing else.
 
 Strangers send requests, and their own programs, proxies and mistakes put secrets into them. So headers are those of a
 list, and each value has its form or is hidden; of the query only the protocol's keys are kept. Decisions are made by
@@ -6,15 +6,16 @@ the event alone, so that a replay makes the same ones.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Final
 from urllib.parse import parse_qsl
 
 from bettensor.actors.health import HEALTH_PATH
+from bettensor.actors.miner.synapse import READ
 from bettensor.actors.schemes import SCHEMES
 from bettensor.actors.validator.auth import CLAIMED, NONCE, OFFSET, PATHS, SIGNATURE, SYNAPSE_SENDER
-from bettensor.bus.events import HttpRequestReceived
+from bettensor.bus.events import HttpRequestReceived, QueryReceived
 from bettensor.bus.identifiers import ConnectionId, Hotkey
 from bettensor.bus.messages import HEX32, SUBPROTOCOL
 from bettensor.bus.redaction import HIDDEN
@@ -40,7 +41,7 @@ _HEADERS: Final[dict[str, re.Pattern[str]]] = {
     "sec-websocket-protocol": re.compile(re.escape(SUBPROTOCOL)),
     "sec-websocket-key": re.compile("(?!)"),
 }
-"""By name of the header, the form of a value that is recorded. A key is only seen to be there."""
+"""By name of a validator's header, the form of a value that is recorded. A key is only seen to be there."""
 _KEYS: Final[dict[str, re.Pattern[str]]] = {
     "netuid": re.compile(r"[0-9]{1,5}"),
     "epoch": re.compile(HEX32),
@@ -60,12 +61,11 @@ def request_of(
     """The event of a request, by its ASGI scope."""
     sent = target_of(scope)
     target = recorded_target(sent)
-    method = scope.get("method", "GET")  # a handshake has no other, and ASGI names none
     return HttpRequestReceived(
         connection,
-        method if method in _METHODS else HIDDEN,
+        _recorded_method(scope),
         target,
-        tuple(_recorded_headers(scope["headers"])),
+        tuple(_recorded_headers(scope["headers"], _HEADERS)),
         remote_of(scope),
         upgrade,
         salt,
@@ -74,6 +74,13 @@ def request_of(
         is_whole=target == sent,
         tls_key=tls_key,
     )
+
+
+def query_of(scope: Scope, connection: ConnectionId) -> QueryReceived:
+    """The event of a request at a miner's port, by its ASGI scope."""
+    target = recorded_target(target_of(scope))
+    headers = tuple(_recorded_headers(scope["headers"], READ))
+    return QueryReceived(connection, _recorded_method(scope), target, headers, remote_of(scope))
 
 
 def claimed_by(scope: Scope) -> Hotkey | None:
@@ -118,12 +125,19 @@ def _recorded_pair(sent: str, key: str, value: str) -> str:
     return sent if recorded == value else f"{key}={recorded}"
 
 
-def _recorded_headers(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
-    """The headers of the list, each at most twice."""
+def _recorded_method(scope: Scope) -> str:
+    method: str = scope.get("method", "GET")  # a handshake has no other, and ASGI names none
+    return method if method in _METHODS else HIDDEN
+
+
+def _recorded_headers(
+    headers: Iterable[tuple[bytes, bytes]], forms: Mapping[str, re.Pattern[str]]
+) -> Iterator[tuple[str, str]]:
+    """The headers of which ``forms`` has the form, each at most twice."""
     counts: dict[str, int] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").lower()
-        form = _HEADERS.get(name)
+        form = forms.get(name)
         if form is not None:
             counts[name] = counts.get(name, 0) + 1
             if counts[name] <= 2:

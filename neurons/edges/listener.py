@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
-from bettensor.actors.health import asks_for_health
+from bettensor.actors.health import asks_for_health, lacks_tls
 from bettensor.actors.settings import AxonSettings, PortLimits, WebSocketSettings
 from bettensor.bus.clock import Clock
 from bettensor.bus.codes import CloseCode, RefusalCode
@@ -237,8 +237,8 @@ class Listener(Edge):
 
     async def _answer_to(self, scope: Scope, receive: Any, held: contextlib.ExitStack) -> HttpAnswer | None:
         """The answer to a request; None if its client has left. Closing ``held`` frees the answer's frames."""
-        is_check = asks_for_health(scope["method"], target_of(scope))
-        known = self._turnstile.known_health() if is_check and not self._axon.tls.required else None
+        is_check = self._is_check(scope)
+        known = self._turnstile.known_health() if is_check else None
         if known is not None:
             return _json(known.status, known.body.encode())
         bar = None if is_check else self._bar(scope)
@@ -265,7 +265,12 @@ class Listener(Edge):
 
     async def _open_session(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
-        bar, request = self._bar(scope), self._request(scope, b"", upgrade=True)
+        is_check = self._is_check(scope)
+        known = self._turnstile.known_health() if is_check else None
+        if known is not None:
+            await _refuse_handshake(_json(known.status, known.body.encode()), send)
+            return
+        bar, request = None if is_check else self._bar(scope), self._request(scope, b"", upgrade=True)
         if bar is not None and not (self._may_prove(bar, scope) and self._turnstile.proves(request, target_of(scope))):
             await _refuse_handshake(self._turn_away(bar), send)
             return
@@ -281,6 +286,8 @@ class Listener(Edge):
             decision = PeerRefused(connection, RefusalCode.OVER_CAPACITY, message, remote="", retry_after=RETRY_AFTER)
         if not isinstance(decision, PeerAuthenticated):
             self._finish(connection)
+            if is_check and isinstance(decision, HttpAnswered):
+                self._turnstile.remember_health(decision)
             await _refuse_handshake(await self._answer(decision, exchange), send)
             return
         del self._exchanges[connection]
@@ -318,6 +325,12 @@ class Listener(Edge):
         self._bus.publish(ConnectionClosed(connection, 0, ""))
 
     # --- at the door
+
+    def _is_check(self, scope: Scope) -> bool:
+        """Whether a request, or a handshake, is answered with the health of this validator, whoever sends it."""
+        if not asks_for_health(scope.get("method", "GET"), target_of(scope)):
+            return False
+        return not self._axon.tls.required or not lacks_tls(self._request(scope, b""), self._axon.tls)
 
     def _bar(self, scope: Scope) -> Barrier | None:
         return self._turnstile.bar(remote_of(scope), claimed_by(scope))
@@ -357,7 +370,13 @@ class Listener(Edge):
         if event.purpose == "session":
             exchange.decide(event)
         elif event.purpose == "predictions":
-            self._bus.publish(RequestBodyReceived(event.connection, exchange.request_body))
+            asyncio.get_running_loop().call_soon(self._tell_body, event.connection)
+
+    def _tell_body(self, connection: ConnectionId) -> None:
+        """Publish the body of an admitted request, unless it was refused after all: then it enters no log."""
+        exchange = self._exchanges.get(connection)
+        if exchange is not None and not exchange.answer.done():
+            self._bus.publish(RequestBodyReceived(connection, exchange.request_body))
 
     @on(PeerRefused, HttpAnswered, ExchangeCompleted)
     def answer(self, event: PeerRefused | HttpAnswered | ExchangeCompleted, _: Envelope) -> None:

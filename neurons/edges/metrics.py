@@ -198,8 +198,7 @@ class Metrics(Edge):
             return 404, [], b"see /metrics\n"
         if scope["method"] not in ("GET", "HEAD"):
             return 405, [(b"allow", b"GET, HEAD")], b""
-        accepted = ",".join(value for name, value in headers_of(scope) if name == "accept")
-        encode, content_type = choose_encoder(accepted)
+        encode, content_type = choose_encoder(headers_of(scope).get("accept", ""))
         async with self._writing:
             page = await asyncio.to_thread(encode, self.registry)
         return 200, [(b"content-type", content_type.encode())], page

@@ -133,8 +133,8 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
         await super().run_asgi()
 
     def send_receive_event_to_app(self) -> None:
-        if self._connection is None:
-            super().send_receive_event_to_app()
+        if self._connection is None:  # RFC 6455, 4.1: it has to wait for our answer
+            self.transport.abort()
             return
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self.frames = []

@@ -20,6 +20,7 @@ all other states. Bytes that begin no request, such as empty lines, are in none 
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +37,13 @@ MAX_HEAD_BYTES: Final = 16 * 1024
 """Bytes of a request's head: a miner's and a Dendrite's have about 900 (protocol, "Limits")."""
 MAX_HEADERS: Final = 64
 """Headers of a request: a miner's has 10, a Dendrite's 20, and proxies add some (protocol, "Limits")."""
+MAX_FRAMING_BYTES: Final = 4096
+"""Bytes of a chunked body that are no content: the sizes and extensions of its chunks, and trailers. An honest body has
+8 of them in thousands; here they cost up to a thousand times as much as content."""
+FRAMED: Final = 16
+"""Bytes of content for each further byte that is none."""
+SLICE: Final = 4096
+"""Bytes that are parsed before their limits are looked at: one read from a socket may bring 40,000 chunks."""
 MAX_DISCARDED_BYTES: Final = 16 * 1024 * 1024
 """Bytes of a body refused by the application that are thrown away, so that its sender can read the refusal; beyond, it
 is cut off."""
@@ -76,6 +84,20 @@ class OutOfTurn(Unacceptable):
         super().__init__(HTTPStatus.BAD_REQUEST, RefusalCode.MALFORMED, message)
 
 
+@dataclass(slots=True)
+class Body:
+    """How much of a body has come."""
+
+    size: int = 0
+    """Bytes, besides those that came with the end of the head."""
+    content: int = 0
+
+    @property
+    def is_mostly_framing(self) -> bool:
+        """Whether it has far too many bytes that are no content."""
+        return self.size - self.content > MAX_FRAMING_BYTES + self.content // FRAMED
+
+
 class RequestProtocol(ReadingWatch, HttpToolsProtocol):
     """One connection. The application finds it in the scope, as the extension ``bettensor``.
 
@@ -88,7 +110,8 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         super().__init__(**options)
         self.url = b""  # uvicorn's, which sets it with the first byte of a request
         self._rules = rules
-        self._reads_head = True
+        self._body: Body | None = None
+        """None while a head is read."""
         self._head_bytes = 0
         self._request_bytes = 0
         self._discardable_bytes = MAX_DISCARDED_BYTES
@@ -111,22 +134,41 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
     # --- what comes
 
     def data_received(self, data: bytes) -> None:
-        room = MAX_HEAD_BYTES - self._head_bytes if self._reads_head else len(data)
-        self._head_bytes += min(room, len(data)) if self._reads_head else 0
+        room = MAX_HEAD_BYTES - self._head_bytes if self._body is None else len(data)
+        self._head_bytes += min(room, len(data)) if self._body is None else 0
         self._read(data[:room])
         if len(data) > room:
-            if self._hears and self._reads_head:
+            if self._hears and self._body is None:
                 self._refuse(self._oversize())
             self._read(data[room:])
 
     def _read(self, data: bytes) -> None:
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
-            return
-        if not self._hears:
-            self._discard(len(data))
-            return
+        for start in range(0, len(data), SLICE):
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                return
+            if not self._hears:
+                self._discard(len(data) - start)
+                return
+            self._read_slice(data[start : start + SLICE])
+
+    def _read_slice(self, data: bytes) -> None:
         self._request_bytes += len(data)
         self.lease.hold(self._request_bytes)
+        body = self._body
+        if body is not None:
+            body.size += len(data)
+        self._parse(data)
+        if body is not None and body is self._body and body.is_mostly_framing:
+            self._refuse_framing()
+
+    def _refuse_framing(self) -> None:
+        if self.cycle.response_complete:
+            self.lease.abort()
+        elif self._hears:
+            message = f"a chunked body with more than {MAX_FRAMING_BYTES} bytes that are no content"
+            self._refuse(Unacceptable(HTTPStatus.BAD_REQUEST, RefusalCode.MALFORMED, message))
+
+    def _parse(self, data: bytes) -> None:
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -165,7 +207,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             raise Unacceptable(status, RefusalCode.TOO_LARGE, f"more than {MAX_HEADERS} headers")
 
     def on_headers_complete(self) -> None:
-        self._reads_head = False
+        self._body = Body()
         self._judge_head()
         super().on_headers_complete()
         if self.parser.should_upgrade() and not self._should_upgrade():
@@ -196,11 +238,13 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
+        if self._body is not None:
+            self._body.content += len(body)
         if self.cycle.response_complete:
             self._discard(len(body))
 
     def on_message_complete(self) -> None:
-        self._reads_head, self._head_bytes, self._discardable_bytes = True, 0, MAX_DISCARDED_BYTES
+        self._body, self._head_bytes, self._discardable_bytes = None, 0, MAX_DISCARDED_BYTES
         if self.cycle is not None and self.cycle.response_complete:  # the rest of a refused body
             self._await_request()
         else:
@@ -270,7 +314,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             self._out_of_turn = reason
             return
         if is_answering:  # a body that cannot be read: the application hears that its sender has left
-            self.cycle.disconnected = True
+            self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
             self.cycle.message_event.set()
         content = self._rules.refusal(reason.code, str(reason))
         head = f"HTTP/1.1 {reason.status.value} {reason.status.phrase}\r\ncontent-type: application/json\r\n"

@@ -22,6 +22,8 @@ from bettensor.bus.events import Tls, TlsTrouble
 
 HANDSHAKE_TIMEOUT: Final = 5.0
 """Seconds."""
+UNREADABLE: Final = (UnsupportedAlgorithm, x509.InvalidVersion, ValueError)
+"""Errors of `cryptography` about a certificate or a key, which its owner may have made as he likes."""
 _ALPN: Final = ["http/1.1"]
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secret and authenticated, as all of TLS 1.3 are."""
@@ -158,7 +160,7 @@ def _key_shown(transport: Any) -> str:
     certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
     try:
         return key_of(x509.load_der_x509_certificate(certificate).public_key())
-    except (UnsupportedAlgorithm, ValueError) as error:
+    except UNREADABLE as error:
         raise HandshakeFailed(f"its certificate cannot be read: {error}") from None
 
 

@@ -205,8 +205,8 @@ async def _frame_of(wire: Wire) -> tuple[int, bytes]:
 
 
 def full_post(target: Target, number: int) -> bytes:
-    """64 predictions by HTTP, of one of three hotkeys."""
-    keypair, path = target.keypairs(3)[number % 3], addressed("/predictions")
+    """64 predictions by HTTP, of one of five hotkeys."""
+    keypair, path = target.keypairs(5)[number % 5], addressed("/predictions")
     message = codec.stamp(
         prediction_message(64),
         message_id=MessageId(token_hex(16)),
@@ -519,8 +519,8 @@ MEMBERS: Final = (
     ),
     Attack(
         name="full-posts",
-        sentence="Three hotkeys post 64 predictions each time, 95 times a second each.",
-        strike=partial(flood, rate=285, compose=full_post, lines=20),
+        sentence="Five hotkeys post 64 predictions each time, 95 times a second each.",
+        strike=partial(flood, rate=475, compose=full_post, lines=60),
         gets=TURNED_AWAY | {"200", "503 no_verdict"},
         changes=MANY,
         ceilings=WORK,

@@ -105,6 +105,20 @@ HEADS: Final = {
         1,
         0.0,
     ),
+    "trailer-value": (
+        "a trailer without an end in pieces of 1,500 bytes",
+        b"POST /predictions?netuid=30 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"a" * 1500,
+        1,
+        0.0,
+    ),
+    "crumbs": (
+        "a body in chunks of one byte",
+        b"POST /unknown HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"1\r\nx\r\n" * 10_000,
+        1,
+        0.0,
+    ),
 }
 
 
@@ -191,6 +205,18 @@ async def flood(
         return got
 
     return sum(await asyncio.gather(*(send() for _ in range(lines))), Counter())
+
+
+def health_handshake(target: Target, _: int) -> bytes:
+    """An unsigned handshake for the health, as no WebSocket is."""
+    return handshake(target, _STRANGERS[0]).replace(b"/ws?", b"/ws/health?", 1)
+
+
+def broken_body(_: Target, __: int) -> bytes:
+    """A body that waits to be asked for, and is none."""
+    return (
+        POST_HEAD.replace(b"Content-Length: 65536", b"Expect: 100-continue\r\nTransfer-Encoding: chunked") + b"zz\r\n"
+    )
 
 
 def unknown_path(_: Target, __: int) -> bytes:
@@ -403,6 +429,19 @@ STRANGERS: Final = (
         seconds=14.0,
         after=1.0,
         ceilings=Ceilings(memory_mb=64, left_mb=48),
+    ),
+    Attack(
+        name="health-handshakes",
+        sentence="A stranger sends WebSocket handshakes for the health, 500 a second.",
+        strike=partial(flood, rate=500, compose=health_handshake, lines=20, once=True),
+        gets=TURNED_AWAY | {"200"},
+        ceilings=Ceilings(recorded_mb=0.5),
+    ),
+    Attack(
+        name="broken-bodies",
+        sentence="A stranger sends bodies that are none, and wait for 100 Continue, 250 a second.",
+        strike=partial(flood, rate=250, compose=broken_body, lines=10),
+        gets=TURNED_AWAY | {"400 malformed"},
     ),
     Attack(
         name="bodies-to-nowhere",

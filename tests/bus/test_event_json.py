@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,12 @@ from bettensor.bus.events import (
     WriteRequested,
 )
 from bettensor.bus.identifiers import ConnectionId, SessionId
-from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.bus.messages import (
+    HeartbeatMessage,
+    Limits,
+    PredictionMessage,
+    WelcomeMessage,
+)
 from bettensor.bus.redaction import HIDDEN
 from tests.support import as_json, make_hotkey, make_prediction, stamp
 
@@ -54,6 +60,23 @@ def test_a_field_that_an_older_release_did_not_know_has_its_default() -> None:
     assert decode_event(HttpRequestReceived, msgspec.json.encode(older)) == event
     with pytest.raises(msgspec.ValidationError, match="salt"):
         decode_event(HttpRequestReceived, msgspec.json.encode(older | {"salt": 1}))
+
+
+@pytest.mark.parametrize("key", [{}, {"tls_key": "ab" * 32}])
+def test_a_welcome_that_is_not_stamped_yet_comes_back_with_its_key_or_without(key: dict[str, str]) -> None:
+    limits = Limits(frame_bytes=1, predictions_per_message=1, messages_per_second=1.0, burst=1.0)
+    facts: dict[str, Any] = {
+        "receiver_hotkey": PEER,
+        "challenge": "1",
+        "salt": "5a" * 16,
+        "netuid": 30,
+        "limits": limits,
+    }
+    facts |= {"ledger_id": "1" * 32, "heartbeat_interval": 1.0, "connection_timeout": 2.0, "recovered": False}
+    event = WriteRequested(None, PEER, WelcomeMessage(**(facts | key)))
+    assert again(event) == event
+    assert ("tls_key" in as_json(encode_event(event))["message"]) == bool(key)
+    assert ("tls_key" in event.message.to_dict()) == bool(key)
 
 
 def test_every_byte_comes_back() -> None:

@@ -83,11 +83,11 @@ async def test_a_miner_is_registered_admitted_moved_and_deregistered(
             substrate.neurons = [me, neuron(1, miner.hotkey)]
             await until(lambda: events(theirs, SessionActivated))
             substrate.neurons = [me, neuron(1, "5other"), neuron(2, miner.hotkey)]
-            rig.validator.reload()
+            await rig.validator.reload()
             await until(lambda: rig.all(MetagraphSynced)[-1].neurons[2:])
             assert ended(theirs) == []  # another uid, the same session
             substrate.neurons = [me, neuron(1, "5other")]
-            rig.validator.reload()
+            await rig.validator.reload()
             await until(lambda: ended(theirs))
             assert ended(theirs)[0] == CloseCode.NOT_REGISTERED
 
@@ -173,7 +173,7 @@ async def test_a_validator_is_found_where_it_announces_itself_and_followed_when_
     elsewhere = {"ip": "127.0.0.1", "port": 0, "external_ip": "127.0.0.1", "external_port": 1}
     async with running_validator(tmp_path, actors=EAGER, axon=elsewhere, **pinned(tmp_path)) as rig:
         substrate.neurons = [neuron(0, rig.hotkey, validator_permit=True), neuron(1, "5other")]
-        rig.validator.reload()
+        await rig.validator.reload()
         (planned,) = await rig.until(AnnouncePlanned)
         assert planned.plan.startswith("serve axon 127.0.0.1:1 on netuid 30; fee ")
         await rig.until(Announced)
@@ -182,9 +182,9 @@ async def test_a_validator_is_found_where_it_announces_itself_and_followed_when_
             await until(lambda: events(theirs, DialFailed))  # nobody is there
             moved = [neuron(0, rig.hotkey, validator_permit=True, axon=rig.address), neuron(1, miner.hotkey)]
             substrate.neurons = moved
-            rig.validator.reload()
+            await rig.validator.reload()
             await until(lambda: miner.hotkey in [n.hotkey for n in rig.all(MetagraphSynced)[-1].neurons])
-            miner.reload()
+            await miner.reload()
             await until(lambda: events(theirs, SessionActivated))
 
 
@@ -208,7 +208,7 @@ async def read_until(rig: Rig, reached: Callable[[], object]) -> None:
     """Have the validator read the chain again and again."""
     async with asyncio.timeout(20):
         while not reached():
-            rig.validator.reload()
+            await rig.validator.reload()
             await asyncio.sleep(0.01)
 
 
@@ -219,7 +219,7 @@ async def test_two_processes_of_one_hotkey_do_not_fight_over_the_entry(
     there, here = "127.0.0.1:12345", {"ip": "127.0.0.1", "port": 0, "external_ip": "127.0.0.1", "external_port": 1}
     async with running_validator(tmp_path, actors=EAGER, axon=here, **ON_CHAIN) as rig:
         substrate.neurons = [neuron(0, rig.hotkey, validator_permit=True, axon=there)]
-        rig.validator.reload()
+        await rig.validator.reload()
         await rig.until(Announced)
         await read_until(rig, lambda: rig.all(MetagraphSynced)[-1].neurons[0].axon == "127.0.0.1:1")
         substrate.neurons = [neuron(0, rig.hotkey, validator_permit=True, axon=there)]  # it was there first

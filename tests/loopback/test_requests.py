@@ -266,6 +266,14 @@ async def test_the_health_is_told_at_a_barred_door_too_and_a_flood_of_checks_is_
         assert 20 <= len(rig.all(HttpAnswered)) < 90
 
 
+async def test_a_flood_of_handshakes_for_the_health_is_few_events_too(tmp_path: Path) -> None:
+    head = "GET /ws/health HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    head += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    async with running_validator(tmp_path) as rig:
+        assert {await say(rig, head, connection="Upgrade") for _ in range(100)} == {200}
+        assert 20 <= len(rig.all(HttpAnswered)) < 90
+
+
 # --- what is recorded of strangers
 
 PLANTED: Final = "Planted-Secret-7"
@@ -279,11 +287,11 @@ HEADERS: Final = (
 )
 
 
-async def say(rig: Rig, head: str, body: bytes = b"") -> int:
+async def say(rig: Rig, head: str, body: bytes = b"", connection: str = "close") -> int:
     """The status with which a request is answered that no library would send."""
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.validator.port)
     length = f"Content-Length: {len(body)}\r\n" if body else ""
-    writer.write(f"{head}\r\nHost: {PLANTED}\r\nConnection: close\r\n{length}\r\n".encode() + body)
+    writer.write(f"{head}\r\nHost: {PLANTED}\r\nConnection: {connection}\r\n{length}\r\n".encode() + body)
     async with asyncio.timeout(5):
         answer = await reader.read()
     writer.close()

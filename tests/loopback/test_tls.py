@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 
 from bettensor.bus import codec
 from bettensor.bus.clock import SystemClock
+from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import (
     CertificateDoubted,
     CertificateLoaded,
@@ -27,6 +28,7 @@ from bettensor.bus.events import (
     DialRequested,
     FrameWritten,
     GamesRequested,
+    HttpAnswered,
     LineLogged,
     PostRequested,
     SessionActivated,
@@ -36,12 +38,21 @@ from bettensor.bus.events import (
 )
 from bettensor.bus.identifiers import Hotkey, MessageId
 from bettensor.bus.messages import HeartbeatMessage, PredictionMessage
+from bettensor.neurons.cli.main import main
 from bettensor.neurons.edges import tls
 from bettensor.neurons.edges.acceptor import Acceptor, Timeouts
 from bettensor.neurons.edges.certificate_files import read_served
 from bettensor.neurons.edges.crowd import Strangers
 from bettensor.neurons.system.ports import listen_on
-from tests.loopback.rig import ALICE, Client, Place, Rig, running_miner, running_validator
+from tests.loopback.rig import (
+    ALICE,
+    Client,
+    Place,
+    Rig,
+    running_miner,
+    running_validator,
+    write_configuration,
+)
 from tests.loopback.test_miner import BETS, events, register_miner, until
 from tests.neurons.edges.certificates import Pair, copy_pair, make_pair, trusting_anyone
 from tests.support import make_prediction
@@ -373,6 +384,16 @@ async def test_curl_gets_health_by_https_and_by_http_only_where_tls_is_not_requi
         assert told.splitlines()[1] == "200"
 
 
+async def test_a_flood_of_plain_checks_is_few_events_where_tls_is_required(tmp_path: Path, pair: Pair) -> None:
+    async with (
+        running_validator(tmp_path, **listening(pair, required=True)) as rig,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        answers = [await client.get(f"http://{rig.address}/ws/health") for _ in range(100)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert 20 <= len(rig.all(HttpAnswered)) < 90
+
+
 _NODE: Final = """
 const [port, target, headers] = process.argv.slice(1);
 const tls = require("tls"), crypto = require("crypto");
@@ -421,3 +442,40 @@ async def test_a_prediction_is_posted_by_https(tmp_path: Path, pair: Pair) -> No
     welcome, confirmation = (json.loads(line) for line in answer.text.splitlines()[::2])
     assert welcome["tls_key"] == pair.digest
     assert [result["code"] for result in confirmation["results"]] == ["accepted"]
+
+
+# --- files that cannot be used
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda pair: pair.key.unlink(), "axon.tls.key: {key} cannot be read: No such file or directory"),
+        (lambda pair: pair.pem.write_text(""), "axon.tls.certificate: {pem} is empty"),
+        (lambda pair: pair.key.write_text("x"), "axon.tls.key: {key} is no private key in PEM"),
+    ],
+)
+async def test_a_validator_with_such_files_does_not_start_and_the_check_says_the_same(
+    tmp_path: Path, pair: Pair, spoil: Callable[[Pair], object], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(pair)
+    expected = fault.format(pem=pair.pem, key=pair.key)
+    with pytest.raises(ConfigurationError) as refused:
+        async with running_validator(tmp_path, **listening(pair)):
+            pass
+    assert str(refused.value).startswith(expected)
+    assert main(["config", "check", str(tmp_path / "validator.yaml")]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_the_check_names_what_should_be_repaired(
+    tmp_path: Path, pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expired = make_pair(tmp_path, "expired", days=-1)
+    expired.key.chmod(0o644)
+    config = write_configuration(tmp_path, **listening(expired))
+    assert main(["config", "check", str(config)]) == 1
+    told = capsys.readouterr()
+    assert f"axon.tls.certificate: {expired.pem}: it has expired at " in told.out + told.err
+    assert "every user of this machine may read its key" in told.out + told.err
+    assert main(["config", "check", str(write_configuration(tmp_path, **listening(pair)))]) == 0

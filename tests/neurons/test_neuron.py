@@ -3,14 +3,24 @@
 Whole neurons work in ``tests/loopback``, and as processes in ``tests/neurons/cli/test_main.py``.
 """
 
+import asyncio
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.events import GamesFetched, LineLogged, NeuronStopped, NeuronStopping, WatchRefused
+from bettensor.bus.events import (
+    GamesFetched,
+    LineLogged,
+    NeuronStopped,
+    NeuronStopping,
+    SettingsReloaded,
+    WatchRefused,
+)
+from bettensor.neurons.config import yaml_text
 from bettensor.neurons.edges.control import Control
 from bettensor.neurons.state_dir import lock_state_dir
 from bettensor.neurons.system import files
@@ -60,3 +70,26 @@ async def test_a_neuron_that_cannot_watch_its_files_says_so_once_and_follows_the
         (line,) = [line for line in rig.all(LineLogged) if "cannot be watched" in line.text]
         assert line.level == "WARNING"
         assert REASONS[why] in line.text
+
+
+async def test_sessions_go_on_while_files_are_read_again_one_reading_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    go_on = threading.Event()
+    read = yaml_text.parse_yaml
+
+    def slowly(text: str) -> object:
+        reads.append(text)
+        assert go_on.wait(20)
+        return read(text)
+
+    async with running_validator(tmp_path) as rig:
+        monkeypatch.setattr(yaml_text, "parse_yaml", slowly)
+        both = asyncio.gather(rig.validator.reload(), rig.validator.reload())
+        async with rig.client(activate=False):  # a whole handshake
+            pass
+        assert (len(reads), rig.all(SettingsReloaded)) == (1, [])
+        go_on.set()
+        await both
+        assert len(rig.all(SettingsReloaded)) == 2

@@ -36,6 +36,7 @@ from bettensor.bus.events import (
     Purpose,
     ReadingPaused,
     ReadingResumed,
+    RequestBodyReceived,
     SendQueueDrained,
     SendQueueFilled,
     SendRequested,
@@ -579,6 +580,27 @@ def test_predictions_over_http_are_charged_to_the_hotkey_too() -> None:
     assert bench.all(ReadingPaused) == []
     bench.submit(session, 1)
     assert bench.paused() == [session]
+
+
+def test_a_hotkey_with_too_many_predictions_posts_no_more_until_it_may() -> None:
+    bench = Busy()
+    bench.submit(bench.open(purpose="predictions"), 25)
+    bench.open(purpose="predictions")
+    (refused,) = bench.all(PeerRefused)
+    assert (refused.code, refused.retry_after, refused.hotkey) == (RefusalCode.RATE_LIMITED, 1, MINER)
+    bench.open(OTHER, "predictions")
+    bench.open(purpose="games")
+    bench.advance(0.6)
+    bench.open(purpose="predictions")
+    assert bench.all(PeerRefused) == [refused]
+
+
+def test_the_bytes_of_a_body_count_as_those_of_frames() -> None:
+    bench = Busy()
+    bench.observe(RequestBodyReceived(bench.open(purpose="predictions"), b"x" * 25_000))
+    bench.observe(RequestBodyReceived(ConnectionId(99), b"x" * 25_000))  # it has left
+    bench.open(purpose="predictions")
+    assert [refused.code for refused in bench.all(PeerRefused)] == [RefusalCode.RATE_LIMITED]
 
 
 def test_the_work_of_so_many_hotkeys_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

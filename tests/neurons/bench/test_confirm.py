@@ -9,7 +9,7 @@ from bittensor_core import CRYPTO_SR25519, Keypair
 
 from bettensor.bus.identifiers import Hotkey
 from bettensor.neurons.bench import confirm
-from bettensor.neurons.bench.confirm import Load, push, sign_beforehand
+from bettensor.neurons.bench.confirm import Load, Pushed, push, sign_beforehand
 from bettensor.neurons.bench.load import LoadPredictor
 from bettensor.neurons.bench.rig import BenchmarkFailed
 from tests.neurons.bench.test_load import Wire, confirmation
@@ -111,3 +111,22 @@ async def test_a_verdict_that_does_not_come_fails_the_run(monkeypatch: pytest.Mo
     miner.sign_beforehand(2, 1)
     with pytest.raises(BenchmarkFailed, match="2 frames have no verdict"):
         await push(Validator(), everybody, load)  # type: ignore[arg-type]
+
+
+def test_tls_is_measured_beside_plain_in_turn_and_its_cost_is_the_cpu_of_one_prediction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns: list[bool] = []
+
+    def push(load: Load) -> Pushed:
+        turns.append(load.tls)
+        cpu = 1.1 if load.tls else 1.0
+        return Pushed(confirmed=10_000, seconds=2.0, cpu_seconds=cpu, latencies=[0.004 if load.tls else 0.003] * 10)
+
+    monkeypatch.setattr(confirm, "_push_of", push)
+    figures = confirm.confirm(Load(tls=True))
+    assert turns == [False, True, True, False] * 2
+    assert figures["cost"] == pytest.approx(0.1)
+    assert figures["cpu_us_per_prediction"] == {"plain": pytest.approx(100), "tls": pytest.approx(110)}
+    assert figures["predictions_per_second"] == {"plain": 5000, "tls": 5000}
+    assert figures["latency_ms"]["tls"]["p50"] == pytest.approx(4)

@@ -8,7 +8,12 @@ import pytest
 import yaml
 
 from bettensor.actors.actor import Actor
-from bettensor.actors.settings import AxonSettings, ChosenValidators, WebSocketSettings
+from bettensor.actors.settings import (
+    AxonSettings,
+    ChosenValidators,
+    MinerTlsSettings,
+    WebSocketSettings,
+)
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import BlacklistLoaded
 from bettensor.bus.identifiers import Hotkey
@@ -445,3 +450,68 @@ def test_a_file_that_is_no_blacklist_is_refused(tmp_path: Path, text: str) -> No
     file.write_text(text)
     with pytest.raises(ConfigurationError, match=r"blacklist\.yaml: "):
         read_blacklist(file)
+
+
+# --- TLS
+
+
+def test_the_files_of_tls_are_relative_to_the_configuration_and_belong_together(tmp_path: Path) -> None:
+    settings = load(tmp_path, axon={"tls": {"certificate": "a.pem", "key": "a.key", "proxy_key": "proxy.pem"}})
+    assert isinstance(settings, ValidatorSettings)
+    tls = settings.axon.tls
+    assert (tls.certificate, tls.key, tls.proxy_key) == (
+        tmp_path / "a.pem",
+        tmp_path / "a.key",
+        tmp_path / "proxy.pem",
+    )
+    key = load(tmp_path, axon={"tls": {"proxy_key": "AB" * 32}})
+    assert isinstance(key, ValidatorSettings)
+    assert key.axon.tls.proxy_key == "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("tls", "fault"),
+    [
+        ({"certificate": "a.pem"}, "certificate and key must be set together"),
+        ({"key": "a.key"}, "certificate and key must be set together"),
+        ({"required": True}, "required needs certificate and key"),
+        ({"required": True, "proxy_key": "a.pem"}, "required needs certificate and key"),
+    ],
+)
+def test_a_section_of_tls_that_makes_no_sense_is_refused(tmp_path: Path, tls: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"axon.tls: {fault}"):
+        load(tmp_path, axon={"tls": tls})
+
+
+@pytest.mark.parametrize("written", ["off", "'off'", "false"])
+def test_yaml_reads_off_as_false_and_it_is_a_mode(tmp_path: Path, written: str) -> None:
+    file = tmp_path / "miner.yaml"
+    file.write_text(f"role: miner\ntls: {{mode: {written}}}\n")
+    settings = load_settings(file)
+    assert isinstance(settings, MinerSettings)
+    assert settings.tls.mode == "off"
+
+
+HOTKEY = Hotkey("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY")
+
+
+@pytest.mark.parametrize(
+    ("tls", "fault"),
+    [
+        ({"mode": True}, "tls.mode: must be 'auto', 'required' or 'off'"),
+        ({"keys": {HOTKEY: "abc"}}, f"tls.keys.{HOTKEY}: "),
+        ({"keys": {"5abc": "ab" * 32}}, "tls.keys.5abc"),
+        ({"mode": "off", "keys": {HOTKEY: "ab" * 32}}, "tls: mode must be auto or required if there are keys"),
+    ],
+)
+def test_a_miners_tls_that_makes_no_sense_is_refused(tmp_path: Path, tls: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(tmp_path, role="miner", tls=tls)
+    assert fault in str(refused.value)
+
+
+def test_a_pinned_key_is_written_in_either_case(tmp_path: Path) -> None:
+    settings = load(tmp_path, role="miner", tls={"keys": {HOTKEY: "AB" * 32}})
+    assert isinstance(settings, MinerSettings)
+    assert settings.tls.keys == {HOTKEY: "ab" * 32}
+    assert sections_of(settings)[MinerTlsSettings] == MinerTlsSettings(keys={HOTKEY: "ab" * 32})

@@ -86,6 +86,14 @@ def make_pair(folder: Path, name: str = "validator", hosts: tuple[str, ...] = ()
     return pair
 
 
+def change_version(pair: Pair, version: int) -> None:
+    """Have the certificate say that it is of another version, which no authority would sign and OpenSSL ignores."""
+    der = x509.load_pem_x509_certificate(pair.pem.read_bytes()).public_bytes(Encoding.DER)
+    field = b"\xa0\x03\x02\x01"  # [0] INTEGER, of one byte
+    assert der.count(field + b"\x02") == 1
+    replace(pair.pem, ssl.DER_cert_to_PEM_cert(der.replace(field + b"\x02", field + bytes([version]))).encode())
+
+
 def copy_pair(source: Pair, target: Pair) -> None:
     """Put ``source`` in the place of ``target``, one file after the other, as programs do that renew certificates."""
     replace(target.key, source.key.read_bytes())

@@ -17,7 +17,7 @@ from bettensor.bus.timestamps import DAY
 from bettensor.neurons.edges import certificate_files
 from bettensor.neurons.edges.certificate_files import Served, read_proxy, read_served
 from bettensor.neurons.system.files import Sight, look_at
-from tests.neurons.edges.certificates import Pair, copy_pair, make_pair
+from tests.neurons.edges.certificates import Pair, change_version, copy_pair, make_pair
 
 OPENSSL = ("openssl",)
 
@@ -202,3 +202,10 @@ def test_rsa_keys_are_served_too(tmp_path: Path) -> None:
     command = (*OPENSSL, "req", "-x509", "-key", key, "-subj", "/CN=rsa", "-out", pem)
     subprocess.run(command, check=True, capture_output=True)
     assert len(read_served(pem, key, now()).context.key) == 64
+
+
+def test_a_certificate_of_a_version_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path)
+    change_version(pair, 9)
+    with pytest.raises(ConfigurationError, match="is no certificate in PEM: 9 is not a valid X509 version"):
+        read_proxy(pair.pem, SystemClock().wall())

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from bettensor.bus.events import NO_BODY, HttpRequestReceived
+from bettensor.bus.events import NO_BODY, HttpRequestReceived, QueryReceived
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.redaction import HIDDEN
-from bettensor.neurons.edges.incoming import MAX_PAIRS, MAX_PATH, claimed_by, recorded_target, request_of
+from bettensor.bus.synapse import BODY_HASH
+from bettensor.neurons.edges.incoming import MAX_PAIRS, MAX_PATH, claimed_by, query_of, recorded_target, request_of
 
 HOTKEY = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 SIGNED = {
@@ -138,3 +139,50 @@ def test_who_is_claimed_is_an_address_or_nobody() -> None:
     assert claimed_by(scope(headers={"X-Bittensor-Hotkey": HOTKEY})) == HOTKEY
     assert claimed_by(scope(headers={"x-bittensor-hotkey": "SECRET"})) is None
     assert claimed_by(scope()) is None
+
+
+ASKED = {
+    "content-length": "2",
+    "bt_header_axon_hotkey": HOTKEY,
+    "bt_header_dendrite_nonce": "1752076800000000000",
+    "bt_header_dendrite_uuid": "dd75b382-eafc-11f1-83cb-02fc00000001",
+    "bt_header_dendrite_hotkey": HOTKEY,
+    "bt_header_dendrite_signature": "0x" + "aB" * 64,
+    "computed_body_hash": BODY_HASH,
+}
+"""What is judged of the head of a question to a miner."""
+SEEN = [
+    *("content-encoding", "transfer-encoding", "bt_header_axon_ip", "bt_header_axon_port"),
+    *("bt_header_dendrite_ip", "bt_header_dendrite_version"),
+]
+"""Headers of which it only counts that they are there."""
+
+
+def query(
+    target: str = "/GameData", headers: dict[str, str] | list[tuple[str, str]] | None = None, method: str = "POST"
+) -> QueryReceived:
+    return query_of(scope(target, headers, method), ConnectionId(1))
+
+
+def test_what_existing_validators_send_to_a_miner_is_there_as_they_sent_it() -> None:
+    asked = query("/GameData", ASKED)
+    assert (asked.method, asked.target, asked.headers) == ("POST", "/GameData", tuple(ASKED.items()))
+    assert asked.remote == "10.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-forwarded-for", "name", "timeout", "bt_header_mine", "SECRET"])
+def test_a_header_that_a_miner_does_not_judge_is_not_kept(name: str) -> None:
+    assert query("/GameData", {name: "SECRET"}).headers == ()
+
+
+@pytest.mark.parametrize("name", [*ASKED, *SEEN])
+def test_a_value_that_a_miner_cannot_judge_is_only_seen_to_be_there(name: str) -> None:
+    for value in ("SECRET WORD", "1" * 5000, "chunked"):
+        if (name, value) != ("bt_header_dendrite_uuid", "chunked"):
+            assert query("/GameData", [(name.upper(), value)] * 3).headers == ((name, HIDDEN),) * 2
+
+
+def test_of_a_question_to_a_miner_neither_query_nor_long_path_nor_odd_method_is_kept() -> None:
+    assert query("/GameData?SECRET=SECRET").target == f"/GameData?other={HIDDEN}"
+    assert query("/" + "a" * 99 + "SECRET").target == "/" + "a" * (MAX_PATH - 1)
+    assert query(method="SECRET").method == HIDDEN

@@ -133,6 +133,17 @@ class Peer:
         return said
 
 
+class Slow(Port):
+    """A port that takes its time to admit a session."""
+
+    asked = False
+
+    async def serve(self, _: Any, receive: Any, __: Any) -> None:
+        self.asked = True
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+
 @asynccontextmanager
 async def listening(**options: Any) -> AsyncIterator[Port]:
     port = Port(**options)
@@ -362,3 +373,19 @@ async def test_a_slow_reader_is_told_of_and_so_is_that_it_reads_again(port: Port
     await peer.shut()
     await reading
     peer.socket.close()
+
+
+async def test_who_speaks_before_the_answer_to_the_handshake_is_cut_off() -> None:
+    """Else the library would read on when nothing may be read, because it had stopped reading for this message."""
+    port = Slow()
+    await port.server.start("axon", "127.0.0.1", 0)
+    peer = Peer()
+    connecting = asyncio.create_task(peer.connect(port.server.port))
+    await port.until(lambda: port.asked)
+    connecting.cancel()
+    await peer.say(SMALL)
+    await port.until(lambda: not len(port.server.crowd))
+    with contextlib.suppress(ConnectionError):
+        assert await peer.read_to_the_end() == b""
+    peer.socket.close()
+    await port.server.abort()

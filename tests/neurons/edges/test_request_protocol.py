@@ -529,6 +529,51 @@ def test_the_rest_of_a_refused_body_is_thrown_away_and_the_next_request_answered
     run(scenario())
 
 
+CHUNKED: Final = b"Host: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+CRUMBLED: Final = {
+    "chunks of one byte": b"1\r\nx\r\n" * 4000,
+    "a chunk's extension": b"1;" + b"x" * 20_000,
+    "a trailer": b"0\r\nx: " + b"x" * 20_000,
+    "a trailer's name": b"0\r\n" + b"x" * 20_000,
+}
+
+
+@pytest.mark.parametrize("body", CRUMBLED.values(), ids=CRUMBLED)
+def test_a_body_is_content_and_little_else(run: Run, body: bytes) -> None:
+    async def scenario() -> None:
+        async with serving() as bench:
+            async with bench.line() as line:
+                await line.send(b"POST / HTTP/1.1\r\n" + CHUNKED + body)
+                assert await line.refusal() == (400, "malformed")
+            async with bench.line() as line:
+                await line.send(b"POST /early HTTP/1.1\r\n" + CHUNKED)
+                assert await line.answer() == (200, {"size": 0})
+                await line.send(body)
+                assert await line.is_cut()
+            assert await bench.is_empty()
+
+    run(scenario())
+
+
+def test_chunks_of_a_usual_size_are_read_however_many(run: Run) -> None:
+    async def scenario() -> None:
+        async with serving() as bench:
+            body = (b"80\r\n" + b"x" * 128 + b"\r\n") * 8000 + b"0\r\n\r\n"
+            assert await bench.answers(b"POST / HTTP/1.1\r\n" + CHUNKED + body) == (200, {"size": 128 * 8000})
+
+    run(scenario())
+
+
+def test_nobody_is_told_to_go_on_behind_a_refusal(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with serving() as bench, bench.line() as line:
+            await line.send(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\n" + CHUNKED + b"zz\r\n")
+            assert await line.refusal() == (400, "malformed")
+
+    run(scenario())
+    assert not caplog.records
+
+
 # --- the crowd
 
 

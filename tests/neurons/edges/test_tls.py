@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
 
-from bettensor.bus.clock import SystemClock
 from bettensor.bus.events import Tls
 from bettensor.neurons.edges import tls
-from bettensor.neurons.edges.certificate_files import read_served
 from bettensor.neurons.edges.http_exchange import NoHttp
 from bettensor.neurons.edges.tls import HandshakeFailed, OtherKey, Shown, by_tls, tls_trouble, wants_tls
-from tests.neurons.edges.certificates import Pair, make_pair
+from tests.neurons.edges.certificates import Pair, change_version, make_pair
 
 KEY = "ab" * 32
 
@@ -34,14 +31,15 @@ class Streams:
 
 
 @asynccontextmanager
-async def server(pair: Pair | None, received: list[bytes]) -> AsyncIterator[int]:
-    """Its port; what is sent to it, after the handshake, is in ``received``."""
+async def server(pair: Pair, received: list[bytes]) -> AsyncIterator[int]:
+    """Its port; what is sent to it, after the handshake, is in ``received``. It looks at no certificate of its own."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received.append(await reader.read(100))
         writer.close()
 
-    context = None if pair is None else read_served(pair.pem, pair.key, SystemClock().wall()).context
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.pem, pair.key)
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listening:
         yield listening.sockets[0].getsockname()[1]
 
@@ -125,15 +123,11 @@ async def test_a_server_that_ends_the_handshake_is_no_tls_and_one_that_is_not_th
         await dial(port, Tls())
 
 
-async def test_a_certificate_that_cannot_be_read_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_: bytes) -> None:
-        raise ValueError("odd")
-
-    monkeypatch.setattr(x509, "load_der_x509_certificate", refuse)
-    async with server(make_pair(tmp_path), []) as port:
-        with pytest.raises(HandshakeFailed, match=r"^its certificate cannot be read: odd$"):
+async def test_a_certificate_that_cannot_be_read_is_not_trusted(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path)
+    change_version(pair, 3)
+    async with server(pair, []) as port:
+        with pytest.raises(HandshakeFailed, match=r"^its certificate cannot be read: 3 is not a valid X509 version$"):
             await dial(port, Tls())
 
 

@@ -202,3 +202,13 @@ def test_a_dial_whose_validator_dies_before_it_answers_is_given_up_after_15_s() 
     network.advance(1)
     assert "no answer within 15 s" in miner.last(DialFailed).reason
     assert miner.all(ConnectionOpened) == []
+
+
+def test_a_simulated_validator_has_no_tls_and_a_miner_that_demands_it_reaches_none(subnet: Subnet) -> None:
+    miner = SimulatedMiner("careful", subnet.clock, {"tls": {"mode": "required"}})
+    subnet.add(miner)
+    miner.predict("p", subnet.validator.hotkey)
+    subnet.advance(60)
+    assert {failed.tls for failed in miner.all(DialFailed)} == {"handshake"}
+    assert {failed.tls for failed in miner.all(PostFailed)} == {"handshake"}
+    assert miner.all(SessionActivated) == []
