@@ -66,7 +66,7 @@ class Ceilings:
     """CPU seconds a second. Honest work and probes alone take 0.15 to 0.25."""
     recorded_mb: float = 3.0
     """Growth of the event log."""
-    told: int = 40
+    told: int = 60
     """Warnings and errors in the operator's log."""
     stored: int = 0
     """Rows in the ledger of hotkeys that attack, or in the outbox for a validator that does."""

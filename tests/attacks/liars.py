@@ -9,7 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -157,9 +157,15 @@ def escapes(liar: Liar, _: int) -> str:
     return liar.frame(ErrorMessage(code="internal[/x]", message="\x1b[2J\x9b31m[/x]" * 50))
 
 
+@cache
+def zlib_bomb() -> bytes:
+    """60 kB that unpack to 60 MB."""
+    return zlib.compress(b" " * (60 * MB), 9)
+
+
 def bomb(_: Liar, __: int) -> bytes:
-    """60 kB that become 60 MB."""
-    return zlib.compress(b" " * 60_000_000, 9)
+    """A binary frame, as of a compressed update."""
+    return zlib_bomb()
 
 
 async def ping(liar: Liar, _: Answers, deadline: float) -> None:
@@ -264,10 +270,11 @@ async def answer_wrongly(target: Target, force: Force, answer: Answer, *, also_s
         return Counter(got)
 
 
-def whole(body: bytes, headers: bytes = b"") -> Answer:
-    """A complete answer."""
+def whole(make: Callable[[], bytes], headers: bytes = b"") -> Answer:
+    """A complete answer, whose body ``make`` makes; large ones are not made by who only imports this."""
 
     async def answer(_: bytes, writer: asyncio.StreamWriter, __: float) -> None:
+        body = make()
         writer.write(HTTP_ANSWER + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     return answer
@@ -297,12 +304,19 @@ def plain(data: bytes) -> Answer:
 
 ASKS: Final = frozenset({"asks for /ws", "asks for /games", "asks for /predictions"})
 SESSION_ENDS: Final = frozenset(
-    {"open", "1000", "1001", "1002", "1006", "1007", "1009", "4000", "4001", "4101", "4103"}
+    {"a session", "open", "1000", "1001", "1002", "1006", "1007", "1009", "4000", "4001", "4101", "4103"}
 )
-GZIP_BOMB: Final = gzip.compress(b"\n" * (200 * MB))
+
+
+@cache
+def gzip_bomb() -> bytes:
+    """200 kB that unpack to 200 MB."""
+    return gzip.compress(b"\n" * (200 * MB))
+
+
 BODIES: Final = {
-    "newlines": ("16 MB of newlines", whole(b"\n" * (16 * MB - 100)), False),
-    "gzip": ("200 kB that unpack to 200 MB", whole(GZIP_BOMB, b"Content-Encoding: gzip\r\n"), False),
+    "newlines": ("16 MB of newlines", whole(lambda: b"\n" * (16 * MB - 100)), False),
+    "gzip": ("200 kB that unpack to 200 MB", whole(gzip_bomb, b"Content-Encoding: gzip\r\n"), False),
     "body": ("a body without an end", endless(HTTP_ANSWER + b"\r\n", b"a" * 65536), False),
     "chunks": (
         "chunks of one byte without an end",
@@ -322,7 +336,7 @@ BODIES: Final = {
         plain(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 99999\r\nContent-Length: 0\r\n\r\n"),
         True,
     ),
-    "escapes": ("a refusal whose text would clear a terminal", whole(b"\x1b[2J\x9b31m[/x]" * 30), True),
+    "escapes": ("a refusal whose text would clear a terminal", whole(lambda: b"\x1b[2J\x9b31m[/x]" * 30), True),
 }
 TAKEN_MB: Final = 48.0
 """What a miner takes, it records: 32 MB at once, and 2 MB a second (`IntakeSettings`)."""
