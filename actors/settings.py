@@ -50,7 +50,10 @@ def _number(value: Any) -> Any:
 
 
 def _ip(value: str) -> str:
-    ip_address(value)  # raises a ValueError with the reason
+    try:
+        ip_address(value)
+    except ValueError:
+        raise ValueError("expected an IP address like 203.0.113.7 or 2001:db8::7") from None
     return value
 
 

@@ -13,7 +13,7 @@ pyee is the table of subscriptions. The drain itself calls the subscribers: pyee
 the handler that failed (docs/design.md, "The bus").
 """
 
-import traceback
+import sys
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +36,7 @@ from bettensor.bus.events import (
     route_to,
 )
 from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.bus.redaction import traceback_of
 from bettensor.bus.text import hint
 
 EVERYTHING: Final = "*"
@@ -249,8 +250,9 @@ class EventBus:
 
 
 def last_error() -> str:
-    """The traceback of the current exception, as text that every log can hold: an error's words may be anything."""
-    return traceback.format_exc().encode(errors="backslashreplace").decode()
+    """The traceback of the current exception, for a log; empty if there is none."""
+    error = sys.exception()
+    return "" if error is None else traceback_of(error)
 
 
 def handler_name(handler: Callable[..., Any]) -> str:

@@ -15,6 +15,7 @@
 """
 
 from bettensor.bus.codes import CloseCode, ErrorCode
+from bettensor.bus.redaction import without_keys
 
 __all__ = [
     "BadEventLog",
@@ -47,11 +48,17 @@ class NotAllowed(BettensorError):
 
 
 class ConfigurationError(BettensorError):
-    """A configuration is wrong; the message has file, key and expectation. Exit code 2."""
+    """A configuration is wrong; the message has file, key and expectation, and no keys of services. Exit code 2."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_keys(message))
 
 
 class Unavailable(BettensorError):
     """A port or folder that a neuron needs cannot be had now; a later start may succeed. Exit code 1."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_keys(message))
 
 
 class BadEventLog(BettensorError):

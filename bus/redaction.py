@@ -2,24 +2,41 @@
 
 Knows names, not values: what an operator calls a token is one. Of addresses only scheme and host are kept, because
 services put their keys into the rest. In a command each flag's value is hidden, whatever the flag is called, unless it
-is a number, a switch or the name of a file.
+is a number, a switch or the name of a file. In other texts, such as tracebacks, what stands behind such a name is
+hidden: ``api_key=X``, ``"token": "X"``, ``Authorization: Bearer X``, ``--secret X``.
 """
 
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 HIDDEN: Final = "(not recorded)"
 """Stands for a value that may be a secret."""
-_SECRET: Final = re.compile(
-    r"passw|passphrase|secret|token|api[_-]?key|private|credential|mnemonic|bearer", re.IGNORECASE
+_NAMES: Final = (
+    r"passw|passphrase|secret|token|api[_-]?key|access[_-]?key|private|credential|mnemonic|seed[_-]?phrase|bearer"
+    r"|authorization|cookie"
 )
+_SECRET: Final = re.compile(_NAMES, re.IGNORECASE)
 _HARMLESS: Final = re.compile(
     r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?|true|false|yes|no|on|off|[\w./-]+\.(py|js|ts|sh|jar|toml|ya?ml|json|csv)",
     re.IGNORECASE,
 )
 """Values of a command's flags that are no secrets."""
-_ADDRESS: Final = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s/?#@]*@)?([^\s/?#@]*)([/?#][^\s]+)?", re.IGNORECASE)
+_ADDRESS: Final = re.compile(
+    r"\b(?P<scheme>[a-z][a-z0-9+.-]{0,20}://)(?P<authority>[^\s/?#'\"]*)"
+    r"(?P<rest>/[.]{3}|(?:[/?#]\S*?)?)(?P<end>['\"),.;:\]}>]{0,4}(?=\s|$))",
+    re.IGNORECASE,
+)
+_HOST: Final = re.compile(r"([\w.-]*|\[[0-9a-f:.]*\])(:[0-9]{1,5})?", re.IGNORECASE)
+_NAMED: Final = re.compile(
+    rf"""(?P<name>[\w-]{{0,40}}(?:{_NAMES})[\w-]{{0,40}}['"]?\]?[ ]?[:=][ ]?"""
+    rf"""|--?[\w-]{{0,40}}(?:{_NAMES})[\w-]{{0,40}}[ ]|"""
+    r"""\bbearer[ ]|\bbasic[ ])(?:(?:bearer|basic|token)[ ])?"""
+    r"""(?P<value>\(not[ ]recorded\)|"[^"\n]*"|'[^'\n]*'|[^\s,;&)\]}'"]+)""",
+    re.IGNORECASE,
+)
+"""A name and what stands behind it; it may be hidden already, as in a replay."""
 
 
 def names_a_secret(name: str) -> bool:
@@ -33,7 +50,7 @@ def without_secrets(plain: Any) -> Any:
         return {key: _hidden(value) if names_a_secret(key) else without_secrets(value) for key, value in plain.items()}
     if isinstance(plain, list | tuple):
         return [*_listed(plain)]
-    return without_keys(plain) if isinstance(plain, str) else plain
+    return without_named(plain) if isinstance(plain, str) else plain
 
 
 def actors_without_secrets(actors: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +60,28 @@ def actors_without_secrets(actors: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_keys(text: str) -> str:
     """``text`` with every address in it cut down to its scheme and host."""
-    return _ADDRESS.sub(lambda found: f"{found[1]}{found[3]}{'/...' if found[4] else ''}", text)
+    return _ADDRESS.sub(_cut, text)
+
+
+def without_named(text: str) -> str:
+    """``text`` without what stands behind the name of a secret, and with its addresses cut down."""
+    return _NAMED.sub(lambda found: f"{found['name']}{HIDDEN}", without_keys(text))
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback of ``error``, as text that every log can hold: an error's words may be anything.
+
+    It has no values of variables, and no secrets that can be recognised.
+    """
+    return without_named("".join(traceback.format_exception(error))).encode(errors="backslashreplace").decode()
+
+
+def _cut(address: re.Match[str]) -> str:
+    scheme, authority, rest, end = address.group("scheme", "authority", "rest", "end")
+    host = authority.rpartition("@")[2]
+    if "@" in rest or not _HOST.fullmatch(host):  # a password may have any character
+        return f"{scheme}...{end}"
+    return f"{scheme}{host}{'/...' if len(rest) > 1 else rest}{end}"
 
 
 def _hidden(value: Any) -> Any:

@@ -181,7 +181,7 @@ def actor_parts(settings: Settings, where: Where = "settings") -> list[tuple[typ
         if custom is not None:
             classes[name] = None  # in its place, if it replaces one of ours
             with faults.collect():
-                classes[name] = _actor_class(str(custom), name, blame(where, f"actors.{name}.class"))
+                classes[name] = _actor_class(_named(custom), name, blame(where, f"actors.{name}.class"))
         elif name not in classes:
             faults.add(
                 f"{blame(where, f'actors.{name}')}: there is no such actor{hint(name, [*classes, PREDICTOR])}; "
@@ -200,6 +200,11 @@ def actor_parts(settings: Settings, where: Where = "settings") -> list[tuple[typ
 def role_of(settings: Settings) -> Role:
     """The role of ``settings``."""
     return "validator" if isinstance(settings, ValidatorSettings) else "miner"
+
+
+def _named(custom: Any) -> str:
+    """The name of a class as the configuration has it; of a value that is no name, what kind of value it is."""
+    return custom if isinstance(custom, str) else f"a {type(custom).__name__}"
 
 
 def _actor_class(custom: str, name: str, where: str) -> type[Actor]:
@@ -287,7 +292,7 @@ def edge_parts(
     """
     faults = Faults()
     sections = {name: dict(section) for name, section in settings.edges.items()}
-    own = {name: str(section.pop("class")) for name, section in sections.items() if "class" in section}
+    own = {name: _named(section.pop("class")) for name, section in sections.items() if "class" in section}
     names = [place.name for place in EDGES[role_of(settings)]]
     for name in sections:
         if name not in names and name not in own:
@@ -391,7 +396,7 @@ def predictor_part(settings: Settings, where: Where = "settings") -> tuple[Any, 
     key = f"actors.{PREDICTOR}"
     section = dict(settings.actors.get(PREDICTOR, {}))
     name = section.pop("class", None)
-    cls: Any = KellyPredictor if name is None else load(str(name), blame(where, f"{key}.class"), "models")
+    cls: Any = KellyPredictor if name is None else load(_named(name), blame(where, f"{key}.class"), "models")
     if not callable(getattr(cls, "predict", None)) or not hasattr(cls, "Settings"):
         raise ConfigurationError(f"{blame(where, f'{key}.class')}: {name} has no method predict, or no class Settings")
     return cls, parse_part(cls.Settings, section, settings, where, key)

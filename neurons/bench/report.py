@@ -1,6 +1,5 @@
 """Results of benchmarks: with their machine, as a table, as JSON, and side by side."""
 
-import json
 import os
 import platform
 import sqlite3
@@ -16,6 +15,8 @@ from rich.table import Table
 from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.bench.figures import Figures
 from bettensor.neurons.bench.scenarios import Scenario, Variant, flag
+from bettensor.neurons.cli.screen import ShownText
+from bettensor.neurons.config.documents import read_json
 
 PACKAGES: Final = ("bettensor", "bittensor", "bittensor-core", "uvicorn", "websockets", "uvloop", "msgspec", "pyee")
 
@@ -111,13 +112,17 @@ def read(file: Path) -> list[Result]:
         ConfigurationError: the file cannot be read, or has other content.
     """
     try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"bench --compare: {file}: {error}") from None
+        content = read_json(file)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"bench --compare: {error}") from None
     results = content if isinstance(content, list) else [content]
-    if not all(isinstance(one, dict) and "scenario" in one and "parameters" in one for one in results):
+    if not all(map(_is_result, results)):
         raise ConfigurationError(f"bench --compare: {file} is not what bettensor bench --json prints")
     return results
+
+
+def _is_result(one: Any) -> bool:
+    return isinstance(one, dict) and isinstance(one.get("scenario"), str) and isinstance(one.get("parameters"), dict)
 
 
 def compare(before: Sequence[Result], after: Sequence[Result], console: Console) -> None:
@@ -135,15 +140,15 @@ def compare(before: Sequence[Result], after: Sequence[Result], console: Console)
     for only, other in ((old, new), (new, old)):
         missing = [name for name in only if name not in other]
         if missing:
-            console.print(f"only in the {'first' if only is old else 'second'}: {'; '.join(missing)}")
+            console.print(ShownText(f"only in the {'first' if only is old else 'second'}: {'; '.join(missing)}"))
     for what in ("machine", "versions"):
         first, second = old[both[0]].get(what), new[both[0]].get(what)
         if first != second:
-            console.print(f"[yellow]not the same {what}:[/] {first} and {second}")
+            console.print(ShownText.assemble((f"not the same {what}:", "yellow"), f" {first} and {second}"))
 
 
 def _differences(name: str, before: Result, after: Result) -> Table:
-    shown = Table(title=name, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    shown = Table(title=ShownText(name), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for heading in ("figure", "before", "after", "change"):
         shown.add_column(heading, justify="left" if heading == "figure" else "right")
     old = dict(flat({name: value for name, value in before.items() if name not in HEAD}))
@@ -151,7 +156,7 @@ def _differences(name: str, before: Result, after: Result) -> Table:
         was = old.get(figure)
         if isinstance(value, int | float) and isinstance(was, int | float):
             change = f"{value / was - 1:+.1%}" if was else ""
-            shown.add_row(figure, text(figure, was), text(figure, value), change)
+            shown.add_row(ShownText(figure), text(figure, was), text(figure, value), change)
     return shown
 
 

@@ -18,6 +18,8 @@ from bettensor.neurons.system import locks
 if TYPE_CHECKING:
     from bettensor.neurons.config.settings import Settings
 
+MAX_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes of an answer: the status of a neuron with the largest slate, 20,000 games, has about 10 MB."""
 PROCESSES: Final = Path("/proc")
 """The processes of this machine, if the system lists them as files."""
 CONFIGURATIONS: Final = (Path("validator.yaml"), Path("miner.yaml"))
@@ -62,19 +64,33 @@ def ask(
             client.settimeout(patience)
             client.connect(address)
             client.sendall(json.dumps(question).encode() + b"\n")
-            line = lines.readline()
+            line = lines.readline(MAX_ANSWER)
             if on_placed is not None and line.startswith(b'{"placed"'):
-                on_placed(json.loads(line)["placed"])
-                line = lines.readline()
+                on_placed(_read_answer(line, state_dir)["placed"])
+                line = lines.readline(MAX_ANSWER)
     except TimeoutError:
         raise NotRunning(f"the neuron in {state_dir} does not answer within {patience:g} s") from None
     except OSError:
         raise NotRunning(f"no neuron is running in {state_dir}; {_how_to_start(config)}") from None
-    if not line.endswith(b"\n"):
-        raise NotRunning(f"the neuron in {state_dir} stopped before it answered")
-    answer: dict[str, Any] = json.loads(line)
+    answer = _read_answer(line, state_dir)
     if "error" in answer:
         raise ControlRefused(answer["error"])
+    return answer
+
+
+def _read_answer(line: bytes, state_dir: Path) -> dict[str, Any]:
+    """
+    Raises:
+        NotRunning: it is not a whole answer, or not one of a neuron.
+    """
+    if not line.endswith(b"\n") and len(line) < MAX_ANSWER:
+        raise NotRunning(f"the neuron in {state_dir} stopped before it answered")
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise NotRunning(f"what answers in {state_dir} is no neuron of this version; restart the neuron")
     return answer
 
 

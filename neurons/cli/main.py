@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
+from bettensor.bus.redaction import without_named
 from bettensor.bus.text import counted, harmless, hint
 from bettensor.neurons.cli import streams
+from bettensor.neurons.system import crashes
 
 if TYPE_CHECKING:
     from bettensor.neurons.config.loading import Configuration
@@ -31,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 success, 1 failure, 2 wrong usage or configuration, 130 Ctrl-C.
     """
     streams.prepare()
+    crashes.hide_secrets()
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     try:
@@ -142,13 +145,13 @@ class _Parser(argparse.ArgumentParser):
         unknown = [word for word in self._words if word.startswith("--") and not self._has(word)]
         if unknown and _MISSING in message and not self.get_default("takes_flags"):
             self.refuse(unknown)
-        super().error(message)
+        super().error(without_named(message))
 
     def refuse(self, words: Sequence[str]) -> NoReturn:
         """End with a message about words that this command does not know, and a suggestion for the first option."""
         unknown = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
         near = hint(unknown, self._option_string_actions) if unknown else ""
-        super().error(f"unrecognized arguments: {' '.join(words)}{near}")
+        super().error(without_named(f"unrecognized arguments: {' '.join(words)}{near}"))
 
     def _has(self, word: str) -> bool:
         return word == "--" or word.partition("=")[0] in self._option_string_actions

@@ -111,10 +111,11 @@ def _fault(kind: Any, details: ErrorDetails) -> Fault:
     if details["type"] == "value_error" and isinstance(details["input"], dict):  # a rule about several keys
         named = [(*location, key) for key in _keys_at(kind, location) if re.search(rf"\b{key}\b", text)]
         return Fault(tuple(named) or (location,), text, dotted(location))
-    return Fault((location,), f"{text}, but it is {_shown(dotted(location), details['input'])}")
+    return Fault((location,), f"{text}, but it is {shown_value(dotted(location), details['input'])}")
 
 
-def _shown(key: str, value: Any) -> str:
+def shown_value(key: str, value: Any) -> str:
+    """A wrong value for a message; of what may be a secret nothing but that."""
     if names_a_secret(key):
         return "a secret"
     if isinstance(value, list):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bettensor.bus.moved import current_module, current_name
+from bettensor.bus.redaction import without_named
 
 _IMPORT: Final = re.compile(r"\s*(?:from|import)\s+([\w.]+)")
 
@@ -45,7 +46,7 @@ def explain(error: Exception) -> str:
     asked = _asked_for(error)
     today = None if asked is None else current_module(asked)
     if today is None or not _exists(today):
-        return repr(error)
+        return without_named(repr(error))
     return f"{error!r}: {asked} of release 0.1.0 is {today} now"
 
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.text import hint
-from bettensor.neurons.config.faults import Fault, Faults, Location, faults_of
+from bettensor.neurons.config.faults import Fault, Faults, Location, faults_of, shown_value
 from bettensor.neurons.config.rules import conflicts
 from bettensor.neurons.config.settings import ROLES, MinerSettings, ValidatorSettings, has_key, keys_of
 from bettensor.neurons.config.sources import ALIASES, SWITCHES, Gathered, Sources, gather
@@ -97,10 +97,10 @@ def _kind(gathered: Gathered, role: str | None) -> type[ValidatorSettings] | typ
     if role is not None and "role" not in gathered.document:
         gathered.document["role"], gathered.keys["role"] = role, "the command"
     given = gathered.document.get("role")
-    if given in ROLES and role in (None, given):
+    if isinstance(given, str) and given in ROLES and role in (None, given):
         return ROLES[given]
     expected = f"{role!r}, as in the command" if role else "'validator' or 'miner'"
-    found = "but it is missing" if given is None else f"not {given!r}"
+    found = "but it is missing" if given is None else f"not {shown_value('role', given)}"
     raise ConfigurationError(
         "\n".join([*gathered.faults, f"{gathered.sources.blame('role')}: expected {expected}, {found}"])
     )

@@ -72,6 +72,8 @@ def _locate(value: Any, info: ValidationInfo) -> Any:
     folder: Path | None = (info.context or {}).get("folder")
     if not isinstance(value, str):
         return value
+    if "://" in value:
+        raise ValueError("expected a path of this machine, and not a URL")
     path = Path(value).expanduser()
     return path if folder is None or isinstance(value, FlagText) else folder / path
 

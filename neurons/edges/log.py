@@ -6,13 +6,13 @@ it calls ``logger.enable("bettensor")``: they then go wherever the program's log
 
 import os
 import sys
-from traceback import format_exception
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import LineLogged
+from bettensor.bus.redaction import traceback_of
 from bettensor.bus.text import harmless, short, shortened
 from bettensor.neurons.edges.edge import Edge, Identity, on
 
@@ -50,7 +50,7 @@ def set_log_level(level: str) -> None:
 
 def _traceback(exception: "loguru.RecordException | None") -> str:
     """The traceback of an exception that a handler logs; not the values of its variables."""
-    return "" if exception is None else "".join(format_exception(exception.value))
+    return "" if exception is None or exception.value is None else traceback_of(exception.value)
 
 
 def _brief(text: str, *, own: str) -> str:

@@ -2,11 +2,11 @@
 
 import asyncio
 import math
-import traceback
 from collections.abc import Coroutine
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.events import EdgeFailed
+from bettensor.bus.redaction import traceback_of
 
 
 class Tasks:
@@ -47,5 +47,4 @@ class Tasks:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            text = "".join(traceback.format_exception(error))
-            self._bus.publish(EdgeFailed(self._edge, task.get_name(), text))
+            self._bus.publish(EdgeFailed(self._edge, task.get_name(), traceback_of(error)))

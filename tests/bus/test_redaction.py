@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bettensor.bus.redaction import without_keys, without_secrets
+from bettensor.bus.redaction import without_keys, without_named, without_secrets
 
 HIDDEN = "(not recorded)"
 
@@ -41,4 +41,46 @@ def test_settings(settings: dict[str, Any], recorded: dict[str, Any]) -> None:
 
 def test_addresses_in_a_text() -> None:
     text = "cannot reach wss://key@node.example/v3/KEY, nor https://here:1?k=1 and http://there"
-    assert without_keys(text) == "cannot reach wss://node.example/... nor https://here:1/... and http://there"
+    assert without_keys(text) == "cannot reach wss://node.example/..., nor https://here:1/... and http://there"
+
+
+@pytest.mark.parametrize(
+    ("address", "cut"),
+    [
+        ("wss://me:X@node:1/X?a=X#X", "wss://node:1/..."),
+        ("'https://node/X'", "'https://node/...'"),
+        ("(https://node?X),", "(https://node/...),"),
+        ("https://me:X@X@node/", "https://node/"),
+        ("https://me:X/X@node/", "https://..."),
+        ("https://me:X?X#X@node", "https://..."),
+        ("http://[::1]:8091/a", "http://[::1]:8091/..."),
+        ("{'https://node/X', 'b'}", "{'https://node/...', 'b'}"),
+        ("postgresql+psycopg://me:X@db/mine", "postgresql+psycopg://db/..."),
+    ],
+)
+def test_of_an_address_scheme_and_host_are_kept(address: str, cut: str) -> None:
+    assert without_keys(address) == without_keys(cut) == cut
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api_key=X", "API_KEY='X X'", 'token: "X X"', "{'password': 'X X', ", "Authorization: Bearer X", "Cookie: X",
+        "--auth-token X", "headers['authorization'] = 'X'", "bearer X", "Basic X", "my_secret_2 = X", "(token=X)",
+        "AWS_SECRET_ACCESS_KEY=X", "x-api-key: X", "a=1&access_key=X&b=2", "env TOKEN=X model.py",
+    ],
+)  # fmt: skip
+def test_what_stands_behind_the_name_of_a_secret_is_hidden(text: str) -> None:
+    assert "X" not in without_named(text)
+    assert HIDDEN in without_named(text)
+    assert without_named(without_named(text)) == without_named(text)
+
+
+@pytest.mark.parametrize("text", ["", "KeyError: 'odds'", "3 tokens per second", "price=1.9, team: A", "a basis, A"])
+def test_other_words_stay(text: str) -> None:
+    assert without_named(text) == text
+
+
+def test_texts_are_read_in_time_that_grows_with_their_length() -> None:
+    for piece in ("a", "a.", "a-", "token", "token ", "--", "://", "a://", "a://b/'", "bearer ", "'", "@"):
+        without_named(piece * (200_000 // len(piece)))  # a pattern that tries all ways would take minutes

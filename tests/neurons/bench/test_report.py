@@ -92,6 +92,9 @@ def test_one_result_and_a_list_of_them_are_read_alike(tmp_path: Path) -> None:
         ("7", "is not what bettensor bench --json prints"),
         ('{"scenario": "confirm"}', "is not what"),
         ("[3]", "is not what"),
+        ('{"scenario": [], "parameters": {}}', "is not what"),
+        ('{"scenario": "confirm", "parameters": 5}', "is not what"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_what_is_no_result_is_refused(tmp_path: Path, content: str, fault: str) -> None:
@@ -99,7 +102,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: str, fault: str) 
     file.write_text(content)
     with pytest.raises(ConfigurationError, match=fault):
         read(file)
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises(ConfigurationError, match="there is no such file"):
         read(tmp_path / "absent")
 
 
@@ -134,3 +137,13 @@ def test_another_machine_or_other_versions_are_named() -> None:
     shown = compared([measured()], [measured(machine={"cores": 99}, versions={"python": "4"})])
     assert "not the same machine: " in shown
     assert "not the same versions: " in shown
+
+
+def test_no_word_of_a_file_is_markup_or_moves_a_cursor() -> None:
+    odd = "5[/x]\x1b[2J\x9b"
+    shown = compared(
+        [measured(scenario=odd, machine={odd: 1}) | {odd: 1}, measured(scenario=f"{odd}2")],
+        [measured(scenario=odd, machine={}) | {odd: 2}],
+    )
+    assert "5[/x]" in shown
+    assert not {"\x1b", "\x9b"} & set(shown)

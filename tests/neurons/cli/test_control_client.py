@@ -34,6 +34,15 @@ def test_a_neuron_that_ends_while_it_answers_has_not_answered(tmp_path: Path, an
         ask(tmp_path, STATUS)
 
 
+@pytest.mark.parametrize("answer", [b"x" * 5000, b"junk\n", b"[]\n", b"[" * 999 + b"\n", b"\xff\n"])
+def test_what_is_no_answer_is_refused_and_not_read_without_end(
+    tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_client, "MAX_ANSWER", 1000)
+    with answering(tmp_path, lambda _: answer), pytest.raises(NotRunning, match="is no neuron of this version"):
+        ask(tmp_path, STATUS)
+
+
 def test_a_neuron_that_says_nothing_is_not_waited_for_without_end(tmp_path: Path) -> None:
     with listening_at(tmp_path), pytest.raises(NotRunning, match=r"does not answer within 0.05 s"):
         ask(tmp_path, STATUS, patience=0.05)
