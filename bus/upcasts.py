@@ -8,6 +8,7 @@ does not compare the fields in ``WORDS``. Everything else is compared: that ther
 this level or code, and all words of messages and verdicts.
 """
 
+from base64 import b64decode
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
@@ -116,16 +117,17 @@ def requests_had_bodies(topic: str, event: dict[str, Any]) -> tuple[str, dict[st
     """A request had its whole body, and neither digest nor size."""
     if topic == "http_request_received":
         return topic, _with_digest(event)
-    if topic == "request_verification_requested":
-        return topic, event | {"request": _with_digest(event["request"])}
+    if topic == "request_verification_requested":  # bytes of an event within an event are base64
+        request = event["request"]
+        return topic, event | {"request": _with_digest(request, b64decode(request["body"]))}
     if topic == "checkpoint":
         for waiting in event["actors"].get("auth", {}).get("state", {}).get("requests", {}).values():
             waiting["request"] = _with_digest(waiting["request"])
     return topic, event
 
 
-def _with_digest(request: dict[str, Any]) -> dict[str, Any]:
-    body = request["body"].encode("latin-1")
+def _with_digest(request: dict[str, Any], body: bytes | None = None) -> dict[str, Any]:
+    body = request["body"].encode("latin-1") if body is None else body
     return request | {"digest": sha256(body).hexdigest(), "size": len(body), "is_whole": True, "tls_key": ""}
 
 
@@ -284,10 +286,14 @@ WORDS: Final = {
 
 def as_much_as(recorded: dict[str, Any], topic: str, event: dict[str, Any]) -> dict[str, Any]:
     """``event`` without the fields of its own and of its rows, and the parts of a status, that were not recorded."""
-    known = {name: _rows_as_recorded(recorded[name], value) for name, value in event.items() if name in recorded}
+    known = _fields_as_recorded(recorded, event)
     if topic == "status_reported":
-        known["status"] = {name: value for name, value in event["status"].items() if name in recorded["status"]}
+        known["status"] = _fields_as_recorded(recorded["status"], event["status"])
     return known
+
+
+def _fields_as_recorded(recorded: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: _rows_as_recorded(recorded[name], value) for name, value in fields.items() if name in recorded}
 
 
 def _rows_as_recorded(recorded: Any, value: Any) -> Any:

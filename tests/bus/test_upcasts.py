@@ -114,8 +114,9 @@ def test_a_request_had_its_body() -> None:
     before = {"method": "POST", "body": "{\u00ff}"}
     after = before | {"digest": sha256(b"{\xff}").hexdigest(), "size": 3, "is_whole": True, "tls_key": ""}
     assert requests_had_bodies("http_request_received", dict(before)) == ("http_request_received", after)
-    asked = {"connection": 1, "request": dict(before)}
-    assert requests_had_bodies("request_verification_requested", asked)[1] == {"connection": 1, "request": after}
+    asked = {"connection": 1, "request": before | {"body": "e/99"}}
+    nested = {"connection": 1, "request": after | {"body": "e/99"}}
+    assert requests_had_bodies("request_verification_requested", asked)[1] == nested
     actors = {"auth": {"state": {"requests": {"7": {"request": dict(before)}}}}, "mine": {"state": {}}}
     _, checkpoint = requests_had_bodies("checkpoint", {"actors": actors})
     assert checkpoint["actors"]["auth"]["state"]["requests"] == {"7": {"request": after}}
