@@ -357,7 +357,7 @@ def _default(key: Field[Any]) -> str:
 # --- testing.md
 
 
-def testing() -> str:
+def kinds_of_tests() -> str:
     """The page as it is, with the results of ``make autobahn`` and ``make fuzz``."""
     page = (DOCS / "testing.md").read_text()
     for name, table in (("autobahn", conformance.table()), ("fuzz", fuzzing.table())):
@@ -380,7 +380,7 @@ PAGES: Final = {
     "games.md": games,
     "games.schema.json": schema_text,
     "performance.md": performance,
-    "testing.md": testing,
+    "testing.md": kinds_of_tests,
 }
 
 
