@@ -82,6 +82,7 @@ lock: $(TOOLS)/.made  ## the packages of image and CI, with hashes, into .ci: ma
 	@$(RESOLVE) pyproject.toml --constraint .ci/requirements-dev.txt --output-file .ci/requirements-run.txt
 	@$(RESOLVE) --group build --constraint .ci/requirements-dev.txt --output-file .ci/requirements-build.txt
 	@$(RESOLVE) --group tools --output-file .ci/requirements-tools.txt
+	@! cmp -s .ci/requirements-tools.txt $(TOOLS)/.made || touch $(TOOLS)/.made
 
 audit: $(TOOLS)/.made  ## known vulnerabilities of the packages in the image, and their list: build/sbom.json
 	@.ci/audit $(TOOLS)/bin/python
@@ -151,5 +152,5 @@ endif
 $(TOOLS)/.made:
 	@rm -rf $(TOOLS) && $(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet $(HASHED) .ci/requirements-tools.txt
-	@touch $@
+	@cp .ci/requirements-tools.txt $@
 endif
