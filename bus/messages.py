@@ -88,7 +88,7 @@ class _OrAbsent:
 
     def __get_pydantic_core_schema__(self, _kind: Any, _handler: Any) -> core_schema.CoreSchema:
         absent = core_schema.is_instance_schema(msgspec.UnsetType)
-        return core_schema.union_schema([core_schema.str_schema(pattern=HEX64), absent])
+        return core_schema.union_schema([core_schema.str_schema(pattern="^[0-9a-f]{64}$"), absent])
 
 
 TlsKey = Annotated[
