@@ -165,7 +165,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.signed: dict[Key, str] = {}
         """The code of the first verdict that a validator signed on what it was sent."""
         self.ended: dict[Key, str] = {}
-        self.serves: dict[Hotkey, str] = dict.fromkeys(VALIDATORS, "")
+        self.serves: dict[Hotkey, str] = {VALIDATORS[0]: "", VALIDATORS[1]: KEYS[0]}
         """The key of each validator's TLS; empty: it has none."""
         self.learned: dict[Hotkey, str] = {}
         """The key that each validator's last right welcome named."""
@@ -344,7 +344,7 @@ class SessionMachine(RuleBasedStateMachine):
         self._confirm(line, known[-count:], code)
 
     @precondition(lambda self: self._usable())
-    @rule(data=st.data(), fault=st.sampled_from(("unknown", "unsent", "other", "contradiction")))
+    @rule(data=st.data(), fault=st.sampled_from(("unknown", "unsent", "unsent", "other", "contradiction")))
     def judge_wrongly(self, data: st.DataObject, fault: str) -> None:
         """A signed verdict on what this validator was never sent, or a second one: it ends nothing."""
         line = self._draw(data)

@@ -280,6 +280,9 @@ class SessionMachine(RuleBasedStateMachine):
             (
                 "signature",
                 "replayed",
+                "replayed",
+                "replayed",
+                "replayed",
                 "receiver",
                 "netuid",
                 "stranger",
