@@ -47,7 +47,9 @@ def names_a_secret(name: str) -> bool:
 def without_secrets(plain: Any) -> Any:
     """Settings as plain data without possible secrets. Numbers stay: ``tokens_per_second`` is not a secret."""
     if isinstance(plain, dict):
-        return {key: _hidden(value) if names_a_secret(key) else without_secrets(value) for key, value in plain.items()}
+        return {  # a key of a YAML file may be anything
+            key: _hidden(value) if names_a_secret(str(key)) else without_secrets(value) for key, value in plain.items()
+        }
     if isinstance(plain, list | tuple):
         return [*_listed(plain)]
     return without_named(plain) if isinstance(plain, str) else plain

@@ -36,6 +36,8 @@ ELSEWHERE: Final[dict[str, str]] = {
 OF_NO_MODULE: Final[dict[str, str]] = {
     "tests/actors/test_mixed_week.py": "all actors of a subnet together with existing neurons, while neurons migrate",
     "tests/actors/test_weather.py": "all actors of a subnet together, in simulated trouble",
+    "tests/actors/miner/test_session_machine.py": "all actors of a miner, with honest validators and liars",
+    "tests/actors/validator/test_session_machine.py": "all actors of a validator, with honest miners and liars",
     "tests/neurons/config/test_numbers.py": "every number that a configuration has, whichever module defines it",
 }
 """Test files in these trees that are of no single module."""

@@ -182,7 +182,7 @@ class OutboxActor(Actor):
                 waiting.pop(prediction.prediction_id, None)
                 reason = "it already has a verdict"
                 self.publish(PredictionDiscarded(entry.validator, prediction.prediction_id, prediction.game_id, reason))
-            elif item is not None:  # it may have expired while it was saved
+            elif item is not None and item.prediction == prediction:  # it may have expired while it was saved
                 item.saved = True
                 fresh.setdefault(entry.validator, []).append(item)
         for validator, items in fresh.items():
@@ -193,7 +193,8 @@ class OutboxActor(Actor):
     @on(SaveFailed)
     def save_later(self, _: SaveFailed, envelope: Envelope) -> None:
         state = self.state
-        state.unsaved, state.saving, state.resting = [*state.saving, *state.unsaved], (), True
+        still_waiting = state.saving if state.is_of_0_1 else filter(self._waits, state.saving)
+        state.unsaved, state.saving, state.resting = [*still_waiting, *state.unsaved], (), True
         for validator, tray in state.trays.items():
             unsaved = [item.prediction for item in tray.items.values() if not item.saved]
             self._mind_starts(validator, unsaved, envelope)
@@ -415,8 +416,13 @@ class OutboxActor(Actor):
 
     @on(PostAnswered, PostFailed)
     def forget_post(self, event: PostAnswered | PostFailed, envelope: Envelope) -> None:
-        if self._tray(event.hotkey).posting.pop(event.connection, None) is not None:
+        tray = self._tray(event.hotkey)
+        if tray.posting.pop(event.connection, None) is None:
+            return
+        if self.state.is_of_0_1:
             self._expire(event.hotkey, envelope)
+        else:  # not at once: the same answer may have made the fallback post more of them
+            self._mind_starts(event.hotkey, [item.prediction for item in tray.items.values()], envelope)
 
     def _mind_starts(self, validator: Hotkey, predictions: Iterable[TeamGamePrediction], envelope: Envelope) -> None:
         """Set a timer for the start of each game that one of ``predictions`` is on, unless that was written by now."""
@@ -436,6 +442,7 @@ class OutboxActor(Actor):
         tray = self._tray(validator)
         posting = [prediction_id for ids in tray.posting.values() for prediction_id in ids]
         later: list[TeamGamePrediction] = []
+        waiting = len(tray.items)
         for prediction_id, item in list(tray.items.items()):
             starts_at = tray.starts.get(item.prediction.game_id)
             if starts_at is None or item.perhaps_written or prediction_id in posting:
@@ -445,7 +452,13 @@ class OutboxActor(Actor):
             else:
                 del tray.items[prediction_id]
                 self.publish(PredictionExpired(validator, item.prediction))
+        if len(tray.items) < waiting and not self.state.is_of_0_1:  # on disk it would be sent by the next run
+            self.state.unsaved = list(filter(self._waits, self.state.unsaved))
         self._mind_starts(validator, later, envelope)
+
+    def _waits(self, entry: OutboxEntry) -> bool:
+        item = self._tray(entry.validator).items.get(entry.prediction.prediction_id)
+        return item is not None and item.prediction == entry.prediction
 
     def _tray(self, validator: Hotkey) -> Tray:
         return self.state.trays.setdefault(validator, Tray())

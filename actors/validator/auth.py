@@ -468,10 +468,14 @@ class ValidatorAuthActor(AuthActor):
         if claims.purpose != "session" or state.is_of_0_1:
             return None
         own = state.sessions.get(claims.hotkey, {})
-        if len(own) >= limits.sessions_per_hotkey:
-            if len(own) > limits.sessions_per_hotkey or all(state.peers[session].closing for session in own):
-                message = f"this hotkey has {len(own)} sessions, and {limits.sessions_per_hotkey} is the limit"
-                raise Refused(RefusalCode.OVER_CAPACITY, message, retry_after=CLOSING_TIME)
+        if len(own) > limits.sessions_per_hotkey or (
+            len(own) == limits.sessions_per_hotkey and all(state.peers[session].closing for session in own)
+        ):
+            message = f"this hotkey has {len(own)} sessions, and {limits.sessions_per_hotkey} is the limit"
+            raise Refused(RefusalCode.OVER_CAPACITY, message, retry_after=CLOSING_TIME)
+        if len(state.peers) >= limits.max_connections + limits.silent_sessions:
+            raise _over_capacity(limits.max_connections)
+        if len(own) == limits.sessions_per_hotkey:
             silent = next((session for session in own if session in state.silent), None)
             if silent is not None:
                 return silent
@@ -479,7 +483,7 @@ class ValidatorAuthActor(AuthActor):
         if not is_full and len(state.silent) < limits.silent_sessions:
             return None
         oldest = next(iter(state.silent), None)
-        if oldest is None or len(state.peers) >= limits.max_connections + limits.silent_sessions:
+        if oldest is None:
             raise _over_capacity(limits.max_connections)
         return oldest
 

@@ -489,8 +489,9 @@ class ValidatorConnectionActor(HealthWatcher, ConnectionActor):
         if event.connection < 0:  # ValidatorSynapseActor's
             return
         session = self.state.sessions.get(event.connection)
-        if session is None:  # a failure of ours before the sender was known
-            self.publish(PeerRefused(event.connection, RefusalCode.INTERNAL, event.message, remote=""))
+        if session is None:
+            if event.message_id is None or self.state.health.is_of_0_1:  # a failure of ours before a sender was known
+                self.publish(PeerRefused(event.connection, RefusalCode.INTERNAL, event.message, remote=""))
         elif session.purpose == "session":
             self._answer_refused(session, event, envelope)
         elif session.stage is Stage.ACTIVE and event.code != ErrorCode.MALFORMED:

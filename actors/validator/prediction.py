@@ -243,6 +243,8 @@ class PredictionActor(Actor):
     @on(ConnectionClosed)
     def forget(self, event: ConnectionClosed, _: Envelope) -> None:
         self.state.paused.pop(event.connection, None)
+        if self.state.refused is not None and self.state.refused[0] == event.connection:
+            self.state.refused = None
 
     def _take(self, connection: ConnectionId) -> None:
         state = self.state

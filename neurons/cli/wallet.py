@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from bettensor.actors.settings import AxonSettings
@@ -23,6 +22,7 @@ from bettensor.neurons.edges.wallets import (
     new_wallet,
     read_hotkey,
 )
+from bettensor.neurons.system.files import at_home
 
 
 def check_names(**names: str) -> None:
@@ -103,7 +103,7 @@ def show(arguments: argparse.Namespace) -> int:
         print(json.dumps([_as_json(wallet) for wallet in wallets], indent=2))
         return 0
     if not wallets:
-        print(f"no wallets in {Path(arguments.path).expanduser()}; `bettensor init` makes a throwaway wallet")
+        print(f"no wallets in {at_home(arguments.path)}; `bettensor init` makes a throwaway wallet")
         return 0
     table = views.plain_table("wallet", "hotkey", "address", "key", whole=("wallet", "hotkey", "key"))
     for wallet in wallets:

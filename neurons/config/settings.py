@@ -34,6 +34,7 @@ from bettensor.bus.redaction import without_secrets
 from bettensor.bus.text import hint
 from bettensor.neurons.config.faults import Fault, Faults, faults_of
 from bettensor.neurons.config.sources import DEFAULT_HOME, FlagText, Where, blame
+from bettensor.neurons.system.files import at_home
 
 
 def _file_name(value: str) -> str:
@@ -74,7 +75,10 @@ def _locate(value: Any, info: ValidationInfo) -> Any:
         return value
     if "://" in value:
         raise ValueError("expected a path of this machine, and not a URL")
-    path = Path(value).expanduser()
+    try:
+        path = at_home(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
     return path if folder is None or isinstance(value, FlagText) else folder / path
 
 

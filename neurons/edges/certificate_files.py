@@ -61,7 +61,7 @@ def read_served(certificate: Path, key: Path, now: Micros) -> Served:
 
 def _read_once(certificate: Path, key: Path, now: Micros) -> Served:
     first, *others = _certificates(CERTIFICATE, certificate)
-    about = _about(first, now, (*_readable(key),))
+    about = _about(CERTIFICATE, certificate, first, now, (*_readable(key),))
     shown = _key_in(key)
     if shown != about.key:
         if shown in [_key(CERTIFICATE, certificate, other) for other in others]:
@@ -92,25 +92,31 @@ def read_proxy(proxy_key: Path | str, now: Micros) -> CertificateLoaded:
     if isinstance(proxy_key, str):
         return CertificateLoaded(proxy_key, of_proxy=True)
     first, *_ = _certificates(PROXY_KEY, proxy_key)
-    about = _about(first, now)
+    about = _about(PROXY_KEY, proxy_key, first, now)
     return CertificateLoaded(about.key, about.names, about.not_after, about.faults, of_proxy=True)
 
 
-def _about(certificate: x509.Certificate, now: Micros, faults: tuple[str, ...] = ()) -> CertificateLoaded:
-    begins, ends = (_micros(at) for at in (certificate.not_valid_before_utc, certificate.not_valid_after_utc))
+def _about(
+    setting: str, file: Path, certificate: x509.Certificate, now: Micros, faults: tuple[str, ...] = ()
+) -> CertificateLoaded:
+    try:
+        begins, ends = (_micros(at) for at in (certificate.not_valid_before_utc, certificate.not_valid_after_utc))
+        names = names_of(certificate)
+    except UNREADABLE as error:
+        raise ConfigurationError(f"{setting}: {file} cannot be read: {_one_line(error)}") from None
     if now >= ends:
         text = f"it has expired at {rfc3339(ends)[:19]}Z: programs that check it by an authority refuse it; renew it"
         faults = (text, *faults)
     elif now < begins:
         faults = (f"it is not valid before {rfc3339(begins)[:19]}Z: compare this machine's clock with NTP", *faults)
-    return CertificateLoaded(key_of(certificate.public_key()), names_of(certificate), ends, faults)
+    return CertificateLoaded(_key(setting, file, certificate), names, ends, faults)
 
 
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
     """The host names and addresses that a certificate is for; without any, its common name."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         return tuple(str(name.value) for name in common[:1])
     hosts = names.get_values_for_type(x509.DNSName)

@@ -179,7 +179,7 @@ class HttpClient(Edge):
             self._bus.publish(_failure(event, reply, content, self._clock.wall()))
             return
         try:
-            frames = await _frames(content, attempt.most_frames)
+            frames = await frames_in(content, attempt.most_frames)
         except Unreadable as fault:
             failure = _failure(event, reply, content, self._clock.wall())
             known = failure.reason if failure.code else f"{event.endpoint}: no answer of a validator: {fault}"
@@ -211,7 +211,7 @@ class HttpClient(Edge):
             self._bus.publish(ConnectionClosed(connection, closed.code, closed.reason))
 
 
-async def _frames(content: bytes, most: int) -> list[slice]:
+async def frames_in(content: bytes, most: int) -> list[slice]:
     """Where each frame of an answer is (protocol, "HTTP exchanges").
 
     Raises:

@@ -20,10 +20,16 @@ from bettensor.bus.codes import RefusalCode
 from bettensor.bus.errors import BettensorError
 from bettensor.bus.events import Tls, TlsTrouble
 
+UNREADABLE: Final = (
+    UnsupportedAlgorithm,
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""The errors of ``cryptography`` for a certificate, or a part of one, that cannot be read."""
 HANDSHAKE_TIMEOUT: Final = 5.0
 """Seconds."""
-UNREADABLE: Final = (UnsupportedAlgorithm, x509.InvalidVersion, ValueError)
-"""Errors of `cryptography` about a certificate or a key, which its owner may have made as he likes."""
 _ALPN: Final = ["http/1.1"]
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secret and authenticated, as all of TLS 1.3 are."""
@@ -99,7 +105,7 @@ async def by_tls(tls: Tls, connect: Callable[..., Awaitable[Connection]]) -> tup
     """
     connection, vouched = await _connect(tls, connect)
     try:
-        key = _key_shown(connection.transport)
+        key = key_shown(connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
         if tls.key not in ("", key):
             raise OtherKey(f"its certificate has the key {key}, and {tls.key} was expected")
     except BettensorError:
@@ -156,8 +162,12 @@ def wants_tls(tls: Tls | None, status: int, code: str) -> TlsTrouble | None:
     return "wanted" if tls is None and lacks else None
 
 
-def _key_shown(transport: Any) -> str:
-    certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+def key_shown(certificate: bytes) -> str:
+    """The key of the certificate, in DER, that the other side has shown.
+
+    Raises:
+        HandshakeFailed: it cannot be read.
+    """
     try:
         return key_of(x509.load_der_x509_certificate(certificate).public_key())
     except UNREADABLE as error:

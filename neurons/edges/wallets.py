@@ -22,6 +22,7 @@ from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Hotkey
 from bettensor.bus.text import FEW, nearest, short
 from bettensor.neurons.edges.keys import CRYPTO_TYPES, UnusableHotkey, unsupported_scheme
+from bettensor.neurons.system.files import at_home
 
 if TYPE_CHECKING:
     from bittensor.wallet import Wallet
@@ -95,7 +96,7 @@ class WalletFolder:
 
 def hotkey_file(name: str, hotkey: str, path: str) -> Path:
     """Where a hotkey's file is."""
-    return Path(path).expanduser() / name / "hotkeys" / hotkey
+    return at_home(path) / name / "hotkeys" / hotkey
 
 
 def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:
@@ -113,7 +114,7 @@ def load_hotkey(name: str, hotkey: str, path: str) -> Keypair:
     found = read_hotkey(hotkey_file(name, hotkey, path))
     if found.state is KeyState.USABLE and found.keypair is not None:
         return found.keypair
-    raise _unusable(found, name, hotkey, Path(path).expanduser())
+    raise _unusable(found, name, hotkey, at_home(path))
 
 
 def read_hotkey(file: Path) -> HotkeyFile:
@@ -178,7 +179,7 @@ def list_wallets(path: str) -> list[WalletFolder]:
     Raises:
         ConfigurationError: the folder cannot be listed.
     """
-    folder = Path(path).expanduser()
+    folder = at_home(path)
     try:
         wallets = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     except FileNotFoundError:
@@ -309,7 +310,7 @@ def _btcli(name: str, hotkey: str, folder: Path) -> str:
 
 def coldkey_state(name: str, path: str) -> KeyState:
     """Whether a wallet has a coldkey, and whether it is encrypted; only its first bytes are read."""
-    wallet = Path(path).expanduser() / name
+    wallet = at_home(path) / name
     try:
         encrypted = bittensor_core.keyfile_data_is_encrypted(_content(wallet / "coldkey", _MARK))
     except (FileNotFoundError, NotADirectoryError):

@@ -95,7 +95,7 @@ def audit(files: Iterable[Path]) -> Report:
                 if previous is not None and header.previous != previous[1]:
                     fault = f"{file}: it does not go on where {previous[0]} ends: a file is missing or changed"
                     report.faults.append(fault)
-                lines = _Witness(recording, report).hear()
+                lines = witness(recording, report)
         except BadEventLog as error:
             report.faults.append(str(error))
             previous = None
@@ -113,6 +113,15 @@ def audit(files: Iterable[Path]) -> Report:
             }
         )
     return report
+
+
+def witness(recording: Recording, report: Report) -> int:
+    """Check all that peers signed in one file, and add it to ``report``; returns the number of lines.
+
+    Raises:
+        BadEventLog: a line is damaged.
+    """
+    return _Witness(recording, report).hear()
 
 
 def _seal(sealed: SignedSeal | None, recording: Recording, report: Report) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from bettensor.neurons.edges.edge import Edge, Identity, Signer, on
 
 
 class SimulatedKeys(Edge, Signer):
-    """A hotkey whose signature is a hash that any code can compute from its name. Every HTTP request is valid."""
+    """A hotkey whose signature is a hash that any code can compute from its name."""
 
     name = "keys"
+    trusts_requests = True
+    """Whether HTTP requests are found to be signed rightly: their signatures are not looked at."""
 
     def __init__(self, identity: Identity) -> None:
         self.hotkey = identity.hotkey
@@ -29,7 +31,7 @@ class SimulatedKeys(Edge, Signer):
     @on(RequestVerificationRequested)
     def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
         """Answer with ``SignatureChecked``, in the same drain."""
-        self._bus.publish(SignatureChecked(event.connection, envelope.seq, valid=True))
+        self._bus.publish(SignatureChecked(event.connection, envelope.seq, self.trusts_requests))
 
     @on(QueryVerificationRequested)
     def verify_query(self, event: QueryVerificationRequested, envelope: Envelope) -> None:

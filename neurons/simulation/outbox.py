@@ -34,6 +34,8 @@ class SimulatedOutbox(SimulatedDisk[SaveRequested]):
         self.slates: dict[Hotkey, dict[GameId, TeamGame]] = {}
         self.positions: dict[Hotkey, Position] = {}
         self.ledgers: dict[Hotkey, LedgerId] = {}
+        self._ended_early: dict[tuple[int, Hotkey, PredictionId], str | None] = {}
+        """What ends while it waits to be saved, by the number of the request."""
 
     async def open(self) -> None:
         """Publish ``OutboxOpened``."""
@@ -52,8 +54,12 @@ class SimulatedOutbox(SimulatedDisk[SaveRequested]):
     @on(VerdictReceived, PredictionExpired)
     def forget(self, event: VerdictReceived | PredictionExpired, _: Envelope) -> None:
         key = event.validator, event.prediction.prediction_id
+        code = event.code if isinstance(event, VerdictReceived) else None
         if self.entries.pop(key, None) is not None:
-            self.settled[key] = event.code if isinstance(event, VerdictReceived) else None
+            self.settled[key] = code
+        for request, seq in self._waiting:
+            if any((entry.validator, entry.prediction.prediction_id) == key for entry in request.entries):
+                self._ended_early[(seq, *key)] = code
 
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, _: Envelope) -> None:
@@ -68,7 +74,11 @@ class SimulatedOutbox(SimulatedDisk[SaveRequested]):
         keys = [(entry.validator, entry.prediction.prediction_id) for entry in event.entries]
         settled = tuple(key for key in keys if key in self.settled)
         for key, entry in zip(keys, event.entries, strict=True):
-            if key not in self.settled:
+            if key in self.settled:
+                continue
+            if (request, *key) in self._ended_early:
+                self.settled[key] = self._ended_early.pop((request, *key))
+            else:
                 self.entries.setdefault(key, entry)
         return PredictionsSaved(request, settled)
 

@@ -13,6 +13,8 @@ from typing import Final
 
 from watchfiles import awatch, watch
 
+from bettensor.bus.errors import ConfigurationError
+
 PRIVATE: Final = 0o600
 """The mode of a file that only its owner may read."""
 PUBLIC: Final = 0o666
@@ -28,6 +30,18 @@ POLL: Final = 1_000
 
 Sight = Mapping[Path, tuple[int, int, int] | None]
 """By file: inode, size and time of change; None if the file does not exist."""
+
+
+def at_home(path: Path | str) -> Path:
+    """``path``, in which a leading ``~`` or ``~USER`` stands for a home folder.
+
+    Raises:
+        ConfigurationError: there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(f"{path}: there is no such home folder; write the whole path") from None
 
 
 def look_at(files: Iterable[Path]) -> Sight:

@@ -28,6 +28,7 @@ from bettensor.bus.messages import (
     WelcomeMessage,
 )
 from bettensor.bus.redaction import HIDDEN
+from tests.actors.miner.messages import welcome
 from tests.support import as_json, make_hotkey, make_prediction, stamp
 
 PEER = make_hotkey()
@@ -92,8 +93,18 @@ def test_every_byte_comes_back() -> None:
         MessageAccepted(ConnectionId(1), PEER, stamp(HeartbeatMessage(session=SessionId("5" * 32), seq=1), PEER)),
         WriteRequested(None, PEER, HeartbeatMessage()),
         WriteRequested(None, PEER, PredictionMessage(predictions=(make_prediction(),))),
+        MessageAccepted(ConnectionId(1), PEER, stamp(welcome(), PEER)),
+        MessageAccepted(ConnectionId(1), PEER, stamp(welcome(tls_key="a" * 64), PEER)),
     ],
-    ids=["no fields", "a prediction", "a stamped message", "one without a place", "predictions without a place"],
+    ids=[
+        "no fields",
+        "a prediction",
+        "a stamped message",
+        "one without a place",
+        "predictions without a place",
+        "a welcome",
+        "a welcome with a key",
+    ],
 )
 def test_an_event_comes_back_as_it_was(event: Event) -> None:
     assert again(event) == event

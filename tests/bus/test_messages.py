@@ -5,17 +5,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from bettensor.bus import codec
 from bettensor.bus.codes import CloseCode, ErrorCode
 from bettensor.bus.errors import Unreadable
 from bettensor.bus.games import UnreadablePrediction, content_digest, millionths
 from bettensor.bus.identifiers import PredictionId
-from bettensor.bus.messages import KINDS, HeartbeatMessage, PointToPoint, PredictionMessage, WebSocketMessage, register
+from bettensor.bus.messages import (
+    KINDS,
+    HeartbeatMessage,
+    PointToPoint,
+    PredictionMessage,
+    WebSocketMessage,
+    WelcomeMessage,
+    register,
+)
 from bettensor.bus.timestamps import parse_rfc3339, rfc3339
+from tests.actors.miner.messages import welcome
 from tests.support import NOW, make_hotkey, make_prediction, stamp
 from tests.test_protocol_vectors import messages
 
@@ -159,3 +170,9 @@ def test_timestamps_are_rfc3339_in_utc_with_microseconds() -> None:
     assert parse_rfc3339("2026-05-28T22:26:40+02:00") == NOW
     with pytest.raises(ValueError, match="has no offset from UTC"):
         parse_rfc3339("2026-05-28T20:26:40")
+
+
+@pytest.mark.parametrize("changes", [{}, {"tls_key": "a" * 64}])
+def test_a_welcome_can_be_part_of_what_pydantic_reads(changes: dict[str, str]) -> None:
+    message = welcome(**changes)
+    assert TypeAdapter(WelcomeMessage).validate_python(msgspec.to_builtins(message)) == message

@@ -130,6 +130,18 @@ async def test_what_has_its_verdict_or_has_expired_is_not_sent_again(bench: Benc
     assert (await bench.reopen()).entries == (entries[2],)
 
 
+async def test_what_expires_while_it_is_saved_is_not_sent_again(bench: Bench) -> None:
+    one = entry()
+    if not bench.real:
+        bench.outbox.held = True
+    await bench.decide(SaveRequested((one,)), PredictionExpired(VALIDATOR, one.prediction))
+    if not bench.real:
+        bench.outbox.held = False
+        bench.outbox.release()
+    assert isinstance(bench.events[-1], PredictionsSaved)
+    assert (await bench.reopen()).entries == ()
+
+
 async def test_one_id_for_two_validators_is_two_predictions(bench: Bench) -> None:
     one = entry()
     two = OutboxEntry(OTHER, one.prediction)

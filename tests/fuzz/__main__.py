@@ -1,5 +1,7 @@
 """``make fuzz MINUTES=5``: atheris with libFuzzer, coverage-guided, for each target in turn on every core.
 
+Before that it runs the state machines of whole sessions, ``RUNS_A_MINUTE`` times a minute.
+
 New inputs that reach more code are kept in ``build/fuzz/TARGET``. An input that breaks a target is printed, and belongs
 into ``tests/fuzz/corpus/TARGET`` with its repair. ``python -m tests.fuzz TARGET SECONDS RUNS`` runs one target in this
 process.
@@ -16,6 +18,8 @@ from typing import Any, Final
 from tests.fuzz.results import Result, keep
 
 KEPT: Final = Path("build/fuzz")
+MACHINES: Final = ("tests/actors/validator/test_session_machine.py", "tests/actors/miner/test_session_machine.py")
+RUNS_A_MINUTE: Final = 100
 TIMEOUT: Final = 10
 """Seconds for one input."""
 MEMORY: Final = 1024
@@ -55,8 +59,18 @@ def _result(name: str, process: "subprocess.Popen[str]") -> Result:
     return result
 
 
+def run_machines(minutes: float) -> int:
+    """Run both state machines; returns their exit code."""
+    from tests.machines import EXAMPLES  # not before the targets are instrumented
+
+    examples = str(max(1, round(minutes * RUNS_A_MINUTE)))
+    print(f"state machines of whole sessions: {examples} runs of each", flush=True)
+    command = [sys.executable, "-m", "pytest", "-q", *MACHINES]
+    return subprocess.run(command, env=os.environ | {EXAMPLES: examples}, check=False).returncode
+
+
 def main(minutes: float, runs: int) -> int:
-    """Fuzz every target for its share of ``minutes``, or until it had ``runs`` inputs if that is earlier.
+    """Run the state machines, and fuzz every target for its share of ``minutes``, or until it had ``runs`` inputs.
 
     Returns:
         The exit code.
@@ -65,7 +79,8 @@ def main(minutes: float, runs: int) -> int:
 
     cores = os.cpu_count() or 1
     seconds = str(round(minutes * 60 * cores / len(TARGETS)))
-    waiting, running, failed = list(TARGETS), dict[str, "subprocess.Popen[str]"](), False
+    failed = run_machines(minutes) != 0
+    waiting, running = list(TARGETS), dict[str, "subprocess.Popen[str]"]()
     results: dict[str, Result] = {}
     while waiting or running:
         while waiting and len(running) < cores:

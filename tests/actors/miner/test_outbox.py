@@ -20,6 +20,7 @@ from bettensor.bus.events import (
     NeuronStarted,
     PeerMisbehaved,
     PendingRequested,
+    PostAnswered,
     PostFailed,
     PostRequested,
     PredictionDiscarded,
@@ -534,8 +535,27 @@ def test_what_an_http_exchange_may_be_writing_waits_for_its_end() -> None:
     bench.advance(10)
     assert bench.expired() == []
     bench.observe(PostFailed(ConnectionId(-1), VALIDATOR, "refused"))
+    bench.advance(0)
     assert bench.expired() == ["p"]
     bench.observe(PostFailed(ConnectionId(-2), VALIDATOR, "a question for games"))
+
+
+def test_what_the_next_http_exchange_takes_over_does_not_expire_between_the_two() -> None:
+    bench = ExpiryBench()
+    bench.observe(bench.event)
+    first, second = (
+        PostRequested(ConnectionId(-number), VALIDATOR, "127.0.0.1:1", PredictionMessage(predictions=(prediction,)))
+        for number, prediction in enumerate((make_prediction(bench.game), bench.event.prediction), 1)
+    )
+    bench.observe(first)
+    bench.advance(3601)
+    with bench.bus.together():  # the fallback decides on the second when it hears that the first is over
+        bench.observe(PostAnswered(first.connection, VALIDATOR), second)
+    bench.advance(0)
+    assert bench.expired() == []
+    bench.observe(PostFailed(second.connection, VALIDATOR, "refused"))
+    bench.advance(0)
+    assert bench.expired() == ["p"]
 
 
 def test_a_game_has_one_timer_however_many_predictions_wait_for_its_start() -> None:
@@ -586,6 +606,22 @@ def test_what_could_not_even_be_saved_expires_too() -> None:
     bench.open()
     bench.advance(60)
     assert bench.sent() == []
+    assert bench.store.entries == {}  # or the next run would send it
+
+
+def test_what_expires_while_a_save_of_it_fails_is_not_saved_later() -> None:
+    bench = ExpiryBench()
+    bench.store.failing = "disk full"
+    bench.observe(bench.event)
+    bench.store.held = True
+    bench.advance(3601)
+    assert bench.expired() == ["p"]
+    bench.store.release()
+    bench.store.held, bench.store.failing = False, None
+    bench.advance(60)
+    assert bench.store.entries == {}
+    bench.observe(bench.event)
+    assert [discarded.reason for discarded in bench.all(PredictionDiscarded)] == []
 
 
 # --- existing validators, which ask

@@ -19,12 +19,9 @@ from bettensor.bus.events import (
     PeerAuthenticated,
     PeerRefused,
     RequestBodyReceived,
-    RequestVerificationRequested,
-    SignatureChecked,
 )
 from bettensor.bus.identifiers import ConnectionId, Epoch, Hotkey, LedgerId, Uid
 from bettensor.bus.messages import HeartbeatMessage
-from bettensor.neurons.edges.edge import on
 from bettensor.neurons.simulation import SimulatedKeys, SimulatedVerifier
 from tests.support import NETUID, Harness, as_json, make_hex32, make_hotkey, make_identity
 
@@ -33,15 +30,6 @@ VALIDATOR, MINER, OTHER = make_hotkey("validator"), make_hotkey(), make_hotkey("
 
 
 EVERYBODY: Final = tuple(NeuronInfo(Uid(i), hotkey) for i, hotkey in enumerate((VALIDATOR, MINER, OTHER)))
-
-
-class DoubtfulKeys(SimulatedKeys):
-    valid = True
-    """What is found about the next requests."""
-
-    @on(RequestVerificationRequested)
-    def verify_request(self, event: RequestVerificationRequested, envelope: Envelope) -> None:
-        self._bus.publish(SignatureChecked(event.connection, envelope.seq, self.valid))
 
 
 class Bench(Harness):
@@ -55,7 +43,7 @@ class Bench(Harness):
         self.connection = ValidatorConnectionActor(ValidatorConnectionSettings(**(connection or {})))
         self.auth = ValidatorAuthActor(ValidatorAuthSettings(**(auth or {})))
         super().__init__(self.connection, self.auth)
-        self.keys = DoubtfulKeys(make_identity(VALIDATOR))
+        self.keys = SimulatedKeys(make_identity(VALIDATOR))
         self.add(self.keys)
         self.add(SimulatedVerifier())
         self.body = b""

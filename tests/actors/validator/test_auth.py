@@ -450,10 +450,19 @@ def test_silent_sessions_whose_end_was_asked_for_are_no_room_without_end() -> No
     assert len(bench.auth.state.peers) == 3
 
 
+def test_a_hotkey_that_displaces_its_own_session_adds_none_to_those_that_do_not_answer_their_close() -> None:
+    bench = Bench({"max_connections": 1, "silent_sessions": 1, "sessions_per_hotkey": 1})
+    closing, silent = bench.request(), bench.request(OTHER)
+    assert [(close.connection, close.code) for close in bench.all(CloseRequested)] == [(closing, 4102)]
+    bench.request(OTHER)
+    assert bench.refusals() == [RefusalCode.OVER_CAPACITY]
+    assert set(bench.auth.state.peers) == {closing, silent}
+
+
 def test_a_handshake_that_is_not_signed_displaces_nobody() -> None:
     bench = Bench({"max_connections": 1})
     silent = bench.request()
-    bench.keys.valid = False
+    bench.keys.trusts_requests = False
     bench.request(OTHER)
     assert bench.refusals() == [RefusalCode.BAD_SIGNATURE]
     assert bench.all(CloseRequested) == []

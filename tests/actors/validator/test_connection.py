@@ -394,6 +394,16 @@ def test_a_failure_before_the_sender_is_known_is_internal(bench: Bench) -> None:
     assert bench.refusals() == [RefusalCode.INTERNAL]
 
 
+def test_a_request_that_was_refused_for_want_of_a_verdict_has_no_second_answer_when_its_commit_fails(
+    bench: Bench,
+) -> None:
+    connection = bench.request(target="/predictions?netuid=30", body=body_of_a_prediction())
+    bench.advance(10)
+    bench.observe(ConnectionClosed(connection, 0, ""))
+    bench.observe(MessageRefused(connection, "a" * 32, "internal", "disk full"))
+    assert bench.refusals() == [RefusalCode.NO_VERDICT]
+
+
 def test_late_events_of_a_session_that_is_gone_change_nothing(bench: Bench) -> None:
     connection = bench.open()
     bench.observe(ConnectionClosed(connection, 1006, ""))

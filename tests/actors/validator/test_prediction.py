@@ -266,6 +266,8 @@ def test_a_message_that_is_not_taken_is_told_so_once(bench: Bench) -> None:
     assert len(bench.all(MessageRefused)) == 1
     bench.submit(*(make_prediction() for _ in range(64)))
     assert len(bench.all(MessageRefused)) == 2
+    bench.observe(ConnectionClosed(ConnectionId(1), 1000, ""))
+    assert bench.actor.state.refused is None
 
 
 def test_what_waits_when_the_neuron_stops_has_no_verdict(bench: Bench) -> None:

@@ -214,6 +214,11 @@ def test_a_wallet_is_named_by_names_and_not_by_paths(tmp_path: Path, key: str, n
         load(tmp_path, wallet={key: name})
 
 
+def test_a_path_in_nobodys_home_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"wallet\.path: .*~nobody-here/x: there is no such home folder"):
+        load(tmp_path, wallet={"path": "~nobody-here/x"})
+
+
 @pytest.mark.parametrize(("flag", "fault"), [("netuid.x=1", "netuid is not a section"), ("actors={", "not YAML")])
 def test_a_flag_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, fault: str) -> None:
     key, _, value = flag.partition("=")

@@ -14,8 +14,9 @@ from typing import Final
 
 import pytest
 
+from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.system import files
-from bettensor.neurons.system.files import changes_of, look_at, temporary_file, why_unwatched
+from bettensor.neurons.system.files import at_home, changes_of, look_at, temporary_file, why_unwatched
 from tests.neurons.unwatched import REASONS, refuse_watches
 
 PATIENCE = 10.0
@@ -189,6 +190,13 @@ def test_a_real_system_without_watches_is_one_that_refuses(tmp_path: Path, limit
         pytest.skip(f"no user namespace is permitted here: {done.stderr}")
     assert done.stdout == f"{reason}\n", done.stderr
     assert why_unwatched(tmp_path) == ""
+
+
+def test_a_home_folder_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/of/mine")
+    assert at_home("~/wallets") == Path("/home/of/mine/wallets")
+    with pytest.raises(ConfigurationError, match="~nobody-here/x: there is no such home folder; write the whole path"):
+        at_home("~nobody-here/x")
 
 
 def test_links_in_a_circle_are_a_file_that_is_not_there(tmp_path: Path) -> None:
