@@ -51,6 +51,9 @@ class _Wire(asyncio.Transport):
     def write_eof(self) -> None:
         pass
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
     def get_write_buffer_size(self) -> int:
         return 0
 
