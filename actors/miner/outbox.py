@@ -105,6 +105,8 @@ class Tray:
     """All of it will be sent again when ``delay`` has passed."""
     watched: bool = False
     """A timer is set, because it owes us verdicts."""
+    is_full: bool = False
+    """It was told that a prediction had no room; further ones are told when there has been room again."""
     starts: dict[GameId, Micros] = field(default_factory=dict)
     """When the games on its slate begin; wall clock."""
     ledger_id: LedgerId | None = None
@@ -163,10 +165,14 @@ class OutboxActor(Actor):
         if prediction.prediction_id in tray.items:
             fault = "another prediction with this id waits for its verdict"
         elif len(tray.items) >= self.settings.max_waiting and not self.state.is_of_0_1:
-            fault = f"{len(tray.items)} predictions wait for this validator's verdict"
+            if tray.is_full:
+                return
+            tray.is_full = True
+            fault = f"{len(tray.items)} predictions wait for this validator's verdict; the next are not told, until there is room"
         if fault is not None:
             self.publish(PredictionDiscarded(event.validator, prediction.prediction_id, prediction.game_id, fault))
             return
+        tray.is_full = False
         tray.items[prediction.prediction_id] = Item(prediction)
         self.state.unsaved.append(OutboxEntry(event.validator, prediction))
         self._save()
