@@ -168,7 +168,7 @@ class OutboxActor(Actor):
             if tray.is_full:
                 return
             tray.is_full = True
-            fault = f"{len(tray.items)} predictions wait for this validator's verdict; the next are not told, until there is room"
+            fault = f"{len(tray.items)} predictions wait for this validator's verdict; until there is room, no other is told"
         if fault is not None:
             self.publish(PredictionDiscarded(event.validator, prediction.prediction_id, prediction.game_id, fault))
             return
