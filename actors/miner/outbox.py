@@ -168,7 +168,9 @@ class OutboxActor(Actor):
             if tray.is_full:
                 return
             tray.is_full = True
-            fault = f"{len(tray.items)} predictions wait for this validator's verdict; until there is room, no other is told"
+            fault = (
+                f"{len(tray.items)} predictions wait for this validator's verdict; others are told once there was room"
+            )
         if fault is not None:
             self.publish(PredictionDiscarded(event.validator, prediction.prediction_id, prediction.game_id, fault))
             return

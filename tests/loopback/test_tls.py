@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -60,10 +61,12 @@ from tests.support import make_prediction
 OPENSSL: Final = shutil.which("openssl")
 CURL: Final = shutil.which("curl")
 NODE: Final = shutil.which("node")
+CHROMIUM: Final = shutil.which("chromium")
 PATIENCE: Final = 20.0
 
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="needs the program openssl: apt-get install openssl")
 needs_curl = pytest.mark.skipif(CURL is None, reason="needs the program curl: apt-get install curl")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs the program node: apt-get install nodejs")
 
 
@@ -425,6 +428,19 @@ async def test_node_sees_the_key_that_the_welcome_names(tmp_path: Path, pair: Pa
         code, told = await run(NODE, "-e", _NODE, "--", str(rig.validator.port), rig.target(), headers)
     assert code == 0, told
     assert json.loads(told) == {"shown": pair.digest, "named": pair.digest, "protocol": "TLSv1.3"}
+
+
+@needs_chromium
+async def test_a_browser_accepts_the_certificate_by_its_key_alone(tmp_path: Path, pair: Pair) -> None:
+    """By its key, as a miner does: no authority vouches for the certificate."""
+    flags = ["--headless", "--disable-gpu", "--no-sandbox", f"--user-data-dir={tmp_path / 'browser'}"]
+    key = b64encode(bytes.fromhex(pair.digest)).decode()
+    async with running_validator(tmp_path, **listening(pair)) as rig:
+        page = f"https://127.0.0.1:{rig.validator.port}/ws/health"
+        _, refused = await run(CHROMIUM, *flags, "--dump-dom", page)
+        _, shown = await run(CHROMIUM, *flags, f"--ignore-certificate-errors-spki-list={key}", "--dump-dom", page)
+    assert '"connections"' not in refused
+    assert '"connections"' in shown, shown[-500:]
 
 
 async def test_a_prediction_is_posted_by_https(tmp_path: Path, pair: Pair) -> None:
