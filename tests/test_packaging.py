@@ -232,7 +232,7 @@ def test_another_repository_runs_a_validator_with_its_own_actor_and_handler(site
     finally:
         process.kill()
         process.wait()
-    replayed = beside(site, repository, command, "replay", "state")
+    replayed = beside(site, repository, command, "replay", "state", "--import", "actors.greeter")
     assert (replayed.returncode, "equal (every decision)" in replayed.stdout) == (0, True), replayed.stderr
 
 

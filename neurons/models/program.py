@@ -116,8 +116,8 @@ class ProgramPredictor:
                 self._faults.begin()
                 games = list(host.games().values())
                 for start in range(0, len(games), PORTION):
-                    lines = [msgspec.json.encode(game) for game in games[start : start + PORTION]]
-                    process.stdin.write(b"\n".join([*lines, b""]))
+                    lines = [json.dumps(msgspec.to_builtins(game)) for game in games[start : start + PORTION]]
+                    process.stdin.write("\n".join([*lines, ""]).encode())
                     await process.stdin.drain()
                     await asyncio.sleep(0)  # drain waits for nothing while there is room
                 process.stdin.write(b"\n")

@@ -216,7 +216,7 @@ def test_bystanders_who_do_not_read_are_not_counted() -> None:
         (["confrim"], "bench: there is no scenario 'confrim'; there are confirm, batch,"),
         (["ledger", "--window", "3"], "bench ledger: there is no --window; it has --rows"),
         (["start", "--miners", "3"], "bench start: there is no --miners; it has no parameters"),
-        (["--compare", "none.json", "none.json"], "bench --compare: none.json: [Errno 2]"),
+        (["--compare", "none.json", "none.json"], "bench --compare: none.json: there is no such file"),
     ],
 )
 def test_what_cannot_be_measured_is_told(
