@@ -145,6 +145,8 @@ _WITHOUT_METAGRAPH: Final[dict[str, str]] = {
     "validator": "every miner gets 503",
     "miner": "this miner has no validator to connect to",
 }
+FULL_PAUSE: Final = Micros(60 * SECOND)
+"""Between two lines about predictions for which there is no room."""
 _SPENT: Final[dict[BarCause, str]] = {
     "network": "too many failures of their network",
     "everybody": "too many failures of all networks",
@@ -212,6 +214,8 @@ class LogbookState:
     """Of a miner: the status with which it last refused each neuron of the subnet that asked over Synapse."""
     askers: dict[Hotkey, None] = field(default_factory=dict)
     """Of a validator: the neurons of the subnet that have asked it over Synapse."""
+    full: dict[Hotkey, Micros] = field(default_factory=dict)
+    """Of a miner: when it was last told that a prediction had no room among those that wait for a validator."""
     outages: dict[Hotkey, Outage] = field(default_factory=dict)
     """Of a miner: the validators that it does not reach, or only by HTTP."""
     asked: dict[Hotkey, ConnectionId] = field(default_factory=dict)
@@ -1032,6 +1036,11 @@ class LogbookActor(HealthWatcher, ExistingFollower):
 
     @on(PredictionDiscarded)
     def discarded(self, event: PredictionDiscarded, envelope: Envelope) -> None:
+        if event.is_full:
+            told_at = self.state.full.get(event.validator)
+            if told_at is not None and envelope.mono - told_at < FULL_PAUSE:
+                return
+            self.state.full[event.validator] = envelope.mono
         text = f"Prediction {event.prediction_id} on game {event.game_id} is not sent: {event.reason}"
         self._line(envelope, "discarded predictions", text, "WARNING")
 

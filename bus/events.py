@@ -1706,6 +1706,8 @@ class PredictionDiscarded(Decided):
     prediction_id: PredictionId
     game_id: GameId
     reason: str
+    is_full: bool = False
+    """Too many others wait for this validator's verdicts."""
 
 
 @dataclass(frozen=True, slots=True)

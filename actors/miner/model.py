@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from bettensor.actors.actor import Actor, on, on_timer
-from bettensor.actors.settings import Seconds, settings_class
+from bettensor.actors.settings import Count, Seconds, settings_class
 from bettensor.actors.stream import fold
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -14,7 +14,11 @@ from bettensor.bus.events import (
     NeuronStarted,
     OutboxOpened,
     Position,
+    PredictionDiscarded,
+    PredictionExpired,
+    PredictionMade,
     PredictionsRequested,
+    VerdictReceived,
 )
 from bettensor.bus.games import TeamGame, start_of
 from bettensor.bus.identifiers import GameId, Hotkey, Micros, micros
@@ -31,6 +35,9 @@ class ModelSettings:
     min_interval: Seconds = 1.0
     """Seconds between two questions about one validator's slate, at least; the model is asked later about changes that
     come sooner."""
+    max_waiting: Count = 20_000
+    """If so many predictions wait for one validator's verdicts, the model is not asked about its slate before half of
+    them have one."""
 
 
 @dataclass(slots=True)
@@ -56,6 +63,10 @@ class ModelState:
     slates: dict[Hotkey, Slate] = field(default_factory=dict)
     imported: dict[Hotkey, dict[GameId, None]] = field(default_factory=dict)
     """Games that an existing miner has bet on: the model would bet on them a second time."""
+    waiting: dict[Hotkey, int] = field(default_factory=dict)
+    """Predictions without a verdict, by validator."""
+    full: dict[Hotkey, None] = field(default_factory=dict)
+    """Validators for whose verdicts too many wait."""
     is_of_0_1: bool = False
     """The model is asked at once at each update, as in release 0.1.0."""
 
@@ -80,6 +91,24 @@ class ModelActor(Actor):
             fold(slate.games, known.games, snapshot=True)
         for validator, game_id in event.imported:
             self.state.imported.setdefault(validator, {})[game_id] = None
+        for entry in event.entries:
+            self._count(entry.validator, 1)
+
+    @on(PredictionMade)
+    def begin_to_wait(self, event: PredictionMade, _: Envelope) -> None:
+        self._count(event.validator, 1)
+
+    @on(VerdictReceived, PredictionExpired, PredictionDiscarded)
+    def end_to_wait(self, event: VerdictReceived | PredictionExpired | PredictionDiscarded, _: Envelope) -> None:
+        self._count(event.validator, -1)
+
+    def _count(self, validator: Hotkey, change: int) -> None:
+        state, most = self.state, self.settings.max_waiting
+        waiting = state.waiting[validator] = state.waiting.get(validator, 0) + change
+        if waiting >= most:
+            state.full[validator] = None
+        elif waiting <= most // 2:
+            state.full.pop(validator, None)
 
     @on(GamesUpdated)
     def follow(self, event: GamesUpdated, envelope: Envelope) -> None:
@@ -139,7 +168,7 @@ class ModelActor(Actor):
         imported = self.state.imported.get(validator, {})
         starts = ((game, _start(slate, game)) for game in slate.games.values() if game.game_id not in imported)
         open_games = tuple(game for game, starts_at in starts if starts_at is not None and starts_at > envelope.at)
-        if open_games:
+        if open_games and (self.state.is_of_0_1 or validator not in self.state.full):
             self.publish(PredictionsRequested(validator, open_games))
         slate.asked_at, slate.has_news = envelope.mono, False
         self.set_timer("ask", Micros(envelope.mono + micros(self.settings.interval)), validator)

@@ -105,8 +105,6 @@ class Tray:
     """All of it will be sent again when ``delay`` has passed."""
     watched: bool = False
     """A timer is set, because it owes us verdicts."""
-    is_full: bool = False
-    """It was told that a prediction had no room; further ones are told when there has been room again."""
     starts: dict[GameId, Micros] = field(default_factory=dict)
     """When the games on its slate begin; wall clock."""
     ledger_id: LedgerId | None = None
@@ -161,20 +159,15 @@ class OutboxActor(Actor):
     @on(PredictionMade)
     def take(self, event: PredictionMade, _: Envelope) -> None:
         prediction, tray = event.prediction, self._tray(event.validator)
-        fault = codec.fault_of(prediction)
+        fault, is_full = codec.fault_of(prediction), False
         if prediction.prediction_id in tray.items:
             fault = "another prediction with this id waits for its verdict"
         elif len(tray.items) >= self.settings.max_waiting and not self.state.is_of_0_1:
-            if tray.is_full:
-                return
-            tray.is_full = True
-            fault = (
-                f"{len(tray.items)} predictions wait for this validator's verdict; others are told once there was room"
-            )
+            fault, is_full = f"{len(tray.items)} predictions wait for this validator's verdict", True
         if fault is not None:
-            self.publish(PredictionDiscarded(event.validator, prediction.prediction_id, prediction.game_id, fault))
+            prediction_id, game_id = prediction.prediction_id, prediction.game_id
+            self.publish(PredictionDiscarded(event.validator, prediction_id, game_id, fault, is_full))
             return
-        tray.is_full = False
         tray.items[prediction.prediction_id] = Item(prediction)
         self.state.unsaved.append(OutboxEntry(event.validator, prediction))
         self._save()

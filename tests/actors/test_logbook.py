@@ -344,6 +344,16 @@ def test_the_lines_that_operators_look_for_are_to_the_letter_what_is_documented(
         assert f"\n{line.replace('via HTTP', 'via WebSocket')}\n" in documented
 
 
+def test_that_there_is_no_room_for_further_predictions_is_told_once_a_minute_for_each_validator() -> None:
+    bench = Harness(LogbookActor())
+    full = PredictionDiscarded(PEER, PredictionId("p"), GameId("g"), "20000 predictions wait", is_full=True)
+    bench.observe(full, full, replace(full, validator=make_hotkey("other")))
+    assert len(bench.all(LineLogged)) == 2
+    bench.clock.advance(Micros(60 * SECOND))
+    bench.observe(full)
+    assert len(bench.all(LineLogged)) == 3
+
+
 def test_a_commit_that_takes_long_is_told() -> None:
     bench = Bench()
     bench.observe(CommitRequested(()))

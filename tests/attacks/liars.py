@@ -340,6 +340,8 @@ BODIES: Final = {
 }
 TAKEN_MB: Final = 48.0
 """What a miner takes, it records: 32 MB at once, and 2 MB a second (`IntakeSettings`)."""
+MADE_MB: Final = 40.0
+"""What it records of its own bets: those that may wait, and those of one answer more, of 650 bytes each."""
 WAITING: Final = Ceilings(stored=1000, recorded_mb=TAKEN_MB)
 """Predictions for a validator that gives no verdict wait for one, and are rightly kept."""
 FLOODS: Final[dict[str, tuple[str, Callable[[Liar, int], str | bytes], Ceilings]]] = {
@@ -351,7 +353,7 @@ FLOODS: Final[dict[str, tuple[str, Callable[[Liar, int], str | bytes], Ceilings]
     "growth": (
         "updates that each add 100 games, without an end",
         growing,
-        Ceilings(memory_mb=128, left_mb=96, stored=20_000, recorded_mb=TAKEN_MB),
+        Ceilings(memory_mb=192, left_mb=160, stored=20_000, recorded_mb=TAKEN_MB + MADE_MB),
     ),
     "parts": (
         "updates in 10,000 parts, of which the last never comes",

@@ -11,12 +11,16 @@ from bettensor.bus.events import (
     ModelChanged,
     NeuronInfo,
     NeuronStarted,
+    OutboxEntry,
     OutboxOpened,
+    PredictionExpired,
+    PredictionMade,
     PredictionsRequested,
+    VerdictReceived,
 )
 from bettensor.bus.identifiers import SECOND, GameId, Micros, Offset, Uid
 from tests.actors.miner.messages import CONNECTION, EPOCH, OTHER, VALIDATOR, welcome
-from tests.support import NETUID, NOW, Harness, make_game, make_hotkey
+from tests.support import NETUID, NOW, Harness, make_game, make_hotkey, make_prediction
 
 
 def test_the_model_is_asked_when_the_slate_changes_and_every_interval() -> None:
@@ -52,6 +56,24 @@ def test_of_a_flood_of_changes_the_model_is_asked_once_a_second_about_the_last_a
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(101), (make_game("a"),), False))
     bench.observe(GamesUpdated(OTHER, EPOCH, Offset(1), (make_game("b"),), snapshot=True))
     assert bench.last(PredictionsRequested).validator == OTHER
+
+
+def test_while_too_many_predictions_wait_for_its_verdicts_nothing_is_asked_about_a_validator() -> None:
+    bench = Harness(ModelActor(ModelSettings(max_waiting=4, interval=10.0)))
+    waiting = (OutboxEntry(VALIDATOR, make_prediction(prediction_id="before")),)
+    bench.observe(OutboxOpened(waiting, ()))
+    made = [make_prediction(prediction_id=f"p{number}") for number in range(3)]
+    bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (make_game("a"),), snapshot=True))
+    bench.observe(*(PredictionMade(VALIDATOR, prediction) for prediction in made))
+    bench.advance(60)
+    bench.observe(GamesUpdated(OTHER, EPOCH, Offset(1), (make_game("b"),), snapshot=True))
+    assert [event.validator for event in bench.all(PredictionsRequested)] == [VALIDATOR, OTHER]
+    bench.observe(VerdictReceived(VALIDATOR, made[0], True, "accepted", "", Micros(0)))
+    bench.advance(10)
+    assert len(bench.all(PredictionsRequested)) == 3, "of OTHER alone: half must have their verdict"
+    bench.observe(PredictionExpired(VALIDATOR, made[1]))
+    bench.advance(10)
+    assert bench.all(PredictionsRequested)[3:].count(bench.all(PredictionsRequested)[0]) == 1
 
 
 def test_a_run_of_0_1_0_asked_at_every_update() -> None:
