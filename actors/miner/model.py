@@ -104,7 +104,9 @@ class ModelActor(Actor):
 
     def _count(self, validator: Hotkey, change: int) -> None:
         state, most = self.state, self.settings.max_waiting
-        waiting = state.waiting[validator] = state.waiting.get(validator, 0) + change
+        waiting = state.waiting.pop(validator, 0) + change
+        if waiting > 0:
+            state.waiting[validator] = waiting
         if waiting >= most:
             state.full[validator] = None
         elif waiting <= most // 2:

@@ -353,7 +353,7 @@ FLOODS: Final[dict[str, tuple[str, Callable[[Liar, int], str | bytes], Ceilings]
     "growth": (
         "updates that each add 100 games, without an end",
         growing,
-        Ceilings(memory_mb=192, left_mb=160, stored=20_000, recorded_mb=TAKEN_MB + MADE_MB),
+        Ceilings(memory_mb=192, left_mb=160, stored=20_000, recorded_mb=TAKEN_MB + MADE_MB, cpu_share=1.2),
     ),
     "parts": (
         "updates in 10,000 parts, of which the last never comes",

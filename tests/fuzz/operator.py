@@ -35,12 +35,12 @@ class Socket:
             self._begin()
         self._asked += 1
         self._miner.envelopes.clear()
-        answers = [portion async for portion in self._control._answers(line)]  # noqa: SLF001 - what its server calls
+        with mock.patch.object(control, "PATIENCE", 0):  # no verdict will come
+            answers = [part async for part in self._control._answers(line)]  # noqa: SLF001 - what its server calls
         await asyncio.sleep(0)
         return b"".join(answers)
 
     def _begin(self) -> None:
-        mock.patch.object(control, "PATIENCE", 0).start()  # no verdict will come
         self._miner = SimulatedMiner()
         validator, game = make_hotkey("validator"), make_game("a")
         self._miner.outbox.slates[validator] = {game.game_id: game}

@@ -298,7 +298,8 @@ class Subnet:
             assert await self.stop(name) == 0
             told = self.rows(name, "SELECT prediction_id, code FROM predictions ORDER BY 1")
             stored = self.rows("validator", "SELECT hotkey, prediction_id, code FROM predictions ORDER BY 2")
-            assert told == [(prediction, code) for hotkey, prediction, code in stored if hotkey == self.hotkeys[name]]
+            of_it = [(prediction, code) for hotkey, prediction, code in stored if hotkey == self.hotkeys[name]]
+            assert told == of_it, f"{name}: {set(told) ^ set(of_it)}"
             assert "accepted" in {code for _, code in told} <= set(codes)
         assert await self.stop("validator") == 0
 
