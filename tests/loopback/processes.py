@@ -277,6 +277,10 @@ class Subnet:
         goal = self.verdicts(name) + more
         await self.until(lambda: self.verdicts(name) >= goal, f"{name} has {more} more verdicts")
 
+    def waiting(self, name: str) -> list[Any]:
+        """Predictions of a miner that have no verdict."""
+        return self.rows(name, "SELECT prediction_id FROM predictions WHERE code IS NULL")
+
     def slate(self, name: str) -> list[Any]:
         table = "slate" if name == "validator" else "games"
         return self.rows(name, f"SELECT game_id, content FROM {table} ORDER BY game_id")  # noqa: S608 - one of two
@@ -295,6 +299,8 @@ class Subnet:
             await self.predict(name)
         await self.whole(games)
         for name in self.miners:
+            # the model may have been asked a second after the last change: what it bet then is under way
+            await self.until(lambda name=name: not self.waiting(name), f"{name} waits for no verdict")  # type: ignore[misc]
             assert await self.stop(name) == 0
             told = self.rows(name, "SELECT prediction_id, code FROM predictions ORDER BY 1")
             stored = self.rows("validator", "SELECT hotkey, prediction_id, code FROM predictions ORDER BY 2")
