@@ -550,7 +550,9 @@ class LogbookActor(HealthWatcher, ExistingFollower):
 
     @on(PeerRefused)
     def refused(self, event: PeerRefused, envelope: Envelope) -> None:
-        who = event.remote or "a peer" if event.hotkey is None else f"{event.remote} ({self._peer(event.hotkey)})"
+        who = event.remote or "a peer"
+        if event.hotkey is not None:
+            who = f"{event.remote} ({self._peer(event.hotkey)})" if event.remote else self._peer(event.hotkey)
         text = f"Refused a request from {who}: {event.code.status} {event.code}: {event.message}"
         text += _hint(ON_VALIDATOR.get(event.code, ""))
         level = "DEBUG" if event.code is RefusalCode.NO_METAGRAPH else "WARNING"  # the line on the chain says why

@@ -10,7 +10,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bettensor.bus.addresses import network_of
 from bettensor.neurons.edges.crowd import Strangers
@@ -83,6 +83,7 @@ class Acceptor:
         self._is_short = False
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._arrivals: set[Arrival] = set()
         self._loop = asyncio.get_running_loop()
 
     def open(self) -> None:
@@ -90,14 +91,14 @@ class Acceptor:
         self._loop.add_reader(self._listening, self._accept)
 
     async def close(self) -> None:
-        """Stop accepting, and end the connections that have no protocol yet. It may be called again."""
+        """Stop accepting, and end the connections whose handshake has not ended. It may be called again."""
         if self._listening.fileno() >= 0:
             self._loop.remove_reader(self._listening)
             self._listening.close()
         if self._retry is not None:
             self._retry.cancel()
-        for task in self._tasks:
-            task.cancel()
+        for arrival in list(self._arrivals):
+            arrival.abort()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self) -> None:
@@ -127,9 +128,10 @@ class Acceptor:
 
     def _take(self, accepted: socket.socket, remote: str) -> None:
         if self._tls is None:
-            self._start(self._connect(accepted, None))
+            self._start(self._connect(accepted))
             return
         arrival = Arrival(accepted)
+        self._arrivals.add(arrival)
         arrival.task = self._start(self._greet(arrival, self._tls))
         arrival.task.add_done_callback(lambda _: self._forget(arrival))
         self._handshakes.enter(arrival, network_of(remote))
@@ -141,6 +143,7 @@ class Acceptor:
         return task
 
     def _forget(self, arrival: "Arrival") -> None:
+        self._arrivals.discard(arrival)
         self._handshakes.leave(arrival)
         if not arrival.is_connected:
             arrival.socket.close()
@@ -153,10 +156,19 @@ class Acceptor:
             deadline.cancel()
         if not first:
             return  # its peer has left
-        context = tls() if first[0] == _CLIENT_HELLO else None
-        if context is not None or first[0] != _CLIENT_HELLO:
-            arrival.is_connected = True
-            await self._connect(arrival.socket, context)
+        is_handshake = first[0] == _CLIENT_HELLO
+        context = tls() if is_handshake else None
+        arrival.is_connected = context is not None or not is_handshake
+        if context is not None:
+            await self._connect(
+                arrival.socket,
+                ssl=context,
+                ssl_handshake_timeout=self._timeouts.handshake,
+                ssl_shutdown_timeout=self._timeouts.shutdown,
+            )
+        elif not is_handshake:
+            # in a task that nobody cancels: uvloop would close the connection, and its protocol would not hear of it
+            self._start(self._connect(arrival.socket))
 
     async def _first_byte(self, accepted: socket.socket) -> bytes:
         """The first byte, which stays to be read; none if the peer has left."""
@@ -170,26 +182,20 @@ class Acceptor:
         finally:
             self._loop.remove_reader(accepted)
 
-    async def _connect(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+    async def _connect(self, accepted: socket.socket, **over_tls: Any) -> None:
         """Give it a transport, which closes it from now on, and its protocol; over TLS after the handshake.
 
         A handshake that fails is the peer's matter.
         """
-        over_tls = {
-            "ssl": context,
-            "ssl_handshake_timeout": self._timeouts.handshake,
-            "ssl_shutdown_timeout": self._timeouts.shutdown,
-        }
-        options = {} if context is None else over_tls
         with contextlib.suppress(OSError):
-            await self._loop.connect_accepted_socket(self._make_protocol, accepted, **options)  # type: ignore[arg-type]
+            await self._loop.connect_accepted_socket(self._make_protocol, accepted, **over_tls)
 
 
 class Arrival:
-    """A connection that may begin a TLS handshake, and has no protocol yet."""
+    """A connection whose first byte, or whose TLS handshake, has not come to its end."""
 
     task: asyncio.Task[None]
-    """Ends with the protocol, or with the connection."""
+    """Ends with the handshake, with the first byte of what is plain, or with the connection."""
 
     def __init__(self, accepted: socket.socket) -> None:
         self.socket = accepted
@@ -197,7 +203,7 @@ class Arrival:
         """Whether it has its transport."""
 
     def abort(self) -> None:
-        """End it, unless it has just got its protocol."""
+        """End it."""
         self.task.cancel()
 
 

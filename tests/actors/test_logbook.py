@@ -201,6 +201,10 @@ LINES: list[tuple[Event, str]] = [
         "Refused a request from 10.0.0.9: 400 malformed: bad",
     ),
     (
+        PeerRefused(CONNECTION, RefusalCode.RATE_LIMITED, "too many", "", PEER),
+        f"Refused a request from {KNOWN}: 429 rate_limited: too many",
+    ),
+    (
         QueryRefused(CONNECTION, 401, "used already", "10.0.0.9", PEER),
         f"Refused a request from 10.0.0.9 ({KNOWN}) via Synapse: 401: used already",
     ),

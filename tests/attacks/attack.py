@@ -193,7 +193,8 @@ def faults(attack: Attack, outcome: Outcome, form: Form) -> list[str]:
     found += [] if outcome.answers else ["no attacker got anything"]
     found += [f"/ws/health: {answer}" for answer in sorted(outcome.health) if answer != "200 online"]
     found += [f"honest: {failure}" for failure in outcome.during.failures[:5]]
-    found += ["a traceback in the operator's log"] if "Traceback" in outcome.log else []
+    if "Traceback" in outcome.log:
+        found.append(f"a traceback in the operator's log: {outcome.log[outcome.log.index('Traceback') :][:3000]}")
     found += ["an escape sequence in the operator's log"] if "\x1b" in outcome.log or "\x9b" in outcome.log else []
     found += [] if outcome.exit_code == 0 else [f"exit code {outcome.exit_code}"]
     return found

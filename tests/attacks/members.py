@@ -26,6 +26,7 @@ from bettensor.neurons.cli.control_client import ask as ask_neuron
 from tests.attacks.attack import Attack, Ceilings, Force
 from tests.attacks.strangers import TURNED_AWAY, flood
 from tests.attacks.target import (
+    PATIENCE,
     Speaker,
     Target,
     Wire,
@@ -401,7 +402,7 @@ async def one_of_each(target: Target, force: Force) -> Answers:
             frames = hostile(speaker)
             speaker.write(frames[number % len(frames)])
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(PATIENCE):
                     await speaker.ended.wait()
             got.update(speaker.ends or ["open"])
         number += 1

@@ -76,7 +76,7 @@ def test_what_keeps_all_ceilings_has_no_faults() -> None:
         ({"answers": Counter({"404": 12})}, "12 times '404' in 6.0 s; the ceiling is 1 a second"),
         ({"answers": Counter[str]()}, "no attacker got anything"),
         ({"health": Counter({"503 degraded": 1})}, "/ws/health: 503 degraded"),
-        ({"log": "Traceback (most recent call last):"}, "a traceback in the operator's log"),
+        ({"log": "so\nTraceback: a\nTraceback: b"}, "a traceback in the operator's log: Traceback: a\nTraceback: b"),
         ({"log": "\x1b[2J"}, "an escape sequence in the operator's log"),
     ],
 )

@@ -158,9 +158,11 @@ class Proxy:
 class Subnet:
     """One validator and its miners, in processes; and what each of them has on disk."""
 
-    def __init__(self, folder: Path, miners: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, miners: tuple[str, ...], interval: float = 0.1) -> None:
         self.folder = folder
         self.miners = miners
+        self.interval = interval
+        """Seconds after which a miner bets on all games again."""
         self.proxy = Proxy()
         self.processes: dict[str, NeuronProcess] = {}
         self.hotkeys: dict[str, str] = {}
@@ -214,7 +216,7 @@ class Subnet:
                     "actors": {"prediction": {"daily_wager_limit": 1_000_000, "odds_grace": 3600}},
                 }
             else:
-                model = {"predictor": {"edge": 1.0, "bankroll": 10.0, "seed": number}, "model": {"interval": 0.1}}
+                model = {"predictor": {"edge": 1.0, "bankroll": 10.0, "seed": number}, "model": {"interval": self.interval}}
                 settings["actors"] = model | {"http_fallback": {"poll_interval": 0.5}}
             write(self.folder / f"{name}.yaml", settings)
 
@@ -311,12 +313,12 @@ class Subnet:
 
 
 @asynccontextmanager
-async def running_subnet(folder: Path, *miners: str) -> AsyncIterator[Subnet]:
+async def running_subnet(folder: Path, *miners: str, interval: float = 0.1) -> AsyncIterator[Subnet]:
     """A subnet whose miners have sessions, predict and have verdicts.
 
     A miner may have verdicts before its session: it posts them if the validator was not there yet when it dialled.
     """
-    async with Subnet(folder, miners) as subnet:
+    async with Subnet(folder, miners, interval) as subnet:
         for name in miners:
             await subnet.says(name, "WebSocket connection established with validator")
             await subnet.predict(name)

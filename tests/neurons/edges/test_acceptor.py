@@ -5,9 +5,8 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +29,11 @@ class Echo(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self.has_ended = False
         self.made.append(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self.has_ended = True
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -45,6 +48,8 @@ class Bench:
 
     def __init__(self, tls: GetContext | None = None, timeout: float = 5.0, most_of_network: int = 100) -> None:
         self.made: list[Echo] = []
+        self.opening: list[Callable[[], object]] = []
+        """Called while a connection gets its protocol."""
         self.shortages: list[OSError | None] = []
         self.handshakes = Strangers("handshakes", 100, most_of_network, ignore)
         listening = listen_on("127.0.0.1", 0, 100)
@@ -52,13 +57,18 @@ class Bench:
         self.port: int = listening.getsockname()[1]
         self.acceptor = Acceptor(
             listening,
-            partial(Echo, self.made),
+            self._make,
             self.handshakes,
             tls=tls,
             timeouts=Timeouts(timeout, timeout, timeout),
             on_shortage=self.shortages.append,
         )
         self.acceptor.open()
+
+    def _make(self) -> Echo:
+        for act in self.opening:
+            asyncio.get_running_loop().call_soon(act)
+        return Echo(self.made)
 
     @asynccontextmanager
     async def line(
@@ -187,6 +197,49 @@ def test_a_peer_that_leaves_before_its_first_byte_leaves_nothing(run: Run, tmp_p
             assert bench.made != []
 
     run(scenario())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_plain_connection_that_gets_its_protocol_is_no_handshake_that_ends(
+    run: Run, tmp_path: Path, turns: int
+) -> None:
+    async def scenario() -> None:
+        context = make_context(tmp_path)
+        async with accepting(tls=lambda: context) as bench:
+            bench.opening = [lambda: _after(turns, lambda: bench.handshakes.send_oldest_away("handshakes", 1))]
+            assert await bench.echoes()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+@pytest.mark.parametrize("turns", range(4))
+def test_what_gets_its_protocol_while_the_port_is_closed_hears_of_its_end(
+    run: Run, tmp_path: Path, turns: int, is_secure: bool
+) -> None:
+    async def scenario() -> None:
+        context, closing = make_context(tmp_path), []
+        async with accepting(tls=lambda: context) as bench:
+            close = lambda: closing.append(asyncio.create_task(bench.acceptor.close()))  # noqa: E731
+            bench.opening = [lambda: _after(turns, close)]
+            with suppress(OSError):
+                async with bench.line(trusting_anyone() if is_secure else None) as (_, writer):
+                    writer.write(b"hello")
+                    while not closing:  # noqa: ASYNC110 - it is called soon
+                        await asyncio.sleep(0)
+                    await closing[0]
+            while not all(echo.has_ended for echo in bench.made):  # noqa: ASYNC110 - loopback is quick
+                await asyncio.sleep(0)
+
+    run(scenario())
+
+
+def _after(turns: int, act: Callable[[], object]) -> None:
+    """Call ``act`` in this or a later turn of the event loop."""
+    if turns:
+        asyncio.get_running_loop().call_soon(_after, turns - 1, act)
+    else:
+        act()
 
 
 def test_of_too_many_handshakes_the_oldest_ends(run: Run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Where a public port is bound, and what is said if it cannot be."""
 
 import asyncio
+import contextlib
 import errno
 import os
 from typing import Any
@@ -11,15 +12,23 @@ from bettensor.actors.settings import PortLimits
 from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.edges import http_server
 from bettensor.neurons.edges.http_server import HttpServer, cure_for_port
+from bettensor.neurons.edges.protocols import SessionProtocol
+from tests.neurons.edges.conftest import Run
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 async def nothing(*_: object) -> None:
     raise AssertionError
 
 
-def make_server(application: Any) -> HttpServer:
+def make_server(application: Any, ws: Any = "none") -> HttpServer:
     return HttpServer(
-        application, limits=PortLimits(), refusal=lambda code, _: code.encode(), publish=lambda _: None, ws="none"
+        application, limits=PortLimits(), refusal=lambda code, _: code.encode(), publish=lambda _: None, ws=ws
     )
 
 
@@ -66,6 +75,33 @@ async def test_a_fault_of_an_application_is_told(caplog: pytest.LogCaptureFixtur
     writer.close()
     await server.stop()
     assert "Exception in ASGI application" in caplog.text
+
+
+@pytest.mark.parametrize("request_", [REQUEST, HANDSHAKE], ids=["request", "handshake"])
+def test_an_answer_for_a_connection_that_has_just_ended_goes_nowhere(
+    run: Run, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        """As a deadline, or a reset by the peer, may fall between the request and its answer."""
+        kind = "websocket.http" if scope["type"] == "websocket" else "http"
+        await receive()
+        scope["extensions"]["bettensor"].transport.abort()
+        head = {"status": 200, "headers": [(b"content-length", b"2")]}
+        await send({"type": f"{kind}.response.start"} | head)
+        await send({"type": f"{kind}.response.body", "body": b"ok"})
+
+    async def scenario() -> None:
+        server = make_server(answer, ws=SessionProtocol)
+        await server.start("axon", "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request_)
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+        await server.stop()
+
+    run(scenario())
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("ip", [":::", "a..b"])
