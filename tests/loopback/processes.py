@@ -216,8 +216,11 @@ class Subnet:
                     "actors": {"prediction": {"daily_wager_limit": 1_000_000, "odds_grace": 3600}},
                 }
             else:
-                model = {"predictor": {"edge": 1.0, "bankroll": 10.0, "seed": number}, "model": {"interval": self.interval}}
-                settings["actors"] = model | {"http_fallback": {"poll_interval": 0.5}}
+                settings["actors"] = {
+                    "predictor": {"edge": 1.0, "bankroll": 10.0, "seed": number},
+                    "model": {"interval": self.interval},
+                    "http_fallback": {"poll_interval": 0.5},
+                }
             write(self.folder / f"{name}.yaml", settings)
 
     def offer(self, games: int, **changes: Any) -> None:

@@ -84,7 +84,7 @@ async def test_a_miner_is_frozen_and_woken(tmp_path: Path) -> None:
 
 
 async def test_a_large_update_reaches_a_miner_that_was_away_in_parts(tmp_path: Path) -> None:
-    # at shorter intervals each miner would send more predictions than a validator takes, and wait for ever more verdicts
+    # at shorter intervals each miner would send more than a validator takes, and wait for ever more verdicts
     async with running_subnet(tmp_path, "alice", "bob", interval=1.0) as subnet:
         await subnet.stop("alice", signal.SIGKILL)
         subnet.offer(100, league="x" * 256, team_b="y" * 256)
