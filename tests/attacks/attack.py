@@ -22,7 +22,7 @@ class Form:
     seconds: float
     """Seconds of the attack."""
     after: float
-    """Seconds between its end and the last measurement."""
+    """Seconds between its end and the last measurement, if everything has been given back by then."""
     share: float
     """Share of an attack's sockets, sessions and rates."""
     p50_ms: float
@@ -57,7 +57,7 @@ class Ceilings:
     """Growth of the resident memory until its peak: 24 MB for the heap of a process that works for the first time, and
     16 MB for all that strangers have sent and nobody has admitted (`limits.unadmitted_bytes`)."""
     left_mb: float = 32.0
-    """Growth that is left some seconds after the attack: freed memory is not always given back to the system."""
+    """Growth that is left seconds after the attack: freed memory is not always given back to the system."""
     descriptors: int = 1300
     """Growth of the number of open descriptors: 1,024 strangers, and those that are just being closed."""
     left_descriptors: int = 4
@@ -96,8 +96,6 @@ class Attack:
     seconds: float | None = None
     """Length of the full form, if not the usual one."""
     short_seconds: float | None = None
-    after: float | None = None
-    """Seconds until the last measurement in both forms, if the promise needs longer than usual."""
 
     def force(self, form: Form) -> Force:
         """The strength of this attack in ``form``."""
@@ -158,6 +156,12 @@ class Outcome:
     stop_seconds: float
     """From SIGTERM to the end of the process."""
     exit_code: int | None
+
+
+def is_given_back(attack: Attack, before: Reading, now: Reading) -> bool:
+    """Whether what the attack took is free again."""
+    memory_mb, descriptors = now.memory_mb - before.memory_mb, now.descriptors - before.descriptors
+    return memory_mb <= attack.ceilings.left_mb and descriptors <= attack.ceilings.left_descriptors
 
 
 AT_ONCE: Final = 5

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import time
 import traceback
 from collections import Counter
 from multiprocessing.connection import Connection
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from bettensor.neurons.system.processes import allow_open_files
-from tests.attacks.attack import Attack, Force, Form, Outcome
+from tests.attacks.attack import Attack, Force, Form, Outcome, Reading, is_given_back
 from tests.attacks.grounds import GROUNDS, Ground
-from tests.attacks.probes import asking_for_health
+from tests.attacks.probes import SAMPLING, Probe, asking_for_health
 from tests.attacks.target import Target
 from tests.loopback.processes import PRELOADED
 
 NICE: Final = 10
 """The attackers' process leaves the core to the honest miners' if both want it: theirs is not under test."""
+GIVING_BACK: Final = 5.0
+"""Seconds after the last answer in which a neuron must give back what the attack took."""
 GRACE: Final = 20.0
 """Seconds after its time in which an attack must have ended by itself."""
 
@@ -49,10 +52,10 @@ async def _measure(attack: Attack, form: Form, ground: Ground) -> Outcome:
     async with probe.looking(), _health(attack, ground) as health:
         answers = await _strike(attack, ground.target, force)
         ended, cpu = ground.now(), probe.read().cpu_seconds
-        await asyncio.sleep(form.after if attack.after is None else attack.after)
+        await asyncio.sleep(form.after)
         recorded, watched = probe.recorded_since(before), ground.now() - met
     await honest.settle()
-    after = probe.read()
+    after = await _last_reading(attack, probe, before)
     normal, during = honest.fared(begun, met), honest.fared(met, ended)
     quietly = (before.recorded_mb - first.recorded_mb) / (met - begun)
     stop_seconds, exit_code = await ground.neuron.stop()
@@ -71,6 +74,13 @@ async def _measure(attack: Attack, form: Form, ground: Ground) -> Outcome:
         stop_seconds=stop_seconds,
         exit_code=exit_code,
     )
+
+
+async def _last_reading(attack: Attack, probe: Probe, before: Reading) -> Reading:
+    deadline = time.monotonic() + GIVING_BACK
+    while not is_given_back(attack, before, now := probe.read()) and time.monotonic() < deadline:  # noqa: ASYNC110 - /proc has no event
+        await asyncio.sleep(SAMPLING)
+    return now
 
 
 def _health(attack: Attack, ground: Ground) -> "contextlib.AbstractAsyncContextManager[Counter[str]]":

@@ -480,7 +480,6 @@ MEMBERS: Final = (
         games=3000,
         short_games=2000,
         seconds=18.0,
-        after=1.0,
         ceilings=Ceilings(memory_mb=64, left_mb=40),
     ),
     Attack(

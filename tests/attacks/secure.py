@@ -96,7 +96,6 @@ SECURE: Final = (
         gets_soon=frozenset({"held"}),
         changes=CHANGES,
         seconds=9.0,
-        after=1.0,
     ),
     Attack(
         name="tls-hello",
@@ -106,7 +105,6 @@ SECURE: Final = (
         gets_soon=frozenset({"held"}),
         changes=CHANGES,
         seconds=9.0,
-        after=1.0,
     ),
     Attack(
         name="tls-drip",
@@ -116,7 +114,6 @@ SECURE: Final = (
         gets_soon=frozenset({"held"}),
         changes=CHANGES,
         seconds=9.0,
-        after=1.0,
     ),
     Attack(
         name="tls-garbage",
@@ -149,7 +146,6 @@ SECURE: Final = (
         games=3000,
         short_games=2000,
         seconds=18.0,
-        after=1.0,
         ceilings=Ceilings(memory_mb=80, left_mb=48),
     ),
 )

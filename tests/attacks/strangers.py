@@ -391,7 +391,6 @@ STRANGERS: Final = (
         gets=TURNED_AWAY | {"200"},
         gets_soon=frozenset({"held"}),
         seconds=25.0,
-        after=1.0,
     ),
     Attack(
         name="hold-silent",
@@ -399,7 +398,6 @@ STRANGERS: Final = (
         strike=partial(hold, sockets=3000, say=b""),
         gets=TURNED_AWAY,
         gets_soon=frozenset({"held"}),
-        after=1.0,
         seconds=14.0,
     ),
     Attack(
@@ -409,7 +407,6 @@ STRANGERS: Final = (
         gets=TURNED_AWAY | {"408"},
         gets_soon=frozenset({"held"}),
         seconds=14.0,
-        after=1.0,
     ),
     Attack(
         name="drip-body",
@@ -418,7 +415,6 @@ STRANGERS: Final = (
         gets=TURNED_AWAY | {"408"},
         gets_soon=frozenset({"held"}),
         seconds=14.0,
-        after=1.0,
     ),
     Attack(
         name="bodies-that-wait",
@@ -427,7 +423,6 @@ STRANGERS: Final = (
         gets=TURNED_AWAY | {"408"},
         gets_soon=frozenset({"held"}),
         seconds=14.0,
-        after=1.0,
         ceilings=Ceilings(memory_mb=64, left_mb=48),
     ),
     Attack(

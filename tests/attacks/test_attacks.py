@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.attack import FULL, SHORT, Attack, Honest, Outcome, Reading, faults
+from tests.attacks.attack import FULL, SHORT, Attack, Honest, Outcome, Reading, faults, is_given_back
 from tests.attacks.catalogue import ATTACKS
 from tests.attacks.course import run
 
@@ -49,6 +49,12 @@ ATTACK = Attack(
     gets_soon=frozenset({"held"}),
     per_second={"404": 1.0},
 )
+
+
+def test_a_neuron_gives_back_what_an_attack_took() -> None:
+    assert is_given_back(ATTACK, CALM, replace(CALM, memory_mb=132.0, descriptors=44))
+    assert not is_given_back(ATTACK, CALM, replace(CALM, memory_mb=133.0))
+    assert not is_given_back(ATTACK, CALM, replace(CALM, descriptors=45))
 
 
 def test_what_keeps_all_ceilings_has_no_faults() -> None:
