@@ -36,8 +36,9 @@ from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey
 from bettensor.bus.messages import PredictionMessage
 from bettensor.neurons.edges.axon_protocol import AxonProtocol
 from bettensor.neurons.edges.edge import Edge, Identity, on
-from bettensor.neurons.edges.http_server import HttpServer, Scope, headers_of
+from bettensor.neurons.edges.http_server import HttpServer
 from bettensor.neurons.edges.incoming import query_of
+from bettensor.neurons.edges.scope import Scope, headers_of
 
 FIRST_CONNECTION: Final = 1 << 40
 """The number of the first request: no WebSocket and no query of a miner has it."""

@@ -17,8 +17,7 @@ from bettensor.neurons.edges.acceptor import Acceptor, GetContext, Timeouts
 from bettensor.neurons.edges.crowd import Crowd, Strangers, room_of
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT
 from bettensor.neurons.edges.pressure import Pressure
-from bettensor.neurons.edges.request_protocol import PortRules, Refuse, RequestProtocol
-from bettensor.neurons.edges.tls import key_that_serves
+from bettensor.neurons.edges.request_protocol import Door, PortRules, Refuse, RequestProtocol
 from bettensor.neurons.system.errors import start_fault
 from bettensor.neurons.system.ports import listen_on
 from bettensor.neurons.system.processes import open_file_limit
@@ -27,34 +26,6 @@ BACKLOG: Final = 2048
 """Connections that the system accepts before we do."""
 
 _NO_NEWS: Final = ("without completing handshake", "timeout graceful shutdown exceeded")
-Scope = dict[str, Any]
-
-
-def target_of(scope: Scope) -> str:
-    """Path and query of a request, exactly as received."""
-    query: bytes = scope["query_string"]
-    target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
-    return target.decode("latin-1")
-
-
-def headers_of(scope: Scope) -> dict[str, str]:
-    """The headers of a request, by name in lower case. They are for no event: strangers may have secrets in them."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        # RFC 9110, 5.3: field lines of one name mean the same as one line with their values and commas between them
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    return headers
-
-
-def remote_of(scope: Scope) -> str:
-    """The peer's IP address."""
-    return scope["client"][0] if scope["client"] else ""
-
-
-def tls_key_of(scope: Scope) -> str:
-    """The key of the certificate that serves the connection; empty if it is plain."""
-    return key_that_serves(scope["extensions"]["bettensor"].transport)
 
 
 class _Server(uvicorn.Server):
@@ -92,6 +63,7 @@ class HttpServer:
         publish: Callable[[Event], object],
         http: type[RequestProtocol] = RequestProtocol,
         max_body: int | None = None,
+        door: Door | None = None,
         tls: GetContext | None = None,
         **options: Any,
     ) -> None:
@@ -103,6 +75,7 @@ class HttpServer:
             publish: the bus's.
             http: the class that speaks HTTP.
             max_body: largest Content-Length, in bytes; None if the application judges it.
+            door: hears of each WebSocket handshake first.
             tls: gives the context for the next TLS handshake; None from it refuses handshakes. If given, the port
                 speaks both plain and TLS. The transport's ``sslcontext`` is the context that serves a connection.
             options: of ``uvicorn.Config``, about WebSocket.
@@ -112,7 +85,7 @@ class HttpServer:
         self._pressure = Pressure(publish)
         self._room = room_of(limits, open_file_limit())
         self.crowd = Crowd(self._room, self._pressure.shed)
-        rules = PortRules(self.crowd, limits, refusal, max_body)
+        rules = PortRules(self.crowd, limits, refusal, max_body, door)
         config = uvicorn.Config(
             application,
             interface="asgi3",

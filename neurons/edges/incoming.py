@@ -19,7 +19,7 @@ from bettensor.bus.events import HttpRequestReceived, QueryReceived
 from bettensor.bus.identifiers import ConnectionId, Hotkey
 from bettensor.bus.messages import HEX32, SUBPROTOCOL
 from bettensor.bus.redaction import HIDDEN
-from bettensor.neurons.edges.http_server import Scope, remote_of, target_of
+from bettensor.neurons.edges.scope import Scope, remote_of, target_of
 
 MAX_PATH: Final = 64
 """Characters of a path that is not ours; the rest is not recorded."""

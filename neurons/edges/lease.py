@@ -14,7 +14,7 @@ CLOSE_TIMEOUT: Final = 5.0
 class Lease:
     """Ends its connection when the deadline of its present state has come. Knows no HTTP."""
 
-    __slots__ = ("_crowd", "_deadline", "_loop", "_transport")
+    __slots__ = ("_crowd", "_deadline", "_has_ended", "_loop", "_transport")
 
     def __init__(self, crowd: Crowd, transport: asyncio.Transport, remote: str, timeout: float) -> None:
         """
@@ -28,13 +28,15 @@ class Lease:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
+        self._has_ended = False
         self.until(timeout)
         crowd.enter(self, remote)
 
     def until(self, seconds: float, act: Callable[[], None] | None = None) -> None:
         """A new state, which ends in ``seconds``, by ``act`` or by the end of the connection."""
         self._forget_deadline()
-        self._deadline = self._loop.call_later(seconds, act or self.abort)
+        if not self._has_ended:
+            self._deadline = self._loop.call_later(seconds, act or self.abort)
 
     def hold(self, size: int) -> None:
         """The peer makes us hold ``size`` bytes now."""
@@ -68,6 +70,7 @@ class Lease:
 
     def end(self) -> None:
         """The connection has ended."""
+        self._has_ended = True
         self._forget_deadline()
         self._crowd.leave(self)
 

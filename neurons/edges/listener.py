@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from secrets import token_hex
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from bettensor.actors.health import asks_for_health, lacks_tls
 from bettensor.actors.settings import AxonSettings, PortLimits, WebSocketSettings
@@ -39,27 +39,19 @@ from bettensor.bus.packing import DEFLATE
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.certificates import Certificates
 from bettensor.neurons.edges.edge import Edge, SentTargets, Transports, on
-from bettensor.neurons.edges.http_server import HttpServer, Scope, remote_of, target_of, tls_key_of
+from bettensor.neurons.edges.http_server import HttpServer
 from bettensor.neurons.edges.inbox import Inbox
 from bettensor.neurons.edges.incoming import claimed_by, request_of
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.outlet import Outlet
 from bettensor.neurons.edges.protocols import Sending, SendLimits, SessionProtocol
+from bettensor.neurons.edges.request_protocol import Header, HttpAnswer, whole_answer
+from bettensor.neurons.edges.scope import Scope, remote_of, target_of, tls_key_of
 from bettensor.neurons.edges.shared_frames import Frames, Written
 from bettensor.neurons.edges.turnstile import Barrier, Turnstile
 
 RETRY_AFTER: Final = 30
 """Seconds after which a miner may try again to open a session for which no file is left."""
-_Header = tuple[bytes, bytes]
-
-
-class HttpAnswer(NamedTuple):
-    """The whole answer to a request."""
-
-    status: int
-    headers: list[_Header]
-    pieces: list[bytes]
-    """The body; each piece is written as it is."""
 
 
 class Exchange:
@@ -168,6 +160,7 @@ class Listener(Edge):
             refusal=self._refusal,
             publish=self._bus.publish,
             max_body=MAX_FRAME_BYTES,
+            door=self._door,
             tls=self._tls,
             ws=SessionProtocol,
             ws_max_size=MAX_FRAME_BYTES,
@@ -265,15 +258,7 @@ class Listener(Edge):
 
     async def _open_session(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
-        is_check = self._is_check(scope)
-        known = self._turnstile.known_health() if is_check else None
-        if known is not None:
-            await _refuse_handshake(_json(known.status, known.body.encode()), send)
-            return
-        bar, request = None if is_check else self._bar(scope), self._request(scope, b"", upgrade=True)
-        if bar is not None and not (self._may_prove(bar, scope) and self._turnstile.proves(request, target_of(scope))):
-            await _refuse_handshake(self._turn_away(bar), send)
-            return
+        request = self._request(scope, b"", upgrade=True)
         connection, exchange = request.connection, self._begin(request, scope)
         try:
             self._bus.publish(request)
@@ -286,7 +271,7 @@ class Listener(Edge):
             decision = PeerRefused(connection, RefusalCode.OVER_CAPACITY, message, remote="", retry_after=RETRY_AFTER)
         if not isinstance(decision, PeerAuthenticated):
             self._finish(connection)
-            if is_check and isinstance(decision, HttpAnswered):
+            if isinstance(decision, HttpAnswered) and self._is_check(scope):
                 self._turnstile.remember_health(decision)
             await _refuse_handshake(await self._answer(decision, exchange), send)
             return
@@ -326,6 +311,19 @@ class Listener(Edge):
 
     # --- at the door
 
+    def _door(self, scope: Scope) -> HttpAnswer | None:
+        """The answer to a handshake that needs no decision; None if it does."""
+        if self._is_check(scope):
+            known = self._turnstile.known_health()
+            return None if known is None else _json(known.status, known.body.encode())
+        bar = self._bar(scope)
+        if bar is None or (self._may_prove(bar, scope) and self._proves(scope)):
+            return None
+        return self._turn_away(bar)
+
+    def _proves(self, scope: Scope) -> bool:
+        return self._turnstile.proves(self._request(scope, b"", upgrade=True), target_of(scope))
+
     def _is_check(self, scope: Scope) -> bool:
         """Whether a request, or a handshake, is answered with the health of this validator, whoever sends it."""
         if not asks_for_health(scope.get("method", "GET"), target_of(scope)):
@@ -349,7 +347,7 @@ class Listener(Edge):
         if isinstance(decision, PeerRefused):
             return self._refused(decision.code, decision.message, decision.retry_after)
         pieces = await exchange.body(self._outlet)
-        return _with_length(200, (b"content-type", b"text/plain; charset=utf-8"), pieces=pieces)
+        return whole_answer(200, (b"content-type", b"text/plain; charset=utf-8"), pieces=pieces)
 
     def _refused(self, code: RefusalCode, message: str, retry_after: int | None) -> HttpAnswer:
         again = () if retry_after is None else ((b"retry-after", str(retry_after).encode()),)
@@ -406,13 +404,8 @@ async def _refuse_handshake(answer: HttpAnswer, send: Any) -> None:
     await send({"type": "websocket.http.response.body", "body": b"".join(answer.pieces)})
 
 
-def _json(status: int, content: bytes, *headers: _Header) -> HttpAnswer:
-    return _with_length(status, (b"content-type", b"application/json"), *headers, pieces=[content])
-
-
-def _with_length(status: int, *headers: _Header, pieces: list[bytes]) -> HttpAnswer:
-    size = sum(map(len, pieces))
-    return HttpAnswer(status, [*headers, (b"content-length", str(size).encode())], pieces)
+def _json(status: int, content: bytes, *headers: Header) -> HttpAnswer:
+    return whole_answer(status, (b"content-type", b"application/json"), *headers, pieces=[content])
 
 
 async def _read_body(receive: Any) -> bytes | None:

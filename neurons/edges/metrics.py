@@ -73,7 +73,8 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey, Micros
 from bettensor.neurons.config.settings import MetricsSettings
 from bettensor.neurons.edges.edge import Edge, Identity, SendQueues
-from bettensor.neurons.edges.http_server import BACKLOG, HttpServer, Scope, headers_of
+from bettensor.neurons.edges.http_server import BACKLOG, HttpServer
+from bettensor.neurons.edges.scope import Scope, headers_of
 from bettensor.neurons.system.ports import listen_on
 
 DEFAULT_PORTS: Final[dict[Role, int]] = {"validator": 9464, "miner": 9465}

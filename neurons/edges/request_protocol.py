@@ -32,6 +32,7 @@ from bettensor.bus.codes import RefusalCode
 from bettensor.neurons.edges.crowd import Crowd
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.reading_watch import ReadingWatch
+from bettensor.neurons.edges.scope import Scope
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """Bytes of a request's head: a miner's and a Dendrite's have about 900 (protocol, "Limits")."""
@@ -56,8 +57,23 @@ EXCHANGE_TIMEOUT: Final = 60.0
 """Seconds within which the application must have made its answer: it has shorter deadlines of its own."""
 _WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 
+Header = tuple[bytes, bytes]
 Refuse = Callable[[RefusalCode, str], bytes]
 """Makes the JSON of a refusal."""
+
+
+class HttpAnswer(NamedTuple):
+    """The whole answer to a request."""
+
+    status: int
+    headers: list[Header]
+    pieces: list[bytes]
+    """The body; each piece is written as it is."""
+
+
+Door = Callable[[Scope], HttpAnswer | None]
+"""Hears of a WebSocket handshake before the WebSocket library does, which takes five times as long to refuse one. An
+answer turns it away."""
 
 
 class PortRules(NamedTuple):
@@ -68,6 +84,8 @@ class PortRules(NamedTuple):
     refusal: Refuse
     max_body: int | None
     """Largest Content-Length, in bytes; None if the application judges it."""
+    door: Door | None
+    """None: all handshakes pass."""
 
 
 class Unacceptable(Exception):
@@ -134,6 +152,8 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lease.end()
         super().connection_lost(exc)
+        # each of them refers to this protocol: the collector would have to find that nobody else does
+        self.scope = self.cycle = None  # type: ignore[assignment]
 
     # --- what comes
 
@@ -256,8 +276,17 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
+        if self._rules.door is not None and (answer := self._rules.door(self._handshake())) is not None:
+            self._hears = False
+            self._write(answer)
+            self.lease.close()
+            return
         super().handle_websocket_upgrade()
         self.lease.until(CLOSE_TIMEOUT if self.transport.is_closing() else EXCHANGE_TIMEOUT)
+
+    def _handshake(self) -> Scope:
+        path, _, query = self.url.partition(b"?")
+        return {**self.scope, "raw_path": path, "query_string": query}
 
     # --- what goes
 
@@ -321,10 +350,14 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
             self.cycle.message_event.set()
         content = self._rules.refusal(reason.code, str(reason))
-        head = f"HTTP/1.1 {reason.status.value} {reason.status.phrase}\r\ncontent-type: application/json\r\n"
-        head += f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(head.encode() + content)
+        self._write(whole_answer(reason.status, (b"content-type", b"application/json"), pieces=[content]))
         self._linger()
+
+    def _write(self, answer: HttpAnswer) -> None:
+        """Write the last answer of this connection."""
+        status = b"HTTP/1.1 %d %b" % (answer.status, HTTPStatus(answer.status).phrase.encode())
+        lines = [status, *(b"%b: %b" % header for header in answer.headers), b"connection: close", b"", b""]
+        self.transport.write(b"\r\n".join(lines) + b"".join(answer.pieces))
 
     def _linger(self) -> None:
         """Close after the refusal, but read what comes for a while: else the system resets the connection, and the
@@ -336,6 +369,12 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         self.transport.write_eof()
         self.flow.resume_reading()
         self.lease.until(CLOSE_TIMEOUT)
+
+
+def whole_answer(status: int, *headers: Header, pieces: list[bytes]) -> HttpAnswer:
+    """An answer with the length of its body."""
+    size = sum(map(len, pieces))
+    return HttpAnswer(status, [*headers, (b"content-length", str(size).encode())], pieces)
 
 
 def _reason_of(error: httptools.HttpParserError) -> Unacceptable:

@@ -19,10 +19,11 @@ from bettensor.bus.events import DialRequested
 from bettensor.bus.identifiers import ConnectionId, Hotkey
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.neurons.edges import dialer, protocols
-from bettensor.neurons.edges.http_server import HttpServer, Scope
+from bettensor.neurons.edges.http_server import HttpServer
 from bettensor.neurons.edges.inbox import Inbox
 from bettensor.neurons.edges.outlet import Outlet
 from bettensor.neurons.edges.protocols import Sending, SendLimits, SessionProtocol
+from bettensor.neurons.edges.scope import Scope
 
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes of the largest message of section 9."""

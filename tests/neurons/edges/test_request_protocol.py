@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,7 +17,15 @@ from bettensor.actors.settings import PortLimits
 from bettensor.bus.events import ConnectionsShed, Event
 from bettensor.neurons.edges import request_protocol
 from bettensor.neurons.edges.http_server import HttpServer
-from bettensor.neurons.edges.request_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_LINGER_BYTES, MAX_UNSENT_BYTES
+from bettensor.neurons.edges.request_protocol import (
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_LINGER_BYTES,
+    MAX_UNSENT_BYTES,
+    HttpAnswer,
+    whole_answer,
+)
+from bettensor.neurons.edges.scope import target_of
 from tests.neurons.edges.certificates import make_context, trusting_anyone
 from tests.neurons.edges.conftest import Run
 
@@ -86,8 +96,12 @@ class Bench:
         )
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
-        path, self.protocol = scope["path"], scope["extensions"]["bettensor"]
+        path = scope["path"]
         self.asked.append(path)
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
+        self.protocol = scope["extensions"]["bettensor"]
         size, more = 0, path != "/early"
         while more:
             message = await receive()
@@ -653,3 +667,62 @@ def test_when_the_port_closes_every_connection_ends(run: Run) -> None:
             assert await bench.is_empty()
 
     run(scenario())
+
+
+# --- at the door
+
+
+def test_a_handshake_that_is_turned_away_at_the_door_never_becomes_a_websocket(run: Run) -> None:
+    heard: list[str] = []
+
+    def door(scope: Any) -> HttpAnswer | None:
+        heard.append(target_of(scope))
+        return None if len(heard) > 1 else whole_answer(429, (b"retry-after", b"7"), pieces=[b'{"error": ', b'"a"}'])
+
+    async def scenario() -> None:
+        async with serving({"door": door, "ws": "websockets-sansio"}) as bench:
+            handshake = HANDSHAKE.replace(b"/ws", b"/ws?netuid=30")
+            async with bench.line() as line:
+                await line.send(handshake + b"and more")
+                assert (await line.reader.read()).splitlines() == [
+                    b"HTTP/1.1 429 Too Many Requests",
+                    b"retry-after: 7",
+                    b"content-length: 14",
+                    b"connection: close",
+                    b"",
+                    b'{"error": "a"}',
+                ]
+            assert (heard, bench.asked) == (["/ws?netuid=30"], [])
+            async with bench.line() as line:
+                await line.send(handshake)
+                await line.reader.read()
+            assert bench.asked == ["/ws"]
+
+    run(scenario())
+
+
+def test_nothing_of_a_connection_that_has_ended_waits_for_the_collector(run: Run) -> None:
+    protocols: list[weakref.ref[Any]] = []
+
+    def door(scope: Any) -> HttpAnswer:
+        protocols.append(weakref.ref(scope["extensions"]["bettensor"]))
+        return whole_answer(429, pieces=[b"{}"])
+
+    async def scenario() -> None:
+        async with serving({"door": door, "ws": "websockets-sansio"}) as bench:
+            for request in (GET, HANDSHAKE):
+                async with bench.line() as line:
+                    await line.send(request)
+                    await line.answer()
+            protocols.append(weakref.ref(bench.protocol))
+            bench.protocol = None
+            assert await bench.is_empty()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert [protocol() for protocol in protocols] == [None, None]
+
+    gc.disable()
+    try:
+        run(scenario())
+    finally:
+        gc.enable()
