@@ -17,7 +17,7 @@ from bettensor.neurons.miner import Miner
 from bettensor.neurons.system.processes import allow_open_files
 from bettensor.neurons.validator import Validator
 
-SWITCH_INTERVAL: Final = 0.001
+SWITCH_INTERVAL: Final = 0.0002
 """Seconds after which a busy thread lets another run: the ledger's thread must not wait for Python's 5 ms."""
 COLLECTOR_THRESHOLD: Final = 20_000
 """Objects between two garbage collections: events have no cycles, and are freed soon."""

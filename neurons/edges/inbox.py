@@ -1,15 +1,18 @@
-"""The frames of all sessions on their way to the bus: in turn, and not in the order of their arrival.
+"""The frames of all sessions, and bodies of requests, on their way to the bus: in turn, and not as they arrive.
 
 Knows whose frames wait, and about what each will cost. The frames that it hands over in one turn of the event loop take
 a few milliseconds; then other sockets are served. A session that sends much waits behind itself alone.
 """
 
 import asyncio
+import math
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from bettensor.bus.bus import EventBus
-from bettensor.bus.events import BinaryReceived, ConnectionClosed, FrameReceived, UnsignedReceived
+from bettensor.bus.events import BinaryReceived, ConnectionClosed, FrameReceived, RequestBodyReceived, UnsignedReceived
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_PREDICTIONS
 
@@ -21,6 +24,11 @@ MAX_OF_ONE: Final = 8
 so that a frame waits little, and verdicts on frames that come together share a confirmation."""
 MAX_LIGHT: Final = 8
 """Weight up to which a frame is light. Of heavier frames a turn takes one, after the light ones."""
+LIGHT_LATELY: Final = 0.1
+"""Seconds after a light frame in which others may follow: so long, heavy ones leave time for them."""
+PAUSE: Final = 2.0
+"""How many times as long as a turn with a heavy frame took the next one has to wait: the commit of its predictions is
+over by then, and light frames wait behind one heavy one at most."""
 MAX_WAITING: Final = 64
 """Frames of one session that may wait here; it is not read while there are more."""
 MAX_WAITING_BYTES: Final = 65_536
@@ -30,8 +38,8 @@ _BRACES_OF_ONE: Final = 2
 _BYTES: Final = 4096
 """Bytes that weigh as much as a prediction."""
 
-Heard = FrameReceived | BinaryReceived | UnsignedReceived | ConnectionClosed
-"""What comes from a session."""
+Heard = FrameReceived | RequestBodyReceived | BinaryReceived | UnsignedReceived | ConnectionClosed
+"""What comes from a session, or from the sender of an admitted request."""
 
 
 class Waits(Protocol):
@@ -64,8 +72,7 @@ class Lane:
     def add(self, event: Heard) -> None:
         """Let ``event`` wait behind the others."""
         self.events.append((event, weight_of(event)))
-        if isinstance(event, FrameReceived):
-            self.size += len(event.data)
+        self.size += _size_of(event)
 
     def take(self) -> list[tuple[Heard, int]]:
         """Remove and return the oldest event, and if it is light, light ones that follow it."""
@@ -75,15 +82,21 @@ class Lane:
             count += 1
         taken = events[:count]
         del events[:count]
-        self.size = sum(len(event.data) for event, _ in events if isinstance(event, FrameReceived)) if events else 0
+        self.size = sum(_size_of(event) for event, _ in events)
         return taken
 
 
 class Inbox:
     """Hands the frames of all sessions to the bus: of each session one, then of each another."""
 
-    def __init__(self, bus: EventBus) -> None:
+    def __init__(self, bus: EventBus, seconds: Callable[[], float] = time.perf_counter) -> None:
+        """
+        Args:
+            bus: gets the events.
+            seconds: a clock that goes on within a turn of the event loop, which the loop's own may not do.
+        """
         self._bus = bus
+        self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[ConnectionId, Lane] = {}
         """Of sessions whose frames wait, or have to wait when they come."""
@@ -92,6 +105,11 @@ class Inbox:
         self._heavy: deque[ConnectionId] = deque()
         """Sessions whose next frame is heavy, in turn."""
         self._is_due = False
+        self._later: asyncio.TimerHandle | None = None
+        self._light_came = -math.inf
+        """When a light frame was handed over last."""
+        self._heavy_from = -math.inf
+        """When the next heavy one may be."""
 
     def put(self, event: Heard) -> None:
         """Publish it after all earlier events of its connection, when its turn comes."""
@@ -141,25 +159,40 @@ class Inbox:
             return
         lane.is_queued = True
         (self._light if lane.events[0][1] <= MAX_LIGHT else self._heavy).append(connection)
-        if not self._is_due:
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._is_due or not (self._light or self._heavy):
+            return
+        wait = 0.0 if self._light else self._heavy_from - self._seconds()
+        if wait <= 0:
             self._is_due = True
             self._loop.call_soon(self._turn)
+        elif self._later is None:
+            self._later = self._loop.call_later(wait, self._go_on)
+
+    def _go_on(self) -> None:
+        self._later = None
+        self._schedule()
 
     def _turn(self) -> None:
         """Publish what is due in this turn of the event loop."""
         called: list[Waits] = []
+        self._is_due, begun, is_heavy = False, self._seconds(), False
         with self._bus.together():
             weight = 0
             for _ in range(len(self._light)):
                 weight += self._publish_next(self._light.popleft(), called)
                 if weight >= MAX_TOGETHER:
                     break
-            while self._heavy:
-                if self._publish_next(self._heavy.popleft(), called):
-                    break
-        self._is_due = bool(self._light or self._heavy)
-        if self._is_due:
-            self._loop.call_soon(self._turn)
+            if weight:
+                self._light_came = begun
+            while self._heavy and begun >= self._heavy_from and not is_heavy:
+                is_heavy = bool(self._publish_next(self._heavy.popleft(), called))
+        if is_heavy and begun - self._light_came < LIGHT_LATELY:
+            ended = self._seconds()
+            self._heavy_from = ended + PAUSE * (ended - begun)
+        self._schedule()
         for session in called:
             session.go_on()
 
@@ -189,11 +222,18 @@ class Inbox:
         return weight
 
 
+def _size_of(event: Heard) -> int:
+    return len(event.data) if isinstance(event, FrameReceived) else 0
+
+
 def weight_of(event: Heard) -> int:
     """About how many single predictions cost as much as ``event``: by its braces, because it is not read yet."""
-    if not isinstance(event, FrameReceived):
+    if isinstance(event, FrameReceived):
+        data = event.data
+    elif isinstance(event, RequestBodyReceived):
+        data = event.body
+    else:
         return 1
-    data = event.data
     braces = data.count(b"{")
     if braces <= _BRACES_OF_ONE and len(data) < _BYTES:  # nearly all
         return 1

@@ -48,8 +48,11 @@ from bettensor.neurons.edges.protocols import Sending, SendLimits, SessionProtoc
 from bettensor.neurons.edges.request_protocol import Header, HttpAnswer, whole_answer
 from bettensor.neurons.edges.scope import Scope, remote_of, target_of, tls_key_of
 from bettensor.neurons.edges.shared_frames import Frames, Written
+from bettensor.neurons.edges.turns import Turns
 from bettensor.neurons.edges.turnstile import Barrier, Turnstile
 
+REQUESTS_A_TURN: Final = 2
+"""Requests of which an event is made in one turn of the event loop: 2 ms of work for registered peers'."""
 RETRY_AFTER: Final = 30
 """Seconds after which a miner may try again to open a session for which no file is left."""
 
@@ -89,7 +92,7 @@ class Exchange:
         """The body of the answer, in pieces that each are written as they are."""
         for frame in self.shared:
             if not frame.is_made:
-                await outlet.turn()
+                await outlet.turns.next()
                 frame.make()
         for frames, written in self._parcels:
             if written is not None:
@@ -135,6 +138,7 @@ class Listener(Edge):
         self._turnstile = turnstile
         self._port_limits = port_limits
         self._outlet = Outlet(port_limits.unread_bytes)
+        self._entrance = Turns(REQUESTS_A_TURN)
         self._tls = None if certificates is None or not certificates.serves else certificates.context
         pace = SendLimits(websocket.send_queue_bytes, websocket.send_timeout)
         self._sending = {packs: Sending(pace, self._outlet, packs) for packs in (False, True)}
@@ -225,7 +229,7 @@ class Listener(Edge):
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
             for piece in answer.pieces[:-1]:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-                await self._outlet.turn()
+                await self._outlet.turns.next()
             await send({"type": "http.response.body", "body": answer.pieces[-1]})
 
     async def _answer_to(self, scope: Scope, receive: Any, held: contextlib.ExitStack) -> HttpAnswer | None:
@@ -240,6 +244,7 @@ class Listener(Edge):
         body = await _read_body(receive)
         if body is None:
             return None
+        await self._entrance.next()
         request = self._request(scope, body)
         if bar is not None and not self._turnstile.proves(request, target_of(scope)):
             return self._turn_away(bar)
@@ -258,6 +263,7 @@ class Listener(Edge):
 
     async def _open_session(self, scope: Scope, receive: Any, send: Any) -> None:
         await receive()
+        await self._entrance.next()
         request = self._request(scope, b"", upgrade=True)
         connection, exchange = request.connection, self._begin(request, scope)
         try:
@@ -306,6 +312,7 @@ class Listener(Edge):
 
     def _finish(self, connection: ConnectionId) -> None:
         del self._exchanges[connection]
+        self._inbox.drop(connection)
         self._transports.remove(connection)
         self._bus.publish(ConnectionClosed(connection, 0, ""))
 
@@ -368,18 +375,13 @@ class Listener(Edge):
         if event.purpose == "session":
             exchange.decide(event)
         elif event.purpose == "predictions":
-            asyncio.get_running_loop().call_soon(self._tell_body, event.connection)
-
-    def _tell_body(self, connection: ConnectionId) -> None:
-        """Publish the body of an admitted request, unless it was refused after all: then it enters no log."""
-        exchange = self._exchanges.get(connection)
-        if exchange is not None and not exchange.answer.done():
-            self._bus.publish(RequestBodyReceived(connection, exchange.request_body))
+            self._inbox.put(RequestBodyReceived(event.connection, exchange.request_body))
 
     @on(PeerRefused, HttpAnswered, ExchangeCompleted)
     def answer(self, event: PeerRefused | HttpAnswered | ExchangeCompleted, _: Envelope) -> None:
         exchange = self._exchanges.get(event.connection)
         if exchange is not None:
+            self._inbox.drop(event.connection)  # the body of what is refused after all enters no log
             exchange.decide(event)
 
     @on(CloseRequested)

@@ -1,12 +1,10 @@
 """All that waits for the readers of a public port: who is written to next, and how much memory all of it may keep."""
 
-import asyncio
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from bettensor.neurons.edges.shared_frames import Frames
+from bettensor.neurons.edges.turns import Turns
 
 FRAMES_A_TURN: Final = 4
 """Shared frames that are written in one turn of the event loop: about 2 ms if each is yet to be signed and packed."""
@@ -41,10 +39,8 @@ class Outlet:
         self._limit = limit
         self._size = 0
         self._held: dict[Frames, _Held] = {}
-        self._steps: deque[Callable[[], bool]] = deque()
-        self._is_due = False
-
-    # --- memory
+        self.turns = Turns(FRAMES_A_TURN)
+        """To write one shared frame each."""
 
     def hold(self, frames: Frames, reader: Reader) -> None:
         """``reader`` waits for ``frames`` from now on. Frames that several readers wait for count once."""
@@ -75,38 +71,3 @@ class Outlet:
         held = self._held.pop(frames)
         self._size -= held.size
         return held
-
-    # --- turns
-
-    def join(self, step: Callable[[], bool]) -> None:
-        """Have ``step`` called in turns with all others, soon, as long as it returns True. It writes one frame."""
-        self._steps.append(step)
-        self._schedule()
-
-    async def turn(self) -> None:
-        """Wait for the turn to write one frame."""
-        its_turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def step() -> bool:
-            if not its_turn.done():
-                its_turn.set_result(None)
-            return False
-
-        self.join(step)
-        await its_turn
-
-    def _schedule(self) -> None:
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        self._is_due = False
-        try:
-            for _ in range(min(FRAMES_A_TURN, len(self._steps))):
-                step = self._steps.popleft()
-                if step():
-                    self._steps.append(step)
-        finally:
-            if self._steps:
-                self._schedule()

@@ -92,7 +92,7 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
     _is_full = False
     """Whether the bus was told that the peer reads more slowly than we write."""
     _has_turn = False
-    """Whether the outlet will call ``_step``."""
+    """Whether ``_step`` will be called."""
     _before = 0
     """Bytes that had filled the buffer when it became full; only bytes beyond them can be too many."""
     _late_bytes = 0
@@ -230,7 +230,7 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
     def _take_turns(self) -> None:
         if self._parcels and self.writable.is_set() and not self._has_turn:
             self._has_turn = True
-            self._sending.outlet.join(self._step)
+            self._sending.outlet.turns.join(self._step)
 
     def _step(self) -> bool:
         """Write the next shared frame; whether one more can follow."""

@@ -6,21 +6,25 @@ import pytest
 
 from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
-from bettensor.bus.events import BinaryReceived, ConnectionClosed, FrameReceived, UnsignedReceived
+from bettensor.bus.events import BinaryReceived, ConnectionClosed, FrameReceived, RequestBodyReceived, UnsignedReceived
 from bettensor.bus.identifiers import ConnectionId
 from bettensor.neurons.edges.inbox import (
+    LIGHT_LATELY,
     MAX_LIGHT,
     MAX_OF_ONE,
     MAX_TOGETHER,
     MAX_WAITING,
     MAX_WAITING_BYTES,
+    PAUSE,
     Heard,
     Inbox,
     weight_of,
 )
 from bettensor.neurons.simulation import EventLog
 
-ONE, TWO, THREE = ConnectionId(1), ConnectionId(2), ConnectionId(3)
+ONE, TWO, THREE, FOUR = (ConnectionId(number) for number in (1, 2, 3, 4))
+TOOK = 0.004
+"""Seconds of a heavy frame, on the bench's clock."""
 LIGHT, HEAVY = b"{{}}", b"{" + b"{}" * 64 + b"}"
 
 
@@ -28,7 +32,8 @@ class Bench(EventLog):
     def __init__(self) -> None:
         super().__init__()
         self.bus = EventBus(ManualClock(), record=self.append)
-        self.inbox = Inbox(self.bus)
+        self.seconds = 0.0
+        self.inbox = Inbox(self.bus, lambda: self.seconds)
         self.together: list[list[int]] = []
         """Whose events were on the bus already whenever one was heard."""
         self.bus.subscribe("*", lambda *_: self.together.append(self.connections()), "test")
@@ -133,6 +138,39 @@ async def test_of_heavy_frames_a_turn_takes_one_and_all_light_ones_before_it(ben
     bench.put(TWO, HEAVY, HEAVY)
     bench.put(THREE, LIGHT, LIGHT)
     assert await bench.all_turns() == [[3, 3, 1], [2], [1], [2]]
+
+
+async def test_while_light_frames_come_heavy_ones_leave_time_for_them(bench: Bench) -> None:
+    def take_time(event: FrameReceived, _: object) -> None:
+        bench.seconds += TOOK if event.data == HEAVY else 0.0
+
+    bench.bus.subscribe(FrameReceived, take_time, "slow")
+    bench.put(ONE, HEAVY, HEAVY, HEAVY, HEAVY)
+    assert await bench.turn() == [1]
+    assert await bench.turn() == [1]  # there is nobody else
+    bench.put(TWO, LIGHT)
+    assert await bench.turn() == [2, 1]
+    assert await bench.turn() == []
+    bench.put(TWO, LIGHT)
+    assert await bench.turn() == [2]
+    await asyncio.sleep(4 * TOOK)  # the loop looks at the clock again
+    assert await bench.turn() == []
+    bench.seconds += PAUSE * TOOK
+    async with asyncio.timeout(5):
+        while len(bench.envelopes) < 6:  # noqa: ASYNC110 - the loop's timer has no event
+            await asyncio.sleep(0.001)
+    bench.seconds += LIGHT_LATELY
+    bench.put(ONE, HEAVY, HEAVY)
+    assert await bench.all_turns() == [[1], [1]]
+
+
+async def test_a_body_takes_its_turn_like_a_frame_and_may_be_dropped(bench: Bench) -> None:
+    bench.put(ONE, HEAVY)
+    bench.inbox.put(RequestBodyReceived(TWO, HEAVY))
+    bench.inbox.put(RequestBodyReceived(THREE, HEAVY))
+    bench.inbox.put(RequestBodyReceived(FOUR, LIGHT))
+    bench.inbox.drop(TWO)
+    assert await bench.all_turns() == [[4, 1], [3]]
 
 
 async def test_what_is_held_back_comes_when_it_is_released(bench: Bench) -> None:

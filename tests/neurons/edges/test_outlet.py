@@ -1,12 +1,8 @@
 """Who is written to next, and what may wait for all readers together."""
 
-import asyncio
-
-import pytest
-
 from bettensor.bus.identifiers import Epoch, Offset
 from bettensor.bus.messages import GameUpdateMessage
-from bettensor.neurons.edges.outlet import FRAMES_A_TURN, Outlet
+from bettensor.neurons.edges.outlet import Outlet
 from bettensor.neurons.edges.shared_frames import Frames, SharedFrame
 from tests.support import NETUID
 
@@ -86,66 +82,3 @@ def test_no_frames_are_nothing_to_wait_for() -> None:
     first.wait(())
     second.wait(frames(50))
     assert not first.given_up + second.given_up
-
-
-# --- turns
-
-
-async def test_few_frames_are_written_in_one_turn_of_the_loop_and_everybody_has_his_turn() -> None:
-    outlet, written = Outlet(1000), ""
-    left = {"a": 10, "b": 2, "c": 5}
-
-    def step(name: str) -> bool:
-        nonlocal written
-        written += name
-        left[name] -= 1
-        return left[name] > 0
-
-    for name in left:
-        outlet.join(lambda name=name: step(name))  # type: ignore[misc]
-    turns = []
-    while any(left.values()):
-        await asyncio.sleep(0)
-        turns.append(len(written))
-    assert all(after - before <= FRAMES_A_TURN for before, after in zip([0, *turns], turns, strict=False))
-    assert written == "abcabcacacacaaaaa"
-
-
-async def test_a_step_that_fails_stops_nobody_else() -> None:
-    outlet, faults, written = Outlet(1000), [], []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
-
-    def fail() -> bool:
-        raise ValueError("a bug")
-
-    def step() -> bool:
-        written.append("x")
-        return False
-
-    outlet.join(fail)
-    outlet.join(step)
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert written == ["x"]
-    assert [str(fault) for fault in faults] == ["a bug"]
-
-
-@pytest.mark.parametrize("count", [1, FRAMES_A_TURN, 3 * FRAMES_A_TURN])
-async def test_a_task_can_wait_for_its_turn(count: int) -> None:
-    outlet, order = Outlet(1000), []
-
-    async def write(number: int) -> None:
-        await outlet.turn()
-        order.append(number)
-
-    await asyncio.gather(*map(write, range(count)))
-    assert order == list(range(count))
-
-
-async def test_a_task_that_was_cancelled_misses_its_turn() -> None:
-    outlet = Outlet(1000)
-    task = asyncio.create_task(outlet.turn())
-    await asyncio.sleep(0)
-    task.cancel()
-    await outlet.turn()
-    assert task.cancelled()
