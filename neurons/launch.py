@@ -19,7 +19,7 @@ from bettensor.neurons.validator import Validator
 
 SWITCH_INTERVAL: Final = 0.0002
 """Seconds after which a busy thread lets another run: the ledger's thread must not wait for Python's 5 ms."""
-COLLECTOR_THRESHOLD: Final = 20_000
+COLLECTOR_THRESHOLD: Final = 5_000
 """Objects between two garbage collections: events have no cycles, and are freed soon."""
 
 

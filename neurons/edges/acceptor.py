@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from bettensor.bus.addresses import network_of
 from bettensor.neurons.edges.crowd import Strangers
 
-MAX_AT_ONCE: Final = 4
+MAX_AT_ONCE: Final = 2
 """Connections accepted in one turn of the event loop: under a flood 1 ms, for which everybody else waits."""
 SHORTAGE_PAUSE: Final = 0.1
 """Seconds without accepting after the system has refused: the connections wait in its own queue meanwhile."""

@@ -23,7 +23,11 @@ MAX_OF_ONE: Final = 8
 """Weight of the light frames of one session in one turn, taken one after the other: with few sessions a turn is short,
 so that a frame waits little, and verdicts on frames that come together share a confirmation."""
 MAX_LIGHT: Final = 8
-"""Weight up to which a frame is light. Of heavier frames a turn takes one, after the light ones."""
+"""Weight up to which a frame is light. Heavier frames come after the light ones."""
+MAX_HEAVY: Final = 64
+"""Weight of the heavy frames in one turn: as much as one full frame, which may be more by its bytes."""
+MAX_HEAVY_ALONE: Final = 256
+"""The same while no light frames come: nobody waits behind them, and large commits cost less for each prediction."""
 LIGHT_LATELY: Final = 0.1
 """Seconds after a light frame in which others may follow: so long, heavy ones leave time for them."""
 PAUSE: Final = 2.0
@@ -82,7 +86,7 @@ class Lane:
             count += 1
         taken = events[:count]
         del events[:count]
-        self.size = sum(_size_of(event) for event, _ in events)
+        self.size -= sum(_size_of(event) for event, _ in taken)
         return taken
 
 
@@ -178,7 +182,7 @@ class Inbox:
     def _turn(self) -> None:
         """Publish what is due in this turn of the event loop."""
         called: list[Waits] = []
-        self._is_due, begun, is_heavy = False, self._seconds(), False
+        self._is_due, begun = False, self._seconds()
         with self._bus.together():
             weight = 0
             for _ in range(len(self._light)):
@@ -187,14 +191,25 @@ class Inbox:
                     break
             if weight:
                 self._light_came = begun
-            while self._heavy and begun >= self._heavy_from and not is_heavy:
-                is_heavy = bool(self._publish_next(self._heavy.popleft(), called))
-        if is_heavy and begun - self._light_came < LIGHT_LATELY:
+            is_alone = begun - self._light_came >= LIGHT_LATELY
+            most = MAX_HEAVY_ALONE if is_alone else MAX_HEAVY
+            is_heavy = bool(self._heavy) and begun >= self._heavy_from and self._publish_heavy(most, called)
+        if is_heavy and not is_alone:
             ended = self._seconds()
             self._heavy_from = ended + PAUSE * (ended - begun)
         self._schedule()
         for session in called:
             session.go_on()
+
+    def _publish_heavy(self, most: int, called: list[Waits]) -> bool:
+        """Publish heavy frames of weight ``most``, at least one; False if all are held back, or gone."""
+        weight = 0
+        while self._heavy:
+            lane = self._lanes.get(self._heavy[0])
+            if weight and lane is not None and lane.events and weight + lane.events[0][1] > most:
+                break
+            weight += self._publish_next(self._heavy.popleft(), called)
+        return weight > 0
 
     def _publish_next(self, connection: ConnectionId, called: list[Waits]) -> int:
         """Publish the oldest event of ``connection``, and if it is light, some light ones that follow.

@@ -51,8 +51,8 @@ from bettensor.neurons.edges.shared_frames import Frames, Written
 from bettensor.neurons.edges.turns import Turns
 from bettensor.neurons.edges.turnstile import Barrier, Turnstile
 
-REQUESTS_A_TURN: Final = 2
-"""Requests of which an event is made in one turn of the event loop: 2 ms of work for registered peers'."""
+REQUESTS_A_TURN: Final = 4
+"""Requests of which an event is made in one turn of the event loop: 2 ms of work for registered peers."""
 RETRY_AFTER: Final = 30
 """Seconds after which a miner may try again to open a session for which no file is left."""
 

@@ -8,8 +8,10 @@ from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import ManualClock
 from bettensor.bus.events import BinaryReceived, ConnectionClosed, FrameReceived, RequestBodyReceived, UnsignedReceived
 from bettensor.bus.identifiers import ConnectionId
+from bettensor.bus.messages import MAX_PREDICTIONS
 from bettensor.neurons.edges.inbox import (
     LIGHT_LATELY,
+    MAX_HEAVY_ALONE,
     MAX_LIGHT,
     MAX_OF_ONE,
     MAX_TOGETHER,
@@ -140,14 +142,27 @@ async def test_of_heavy_frames_a_turn_takes_one_and_all_light_ones_before_it(ben
     assert await bench.all_turns() == [[3, 3, 1], [2], [1], [2]]
 
 
+async def test_a_turn_takes_as_many_heavy_frames_as_weigh_as_much_as_one_full_one(bench: Bench) -> None:
+    ten = b"{" + b"{}" * 10 + b"}"
+    for others in ([], [4]):
+        bench.put(ONE, *[ten] * 5)
+        bench.put(TWO, *[ten] * 3)
+        bench.put(THREE, HEAVY)
+        for connection in others:
+            bench.put(ConnectionId(connection), LIGHT)
+        turns = await bench.all_turns()
+        assert turns == ([[4, 1, 2], [3], [1, 2, 1, 2, 1, 1]] if others else [[1, 2, 3, 1, 2, 1, 2, 1, 1]])
+
+
 async def test_while_light_frames_come_heavy_ones_leave_time_for_them(bench: Bench) -> None:
     def take_time(event: FrameReceived, _: object) -> None:
         bench.seconds += TOOK if event.data == HEAVY else 0.0
 
     bench.bus.subscribe(FrameReceived, take_time, "slow")
-    bench.put(ONE, HEAVY, HEAVY, HEAVY, HEAVY)
-    assert await bench.turn() == [1]
-    assert await bench.turn() == [1]  # there is nobody else
+    alone = MAX_HEAVY_ALONE // MAX_PREDICTIONS
+    bench.put(ONE, *[HEAVY] * 2 * alone)
+    assert await bench.all_turns() == [[1] * alone] * 2  # there is nobody else
+    bench.put(ONE, HEAVY, HEAVY, HEAVY)
     bench.put(TWO, LIGHT)
     assert await bench.turn() == [2, 1]
     assert await bench.turn() == []
@@ -155,13 +170,12 @@ async def test_while_light_frames_come_heavy_ones_leave_time_for_them(bench: Ben
     assert await bench.turn() == [2]
     await asyncio.sleep(4 * TOOK)  # the loop looks at the clock again
     assert await bench.turn() == []
-    bench.seconds += PAUSE * TOOK
+    bench.seconds += (PAUSE + 1) * TOOK
     async with asyncio.timeout(5):
-        while len(bench.envelopes) < 6:  # noqa: ASYNC110 - the loop's timer has no event
+        while len(bench.envelopes) < 2 * alone + 4:  # noqa: ASYNC110 - the loop's timer has no event
             await asyncio.sleep(0.001)
     bench.seconds += LIGHT_LATELY
-    bench.put(ONE, HEAVY, HEAVY)
-    assert await bench.all_turns() == [[1], [1]]
+    assert await bench.turn() == [1]
 
 
 async def test_a_body_takes_its_turn_like_a_frame_and_may_be_dropped(bench: Bench) -> None:
