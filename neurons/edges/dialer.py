@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed as SocketClosed
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from bettensor.actors.settings import WebSocketSettings
@@ -35,7 +36,7 @@ from bettensor.bus.events import (
 from bettensor.bus.identifiers import ConnectionId, Micros
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.neurons.edges.edge import Edge, Identity, RequestSigner, Transports, on
-from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, FrameLimits
+from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, MAX_LATE_BYTES, FrameLimits
 from bettensor.neurons.edges.http_answers import read_retry_after
 from bettensor.neurons.edges.intake import Flooded, Intake
 from bettensor.neurons.edges.refusals import read_refusal
@@ -60,10 +61,17 @@ class _Socket(FrameLimits, ClientConnection):
     """The library's WebSocket, with limits on frames that cost the peer next to nothing."""
 
     _fragments = 0
+    _late_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if not self.transport.is_closing() and self.transport.get_write_buffer_size() > MAX_PONGS_WAITING:
+        if self.transport.is_closing():
+            return
+        if self.protocol.state in (State.CLOSING, State.CLOSED):
+            self._late_bytes += len(data)
+        if self.protocol.handshake_exc is not None or self._late_bytes > MAX_LATE_BYTES:
+            self.transport.abort()  # the library would read on for as long as the other side sends
+        elif self.transport.get_write_buffer_size() > MAX_PONGS_WAITING:
             self.give_up(CloseCode.SLOW_CONSUMER, "it sends pings and does not read the pongs")
 
     def process_event(self, event: Frame | Response) -> None:  # type: ignore[override]

@@ -7,6 +7,8 @@ MAX_FRAGMENTS: Final = 64
 """Fragments of one message: the library limits the bytes, but empty fragments cost too."""
 MAX_EXTRA_FRAMES: Final = 1000
 """Pings, pongs and continuations of one peer in a second. Each costs the peer 2 to 6 bytes, and us 20 us or more."""
+MAX_LATE_BYTES: Final = 10_485_760
+"""Bytes that are read between our close and the peer's answer: as many as an honest one may have under way."""
 SLICE: Final = 16_384
 """Bytes parsed at a time: one read from a socket may bring 100,000 frames, and the limits must hold within it."""
 

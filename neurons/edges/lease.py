@@ -14,21 +14,25 @@ CLOSE_TIMEOUT: Final = 5.0
 class Lease:
     """Ends its connection when the deadline of its present state has come. Knows no HTTP."""
 
-    __slots__ = ("_crowd", "_deadline", "_has_ended", "_loop", "_transport")
+    __slots__ = ("_crowd", "_deadline", "_forget", "_has_ended", "_loop", "_transport")
 
-    def __init__(self, crowd: Crowd, transport: asyncio.Transport, remote: str, timeout: float) -> None:
+    def __init__(
+        self, crowd: Crowd, transport: asyncio.Transport, remote: str, timeout: float, forget: Callable[[], None]
+    ) -> None:
         """
         Args:
             crowd: gets one more stranger.
             transport: of the connection.
             remote: the peer's IP address.
             timeout: seconds until its first deadline.
+            forget: frees what the peer makes us hold; called when the connection is aborted, whose end comes later.
         """
         self._crowd = crowd
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
         self._has_ended = False
+        self._forget: Callable[[], None] | None = forget
         self.until(timeout)
         crowd.enter(self, remote)
 
@@ -56,6 +60,7 @@ class Lease:
     def begin_session(self) -> None:
         """A session begins, which has deadlines of its own."""
         self._forget_deadline()
+        self._forget = None
         self._crowd.begin_session(self)
 
     def close(self) -> None:
@@ -66,11 +71,14 @@ class Lease:
     def abort(self) -> None:
         """End the connection at once."""
         self._crowd.leave(self)
+        if self._forget is not None:
+            self._forget()
         self._transport.abort()
 
     def end(self) -> None:
         """The connection has ended."""
         self._has_ended = True
+        self._forget = None
         self._forget_deadline()
         self._crowd.leave(self)
 

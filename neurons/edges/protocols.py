@@ -21,7 +21,7 @@ from bettensor.bus.events import (
     UnsignedReceived,
 )
 from bettensor.bus.identifiers import ConnectionId
-from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, SLICE, FrameLimits
+from bettensor.neurons.edges.frame_limits import MAX_EXTRA_FRAMES, MAX_FRAGMENTS, MAX_LATE_BYTES, SLICE, FrameLimits
 from bettensor.neurons.edges.inbox import Inbox
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.outlet import Outlet
@@ -31,8 +31,6 @@ from bettensor.neurons.edges.writer import TransportGone
 
 MAX_LATE_FRAMES: Final = 10_000
 """Frames read between our close and the peer's answer: as many as an honest peer may have under way."""
-MAX_LATE_BYTES: Final = 10_485_760
-"""Bytes of such frames."""
 _BEGINNING: Final = 64
 """Bytes that are kept of a frame that is none."""
 _INBOX: Final = "inbox"

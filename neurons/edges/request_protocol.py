@@ -147,7 +147,11 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
         remote = self.client[0] if self.client else ""
-        self.lease = Lease(self._rules.crowd, transport, remote, self._rules.limits.request_timeout)
+        self.lease = Lease(self._rules.crowd, transport, remote, self._rules.limits.request_timeout, self._forget_body)
+
+    def _forget_body(self) -> None:
+        if self.cycle is not None:
+            self.cycle.body = bytearray()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lease.end()
@@ -305,6 +309,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """In place of uvicorn's, which counts the time between two requests anew with each byte."""
         self._request_bytes = 0
+        self._forget_body()
         self.lease.hold(0)
         if self._unread_since is None:
             self._unread_since = self.loop.time()

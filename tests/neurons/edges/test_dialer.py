@@ -1,6 +1,7 @@
 """A miner's sessions with validators that do not behave: none of them waits for ever, or fills its memory."""
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import AsyncIterator
 
@@ -27,6 +28,9 @@ from bettensor.bus.identifiers import ConnectionId
 from bettensor.bus.messages import MAX_FRAME_BYTES, SUBPROTOCOL
 from bettensor.neurons.edges.writer import TransportGone
 from tests.neurons.edges.validators import Bench, Serve, benched, flooding, frozen, recording_proxy, refuse, serving
+
+LONG = 60.0
+"""Seconds of a deadline that must not be needed."""
 
 
 @pytest.fixture
@@ -143,6 +147,40 @@ async def test_what_comes_after_our_close_is_not_even_noted(bench: Bench, monkey
         heard = len(bench.heard)
         await bench.until(ConnectionClosed)
         assert not [event for event in bench.heard[heard:] if isinstance(event, FrameReceived)]
+
+
+async def test_what_has_no_end_after_our_close_is_cut_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.CLOSE_TIMEOUT", LONG)
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.MAX_LATE_BYTES", 1_000_000)
+    async with flooding(Frame(Opcode.TEXT, bytes(1000))) as endpoint:
+        bench.dial(endpoint)
+        await bench.until(FrameReceived)
+        bench.ask(CloseRequested(ConnectionId(1), CloseCode.BAD_SIGNATURE, "not yours"))
+        assert isinstance(await bench.until(ConnectionClosed), ConnectionClosed)
+
+
+async def test_an_answer_to_a_handshake_without_an_end_is_not_read_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bettensor.neurons.edges.dialer.OPEN_TIMEOUT", LONG)
+    cuts: list[asyncio.Future[None]] = []
+
+    async def pour(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 101 Yes\r\n")
+        cuts.append(asyncio.get_running_loop().create_future())
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"abcdefgh: ijklmnop\r\n" * 1000)
+                await writer.drain()
+        cuts[-1].set_result(None)
+
+    async with serving(pour) as endpoint:
+        bench.dial(endpoint)
+        failed = await bench.until(DialFailed, ConnectionOpened)
+        assert isinstance(failed, DialFailed)
+        assert "did not receive a valid HTTP response" in failed.reason
+        async with asyncio.timeout(LONG):
+            await asyncio.gather(*cuts)
 
 
 def _welcoming(status: bytes, *headers: bytes) -> Serve:

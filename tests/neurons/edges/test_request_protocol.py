@@ -6,7 +6,7 @@ import gc
 import json
 import socket
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -145,6 +145,11 @@ class Bench:
         while len(self.server.crowd):  # noqa: ASYNC110 - a connection ends without an event
             await asyncio.sleep(0.01)
         return True
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - a request has no event outside the port
+        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -629,6 +634,24 @@ def test_strangers_make_room_for_strangers_and_the_bus_hears_of_it_once(run: Run
                 ("strangers_per_network", 3, "127.0.0.1")
             }
             assert len(shed) == 1
+
+    run(scenario())
+
+
+def test_a_body_is_free_once_it_is_answered_or_its_sender_cut_off(run: Run) -> None:
+    async def scenario() -> None:
+        body = b"Content-Length: 900\r\n\r\n" + b"x" * 800
+        async with serving() as bench, bench.line() as line:
+            await line.send(b"POST /early HTTP/1.1\r\n" + body)
+            await line.answer()
+            assert not bench.protocol.cycle.body
+        async with serving() as bench, bench.line() as line:
+            await line.send(b"POST / HTTP/1.1\r\n" + body)
+            await until(lambda: bench.asked)
+            protocol = bench.protocol
+            protocol.cycle.body += b"x"
+            protocol.lease.abort()
+            assert not protocol.cycle.body
 
     run(scenario())
 
