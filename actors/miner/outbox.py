@@ -63,6 +63,8 @@ FIRST_DELAY = Micros(SECOND)
 LONGEST_DELAY = Micros(60 * SECOND)
 OVERDUE = Micros(10 * SECOND)
 """After a write without a verdict for so long, another road is tried (protocol, "Limits")."""
+LOOK = Micros(SECOND)
+"""Least time between two searches for overdue verdicts: each goes through all that waits, up to 20,000 predictions."""
 MAX_SETTLED = 10_000
 """Verdicts of each validator that are remembered, to notice one that changes."""
 MAX_SAVE = 2_000
@@ -282,7 +284,7 @@ class OutboxActor(Actor):
         tray.watched = bool(written)
         if written:
             soonest = min((at for at in (item.last_written_at for item in written) if now - at < OVERDUE), default=now)
-            self.set_timer("overdue", Micros(soonest + OVERDUE), validator)
+            self.set_timer("overdue", Micros(max(soonest + OVERDUE, now + LOOK)), validator)
 
     # --- existing validators, which ask
 
@@ -418,12 +420,14 @@ class OutboxActor(Actor):
     @on(PostAnswered, PostFailed)
     def forget_post(self, event: PostAnswered | PostFailed, envelope: Envelope) -> None:
         tray = self._tray(event.hotkey)
-        if tray.posting.pop(event.connection, None) is None:
+        posted = tray.posting.pop(event.connection, None)
+        if posted is None:
             return
         if self.state.is_of_0_1:
             self._expire(event.hotkey, envelope)
         else:  # not at once: the same answer may have made the fallback post more of them
-            self._mind_starts(event.hotkey, [item.prediction for item in tray.items.values()], envelope)
+            waiting = [tray.items[prediction_id].prediction for prediction_id in posted if prediction_id in tray.items]
+            self._mind_starts(event.hotkey, waiting, envelope)
 
     def _mind_starts(self, validator: Hotkey, predictions: Iterable[TeamGamePrediction], envelope: Envelope) -> None:
         """Set a timer for the start of each game that one of ``predictions`` is on, unless that was written by now."""
