@@ -27,7 +27,11 @@ class Farewell(Edge):
     def uncount(self, event: VerdictReceived | PredictionExpired | PredictionDiscarded, _: Envelope) -> None:
         """Count one fewer; predictions of earlier runs were not counted."""
         settled = event.prediction_id if isinstance(event, PredictionDiscarded) else event.prediction.prediction_id
-        self._unanswered -= Counter((settled,))
+        left = self._unanswered[settled] - 1
+        if left > 0:
+            self._unanswered[settled] = left
+        else:
+            self._unanswered.pop(settled, None)
         if not self._unanswered:
             self._all_answered.set()
 

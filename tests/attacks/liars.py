@@ -372,6 +372,8 @@ ODDITIES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "eternity": ("a heartbeat in ever so long", {"heartbeat_interval": 1e300, "connection_timeout": 1e300}),
     "limits": ("messages without any byte or prediction", {"limits": NOTHING}),
 }
+LARGE_ANSWER: Final = Ceilings(left_mb=40.0)
+"""An answer may have 16 MB, and glibc keeps as much as twice the largest block that was freed."""
 LIARS: Final = (
     *(
         Attack(
@@ -381,6 +383,7 @@ LIARS: Final = (
             strike=partial(answer_wrongly, answer=answer, also_sessions=also_sessions),
             gets=ASKS,
             short_seconds=1.5,
+            ceilings=LARGE_ANSWER,
         )
         for name, (sentence, answer, also_sessions) in BODIES.items()
     ),

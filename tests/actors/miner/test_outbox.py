@@ -130,6 +130,19 @@ def test_long_predictions_go_in_portions_that_fit_in_a_frame() -> None:
     assert max(map(frame_size, messages)) <= MAX_FRAME_BYTES
 
 
+def test_overdue_verdicts_are_searched_for_once_a_second_at_most() -> None:
+    bench = OutboxBench()
+    bench.open()
+    for name, after in (("p", 0.0), ("q", 0.3), ("r", 0.3)):
+        bench.advance(after)
+        bench.push(made(name))
+    found = []
+    for after in (9.3, 0.2, 0.6, 0.4):
+        bench.advance(after)
+        found.append([[p.prediction_id for p in event.predictions] for event in bench.all(VerdictOverdue)])
+    assert found == [[], [["p"]], [["p"]], [["p"], ["q", "r"]]]
+
+
 def test_what_was_written_and_has_no_verdict_in_10_s_is_overdue_again_and_again() -> None:
     bench = OutboxBench()
     bench.open()
