@@ -322,6 +322,24 @@ ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {
 }
 
 
+_ADAPTERS: Final[dict[type[Any], TypeAdapter[Any]]] = {}
+_TYPES: Final[dict[type[Any], dict[str, Any]]] = {}
+_KEYS: Final[dict[type[Any], tuple[str, ...]]] = {}
+"""What was asked about settings classes: each answer costs a millisecond, and is the same for ever."""
+
+
+def _adapter(kind: type[Parsed]) -> TypeAdapter[Parsed]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+def _types(kind: Any) -> dict[str, Any]:
+    if kind not in _TYPES:
+        _TYPES[kind] = get_type_hints(kind)
+    return _TYPES[kind]
+
+
 def parse(kind: type[Parsed], document: Any, where: Where, folder: Path | None = None, *, prefix: str = "") -> Parsed:
     """``document`` as a settings class.
 
@@ -342,7 +360,7 @@ def parse(kind: type[Parsed], document: Any, where: Where, folder: Path | None =
         unknown = [str(key) for key in document if key not in known]
         found += [Fault(((key,),), f"there is no such key{hint(key, _names(kind))}") for key in unknown]
     try:
-        parsed = TypeAdapter(kind).validate_python(known, context={"folder": folder})
+        parsed = _adapter(kind).validate_python(known, context={"folder": folder})
     except ValidationError as error:
         found += faults_of(kind, error)
     if found:
@@ -352,28 +370,33 @@ def parse(kind: type[Parsed], document: Any, where: Where, folder: Path | None =
 
 def plain_settings(settings: Any) -> dict[str, Any]:
     """A settings object as plain data, without values that may be secrets."""
-    plain: dict[str, Any] = without_secrets(TypeAdapter(type(settings)).dump_python(settings, mode="json"))
+    plain: dict[str, Any] = without_secrets(_adapter(type(settings)).dump_python(settings, mode="json"))
     return plain
 
 
-def keys_of(kind: type[Any], prefix: str = "") -> Iterator[str]:
+def keys_of(kind: type[Any]) -> tuple[str, ...]:
     """The dotted key of each value of a settings class."""
-    for name, section in get_type_hints(kind).items():
+    if kind not in _KEYS:
+        _KEYS[kind] = tuple(_walk(kind))
+    return _KEYS[kind]
+
+
+def _walk(kind: type[Any], prefix: str = "") -> Iterator[str]:
+    for name, section in _types(kind).items():
         if is_dataclass(section):
-            yield from keys_of(section, f"{prefix}{name}.")  # type: ignore[arg-type]
+            yield from _walk(section, f"{prefix}{name}.")  # type: ignore[arg-type]
         else:
             yield f"{prefix}{name}"
 
 
 def has_key(kind: type[Any], key: str) -> bool:
     """Whether a settings class has a section or a value at ``key``, or a mapping that may have one."""
-    known = [*keys_of(kind)]
-    return any(f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}.") for other in known)
+    return any(f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}.") for other in keys_of(kind))
 
 
 def section_names(kind: type[Settings]) -> dict[type[Any], str]:
     """The key of each section of a role, by the section's type and the types that it extends."""
-    types = get_type_hints(kind)
+    types = _types(kind)
     sections = [f.name for f in fields(kind) if _is_section(types[f.name])]
     return {base: name for name in sections for base in types[name].__mro__ if _is_section(base)}
 
@@ -387,14 +410,14 @@ def _as(kind: type[Any], section: Any) -> Any:
     """``section`` as the type that it extends, for a part that knows only that type."""
     if type(section) is kind:
         return section
-    types = get_type_hints(kind)
+    types = _types(kind)
     values = {f.name: getattr(section, f.name) for f in fields(kind)}
     return kind(**{name: _as(types[name], value) if is_dataclass(value) else value for name, value in values.items()})
 
 
 def section_fields(kind: type[Any], sections: Container[type[Any]]) -> dict[str, type[Any]]:
     """The fields of ``kind`` whose type is one of ``sections``, with their types. Field names do not matter."""
-    types = get_type_hints(kind) if is_dataclass(kind) else {}
+    types = _types(kind) if is_dataclass(kind) else {}
     return {name: section for name, section in types.items() if section in sections}
 
 
@@ -425,7 +448,7 @@ def parse_part(kind: type[Parsed], document: Mapping[str, Any], settings: Settin
 
 def _setter(key: str, kind: type[Any], taken: Mapping[str, str]) -> str | None:
     """The key that sets ``key`` for the whole neuron, if ``kind`` includes the section of that key."""
-    types = get_type_hints(kind) if is_dataclass(kind) else {}
+    types = _types(kind) if is_dataclass(kind) else {}
     if key in types:
         return taken.get(key)
     sections = ((name, types[name]) for name in taken if is_dataclass(types[name]))
