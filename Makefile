@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 # Number of test processes; it may exceed the cores, because many tests mostly wait.
-JOBS ?= 3
+JOBS ?= 4
 EXISTING := $(VENV)/existing-10 $(VENV)/existing-9
 TOOLS := $(VENV)/tools
 # No local folder and no index of this machine gets into the files. What is newer than AGE is not taken yet.

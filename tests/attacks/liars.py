@@ -87,6 +87,7 @@ async def lie(target: Target, force: Force, script: Script, *, names_protocol: b
         process_request=answer,
         compression=None,
         ping_interval=None,
+        close_timeout=1.0,  # for a miner that does not read
         max_size=2**24,
     ):
         await asyncio.sleep(force.seconds + 0.3)

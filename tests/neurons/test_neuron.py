@@ -89,6 +89,9 @@ async def test_sessions_go_on_while_files_are_read_again_one_reading_after_the_o
         both = asyncio.gather(rig.validator.reload(), rig.validator.reload())
         async with rig.client(activate=False):  # a whole handshake
             pass
+        async with asyncio.timeout(20):
+            while not reads:  # noqa: ASYNC110 - a thread reads
+                await asyncio.sleep(0.001)
         assert (len(reads), rig.all(SettingsReloaded)) == (1, [])
         go_on.set()
         await both
