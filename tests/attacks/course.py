@@ -55,8 +55,8 @@ async def _measure(attack: Attack, form: Form, ground: Ground) -> Outcome:
         await asyncio.sleep(form.after)
         recorded, watched = probe.recorded_since(before), ground.now() - met
     await honest.settle()
+    normal, during = honest.fared(begun, met), honest.fared(met, ended)  # at once: they go on sending
     after = await _last_reading(attack, probe, before)
-    normal, during = honest.fared(begun, met), honest.fared(met, ended)
     quietly = (before.recorded_mb - first.recorded_mb) / (met - begun)
     stop_seconds, exit_code = await ground.neuron.stop()
     return Outcome(
