@@ -32,7 +32,7 @@ check:  ## what each change needs: format, lint, types, and the tests that take 
 	$(PYTEST) -m "not slow"
 
 test:  ## everything: format, lint, types, and all tests with branch coverage
-	@echo "make test: format, lint and types in half a minute, then all tests: 5 minutes on 2 cores, 10 if they are busy"
+	@echo "make test: format, lint and types in half a minute, then all tests: 8 minutes on 2 cores"
 	@$(FIRST_TIME)
 	@$(MAKE) --no-print-directory lint
 	@echo "== bittensor 10 and 9, each in an environment of its own: real existing neurons for the tests"
