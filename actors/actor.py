@@ -122,6 +122,10 @@ class Actor(Subscriber):
         state: dict[str, Any] = _adapter(self.State).dump_python(self.state, mode="json")
         return state
 
+    def snapshot_json(self) -> bytes:
+        """``snapshot`` as JSON text, in half the time."""
+        return _adapter(self.State).dump_json(self.state)
+
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Forget everything, and remember ``snapshot``.
 

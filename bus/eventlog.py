@@ -16,7 +16,7 @@ nothing) and the line's own bytes up to its ``,"hash"``; so a line that was chan
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 import msgspec
 from pydantic import ValidationError
@@ -77,7 +77,22 @@ class ActorCheckpoint:
     """The settings and the state of one actor."""
 
     settings: dict[str, Any]
-    state: dict[str, Any]
+    state: msgspec.Raw
+    """JSON, as the actor wrote it: a large one is written often, and seldom read."""
+
+    @classmethod
+    def of(cls, settings: dict[str, Any], state: dict[str, Any]) -> Self:
+        """The same of plain data."""
+        return cls(settings, msgspec.Raw(_encoder.encode(state)))
+
+    def plain(self) -> dict[str, Any]:
+        """The state as plain data.
+
+        Raises:
+            ValueError: it is no JSON object.
+        """
+        plain: dict[str, Any] = msgspec.json.decode(self.state, type=dict[str, Any])
+        return plain
 
 
 @dataclass(frozen=True, slots=True)

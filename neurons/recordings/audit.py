@@ -150,11 +150,12 @@ class _Pins:
     def _remember(self, checkpoint: Checkpoint) -> None:
         pinning, metagraph = checkpoint.actors.get(self._actor), checkpoint.actors.get("metagraph")
         if pinning is not None:
-            self._in_force = pinning.state.get("pins_schemes", True)
+            with _expected(f"{self._file}: line 2: the checkpoint is not one of the actor {self._actor!r}"):
+                self._in_force = pinning.plain().get("pins_schemes", True)
             self._configured = self._configured_in(pinning.settings)
         if metagraph is not None:
             with _expected(f"{self._file}: line 2: the checkpoint is not one of the actor 'metagraph'"):
-                neurons = metagraph.state.get("neurons", {}).items()
+                neurons = metagraph.plain().get("neurons", {}).items()
                 self._listed = {hotkey: SCHEMES.get(neuron.get("crypto")) for hotkey, neuron in neurons}
 
     def hear(self, event: Any) -> None:
@@ -330,8 +331,8 @@ class _Witness:
 def _schemes_at(file: Path, checkpoint: Checkpoint) -> dict[int, Scheme]:
     """The schemes of the connections that were open when the file began."""
     known = checkpoint.actors.get("connection")
-    sessions = {} if known is None else known.state.get("sessions", {})
     with _expected(f"{file}: line 2: the checkpoint is not one of the actor 'connection'"):
+        sessions = {} if known is None else known.plain().get("sessions", {})
         return {int(connection): SCHEMES[session["scheme"]] for connection, session in sessions.items()}
 
 
@@ -340,7 +341,7 @@ def _expected(otherwise: str) -> Iterator[None]:
     """Raise ``BadEventLog`` if plain data does not have the shape that neurons give it."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise BadEventLog(otherwise) from None
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple, Self, cast
 
+from msgspec import Raw
+
 from bettensor.actors.actor import Actor
 from bettensor.bus.bus import EventBus
 from bettensor.bus.envelope import Envelope
@@ -82,7 +84,9 @@ def _versions() -> dict[str, str]:
 
 def take_checkpoint(bus: EventBus, actors: Iterable[Actor]) -> Checkpoint:
     """The state of all actors, between two drains."""
-    states = {actor.name: ActorCheckpoint(plain_settings(actor.settings), actor.snapshot()) for actor in actors}
+    states = {
+        actor.name: ActorCheckpoint(plain_settings(actor.settings), Raw(actor.snapshot_json())) for actor in actors
+    }
     return Checkpoint(*bus.position, states)
 
 
@@ -217,7 +221,7 @@ def _restore(actors: Sequence[Actor], checkpoint: Checkpoint) -> None:
         if known is not None:
             try:
                 actor.reload(reloaded, at)
-                actor.restore(known.state)
+                actor.restore(known.plain())
             except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
                 raise BadEventLog(f"the checkpoint is not one of the actor {actor.name!r}: {error}") from None
 

@@ -227,7 +227,7 @@ def test_files_go_on_from_each_other_with_a_checkpoint() -> None:
     first = LogWriter(HEADER)
     seal = first.seal(1, NOW, "rotation", signed)
     second = LogWriter(replace(HEADER, previous=first.hash))
-    checkpoint = Checkpoint(1, NOW, Micros(5), {"outbox": ActorCheckpoint({"a": 1}, {"trays": {}})})
+    checkpoint = Checkpoint(1, NOW, Micros(5), {"outbox": ActorCheckpoint.of({"a": 1}, {"trays": {}})})
     log = [second.first, second.checkpoint(checkpoint), second.row(Envelope(2, NOW, Micros(6), (), EVENTS[1]))]
     reader = LogReader(log, "second")
     assert seal.endswith(b'"}\n')

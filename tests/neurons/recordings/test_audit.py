@@ -107,7 +107,7 @@ def test_more_checks_than_frames_are_a_fault(tmp_path: Path) -> None:
 
 def continued(scheme: str) -> Checkpoint:
     sessions = {"2": {"connection": 2, "scheme": scheme}}
-    return Checkpoint(2000, NOW, Micros(5), {"connection": ActorCheckpoint({}, {"sessions": sessions})})
+    return Checkpoint(2000, NOW, Micros(5), {"connection": ActorCheckpoint.of({}, {"sessions": sessions})})
 
 
 def test_a_session_goes_on_in_the_next_file_with_its_scheme(tmp_path: Path) -> None:
@@ -210,8 +210,8 @@ def test_the_scheme_that_was_pinned_is_known_in_the_next_file(tmp_path: Path) ->
     def known(crypto: Scheme | None, settings: dict[str, Any], *, pins_schemes: bool = True) -> Checkpoint:
         members = {BOB.hotkey: {"uid": 1, "hotkey": BOB.hotkey, "crypto": crypto}}
         actors = {
-            "metagraph": ActorCheckpoint({}, {"neurons": members}),
-            "auth": ActorCheckpoint(settings, {"pins_schemes": pins_schemes}),
+            "metagraph": ActorCheckpoint.of({}, {"neurons": members}),
+            "auth": ActorCheckpoint.of(settings, {"pins_schemes": pins_schemes}),
         }
         return Checkpoint(2000, NOW, Micros(5), actors)
 
@@ -227,7 +227,7 @@ def test_settings_and_checkpoints_that_no_neuron_wrote_are_faults(tmp_path: Path
     for settings in ({"auth": {"schemes": {BOB.hotkey: "rot13"}}}, {"auth": {"schemes": [BOB.hotkey]}}):
         (fault,) = audited(tmp_path, header=replace(HEADER, settings=settings)).faults
         assert "its header or a checkpoint has wrong settings of auth.schemes" in fault
-    metagraph = ActorCheckpoint({}, {"neurons": [BOB.hotkey]})
+    metagraph = ActorCheckpoint.of({}, {"neurons": [BOB.hotkey]})
     (fault,) = audited(tmp_path, checkpoint=Checkpoint(2000, NOW, Micros(5), {"metagraph": metagraph})).faults
     assert "line 2: the checkpoint is not one of the actor 'metagraph'" in fault
 

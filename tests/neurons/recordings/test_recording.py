@@ -638,7 +638,9 @@ def test_a_replacement_on_the_command_line_names_its_module_but_not_those_of_the
 
 def test_a_checkpoint_of_another_actor_says_whose(tmp_path: Path, subnet: Subnet) -> None:
     checkpoint = subnet.validator.checkpoint()
-    checkpoint.actors["prediction"].state["offers"] = 7
+    prediction = checkpoint.actors["prediction"]
+    state = prediction.plain() | {"offers": 7}
+    checkpoint.actors["prediction"] = ActorCheckpoint.of(prediction.settings, state)
     recording = edited(tmp_path, subnet, lambda h: h, checkpoint)
     with pytest.raises(BadEventLog, match="the checkpoint is not one of the actor 'prediction'"):
         recording.replay()
@@ -841,7 +843,9 @@ def test_a_line_without_end_is_not_inflated_as_a_whole(
 
 def test_a_checkpoint_that_is_larger_than_usual_is_read(tmp_path: Path, subnet: Subnet) -> None:
     checkpoint = subnet.validator.checkpoint()
-    large = replace(checkpoint, actors=checkpoint.actors | {"of another": ActorCheckpoint({}, {"x": "y" * (8 << 20)})})
+    large = replace(
+        checkpoint, actors=checkpoint.actors | {"of another": ActorCheckpoint.of({}, {"x": "y" * (8 << 20)})}
+    )
     with edited(tmp_path, subnet, lambda h: h, large) as recording:
         assert recording.reader.checkpoint == large
 
