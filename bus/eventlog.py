@@ -256,7 +256,9 @@ class _WrittenRow(msgspec.Struct, gc=False):
 
 
 def _chain(before: str, body: bytes) -> str:
-    return sha256(before.encode() + body).hexdigest()
+    digest = sha256(before.encode())
+    digest.update(body)
+    return digest.hexdigest()
 
 
 class SignedSeal(NamedTuple):

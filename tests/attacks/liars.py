@@ -343,6 +343,8 @@ TAKEN_MB: Final = 48.0
 """What a miner takes, it records: 32 MB at once, and 2 MB a second (`IntakeSettings`)."""
 MADE_MB: Final = 40.0
 """What it records of its own bets: those that may wait, and those of one answer more, of 650 bytes each."""
+CHECKPOINT_MB: Final = 24.0
+"""What the next file of its event log begins with, if 20,000 predictions wait on as many games."""
 WAITING: Final = Ceilings(stored=1000, recorded_mb=TAKEN_MB)
 """Predictions for a validator that gives no verdict wait for one, and are rightly kept."""
 FLOODS: Final[dict[str, tuple[str, Callable[[Liar, int], str | bytes], Ceilings]]] = {
@@ -354,7 +356,9 @@ FLOODS: Final[dict[str, tuple[str, Callable[[Liar, int], str | bytes], Ceilings]
     "growth": (
         "updates that each add 100 games, without an end",
         growing,
-        Ceilings(memory_mb=192, left_mb=160, stored=20_000, recorded_mb=TAKEN_MB + MADE_MB, cpu_share=1.2),
+        Ceilings(
+            memory_mb=192, left_mb=160, stored=20_000, recorded_mb=TAKEN_MB + MADE_MB + CHECKPOINT_MB, cpu_share=1.2
+        ),
     ),
     "parts": (
         "updates in 10,000 parts, of which the last never comes",
