@@ -78,6 +78,15 @@ def read_json(file: Path) -> Any:
         raise ConfigurationError(f"{file}: not JSON: {error}") from None
 
 
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` has no half of a surrogate pair, as which Python reads bytes of a command that are no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class NotANumber(ValueError):
     """A value is no finite number; the message has what was expected, and the value."""
 
@@ -96,7 +105,8 @@ def number_of(value: Any) -> float:
     """
     found = value
     if isinstance(value, str):
-        found = float(value) if _NUMBER.fullmatch(value.strip()) else None
+        text = value.strip()  # of more than float would: of all that separates lines
+        found = float(text) if _NUMBER.fullmatch(text) else None
     elif isinstance(value, bool) or not isinstance(value, int | float):
         found = None
     number = math.nan if found is None else _float(found)

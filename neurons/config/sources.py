@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bettensor.neurons.config.documents import is_unicode
 from bettensor.neurons.config.yaml_text import parse_yaml, read_yaml
 
 DEFAULT_HOME: Final = Path("~/.bettensor")
@@ -126,6 +127,8 @@ class Gathered:
             source: the flag or variable, for messages.
         """
         try:
+            if not is_unicode(text):
+                raise ValueError("its value is no UTF-8 text")
             key, text = spelled(name, text)
             value = _value(text)
         except ValueError as error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.neurons.config.documents import MAX_SHOWN, read_text
+from bettensor.neurons.config.documents import MAX_SHOWN, is_unicode, read_text
 
 MOST_BYTES: Final = 1024 * 1024
 """Bytes of a configuration: one with every key and its comment has 20 kB."""
@@ -85,6 +85,12 @@ class _Loader(yaml.SafeLoader):
         elif node is not None:
             self._sizes[node] = self._size(node, event.start_mark)
         return node
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        text = super().construct_scalar(node)
+        if isinstance(text, str) and not is_unicode(text):
+            raise _fault("half of a surrogate pair, which is no character", node.start_mark)
+        return text
 
     def _size(self, node: yaml.Node, at: Any) -> int:
         """How many nodes ``node`` stands for.

@@ -24,7 +24,7 @@ from bettensor.neurons.config.documents import (
 )
 
 
-@pytest.mark.parametrize("value", [1.9, "1.9", "1.90", " 1.9 ", "+1.9", "19e-1", "\t1.9\r\n"])
+@pytest.mark.parametrize("value", [1.9, "1.9", "1.90", " 1.9 ", "+1.9", "19e-1", "\t1.9\r\n", "\x1e1.9\x1c"])
 def test_a_number_and_its_text_are_read_alike(value: Any) -> None:
     assert number_of(value) == 1.9
 

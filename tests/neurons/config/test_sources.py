@@ -97,6 +97,14 @@ def test_other_spellings_mean_a_key_and_a_value(name: str, text: str, key: str, 
     assert spelled(name, text) == (key, value)
 
 
+def test_bytes_that_are_no_text_are_a_fault_of_their_flag_or_variable(tmp_path: Path) -> None:
+    found = gathered(tmp_path, "netuid: 1", {"BETTENSOR_WALLET": "\udcff"}, **{"axon.tls.key": "a\udcad.pem"})
+    assert found.faults == [
+        "BETTENSOR_WALLET: its value is no UTF-8 text",
+        "--axon.tls.key: its value is no UTF-8 text",
+    ]
+
+
 def test_all_faults_of_flags_and_variables_are_kept(tmp_path: Path) -> None:
     environment = {
         "BETTENSOR_WEBSOCKET_ENABLED": "true",

@@ -95,6 +95,7 @@ def billion_laughs(levels: int = 12, width: int = 10) -> str:
         ("a: !!int x", "line 1: 'x' is no value: invalid literal for int"),
         ("a: !!float y", "line 1: 'y' is no value: could not convert"),
         ("a: !!bool 7", "line 1: '7' is no value"),
+        (r'a: "x\udcad"', "line 1: half of a surrogate pair, which is no character"),
         ("a: !!timestamp today", "line 1: 'today' is no value"),
         ("a: !!python/object/apply:os.system [ls]", "line 1: could not determine a constructor for the tag"),
         ("a: " + ":".join(["1"] * 199) + ".0", "is no value: int too large to convert to float"),
