@@ -33,6 +33,8 @@ LIGHT_LATELY: Final = 0.1
 PAUSE: Final = 2.0
 """How many times as long as a turn with a heavy frame took the next one has to wait: the commit of its predictions is
 over by then, and light frames wait behind one heavy one at most."""
+MAX_PAUSE: Final = 0.05
+"""Seconds of that wait at most: a turn may have been long because the system let other processes run."""
 MAX_WAITING: Final = 64
 """Frames of one session that may wait here; it is not read while there are more."""
 MAX_WAITING_BYTES: Final = 65_536
@@ -196,7 +198,7 @@ class Inbox:
             is_heavy = bool(self._heavy) and begun >= self._heavy_from and self._publish_heavy(most, called)
         if is_heavy and not is_alone:
             ended = self._seconds()
-            self._heavy_from = ended + PAUSE * (ended - begun)
+            self._heavy_from = ended + min(MAX_PAUSE, PAUSE * (ended - begun))
         self._schedule()
         for session in called:
             session.go_on()

@@ -26,7 +26,6 @@ from bettensor.neurons.cli.control_client import ask as ask_neuron
 from tests.attacks.attack import Attack, Ceilings, Force
 from tests.attacks.strangers import TURNED_AWAY, flood
 from tests.attacks.target import (
-    PATIENCE,
     Speaker,
     Target,
     Wire,
@@ -391,6 +390,10 @@ def hostile(speaker: Speaker) -> Sequence[bytes]:
     ]
 
 
+LONG: Final = 8.0
+"""Seconds that a session may take to end: an attacker's process has what others leave of the cores."""
+
+
 async def one_of_each(target: Target, force: Force) -> Answers:
     """Each hostile frame in a session of its own."""
     got: Answers = Counter()
@@ -402,7 +405,7 @@ async def one_of_each(target: Target, force: Force) -> Answers:
             frames = hostile(speaker)
             speaker.write(frames[number % len(frames)])
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(LONG):
                     await speaker.ended.wait()
             got.update(speaker.ends or ["open"])
         number += 1

@@ -14,6 +14,7 @@ from bettensor.neurons.edges.inbox import (
     MAX_HEAVY_ALONE,
     MAX_LIGHT,
     MAX_OF_ONE,
+    MAX_PAUSE,
     MAX_TOGETHER,
     MAX_WAITING,
     MAX_WAITING_BYTES,
@@ -180,6 +181,19 @@ async def test_while_light_frames_come_heavy_ones_leave_time_for_them(bench: Ben
     await bench.until(2 * alone + 4)
     bench.seconds += LIGHT_LATELY
     await bench.until(2 * alone + 5)
+
+
+async def test_a_turn_that_took_very_long_delays_heavy_frames_no_longer_than_others(bench: Bench) -> None:
+    def take_time(event: FrameReceived, _: object) -> None:
+        bench.seconds += 60.0 if event.data == HEAVY else 0.0
+
+    bench.bus.subscribe(FrameReceived, take_time, "slow")
+    bench.put(TWO, LIGHT)
+    bench.put(ONE, HEAVY, HEAVY)
+    assert await bench.turn() == [2, 1]
+    assert await bench.turn() == []
+    bench.seconds += 2 * MAX_PAUSE
+    await bench.until(3)
 
 
 async def test_a_body_takes_its_turn_like_a_frame_and_may_be_dropped(bench: Bench) -> None:
