@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import TypeAdapter
-
+from bettensor.bus.adapters import adapter_of
 from bettensor.bus.bus import EventBus
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import UnknownTimer
@@ -81,7 +80,7 @@ class Actor(Subscriber):
     def reload(self, event: SettingsReloaded, _: Envelope) -> None:
         """Take new settings; earlier decisions stay."""
         if self.name in event.actors:
-            self.settings = _adapter(self.Settings).validate_python(event.actors[self.name])
+            self.settings = adapter_of(self.Settings).validate_python(event.actors[self.name])
 
     def publish(self, event: Decided, causes: tuple[int, ...] | None = None) -> int:
         """Conclude something; returns the event's ``seq``."""
@@ -119,12 +118,12 @@ class Actor(Subscriber):
 
     def snapshot(self) -> dict[str, Any]:
         """The state as plain JSON data, from which ``restore`` makes an actor that decides the same."""
-        state: dict[str, Any] = _adapter(self.State).dump_python(self.state, mode="json")
+        state: dict[str, Any] = adapter_of(self.State).dump_python(self.state, mode="json")
         return state
 
     def snapshot_json(self) -> bytes:
         """``snapshot`` as JSON text, in half the time."""
-        return _adapter(self.State).dump_json(self.state)
+        return adapter_of(self.State).dump_json(self.state)
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Forget everything, and remember ``snapshot``.
@@ -132,13 +131,4 @@ class Actor(Subscriber):
         Raises:
             ValueError: ``snapshot`` is not one of this actor's.
         """
-        self.state = _adapter(self.State).validate_python(snapshot)
-
-
-_adapters: dict[type[Any], TypeAdapter[Any]] = {}
-
-
-def _adapter(state: type[Any]) -> TypeAdapter[Any]:
-    if state not in _adapters:
-        _adapters[state] = TypeAdapter(state)
-    return _adapters[state]
+        self.state = adapter_of(self.State).validate_python(snapshot)

@@ -5,15 +5,15 @@ Bytes are text in Latin-1, one character a byte, so that frames can be read.
 
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, replace
-from functools import cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
-from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from bettensor.bus import codec
+from bettensor.bus.adapters import adapter_of
 from bettensor.bus.codec import UnreadMessage
 from bettensor.bus.errors import Unreadable
 from bettensor.bus.events import Event, SettingsReloaded
@@ -142,13 +142,13 @@ def _plain_reader(kind: type[Event]) -> Callable[[bytes], Event]:
     try:
         strict: Any = msgspec.json.Decoder(kind)
     except TypeError:  # a field of a type that only pydantic can read, as a union of dataclasses
-        return TypeAdapter(kind).validate_json
+        return adapter_of(kind).validate_json
 
     def read(raw: bytes) -> Event:
         try:
             event: Event = strict.decode(raw)
         except msgspec.ValidationError:  # a message inside that is not stamped yet breaks the rules of the wire
-            event = TypeAdapter(kind).validate_json(raw)
+            event = adapter_of(kind).validate_json(raw)
         return event
 
     return read
@@ -163,10 +163,5 @@ def _message(raw: msgspec.Raw) -> WebSocketMessage:
         return message
     written = msgspec.json.decode(raw)
     kind = UnreadMessage if written.keys() >= _UNREAD else KINDS.get(written["message_type"], UnreadMessage)
-    whole: WebSocketMessage = _lax_message(kind).validate_json(bytes(raw))
+    whole: WebSocketMessage = adapter_of(kind).validate_json(bytes(raw))
     return whole
-
-
-@cache
-def _lax_message(kind: type[WebSocketMessage]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)

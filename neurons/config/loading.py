@@ -7,8 +7,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Final, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from bettensor.bus.adapters import adapter_of
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.text import hint
 from bettensor.neurons.config.faults import Fault, Faults, Location, faults_of, shown_value
@@ -143,7 +144,7 @@ def _parse(
     dropped: set[Location] = set()
     while True:
         try:
-            return TypeAdapter(kind).validate_python(gathered.document, context=context), faults, dropped
+            return adapter_of(kind).validate_python(gathered.document, context=context), faults, dropped
         except ValidationError as error:
             found = list(faults_of(kind, error))
         faults += [fault for fault in found if not dropped & {*fault.locations}]

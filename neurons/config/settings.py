@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
 
 from bittensor_core import ss58_decode
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 
 from bettensor.actors.settings import (
     AuthSettings,
@@ -27,6 +27,7 @@ from bettensor.actors.settings import (
     Whole,
     settings_class,
 )
+from bettensor.bus.adapters import adapter_of
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Hotkey, Netuid
@@ -322,16 +323,9 @@ ROLES: Final[dict[str, type[ValidatorSettings] | type[MinerSettings]]] = {
 }
 
 
-_ADAPTERS: Final[dict[type[Any], TypeAdapter[Any]]] = {}
 _TYPES: Final[dict[type[Any], dict[str, Any]]] = {}
 _KEYS: Final[dict[type[Any], tuple[str, ...]]] = {}
 """What was asked about settings classes: each answer costs a millisecond, and is the same for ever."""
-
-
-def _adapter(kind: type[Parsed]) -> TypeAdapter[Parsed]:
-    if kind not in _ADAPTERS:
-        _ADAPTERS[kind] = TypeAdapter(kind)
-    return _ADAPTERS[kind]
 
 
 def _types(kind: Any) -> dict[str, Any]:
@@ -360,7 +354,7 @@ def parse(kind: type[Parsed], document: Any, where: Where, folder: Path | None =
         unknown = [str(key) for key in document if key not in known]
         found += [Fault(((key,),), f"there is no such key{hint(key, _names(kind))}") for key in unknown]
     try:
-        parsed = _adapter(kind).validate_python(known, context={"folder": folder})
+        parsed = adapter_of(kind).validate_python(known, context={"folder": folder})
     except ValidationError as error:
         found += faults_of(kind, error)
     if found:
@@ -370,7 +364,7 @@ def parse(kind: type[Parsed], document: Any, where: Where, folder: Path | None =
 
 def plain_settings(settings: Any) -> dict[str, Any]:
     """A settings object as plain data, without values that may be secrets."""
-    plain: dict[str, Any] = without_secrets(_adapter(type(settings)).dump_python(settings, mode="json"))
+    plain: dict[str, Any] = without_secrets(adapter_of(type(settings)).dump_python(settings, mode="json"))
     return plain
 
 
