@@ -156,19 +156,18 @@ class Acceptor:
             deadline.cancel()
         if not first:
             return  # its peer has left
-        is_handshake = first[0] == _CLIENT_HELLO
-        context = tls() if is_handshake else None
-        arrival.is_connected = context is not None or not is_handshake
-        if context is not None:
+        if first[0] != _CLIENT_HELLO:
+            arrival.is_connected = True
+            # in a task that nobody cancels: uvloop would close the connection, and its protocol would not hear of it
+            self._start(self._connect(arrival.socket))
+        elif (context := tls()) is not None:
+            arrival.is_connected = True
             await self._connect(
                 arrival.socket,
                 ssl=context,
                 ssl_handshake_timeout=self._timeouts.handshake,
                 ssl_shutdown_timeout=self._timeouts.shutdown,
             )
-        elif not is_handshake:
-            # in a task that nobody cancels: uvloop would close the connection, and its protocol would not hear of it
-            self._start(self._connect(arrival.socket))
 
     async def _first_byte(self, accepted: socket.socket) -> bytes:
         """The first byte, which stays to be read; none if the peer has left."""

@@ -45,7 +45,7 @@ from bettensor.neurons.edges.incoming import claimed_by, request_of
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.outlet import Outlet
 from bettensor.neurons.edges.protocols import Sending, SendLimits, SessionProtocol
-from bettensor.neurons.edges.request_protocol import Header, HttpAnswer, whole_answer
+from bettensor.neurons.edges.request_protocol import HttpAnswer, json_answer, whole_answer
 from bettensor.neurons.edges.scope import Scope, remote_of, target_of, tls_key_of
 from bettensor.neurons.edges.shared_frames import Frames, Written
 from bettensor.neurons.edges.turns import Turns
@@ -237,7 +237,7 @@ class Listener(Edge):
         is_check = self._is_check(scope)
         known = self._turnstile.known_health() if is_check else None
         if known is not None:
-            return _json(known.status, known.body.encode())
+            return json_answer(known.status, known.body.encode())
         bar = None if is_check else self._bar(scope)
         if bar is not None and not self._may_prove(bar, scope):
             return self._turn_away(bar)
@@ -322,7 +322,7 @@ class Listener(Edge):
         """The answer to a handshake that needs no decision; None if it does."""
         if self._is_check(scope):
             known = self._turnstile.known_health()
-            return None if known is None else _json(known.status, known.body.encode())
+            return None if known is None else json_answer(known.status, known.body.encode())
         bar = self._bar(scope)
         if bar is None or (self._may_prove(bar, scope) and self._proves(scope)):
             return None
@@ -350,7 +350,7 @@ class Listener(Edge):
 
     async def _answer(self, decision: Event, exchange: Exchange) -> HttpAnswer:
         if isinstance(decision, HttpAnswered):
-            return _json(decision.status, decision.body.encode())
+            return json_answer(decision.status, decision.body.encode())
         if isinstance(decision, PeerRefused):
             return self._refused(decision.code, decision.message, decision.retry_after)
         pieces = await exchange.body(self._outlet)
@@ -358,7 +358,7 @@ class Listener(Edge):
 
     def _refused(self, code: RefusalCode, message: str, retry_after: int | None) -> HttpAnswer:
         again = () if retry_after is None else ((b"retry-after", str(retry_after).encode()),)
-        return _json(code.status, self._refusal(code, message), *again)
+        return json_answer(code.status, self._refusal(code, message), *again)
 
     def _refusal(self, code: RefusalCode, message: str) -> bytes:
         """Its body (protocol, "Refusals")."""
@@ -404,10 +404,6 @@ class Listener(Edge):
 async def _refuse_handshake(answer: HttpAnswer, send: Any) -> None:
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "websocket.http.response.body", "body": b"".join(answer.pieces)})
-
-
-def _json(status: int, content: bytes, *headers: Header) -> HttpAnswer:
-    return whole_answer(status, (b"content-type", b"application/json"), *headers, pieces=[content])
 
 
 async def _read_body(receive: Any) -> bytes | None:

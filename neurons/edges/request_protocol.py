@@ -355,7 +355,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
             self.cycle.message_event.set()
         content = self._rules.refusal(reason.code, str(reason))
-        self._write(whole_answer(reason.status, (b"content-type", b"application/json"), pieces=[content]))
+        self._write(json_answer(reason.status, content))
         self._linger()
 
     def _write(self, answer: HttpAnswer) -> None:
@@ -380,6 +380,11 @@ def whole_answer(status: int, *headers: Header, pieces: list[bytes]) -> HttpAnsw
     """An answer with the length of its body."""
     size = sum(map(len, pieces))
     return HttpAnswer(status, [*headers, (b"content-length", str(size).encode())], pieces)
+
+
+def json_answer(status: int, content: bytes, *headers: Header) -> HttpAnswer:
+    """An answer in JSON."""
+    return whole_answer(status, (b"content-type", b"application/json"), *headers, pieces=[content])
 
 
 def _reason_of(error: httptools.HttpParserError) -> Unacceptable:
