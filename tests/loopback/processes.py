@@ -311,7 +311,8 @@ class Subnet:
             stored = self.rows("validator", "SELECT hotkey, prediction_id, code FROM predictions ORDER BY 2")
             of_it = [(prediction, code) for hotkey, prediction, code in stored if hotkey == self.hotkeys[name]]
             assert told == of_it, f"{name}: {set(told) ^ set(of_it)}"
-            assert "accepted" in {code for _, code in told} <= set(codes)
+            found = {code for _, code in told}
+            assert "accepted" in found <= set(codes), f"{name}: {found}"
         assert await self.stop("validator") == 0
 
 
