@@ -137,7 +137,7 @@ class ReplayBus(EventBus):
     def _feed(self, recorded: Recorded) -> None:
         """Publish an observed event of the recording, and read on to the next one."""
         if recorded.seq <= self._seq:
-            self._differ(recorded, self.recent[-1])  # more decisions than recorded
+            self._differ(recorded, self.recent[-1] if self.recent else None)  # more decisions than recorded
         self._seq = max(self._seq, recorded.seq)
         self._at, self._mono = recorded.at, recorded.mono
         event = recorded.event

@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Annotated, Final, NamedTuple
 from urllib.parse import quote_plus
 
@@ -192,15 +193,15 @@ async def _read_body(response: httpx.Response, most: int) -> bytes:
     Raises:
         httpx.DecodingError: the body has more bytes, or comes in far too many parts.
     """
-    content, parts = bytearray(), 0
+    content, parts = BytesIO(), 0
     async for chunk in response.aiter_raw():
-        content += chunk
+        content.write(chunk)
         parts += 1
-        if is_crumbled(parts, len(content)):
+        if is_crumbled(parts, content.tell()):
             raise httpx.DecodingError("an answer in far too many parts", request=response.request)
-        if len(content) > most:
+        if content.tell() > most:
             raise httpx.DecodingError(f"an answer of more than {most} bytes", request=response.request)
-    return bytes(content)
+    return content.getvalue()
 
 
 def _refuse_compression(response: httpx.Response) -> None:

@@ -123,6 +123,13 @@ def test_a_decision_too_few_at_the_end_is_found() -> None:
     assert difference.replayed is None
 
 
+def test_an_observation_from_before_the_beginning_is_a_difference() -> None:
+    recorded = record()
+    difference = replay([recorded[0]._replace(seq=0), *recorded[1:]], Thinker)
+    assert difference is not None
+    assert (difference.recorded, difference.replayed) == (recorded[0]._replace(seq=0), None)
+
+
 def test_in_a_replay_nobody_observes_but_the_recording() -> None:
     bus = ReplayBus([])
     with pytest.raises(NotAllowed, match="only the recording may observe"):

@@ -273,7 +273,7 @@ TARGETS: Final = {
     "neurons": Target(neurons, 8_192),
     "command": Target(command, 4_096),
     "question": Target(question, 4_096),
-    "history": Target(history, 65_536),
+    "history": Target(history, 8_192),
 }
 
 

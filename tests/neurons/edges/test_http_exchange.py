@@ -1,6 +1,7 @@
 """An exchange with a server that may do all that servers may not: what it costs has bounds."""
 
 import asyncio
+import tracemalloc
 
 import pytest
 
@@ -84,6 +85,26 @@ async def test_room_is_made_once_for_a_large_body() -> None:
     assert rooms == []
     assert len((await exchange(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 2 * LARGE, 2 * LARGE, rooms))[1]) == 2 * LARGE
     assert rooms == [1]
+
+
+async def test_a_large_body_is_in_memory_once() -> None:
+    chunk, chunks = b" " * 65536, 128
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(chunks):
+            writer.write(chunk)
+            await writer.drain()
+
+    async with serving(answer) as endpoint, connected("127.0.0.1", int(endpoint.rpartition(":")[2])) as connection:
+        reply = await connection.request("GET", "/", [("Host", "validator")])
+        tracemalloc.start()
+        try:
+            assert len(await reply.read(chunks * len(chunk))) == chunks * len(chunk)
+            assert tracemalloc.get_traced_memory()[1] < 1.5 * chunks * len(chunk)
+        finally:
+            tracemalloc.stop()
 
 
 async def test_nobody_listens() -> None:
