@@ -21,6 +21,7 @@ from bettensor.bus.errors import BettensorError
 from bettensor.bus.events import Tls, TlsTrouble
 
 UNREADABLE: Final = (
+    TypeError,  # a kind of text that its attribute may not have
     UnsupportedAlgorithm,
     ValueError,
     x509.DuplicateExtension,

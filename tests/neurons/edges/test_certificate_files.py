@@ -17,6 +17,7 @@ from bettensor.bus.timestamps import DAY
 from bettensor.neurons.edges import certificate_files
 from bettensor.neurons.edges.certificate_files import Served, read_proxy, read_served
 from bettensor.neurons.system.files import Sight, look_at
+from tests.fuzz.targets import CORPUS
 from tests.neurons.edges.certificates import Pair, change_version, copy_pair, make_pair
 
 OPENSSL = ("openssl",)
@@ -209,3 +210,8 @@ def test_a_certificate_of_a_version_that_does_not_exist_is_refused(tmp_path: Pat
     change_version(pair, 9)
     with pytest.raises(ConfigurationError, match="is no certificate in PEM: 9 is not a valid X509 version"):
         read_proxy(pair.pem, SystemClock().wall())
+
+
+def test_a_name_of_a_kind_that_it_may_not_have_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"bits_in_a_name cannot be read: oid must be .* for BitString type"):
+        read_proxy(CORPUS / "certificate" / "bits_in_a_name", SystemClock().wall())
