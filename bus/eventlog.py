@@ -218,9 +218,12 @@ class LogWriter:
         self.first = self._line(_encoder.encode(header)[:-1])
         """The header's line."""
 
-    def checkpoint(self, checkpoint: Checkpoint) -> bytes:
-        """The line with which a file goes on from another."""
-        return self._line(b'{"checkpoint":%b' % _encoder.encode(checkpoint))
+    def checkpoint(self, checkpoint: Checkpoint) -> bytearray:
+        """The line with which a file goes on from another. It may be long, so it is not copied."""
+        line = bytearray(b'{"checkpoint":')
+        _encoder.encode_into(checkpoint, line, -1)
+        line += self._end(line)
+        return line
 
     def row(self, envelope: Envelope) -> bytes:
         """The line of one event.
@@ -237,11 +240,15 @@ class LogWriter:
         return self._line(b'{"seal":%b,"signature":"0x%b"' % (seal, sign(seal).hex().encode()))
 
     def _line(self, body: bytes) -> bytes:
+        return body + self._end(body)
+
+    def _end(self, body: bytes | bytearray) -> bytes:
+        """The end of the line that begins with ``body``."""
         if len(body) > MAX_LINE - _HASH - 1:
             raise ValueError(f"a line of {len(body)} bytes is too long for an event log")
-        self.hash = chained = _chain(self.hash, body)
+        self.hash = _chain(self.hash, body)
         self.lines += 1
-        return b'%b,"hash":"%b"}\n' % (body, chained.encode())
+        return b',"hash":"%b"}\n' % self.hash.encode()
 
 
 class _WrittenRow(msgspec.Struct, gc=False):
@@ -255,7 +262,7 @@ class _WrittenRow(msgspec.Struct, gc=False):
     event: Any
 
 
-def _chain(before: str, body: bytes) -> str:
+def _chain(before: str, body: bytes | bytearray) -> str:
     digest = sha256(before.encode())
     digest.update(body)
     return digest.hexdigest()

@@ -122,6 +122,8 @@ class Recorder(Edge, Records):
         except OSError as error:
             raise start_fault(f"recorder.path {self._path} cannot be written: {error}", error) from None
         self._begin(previous, None)
+        with contextlib.suppress(Exception):  # a state that cannot be written is told when it is due
+            self._source.checkpoint()  # the first takes tens of milliseconds more, which nobody waits for now
         self._schedule()
 
     async def close(self) -> None:
@@ -188,15 +190,16 @@ class Recorder(Edge, Records):
         return self._path.with_name(f"{self._path.stem}.{self._closed:06}.jsonl")
 
     def _begin(self, previous: str, checkpoint: Checkpoint | None) -> None:
-        self._writer = LogWriter(self._source.log_header(previous))
+        self._writer = writer = LogWriter(self._source.log_header(previous))
         self._size, self._began = 0, self._clock.mono()
-        self._write(self._writer.first + (b"" if checkpoint is None else self._writer.checkpoint(checkpoint)))
+        for line in (writer.first,) if checkpoint is None else (writer.first, writer.checkpoint(checkpoint)):
+            self._write(line)
         self._head = self._size
 
     def _end(self, writer: LogWriter, reason: str) -> None:
         self._write(writer.seal(self._bus.position[0], self._clock.wall(), reason, self._sign))
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
         self._size += len(data)
         self._given += len(data)
         self._submit(lambda: self._write_file(data))
@@ -284,7 +287,7 @@ class Recorder(Edge, Records):
         """Open without a buffer: lines that failed must not be written later."""
         return FileIO(create_private(self._path), "wb")
 
-    def _write_file(self, data: bytes) -> None:
+    def _write_file(self, data: bytes | bytearray) -> None:
         left = memoryview(data)
         while left and self._file is not None:
             left = left[self._file.write(left) :]

@@ -370,6 +370,8 @@ FLOODS: Final[dict[str, tuple[str, Callable[[Liar, int], str | bytes], Ceilings]
     "texts": ("errors whose text would clear a terminal", escapes, WAITING),
     "bomb": ("binary frames of 60 kB that unpack to 60 MB", bomb, WAITING),
 }
+LONG: Final = {"growth": 30.0}
+"""Seconds of those whose honest 99th percentile must not be of one moment, as that of a new file of the event log."""
 
 NOTHING: Final = Limits(frame_bytes=0, predictions_per_message=0, messages_per_second=1e-9, burst=1e-9)
 ODDITIES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -401,6 +403,7 @@ LIARS: Final = (
             gets=SESSION_ENDS | ASKS,
             per_second={"asks for /games": 2.0},
             ceilings=ceilings,
+            seconds=LONG.get(name),
             short_seconds=1.5,
         )
         for name, (sentence, make, ceilings) in FLOODS.items()
