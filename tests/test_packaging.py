@@ -140,7 +140,7 @@ from neurons import Validator
 
 
 def on_listening(event: ListeningBegun) -> None:
-    print("heard in the repository of", Validator.owner, file=sys.stderr, flush=True)
+    print(f"heard in the repository of {Validator.owner}", file=sys.stderr, flush=True)  # one piece in the log
 """,
     "bus.py": "STOPS = ['Main Street']\n",
     "actors/__init__.py": "",
