@@ -228,7 +228,8 @@ def test_files_go_on_from_each_other_with_a_checkpoint() -> None:
     seal = first.seal(1, NOW, "rotation", signed)
     second = LogWriter(replace(HEADER, previous=first.hash))
     checkpoint = Checkpoint(1, NOW, Micros(5), {"outbox": ActorCheckpoint.of({"a": 1}, {"trays": {}})})
-    log = [second.first, second.checkpoint(checkpoint), second.row(Envelope(2, NOW, Micros(6), (), EVENTS[1]))]
+    line = bytes(second.checkpoint(checkpoint))
+    log = [second.first, line, second.row(Envelope(2, NOW, Micros(6), (), EVENTS[1]))]
     reader = LogReader(log, "second")
     assert seal.endswith(b'"}\n')
     assert reader.header.previous == first.hash
