@@ -82,7 +82,8 @@ Other flags of bittensor, such as `--logging.record_log`, `--neuron.*` or `--axo
 recognised by their form and ignored; any other variable with this prefix that is no key is refused.
 
 **While it runs**: a neuron reads its file, its blacklist and its metagraph again when one of them changes, and at SIGHUP (on a terminal, SIGHUP stops it). It takes {taken} (but
-not {fixed}), and logs the changes that need a restart. A file that cannot be read changes nothing. A games file is watched in the same way.
+not {fixed}), and logs the changes that need a restart; whether the
+metagraph comes from a file or from the chain waits for one too. A file that cannot be read changes nothing. A games file is watched in the same way.
 
 No key holds a secret: of a wallet, a neuron reads only the hotkey's file, and never prints it.
 

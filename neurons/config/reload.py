@@ -19,6 +19,8 @@ RELOADABLE: Final = (
     "actors.*.*",
 )
 """Keys that a running neuron takes. All others wait for a restart."""
+_SOURCE: Final = "metagraph.static"
+"""Another file is taken. Whether it is a file or the chain is decided at the start."""
 FIXED: Final = ("actors.*.class", "actors.predictor.*")
 """Exceptions to ``RELOADABLE``: keys that wait for a restart."""
 
@@ -40,7 +42,7 @@ def changes(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     """The keys that differ: those that a running neuron takes, and those that wait for a restart."""
     before, after = flatten(old), flatten(new)
     differ = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    taken = [key for key in differ if is_reloadable(key)]
+    taken = [key for key in differ if is_reloadable(key) and (key != _SOURCE or None not in (before[key], after[key]))]
     return taken, [key for key in differ if key not in taken]
 
 

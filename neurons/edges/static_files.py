@@ -128,19 +128,21 @@ class StaticFiles(Edge):
         self.take(self.read(self._settings))
 
     def read(self, settings: Settings) -> tuple[Observed, ...]:
-        """The present contents of the files that ``settings`` name.
+        """The present contents of the files that ``settings`` name; a metagraph only if it was a file at the start.
 
         Raises:
             ConfigurationError: one cannot be read.
         """
         static, blacklist = files_of(settings)
         found: list[Observed] = []
-        if static is not None:
+        if static is not None and self._settings.metagraph.static is not None:
             metagraph = read_metagraph(static)
             found += [RowsSkipped("metagraph", static.name, metagraph.faults), metagraph.contents]
         if blacklist is not None:
             listed = read_blacklist(blacklist)
             found += [RowsSkipped("blacklist", blacklist.name, listed.faults), listed.contents]
+        elif any(isinstance(event, BlacklistLoaded) for event in self._known):  # there was one: nobody is on it now
+            found += [RowsSkipped("blacklist", "", ()), BlacklistLoaded(())]
         return tuple(found)
 
     def take(self, files: tuple[Observed, ...]) -> None:

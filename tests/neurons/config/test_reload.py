@@ -66,6 +66,11 @@ def test_what_waits_for_a_restart(document: dict[str, Any], key: str) -> None:
     assert changes(settings(), settings(**document)) == ([], [key])
 
 
+def test_whether_the_metagraph_comes_from_a_file_or_the_chain_waits_for_a_restart() -> None:
+    static, chain = (settings(metagraph={"static": static}) for static in ("metagraph.yaml", None))
+    assert changes(static, chain) == changes(chain, static) == ([], ["metagraph.static"])
+
+
 def test_keys_of_both_kinds_are_told_apart_and_are_in_order() -> None:
     new = settings(netuid=31, websocket={"enabled": False}, axon={"port": 1}, logging={"level": "DEBUG"})
     assert changes(settings(), new) == (["logging.level", "websocket.enabled"], ["axon.port", "netuid"])

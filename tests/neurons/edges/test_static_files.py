@@ -91,6 +91,26 @@ async def test_another_file_is_read_where_the_settings_name_another(bench: Bench
     assert bench.last(MetagraphFetched).neurons == ()
 
 
+async def test_who_was_on_a_blacklist_that_is_gone_is_on_none(bench: Bench) -> None:
+    bench.write(ALICE, "5x")
+    await bench.files.open()
+    without = bench.configured()
+    for _ in range(2):
+        bench.files.take(bench.files.read(without))
+    assert bench.topics()[-2:] == ["rows_skipped", "blacklist_loaded"]
+    assert [len(event.faults) for event in bench.all(RowsSkipped)] == [1, 0]
+    assert bench.all(BlacklistLoaded) == [BlacklistLoaded((Hotkey(ALICE),)), BlacklistLoaded(())]
+    bench.files.take(bench.files.read(bench.settings))
+    assert bench.last(BlacklistLoaded).hotkeys == (ALICE,)
+
+
+async def test_a_neuron_with_the_metagraph_of_the_chain_reads_none_from_a_file(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, metagraph={"static": None}, subtensor={"network": "test"})
+    await bench.files.open()
+    bench.files.take(bench.files.read(bench.configured()))
+    assert bench.topics() == []
+
+
 async def test_what_cannot_be_read_again_leaves_in_force_what_was(bench: Bench) -> None:
     await bench.files.open()
     bench.metagraph.unlink()
