@@ -19,6 +19,7 @@ all other states. Bytes that begin no request, such as empty lines, are in none 
 """
 
 import math
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -36,6 +37,8 @@ from bettensor.neurons.edges.scope import Scope
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """Bytes of a request's head: a miner's and a Dendrite's have about 900 (protocol, "Limits")."""
+MAX_LINE_BYTES: Final = 8192
+"""Bytes of a line of a WebSocket handshake's head, its end included: the websockets library reads no longer one."""
 MAX_HEADERS: Final = 64
 """Headers of a request: a miner's has 10, a Dendrite's 20, and proxies add some (protocol, "Limits")."""
 MAX_FRAMING_BYTES: Final = 4096
@@ -91,10 +94,11 @@ class PortRules(NamedTuple):
 class Unacceptable(Exception):
     """What came is no request that the application gets to see."""
 
-    def __init__(self, status: HTTPStatus, code: RefusalCode, message: str) -> None:
+    def __init__(self, status: HTTPStatus, code: RefusalCode, message: str, *headers: Header) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.headers = headers
 
 
 class OutOfTurn(Unacceptable):
@@ -244,6 +248,8 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
     def _judge_head(self) -> None:
         """Raise ``Unacceptable`` for what would be refused whatever the application says."""
         headers = dict(self.headers)
+        if self.parser.get_http_version() not in ("1.0", "1.1"):
+            raise _unreadable()
         if self.parser.should_upgrade() and self._should_upgrade():
             self._judge_handshake()
         if self._rules.max_body is None:
@@ -257,12 +263,27 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             raise Unacceptable(HTTPStatus.LENGTH_REQUIRED, RefusalCode.MALFORMED, message)
 
     def _judge_handshake(self) -> None:
-        bad = HTTPStatus.BAD_REQUEST
-        if self.parser.get_http_version() != "1.1":  # RFC 6455, 4.1: it MUST be at least 1.1
+        """RFC 6455, section 4.2.1. The websockets library would refuse it too, but later and in words of its own."""
+        bad, headers = HTTPStatus.BAD_REQUEST, dict(self.headers)
+        if self.parser.get_http_version() != "1.1":
             raise Unacceptable(bad, RefusalCode.NO_UPGRADE, "a WebSocket handshake needs HTTP/1.1")
-        if not all(name.isascii() and value.isascii() for name, value in self.headers):
-            # the websockets library cannot write the reason for which it refuses them
-            raise Unacceptable(bad, RefusalCode.MALFORMED, "a header of a WebSocket handshake is not ASCII")
+        if self.parser.get_method() != b"GET":
+            status = HTTPStatus.METHOD_NOT_ALLOWED
+            raise Unacceptable(status, RefusalCode.METHOD_NOT_ALLOWED, "a WebSocket handshake is a GET")
+        if len(self.url) > MAX_LINE_BYTES - len("GET  HTTP/1.1\r\n"):
+            raise _long_line(HTTPStatus.REQUEST_URI_TOO_LONG)
+        for name, value in self.headers:
+            if not (name.isascii() and value.isascii()):
+                raise Unacceptable(bad, RefusalCode.MALFORMED, "a header of a WebSocket handshake is not ASCII")
+            if len(name) + len(value) > MAX_LINE_BYTES - len(": \r\n"):
+                raise _long_line(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+            raise Unacceptable(bad, RefusalCode.MALFORMED, "a WebSocket handshake has no body")
+        if not _is_key([value for name, value in self.headers if name == b"sec-websocket-key"]):
+            raise Unacceptable(bad, RefusalCode.MALFORMED, "Sec-WebSocket-Key is not 16 bytes in base64, once")
+        if [value for name, value in self.headers if name == b"sec-websocket-version"] != [b"13"]:
+            status, message = HTTPStatus.UPGRADE_REQUIRED, "Sec-WebSocket-Version is not 13"
+            raise Unacceptable(status, RefusalCode.UNSUPPORTED_PROTOCOL, message, (b"sec-websocket-version", b"13"))
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
@@ -355,7 +376,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
             self.cycle.message_event.set()
         content = self._rules.refusal(reason.code, str(reason))
-        self._write(json_answer(reason.status, content))
+        self._write(json_answer(reason.status, content, *reason.headers))
         self._linger()
 
     def _write(self, answer: HttpAnswer) -> None:
@@ -390,6 +411,20 @@ def json_answer(status: int, content: bytes, *headers: Header) -> HttpAnswer:
 def _reason_of(error: httptools.HttpParserError) -> Unacceptable:
     """What a callback raised, or else that the parser cannot read it."""
     raised = error.__context__
-    if isinstance(raised, Unacceptable):
-        return raised
+    return raised if isinstance(raised, Unacceptable) else _unreadable()
+
+
+def _unreadable() -> Unacceptable:
     return Unacceptable(HTTPStatus.BAD_REQUEST, RefusalCode.MALFORMED, "this is no request of HTTP/1.1")
+
+
+def _long_line(status: HTTPStatus) -> Unacceptable:
+    return Unacceptable(status, RefusalCode.TOO_LARGE, f"a line of a handshake with more than {MAX_LINE_BYTES} bytes")
+
+
+def _is_key(values: list[bytes]) -> bool:
+    """Whether a handshake has one key, of 16 bytes in base64 (RFC 6455, section 4.1)."""
+    try:
+        return len(values) == 1 and len(b64decode(values[0], validate=True)) == 16
+    except ValueError:
+        return False

@@ -278,6 +278,31 @@ FORMS: Final[dict[str, tuple[bytes, int, str]]] = {
     "CONNECT": (b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed"),
     "a handshake of HTTP/1.0": (HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.0"), 400, "no_upgrade"),
     "a handshake that is not ASCII": (HANDSHAKE.replace(b"dGhl", b"\xff\xff\xff\xff"), 400, "malformed"),
+    "HTTP/0.9": (b"GET / HTTP/0.9\r\n\r\n", 400, "malformed"),
+    "HTTP/2.0": (b"GET / HTTP/2.0\r\n\r\n", 400, "malformed"),
+    "a handshake by POST": (HANDSHAKE.replace(b"GET", b"POST"), 405, "method_not_allowed"),
+    "a handshake with a body": (
+        HANDSHAKE.replace(b"Host: x\r\n", b"Content-Length: 5\r\n") + b"hello",
+        400,
+        "malformed",
+    ),
+    "a handshake with chunks": (
+        HANDSHAKE.replace(b"Host: x", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        400,
+        "malformed",
+    ),
+    "a handshake without a key": (HANDSHAKE.replace(b"-Key", b"-Kee"), 400, "malformed"),
+    "a handshake with two keys": (
+        HANDSHAKE.replace(b"Host: x", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+        400,
+        "malformed",
+    ),
+    "a handshake with a short key": (HANDSHAKE.replace(b"dGhl", b""), 400, "malformed"),
+    "a handshake whose key is no base64": (HANDSHAKE.replace(b"dGhl", b"dG!l"), 400, "malformed"),
+    "a handshake of another version": (HANDSHAKE.replace(b"13", b"8"), 426, "unsupported_protocol"),
+    "a handshake of no version": (HANDSHAKE.replace(b"-Version", b"-Versions"), 426, "unsupported_protocol"),
+    "a handshake with a long target": (HANDSHAKE.replace(b"/ws", b"/ws?a=" + b"a" * 8192), 414, "too_large"),
+    "a handshake with a long header": (HANDSHAKE.replace(b"Host: x", b"Host: " + b"x" * 8185), 431, "too_large"),
 }
 
 
@@ -290,6 +315,34 @@ def test_what_is_no_request_gets_a_typed_refusal_and_the_end(run: Run, name: str
             await line.send(request)
             assert await line.refusal() == (status, code)
             assert bench.asked == []
+
+    run(scenario())
+
+
+def test_a_handshake_of_another_version_is_told_which(run: Run) -> None:
+    async def scenario() -> None:
+        async with serving({"ws": "websockets-sansio"}) as bench, bench.line() as line:
+            await line.send(HANDSHAKE.replace(b"13", b"8"))
+            assert b"\r\nsec-websocket-version: 13\r\n" in await line.reader.readuntil(b"\r\n\r\n")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        HANDSHAKE.replace(b"Host: x", b"Host: " + b"x" * 8184),
+        HANDSHAKE.replace(b"/ws", b"/ws?" + b"a" * (8192 - 19)),
+        HANDSHAKE.replace(b"Host: x", b"Content-Length: 0"),
+    ],
+    ids=["a header", "a target", "no body"],
+)
+def test_a_handshake_that_the_websocket_library_can_read_reaches_the_application(run: Run, handshake: bytes) -> None:
+    async def scenario() -> None:
+        async with serving({"ws": "websockets-sansio"}) as bench, bench.line() as line:
+            await line.send(handshake)
+            assert (await line.reader.readuntil(b"\r\n")).split()[1] == b"403"  # the application closes it
+            assert bench.asked == ["/ws"]
 
     run(scenario())
 
