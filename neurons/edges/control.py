@@ -182,7 +182,7 @@ class Control(Edge):
                     yield _line({"stopping": True, "process": os.getpid()})
                     return
                 case {"ask": "predict", "game": str(game), "outcome": str(outcome), "wager": float() | int() as wager}:
-                    waiting = self._predict(game, outcome, float(wager), question.get("validator"))
+                    waiting = self._predict(game, outcome, float(wager), _validator_in(question))
                     if question.get("placed") is True:
                         yield _line({"placed": self._placed(waiting)})
                     yield _line(await self._verdicts_on(waiting))
@@ -192,7 +192,8 @@ class Control(Edge):
             return
         except (ValueError, RecursionError, OverflowError):  # not JSON, nested too deeply, or a number too large
             pass
-        yield _line({"error": 'expected {"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager"}'})
+        expected = '{"ask": "status" | "stop"} or {"ask": "predict", "game", "outcome", "wager", "validator"}'
+        yield _line({"error": f"expected {expected}; validator may be left out"})
 
     def status(self) -> Answer:
         """The monitor's report, and the counts of the bus and the handlers. Costs the same however many games exist."""
@@ -250,24 +251,23 @@ class Control(Edge):
 
     # --- predictions by an operator
 
-    def _predict(self, game_id: str, outcome: str, wager: float, only: object) -> Waiting:
+    def _predict(self, game_id: str, outcome: str, wager: float, only: str | None) -> Waiting:
         """Place a prediction with each validator that offers the game, or with none."""
         status = self.status()
         if status["role"] != "miner":
             raise ControlFailed("this is a validator; only a miner can predict")
         validators = list(self._slates)
-        meant = validators if only is None else chosen(str(only), validators)
-        if only is not None and len(meant) > 1:
-            raise ControlFailed(
-                f"several validators fit {only!r}: {', '.join(meant)}; give more characters of one of them"
-            )
+        meant = validators if only is None else chosen(only, validators)
+        if only is not None and len(meant) != 1:
+            cure = f"several validators fit {only!r}: {', '.join(meant)}; give more characters of one of them"
+            raise ControlFailed(cure if meant else f"no validator with a slate fits {only!r}{hint(only, validators)}")
         offers = {Hotkey(name): self._slates[Hotkey(name)].games.get(GameId(game_id)) for name in meant}
         offered = {validator: game for validator, game in offers.items() if game is not None}
         if not offered:
-            known = {game_id: None for slate in self._slates.values() for game_id in slate.games}
+            known = {game_id: None for name in meant for game_id in self._slates[Hotkey(name)].games}
             all_games = "`bettensor games` lists all games"
             there = f"{hint(game_id, known)}; {all_games}" if known else "; no games received yet"
-            missing = "no validator offers a" if only is None else f"validator {only} offers no"
+            missing = "no validator offers a" if only is None else f"validator {meant[0]} offers no"
             raise ControlFailed(f"{missing} game with the id {game_id!r}{there}")
         uid = status["uid"]
         predictions = [(validator, self._make(game, outcome, wager, uid)) for validator, game in offered.items()]
@@ -343,6 +343,18 @@ async def _within_deadline(work: Awaitable[Result]) -> Result:
 
 def _line(answer: Answer) -> bytes:
     return json.dumps(answer).encode() + b"\n"
+
+
+def _validator_in(question: dict[str, Any]) -> str | None:
+    """The validator that is meant, perhaps abbreviated; None if all are.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    match question.get("validator"):
+        case str() | None as validator:
+            return validator
+    raise ValueError
 
 
 def _named(validator: Hotkey, prediction_id: PredictionId) -> Answer:

@@ -170,7 +170,7 @@ async def test_a_prediction_by_hand_gets_its_verdict(tmp_path: Path, capsys: pyt
             (["--wager", "nan"], "the prediction on yankees-mets cannot be sent: Expected `float`, got `null`"),
             (["--game", "yankees"], "the nearest is 'yankees-mets'"),
             (["--outcome", "Tie"], "'Tie' is not an outcome of this game; expected one of 'New York Yankees', 'New"),
-            (["--validator", "nobody"], "validator nobody offers no game with the id"),
+            (["--validator", "nobody"], "no validator with a slate fits 'nobody'"),
             (["--state-dir", str(rig.validator.settings.state_dir)], "only a miner can predict"),
         ):
             assert await bettensor(*order, "--wager", "1", *wrong) == 1

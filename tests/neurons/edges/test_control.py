@@ -160,6 +160,23 @@ async def test_an_outcome_in_other_letters_is_refused_with_the_nearest(tmp_path:
         assert error == "'NEW YORK YANKEES' is not an outcome of this game; the nearest is 'New York Yankees'"
 
 
+async def test_a_validator_that_is_none_or_has_not_the_game_is_told(tmp_path: Path) -> None:
+    async with controlled(tmp_path, one=make_game("g"), other=make_game("h")) as bench:
+        question = {"ask": "predict", "game": "h", "outcome": "New York Yankees", "wager": 1}
+        for validator, error in (
+            ("nobody", "no validator with a slate fits 'nobody'; expected one of '5one"),
+            (
+                make_hotkey("one"),
+                f"validator {make_hotkey('one')} offers no game with the id 'h'; expected one of 'g';",
+            ),
+            ({"a": 1}, 'expected {"ask"'),
+            (7, 'expected {"ask"'),
+        ):
+            answer = await bench.ask(json.dumps(question | {"validator": validator}).encode())
+            assert answer["error"].startswith(error)
+        assert bench.made == []
+
+
 async def test_an_abbreviation_of_several_validators_is_a_bet_with_none(tmp_path: Path) -> None:
     async with controlled(tmp_path, one=make_game("g"), other=make_game("g")) as bench:
         question = {"ask": "predict", "game": "g", "outcome": "New York Yankees", "wager": 1, "validator": "5o"}
