@@ -45,9 +45,19 @@ SHORT = {
 }
 
 
+ONCE = """
+import sys
+from bettensor.neurons.bench import confirm
+from bettensor.neurons.cli.main import main
+confirm.TURNS = confirm.PROCESSES = 1
+sys.exit(main(sys.argv[1:]))
+"""
+"""Each kind of validator is measured once, and not several times in turn."""
+
+
 def run(*arguments: str) -> Any:
     """What ``bettensor bench --json`` prints."""
-    command = [sys.executable, "-m", "bettensor.neurons.cli.main", "bench", *arguments, "--json"]
+    command = [sys.executable, "-c", ONCE, "bench", *arguments, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
