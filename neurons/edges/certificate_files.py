@@ -11,6 +11,7 @@ from shlex import quote
 from typing import Any, Final, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InternalError
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from bettensor.bus.errors import ConfigurationError
@@ -183,4 +184,5 @@ def _micros(at: Any) -> Micros:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    text = "OpenSSL cannot use it" if isinstance(error, InternalError) else str(error)
+    return " ".join(text.split())[:200]

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bettensor.bus.codes import RefusalCode
@@ -21,6 +21,7 @@ from bettensor.bus.errors import BettensorError
 from bettensor.bus.events import Tls, TlsTrouble
 
 UNREADABLE: Final = (
+    InternalError,  # what OpenSSL refuses when it was read already
     TypeError,  # a kind of text that its attribute may not have
     UnsupportedAlgorithm,
     ValueError,

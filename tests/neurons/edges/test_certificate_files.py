@@ -212,6 +212,12 @@ def test_a_certificate_of_a_version_that_does_not_exist_is_refused(tmp_path: Pat
         read_proxy(pair.pem, SystemClock().wall())
 
 
+def test_a_key_that_openssl_cannot_use_is_refused() -> None:
+    file = CORPUS / "certificate" / "key_that_openssl_cannot_set_up"
+    with pytest.raises(ConfigurationError, match=r"cannot_set_up is no private key in PEM: OpenSSL cannot use it$"):
+        read_served(file, file, Micros(1_790_000_000_000_000))
+
+
 def test_a_name_of_a_kind_that_it_may_not_have_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"bits_in_a_name cannot be read: oid must be .* for BitString type"):
         read_proxy(CORPUS / "certificate" / "bits_in_a_name", SystemClock().wall())
