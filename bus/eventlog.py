@@ -339,7 +339,7 @@ class LogReader:
             if self.sealed is not None:
                 raise self._fault(number, "a line follows the seal")
             if not line.endswith(b"}\n"):
-                if next(self._lines, None) is None:
+                if not line.endswith(b"\n") and next(self._lines, None) is None:  # the writer died within it
                     self.cut = number
                     return
                 raise self._fault(number, "not a line of an event log")

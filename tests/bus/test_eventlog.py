@@ -160,6 +160,8 @@ def header(**changes: Any) -> list[bytes]:
         ([*lines()[:3], b'{"seq":x}\n'], "line 4: its hash does not follow"),
         ([*lines(), *lines()[1:2]], "line 7: a line follows the seal"),
         ([*lines()[:2], b"cut", *lines()[2:]], "line 3: not a line of an event log"),
+        ([*lines()[:2], b"NaN\n"], "line 3: not a line of an event log; lines 1 to 2 are unchanged"),
+        ([*lines()[:2], b"[" * 200_000 + b"\n"], "line 3: not a line of an event log; lines 1 to 2 are unchanged"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
