@@ -20,15 +20,25 @@ _OTHERS: Final = 0o077
 _OTHERS_WRITE: Final = 0o022
 
 
-class NotPrivate(PermissionError):
+class _Told(OSError):
+    """Its text is the path and the fault with its cure, without the number of the error."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+class NotPrivate(_Told, PermissionError):
     """A file or folder is not this user's alone; the message has its path and the cure."""
 
     def __init__(self, path: Path, fault: str) -> None:
         super().__init__(errno.EPERM, fault, str(path))
-        self._text = f"{path}: {fault}"
 
-    def __str__(self) -> str:
-        return self._text
+
+class DeadLink(_Told, FileExistsError):
+    """A link is in the place of a folder, and leads to none; the message has its path and the cure."""
+
+    def __init__(self, link: Path, fault: str) -> None:
+        super().__init__(errno.EEXIST, fault, str(link))
 
 
 def open_private(file: Path, flags: int = os.O_RDWR) -> int:
@@ -108,11 +118,12 @@ def own_folder(folder: Path) -> int | None:
 
     Raises:
         NotPrivate: it belongs to another user, or its file system keeps no permissions.
+        DeadLink: it, or a folder above it, is a link that leads to no folder.
         OSError: it is no folder, or cannot be made.
     """
     for above in reversed([above for above in folder.parents if not above.exists()]):
-        above.mkdir(mode=_ABOVE, exist_ok=True)  # those to which all may write could have the folder exchanged
-    folder.mkdir(mode=_FOLDER, exist_ok=True)
+        _make(above, _ABOVE)  # those to which all may write could have the folder exchanged
+    _make(folder, _FOLDER)
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         status = os.fstat(opened)
@@ -128,6 +139,26 @@ def own_folder(folder: Path) -> int | None:
         return former
     finally:
         os.close(opened)
+
+
+def _make(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(mode=mode, exist_ok=True)
+    except FileExistsError:
+        _refuse_dead_link(folder)
+        raise
+
+
+def _refuse_dead_link(link: Path) -> None:
+    try:
+        link.stat()
+    except FileNotFoundError:
+        cure = "make that folder, or set another one"
+        raise DeadLink(link, f"it is a symbolic link to a folder that does not exist; {cure}") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            cure = "delete the link, or set another folder"
+            raise DeadLink(link, f"its symbolic links form a circle; {cure}") from None
 
 
 def _judge(file: Path, status: os.stat_result) -> None:

@@ -64,6 +64,25 @@ def test_what_is_no_folder_is_to_be_corrected(tmp_path: Path, place: str) -> Non
         lock_state_dir(tmp_path / place)
 
 
+def test_links_that_form_a_circle_are_named_as_such(tmp_path: Path) -> None:
+    circle, state = tmp_path / "circle", tmp_path / "circle" / "state"
+    circle.symlink_to(circle)
+    for state_dir in (circle, state):
+        with pytest.raises(ConfigurationError) as refused:
+            secure_state_dir(state_dir)
+        cure = "its symbolic links form a circle; delete the link, or set another folder"
+        assert str(refused.value) == f"state_dir {state_dir} cannot be used: {circle}: {cure}"
+
+
+def test_a_link_to_a_folder_that_does_not_exist_is_named_as_such(tmp_path: Path) -> None:
+    link, target = tmp_path / "link", tmp_path / "unmounted" / "state"
+    link.symlink_to(target)
+    with pytest.raises(ConfigurationError) as refused:
+        secure_state_dir(link)
+    cure = "it is a symbolic link to a folder that does not exist; make that folder, or set another one"
+    assert str(refused.value) == f"state_dir {link} cannot be used: {link}: {cure}"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_of_somebody_else_is_to_be_corrected(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
