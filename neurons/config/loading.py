@@ -78,14 +78,12 @@ def load_configuration(
     """The same, for callers that have further checks to make before they tell the faults.
 
     Raises:
-        ConfigurationError: the file cannot be read, or the role is not known.
+        ConfigurationError: the file cannot be read or is empty, or the role is not known.
     """
     advice = ""
     if file is not None:
         advice = f"; `bettensor config show --role {role or 'ROLE'} > {quote(str(file))}` writes one with every key"
     gathered = gather(file, flags or {}, os.environ if environment is None else environment, advice)
-    if file is not None and not gathered.document:
-        raise ConfigurationError(f"{file}: the file is empty{advice}")
     kind = _kind(gathered, role)
     _refuse_unknown(gathered, kind)
     settings, faults, dropped = _parse(kind, gathered)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bettensor.bus.errors import ConfigurationError
 from bettensor.neurons.config.documents import is_unicode
 from bettensor.neurons.config.yaml_text import parse_yaml, read_yaml
 
@@ -154,12 +155,12 @@ def gather(file: Path | None, flags: Mapping[str, str], environment: Mapping[str
         file: the YAML file; None if there is none.
         flags: keys in any spelling, with their values as text.
         environment: all variables of the process.
-        advice: the cure if the file is missing, for the message.
+        advice: the cure if the file is missing or empty, for the message.
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: the file cannot be read, or is empty.
     """
-    document = {} if file is None else read_yaml(file, advice)
+    document = {} if file is None else _read(file, advice)
     name = "the configuration" if file is None else str(file)
     gathered = Gathered(document, name, file, dict.fromkeys(_leaves(document), name))
     seen: dict[str, tuple[str, str]] = {}
@@ -174,6 +175,18 @@ def gather(file: Path | None, flags: Mapping[str, str], environment: Mapping[str
     for flag, text in flags.items():
         gathered.override(flag, text, f"--{flag}")
     return gathered
+
+
+def _read(file: Path, advice: str) -> dict[str, Any]:
+    """
+    Raises:
+        ConfigurationError: the file cannot be read, or is empty, as it is while an editor writes it in place: that must
+            not stand for the default of every key.
+    """
+    document = read_yaml(file, advice)
+    if not document:
+        raise ConfigurationError(f"{file}: the file is empty{advice}")
+    return document
 
 
 def spelled(name: str, text: str) -> tuple[str, str]:

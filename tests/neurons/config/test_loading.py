@@ -91,9 +91,15 @@ def test_a_list_with_a_wrong_entry_is_left_out(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "# netuid: 30"])
-def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
-    (line,) = told(tmp_path, text)
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [({}, {}), ({"netuid": "5"}, {}), ({"handlers": "["}, {}), ({}, {"BETTENSOR_LOGGING__LEVEL": "debug"})],
+)
+@pytest.mark.parametrize("text", ["", "# netuid: 30", "---\n", "null", "{}"])
+def test_an_empty_file_is_refused_whatever_flags_and_variables_there_are(
+    tmp_path: Path, text: str, flags: dict[str, str], environment: dict[str, str]
+) -> None:
+    (line,) = told(tmp_path, text, flags, environment)
     assert line.startswith("v.yaml: the file is empty; `bettensor config show --role validator > ")
 
 
