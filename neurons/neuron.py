@@ -41,7 +41,7 @@ from bettensor.neurons.edges.static_files import StaticFiles, files_of
 from bettensor.neurons.edges.tasks import Tasks
 from bettensor.neurons.edges.traffic import TrafficLines
 from bettensor.neurons.edges.wallets import load_hotkey
-from bettensor.neurons.edges.watches import watched_changes
+from bettensor.neurons.edges.watches import SETTLE, watched_changes
 from bettensor.neurons.recordings.recording import log_header, take_checkpoint
 from bettensor.neurons.state_dir import lock_state_dir, secure_state_dir
 from bettensor.neurons.system.files import Sight, look_at
@@ -61,6 +61,8 @@ class Neuron(LogSource, Stoppable):
     bus_class: ClassVar[type[EventBus]] = EventBus
     patience: float
     """Seconds for answering the work that was taken in, when the neuron stops."""
+    settle: float = SETTLE
+    """Seconds for which changed files must stay as they are before they are read."""
 
     def __init__(
         self,
@@ -245,7 +247,7 @@ class Neuron(LogSource, Stoppable):
             traffic.take(level)
 
     async def _watch(self, seen: Sight) -> None:
-        async for _ in watched_changes(self.bus, self._files, seen):
+        async for _ in watched_changes(self.bus, self._files, seen, settle=self.settle):
             await self.reload()
 
     def _reloadable(self, new: Settings) -> Settings:

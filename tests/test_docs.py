@@ -27,6 +27,7 @@ from bettensor.neurons.edges.game_schema import schema, schema_text
 from bettensor.neurons.edges.listener import Listener
 from bettensor.neurons.edges.odds_api_feed import OddsApiSettings
 from bettensor.neurons.edges.static_files import StaticFiles
+from bettensor.neurons.edges.watches import SETTLE
 from tests.attacks.page import security
 from tests.autobahn import results as conformance
 from tests.fuzz import results as fuzzing
@@ -81,9 +82,11 @@ Other flags of bittensor, such as `--logging.record_log`, `--neuron.*` or `--axo
 `BETTENSOR_WEBSOCKET__HEARTBEAT_INTERVAL=30`. Variables that Kubernetes sets for a Service with the name `bettensor` or `bettensor-...`, such as `BETTENSOR_PORT=tcp://10.0.0.1:8091`, are
 recognised by their form and ignored; any other variable with this prefix that is no key is refused.
 
-**While it runs**: a neuron reads its file, its blacklist and its metagraph again when one of them changes, and at SIGHUP (on a terminal, SIGHUP stops it). It takes {taken} (but
+**While it runs**: a neuron reads its file, its blacklist and its metagraph again when one of them has changed and all have stayed as they are for
+{SETTLE:g} s, and at once at SIGHUP (on a terminal, SIGHUP stops it). So nothing of a file that is written in parts is in force before its end. It takes {taken} (but
 not {fixed}), and logs the changes that need a restart; whether the
-metagraph comes from a file or from the chain waits for one too. A file that cannot be read changes nothing. A games file is watched in the same way.
+metagraph comes from a file or from the chain waits for one too. A file that cannot be read changes nothing, and neither does an
+empty configuration. A games file is watched too, and read at once.
 
 No key holds a secret: of a wallet, a neuron reads only the hotkey's file, and never prints it.
 

@@ -7,7 +7,6 @@ be used change nothing, and the log says so.
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from bettensor.bus.clock import Clock, SystemClock
 from bettensor.bus.errors import ConfigurationError
@@ -16,12 +15,8 @@ from bettensor.neurons.config.settings import CertificateSettings, ListeningSett
 from bettensor.neurons.edges.certificate_files import CERTIFICATE, PROXY_KEY, Served, read_proxy, read_served
 from bettensor.neurons.edges.edge import Edge, Plan
 from bettensor.neurons.edges.tls import ServerContext
-from bettensor.neurons.edges.watches import watched_changes
+from bettensor.neurons.edges.watches import SETTLE, watched_changes
 from bettensor.neurons.system.files import Sight, look_at
-
-SETTLE: Final = 2.0
-"""Seconds after which changed files are read a second time before they are refused: programs that renew a certificate
-write its two files one after the other."""
 
 
 class Certificates(Edge):
@@ -84,7 +79,7 @@ class Certificates(Edge):
         try:
             read = await asyncio.to_thread(self._read)
         except ConfigurationError:
-            await asyncio.sleep(SETTLE)
+            await asyncio.sleep(SETTLE)  # programs that renew a certificate write its two files one after the other
             try:
                 read = await asyncio.to_thread(self._read)
             except ConfigurationError as error:

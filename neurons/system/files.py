@@ -27,6 +27,8 @@ LOOK: Final = 5_000
 watch began sends none."""
 POLL: Final = 1_000
 """Milliseconds between two checks if there are no notifications at all."""
+MOST_LOOKS: Final = 5
+"""Checks whether changed files have settled; then they count as they are."""
 
 Sight = Mapping[Path, tuple[int, int, int] | None]
 """By file: inode, size and time of change; None if the file does not exist."""
@@ -54,6 +56,7 @@ async def changes_of(
     files: Callable[[], Iterable[Path]],
     seen: Sight | None = None,
     *,
+    settle: float = 0.0,
     unwatched: Callable[[str], object] = lambda _: None,
 ) -> AsyncGenerator[None, None]:
     """Yields whenever the state of ``files`` differs from the last one; never ends.
@@ -61,6 +64,8 @@ async def changes_of(
     Args:
         files: returns the files; called at each check, because a configuration that names them may change too.
         seen: their state when they were read; by default the present one.
+        settle: seconds for which changed files must stay as they are before they count, so that nobody reads half of
+            one that is written in place. Files that change all the time count after ``MOST_LOOKS`` times that.
         unwatched: called with the reason whenever the system refuses to send notifications. Changes are then noticed
             ``POLL`` later.
     """
@@ -73,12 +78,22 @@ async def changes_of(
                 now = look_at(files())  # by name: a link may now lead elsewhere
                 if now == seen:
                     continue
-                seen = now
+                seen = await _settled(files, now, settle)
                 yield
                 now = look_at(files())
                 if now.keys() != watched:
                     seen = now
                     break
+
+
+async def _settled(files: Callable[[], Iterable[Path]], now: Sight, settle: float) -> Sight:
+    """The state of ``files`` when it has been the same for ``settle`` seconds."""
+    for _ in range(MOST_LOOKS if settle else 0):
+        await asyncio.sleep(settle)
+        before, now = now, look_at(files())
+        if now == before:
+            break
+    return now
 
 
 async def _occasions(folders: Collection[Path], unwatched: Callable[[str], object]) -> AsyncGenerator[None, None]:

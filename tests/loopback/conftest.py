@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from bettensor.neurons.edges.recorder import Recorder
+from bettensor.neurons.neuron import Neuron
 from bettensor.neurons.recordings.audit import audit
 from bettensor.neurons.recordings.recording import Recording, log_files
 from bettensor.neurons.recordings.text import explain_replay
@@ -26,6 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with running_validator(tmp_path) as rig:
         yield rig
+
+
+@pytest.fixture(autouse=True)
+def files_settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Neuron, "settle", 0.1)
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,7 @@ from bettensor.neurons.config.settings import Settings
 from bettensor.neurons.edges.control import socket_address
 from bettensor.neurons.edges.wallets import new_wallet
 from bettensor.neurons.miner import Miner
+from bettensor.neurons.neuron import Neuron
 from bettensor.neurons.validator import Validator
 from tests.loopback.rig import (
     ALICE,
@@ -309,6 +310,23 @@ async def test_a_file_that_cannot_be_read_leaves_all_in_force(tmp_path: Path) ->
         (tmp_path / "blacklist.yaml").write_text("hotkeys: [nonsense]")
         await rig.until(ReloadFailed, 2)
         await client.works()
+
+
+async def test_nothing_of_a_file_that_is_written_in_parts_is_taken_before_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Neuron, "settle", 1.0)
+    file = tmp_path / "validator.yaml"
+    async with running_validator(tmp_path, actors={"auth": {"min_stake": 5.0}}) as rig:
+        reread(rig.validator, tmp_path)
+        whole = file.read_text()
+        assert "min_stake: 5.0" in whole
+        for part in ("", yaml.safe_dump(yaml.safe_load(whole) | {"actors": {}})):
+            file.write_text(part)
+            await asyncio.sleep(0.3)
+        file.write_text(f"{whole}logging: {{level: DEBUG}}\n")
+        (reloaded,) = await rig.until(SettingsReloaded)
+        assert (reloaded.taken, rig.all(ReloadFailed)) == (("logging.level",), [])
 
 
 async def test_who_is_put_on_the_blacklist_is_closed_and_who_is_taken_off_may_come(tmp_path: Path) -> None:

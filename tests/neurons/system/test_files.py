@@ -27,8 +27,8 @@ async def next_change(changes: AsyncIterator[None]) -> None:
         await anext(changes)
 
 
-def change(file: Path) -> None:
-    file.write_text("something else")
+def change(file: Path, text: str = "something else") -> None:
+    file.write_text(text)
 
 
 def replace(file: Path) -> None:
@@ -76,6 +76,34 @@ async def test_a_change_is_noticed_once(file: Path, how: str) -> None:
         assert not again.done()
         change(file)
         await again
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_file_that_is_written_in_parts_is_a_change_when_it_has_settled(file: Path) -> None:
+    async with aclosing(changes_of(lambda: [file], settle=0.5)) as changes:
+        noticed = asyncio.ensure_future(next_change(changes))
+        for part in ("", "a: 1\n", "a: 1\nb: 2\n"):
+            change(file, part)
+            await asyncio.sleep(0.2)
+            assert not noticed.done()
+        await noticed
+        again = asyncio.ensure_future(next_change(changes))
+        await asyncio.sleep(0.7)
+        assert not again.done()
+        change(file)
+        await again
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_file_that_never_settles_is_a_change_all_the_same(file: Path) -> None:
+    async with aclosing(changes_of(lambda: [file], settle=0.1)) as changes:
+        noticed = asyncio.ensure_future(next_change(changes))
+        for number in range(200):
+            change(file, str(number))
+            await asyncio.sleep(0.02)
+            if noticed.done():
+                break
+        assert noticed.done()
 
 
 @pytest.mark.usefixtures("often")
