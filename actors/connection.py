@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from bettensor.actors.actor import Actor, on
 from bettensor.actors.budget import Budget
-from bettensor.actors.settings import Positive, Seconds, WebSocketSettings, settings_class
+from bettensor.actors.settings import Positive, Rate, Seconds, WebSocketSettings, settings_class
 from bettensor.bus import codec
 from bettensor.bus.codes import CloseCode, ErrorCode
 from bettensor.bus.envelope import Envelope
@@ -118,7 +118,7 @@ class ConnectionSettings:
     """The limits of one session."""
 
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
-    messages_per_second: Positive = 1000.0
+    messages_per_second: Rate = 1000.0
     """Messages per second that one session may send in the long run. Each signature check takes about 50 us."""
     burst: Positive = 2000.0
     """Messages that one session may send at once after a silence."""

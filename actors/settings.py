@@ -32,6 +32,7 @@ __all__ = [
     "Port",
     "PortLimits",
     "Positive",
+    "Rate",
     "Seconds",
     "ValidatorSynapseSettings",
     "WebSocketSettings",
@@ -78,8 +79,11 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), IsNumber]
 """A finite number, 0 or above."""
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), IsNumber]
 """A number above 0, and at most 1."""
-Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), IsNumber]
-"""A duration above 0, at most some thirty years: in microseconds it must fit into 64 bits, as event logs have it."""
+Seconds = Annotated[float, Field(ge=0.001, le=1e9, allow_inf_nan=False), IsNumber]
+"""A duration from a millisecond to some thirty years: in whole microseconds, as event logs have it, it must be more
+than 0 and fit into 64 bits."""
+Rate = Annotated[float, Field(ge=0.001, allow_inf_nan=False), IsNumber]
+"""A number of things per second, at least one in 1,000 s: the time that a debt takes must fit into 64 bits too."""
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63), IsNumber]
 """An integer of 64 bits, as event logs have it."""
 Count = Annotated[int, Field(ge=1, lt=2**63), IsNumber]
@@ -266,7 +270,7 @@ class MinerSynapseSettings:
 class IntakeSettings:
     """How much a miner takes from one validator, over all its connections."""
 
-    bytes_per_second: Positive = 2.0 * 1024 * 1024
+    bytes_per_second: Rate = 2.0 * 1024 * 1024
     """Bytes per second that one validator may send in the long run; each frame counts for at least 1024. What comes
     faster is read later."""
     burst_bytes: Annotated[Whole, Field(ge=65536)] = 16 * 1024 * 1024

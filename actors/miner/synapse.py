@@ -20,6 +20,7 @@ from bettensor.actors.settings import (
     ChosenValidators,
     MinerSynapseSettings,
     Positive,
+    Rate,
     Seconds,
     settings_class,
 )
@@ -126,11 +127,11 @@ class MinerSynapseActorSettings:
     synapse: MinerSynapseSettings = field(default_factory=MinerSynapseSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     validators: ChosenValidators = ChosenValidators()
-    requests_per_second: Positive = 5.0
+    requests_per_second: Rate = 5.0
     """Requests per second that one validator may send in the long run; further requests are answered with 429."""
     request_burst: Positive = 50.0
     """Requests that one validator may send at once after a silence."""
-    failures_per_second: Positive = 10.0
+    failures_per_second: Rate = 10.0
     """Failed requests per second that one IP address may send in the long run. If it sends more, its requests are
     answered with 429, and their signatures are not verified."""
     failure_burst: Positive = 100.0

@@ -21,6 +21,7 @@ from bettensor.actors.settings import (
     Count,
     NotNegative,
     Positive,
+    Rate,
     WebSocketSettings,
     settings_class,
 )
@@ -141,16 +142,16 @@ class ValidatorAuthSettings:
     sessions_per_hotkey: Count = 4
     """Largest number of sessions of one hotkey, counting those that have not said anything yet and those that are
     closing; a hotkey uses one. A further handshake takes the place of its oldest session that has not said anything."""
-    requests_per_second: Positive = 100.0
+    requests_per_second: Rate = 100.0
     """Requests per second that one hotkey may send in the long run; further requests are answered with 429."""
     request_burst: Positive = 200.0
     """Requests that one hotkey may send at once after a silence."""
-    failures_per_second: Positive = 10.0
+    failures_per_second: Rate = 10.0
     """Failed requests per second that one network may send in the long run: an IPv4 address, or a /64 of IPv6. If it
     sends more, its requests are answered with 429, unless a hotkey of the subnet has signed them."""
     failure_burst: Positive = 100.0
     """Failed requests that one network may send at once after a silence."""
-    all_failures_per_second: Positive = 50.0
+    all_failures_per_second: Rate = 50.0
     """Failed requests per second of all networks together; if there are more, all networks are treated so."""
     all_failure_burst: Positive = 500.0
     """Failed requests of all networks together, at once after a silence."""

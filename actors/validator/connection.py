@@ -14,7 +14,7 @@ from bettensor.actors.actor import on, on_timer
 from bettensor.actors.budget import Budget, budget_of
 from bettensor.actors.connection import ConnectionActor, ConnectionSettings, ConnectionState, Session, Stage
 from bettensor.actors.health import Health, HealthWatcher, asks_for_health, lacks_tls
-from bettensor.actors.settings import AxonSettings, Positive, Seconds, settings_class
+from bettensor.actors.settings import AxonSettings, Positive, Rate, Seconds, settings_class
 from bettensor.actors.stream import recoverable
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
@@ -78,24 +78,24 @@ class ValidatorConnectionSettings(ConnectionSettings):
     """The limits of one session, or one request, at a validator."""
 
     axon: AxonSettings = field(default_factory=AxonSettings)
-    predictions_per_second: Positive = 250.0
+    predictions_per_second: Rate = 250.0
     """Predictions per second that one hotkey may send in the long run; any other message counts as one. If it sends
     more, its sessions are read more slowly, and nothing in them is refused; POST /predictions is answered with 429."""
     prediction_burst: Positive = 1000.0
     """Predictions that one hotkey may send at once after a silence."""
-    bytes_per_second: Positive = 524_288.0
+    bytes_per_second: Rate = 524_288.0
     """Bytes of frames and bodies per second that one hotkey may send in the long run. If it sends more, its sessions
     are read more slowly, and nothing in them is refused; POST /predictions is answered with 429."""
     byte_burst: Positive = 4_194_304.0
     """Bytes of frames and bodies that one hotkey may send at once after a silence."""
-    refusals_per_second: Positive = 1.0
+    refusals_per_second: Rate = 1.0
     """Messages per second of one hotkey that may be refused in the long run. If there are more, its session is closed
     (close code 4103)."""
     refusal_burst: Positive = 100.0
     """Messages of one hotkey that may be refused at once after a silence."""
     verdict_timeout: Seconds = 10.0
     """If verdicts for a POST /predictions are still missing after this many seconds, the answer is 503."""
-    slate_frames_per_second: Positive = 16.0
+    slate_frames_per_second: Rate = 16.0
     """Frames of the slate and of missed updates, of up to 64 KiB each, that one hotkey is sent per second in the long
     run, whatever it reconnects or asks for. Live updates do not count."""
     slate_burst: Positive = 512.0

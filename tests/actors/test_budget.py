@@ -6,6 +6,8 @@ from bettensor.actors.budget import Budget
 from bettensor.bus.identifiers import SECOND, Micros
 
 START = Micros(100 * SECOND)
+LOWEST = 0.001
+"""The lowest rate that settings may have."""
 
 
 def after(seconds: float) -> Micros:
@@ -63,3 +65,9 @@ def test_what_is_charged_beyond_what_is_there_is_a_debt_that_is_paid_at_the_rate
     budget.charge(START, 3, rate=2, burst=3)
     assert budget.free_at(rate=2) == after(1.5)
     assert budget.refill(budget.free_at(rate=2), rate=2, burst=3) == 0
+
+
+def test_a_debt_at_the_lowest_rate_is_paid_at_an_instant_that_an_event_log_can_hold() -> None:
+    budget = Budget(0, START)
+    budget.charge(START, 64 * 1024 * 1024, rate=LOWEST, burst=1)
+    assert START < budget.free_at(rate=LOWEST) < 2**62

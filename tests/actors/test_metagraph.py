@@ -146,5 +146,5 @@ def test_the_state_survives_a_checkpoint(bench: Bench) -> None:
 
 
 def test_an_interval_is_above_0() -> None:
-    with pytest.raises(ValueError, match=r"early_sync_interval\s+Input should be greater than 0"):
+    with pytest.raises(ValueError, match=r"early_sync_interval\s+Input should be greater than or equal to 0.001"):
         MetagraphSettings(early_sync_interval=0)

@@ -15,11 +15,13 @@ from bettensor.actors.settings import (
     NotNegative,
     Port,
     Positive,
+    Rate,
     Seconds,
     WebSocketSettings,
     Whole,
     settings_class,
 )
+from bettensor.bus.identifiers import micros
 
 
 @settings_class
@@ -27,6 +29,7 @@ class Sample:
     """One key of each type."""
 
     seconds: Seconds = 1.0
+    rate: Rate = 1.0
     positive: Positive = 1.0
     not_negative: NotNegative = 0.0
     fraction: Fraction = 1.0
@@ -41,7 +44,10 @@ class Sample:
     "wrong",
     [
         {"seconds": 0.0},
+        {"seconds": 1e-9},
         {"seconds": 1e10},
+        {"rate": 0.0},
+        {"rate": 1e-310},
         {"positive": 0.0},
         {"not_negative": -0.1},
         {"fraction": 1.1},
@@ -53,7 +59,11 @@ class Sample:
         {"websocket": 5},
         {"websocket": {"enable": True}},
         {"unknown": 1},
-        *({key: value} for key in ("seconds", "positive", "not_negative", "count") for value in (True, float("nan"))),
+        *(
+            {key: value}
+            for key in ("seconds", "rate", "positive", "not_negative", "count")
+            for value in (True, float("nan"))
+        ),
     ],
     ids=str,
 )
@@ -62,6 +72,10 @@ def test_a_wrong_value_is_refused_in_python_too_and_the_key_is_named(wrong: dict
         Sample(**wrong)
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TypeAdapter(Sample).validate_python(wrong)
+
+
+def test_the_shortest_duration_is_some_microseconds() -> None:
+    assert micros(Sample(seconds=0.001).seconds) == 1000
 
 
 @pytest.mark.parametrize(

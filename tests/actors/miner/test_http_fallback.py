@@ -579,7 +579,7 @@ def test_a_stopping_miner_begins_nothing() -> None:
 
 
 def test_an_interval_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"poll_interval\s+Input should be greater than 0"):
+    with pytest.raises(ValueError, match=r"poll_interval\s+Input should be greater than or equal to 0.001"):
         HttpFallbackSettings(poll_interval=0.0)
 
 

@@ -98,7 +98,7 @@ def test_about_an_empty_slate_the_model_is_not_asked() -> None:
     bench.observe(GamesUpdated(VALIDATOR, EPOCH, Offset(1), (), snapshot=True))
     bench.advance(120)
     assert bench.all(PredictionsRequested) == []
-    with pytest.raises(ValueError, match="should be greater than 0"):
+    with pytest.raises(ValueError, match=r"should be greater than or equal to 0\.001"):
         ModelSettings(interval=0.0)
 
 

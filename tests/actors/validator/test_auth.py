@@ -254,6 +254,16 @@ def test_failures_are_counted_by_network(remotes: list[str], network: str) -> No
     assert len(bench.all(NetworkBarred)) == 1
 
 
+def test_the_lowest_rates_bar_whoever_spends_all() -> None:
+    rates = dict.fromkeys(("failures_per_second", "all_failures_per_second", "requests_per_second"), 0.001)
+    bench = Bench(rates | dict.fromkeys(("failure_burst", "all_failure_burst", "request_burst"), 1.0))
+    for _ in range(2):
+        bench.request(nonce=1)
+        bench.request()
+    assert {event.network for event in bench.all(NetworkBarred)} == {"10.0.0.1", None}
+    assert {event.hotkey for event in bench.all(HotkeyBarred)} == {MINER}
+
+
 @pytest.mark.parametrize(("rate", "seconds"), [(1000.0, 1), (0.25, 4), (0.001, 10)])
 def test_a_bar_is_neither_so_short_that_it_bars_nothing_nor_so_long_that_it_outlives_its_cause(
     rate: float, seconds: int

@@ -282,6 +282,14 @@ def test_get_games_is_refused_to_who_has_had_its_share() -> None:
     assert len(bench.all(PeerRefused)) == 1
 
 
+def test_at_the_lowest_rate_a_slate_is_had_after_days() -> None:
+    bench = Bench(connection={"slate_frames_per_second": 0.001, "slate_burst": 1.0})
+    bench.observe(stored(1))
+    bench.observe(written(bench.open(), 131))
+    bench.request(target="/games?netuid=30")
+    assert bench.last(PeerRefused).retry_after == 130_000
+
+
 def test_get_games_of_what_is_known_costs_nothing() -> None:
     bench = Bench(connection=FEW)
     bench.observe(stored(5))
@@ -648,6 +656,16 @@ def test_frames_that_end_their_session_count_as_refused_too() -> None:
     last = bench.active()
     bench.observe(MessageRefused(last, "a" * 32, "malformed", "wrong"))
     assert [close.code for close in bench.all(CloseRequested)] == [4001, 4001, 4103]
+
+
+def test_at_the_lowest_rates_a_hotkey_of_which_too_much_came_is_not_read_for_long() -> None:
+    bench = Busy(predictions_per_second=0.001, bytes_per_second=0.001)
+    session = bench.active()
+    bench.submit(session, 100)
+    bench.advance(80_000)
+    assert bench.paused() == [session]
+    bench.advance(1000)
+    assert bench.paused() == []
 
 
 def test_release_0_1_0_charged_no_work() -> None:

@@ -40,7 +40,7 @@ def told(document: object, sources: Sources | str = "v.yaml") -> list[str]:
 def test_all_faults_of_a_document_are_told() -> None:
     assert told({"number": "x", "waits": {"base": 0, "bsae": 1}, "wait": 5}) == [
         "v.yaml: wait: there is no such key; the nearest is 'waits'",
-        "v.yaml: waits.base: must be greater than 0, but it is 0",
+        "v.yaml: waits.base: must be greater than or equal to 0.001, but it is 0",
         "v.yaml: waits.bsae: there is no such key; the nearest is 'waits.base'",
         "v.yaml: number: must be a valid integer, but it is 'x'",
     ]

@@ -18,6 +18,8 @@ from bettensor.neurons.config.settings import ROLES, section_fields, section_nam
 MAY_BE_NEGATIVE: Final = {"seed"}
 WRONG: Final = {".inf": "inf", "-.inf": "-inf", ".nan": "nan", "-1": "-1", "true": "True"}
 """What an operator writes, and what the message shows."""
+DIVISORS: Final = ("_per_second", "interval", "timeout", "patience", "file_age", "restart_base", "restart_max")
+"""Ends of the names of rates and durations."""
 REQUIRED: Final = {"path": "bets.csv", "command": ["python"]}
 """What models need besides numbers."""
 
@@ -102,3 +104,17 @@ def test_no_number_is_too_large_for_what_is_made_of_it(
         file.write_text(yaml.safe_dump(minimal | nested(path, 10**30, {})))
         assert main(["config", "check", str(file)]) == 2
         assert f"{path}: must be less than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("role", "path", "beside"), [place for place in PLACES if place[1].endswith(DIVISORS)])
+def test_no_rate_and_no_duration_is_too_small_for_what_is_made_of_it(
+    role: Role, path: str, beside: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Durations become whole microseconds, and debts are divided by rates."""
+    (tmp_path / "metagraph.yaml").write_text("neurons: []")
+    file = tmp_path / "neuron.yaml"
+    minimal = {"role": role, "netuid": 30, "state_dir": "state", "metagraph": {"static": "metagraph.yaml"}}
+    for value in (1e-310, 1e-7):
+        file.write_text(yaml.safe_dump(minimal | nested(path, value, beside)))
+        assert main(["config", "check", str(file)]) == 2
+        assert "must be greater than or equal to 0.001, but it is " in capsys.readouterr().err

@@ -159,7 +159,10 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
             {"websocket": {"hartbeat": 1}},
             "websocket.hartbeat: there is no such key; the nearest is 'websocket.heartbeat_interval'",
         ),
-        ({"websocket": {"heartbeat_interval": 0}}, "websocket.heartbeat_interval: must be greater than 0"),
+        (
+            {"websocket": {"heartbeat_interval": 0}},
+            "websocket.heartbeat_interval: must be greater than or equal to 0.001",
+        ),
         ({"websocket": {"heartbeat_interval": float("nan")}}, "websocket.heartbeat_interval"),
         ({"websocket": 5}, "neuron.yaml: websocket: expected keys with values, but it is 5"),
         ({"actors": {"metagraph": 5}}, "neuron.yaml: actors.metagraph: expected keys with values, but it is 5"),

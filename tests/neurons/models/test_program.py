@@ -133,7 +133,7 @@ async def test_a_program_that_never_reads_and_does_not_want_to_end_is_ended(tmp_
     ("settings", "fault"),
     [
         ({"command": []}, "should have at least 1 item"),
-        ({"command": ["x"], "restart_base": 0}, "must be greater than 0"),
+        ({"command": ["x"], "restart_base": 0}, "must be greater than or equal to 0.001"),
     ],
 )
 def test_wrong_settings_of_a_program_are_refused(settings: dict[str, Any], fault: str) -> None:
