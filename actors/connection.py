@@ -250,7 +250,7 @@ class ConnectionActor(Actor):
         elif codec.is_broadcast(message):
             return self._takes_broadcast(session, message)
         elif not isinstance(message, PointToPoint) or not self._of_session(session, message):
-            fault = "the message is for another session"
+            fault = _out_of_place(message)
         elif message.seq != session.received + 1:
             fault = f"seq is {message.seq}, and {session.received + 1} is next"
         else:
@@ -311,6 +311,13 @@ class ConnectionActor(Actor):
             session.become(Stage.CLOSING)
         if self.state.present.get(session.hotkey) == session.connection:
             del self.state.present[session.hotkey]
+
+
+def _out_of_place(message: WebSocketMessage) -> str:
+    """The fault of a message that does not belong to its session; a welcome that cannot be read never does."""
+    if isinstance(message, codec.UnreadMessage) and message.message_type == "welcome":
+        return f"the welcome is invalid: {message.fault}"
+    return "the message is for another session"
 
 
 def _error(code: str, message: str, in_reply_to: str | None) -> ErrorMessage:

@@ -109,6 +109,14 @@ def test_a_welcome_that_is_not_ours_is_refused(
     assert bench.all(WriteRequested) == []
 
 
+def test_a_welcome_with_a_wrong_value_is_told_by_that_value() -> None:
+    bench = SessionBench()
+    bench.hear(welcome(heartbeat_interval=0.0))
+    close = bench.last(CloseRequested)
+    assert close.code == CloseCode.PROTOCOL_VIOLATION
+    assert close.reason == "the welcome is invalid: Expected `float` > 0.0 - at `$.heartbeat_interval`"
+
+
 def listing(crypto: Scheme | None) -> MetagraphSynced:
     """The metagraph, with what it says of the validator's scheme."""
     return MetagraphSynced((NeuronInfo(Uid(0), VALIDATOR, validator_permit=True, crypto=crypto),))
