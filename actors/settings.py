@@ -4,9 +4,10 @@ A section of the neuron's configuration reaches an actor whole: a field of the a
 section's type is filled with the neuron's own, whatever the field's name. Knows no file and no other setting.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import field
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Final, Literal, Self, TypeVar, dataclass_transform
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 _STRICT: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
+_ZONE: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_BROADCAST: Final = IPv4Address("255.255.255.255")
 Class = TypeVar("Class")
 
 
@@ -50,11 +53,29 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _ip(value: str) -> str:
+def _address(value: str) -> IPv4Address | IPv6Address | None:
+    """The IP address that ``value`` is; the zone of a link-local one is the name of an interface."""
+    _, percent, zone = value.partition("%")
     try:
-        ip_address(value)
+        return ip_address(value) if not percent or _ZONE.fullmatch(zone) else None
     except ValueError:
-        raise ValueError("expected an IP address like 203.0.113.7 or 2001:db8::7") from None
+        return None
+
+
+def _own_ip(value: str) -> str:
+    if _address(value) is None:
+        raise ValueError("must be an IP address of this machine, or 0.0.0.0 for all")
+    return value
+
+
+def _external_ip(value: str) -> str:
+    address = _address(value)
+    if address is None:
+        raise ValueError("expected an IP address like 203.0.113.7 or 2001:db8::7")
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.is_unspecified or address.is_multicast or address == _BROADCAST:
+        raise ValueError("nobody can dial this address; expected one of this machine like 203.0.113.7 or 2001:db8::7")
     return value
 
 
@@ -90,6 +111,10 @@ Count = Annotated[int, Field(ge=1, lt=2**63), IsNumber]
 """An integer, 1 or above."""
 Port = Annotated[int, Field(ge=0, le=65535), IsNumber]
 """A TCP port; 0: any free port."""
+_OwnIp = Annotated[str, AfterValidator(_own_ip)]
+"""An IP address to bind."""
+_ExternalIp = Annotated[str, AfterValidator(_external_ip)]
+"""An IP address that others dial; it may be private, or loopback, for subnets of one network or machine."""
 
 
 @settings_class
@@ -141,11 +166,11 @@ class MinerTlsSettings:
 class AxonSettings:
     """Where a validator listens."""
 
-    ip: str = "0.0.0.0"  # noqa: S104 - a validator's port is public
+    ip: _OwnIp = "0.0.0.0"  # noqa: S104 - a validator's port is public
     """The address to bind; 0.0.0.0: all IPv4 addresses, :: all addresses."""
     port: Port = 8091
     """The port for HTTP and WebSocket; 0: any free port."""
-    external_ip: Annotated[str, AfterValidator(_ip)] | None = None
+    external_ip: _ExternalIp | None = None
     """The address at which miners reach this validator; it is announced on the chain. null: nothing is announced."""
     external_port: Port | None = None
     """The port at external_ip; null: the same as port."""
@@ -159,12 +184,12 @@ class PortLimits:
     """The limits of the public port that are not about sessions: a validator's, or that of a miner with
     synapse.enabled. If a limit is reached, strangers leave before registered hotkeys."""
 
-    connections: Count | None = None
-    """Largest number of connections at the same time, sessions included. null: as many as the system's limit of open
-    files allows, less 256 for the neuron's own files."""
+    connections: Annotated[Count, Field(ge=2)] | None = None
+    """Largest number of connections at the same time, sessions included; it must be more than strangers. null: as many
+    as the system's limit of open files allows, less 256 for the neuron's own files."""
     strangers: Count | None = None
     """Largest number of connections whose peers have not proven a registered hotkey; if one more comes, the oldest is
-    closed. null: a quarter of the open files, at most 1,024."""
+    closed. null: a quarter of connections, or of the open files, at most 1,024."""
     strangers_per_network: Count | None = None
     """Largest number of these that come from one network: an IPv4 address, or 64 bits of IPv6. null: half of strangers,
     at most 256."""
@@ -250,11 +275,11 @@ class MinerSynapseSettings:
 
     enabled: bool = False
     """true: the miner listens, and answers POST /GameData of validators."""
-    ip: str = "0.0.0.0"  # noqa: S104 - validators dial it
+    ip: _OwnIp = "0.0.0.0"  # noqa: S104 - validators dial it
     """The address to bind; 0.0.0.0: all IPv4 addresses, :: all addresses."""
     port: Port = 8091
     """The port; 0: any free port."""
-    external_ip: Annotated[str, AfterValidator(_ip)] | None = None
+    external_ip: _ExternalIp | None = None
     """The address at which validators reach this miner; it is announced on the chain. null: nothing is announced."""
     external_port: Port | None = None
     """The port at external_ip; null: the same as port."""

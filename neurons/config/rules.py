@@ -30,6 +30,10 @@ def conflicts(settings: Settings, where: Where) -> Iterator[Fault]:
         if settings.metagraph.static is not None and value is not None:
             pair = {"metagraph.static": str(settings.metagraph.static), f"subtensor.{key}": value}
             yield _fault("{} and {} exclude each other, because each is a source of the metagraph", pair, where)
+    limits = settings.limits
+    if limits.connections is not None and limits.strangers is not None and limits.strangers >= limits.connections:
+        pair = {"limits.strangers": limits.strangers, "limits.connections": limits.connections}
+        yield _fault("{} must be less than {}: no connection would be left for a neuron of the subnet", pair, where)
     section, port = _listens(settings)
     if port == _metrics_port(settings) and port:
         pair = {f"{section}.port": port, "metrics.port": settings.metrics.port}

@@ -48,7 +48,7 @@ def room_of(limits: PortLimits, files: int) -> Room:
         files: open files that this process may have.
     """
     left = max(4 * _LEAST, files - SPARE_FILES)
-    strangers = limits.strangers or min(_MOST_STRANGERS, left // 4)
+    strangers = limits.strangers or min(_MOST_STRANGERS, max(1, min(limits.connections or left, left) // 4))
     of_network = limits.strangers_per_network or max(_LEAST, min(_MOST_OF_NETWORK, strangers // 2))
     handshakes = limits.handshakes or _handshakes(strangers)
     return Room(

@@ -12,6 +12,7 @@ from bettensor.actors.settings import (
     ChosenValidators,
     Count,
     Fraction,
+    MinerSynapseSettings,
     NotNegative,
     Port,
     Positive,
@@ -90,10 +91,25 @@ def test_the_first_back_off_is_not_longer_than_the_longest(wrong: Callable[[], o
         wrong()
 
 
-def test_an_external_address_is_one() -> None:
-    assert AxonSettings(external_ip="2001:db8::7").external_ip == "2001:db8::7"
-    with pytest.raises(ValueError, match="expected an IP address like"):
-        AxonSettings(external_ip="here")
+@pytest.mark.parametrize("kind", [AxonSettings, MinerSynapseSettings])
+@pytest.mark.parametrize("wrong", ["here", "", ":::", "\x1b[31m", "localhost", "127.0.0.1:80", "fe80::1%\x1b[31m"])
+def test_an_address_is_one(kind: type[Any], wrong: str) -> None:
+    assert kind(ip="fe80::1%eth0", external_ip="2001:db8::7").external_ip == "2001:db8::7"
+    with pytest.raises(ValueError, match=r"ip\s+Value error, must be an IP address of this machine, or 0\.0\.0\.0 for"):
+        kind(ip=wrong)
+    with pytest.raises(ValueError, match=r"external_ip\s+Value error, expected an IP address like"):
+        kind(external_ip=wrong)
+
+
+@pytest.mark.parametrize("kind", [AxonSettings, MinerSynapseSettings])
+def test_an_external_address_is_one_that_can_be_dialled(kind: type[Any]) -> None:
+    for own in ("127.0.0.1", "10.0.0.7", "169.254.0.1", "::1", "fd00::1"):
+        assert kind(external_ip=own).external_ip == own
+    for nobodys in ("0.0.0.0", "::", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1", "255.255.255.255"):  # noqa: S104
+        with pytest.raises(
+            ValueError, match=r"external_ip\s+Value error, nobody can dial this address; expected one of"
+        ):
+            kind(external_ip=nobodys)
 
 
 def test_settings_do_not_change() -> None:

@@ -405,7 +405,7 @@ def test_the_address_of_another_machine_is_told(tmp_path: Path) -> None:
 def test_an_address_that_no_machine_has_is_told(tmp_path: Path) -> None:
     done = run("validator", "--config", str(write_configuration(tmp_path, axon={"ip": ":::", "port": 8091})))
     assert done.returncode == 2
-    assert "axon.ip must be an IP address of this machine" in done.stderr
+    assert "axon.ip: must be an IP address of this machine" in done.stderr
 
 
 def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ from bettensor.neurons.config.settings import ROLES, parse
             "subtensor.chain_endpoint ('ws://[::1]:1', from --subtensor.chain_endpoint) exclude each other, because "
             "each is a source of the metagraph",
         ),
+        (
+            {"limits.connections": "5"},
+            {"BETTENSOR_LIMITS__STRANGERS": "5"},
+            "--limits.connections: limits.strangers (5, from BETTENSOR_LIMITS__STRANGERS) must be less than "
+            "limits.connections (5, from --limits.connections): no connection would be left for a neuron of the subnet",
+        ),
     ],
 )
 def test_both_keys_are_named(role: str, flags: dict[str, str], environment: dict[str, str], told: str) -> None:
@@ -65,6 +71,11 @@ def test_a_miner_that_answers_existing_validators_and_its_metrics_have_different
     for changes in harmless:
         load_settings(None, flags | changes, "miner", {})
     load_settings(None, {"metrics.enabled": "false"}, "miner", {})
+
+
+@pytest.mark.parametrize("limits", [{"connections": "6", "strangers": "5"}, {"connections": "5"}, {"strangers": "5"}])
+def test_fewer_strangers_than_connections_make_sense(limits: dict[str, str]) -> None:
+    load_settings(None, {f"limits.{key}": value for key, value in limits.items()}, "validator", {})
 
 
 def test_settings_of_a_recorded_log_may_be_anything() -> None:

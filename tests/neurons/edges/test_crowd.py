@@ -248,6 +248,12 @@ def test_what_is_configured_holds_but_for_more_connections_than_files() -> None:
     assert room_of(PortLimits(connections=9), 1024).connections == 9
 
 
+@pytest.mark.parametrize("connections", [2, 9, 100, 10**6])
+def test_of_few_connections_a_quarter_is_for_strangers(connections: int) -> None:
+    room = room_of(PortLimits(connections=connections), 65536)
+    assert room.strangers == min(1024, max(1, connections // 4)) < room.connections
+
+
 @pytest.mark.parametrize("limits", [PortLimits(), PortLimits(strangers=50), PortLimits(handshakes=7)])
 def test_the_files_that_are_asked_for_suffice(limits: PortLimits) -> None:
     for sessions in (1, 64, 4096):
