@@ -39,9 +39,26 @@ _NAMED: Final = re.compile(
 """A name and what stands behind it; it may be hidden already, as in a replay."""
 
 
+_ADDRESS_KEY: Final = re.compile(r"(?:.*_)?(?:url|uri|endpoint)|network|subtensor", re.IGNORECASE)
+_WHOLE_ADDRESS: Final = re.compile(
+    r"[a-z][a-z0-9+.-]{0,20}://(?:[^\s/?#'\"@]*@)?(?:[\w.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:[/?#]\S*)?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
 def names_a_secret(name: str) -> bool:
     """Whether a value with this name may be a secret."""
     return _SECRET.search(name) is not None
+
+
+def names_an_address(key: str) -> bool:
+    """Whether the value of a dotted key is the address of a service, or is likely to be one by mistake."""
+    return _ADDRESS_KEY.fullmatch(key.rpartition(".")[2]) is not None
+
+
+def is_whole_address(text: str) -> bool:
+    """Whether all of ``text`` is one address with its scheme, of which scheme and host can be told from the rest."""
+    return _WHOLE_ADDRESS.fullmatch(text) is not None
 
 
 def without_secrets(plain: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bettensor.bus.errors import BettensorError, ConfigurationError
-from bettensor.bus.redaction import without_named
+from bettensor.bus.redaction import without_keys, without_named
 from bettensor.bus.text import counted, harmless, hint
 from bettensor.neurons.cli import streams
 from bettensor.neurons.system import crashes
@@ -820,7 +820,7 @@ def _run_neuron(arguments: argparse.Namespace) -> int:
     refuse_faults(loaded)
     if arguments.config is None:
         found = "no file, only flags, variables and defaults" if file is None else f"{file.absolute()}, found here"
-        neurons = loaded.settings.metagraph.static or f"the chain, {loaded.settings.subtensor.chosen}"
+        neurons = loaded.settings.metagraph.static or f"the chain, {without_keys(loaded.settings.subtensor.chosen)}"
         print(
             f"bettensor: configuration: {found}; metagraph: {neurons}; state_dir: {loaded.settings.state_dir}",
             file=sys.stderr,

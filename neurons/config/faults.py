@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bettensor.bus.errors import ConfigurationError
-from bettensor.bus.redaction import names_a_secret, without_secrets
+from bettensor.bus.redaction import is_whole_address, names_a_secret, names_an_address, without_secrets
 from bettensor.bus.text import hint
 from bettensor.neurons.config.documents import safe_repr
 from bettensor.neurons.config.sources import Where, blame, blame_together
@@ -115,9 +115,11 @@ def _fault(kind: Any, details: ErrorDetails) -> Fault:
 
 
 def shown_value(key: str, value: Any) -> str:
-    """A wrong value for a message; of what may be a secret nothing but that."""
+    """A wrong value for a message; of what may be a secret nothing but that, and of an address scheme and host."""
     if names_a_secret(key):
         return "a secret"
+    if names_an_address(key) and not (isinstance(value, str) and is_whole_address(value)):
+        return "something else"  # the key of a service may be anywhere in it
     if isinstance(value, list):
         return "a list"
     text = safe_repr(without_secrets(value))

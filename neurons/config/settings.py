@@ -31,7 +31,7 @@ from bettensor.bus.adapters import adapter_of
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import Scheme
 from bettensor.bus.identifiers import Hotkey, Netuid
-from bettensor.bus.redaction import without_secrets
+from bettensor.bus.redaction import is_whole_address, without_secrets
 from bettensor.bus.text import hint
 from bettensor.neurons.config.faults import Fault, Faults, faults_of
 from bettensor.neurons.config.sources import DEFAULT_HOME, FlagText, Where, blame
@@ -88,8 +88,14 @@ def _upper(value: Any) -> Any:
 
 
 def _network(value: Any) -> Any:
-    if isinstance(value, str) and "://" in value:
+    if isinstance(value, str) and re.search(r"[/.:@]", value):
         raise ValueError("expected finney, test or local; the address of a node belongs in subtensor.chain_endpoint")
+    return value
+
+
+def _node(value: str) -> str:
+    if not value.startswith(("ws://", "wss://")) or not is_whole_address(value):
+        raise ValueError("expected the address of a node with ws:// or wss:// before its host")
     return value
 
 
@@ -135,7 +141,7 @@ class SubtensorSettings:
     network: Annotated[Literal["finney", "test", "local"], BeforeValidator(_network)] | None = None
     """finney: the main network. test: the test network. local: a node on this machine. null: finney, unless
     chain_endpoint or metagraph.static is set."""
-    chain_endpoint: Annotated[str, Field(pattern=r"^wss?://\S+$")] | None = None
+    chain_endpoint: Annotated[str, AfterValidator(_node)] | None = None
     """The only node to use, for example ws://127.0.0.1:9944; overrides network. null: the nodes of the network."""
     sync_interval: Seconds = 120.0
     """Seconds between two metagraph syncs; a sync reads the metagraph from the chain."""

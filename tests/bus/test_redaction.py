@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bettensor.bus.redaction import without_keys, without_named, without_secrets
+from bettensor.bus.redaction import is_whole_address, names_an_address, without_keys, without_named, without_secrets
 
 HIDDEN = "(not recorded)"
 
@@ -38,6 +38,20 @@ HIDDEN = "(not recorded)"
 )
 def test_settings(settings: dict[Any, Any], recorded: dict[Any, Any]) -> None:
     assert without_secrets(settings) == recorded
+
+
+@pytest.mark.parametrize("key", ["subtensor.chain_endpoint", "network", "subtensor", "feed.url", "API_URL", "x.uri"])
+def test_a_key_whose_value_is_an_address(key: str) -> None:
+    assert names_an_address(key)
+    assert not names_an_address(f"{key}s_per_second")
+
+
+def test_an_address_is_whole_if_its_host_can_be_told_from_the_rest() -> None:
+    for address in ("ws://127.0.0.1:9944", "wss://me:X@node.example/v3/X?a=X#X", "http://[::1]:1/X", "wss://node"):
+        assert is_whole_address(address)
+        assert "X" not in without_keys(address)
+    for other in ("node/X", "wss:/node/X", "wss//node/X", "me:X@node", "wss://node/a X", "wss://node'X", "wss://X@"):
+        assert not is_whole_address(other)
 
 
 def test_addresses_in_a_text() -> None:

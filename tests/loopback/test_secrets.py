@@ -133,6 +133,37 @@ def test_no_command_shows_the_secrets_of_an_operators_own_parts_and_variables(
             assert found(*capsys.readouterr()) == [], flag
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        f"node.example/v2/{PLANTED}", f"wss:/node.example/{PLANTED}", f"wss//node.example/{PLANTED}", PLANTED,
+        f"me:{PLANTED}@node.example", f"wss://node.example/a {PLANTED}", f"wss://node.example'{PLANTED}",
+        f"wss://me:{PLANTED} x@node.example/", f"https://node.example/{PLANTED}", f"//node.example/{PLANTED}",
+        f"[wss://node.example/{PLANTED}", f"wss://{PLANTED}@", f"{{a: node.example/{PLANTED}}}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["subtensor.chain_endpoint", "subtensor.network", "subtensor"])
+def test_a_mistyped_address_is_told_without_what_may_be_a_secret(
+    tmp_path: Path, key: str, wrong: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "neuron.yaml"
+    variable = f"BETTENSOR_{key.upper().replace('.', '__')}"
+    section, _, last = key.partition(".")
+    with configured(tmp_path, "miner") as settings:
+        for command in (["check", str(file)], ["show", "--config", str(file)]):
+            write(file, settings | {section: {last: wrong} if last else wrong})
+            assert main(["config", *command]) == 2
+            write(file, settings)
+            assert main(["config", *command, f"--{key}={wrong}"]) == 2
+            monkeypatch.setenv(variable, wrong)
+            assert main(["config", *command]) == 2
+            monkeypatch.delenv(variable)
+            out, err = capsys.readouterr()
+            assert found(out, err) == []
+            assert err.count(section) >= 2
+            assert variable in err
+
+
 @pytest.mark.parametrize("words", [["--token", f"{PLANTED}-word"], ["--url", URL], [f"--api-key={PLANTED}-word"]])
 def test_a_mistyped_command_line_is_answered_without_secrets(
     words: list[str], capsys: pytest.CaptureFixture[str]

@@ -360,6 +360,10 @@ def test_the_file_of_the_working_directory_is_used_and_named(tmp_path: Path) -> 
     assert done.returncode == 2
     assert done.stderr.startswith(f"bettensor: configuration: {file}, found here; metagraph: ")
     assert "bettensor: state_dir " in done.stderr
+    write_configuration(tmp_path, state_dir="a file", metagraph={}, subtensor={"chain_endpoint": "wss://node/hunter2"})
+    done = run("validator", "--logging.level=ERROR", cwd=tmp_path)
+    assert "metagraph: the chain, wss://node/...; " in done.stderr
+    assert "hunter2" not in done.stderr
     checked = run(
         "doctor", "--role", "validator", "--logging.level=ERROR", cwd=tmp_path, env=os.environ | SERVICE_LINKS
     )

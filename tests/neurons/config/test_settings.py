@@ -179,7 +179,16 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
             "subtensor.network: expected finney, test or local; the address of a node belongs in "
             "subtensor.chain_endpoint",
         ),
-        ({"subtensor": {"chain_endpoint": "here"}}, "subtensor.chain_endpoint: "),
+        (
+            {"subtensor": {"chain_endpoint": "here"}},
+            "subtensor.chain_endpoint: expected the address of a node with ws:// or wss:// before its host, "
+            "but it is something else",
+        ),
+        (
+            {"subtensor": {"chain_endpoint": "https://node.example/v2/KEY"}},
+            "with ws:// or wss:// before its host, but it is 'https://node.example/...'",
+        ),
+        ({"subtensor": {"network": "node.example/v2/KEY"}}, "belongs in subtensor.chain_endpoint, but it is something"),
         (
             {"auth": {"schemes": {"nobody": "ed25519"}}},
             "neuron.yaml: auth.schemes.nobody: expected an ss58 address like",
