@@ -3,7 +3,6 @@
 A file that cannot be used is refused with the key of the configuration, the file, and how to repair it.
 """
 
-import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,20 @@ from cryptography import x509
 from cryptography.exceptions import InternalError
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from bettensor.bus.errors import ConfigurationError
+from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.bus.events import CertificateLoaded
 from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.bus.timestamps import rfc3339
-from bettensor.neurons.edges.tls import UNREADABLE, ServerContext, key_of, server_context
+from bettensor.neurons.edges.tls import (
+    UNREADABLE,
+    HandshakeFailed,
+    ServerContext,
+    key_of,
+    kind_of,
+    reason_of,
+    rehearse,
+    server_context,
+)
 from bettensor.neurons.system.files import look_at
 
 CERTIFICATE: Final = "axon.tls.certificate"
@@ -28,6 +36,16 @@ MAX_BYTES: Final = 1 << 20
 """Bytes of a file; a long chain has some 20,000."""
 ATTEMPTS: Final = 3
 """How often two files are read that change meanwhile."""
+
+
+OTHER_KIND: Final = (
+    "make a key on P-256, by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` or "
+    "`bettensor wallet certificate`, and a certificate for it"
+)
+
+
+class Unservable(BettensorError):
+    """A certificate and its key cannot be served; the message says why."""
 
 
 class Served(NamedTuple):
@@ -70,14 +88,33 @@ def _read_once(certificate: Path, key: Path, now: Micros) -> Served:
         else:
             cure = "set the key with which the certificate was made"
         raise ConfigurationError(f"{KEY}: {key} does not belong to the certificate {certificate}; {cure}")
+    try:
+        return Served(context_of(certificate, key, first.public_key()), about)
+    except Unservable as error:
+        raise ConfigurationError(f"{CERTIFICATE}: {certificate} cannot be served: {error}") from None
+
+
+def context_of(certificate: Path, key: Path, public: Any) -> ServerContext:
+    """A context by which miners can connect.
+
+    Args:
+        certificate: the file of the certificate.
+        key: the file of its private key.
+        public: the key of the certificate.
+
+    Raises:
+        Unservable: OpenSSL refuses one of the files, or no miner could connect.
+    """
     context = server_context()
     try:
         context.load_cert_chain(certificate, key, password=lambda: "")  # without it OpenSSL would ask at the terminal
-    except (ssl.SSLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error.strerror or error
-        raise ConfigurationError(f"{CERTIFICATE}: {certificate} cannot be served: {reason}") from None
-    context.key = about.key
-    return Served(context, about)
+        rehearse(context)
+    except OSError as error:
+        raise Unservable(reason_of(error)) from None
+    except HandshakeFailed as error:
+        raise Unservable(f"no miner could connect by its key ({kind_of(public)}: {error}); {OTHER_KIND}") from None
+    context.key = key_of(public)
+    return context
 
 
 def read_proxy(proxy_key: Path | str, now: Micros) -> CertificateLoaded:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bettensor.bus.codes import RefusalCode
@@ -32,6 +33,8 @@ UNREADABLE: Final = (
 """The errors of ``cryptography`` for a certificate, or a part of one, that cannot be read."""
 HANDSHAKE_TIMEOUT: Final = 5.0
 """Seconds."""
+ROUNDS: Final = 8
+"""Of a handshake in memory, in each of which both sides answer all that they have got; one takes at most four."""
 _ALPN: Final = ["http/1.1"]
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secret and authenticated, as all of TLS 1.3 are."""
@@ -87,6 +90,45 @@ def server_context() -> ServerContext:
     return context
 
 
+def rehearse(context: ServerContext) -> None:
+    """Have our own client shake hands with ``context`` in memory, which takes a few milliseconds.
+
+    Raises:
+        HandshakeFailed: no miner could connect; the message is OpenSSL's reason.
+    """
+    requests, answers = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = any_context().wrap_bio(answers, requests)
+    server = context.wrap_bio(requests, answers, server_side=True)
+    try:
+        for _ in range(ROUNDS):
+            client_is_done, server_is_done = _is_done(client), _is_done(server)
+            if client_is_done and server_is_done:
+                return
+    except ssl.SSLError as error:
+        raise HandshakeFailed(reason_of(error)) from None
+    raise HandshakeFailed(f"it does not end in {ROUNDS} rounds")
+
+
+def _is_done(side: ssl.SSLObject) -> bool:
+    """Whether this side has all that it needs of a handshake; it has answered what it has got."""
+    try:
+        side.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
+
+
+def reason_of(error: OSError) -> str:
+    """Why OpenSSL, or the system, refuses."""
+    return getattr(error, "reason", None) or error.strerror or str(error) or type(error).__name__
+
+
+def kind_of(public: Any) -> str:
+    """The kind of a public key of ``cryptography``: ``RSA``, ``EC on secp256r1``."""
+    name = type(public).__name__.removesuffix("PublicKey")
+    return f"EC on {public.curve.name}" if isinstance(public, EllipticCurvePublicKey) else name
+
+
 def key_that_serves(transport: asyncio.BaseTransport) -> str:
     """The key of the certificate by which this server's connection was opened; empty if it is plain."""
     context = transport.get_extra_info("sslcontext")
@@ -133,8 +175,7 @@ async def shake_hands(connect: Callable[..., Awaitable[Connection]], context: ss
     except ssl.SSLCertVerificationError:
         raise
     except (ssl.SSLError, ConnectionAbortedError, ConnectionResetError) as error:
-        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-        raise HandshakeFailed(f"no TLS handshake: {reason}") from None
+        raise HandshakeFailed(f"no TLS handshake: {reason_of(error)}") from None
 
 
 def tls_trouble(error: Exception, *, is_plain: bool, is_no_http: bool) -> TlsTrouble | None:

@@ -58,10 +58,11 @@ def make_pair(folder: Path, name: str = "validator", hosts: tuple[str, ...] = ()
         folder: where the files are made, or replaced.
         name: of the files, and the certificate's common name.
         hosts: names and IP addresses that it is for.
-        changes: ``days`` until it expires, below 0 if it has; ``authority``: the pair that signs it; ``is_authority``.
+        changes: ``days`` until it expires, below 0 if it has; ``authority``: the pair that signs it; ``is_authority``;
+            ``private``: its key, by default a new one on P-256.
     """
     days, authority = changes.get("days", 30), changes.get("authority")
-    private = ec.generate_private_key(ec.SECP256R1())
+    private = changes.get("private") or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     issuer, signer = subject, cast(Any, private)
     if authority is not None:

@@ -4,9 +4,10 @@ import os
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bettensor.bus.clock import SystemClock
@@ -196,13 +197,59 @@ def test_the_proxys_key_is_given_or_read_of_its_certificate(tmp_path: Path) -> N
         read_proxy(pair.pem, now())
 
 
-def test_rsa_keys_are_served_too(tmp_path: Path) -> None:
+def test_an_rsa_key_in_its_traditional_form_is_served_too(tmp_path: Path) -> None:
     private = rsa.generate_private_key(65537, 2048)
     key, pem = tmp_path / "rsa.key", tmp_path / "rsa.pem"
     key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
     command = (*OPENSSL, "req", "-x509", "-key", key, "-subj", "/CN=rsa", "-out", pem)
     subprocess.run(command, check=True, capture_output=True)
     assert len(read_served(pem, key, now()).context.key) == 64
+
+
+def signed_by_authority(folder: Path, private: Any) -> Pair:
+    """A pair of a key that need not be able to sign a certificate."""
+    return make_pair(folder, authority=make_pair(folder, "authority", is_authority=True), private=private)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ec.generate_private_key(ec.SECP256R1()),
+        lambda: ec.generate_private_key(ec.SECP384R1()),
+        lambda: ec.generate_private_key(ec.SECP521R1()),
+        lambda: rsa.generate_private_key(65537, 2048),
+        ed25519.Ed25519PrivateKey.generate,
+    ],
+)
+def test_each_kind_of_key_by_which_miners_connect_is_served(tmp_path: Path, make: Callable[[], Any]) -> None:
+    pair = signed_by_authority(tmp_path, make())
+    assert served(pair).context.key == pair.digest
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: ec.generate_private_key(ec.SECP256K1()), "EC on secp256k1"),
+        (lambda: ec.generate_private_key(ec.BrainpoolP256R1()), "EC on brainpoolP256r1"),
+        (lambda: ec.generate_private_key(ec.SECP224R1()), "EC on secp224r1"),
+        (lambda: dsa.generate_private_key(2048), "DSA"),
+    ],
+)
+def test_a_kind_of_key_by_which_no_miner_could_connect_is_refused(
+    tmp_path: Path, make: Callable[[], Any], kind: str
+) -> None:
+    pair = signed_by_authority(tmp_path, make())
+    with pytest.raises(ConfigurationError) as refused:
+        served(pair)
+    told = str(refused.value)
+    assert told.startswith(
+        f"axon.tls.certificate: {pair.pem} cannot be served: no miner could connect by its key ({kind}"
+    )
+    assert told.endswith(
+        "; make a key on P-256, by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` or "
+        "`bettensor wallet certificate`, and a certificate for it"
+    )
+    assert "\n" not in told
 
 
 def test_a_certificate_of_a_version_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -167,3 +167,22 @@ def test_what_a_failure_shows(error: Exception, is_plain: bool, is_no_http: bool
 )
 def test_an_answer_may_be_due_to_the_lack_of_tls(by: Tls | None, status: int, code: str, trouble: str | None) -> None:
     assert wants_tls(by, status, code) == trouble
+
+
+def test_a_rehearsal_says_why_no_miner_could_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = tls.server_context()
+    with pytest.raises(HandshakeFailed, match=r"^NO_SHARED_CIPHER$"):
+        tls.rehearse(context)  # it has no certificate yet
+    context.load_cert_chain(*make_pair(tmp_path)[:2])
+    tls.rehearse(context)
+    monkeypatch.setattr(tls, "ROUNDS", 1)
+    with pytest.raises(HandshakeFailed, match=r"^it does not end in 1 rounds$"):
+        tls.rehearse(context)
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_rehearsal_ends_well_with_either_version(tmp_path: Path, newest: ssl.TLSVersion) -> None:
+    context = tls.server_context()
+    context.load_cert_chain(*make_pair(tmp_path)[:2])
+    context.maximum_version = newest
+    tls.rehearse(context)
