@@ -27,7 +27,7 @@ from bettensor.neurons.edges.tls import (
     rehearse,
     server_context,
 )
-from bettensor.neurons.system.files import look_at
+from bettensor.neurons.system.files import Unfit, look_at, read_file
 
 CERTIFICATE: Final = "axon.tls.certificate"
 KEY: Final = "axon.tls.key"
@@ -91,7 +91,7 @@ def _read_once(certificate: Path, key: Path, now: Micros) -> Served:
     try:
         return Served(context_of(certificate, key, first.public_key()), about)
     except Unservable as error:
-        raise ConfigurationError(f"{CERTIFICATE}: {certificate} cannot be served: {error}") from None
+        raise ConfigurationError(f"{CERTIFICATE}: {certificate} cannot be served: {error}; {OTHER_KIND}") from None
 
 
 def context_of(certificate: Path, key: Path, public: Any) -> ServerContext:
@@ -112,7 +112,7 @@ def context_of(certificate: Path, key: Path, public: Any) -> ServerContext:
     except OSError as error:
         raise Unservable(reason_of(error)) from None
     except HandshakeFailed as error:
-        raise Unservable(f"no miner could connect by its key ({kind_of(public)}: {error}); {OTHER_KIND}") from None
+        raise Unservable(f"no miner could connect by its key ({kind_of(public)}: {error})") from None
     context.key = key_of(public)
     return context
 
@@ -194,16 +194,13 @@ def _key_in(file: Path) -> str:
 
 def _read(setting: str, file: Path) -> bytes:
     try:
-        if file.exists() and not file.is_file():
-            raise ConfigurationError(f"{setting}: {file} is not a file")
-        with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_file(file, MAX_BYTES)
     except OSError as error:
         raise ConfigurationError(f"{setting}: {file} cannot be read: {error.strerror}") from None
+    except Unfit as error:
+        raise ConfigurationError(f"{setting}: {file} cannot be read: {error}") from None
     if not data.strip():
         raise ConfigurationError(f"{setting}: {file} is empty")
-    if len(data) > MAX_BYTES:
-        raise ConfigurationError(f"{setting}: {file} has more than {MAX_BYTES} bytes")
     return data
 
 

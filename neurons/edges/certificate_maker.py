@@ -14,8 +14,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.identifiers import Hotkey
-from bettensor.neurons.edges.tls import key_of
-from bettensor.neurons.system.files import replace
+from bettensor.neurons.edges.certificate_files import MAX_BYTES, Unservable, context_of
+from bettensor.neurons.edges.tls import UNREADABLE, key_of
+from bettensor.neurons.system.files import Unfit, read_file, replace, temporary_file
 
 EARLIER: Final = timedelta(days=1)
 """The certificate is valid from so long before now: the clocks of others may be behind."""
@@ -33,7 +34,8 @@ def make_certificate(certificate: Path, key: Path, hotkey: Hotkey, address: str 
         days: for which it is valid.
 
     Raises:
-        ConfigurationError: a file cannot be written, or ``key`` is another one than this makes.
+        ConfigurationError: a file cannot be written, or ``key`` is another one than this makes, or one by which no
+            miner could connect.
     """
     private = _key_at(key)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hotkey)])
@@ -50,24 +52,39 @@ def make_certificate(certificate: Path, key: Path, hotkey: Hotkey, address: str 
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(private, hashes.SHA256())
     )
+    data = made.public_bytes(Encoding.PEM)
     try:
-        replace(certificate, made.public_bytes(Encoding.PEM))
+        _try(data, certificate, key, private.public_key())
+        replace(certificate, data)
     except OSError as error:
         raise _unwritten(certificate, error) from None
     return key_of(private.public_key())
 
 
+def _try(data: bytes, certificate: Path, key: Path, public: ec.EllipticCurvePublicKey) -> None:
+    """See that a validator could serve ``data``, of which ``certificate`` is to be the file."""
+    with temporary_file(certificate.with_name(f".{certificate.name}.trial")) as trial:
+        trial.write_bytes(data)
+        try:
+            context_of(trial, key, public)
+        except Unservable as error:
+            text = f"{key} is there, and no certificate for it can be served: {error}; choose --out DIR for a new key"
+            raise ConfigurationError(text) from None
+
+
 def _key_at(file: Path) -> ec.EllipticCurvePrivateKey:
     """The private key in ``file``; a new one if there is no such file."""
     try:
-        data = file.read_bytes()
+        data = read_file(file, MAX_BYTES)
     except FileNotFoundError:
         return _new_key(file)
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+    except Unfit as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from None
     try:
         known = load_pem_private_key(data, password=None)
-    except (TypeError, ValueError):
+    except UNREADABLE:
         known = None
     if not isinstance(known, ec.EllipticCurvePrivateKey):
         raise ConfigurationError(f"{file} is there, and is no private key of a certificate made here: choose --out DIR")

@@ -119,13 +119,16 @@ def folder(file: Path) -> None:
     [
         (lambda pair: pair.pem.unlink(), "axon.tls.certificate: {pem} cannot be read: No such file or directory"),
         (lambda pair: pair.key.unlink(), "axon.tls.key: {key} cannot be read: No such file or directory"),
-        (lambda pair: folder(pair.pem), "axon.tls.certificate: {pem} is not a file"),
-        (lambda pair: folder(pair.key), "axon.tls.key: {key} is not a file"),
+        (lambda pair: folder(pair.pem), "axon.tls.certificate: {pem} cannot be read: Is a directory"),
+        (lambda pair: folder(pair.key), "axon.tls.key: {key} cannot be read: Is a directory"),
         (lambda pair: pair.pem.write_text(""), "axon.tls.certificate: {pem} is empty"),
         (lambda pair: pair.key.write_text("\n"), "axon.tls.key: {key} is empty"),
         (lambda pair: pair.pem.write_text("hello"), "axon.tls.certificate: {pem} has no certificate in PEM; expected"),
         (lambda pair: pair.key.write_text("hello"), "axon.tls.key: {key} is no private key in PEM: "),
-        (lambda pair: pair.key.write_bytes(bytes(2 << 20)), "axon.tls.key: {key} has more than 1048576 bytes"),
+        (
+            lambda pair: pair.key.write_bytes(bytes(2 << 20)),
+            "axon.tls.key: {key} cannot be read: it has more than 1 MiB",
+        ),
         (cut, "axon.tls.certificate: {pem} is no certificate in PEM: "),
         (in_der, "axon.tls.certificate: {pem} has no certificate in PEM; expected -----BEGIN CERTIFICATE-----"),
         (swap, "axon.tls.certificate: {pem} has a private key; expected -----BEGIN CERTIFICATE-----"),
@@ -159,7 +162,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     pair = make_pair(tmp_path)
     pair.key.unlink()
     os.mkfifo(pair.key)
-    with pytest.raises(ConfigurationError, match="is not a file"):
+    with pytest.raises(ConfigurationError, match="cannot be read: it is a pipe or a device; save it as a file"):
         served(pair)
 
 
