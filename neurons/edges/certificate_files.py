@@ -53,10 +53,12 @@ class Served(NamedTuple):
 
     context: ServerContext
     about: CertificateLoaded
+    not_before: Micros
+    """Wall clock at which it becomes valid."""
 
     def is_valid(self, now: Micros) -> bool:
-        """Whether it has not expired."""
-        return self.about.not_after is None or now < self.about.not_after
+        """Whether it is valid already, and has not expired."""
+        return self.not_before <= now and (self.about.not_after is None or now < self.about.not_after)
 
 
 def read_served(certificate: Path, key: Path, now: Micros) -> Served:
@@ -89,9 +91,10 @@ def _read_once(certificate: Path, key: Path, now: Micros) -> Served:
             cure = "set the key with which the certificate was made"
         raise ConfigurationError(f"{KEY}: {key} does not belong to the certificate {certificate}; {cure}")
     try:
-        return Served(context_of(certificate, key, first.public_key()), about)
+        context = context_of(certificate, key, first.public_key())
     except Unservable as error:
         raise ConfigurationError(f"{CERTIFICATE}: {certificate} cannot be served: {error}; {OTHER_KIND}") from None
+    return Served(context, about, _micros(first.not_valid_before_utc))
 
 
 def context_of(certificate: Path, key: Path, public: Any) -> ServerContext:

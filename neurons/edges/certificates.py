@@ -1,22 +1,27 @@
 """The validator's certificate: read at the start, and again when its files change, without a session noticing.
 
 A connection keeps the certificate by which it was opened; the next handshake gets the newest one. New files that cannot
-be used change nothing, and the log says so.
+be used change nothing, and the log says so; a certificate that is not valid yet is taken when it is.
 """
 
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from bettensor.bus.clock import Clock, SystemClock
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import CertificateLoaded, CertificateRefused
+from bettensor.bus.identifiers import SECOND, Micros
 from bettensor.neurons.config.settings import CertificateSettings, ListeningSettings, ValidatorSettings
 from bettensor.neurons.edges.certificate_files import CERTIFICATE, PROXY_KEY, Served, read_proxy, read_served
 from bettensor.neurons.edges.edge import Edge, Plan
 from bettensor.neurons.edges.tls import ServerContext
 from bettensor.neurons.edges.watches import SETTLE, watched_changes
 from bettensor.neurons.system.files import Sight, look_at
+
+LOOK: Final = 60.0
+"""Seconds between two looks at the clock while a new certificate is not valid yet: the clock may be set meanwhile."""
 
 
 class Certificates(Edge):
@@ -31,6 +36,9 @@ class Certificates(Edge):
         self._told: dict[bool, CertificateLoaded] = {}
         """What was published last, of the proxy's certificate and of our own."""
         self._is_refused = False
+        self._reading = asyncio.Lock()
+        self._awaited: Micros | None = None
+        """When the files are to be read again though they have not changed."""
 
     @classmethod
     def check(cls, plan: Plan) -> Iterator[str]:
@@ -76,20 +84,38 @@ class Certificates(Edge):
             await self._read_again()
 
     async def _read_again(self) -> None:
-        try:
-            read = await asyncio.to_thread(self._read)
-        except ConfigurationError:
-            await asyncio.sleep(SETTLE)  # programs that renew a certificate write its two files one after the other
+        async with self._reading:
+            self._awaited = None
             try:
-                read = await asyncio.to_thread(self._read)
+                read = await self._read_settled()
             except ConfigurationError as error:
                 self._refuse(str(error))
                 return
-        served, now = read[0], self._clock.wall()
-        if served is not None and self._served is not None and self._served.is_valid(now) and not served.is_valid(now):
-            self._refuse(f"{CERTIFICATE}: {self._settings.certificate}: {served.about.faults[0]}")
+            self._take_unless_worse(*read)
+
+    async def _read_settled(self) -> tuple[Served | None, CertificateLoaded | None]:
+        try:
+            return await asyncio.to_thread(self._read)
+        except ConfigurationError:
+            await asyncio.sleep(SETTLE)  # programs that renew a certificate write its two files one after the other
+            return await asyncio.to_thread(self._read)
+
+    def _take_unless_worse(self, served: Served | None, proxys: CertificateLoaded | None) -> None:
+        old, now = self._served, self._clock.wall()
+        if served is None or old is None or served.is_valid(now) or not old.is_valid(now):
+            self._take(served, proxys)
             return
-        self._take(*read)
+        self._refuse(f"{CERTIFICATE}: {self._settings.certificate}: {served.about.faults[0]}")
+        if now < served.not_before:
+            self._awaited = min(served.not_before, old.about.not_after or served.not_before)
+            self._tasks.start(self._read_at(self._awaited), "certificate to come")
+
+    async def _read_at(self, instant: Micros) -> None:
+        """Read the files when the new certificate becomes valid, or the old one expires."""
+        while (left := instant - self._clock.wall()) > 0:  # noqa: ASYNC110 - no event tells of the passing of time
+            await asyncio.sleep(min(left / SECOND, LOOK))
+        if self._awaited == instant:  # the files have not changed meanwhile
+            await self._read_again()
 
     def _read(self) -> tuple[Served | None, CertificateLoaded | None]:
         """Our own certificate, and the proxy's."""

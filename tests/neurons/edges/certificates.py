@@ -59,7 +59,7 @@ def make_pair(folder: Path, name: str = "validator", hosts: tuple[str, ...] = ()
         name: of the files, and the certificate's common name.
         hosts: names and IP addresses that it is for.
         changes: ``days`` until it expires, below 0 if it has; ``authority``: the pair that signs it; ``is_authority``;
-            ``private``: its key, by default a new one on P-256.
+            ``private``: its key, by default a new one on P-256; ``begins``: seconds until it is valid.
     """
     days, authority = changes.get("days", 30), changes.get("authority")
     private = changes.get("private") or ec.generate_private_key(ec.SECP256R1())
@@ -72,9 +72,12 @@ def make_pair(folder: Path, name: str = "validator", hosts: tuple[str, ...] = ()
     names: list[x509.GeneralName] = [
         x509.IPAddress(ip_address(host)) if host.count(".") == 3 else x509.DNSName(host) for host in hosts
     ]
+    begin = min(now, now + timedelta(days=days)) - timedelta(days=1)
+    if "begins" in changes:
+        begin = now + timedelta(seconds=changes["begins"])
     builder = (
         x509.CertificateBuilder(issuer, subject, private.public_key(), x509.random_serial_number())
-        .not_valid_before(min(now, now + timedelta(days=days)) - timedelta(days=1))
+        .not_valid_before(begin)
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=changes.get("is_authority", False), path_length=None), critical=True)
     )

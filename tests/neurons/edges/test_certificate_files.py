@@ -70,7 +70,9 @@ def test_what_the_operator_should_repair_is_told_and_does_not_stop_the_validator
     expired, readable = found.about.faults
     assert expired.startswith("it has expired at ")
     assert readable == f"every user of this machine may read its key: chmod 600 {pair.key}"
-    early = read_served(*make_pair(tmp_path)[:2], Micros(now() - 30 * DAY))
+    before = Micros(now() - 30 * DAY)
+    early = read_served(*make_pair(tmp_path)[:2], before)
+    assert not early.is_valid(before)
     assert early.about.faults[0].startswith("it is not valid before ")
 
 

@@ -13,6 +13,8 @@ from bettensor.bus.bus import EventBus
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.errors import ConfigurationError
 from bettensor.bus.events import CertificateLoaded, CertificateRefused, Event
+from bettensor.bus.identifiers import SECOND, Micros
+from bettensor.bus.timestamps import DAY
 from bettensor.neurons.config.settings import CertificateSettings, ListeningSettings, ValidatorSettings
 from bettensor.neurons.edges import certificates
 from bettensor.neurons.edges.certificates import Certificates
@@ -20,6 +22,17 @@ from bettensor.neurons.edges.edge import Plan
 from tests.neurons.edges.certificates import Pair, copy_pair, make_pair
 
 PATIENCE = 10.0
+HOUR = 3600 * SECOND
+
+
+class Ahead(SystemClock):
+    """A clock that can be put on."""
+
+    ahead = 0
+    """Microseconds."""
+
+    def wall(self) -> Micros:
+        return Micros(super().wall() + self.ahead)
 
 
 class Bench:
@@ -27,9 +40,9 @@ class Bench:
 
     def __init__(self, **tls: Any) -> None:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
-        clock = SystemClock()
-        bus = EventBus(clock, record=lambda envelope: self.events.put_nowait(envelope.event))
-        self.edge = Certificates(ListeningSettings(tls=CertificateSettings(**tls)), clock)
+        self.clock = Ahead()
+        bus = EventBus(SystemClock(), record=lambda envelope: self.events.put_nowait(envelope.event))
+        self.edge = Certificates(ListeningSettings(tls=CertificateSettings(**tls)), self.clock)
         self.edge.attach(bus)
 
     async def next(self) -> Event:
@@ -112,6 +125,65 @@ async def test_an_expired_pair_does_not_replace_one_that_is_valid_and_may_replac
         assert isinstance(await bench.next(), CertificateLoaded)
         copy_pair(make_pair(tmp_path, "older", days=-2), pair)
         assert isinstance(await bench.next(), CertificateLoaded)
+
+
+@pytest.mark.parametrize(
+    ("days", "begins", "later"),
+    [
+        (30, HOUR, HOUR + SECOND),  # it has become valid
+        (1, 2 * DAY, DAY + HOUR),  # the old one has expired
+    ],
+)
+async def test_a_pair_that_is_not_yet_valid_waits_while_the_old_one_is_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, begins: int, later: int
+) -> None:
+    monkeypatch.setattr(certificates, "LOOK", 0.05)
+    pair, early = make_pair(tmp_path, days=days), make_pair(tmp_path, "early", begins=begins // SECOND)
+    async with opened(pair) as bench:
+        await bench.next()
+        copy_pair(early, pair)
+        refused = await bench.next()
+        assert isinstance(refused, CertificateRefused)
+        assert "it is not valid before " in refused.reason
+        assert bench.serves == pair.digest
+        bench.clock.ahead = later
+        begun = await bench.next()  # no file has changed
+        assert isinstance(begun, CertificateLoaded)
+        assert begun.key == bench.serves == early.digest
+
+
+async def test_files_that_change_while_a_pair_is_not_yet_valid_are_what_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "LOOK", 0.05)
+    pair, newer = make_pair(tmp_path), make_pair(tmp_path, "newer")
+    async with opened(pair) as bench:
+        await bench.next()
+        copy_pair(make_pair(tmp_path, "early", begins=HOUR // SECOND), pair)
+        assert isinstance(await bench.next(), CertificateRefused)
+        copy_pair(newer, pair)
+        found = await bench.next()
+        assert isinstance(found, CertificateLoaded)
+        assert found.key == newer.digest
+        before = bench.edge.context()
+        (waiting,) = [task for task in asyncio.all_tasks() if task.get_name() == "certificate to come"]
+        bench.clock.ahead = HOUR + SECOND
+        await asyncio.wait_for(waiting, PATIENCE)
+        assert bench.edge.context() is before  # they were not read again
+
+
+async def test_a_pair_that_is_not_yet_valid_may_replace_an_expired_one_and_is_taken_at_a_start(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, days=-1)
+    async with opened(pair) as bench:
+        await bench.next()
+        early = make_pair(tmp_path, "early", begins=3600)
+        copy_pair(early, pair)
+        taken = await bench.next()
+        assert isinstance(taken, CertificateLoaded)
+        assert taken.key == bench.serves == early.digest
+    async with opened(pair) as bench:
+        assert isinstance(await bench.next(), CertificateLoaded)
+        assert bench.serves == early.digest
 
 
 async def test_files_that_are_touched_and_say_the_same_are_no_news(tmp_path: Path) -> None:
