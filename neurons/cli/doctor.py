@@ -134,16 +134,18 @@ def _versions() -> Finding:
 
 
 def _parts(settings: Settings, where: Where) -> Finding:
+    from bettensor.neurons.edges.certificate_files import is_of_tls
     from bettensor.neurons.launch import check
 
     name = blame(where, "")
 
     try:
-        faults = check(settings, where)
+        told = check(settings, where)
     except ConfigurationError as error:
         file = where.file if isinstance(where, Sources) else where
         cure = f"correct it, then run: bettensor config check {file}" if file else "correct the flag or the variable"
         return Finding("configuration", "failure", str(error), cure)
+    faults = [fault for fault in told if not is_of_tls(fault)]  # `tls` tells the others, with their cures
     if faults:
         cure = f"correct the rows, which the neuron would not use; bettensor config check {name} lists all"
         others = f", and {len(faults) - 1} more" if faults[1:] else ""

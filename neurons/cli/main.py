@@ -937,13 +937,25 @@ def _check_config(arguments: argparse.Namespace) -> int:
     faults = check(settings, loaded.sources)
     if faults:
         print(*faults, sep="\n", file=sys.stderr)
-        rows = counted(len(faults), "row")
-        print(f"{arguments.file}: the {settings.role} would run without {rows} of its files", file=sys.stderr)
+        print(f"{arguments.file}: the {settings.role} would run {_with(faults)}", file=sys.stderr)
         return EXIT_FAILED
     print(f"{arguments.file}: valid configuration of a {settings.role} for netuid {settings.netuid}")
     for line in describe():
         print(line)
     return 0
+
+
+def _with(faults: list[str]) -> str:
+    """What these faults mean for a neuron that runs with them."""
+    from bettensor.neurons.edges.certificate_files import is_of_tls
+
+    of_tls = sum(map(is_of_tls, faults))
+    rows = len(faults) - of_tls
+    meant = {
+        f"without {counted(rows, 'row')} of its files": rows,
+        f"with {counted(of_tls, 'fault')} of its TLS": of_tls,
+    }
+    return " and ".join(text for text, count in meant.items() if count)
 
 
 def _init(arguments: argparse.Namespace) -> int:

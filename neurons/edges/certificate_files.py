@@ -61,6 +61,11 @@ class Served(NamedTuple):
         return self.not_before <= now and (self.about.not_after is None or now < self.about.not_after)
 
 
+def is_of_tls(fault: str) -> bool:
+    """Whether a fault, as the check of a configuration tells it, is of a file of TLS: then it costs no row."""
+    return fault.startswith((f"{CERTIFICATE}: ", f"{PROXY_KEY}: "))
+
+
 def read_served(certificate: Path, key: Path, now: Micros) -> Served:
     """The certificate of ``axon.tls``, with its key.
 

@@ -580,6 +580,19 @@ def test_a_certificate_that_cannot_be_used_fails_the_configuration(place: Place)
     assert "tls" not in health(findings)
 
 
+def test_each_fault_of_a_certificate_has_its_cure_and_the_configuration_has_no_row_for_it(place: Place) -> None:
+    pair = make_pair(place.folder, days=-1)
+    pair.key.chmod(0o644)
+    found = tls_of(place, pair)
+    assert found.health == "warning"
+    assert "renew it; every user of this machine may read its key: chmod 600 " in found.cure
+    early = tls_of(place, make_pair(place.folder, "early", begins=3600))
+    assert early.cure.endswith(": compare this machine's clock with NTP")
+    assert finding(place.examine(), "configuration").health == "ok"
+    (place.folder / "games.json").write_text('{"games": [{}]}')
+    assert finding(place.examine(), "configuration").cure.startswith("correct the rows")
+
+
 def test_a_proxys_certificate_is_judged_too(place: Place) -> None:
     pair = make_pair(place.folder, days=3)
     place.changes = {"axon": {"port": place.port, "tls": {"proxy_key": str(pair.pem)}}}

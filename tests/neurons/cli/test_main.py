@@ -20,6 +20,7 @@ from bettensor.neurons.cli.completion import commands_of
 from bettensor.neurons.cli.main import main
 from bettensor.neurons.config.settings import ROLES, keys_of
 from tests.loopback.rig import starting_soon, write_configuration
+from tests.neurons.edges.certificates import make_pair
 
 ROOT = Path(__file__).parents[3]
 
@@ -203,6 +204,20 @@ def test_config_check_fails_on_rows_that_the_neuron_would_skip(
     assert "game 'half': games.3: team_a: this field is required" in told[0]
     assert "game 'american': the odds 120 and 105 imply" in told[1]
     assert told[2] == f"{file}: the validator would run without 2 rows of its files"
+
+
+def test_config_check_counts_faults_of_tls_as_no_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, pair = write_configuration(tmp_path), make_pair(tmp_path, days=-1)
+    pair.key.chmod(0o644)
+    flags = [f"--axon.tls.certificate={pair.pem}", f"--axon.tls.key={pair.key}"]
+    assert main(["config", "check", str(file), *flags]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith(f"axon.tls.certificate: {pair.pem}: it has expired at ")
+    assert told[2] == f"{file}: the validator would run with 2 faults of its TLS"
+    (tmp_path / "games.json").write_text(json.dumps([{"game_id": "half"}]))
+    assert main(["config", "check", str(file), *flags]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[3] == f"{file}: the validator would run without 1 row of its files and with 2 faults of its TLS"
 
 
 def test_config_check_tells_of_wrong_bets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
