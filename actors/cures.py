@@ -53,6 +53,10 @@ TLS_LOST: Final = (
     "check the validator's port, and any proxy in between; once a validator has offered TLS, this miner does not go "
     "back to a plain connection: if its operator has given TLS up, restart this miner, or set tls.mode: off"
 )
+TLS_DEMANDED: Final = (
+    "the validator has offered no TLS in this run, and this miner wants it: if that is due to tls.mode: required, or "
+    "to a key in tls.keys, ask the validator's operator for TLS (axon.tls), or set tls.mode: auto and remove the key"
+)
 OTHER_KEY: Final = (
     "it has a new certificate, or somebody stands in between: the miner asks for its signed welcome; if the key is "
     "pinned in tls.keys, compare it with its operator"
@@ -147,7 +151,9 @@ def _at(instant: Micros) -> str:
     return f"{rfc3339(instant)[:19].replace('T', ' ')} UTC"
 
 
-def cure_for_miner(status: int | None, code: str, tls: TlsTrouble | None = None, *, registered: bool = False) -> str:
+def cure_for_miner(
+    status: int | None, code: str, tls: TlsTrouble | None = None, *, registered: bool = False, offers_tls: bool = False
+) -> str:
     """The cure for an exchange that failed with this HTTP status and refusal code; an empty text if there is none.
 
     Args:
@@ -155,7 +161,10 @@ def cure_for_miner(status: int | None, code: str, tls: TlsTrouble | None = None,
         code: the refusal code; empty if the answer had none.
         tls: what it has shown of TLS.
         registered: whether the metagraph here has this miner.
+        offers_tls: whether the validator has offered TLS in this run.
     """
+    if tls == "handshake" and not offers_tls:
+        return TLS_DEMANDED
     if tls in _OF_TLS:
         return _OF_TLS[tls]
     if status is None:

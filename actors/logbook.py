@@ -34,6 +34,7 @@ from bettensor.actors.existing import Existing, ExistingFollower
 from bettensor.actors.health import SLOW_COMMIT, Health, HealthWatcher
 from bettensor.actors.outages import Outage, Trouble
 from bettensor.actors.settings import Seconds, settings_class
+from bettensor.actors.tls_offers import TlsOfferFollower
 from bettensor.bus.codes import CloseCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -227,6 +228,7 @@ class LogbookState:
     deaf: dict[Hotkey, Trouble] = field(default_factory=dict)
     """Existing miners that answer, and take no confirmation."""
     existing: dict[Hotkey, Existing] = field(default_factory=dict)
+    tls_offers: dict[Hotkey, None] = field(default_factory=dict)
     told_existing: dict[Hotkey, None] = field(default_factory=dict)
     """Of a miner: the neurons of which the log says that they speak Synapse alone."""
     answers_existing: bool = False
@@ -237,7 +239,7 @@ class LogbookState:
     """Of a validator: when its certificate expires, by the wall clock."""
 
 
-class LogbookActor(HealthWatcher, ExistingFollower):
+class LogbookActor(HealthWatcher, ExistingFollower, TlsOfferFollower):
     """Writes all log lines, and is the only one that does."""
 
     name = "logbook"
@@ -760,7 +762,8 @@ class LogbookActor(HealthWatcher, ExistingFollower):
 
     def _cure_of(self, event: DialFailed | PostFailed) -> str:
         registered = self.state.hotkey in self.state.uids
-        return _hint(cure_for_miner(event.status, event.code, event.tls, registered=registered))
+        offers = event.hotkey in self.state.tls_offers
+        return _hint(cure_for_miner(event.status, event.code, event.tls, registered=registered, offers_tls=offers))
 
     def _failure(self, envelope: Envelope, kind: str, text: str, *, is_news: bool) -> None:
         if is_news:

@@ -31,6 +31,7 @@ from bettensor.actors.cures import (
 from bettensor.actors.existing import LATELY, Existing, ExistingFollower
 from bettensor.actors.health import Health, HealthWatcher
 from bettensor.actors.stream import fold
+from bettensor.actors.tls_offers import TlsOfferFollower
 from bettensor.bus.codes import AXON
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.events import (
@@ -196,6 +197,7 @@ class MonitorState:
     """When they were read from the chain."""
     peers: dict[Hotkey, PeerStatus] = field(default_factory=dict)
     existing: dict[Hotkey, Existing] = field(default_factory=dict)
+    tls_offers: dict[Hotkey, None] = field(default_factory=dict)
     connections: dict[ConnectionId, Hotkey] = field(default_factory=dict)
     blacklist: int = 0
     made: int = 0
@@ -222,7 +224,7 @@ class MonitorState:
     """When each of ``fallbacks``, ``troubles`` and ``handlers`` last had a fault; monotonic."""
 
 
-class MonitorActor(HealthWatcher, ExistingFollower):
+class MonitorActor(HealthWatcher, ExistingFollower, TlsOfferFollower):
     """Answers ``StatusRequested``."""
 
     name = "monitor"
@@ -368,7 +370,13 @@ class MonitorActor(HealthWatcher, ExistingFollower):
     def fail(self, event: DialFailed, envelope: Envelope) -> None:
         existing = self.state.existing.get(event.hotkey)
         code = AXON if existing is not None and existing.has_axon else event.code
-        cure = cure_for_miner(event.status, code, event.tls, registered=self.state.hotkey in self.state.neurons)
+        cure = cure_for_miner(
+            event.status,
+            code,
+            event.tls,
+            registered=self.state.hotkey in self.state.neurons,
+            offers_tls=event.hotkey in self.state.tls_offers,
+        )
         peer = self._peer(event.hotkey)
         if peer.road != "synapse" or not self.speaks_synapse_alone(event, envelope.mono):
             peer.road = None if peer.road == "synapse" else peer.road

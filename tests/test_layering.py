@@ -216,6 +216,7 @@ def test_actors_import_no_other_actor_but_their_base() -> None:
         "bettensor.actors.schemes",
         "bettensor.actors.settings",
         "bettensor.actors.stream",
+        "bettensor.actors.tls_offers",
         "bettensor.actors.validator.rules",
     }
     extends = {

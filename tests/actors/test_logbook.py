@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from bettensor.actors.cures import DIALLED_BY_TLS, FOREIGN_CERTIFICATE, OTHER_KEY, TLS_LOST
+from bettensor.actors.cures import DIALLED_BY_TLS, FOREIGN_CERTIFICATE, OTHER_KEY, TLS_DEMANDED
 from bettensor.actors.logbook import LINES_PER_SECOND, LogbookActor, LogbookSettings
 from bettensor.bus.codes import (
     CloseCode,
@@ -1033,7 +1033,7 @@ def test_a_miner_tells_how_it_connects_and_what_it_does_not_trust() -> None:
     assert bench.news(CloseRequested(ConnectionId(1), CloseCode.NORMAL, DIALLED_BY_TLS)) == []
 
 
-@pytest.mark.parametrize(("trouble", "cure"), [("handshake", TLS_LOST), ("other_key", OTHER_KEY)])
+@pytest.mark.parametrize(("trouble", "cure"), [("handshake", TLS_DEMANDED), ("other_key", OTHER_KEY)])
 def test_trouble_with_tls_has_a_cure_of_its_own(trouble: TlsTrouble, cure: str) -> None:
     (told,) = Bench("miner").news(DialFailed(ConnectionId(1), PEER, "no", tls=trouble))
     assert told == f"WARNING No WebSocket connection with validator {PEER} (UID: 12): no ({cure})"
