@@ -7,7 +7,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from email.parser import Parser
 from email.utils import parsedate_to_datetime
@@ -26,7 +26,7 @@ from bettensor.bus.addresses import split_endpoint
 from bettensor.bus.clock import SystemClock
 from bettensor.bus.errors import BettensorError, ConfigurationError
 from bettensor.bus.events import CertificateLoaded, NeuronInfo, Role, Tls
-from bettensor.bus.identifiers import Micros
+from bettensor.bus.identifiers import Hotkey, Micros
 from bettensor.bus.text import counted
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.cli import versions
@@ -524,6 +524,23 @@ async def _keys_shown(settings: MinerSettings, metagraph: Sequence[NeuronInfo]) 
         neuron.hotkey: neuron.axon for neuron in metagraph if is_wanted(neuron, settings.validators) and neuron.axon
     }
     shown = await asyncio.gather(*map(_shown_at, endpoints.values()))
+    troubles = [*_keys_missed(settings, endpoints, shown)]
+    for trouble in troubles:
+        yield trouble
+    if troubles:
+        return
+    found = [key for key in shown if key is not None]
+    vouched = sum(key.vouched for key in found)
+    text = (
+        f"{len(found)} of {counted(len(endpoints), 'validator')} with TLS, {vouched} by an authority; the welcomes of "
+    )
+    yield Finding("tls", "ok", f"{text}the validators say which keys are theirs")
+
+
+def _keys_missed(
+    settings: MinerSettings, endpoints: Mapping[Hotkey, str], shown: "Iterable[Shown | None]"
+) -> Iterator[Finding]:
+    """The validators without the TLS, or without the key, that the settings demand."""
     for (hotkey, endpoint), key in zip(endpoints.items(), shown, strict=True):
         pinned = settings.tls.keys.get(hotkey)
         where = f"{hotkey} at {endpoint}"
@@ -532,13 +549,8 @@ async def _keys_shown(settings: MinerSettings, metagraph: Sequence[NeuronInfo]) 
             yield Finding("tls", "failure", text, "compare it with the validator's operator, and correct tls.keys")
         elif key is None and (pinned is not None or settings.tls.mode == "required"):
             text = f"{where} has no TLS that can be reached from here, and tls.mode or tls.keys demands it"
-            yield Finding("tls", "warning", text, "ask the validator's operator, or set tls.mode: auto")
-    found = [key for key in shown if key is not None]
-    vouched = sum(key.vouched for key in found)
-    text = (
-        f"{len(found)} of {counted(len(endpoints), 'validator')} with TLS, {vouched} by an authority; the welcomes of "
-    )
-    yield Finding("tls", "ok", f"{text}the validators say which keys are theirs")
+            cure = "ask the validator's operator for TLS (axon.tls), or set tls.mode: auto and remove its key"
+            yield Finding("tls", "warning", text, cure)
 
 
 async def _shown_at(endpoint: str) -> "Shown | None":
