@@ -490,7 +490,7 @@ STRANGERS: Final = (
         name="hostile-requests",
         sentence="Requests that break one rule each, 43 kinds.",
         strike=one_of_each,
-        gets=REFUSALS | TURNED_AWAY,
+        gets=REFUSALS | TURNED_AWAY | {"426 unsupported_protocol"},
     ),
     Attack(
         name="reset-in-request",

@@ -20,7 +20,8 @@ def test_each_refusal_has_the_http_status_of_the_protocol() -> None:
     of_no_request, _, of_requests = section("Refusals").partition("The other checks")
     assert documented_in(of_requests) == {(str(code), code.status) for code in RefusalCode}
     codes = {code for code, _ in documented_in(of_no_request)}
-    assert codes == {RefusalCode.MALFORMED, RefusalCode.TOO_LARGE, RefusalCode.NO_UPGRADE}
+    of_handshakes = {RefusalCode.NO_UPGRADE, RefusalCode.METHOD_NOT_ALLOWED, RefusalCode.UNSUPPORTED_PROTOCOL}
+    assert codes == {RefusalCode.MALFORMED, RefusalCode.TOO_LARGE, *of_handshakes}
 
 
 def documented_in(text: str) -> set[tuple[str, int]]:
