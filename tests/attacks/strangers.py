@@ -346,7 +346,6 @@ async def reset_in_the_middle(target: Target, force: Force) -> Answers:
 
 REFUSALS: Final = frozenset(
     {
-        "400",
         "400 malformed",
         "400 wrong_netuid",
         "400 unsupported_protocol",
