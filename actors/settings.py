@@ -7,7 +7,7 @@ section's type is filled with the neuron's own, whatever the field's name. Knows
 import re
 from collections.abc import Callable
 from dataclasses import field
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Annotated, Any, Final, Literal, Self, TypeVar, dataclass_transform
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -35,6 +35,7 @@ __all__ = [
     "Positive",
     "Rate",
     "Seconds",
+    "TrustedProxies",
     "ValidatorSynapseSettings",
     "WebSocketSettings",
     "Whole",
@@ -77,6 +78,17 @@ def _external_ip(value: str) -> str:
     if address.is_unspecified or address.is_multicast or address == _BROADCAST:
         raise ValueError("nobody can dial this address; expected one of this machine like 203.0.113.7 or 2001:db8::7")
     return value
+
+
+def _network(value: str) -> str:
+    try:
+        meant = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("expected an IP address or a network like 10.0.0.0/8 or 2001:db8::/32") from None
+    address, _, prefix = value.partition("/")
+    if prefix and ip_address(address) != meant.network_address:
+        raise ValueError(f"expected zeros behind the prefix of a network, as in {meant}")
+    return str(meant)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -134,6 +146,10 @@ KeyDigest = Annotated[str, BeforeValidator(_digest), Field(pattern=r"^[0-9a-f]{6
 """SHA-256 of a certificate's SubjectPublicKeyInfo: 64 hex digits."""
 
 
+TrustedProxies = tuple[Annotated[str, AfterValidator(_network)], ...]
+"""IP addresses and networks (CIDR)."""
+
+
 def _mode(value: Any) -> Any:
     return "off" if value is False else value  # YAML reads off so
 
@@ -162,6 +178,11 @@ class MinerTlsSettings:
             raise ValueError("mode must be auto or required if there are keys")
 
 
+def _require_proxies(proxy_protocol: bool, trusted: TrustedProxies) -> None:
+    if proxy_protocol and not trusted:
+        raise ValueError("proxy_protocol needs trusted_proxies: nobody else is believed")
+
+
 @settings_class
 class AxonSettings:
     """Where a validator listens."""
@@ -176,7 +197,16 @@ class AxonSettings:
     """The port at external_ip; null: the same as port."""
     serve: bool = True
     """false: the validator listens, but announces nothing on the chain, even if external_ip is set."""
+    trusted_proxies: TrustedProxies = ()
+    """IP addresses and networks (CIDR) of the proxies in front of this validator, which are believed about the address
+    of a miner: by X-Forwarded-For, or as proxy_protocol says. Everybody else counts by the address of their socket."""
+    proxy_protocol: bool = False
+    """true: each connection of a trusted proxy begins with a header of the PROXY protocol, version 2 (HAProxy:
+    send-proxy-v2), and without it is closed. false: a trusted proxy sends X-Forwarded-For."""
     tls: AxonTlsSettings = field(default_factory=AxonTlsSettings)
+
+    def __post_init__(self) -> None:
+        _require_proxies(self.proxy_protocol, self.trusted_proxies)
 
 
 @settings_class
@@ -285,10 +315,19 @@ class MinerSynapseSettings:
     """The port at external_ip; null: the same as port."""
     serve: bool = True
     """false: the miner listens, but announces nothing on the chain, even if external_ip is set."""
+    trusted_proxies: TrustedProxies = ()
+    """IP addresses and networks (CIDR) of the proxies in front of this miner, which are believed about the address of
+    a validator: by X-Forwarded-For, or as proxy_protocol says."""
+    proxy_protocol: bool = False
+    """true: each connection of a trusted proxy begins with a header of the PROXY protocol, version 2, and without it
+    is closed. false: a trusted proxy sends X-Forwarded-For."""
     min_stake: NotNegative = 0.0
     """Minimum stake with which a validator is answered, in the subnet's own token."""
     max_request_bytes: Annotated[Whole, Field(ge=1024)] = 8 * 1024 * 1024
     """If the body of a request has more bytes than this, the request is refused with 413."""
+
+    def __post_init__(self) -> None:
+        _require_proxies(self.proxy_protocol, self.trusted_proxies)
 
 
 @settings_class

@@ -1,5 +1,6 @@
 """Addresses as text: ``ip:port`` of neurons, and which of them may be dialled if a stranger names them."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
@@ -37,8 +38,30 @@ def host_of(endpoint: str) -> str:
 
 def is_within(host: str, network: str) -> bool:
     """Whether ``host`` is an address of ``network``, which is in CIDR form. A name is in no network."""
-    address = _read(host)
-    return address is not None and _plain(address) in ip_network(network)
+    return host in Networks((network,))
+
+
+class Networks:
+    """A set of networks, which can be asked about addresses."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        """
+        Args:
+            networks: IP addresses, and networks in CIDR form.
+
+        Raises:
+            ValueError: one of them is neither.
+        """
+        self._networks = [ip_network(network) for network in networks]
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __contains__(self, host: str) -> bool:
+        """Whether ``host`` is an address in one of them. A name is in none."""
+        if not self._networks or (address := _read(host)) is None:
+            return False
+        return any(_plain(address) in network for network in self._networks)
 
 
 @lru_cache(maxsize=4096)

@@ -36,6 +36,7 @@ from bettensor.bus.identifiers import SECOND, ConnectionId, Hotkey
 from bettensor.bus.messages import PredictionMessage
 from bettensor.neurons.edges.axon_protocol import AxonProtocol
 from bettensor.neurons.edges.edge import Edge, Identity, on
+from bettensor.neurons.edges.forwarding import forwarding_of
 from bettensor.neurons.edges.http_server import HttpServer
 from bettensor.neurons.edges.incoming import query_of
 from bettensor.neurons.edges.scope import Scope, headers_of
@@ -89,6 +90,7 @@ class Axon(Edge):
             refusal=lambda _, message: synapse.refusal(message),
             publish=self._bus.publish,
             http=AxonProtocol,
+            forwarding=forwarding_of(self._settings),
             ws="none",
         )
         await self._server.start("synapse", self._settings.ip, self._settings.port)

@@ -187,6 +187,19 @@ class Crowd:
         self._networks[guest] = network
         self._strangers.enter(guest, network, preferred=network in self._hotkeys_at)
 
+    def move(self, guest: Guest, remote: str) -> None:
+        """A proxy passes on what comes from the address ``remote`` now: somebody else, of whom nothing is known."""
+        network = network_of(remote)
+        if self._networks.get(guest, network) == network:
+            return
+        held = self._held.get(guest, 0)
+        self._no_stranger(guest)
+        self._forget_known(guest)
+        self._networks[guest] = network
+        self._strangers.enter(guest, network, preferred=network in self._hotkeys_at)
+        if held:
+            self.hold(guest, held)
+
     def hold(self, guest: Guest, size: int) -> None:
         """``guest`` makes us hold ``size`` bytes now. Who has held some for longest leaves if all hold too many."""
         if guest not in self._strangers:

@@ -15,6 +15,7 @@ from bettensor.actors.settings import PortLimits
 from bettensor.bus.events import Event
 from bettensor.neurons.edges.acceptor import Acceptor, GetContext, Timeouts
 from bettensor.neurons.edges.crowd import Crowd, Strangers, room_of
+from bettensor.neurons.edges.forwarding import NOBODY_IN_FRONT, Client, Forwarding
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT
 from bettensor.neurons.edges.pressure import Pressure
 from bettensor.neurons.edges.request_protocol import Door, PortRules, Refuse, RequestProtocol
@@ -38,10 +39,10 @@ class _Server(uvicorn.Server):
         self.servers = []
         self.started = True
 
-    def make_protocol(self) -> asyncio.Protocol:
-        """The protocol of a new connection."""
+    def make_protocol(self, client: Client) -> asyncio.Protocol:
+        """The protocol of a new connection with ``client``."""
         make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
-        return make(config=self.config, server_state=self.server_state, app_state={})
+        return make(client, config=self.config, server_state=self.server_state, app_state={})
 
 
 class HttpServer:
@@ -65,6 +66,7 @@ class HttpServer:
         max_body: int | None = None,
         door: Door | None = None,
         tls: GetContext | None = None,
+        forwarding: Forwarding = NOBODY_IN_FRONT,
         **options: Any,
     ) -> None:
         """
@@ -78,14 +80,16 @@ class HttpServer:
             door: hears of each WebSocket handshake first.
             tls: gives the context for the next TLS handshake; None from it refuses handshakes. If given, the port
                 speaks both plain and TLS. The transport's ``sslcontext`` is the context that serves a connection.
+            forwarding: how proxies in front of the port say for whom they come.
             options: of ``uvicorn.Config``, about WebSocket.
         """
         self._limits = limits
         self._tls = tls
+        self._forwarding = forwarding
         self._pressure = Pressure(publish)
         self._room = room_of(limits, open_file_limit())
         self.crowd = Crowd(self._room, self._pressure.shed)
-        rules = PortRules(self.crowd, limits, refusal, max_body, door)
+        rules = PortRules(self.crowd, limits, refusal, max_body, door, forwarding)
         config = uvicorn.Config(
             application,
             interface="asgi3",
@@ -167,6 +171,7 @@ class HttpServer:
             tls=self._tls,
             timeouts=Timeouts(self._limits.first_byte_timeout, self._limits.handshake_timeout, CLOSE_TIMEOUT),
             on_shortage=self._pressure.shortage,
+            forwarding=self._forwarding,
         )
 
     async def _stop_accepting(self) -> None:

@@ -49,6 +49,10 @@ class Lease:
         else:
             self._crowd.release(self)
 
+    def move(self, remote: str) -> None:
+        """What comes from now on is of a peer at the address ``remote``."""
+        self._crowd.move(self, remote)
+
     def recognise(self, hotkey: Hotkey) -> None:
         """The peer has proven a registered hotkey."""
         self._crowd.recognise(self, hotkey)

@@ -39,6 +39,7 @@ from bettensor.bus.packing import DEFLATE
 from bettensor.bus.timestamps import rfc3339
 from bettensor.neurons.edges.certificates import Certificates
 from bettensor.neurons.edges.edge import Edge, SentTargets, Transports, on
+from bettensor.neurons.edges.forwarding import forwarding_of
 from bettensor.neurons.edges.http_server import HttpServer
 from bettensor.neurons.edges.inbox import Inbox
 from bettensor.neurons.edges.incoming import claimed_by, request_of
@@ -166,6 +167,7 @@ class Listener(Edge):
             max_body=MAX_FRAME_BYTES,
             door=self._door,
             tls=self._tls,
+            forwarding=forwarding_of(self._axon),
             ws=SessionProtocol,
             ws_max_size=MAX_FRAME_BYTES,
             ws_ping_interval=None,

@@ -102,8 +102,10 @@ class SessionProtocol(ReadingWatch, FrameLimits, WebSocketsSansIOProtocol):
     """Whether its socket will be aborted, because the session is about to end."""
 
     def connection_made(self, transport: Any) -> None:
-        self.lease = transport.get_protocol().lease  # of the protocol whose connection this one takes over
+        before = transport.get_protocol()  # whose connection this one takes over
+        self.lease = before.lease
         super().connection_made(transport)
+        self.client = before.client
 
     def attach(self, bus: EventBus, inbox: Inbox, sending: Sending, connection: ConnectionId) -> None:
         """Turn frames into events of ``connection`` from now on."""

@@ -31,6 +31,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from bettensor.actors.settings import PortLimits
 from bettensor.bus.codes import RefusalCode
 from bettensor.neurons.edges.crowd import Crowd
+from bettensor.neurons.edges.forwarding import Client, Forwarding
 from bettensor.neurons.edges.lease import CLOSE_TIMEOUT, Lease
 from bettensor.neurons.edges.reading_watch import ReadingWatch
 from bettensor.neurons.edges.scope import Scope
@@ -89,6 +90,7 @@ class PortRules(NamedTuple):
     """Largest Content-Length, in bytes; None if the application judges it."""
     door: Door | None
     """None: all handshakes pass."""
+    forwarding: Forwarding
 
 
 class Unacceptable(Exception):
@@ -131,8 +133,9 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     lease: Lease
 
-    def __init__(self, rules: PortRules, **options: Any) -> None:
+    def __init__(self, rules: PortRules, client: Client, **options: Any) -> None:
         super().__init__(**options)
+        self._connected = client
         self.url = b""  # uvicorn's, which sets it with the first byte of a request
         self._rules = rules
         self._body: Body | None = None
@@ -150,8 +153,9 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
-        remote = self.client[0] if self.client else ""
-        self.lease = Lease(self._rules.crowd, transport, remote, self._rules.limits.request_timeout, self._forget_body)
+        self.client = client = self._connected
+        party = self._rules.forwarding.party_of(client)
+        self.lease = Lease(self._rules.crowd, transport, party, self._rules.limits.request_timeout, self._forget_body)
 
     def _forget_body(self) -> None:
         if self.cycle is not None:
@@ -240,10 +244,18 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._body = Body()
+        if self._rules.forwarding.names_in_requests(self._connected.host):
+            self._take_origin()
         self._judge_head()
         super().on_headers_complete()
         if self.parser.should_upgrade() and not self._should_upgrade():
             self.cycle.keep_alive = False  # the parser reads nothing more
+
+    def _take_origin(self) -> None:
+        forwarded = [value.decode("latin-1") for name, value in self.headers if name == b"x-forwarded-for"]
+        origin = self._rules.forwarding.origin_of(self._connected.host, forwarded)
+        self.client = self.scope["client"] = Client(origin, 0)
+        self.lease.move(origin)
 
     def _judge_head(self) -> None:
         """Raise ``Unacceptable`` for what would be refused whatever the application says."""

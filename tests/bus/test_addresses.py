@@ -2,7 +2,7 @@
 
 import pytest
 
-from bettensor.bus.addresses import host_of, is_public, is_within, network_of, split_endpoint
+from bettensor.bus.addresses import Networks, host_of, is_public, is_within, network_of, split_endpoint
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,16 @@ def test_addresses_that_a_stranger_may_not_name(host: str) -> None:
 )
 def test_networks(host: str, network: str, *, within: bool) -> None:
     assert is_within(host, network) is within
+
+
+def test_addresses_in_one_of_several_networks() -> None:
+    networks = Networks(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"])
+    inside = ["10.1.2.3", "::ffff:10.1.2.3", "192.0.2.1", "2001:db8::1"]
+    outside = ["11.1.2.3", "192.0.2.2", "2001:db9::1", "a-unix-socket", ""]
+    assert [host for host in inside + outside if host in networks] == inside
+    assert "10.1.2.3" not in Networks(())
+    with pytest.raises(ValueError, match="has host bits set"):
+        Networks(["10.0.0.1/8"])
 
 
 def test_what_has_no_port_is_a_host() -> None:

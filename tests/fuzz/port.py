@@ -8,6 +8,7 @@ from bettensor.actors.validator.auth import ValidatorAuthActor, ValidatorAuthSet
 from bettensor.bus.events import ActorFailed, MetagraphSynced, NeuronInfo, NeuronStarted
 from bettensor.bus.identifiers import ConnectionId, Hotkey, Uid
 from bettensor.bus.messages import MAX_FRAME_BYTES
+from bettensor.neurons.edges.forwarding import Client
 from bettensor.neurons.edges.http_server import HttpServer
 from bettensor.neurons.edges.incoming import request_of
 from bettensor.neurons.edges.protocols import SessionProtocol
@@ -15,6 +16,7 @@ from tests.support import NETUID, Harness
 
 VALIDATOR: Final = Hotkey("5FA9nQDVg267DEd8m1ZypXLBnvN7SFxYwV7ndqSYGiN9TTpu")
 MINER: Final = Hotkey("5GoNkf6WdbxCFnPdAnYYQyCjAKPJgLNxXwPjwTh6DGg6gN3E")
+PEER: Final = Client("127.0.0.1", 1)
 _TURNS: Final = 8
 """Turns of the event loop, after which a request is answered."""
 
@@ -99,7 +101,7 @@ class Port:
         await self._server.start("axon", "127.0.0.1", 0)
 
     async def _hear(self, data: bytes) -> None:
-        protocol: Any = self._server._server.make_protocol()  # noqa: SLF001 - what the acceptor is given
+        protocol: Any = self._server._server.make_protocol(PEER)  # noqa: SLF001 - what the acceptor is given
         wire = _Wire(protocol)
         protocol.connection_made(wire)
         middle = len(data) // 2

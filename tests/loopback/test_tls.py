@@ -227,7 +227,7 @@ async def man_in_the_middle(rig: Rig, own: Pair) -> AsyncIterator[ManInTheMiddle
     man.port = socket.getsockname()[1]
     acceptor = Acceptor(
         socket,
-        lambda: man.greet(loop),
+        lambda _: man.greet(loop),
         Strangers("handshakes", 10, 10, lambda *_: None),
         tls=man.context,
         timeouts=Timeouts(PATIENCE, PATIENCE, PATIENCE),

@@ -51,9 +51,8 @@ async def proxy(program: str, folder: Path, rig: Rig, own: Pair) -> AsyncIterato
 
 def behind(proxys: Pair | None) -> dict[str, Any]:
     """The section ``axon`` of a validator behind a proxy, whose key it names, or does not."""
-    return {
-        "axon": {"ip": "127.0.0.1", "port": 0} | ({} if proxys is None else {"tls": {"proxy_key": str(proxys.pem)}})
-    }
+    axon: dict[str, Any] = {"ip": "127.0.0.1", "port": 0, "trusted_proxies": ["127.0.0.1"]}
+    return {"axon": axon if proxys is None else axon | {"tls": {"proxy_key": str(proxys.pem)}}}
 
 
 @PROGRAMS

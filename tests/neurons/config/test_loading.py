@@ -67,7 +67,7 @@ def test_the_flag_that_breaks_a_rule_of_the_files_section_is_blamed(tmp_path: Pa
         (
             "axon.max_workers",
             "expected one of 'axon.ip', 'axon.port', 'axon.external_ip', 'axon.external_port', 'axon.serve', "
-            "'axon.tls'",
+            "'axon.trusted_proxies', 'axon.proxy_protocol', 'axon.tls'",
         ),
         ("neuron.epoch_length", "`bettensor validator --help` lists all keys"),
     ],

@@ -7,18 +7,32 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from bettensor.bus.addresses import Networks
 from bettensor.neurons.edges.acceptor import Acceptor, GetContext, Timeouts
 from bettensor.neurons.edges.crowd import Strangers
+from bettensor.neurons.edges.forwarding import MAX_PROXY_BYTES, NOBODY_IN_FRONT, Client, Forwarding
 from bettensor.neurons.system.ports import listen_on
 from tests.neurons.edges.certificates import make_context, trusting_anyone
 from tests.neurons.edges.conftest import Run
 
 HELLO: Final = b"\x16\x03\x01\x02\x00"
+
+
+def proxy_header(host: str | None, port: int, command: int = 0x21, size: int | None = None, more: bytes = b"") -> bytes:
+    """A header of the PROXY protocol, version 2, for a TCP connection."""
+    if host is None:
+        family, addresses = 0x00, b""
+    else:
+        packed = ip_address(host).packed
+        family, addresses = 0x11 if len(packed) == 4 else 0x21, packed * 2 + port.to_bytes(2, "big") * 2
+    rest = (addresses + more)[:size]
+    return b"\r\n\r\n\0\r\nQUIT\n" + bytes([command, family]) + len(rest).to_bytes(2, "big") + rest
 
 
 class Echo(asyncio.Protocol):
@@ -46,8 +60,15 @@ def ignore(*_: object) -> None:
 class Bench:
     """A port on loopback."""
 
-    def __init__(self, tls: GetContext | None = None, timeout: float = 5.0, most_of_network: int = 100) -> None:
+    def __init__(
+        self,
+        tls: GetContext | None = None,
+        timeout: float = 5.0,
+        most_of_network: int = 100,
+        forwarding: Forwarding = NOBODY_IN_FRONT,
+    ) -> None:
         self.made: list[Echo] = []
+        self.clients: list[Client] = []
         self.opening: list[Callable[[], object]] = []
         """Called while a connection gets its protocol."""
         self.shortages: list[OSError | None] = []
@@ -62,10 +83,12 @@ class Bench:
             tls=tls,
             timeouts=Timeouts(timeout, timeout, timeout),
             on_shortage=self.shortages.append,
+            forwarding=forwarding,
         )
         self.acceptor.open()
 
-    def _make(self) -> Echo:
+    def _make(self, client: Client) -> Echo:
+        self.clients.append(client)
         for act in self.opening:
             asyncio.get_running_loop().call_soon(act)
         return Echo(self.made)
@@ -331,4 +354,105 @@ def test_closing_during_a_shortage_accepts_nothing_more(run: Run, monkeypatch: p
         assert len(bench.shortages) == 1
 
     monkeypatch.setattr(socket.socket, "accept", accept)
+    run(scenario())
+
+
+# --- proxies
+
+ANNOUNCED: Final = Forwarding(Networks(["127.0.0.1"]), by_proxy_protocol=True)
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_a_connection_of_a_trusted_proxy_is_of_whom_its_header_names(run: Run, tmp_path: Path, is_secure: bool) -> None:
+    async def scenario() -> None:
+        context = make_context(tmp_path)
+        async with accepting(tls=(lambda: context) if is_secure else None, forwarding=ANNOUNCED) as bench:
+            for header, client in (
+                (proxy_header("203.0.113.7", 4711), Client("203.0.113.7", 4711)),
+                (proxy_header("2001:db8::7", 4712, more=b"\x20\x00\x00"), Client("2001:db8::7", 4712)),
+            ):
+                async with bench.line() as (reader, writer):
+                    for byte in header[:-1]:  # however it comes
+                        writer.write(bytes([byte]))
+                        await writer.drain()
+                    writer.write(header[-1:])
+                    if is_secure:
+                        await writer.start_tls(trusting_anyone())
+                    writer.write(b"hello")
+                    assert await reader.readexactly(5) == b"hello"
+                    assert bench.clients.pop() == client
+
+    run(scenario())
+
+
+def test_a_proxy_that_comes_for_itself_or_for_an_unknown_peer_is_the_client(run: Run) -> None:
+    async def scenario() -> None:
+        async with accepting(forwarding=ANNOUNCED) as bench:
+            for header in (proxy_header("203.0.113.7", 1, command=0x20), proxy_header(None, 0)):
+                async with bench.line() as (reader, writer):
+                    writer.write(header + b"hello")
+                    assert await reader.readexactly(5) == b"hello"
+                    assert bench.clients.pop() == Client(*writer.get_extra_info("sockname"))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "begins",
+    [
+        b"GET /ws/health HTTP/1.1\r\n\r\n",
+        b"PROXY TCP4 203.0.113.7 203.0.113.1 4711 8091\r\n",  # version 1
+        proxy_header("203.0.113.7", 1, command=0x22),
+        proxy_header("203.0.113.7", 1, size=3),
+        proxy_header("203.0.113.7", 1, more=bytes(MAX_PROXY_BYTES)),
+    ],
+)
+def test_without_its_header_a_connection_of_a_trusted_proxy_ends(run: Run, begins: bytes) -> None:
+    async def scenario() -> None:
+        async with accepting(forwarding=ANNOUNCED) as bench:
+            async with bench.line() as (reader, writer):
+                writer.write(begins)
+                assert await is_cut(reader)
+            async with bench.line() as (reader, writer):
+                writer.write(begins[:10])
+                writer.write_eof()
+                assert await is_cut(reader)
+            assert bench.made == []
+
+    run(scenario())
+
+
+def test_a_proxy_that_says_nothing_is_cut_off(run: Run) -> None:
+    async def scenario() -> None:
+        async with accepting(forwarding=ANNOUNCED, timeout=0.05) as bench, bench.line() as (reader, _):
+            assert await is_cut(reader)
+            assert bench.made == []
+
+    run(scenario())
+
+
+def test_nobody_else_may_say_for_whom_he_comes(run: Run) -> None:
+    async def scenario() -> None:
+        elsewhere = Forwarding(Networks(["10.0.0.0/8"]), by_proxy_protocol=True)
+        header = proxy_header("203.0.113.7", 4711)
+        async with accepting(forwarding=elsewhere) as bench, bench.line() as (reader, writer):
+            writer.write(header)
+            assert await reader.readexactly(len(header)) == header
+            assert bench.clients == [Client(*writer.get_extra_info("sockname"))]
+
+    run(scenario())
+
+
+def test_connections_of_a_proxy_count_for_those_behind_it(run: Run) -> None:
+    async def scenario() -> None:
+        async with accepting(forwarding=ANNOUNCED, most_of_network=2, timeout=30) as bench, AsyncExitStack() as lines:
+            silent = [await lines.enter_async_context(bench.line()) for _ in range(4)]
+            behind = [await lines.enter_async_context(bench.line()) for _ in range(3)]
+            for _, writer in behind:
+                writer.write(proxy_header("203.0.113.7", 1))
+            assert await is_cut(behind[0][0])
+            assert len(bench.handshakes) == 6
+            for reader, _ in silent + behind[1:]:
+                assert not reader.at_eof()
+
     run(scenario())

@@ -227,6 +227,39 @@ def test_who_has_left_is_neither_recognised_nor_has_a_session() -> None:
     assert len(bench.crowd) == 0
 
 
+# --- behind a proxy
+
+
+def test_behind_a_proxy_each_counts_for_himself_from_when_he_is_named() -> None:
+    bench = Bench()
+    first, second = bench.come("10.0.0.1 1"), bench.come("10.0.0.1 2")
+    for caller in (first, second):
+        bench.crowd.move(caller, "203.0.113.7")
+    third = bench.come("10.0.0.1 3")
+    bench.crowd.move(third, "203.0.113.7")
+    assert [caller.is_here for caller in (first, second, third)] == [False, True, True]
+    assert bench.told.told == [("strangers_per_network", 2, "203.0.113.7")]
+    bench.crowd.move(second, "203.0.113.8")
+    bench.crowd.move(bench.come("10.0.0.1 4"), "203.0.113.7")
+    assert second.is_here
+    bench.crowd.move(first, "203.0.113.9")  # who has left is nowhere
+    assert len(bench.crowd) == 3
+
+
+def test_whoever_comes_next_on_a_connection_of_a_proxy_is_a_stranger_with_all_that_he_holds() -> None:
+    bench = Bench()
+    moving = bench.prove("one", "203.0.113.7")
+    bench.crowd.move(moving, "203.0.113.7")
+    bench.crowd.hold(moving, 1000)  # the same peer: known
+    assert bench.limits() == []
+    bench.crowd.move(moving, "203.0.113.8")
+    bench.crowd.hold(moving, 60)
+    bench.crowd.move(moving, "203.0.113.9")
+    bench.crowd.hold(bench.come("198.51.100.1"), 50)
+    assert not moving.is_here
+    assert bench.told.told == [("unadmitted_bytes", 100, "203.0.113.9")]
+
+
 # --- how many there may be
 
 
