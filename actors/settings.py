@@ -84,11 +84,21 @@ def _network(value: str) -> str:
     try:
         meant = ip_network(value, strict=False)
     except ValueError:
-        raise ValueError("expected an IP address or a network like 10.0.0.0/8 or 2001:db8::/32") from None
+        raise ValueError("expected an IP address, or a network like 10.0.0.0/8 or 2001:db8::/32") from None
     address, _, prefix = value.partition("/")
     if prefix and ip_address(address) != meant.network_address:
         raise ValueError(f"expected zeros behind the prefix of a network, as in {meant}")
     return str(meant)
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    networks = []
+    for number, value in enumerate(values, start=1):
+        try:
+            networks.append(_network(value))
+        except ValueError as fault:  # of the whole list: what may be a secret is told apart by what stands before it
+            raise ValueError(f"entry {number}: {fault}") from None
+    return tuple(networks)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -146,7 +156,7 @@ KeyDigest = Annotated[str, BeforeValidator(_digest), Field(pattern=r"^[0-9a-f]{6
 """SHA-256 of a certificate's SubjectPublicKeyInfo: 64 hex digits."""
 
 
-TrustedProxies = tuple[Annotated[str, AfterValidator(_network)], ...]
+TrustedProxies = Annotated[tuple[str, ...], AfterValidator(_networks)]
 """IP addresses and networks (CIDR)."""
 
 

@@ -175,11 +175,11 @@ def test_the_role_may_come_from_the_command(tmp_path: Path) -> None:
         ({"axon": {"trusted_proxies": "10.0.0.0/8"}}, "neuron.yaml: axon.trusted_proxies: expected a list"),
         (
             {"axon": {"trusted_proxies": ["10.0.0.1", "proxy"]}},
-            "axon.trusted_proxies.1: expected an IP address or a network like 10.0.0.0/8 or 2001:db8::/32",
+            "axon.trusted_proxies: entry 2: expected an IP address, or a network like 10.0.0.0/8 or 2001:db8::/32",
         ),
         (
             {"axon": {"trusted_proxies": ["10.0.0.1/8"]}},
-            "axon.trusted_proxies.0: expected zeros behind the prefix of a network, as in 10.0.0.0/8",
+            "axon.trusted_proxies: entry 1: expected zeros behind the prefix of a network, as in 10.0.0.0/8",
         ),
         ({"axon": {"proxy_protocol": True}}, "neuron.yaml: axon: proxy_protocol needs trusted_proxies"),
         ({"role": "miner", "synapse": {"proxy_protocol": True}}, "synapse: proxy_protocol needs trusted_proxies"),
