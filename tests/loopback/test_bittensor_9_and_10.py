@@ -202,12 +202,15 @@ async def test_an_existing_validator_that_asks_ours_is_told_404_and_no_operator_
 async def test_a_mixed_subnet(tmp_path: Path) -> None:
     """Each prediction goes by the best road of its two neurons, and has one verdict."""
     with Mixed(tmp_path, "validator", "miner", "old-validator", "old-miner") as mixed:
-        mixed.register(validators=("validator", "old-validator"), axons=mixed.names)
         both = ("validator", "old-validator")
+        mixed.register(validators=both, axons=("validator", "old-validator", "old-miner"))
         old_miner = mixed.start_miner(10, validators=both)
         mixed.bet("10000,New York Yankees,10", "101,Boston,10")
         mixed.start("validator", synapse=OFTEN)
         mixed.start("miner", synapse={"enabled": True, "ip": "127.0.0.1", "port": mixed.ports["miner"]})
+        # before its session begins, our miner would be asked by the road of existing ones
+        await mixed.says("miner", "WebSocket connection established")
+        mixed.register(validators=both, axons=mixed.names)
         rounds = Rounds(mixed.start_validator(9, asks=mixed.names))
         await news(old_miner, "asked")
         old_miner.tell({"bet": {"game_id": "10001"}})
