@@ -366,7 +366,7 @@ def hostile(speaker: Speaker) -> Sequence[bytes]:
     payload = _unmask(good)
     bomb = zlib.compress(b" " * 10_000_000)
     return [
-        _frame(Opcode.TEXT, payload[:-1] + b"0"),
+        _frame(Opcode.TEXT, payload[:-1] + (b"1" if payload.endswith(b"0") else b"0")),
         _frame(Opcode.TEXT, payload + b"\n"),
         _frame(Opcode.TEXT, payload.replace(b"\n", b"\r\n")),
         _frame(Opcode.TEXT, b"\xef\xbb\xbf" + payload),
