@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -95,12 +96,24 @@ async def nginx_of(folder: Path, port: int, servers: str) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def haproxy(folder: Path, port: int, configuration: str) -> AsyncIterator[None]:
+async def haproxy(folder: Path, port: int, configuration: str) -> AsyncIterator["HaProxy"]:
     """The real program with this configuration, which listens at ``port``."""
     assert HAPROXY is not None
     config = _write(folder, "haproxy.cfg", configuration)
-    async with _program(port, HAPROXY, "-db", "-q", "-f", str(config)):
-        yield
+    async with _program(port, HAPROXY, "-W", "-db", "-q", "-f", str(config)) as process:
+        yield HaProxy(config, process)
+
+
+class HaProxy(NamedTuple):
+    """HAProxy as its service runs it: a master, and a process that serves."""
+
+    config: Path
+    master: asyncio.subprocess.Process
+
+    def reload(self, configuration: str) -> None:
+        """Have a new process serve with another configuration; the old one keeps its connections."""
+        self.config.write_text(configuration)
+        self.master.send_signal(signal.SIGUSR2)
 
 
 def _write(folder: Path, name: str, text: str) -> Path:
@@ -111,14 +124,14 @@ def _write(folder: Path, name: str, text: str) -> Path:
 
 
 @asynccontextmanager
-async def _program(port: int, *command: str) -> AsyncIterator[None]:
+async def _program(port: int, *command: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(*command)
     try:
         async with asyncio.timeout(PATIENCE):
             while not await _listens(port):
                 assert process.returncode is None, f"{command[0]} has ended"
                 await asyncio.sleep(0.02)
-        yield
+        yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()

@@ -1,4 +1,4 @@
-"""TLS that ends in a real proxy, configured as docs/proxies says: the validator names the proxy's key."""
+"""TLS that ends in a real proxy, configured as examples/ says: the validator names the proxy's key."""
 
 import re
 from collections.abc import AsyncIterator
@@ -26,18 +26,24 @@ from tests.loopback.rig import Place, Rig, running_miner, running_validator
 from tests.loopback.test_miner import BETS, events, register_miner, until
 from tests.neurons.edges.certificates import Pair, make_pair
 
-PROXIES: Final = Path(__file__).parents[2] / "docs" / "proxies"
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+FILES: Final = {"nginx": "nginx/nginx.conf", "haproxy": "haproxy/haproxy.cfg"}
+"""By program, below examples/."""
 PROGRAMS = pytest.mark.parametrize(
     "program", [pytest.param("nginx", marks=needs_nginx), pytest.param("haproxy", marks=needs_haproxy)]
 )
 
 
+def text_of(program: str) -> str:
+    """The file of examples/ for a program."""
+    return (EXAMPLES / FILES[program]).read_text()
+
+
 @asynccontextmanager
 async def proxy(program: str, folder: Path, rig: Rig, own: Pair) -> AsyncIterator[Place]:
-    """The endpoint that miners find, while the program ends TLS there with the file of docs/proxies."""
+    """The endpoint that miners find, while the program ends TLS there with the file of examples/."""
     port = free_port()
-    file = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[program]
-    text = (PROXIES / file).read_text()
+    text = text_of(program)
     places = {"/etc/bettensor/proxy.pem": str(own.pem), "/etc/bettensor/proxy.key": str(own.key)}
     places |= {"/etc/bettensor/proxy.both": str(folder / "proxy.both"), "127.0.0.1:8091": rig.address}
     places |= {"listen 443": f"listen 127.0.0.1:{port}", "bind :443": f"bind 127.0.0.1:{port}"}
@@ -104,9 +110,9 @@ async def until_doubted(envelopes: list[Envelope]) -> list[CertificateDoubted]:
     return events(envelopes, CertificateDoubted)[:1]
 
 
-@pytest.mark.parametrize("file", ["nginx.conf", "haproxy.cfg"])
-def test_the_proxys_patience_is_longer_than_the_validators(file: str) -> None:
-    text = (PROXIES / file).read_text()
+@pytest.mark.parametrize("program", FILES)
+def test_the_proxys_patience_is_longer_than_the_validators(program: str) -> None:
+    text = text_of(program)
     waits = [
         int(found) for found in re.findall(r"(?:proxy_read_timeout|proxy_send_timeout|timeout tunnel) (\d+)s", text)
     ]
