@@ -254,8 +254,6 @@ async def test_sessions_that_end_unread_by_whatever_way_keep_nothing() -> None:
                 session = port.sessions[ConnectionId(number + 1)]
                 fill_almost(session)
                 await WAYS[number % len(WAYS)](peer, session)
-                if number == 20:
-                    early, _ = tracemalloc.get_traced_memory()
             await port.until_closed(300)
             gone = [weakref.ref(ended) for ended in port.sessions.values()]
             port.sessions.clear()
@@ -263,8 +261,8 @@ async def test_sessions_that_end_unread_by_whatever_way_keep_nothing() -> None:
             await asyncio.sleep(0)
             gc.collect()
             assert not [left for ref in gone if (left := ref()) is not None]
-            late, _ = tracemalloc.get_traced_memory()
-            assert late < 10 * MIB < early
+            late, most = tracemalloc.get_traced_memory()
+            assert late < MIB < most / 5  # on a busy machine the first have ended before the last are there
         finally:
             tracemalloc.stop()
             for peer in peers:
