@@ -11,7 +11,6 @@ _6TO4: Final = ip_network("2002::/16")
 """Its addresses lead to an IPv4 address through relays, which no longer exist (RFC 7526); Pythons differ on them."""
 _HOST_BITS: Final = 64
 """The bits of an IPv6 address that its holder chooses (RFC 4291, section 2.5.1)."""
-_LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 Address = IPv4Address | IPv6Address
 
@@ -36,11 +35,6 @@ def host_of(endpoint: str) -> str:
         return endpoint
 
 
-def is_within(host: str, network: str) -> bool:
-    """Whether ``host`` is an address of ``network``, which is in CIDR form. A name is in no network."""
-    return host in Networks((network,))
-
-
 class Networks:
     """A set of networks, which can be asked about addresses."""
 
@@ -54,14 +48,14 @@ class Networks:
         """
         self._networks = [ip_network(network) for network in networks]
 
-    def __bool__(self) -> bool:
-        return bool(self._networks)
-
     def __contains__(self, host: str) -> bool:
         """Whether ``host`` is an address in one of them. A name is in none."""
         if not self._networks or (address := _read(host)) is None:
             return False
         return any(_plain(address) in network for network in self._networks)
+
+
+_LOOPBACK: Final = Networks(("127.0.0.0/8", "::1/128"))
 
 
 @lru_cache(maxsize=4096)
@@ -84,7 +78,7 @@ def network_of(remote: str) -> str:
 
 def is_local(host: str) -> bool:
     """Whether ``host`` is an address of this machine's loopback, by which only its own programs come."""
-    return any(is_within(host, network) for network in _LOOPBACK)
+    return host in _LOOPBACK
 
 
 def is_public(host: str) -> bool:

@@ -26,7 +26,7 @@ from bettensor.actors.settings import (
     settings_class,
 )
 from bettensor.bus import codec, packing, synapse
-from bettensor.bus.addresses import is_within, network_of
+from bettensor.bus.addresses import Networks, network_of
 from bettensor.bus.codes import CloseCode, ErrorCode, RefusalCode
 from bettensor.bus.envelope import Envelope
 from bettensor.bus.errors import BettensorError, Unreadable
@@ -644,7 +644,7 @@ class ValidatorAuthActor(AuthActor):
             return f"the coldkey of {hotkey} is blacklisted here"
         if neuron is not None and neuron.stake < self.settings.min_stake:
             return f"{hotkey} has {neuron.stake:g} staked, and {self.settings.min_stake:g} is the least here"
-        if any(is_within(remote, network) for network in state.unwanted_networks):
+        if remote in Networks(state.unwanted_networks):
             return f"{remote} is blacklisted here"
         return None
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from bettensor.actors.actor import Actor, on, on_timer
 from bettensor.actors.settings import ValidatorSynapseSettings, settings_class
-from bettensor.bus.addresses import host_of, is_public, is_within, split_endpoint
+from bettensor.bus.addresses import Networks, host_of, is_public, split_endpoint
 from bettensor.bus.backoff import backoff
 from bettensor.bus.codes import CloseCode
 from bettensor.bus.envelope import Envelope
@@ -245,7 +245,7 @@ class ValidatorSynapseActor(Actor):
         state, host = self.state, host_of(existing.endpoint)
         if hotkey in state.hotkeys or existing.coldkey in state.coldkeys:
             return True
-        return any(is_within(host, network) for network in state.networks)
+        return host in Networks(state.networks)
 
     # --- when
 

@@ -263,7 +263,7 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
         if self.parser.get_http_version() not in ("1.0", "1.1"):
             raise _unreadable()
         if self.parser.should_upgrade() and self._should_upgrade():
-            self._judge_handshake()
+            self._judge_handshake(headers)
         if self._rules.max_body is None:
             return
         length = headers.get(b"content-length")
@@ -274,9 +274,9 @@ class RequestProtocol(ReadingWatch, HttpToolsProtocol):
             message = "neither Content-Length nor Transfer-Encoding tells the length of the body"
             raise Unacceptable(HTTPStatus.LENGTH_REQUIRED, RefusalCode.MALFORMED, message)
 
-    def _judge_handshake(self) -> None:
+    def _judge_handshake(self, headers: dict[bytes, bytes]) -> None:
         """RFC 6455, section 4.2.1. The websockets library would refuse it too, but later and in words of its own."""
-        bad, headers = HTTPStatus.BAD_REQUEST, dict(self.headers)
+        bad = HTTPStatus.BAD_REQUEST
         if self.parser.get_http_version() != "1.1":
             raise Unacceptable(bad, RefusalCode.NO_UPGRADE, "a WebSocket handshake needs HTTP/1.1")
         if self.parser.get_method() != b"GET":
